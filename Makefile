@@ -1,0 +1,47 @@
+# make run    set up, visit the embedded PostgreSQL, serve on http://127.0.0.1:8000/ (Ctrl-C stops it)
+# make test   set up, pass the tests
+# make setup  set up for both; make lint, make bench: what they say; make exhaustive: hundreds of random cases
+
+# The newest Python that Taifish supports; PYTHON=/path/to/python chooses another.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: run test exhaustive setup lint bench
+
+run: .venv/run.done
+	@exec $(BIN)/python manage.py up $(UP)
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow and not exhaustive" $(PYTEST)
+
+exhaustive: setup
+	$(BIN)/python -m pytest -m exhaustive $(PYTEST)
+
+setup: .venv/test.done
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	@set -e; for file in bench/*.py; do [ ! -e $$file ] || $(BIN)/python $$file $(BENCH); done
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { echo "Taifish needs Python 3.11, 3.12 or 3.13: install one, or name it: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh packages.sh python3-venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+.venv/run.done: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+# mysqlclient builds where a compiler and the headers are; elsewhere its tests are skipped, loudly.
+.venv/test.done: .venv/run.done requirements-dev.txt packages.sh
+	@sh packages.sh mariadb-server-core chromium gcc python3-dev pkg-config libmariadb-dev
+	$(PIP) --requirement requirements-dev.txt
+	@$(PIP) --editable '.[mysqlclient]' || echo "mysqlclient could not be built: PyMySQL serves in its place."
+	@touch $@

@@ -1,0 +1,103 @@
+"""The page that asks who may do something, and its answer as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from instances.adapters.base import GRANT_KINDS
+from instances.resources import disarmed
+
+from .access import Access, Answer, parse_moment, who_can
+
+ROWS_PER_PAGE = 200
+
+
+class QuestionForm(forms.Form):
+    privilege = forms.CharField(
+        label=_("Who may"), widget=forms.TextInput(attrs={"class": "tf-input", "placeholder": "SELECT", "size": 18})
+    )
+    scope = forms.CharField(
+        label=_("on"),
+        required=False,
+        widget=forms.TextInput(attrs={"class": "tf-input", "placeholder": "shop.public.orders", "size": 40}),
+        help_text=_("Path of the object; empty for the instance as a whole. An odd name goes in double quotes."),
+    )
+    kind = forms.ChoiceField(
+        label=_("kind"),
+        required=False,
+        choices=[("", _("any that fits")), *((kind, kind) for kind in GRANT_KINDS)],
+        widget=forms.Select(attrs={"class": "tf-input"}),
+    )
+    as_of = forms.CharField(
+        label=_("as of"),
+        required=False,
+        widget=forms.TextInput(attrs={"class": "tf-input", "placeholder": "2026-05-03 14:00", "size": 18}),
+    )
+
+
+def who_can_page(request: HttpRequest) -> HttpResponse:
+    """The question as a form, and below it the answer to the one in the query; `csv=1` sends all of it as a file."""
+    if not (request.user.has_perm("accounts.view_grant") and request.user.has_perm("accounts.view_account")):
+        raise PermissionDenied
+    form = QuestionForm(request.GET if "privilege" in request.GET else None)
+    context: dict[str, Any] = {**admin.site.each_context(request), "title": _("Who can"), "form": form}
+    if form.is_valid():
+        asked = form.cleaned_data
+        try:
+            at = parse_moment(asked["as_of"])
+            answer = who_can(asked["privilege"], asked["scope"], kind=asked["kind"], at=at)
+        except ValueError as error:
+            context["wrong"] = str(error)
+        else:
+            if "csv" in request.GET:
+                return _as_csv(answer)
+            query = request.GET.copy()
+            query.pop("page", None)
+            page = Paginator(answer.rows, ROWS_PER_PAGE).get_page(request.GET.get("page"))
+            context |= {"answer": answer, "page": page, "query": query.urlencode()}
+    return TemplateResponse(request, "accounts/who_can.html", context)
+
+
+def _as_csv(answer: Answer) -> HttpResponse:
+    name = f"who-can-{timezone.localtime(answer.at):%Y%m%dT%H%M}.csv"
+    response = HttpResponse(
+        "\ufeff",
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+    writer = csv.writer(response)
+    writer.writerow(
+        ["instance", "account", "through", "right", "usable", "since", "session", "not observed since", "not known"]
+    )
+    rows: Iterable[list[object]] = [
+        *(_cells(row) for row in answer.rows),
+        *([instance.name, "", "", "", "", "", "", "", why] for instance, why in answer.unknown.items()),
+    ]
+    writer.writerows([disarmed("" if cell is None else str(cell)) for cell in row] for row in rows)
+    return response
+
+
+def _cells(row: Access) -> list[object]:
+    return [
+        row.account.instance.name,
+        row.account,
+        " → ".join(str(role) for role in row.path),
+        row.grant or gettext("by its nature"),
+        gettext("at once") if row.at_once else gettext("after switching to a role"),
+        row.since and timezone.localtime(row.since).isoformat(timespec="seconds"),
+        row.session,
+        row.grant and row.grant.unobserved_since and timezone.localtime(row.grant.unobserved_since).isoformat(),
+        "",
+    ]

@@ -1,0 +1,349 @@
+"""The pages of accounts, their changes and the filters, and what accounts add to the pages of instances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import (
+    AutocompleteSelectFilter,
+    BooleanRadioFilter,
+    ChoicesDropdownFilter,
+    RangeDateTimeFilter,
+)
+from unfold.decorators import display
+
+from instances.admin import ADDITIONS, Addition
+from instances.buttons import ButtonAdmin, InspectOnlyAdmin
+from instances.models import Instance
+from sync.pages import ago, badge, offer
+from tagging.admin import TagFilter
+
+from . import services
+from .effect import effect_of
+from .list_filters import BaselineFilter, ChangedFilter, EngineFilter, EventFilter, FilteredFilter, GoneFilter
+from .models import Account, AccountChange, AccountFilter
+from .pages import account_page, details, events
+from .templatetags.account_names import visible
+
+#: How many of the accounts that a filter matches its page lists.
+PREVIEW = 100
+#: How many lines of a change its list shows.
+DETAILS = 3
+
+
+def moment(value: Any) -> str:
+    return timezone.localtime(value).strftime("%Y-%m-%d %H:%M") if value else "–"
+
+
+def yes_no(value: bool | None) -> str:
+    return "–" if value is None else gettext("yes") if value else gettext("no")
+
+
+@admin.register(Account)
+class AccountAdmin(InspectOnlyAdmin):
+    change_form_template = "accounts/account.html"
+    list_display = [
+        "shown_name",
+        "shown_host",
+        "instance",
+        "kind",
+        "superuser",
+        "login",
+        "locked",
+        "valid",
+        "n_grants",
+        "n_roles",
+        "first_seen",
+        "last_seen",
+    ]
+    list_filter = [
+        ("instance", AutocompleteSelectFilter),
+        EngineFilter,
+        TagFilter,
+        GoneFilter,
+        FilteredFilter,
+        ("kind", ChoicesDropdownFilter),
+        ("is_superuser", BooleanRadioFilter),
+        ("can_login", BooleanRadioFilter),
+        ("is_locked", BooleanRadioFilter),
+        ("is_system", BooleanRadioFilter),
+        ChangedFilter,
+    ]
+    list_filter_submit = True
+    list_fullwidth = True
+    list_select_related = ["instance"]
+    list_before_template = "accounts/what_is_left_out.html"
+    show_full_result_count = False
+    search_fields = ["name", "host"]
+    search_help_text = _("Name or host")
+    fields = ["name"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
+        return super().get_queryset(request).with_counts()
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        def linked(**changed: str) -> str:
+            query = request.GET.copy()
+            query.pop("p", None)
+            for name, value in changed.items():
+                query[name] = value
+            return f"?{query.urlencode()}"
+
+        chosen = (request.GET.get("gone") or "no", request.GET.get("filtered") or "no")
+        left_out = {
+            "gone": chosen[0],
+            "filtered": chosen[1],
+            "show_gone": linked(gone="all"),
+            "show_filtered": linked(filtered="all"),
+            "hide_all": linked(gone="no", filtered="no"),
+        }
+        return super().changelist_view(request, {"left_out": left_out, **(extra_context or {})})
+
+    @display(description=_("name"), ordering="name")
+    def shown_name(self, account: Account) -> SafeString:
+        return visible(account.name)
+
+    @display(description=_("host"), ordering="host")
+    def shown_host(self, account: Account) -> SafeString:
+        return visible(account.host) if account.host else SafeString("–")
+
+    @display(description=_("valid until"), ordering="valid_until")
+    def valid(self, account: Account) -> SafeString:
+        expired = account.valid_until and account.valid_until < timezone.now()
+        return format_html(
+            '<span class="tf-nowrap{}">{}</span>', " tf-bad" if expired else "", moment(account.valid_until)
+        )
+
+    @display(description=_("grants"), ordering="n_grants")
+    def n_grants(self, account: Account) -> int:
+        return account.n_grants
+
+    @display(description=_("roles"), ordering="n_roles")
+    def n_roles(self, account: Account) -> int:
+        return account.n_roles
+
+    @display(description=_("superuser"), ordering="is_superuser")
+    def superuser(self, account: Account) -> str:
+        return badge("superuser", gettext("yes")) if account.is_superuser else yes_no(account.is_superuser)
+
+    @display(description=_("can log in"), ordering="can_login")
+    def login(self, account: Account) -> str:
+        return yes_no(account.can_login)
+
+    @display(description=_("locked"), ordering="is_locked")
+    def locked(self, account: Account) -> str:
+        return badge("locked", gettext("yes")) if account.is_locked else yes_no(account.is_locked)
+
+    @display(description=_("first seen"), ordering="first_seen_at")
+    def first_seen(self, account: Account) -> SafeString:
+        return format_html('<span class="tf-nowrap">{}</span>', moment(account.first_seen_at)[:10])
+
+    @display(description=_("last seen"), ordering="last_seen_at")
+    def last_seen(self, account: Account) -> SafeString:
+        if account.gone_at:
+            return format_html("{} {}", badge("gone", gettext("gone")), ago(account.gone_at))
+        return ago(account.last_seen_at)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        account = kwargs["obj"]
+        context |= account_page(request, account) | {"account": account, "title": str(account) or gettext("(no name)")}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+
+@admin.register(AccountChange)
+class AccountChangeAdmin(InspectOnlyAdmin):
+    list_display = ["seen", "account_name", "instance", "what", "some_details", "session"]
+    list_filter = [
+        ("account__instance", AutocompleteSelectFilter),
+        EventFilter,
+        ("at", RangeDateTimeFilter),
+        ("account", AutocompleteSelectFilter),
+        BaselineFilter,
+    ]
+    list_filter_submit = True
+    list_fullwidth = True
+    list_select_related = ["account__instance", "record"]
+    list_before_template = "accounts/first_visits.html"
+    show_full_result_count = False
+    search_fields = ["account__name", "account__instance__name"]
+    search_help_text = _("Name of the account or instance")
+    fields = ["seen", "account_link", "instance", "what", "all_details", "session"]
+
+    @display(description=_("seen"), ordering="at")
+    def seen(self, change: AccountChange) -> SafeString:
+        return format_html('<span class="tf-nowrap">{}</span>', moment(change.at))
+
+    @display(description=_("account"), ordering="account__name")
+    def account_name(self, change: AccountChange) -> SafeString:
+        return visible(str(change.account))
+
+    @display(description=_("account"))
+    def account_link(self, change: AccountChange) -> SafeString:
+        url = reverse("admin:accounts_account_change", args=[change.account_id])
+        return format_html('<a class="tf-link" href="{}">{}</a>', url, visible(str(change.account)))
+
+    @display(description=_("instance"), ordering="account__instance__name")
+    def instance(self, change: AccountChange) -> Instance:
+        return change.account.instance
+
+    @display(description=_("events"))
+    def what(self, change: AccountChange) -> SafeString:
+        first = badge("baseline", gettext("first visit")) if change.baseline else ""
+        words = format_html_join("", "{}", ((badge(event, label),) for event, label in events(change)))
+        return format_html('<span class="tf-badges">{}{}</span>', words, first)
+
+    @display(description=_("details"))
+    def some_details(self, change: AccountChange) -> SafeString:
+        lines = details(change)
+        more = len(lines) - DETAILS
+        shown = _as_html(lines[:DETAILS])
+        return (
+            format_html('{}<div class="tf-quiet">{}</div>', shown, gettext("and %d more") % more) if more > 0 else shown
+        )
+
+    @display(description=_("details"))
+    def all_details(self, change: AccountChange) -> SafeString:
+        return _as_html(details(change))
+
+    @display(description=_("session"))
+    def session(self, change: AccountChange) -> SafeString:
+        if not change.record:
+            return SafeString("–")
+        url = reverse("admin:sync_syncsession_change", args=[change.record.session_id])
+        return format_html('<a class="tf-link" href="{}">#{}</a>', url, change.record.session_id)
+
+
+def _as_html(lines: list[tuple[str, str, str]]) -> SafeString:
+    return format_html_join(
+        "",
+        '<div><span class="tf-badge tf-{}">{}</span> {}</div>',
+        ((word, label, visible(text)) for word, label, text in lines),
+    )
+
+
+class AccountFilterForm(forms.ModelForm):
+    class Meta:
+        model = AccountFilter
+        fields = ["action", "engine", "instance", "pattern", "system_only", "active", "note"]
+
+
+@admin.register(AccountFilter)
+class AccountFilterAdmin(ButtonAdmin):
+    change_form_template = "accounts/filter_form.html"
+    form = AccountFilterForm
+    list_display = ["pattern", "action", "engine", "instance", "system_only", "active", "note"]
+    list_filter = [
+        ("action", ChoicesDropdownFilter),
+        ("engine", ChoicesDropdownFilter),
+        ("instance", AutocompleteSelectFilter),
+        ("active", BooleanRadioFilter),
+    ]
+    list_filter_submit = True
+    list_select_related = ["instance"]
+    search_fields = ["pattern", "note"]
+    fields = ["action", "pattern", "system_only", ("engine", "instance"), "active", "note"]
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.preview)
+        return [path("preview/", view, name="accounts_accountfilter_preview"), *super().get_urls()]
+
+    def preview(self, request: HttpRequest) -> HttpResponse:
+        """What the filter in the form would do, before it is saved."""
+        if not (self.has_view_permission(request) and request.user.has_perm("accounts.view_account")):
+            raise PermissionDenied
+        pk = request.GET.get("id", "")
+        stored = AccountFilter.objects.filter(pk=pk).first() if pk.isdecimal() else None
+        form = AccountFilterForm(request.GET, instance=stored)
+        html = self.shown_preview(form.instance) if form.is_valid() else ""
+        return HttpResponse(html)
+
+    def shown_preview(self, candidate: AccountFilter) -> str:
+        effect = effect_of(candidate, PREVIEW)
+        return render_to_string("accounts/filter_preview.html", {"effect": effect, "candidate": candidate})
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if request.user.has_perm("accounts.view_account"):
+            context["preview_url"] = reverse("admin:accounts_accountfilter_preview")
+            if kwargs.get("obj"):
+                context["preview"] = self.shown_preview(kwargs["obj"])
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @transaction.atomic
+    def save_model(self, request: HttpRequest, obj: AccountFilter, form: forms.ModelForm, change: bool) -> None:
+        before = list(AccountFilter.objects.get(pk=obj.pk).concerned()) if change else []
+        super().save_model(request, obj, form, change)
+        services.apply_filters({*before, *obj.concerned()})
+
+    @transaction.atomic
+    def delete_model(self, request: HttpRequest, obj: AccountFilter) -> None:
+        concerned = list(obj.concerned())
+        super().delete_model(request, obj)
+        services.apply_filters(concerned)
+
+    @transaction.atomic
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AccountFilter]) -> None:
+        concerned = {instance for item in queryset for instance in item.concerned()}
+        super().delete_queryset(request, queryset)
+        services.apply_filters(concerned)
+
+
+def with_account_count(instances: QuerySet[Instance]) -> QuerySet[Instance]:
+    """Each instance with n_accounts: present ones that no filter hides, as its list of accounts shows them."""
+    rows = Account.objects.present().visible().filter(instance=OuterRef("pk")).order_by().values("instance")
+    return instances.annotate(n_accounts=Coalesce(Subquery(rows.annotate(n=Count("*")).values("n")), 0))
+
+
+def accounts_of(instance: Instance, **query: str) -> str:
+    more = "".join(f"&{name}={value}" for name, value in query.items())
+    return f"{reverse('admin:accounts_account_changelist')}?instance__id__exact={instance.pk}{more}"
+
+
+@display(description=_("accounts"), ordering="n_accounts")
+def account_count(instance: Instance) -> SafeString:
+    return format_html('<a class="tf-link" href="{}">{}</a>', accounts_of(instance), instance.n_accounts)
+
+
+def accounts_section(request: HttpRequest, instance: Instance) -> SafeString:
+    visible_now = Q(gone_at=None, is_filtered=False)
+    counts = Account.objects.filter(instance=instance).aggregate(
+        shown=Count("pk", filter=visible_now),
+        superusers=Count("pk", filter=visible_now & Q(is_superuser=True)),
+        filtered=Count("pk", filter=Q(gone_at=None, is_filtered=True)),
+        gone=Count("pk", filter=Q(gone_at__isnull=False, is_filtered=False)),
+    )
+    figures = [
+        (_("Accounts"), counts["shown"], accounts_of(instance)),
+        (_("Superusers"), counts["superusers"], accounts_of(instance, is_superuser__exact="1")),
+        (_("Filtered"), counts["filtered"], accounts_of(instance, filtered="yes")),
+        (_("Gone"), counts["gone"], accounts_of(instance, gone="yes")),
+        (
+            _("Changes"),
+            None,
+            f"{reverse('admin:accounts_accountchange_changelist')}?account__instance__id__exact={instance.pk}",
+        ),
+    ]
+    return render_to_string("accounts/accounts_of_instance.html", {"figures": figures}, request)
+
+
+ADDITIONS.append(
+    Addition("accounts.view_account", annotate=with_account_count, columns=[account_count], section=accounts_section)
+)
+offer("accounts", _("last account visit"), _("Sync accounts now"), _("Sync accounts of all active instances"))

@@ -1,0 +1,14 @@
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class AccountsConfig(AppConfig):
+    name = "accounts"
+    verbose_name = _("Accounts")
+
+    def ready(self) -> None:
+        from sync.registry import VisitKind, register
+
+        from . import services
+
+        register(VisitKind("accounts", "Accounts", services.read, services.write))

@@ -1,0 +1,122 @@
+"""The change log of one visit, gathered account by account and saved at once."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sync.models import SyncRecord
+
+from .bulk import insert
+from .models import AccountChange
+
+if TYPE_CHECKING:
+    from .intervals import GrantRow, MembershipRow
+
+#: Changes in these are events of their own, or nobody's news.
+_QUIET = {"is_locked", "native_id", "is_filtered"}
+
+
+class ChangeLog:
+    def __init__(self, at: datetime, record: SyncRecord, *, baseline: bool) -> None:
+        self.at = at
+        self.record = record
+        self.baseline = baseline
+        self._events: dict[int, list[str]] = defaultdict(list)
+        self._attributes: dict[int, dict[str, list[object]]] = {}
+        self._lists: dict[int, dict[str, list[dict[str, object]]]] = defaultdict(lambda: defaultdict(list))
+
+    def event(self, account_id: int, event: str) -> None:
+        self._events[account_id].append(event)
+
+    def attributes(
+        self, account_id: int, before: Mapping[str, object], after: Mapping[str, object], *, back: bool
+    ) -> None:
+        """Tell what changed between two sets of `services.FIELDS`."""
+        if before["is_locked"] != after["is_locked"]:
+            self.event(account_id, "locked" if after["is_locked"] else "unlocked")
+        if before["native_id"] and after["native_id"] != before["native_id"] and not back:
+            self.event(account_id, "recreated")
+        changed = {
+            field: [_plain(before[field]), _plain(value)]
+            for field, value in after.items()
+            if field not in _QUIET and before[field] != value
+        }
+        if changed:
+            self.event(account_id, "attributes")
+            self._attributes[account_id] = changed
+
+    def grants(self, new: Iterable[GrantRow], over: Iterable[GrantRow]) -> None:
+        for word, rows in (("granted", new), ("revoked", over)):
+            for account_id, kind, database, scope, privilege, denied, grantable in sorted(rows):
+                self._list(account_id, "privileges", word).append(
+                    {
+                        "kind": kind,
+                        "database": database,
+                        "scope": scope,
+                        "privilege": privilege,
+                        "denied": denied,
+                        "grantable": grantable,
+                    }
+                )
+
+    def memberships(
+        self, new: Iterable[MembershipRow], over: Iterable[MembershipRow], names: Mapping[int, str]
+    ) -> None:
+        for word, rows in (("joined", new), ("left", over)):
+            for member, role, admin_option, inherit, set_option in sorted(rows):
+                self._list(member, "memberships", word).append(
+                    {
+                        "role": names[role],
+                        "admin_option": admin_option,
+                        "inherit": inherit,
+                        "set_option": set_option,
+                    }
+                )
+
+    def _list(self, account_id: int, event: str, word: str) -> list[dict[str, object]]:
+        if event not in self._events[account_id]:
+            self.event(account_id, event)
+        return self._lists[account_id][word]
+
+    def _details(self, account_id: int) -> dict[str, object]:
+        if self.baseline:
+            # The intervals that begin with the first visit say all of it.
+            return {}
+        details: dict[str, object] = dict(self._lists.get(account_id, {}))
+        if account_id in self._attributes:
+            details["attributes"] = self._attributes[account_id]
+        return details
+
+    def save(self) -> int:
+        """Write one row per account that changed. Returns how many."""
+        insert(
+            AccountChange,
+            {
+                "account_id": "bigint",
+                "record_id": "bigint",
+                "at": "timestamptz",
+                "events": "varchar[]",
+                "details": "jsonb",
+                "baseline": "boolean",
+            },
+            (
+                (
+                    account_id,
+                    self.record.pk,
+                    self.at,
+                    f"{{{','.join(events)}}}",
+                    json.dumps(self._details(account_id)),
+                    self.baseline,
+                )
+                for account_id, events in sorted(self._events.items())
+            ),
+        )
+        return len(self._events)
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import django_filters
+from django.db.models import QuerySet
+
+from instances.adapters import ENGINE_CHOICES
+from instances.adapters.base import GRANT_KINDS
+from instances.filters import KnownFilter, NotNullFilter, YesNoFilter
+from instances.models import Instance
+from sync.models import SyncRecord
+from tagging.models import Tag
+
+from .models import Account, AccountChange, AccountFilter, Grant, RoleReach
+
+
+class AccountFilters(django_filters.FilterSet):
+    instance = KnownFilter(queryset=Instance.objects.all())
+    instance_name = KnownFilter(field_name="instance", queryset=Instance.objects.all(), to_field_name="name")
+    tag = KnownFilter(field_name="instance__tags", queryset=Tag.objects.all(), to_field_name="slug")
+    engine = django_filters.ChoiceFilter(field_name="instance__engine", choices=ENGINE_CHOICES)
+    kind = django_filters.ChoiceFilter(choices=Account.Kind.choices)
+    name = django_filters.CharFilter()
+    host = django_filters.CharFilter()
+    superuser = YesNoFilter(field_name="is_superuser")
+    can_login = YesNoFilter()
+    locked = YesNoFilter(field_name="is_locked")
+    gone = NotNullFilter(field_name="gone_at")
+    filtered = YesNoFilter(field_name="is_filtered")
+    system = YesNoFilter(field_name="is_system")
+
+    class Meta:
+        model = Account
+        fields: list[str] = []
+
+
+class GrantFilters(django_filters.FilterSet):
+    kind = django_filters.ChoiceFilter(choices=list(GRANT_KINDS.items()))
+    database = django_filters.CharFilter()
+    scope = django_filters.CharFilter()
+    privilege = django_filters.CharFilter(lookup_expr="iexact")
+    grantable = YesNoFilter()
+    denied = YesNoFilter()
+    current = NotNullFilter(field_name="until", exclude=True, label="Holds now.")
+
+    class Meta:
+        model = Grant
+        fields: list[str] = []
+
+
+class RoleReachFilters(django_filters.FilterSet):
+    role = django_filters.CharFilter(field_name="role__name", label="Name of the role.")
+    steps = django_filters.NumberFilter(field_name="depth", label="In how many steps.")
+    inherits = YesNoFilter()
+    can_set = YesNoFilter()
+    is_admin = YesNoFilter()
+
+    class Meta:
+        model = RoleReach
+        fields: list[str] = []
+
+
+class AccountChangeFilters(django_filters.FilterSet):
+    instance = KnownFilter(field_name="account__instance", queryset=Instance.objects.all())
+    instance_name = KnownFilter(field_name="account__instance", queryset=Instance.objects.all(), to_field_name="name")
+    account = KnownFilter(queryset=Account.objects.all())
+    record = KnownFilter(queryset=SyncRecord.objects.all())
+    event = django_filters.ChoiceFilter(choices=AccountChange.Event.choices, method="has_event")
+    since = django_filters.IsoDateTimeFilter(field_name="at", lookup_expr="gte")
+    until = django_filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt")
+    baseline = YesNoFilter()
+
+    class Meta:
+        model = AccountChange
+        fields: list[str] = []
+
+    def has_event(self, queryset: QuerySet, name: str, value: str) -> QuerySet:
+        return queryset.filter(events__contains=[value])
+
+
+class AccountFilterFilters(django_filters.FilterSet):
+    action = django_filters.ChoiceFilter(choices=AccountFilter.Action.choices)
+    engine = django_filters.ChoiceFilter(choices=ENGINE_CHOICES)
+    instance = KnownFilter(queryset=Instance.objects.all())
+    active = YesNoFilter()
+
+    class Meta:
+        model = AccountFilter
+        fields: list[str] = []

@@ -1,0 +1,236 @@
+"""Who holds a right directly, and everybody who comes by it through roles. What `access` asks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from django.db import connection
+from django.db.models import BooleanField, Case, F, Func, Q, QuerySet, TextField, Value, When
+from django.db.models.functions import MD5, Length, Replace, Substr
+
+from instances.adapters import ENGINES
+from instances.adapters.semantics import name_of
+from instances.models import Instance
+
+from .models import Account, Grant
+from .paths import Edge, Graph, Way
+
+
+class Question:
+    """What is asked, in every engine's own kinds and scopes: `scopes` is engine → {(kind, scope)} that would do."""
+
+    def __init__(self, privilege: str, path: list[str], kind: str) -> None:
+        self.privilege = privilege
+        self.path = path
+        self.scopes = {
+            name: scopes for name, engine in ENGINES.items() if (scopes := engine.semantics.scopes(path, kind))
+        }
+        if not self.scopes:
+            of = f" of the kind {kind!r}" if kind else ""
+            raise ValueError(f"No engine has anything{of} with a path of {len(path)} parts.")
+        self.database = name_of(path[0]) if path else ""
+
+    def predefined(self, engine: str) -> list[str]:
+        """Roles that may do this by their nature."""
+        kinds = {kind for kind, _ in self.scopes[engine]}
+        return [
+            role
+            for role, powers in ENGINES[engine].semantics.predefined.items()
+            if any(self.privilege in powers.get(kind, ()) for kind in kinds)
+        ]
+
+    def needed(self, engine: str) -> set[str]:
+        """What a visit must have read for the answer to be whole."""
+        everything = ENGINES[engine].semantics.everything
+        return {kind for kind, _ in self.scopes[engine]} | {"memberships"} | ({everything[0]} if everything else set())
+
+
+@dataclass(frozen=True)
+class Held:
+    """One account's way to a right, all by id."""
+
+    account: int
+    path: tuple[int, ...]
+    because: str
+    grant: Grant | None
+    at_once: bool
+    since: datetime | None
+
+
+class Holders:
+    """Who holds the right directly: by a grant, or by being a role that has it by its nature."""
+
+    def __init__(self, question: Question, instances: QuerySet[Instance], at: datetime) -> None:
+        self.question = question
+        self.instances = instances
+        self.at = at
+        on_database = self._on_database()
+        denied = {grant.account_id for grant in on_database if grant.denied}
+        # A partial revoke takes back, in one database, what was granted on all of them.
+        self.grants = [g for g in self._by_scope() if not (g.kind == "system" and g.account_id in denied)]
+        self.grants += [g for g in on_database if g.privilege == question.privilege and not g.denied]
+        self.roles = self._predefined()
+
+    def ways(self) -> list[Held]:
+        """Everybody's ways to it, through the roles that hold it."""
+        owners = self._owners()
+        stingy = without_inheritance(owners.values(), self.at)
+        starts = {grant.account_id for grant in self.grants} | {*self.roles} | {*owners.values()}
+        graph = Graph(edges(starts, self.at, up=False))
+        found = [
+            Held(account, way.path, "predefined", None, way.at_once, way.since)
+            for role in self.roles
+            for account, way in graph.to_role(role).items()
+            if way.is_open
+        ]
+        for grant in self.grants:
+            semantics = ENGINES[grant.account.instance.engine].semantics
+            because = "superuser" if (grant.kind, grant.privilege) == semantics.everything else "grant"
+            personal = grant.kind in semantics.personal
+            holder = owners.get(grant.pk, grant.account_id)
+            for account, way in graph.to_role(holder).items():
+                if holder in stingy and holder != grant.account_id:
+                    way = without_last_step(way)
+                if not (way.switchable if personal else way.is_open):
+                    continue
+                path = way.path if holder == grant.account_id else (*way.path, grant.account_id)
+                at_once = way.at_once and not (personal and way.path)
+                since = max(way.since or grant.since, grant.since)
+                found.append(Held(account, path, because, grant, at_once, since))
+        return found
+
+    def _grants(self) -> QuerySet[Grant]:
+        return (
+            Grant.objects.at(self.at).filter(account__instance__in=self.instances).select_related("account__instance")
+        )
+
+    def _by_scope(self) -> list[Grant]:
+        """Grants that name the object, or what it lies in, or stand for everything."""
+        wanted = Q()
+        for engine, scopes in self.question.scopes.items():
+            semantics = ENGINES[engine].semantics
+            of_engine = Q()
+            for kind, scope in scopes:
+                if not (semantics.patterns and kind == "database"):
+                    of_engine |= Q(kind=kind, scope=scope, digest=MD5(Value(scope)))
+            of_engine &= Q(privilege=self.question.privilege, denied=False)
+            if semantics.everything:
+                kind, privilege = semantics.everything
+                of_engine |= Q(kind=kind, privilege=privilege)
+            wanted |= Q(account__instance__engine=engine) & of_engine
+        return list(self._grants().alias(digest=MD5("scope")).filter(wanted).order_by())
+
+    def _on_database(self) -> list[Grant]:
+        """Every grant and denial on the database, where scopes of databases are patterns: of an account's patterns
+        that fit, the server looks at the most specific one alone."""
+        engines = [
+            engine
+            for engine, scopes in self.question.scopes.items()
+            if ENGINES[engine].semantics.patterns and any(kind == "database" for kind, _ in scopes)
+        ]
+        if not engines:
+            return []
+        name = Value(self.question.database, output_field=TextField())
+        fits = Func(name, F("pattern"), template="%(expressions)s", arg_joiner=" LIKE ", output_field=BooleanField())
+        grants = self._grants().filter(
+            Q(database=self.question.database) | Q(scope__contains="%") | Q(scope__contains="_"),
+            account__instance__engine__in=engines,
+            kind="database",
+        )
+        fitting = list(grants.annotate(pattern=_UNQUOTED_SCOPE).filter(fits).order_by())
+        best: dict[int, tuple[bool, int]] = {}
+        for grant in fitting:
+            if not grant.denied:
+                best[grant.account_id] = max(best.get(grant.account_id, (False, -1)), _specific(grant.pattern))
+        return [grant for grant in fitting if grant.denied or _specific(grant.pattern) == best[grant.account_id]]
+
+    def _predefined(self) -> list[int]:
+        named = Q()
+        for engine in self.question.scopes:
+            named |= Q(instance__engine=engine, name__in=self.question.predefined(engine))
+        there = Q(first_seen_at__lte=self.at) & (Q(gone_at=None) | Q(gone_at__gt=self.at))
+        roles = Account.objects.filter(named, there, is_system=True, instance__in=self.instances)
+        return list(roles.order_by().values_list("pk", flat=True))
+
+    def _owners(self) -> dict[int, int]:
+        """Grant id → the owner of the grant's database, for grants of the role that stands for that owner."""
+        stand_ins = {engine.semantics.database_role for engine in ENGINES.values()} - {""}
+        grants = [grant for grant in self.grants if grant.account.name in stand_ins]
+        if not grants:
+            return {}
+        owned = Grant.objects.at(self.at).filter(
+            account__instance__in={grant.account.instance_id for grant in grants},
+            database__in={grant.database for grant in grants},
+            kind="database",
+            privilege="OWNER",
+        )
+        rows = owned.order_by().values_list("account__instance", "database", "account")
+        owners = {(instance, database): account for instance, database, account in rows}
+        found = {grant.pk: owners.get((grant.account.instance_id, grant.database)) for grant in grants}
+        return {pk: owner for pk, owner in found.items() if owner}
+
+
+def without_inheritance(owners: Iterable[int], at: datetime) -> set[int]:
+    """Those of the owners of databases who do not inherit what goes with owning one."""
+    held = Q()
+    for engine in ENGINES.values():
+        if engine.semantics.no_inherit:
+            kind, privilege = engine.semantics.no_inherit
+            held |= Q(kind=kind, privilege=privilege)
+    owners = list(owners)
+    if not owners:
+        return set()
+    found = Grant.objects.at(at).filter(held, account__in=owners)
+    return set(found.order_by().values_list("account", flat=True))
+
+
+def without_last_step(way: Way) -> Way:
+    """A way to an owner who does not inherit: what goes with owning takes one more switch."""
+    return replace(way, at_once=False, after_switch=way.switchable)
+
+
+#: A pattern as it was before `dotted()` quoted it.
+_UNQUOTED_SCOPE = Case(
+    When(
+        scope__startswith='"',
+        then=Replace(Substr("scope", 2, Length("scope") - 2), Value('""'), Value('"')),
+    ),
+    default=F("scope"),
+    output_field=TextField(),
+)
+_LITERAL = re.compile(r"(?:[^\\%_]|\\.)*", re.DOTALL)
+
+
+def _specific(pattern: str) -> tuple[bool, int]:
+    """Sorts the most specific pattern last: one without wildcards, else the one whose first wildcard comes latest."""
+    literal = _LITERAL.match(pattern).end()  # type: ignore[union-attr]
+    return literal == len(pattern), literal
+
+
+# The planner takes `reach` for large: OFFSET 0 has it look each account up instead of reading all memberships.
+_EDGES = """
+WITH RECURSIVE reach(id) AS (
+    SELECT unnest(%(ids)s::bigint[])
+     UNION
+    SELECT e.next
+      FROM reach r CROSS JOIN LATERAL (
+           SELECT m.{next} AS next FROM accounts_membership m
+            WHERE m.{here} = r.id AND m.since <= %(at)s AND (m.until IS NULL OR m.until > %(at)s) OFFSET 0) e
+)
+SELECT e.*
+  FROM reach r CROSS JOIN LATERAL (
+       SELECT m.member_id, m.role_id, m.inherit, m.set_option, m.since FROM accounts_membership m
+        WHERE m.{here} = r.id AND m.since <= %(at)s AND (m.until IS NULL OR m.until > %(at)s) OFFSET 0) e
+"""
+_EDGES_UP = _EDGES.format(here="member_id", next="role_id")
+_EDGES_DOWN = _EDGES.format(here="role_id", next="member_id")
+
+
+def edges(ids: Iterable[int], at: datetime, *, up: bool) -> list[Edge]:
+    """The memberships on every way from these accounts to their roles, or from these roles to their members."""
+    with connection.cursor() as cursor:
+        cursor.execute(_EDGES_UP if up else _EDGES_DOWN, {"ids": list(ids), "at": at})
+        return [Edge(*row) for row in cursor.fetchall()]

@@ -1,0 +1,132 @@
+"""Memberships and grants as intervals: which begin, which end, which are out of sight.
+
+Stored and seen rows are compared as sets. An interval ends only if its scope was read and its owner was listed, or is
+gone; one that could be neither seen nor ended stays, marked as unobserved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from instances.adapters.base import Gap, Permissions
+
+from .bulk import insert
+from .models import Grant, Membership
+
+if TYPE_CHECKING:
+    from .changes import ChangeLog
+    from .services import Roster
+
+GRANT_COLUMNS = {
+    "account_id": "bigint",
+    "kind": "varchar",
+    "database": "text",
+    "scope": "text",
+    "privilege": "varchar",
+    "denied": "boolean",
+    "grantable": "boolean",
+    "since": "timestamptz",
+}
+MEMBERSHIP_COLUMNS = {
+    "member_id": "bigint",
+    "role_id": "bigint",
+    "admin_option": "boolean",
+    "inherit": "boolean",
+    "set_option": "boolean",
+    "since": "timestamptz",
+}
+GrantRow = tuple[int, str, str, str, str, bool, bool]
+"""The columns of GRANT_COLUMNS, but for the last."""
+MembershipRow = tuple[int, int, bool, bool, bool]
+"""The columns of MEMBERSHIP_COLUMNS, but for the last."""
+
+
+def write_memberships(
+    accounts: Roster, permissions: Permissions, gaps: Iterable[Gap], now: datetime, log: ChangeLog
+) -> tuple[int, int]:
+    rows = Membership.objects.filter(member__instance=accounts.instance, until=None).order_by()
+    stored = _stored(rows.values_list("pk", "unobserved_since", *MEMBERSHIP_COLUMNS))
+    seen: set[MembershipRow] = {
+        (member, role, fact.admin_option, fact.inherit, fact.set_option)
+        for fact in permissions.memberships
+        if (member := accounts.id_of(fact.member)) and (role := accounts.id_of(fact.role))
+    }
+    covered = "memberships" in permissions.covered and not any(gap.scope == "memberships" for gap in gaps)
+    held_now = {row[:2] for row in seen}
+
+    def is_over(row: MembershipRow) -> bool:
+        ends = set(row[:2])
+        # Seen with other options, or with somebody gone, it is over even where the scope has gaps.
+        if row[:2] in held_now or ends & accounts.gone_ids:
+            return True
+        return covered and ends <= accounts.seen_ids
+
+    over = {row for row in stored.keys() - seen if is_over(row)}
+    new = seen - stored.keys()
+    _keep_in_sight(Membership, stored, seen, over, accounts.visited_at)
+    Membership.objects.filter(pk__in=[stored[row].pk for row in over]).update(until=now)
+    insert(Membership, MEMBERSHIP_COLUMNS, [(*row, now) for row in sorted(new)])
+    if new or over:
+        log.memberships(new, over, accounts.names())
+    return len(new), len(over)
+
+
+def write_grants(
+    accounts: Roster, permissions: Permissions, gaps: Iterable[Gap], now: datetime, log: ChangeLog
+) -> tuple[int, int]:
+    rows = Grant.objects.filter(account__instance=accounts.instance, until=None).order_by()
+    stored = _stored(rows.values_list("pk", "unobserved_since", *GRANT_COLUMNS))
+    seen: set[GrantRow] = {
+        (pk, fact.kind, fact.database, fact.scope, fact.privilege, fact.denied, fact.grantable)
+        for fact in permissions.grants
+        if (pk := accounts.id_of(fact.account))
+    }
+    unread = {(gap.scope, gap.database) for gap in gaps}
+    held_now = {row[:6] for row in seen}
+
+    def is_over(row: GrantRow) -> bool:
+        owner, kind, database = row[:3]
+        if owner in accounts.gone_ids or row[:6] in held_now:
+            return True
+        read = kind in permissions.covered and not unread & {(kind, ""), (kind, database)}
+        return read and owner in accounts.seen_ids
+
+    over = {row for row in stored.keys() - seen if is_over(row)}
+    # An account that is gone takes its grants along; that was weighed with the accounts.
+    staying = {row for row in stored if row[0] not in accounts.gone_ids}
+    lost = sum(row[:6] not in held_now for row in over & staying)
+    accounts.hold("grants", len(staying), lost, implausible=lost >= 100 and lost * 2 > len(staying))
+    new = seen - stored.keys()
+    _keep_in_sight(Grant, stored, seen, over, accounts.visited_at)
+    Grant.objects.filter(pk__in=[stored[row].pk for row in over]).update(until=now)
+    insert(Grant, GRANT_COLUMNS, [(*row, now) for row in sorted(new)])
+    log.grants(new, over)
+    return len(new), len(over)
+
+
+class _Stored(NamedTuple):
+    pk: int
+    unobserved_since: datetime | None
+
+
+def _stored(rows: Iterable[tuple[Any, ...]]) -> dict[Any, _Stored]:
+    """Intervals that are open, by what they say."""
+    return {row[2:-1]: _Stored(*row[:2]) for row in rows}
+
+
+def _keep_in_sight(
+    model: type[Grant] | type[Membership],
+    stored: Mapping[Any, _Stored],
+    seen: Set[Any],
+    over: Set[Any],
+    visited_at: datetime | None,
+) -> None:
+    """Mark the intervals that stay open unseen with the last visit that saw them, and clear those seen again."""
+    lost = [stored[row].pk for row in stored.keys() - seen - over if stored[row].unobserved_since is None]
+    found = [stored[row].pk for row in stored.keys() & seen if stored[row].unobserved_since]
+    if lost:
+        model.objects.filter(pk__in=lost).update(unobserved_since=visited_at)
+    if found:
+        model.objects.filter(pk__in=found).update(unobserved_since=None)

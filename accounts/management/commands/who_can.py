@@ -1,0 +1,92 @@
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from accounts.access import Access, Answer, parse_moment, who_can
+from instances.adapters.base import GRANT_KINDS
+from instances.services import named
+
+
+class Command(BaseCommand):
+    help = (
+        "Who may do this, on which instance, by which way, and since when it has been seen. Exits 0 when the answer is "
+        "whole, 3 when it is not known of every instance, 2 for a wrong call."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("privilege", metavar="PRIVILEGE", help="as the engine calls it: SELECT, CONNECT, SUPERUSER")
+        parser.add_argument(
+            "--on",
+            default="",
+            metavar="SCOPE",
+            help='path of the object: shop, shop.public.orders, shop.public."odd name"; none: the instance as a whole',
+        )
+        parser.add_argument(
+            "--kind", default="", choices=list(GRANT_KINDS), metavar="KIND", help=", ".join(GRANT_KINDS)
+        )
+        parser.add_argument("--as-of", metavar="T", help="a moment, or a day (its end), in TAIFISH_TIME_ZONE")
+        parser.add_argument("--instance", nargs="+", metavar="NAME", help="only these; none: all active ones")
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            answer = who_can(
+                options["privilege"],
+                options["on"],
+                kind=options["kind"],
+                at=parse_moment(options["as_of"] or ""),
+                instances=named(options["instance"]) if options["instance"] else None,
+            )
+        except ValueError as error:
+            raise CommandError(str(error), returncode=2) from error
+        if options["json"]:
+            self.stdout.write(json.dumps(_document(answer), indent=2, default=str))
+        else:
+            for line in _lines(answer):
+                self.stdout.write(line)
+        sys.exit(3 if answer.unknown else 0)
+
+
+def _document(answer: Answer) -> dict[str, Any]:
+    return {
+        "as_of": answer.at,
+        "accounts": [
+            {
+                "instance": row.account.instance.name,
+                "account": str(row.account),
+                "path": [str(role) for role in row.path],
+                "because": row.because,
+                "grant": str(row.grant) if row.grant else None,
+                "at_once": row.at_once,
+                "since": row.since,
+                "session": row.session,
+                "unobserved_since": row.grant.unobserved_since if row.grant else None,
+            }
+            for row in answer.rows
+        ],
+        "unknown": {instance.name: reason for instance, reason in answer.unknown.items()},
+    }
+
+
+def _lines(answer: Answer) -> list[str]:
+    lines = [_line(row) for row in answer.rows] or ["Nobody, as far as is known."]
+    return lines + [f"{instance}: not known: {reason}" for instance, reason in answer.unknown.items()]
+
+
+def _line(row: Access) -> str:
+    words = [f"{row.account.instance}: {row.account!s}"]
+    if row.path:
+        words.append(f"through {' → '.join(str(role) for role in row.path)}")
+    words.append(str(row.grant) if row.grant else "a predefined role")
+    if not row.at_once:
+        words.append("only after switching role")
+    if row.since:
+        words.append(f"since {timezone.localtime(row.since):%Y-%m-%d %H:%M}")
+    if row.session:
+        words.append(f"seen by session {row.session}")
+    if row.grant and row.grant.unobserved_since:
+        words.append(f"not observed since {timezone.localtime(row.grant.unobserved_since):%Y-%m-%d %H:%M}")
+    return "; ".join(words)

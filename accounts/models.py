@@ -1,0 +1,350 @@
+"""Who exists on each instance and what each may do: one graph with time in it.
+
+A row of `Membership` or `Grant` is an interval: it holds from `since` until `until`, and now where `until` is null.
+`since` is when a visit first saw it, which is as much as anybody outside the server can know. What a visit could not
+read stays as it was, and `unobserved_since` says since when that is hearsay.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models.functions import MD5, Coalesce
+from django.utils.translation import gettext_lazy as _
+
+from instances.adapters import ENGINE_CHOICES
+from instances.adapters.base import GRANT_KINDS
+from instances.models import Instance
+from sync.models import SyncRecord
+
+
+class AccountQuerySet(models.QuerySet["Account"]):
+    def present(self) -> AccountQuerySet:
+        """Accounts that existed when their instance was last read."""
+        return self.filter(gone_at=None)
+
+    def visible(self) -> AccountQuerySet:
+        return self.filter(is_filtered=False)
+
+    def with_counts(self) -> AccountQuerySet:
+        """Each account with n_grants (held now, directly) and n_roles (reached now, by any path)."""
+
+        def count(model: type[models.Model], owner: str, **conditions: object) -> Coalesce:
+            rows = model._default_manager.filter(**{owner: OuterRef("pk")}, **conditions)
+            return Coalesce(Subquery(rows.order_by().values(owner).annotate(n=Count("*")).values("n")), 0)
+
+        return self.annotate(n_grants=count(Grant, "account", until=None), n_roles=count(RoleReach, "member"))
+
+
+class Account(models.Model):
+    """A user or role inside a managed instance; never a user of Taifish."""
+
+    class Kind(models.TextChoices):
+        USER = "user", _("user")
+        ROLE = "role", _("role")
+        PUBLIC = "public", _("everyone")
+
+    instance = models.ForeignKey(
+        Instance, on_delete=models.CASCADE, related_name="accounts", verbose_name=_("instance")
+    )
+    name = models.TextField(_("name"), blank=True)
+    host = models.TextField(_("host"), blank=True, default="")
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind)
+    native_id = models.CharField(_("native id"), max_length=100, blank=True)
+    is_system = models.BooleanField(_("maintained by the engine"), default=False)
+    is_filtered = models.BooleanField(_("filtered"), default=False)
+    can_login = models.BooleanField(_("can log in"), null=True)
+    is_locked = models.BooleanField(_("locked"), null=True)
+    is_superuser = models.BooleanField(_("superuser"), null=True)
+    valid_until = models.DateTimeField(_("valid until"), null=True)
+    password_changed_at = models.DateTimeField(_("password changed"), null=True)
+    password_expired = models.BooleanField(_("password expired"), null=True)
+    auth_method = models.CharField(_("authentication"), max_length=200, blank=True)
+    connection_limit = models.BigIntegerField(_("connection limit"), null=True)
+    first_seen_at = models.DateTimeField(_("first seen"))
+    last_seen_at = models.DateTimeField(_("last seen"))
+    gone_at = models.DateTimeField(_("gone"), null=True)
+
+    objects = AccountQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["instance__name", "name", "host"]
+        verbose_name = _("account")
+        verbose_name_plural = _("accounts")
+        constraints = [models.UniqueConstraint(fields=["instance", "name", "host"], name="account_once")]
+        indexes = [models.Index(fields=["name"], name="account_name")]
+
+    def __str__(self) -> str:
+        return account_label(self.name, self.host)
+
+    def role_paths(self) -> dict[int, list[str]]:
+        """Id of each role reached now → the names of the steps to it, the role itself last. One query."""
+        reached = {reach.role_id: reach for reach in self.reaches.select_related("role")}
+
+        def path(role_id: int) -> list[str]:
+            steps = []
+            while role_id != self.pk:
+                steps.append(str(reached[role_id].role))
+                role_id = reached[role_id].via_id
+            return steps[::-1]
+
+        return {role_id: path(role_id) for role_id in reached}
+
+
+def account_label(name: str, host: str) -> str:
+    """An account as people call it: "root@localhost"."""
+    return f"{name}@{host}" if host else name
+
+
+class IntervalQuerySet(models.QuerySet[Any]):
+    def at(self, moment: datetime) -> IntervalQuerySet:
+        """What held at that moment."""
+        return self.filter(Q(until=None) | Q(until__gt=moment), since__lte=moment)
+
+
+class Membership(models.Model):
+    """`member` holds `role`, with these options, for this time."""
+
+    member = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="memberships")
+    role = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="members")
+    admin_option = models.BooleanField(_("may pass it on"))
+    inherit = models.BooleanField(_("inherits its privileges"))
+    set_option = models.BooleanField(_("may switch to it"))
+    since = models.DateTimeField(_("since"))
+    until = models.DateTimeField(_("until"), null=True)
+    unobserved_since = models.DateTimeField(
+        _("not observed since"),
+        null=True,
+        help_text=_("The last visit that saw it; later ones could not read where it stands. Empty: all saw it."),
+    )
+
+    objects = IntervalQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-until", "since", "id"]
+        verbose_name = _("membership")
+        verbose_name_plural = _("memberships")
+        constraints = [
+            models.UniqueConstraint(fields=["member", "role"], condition=Q(until=None), name="membership_once_now")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.member} in {self.role}"
+
+
+class Grant(models.Model):
+    """`account` holds `privilege` on `scope`, for this time."""
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="grants", verbose_name=_("account"))
+    kind = models.CharField(_("kind"), max_length=20, choices=[(kind, kind) for kind in GRANT_KINDS])
+    database = models.TextField(_("database"), blank=True)
+    scope = models.TextField(_("scope"), blank=True)
+    privilege = models.CharField(_("privilege"), max_length=200)
+    grantable = models.BooleanField(_("may pass it on"))
+    denied = models.BooleanField(_("denied"))
+    since = models.DateTimeField(_("since"))
+    until = models.DateTimeField(_("until"), null=True)
+    unobserved_since = models.DateTimeField(
+        _("not observed since"),
+        null=True,
+        help_text=_("The last visit that saw it; later ones could not read where it stands. Empty: all saw it."),
+    )
+
+    objects = IntervalQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["kind", "scope", "privilege", "since"]
+        verbose_name = _("grant")
+        verbose_name_plural = _("grants")
+        constraints = [
+            # Hashed: a routine's scope holds its argument types, and may be longer than an index entry.
+            models.UniqueConstraint(
+                "account",
+                "kind",
+                "database",
+                MD5("scope"),
+                "privilege",
+                "denied",
+                condition=Q(until=None),
+                name="grant_once_now",
+            )
+        ]
+        indexes = [
+            models.Index("privilege", "kind", MD5("scope"), name="grant_by_scope"),
+            models.Index(fields=["database"], name="grant_by_database", condition=Q(kind="database")),
+            models.Index(
+                fields=["privilege"],
+                name="grant_by_pattern",
+                condition=Q(kind="database") & (Q(scope__contains="%") | Q(scope__contains="_")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return describe_grant(self.privilege, self.kind, self.scope, self.grantable, self.denied)
+
+
+def describe_grant(privilege: str, kind: str, scope: str, grantable: bool, denied: bool) -> str:
+    """A grant as people say it: "CREATE on database shop, may pass it on"."""
+    words = f"{'no ' if denied else ''}{privilege}"
+    if scope:
+        words += f" on {kind} {scope}"
+    return f"{words}, may pass it on" if grantable else words
+
+
+class RoleReach(models.Model):
+    """The closure of today's memberships: `member` reaches `role` in `depth` steps at least, the last one from `via`.
+
+    `inherits`: some path on which every step inherits, so the privileges apply at once. `can_set`: some path on which
+    every step may be switched along. `is_admin`: some path whose last step may pass the role on. Rebuilt by
+    `accounts.closure` in the visit's own transaction.
+    """
+
+    member = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="reaches")
+    role = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="reached_by")
+    depth = models.PositiveIntegerField(_("steps"))
+    via = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
+    inherits = models.BooleanField(_("inherits"))
+    can_set = models.BooleanField(_("may switch"))
+    is_admin = models.BooleanField(_("may pass it on"))
+
+    class Meta:
+        ordering = ["depth", "role__name"]
+        verbose_name = _("role reached")
+        verbose_name_plural = _("roles reached")
+        constraints = [models.UniqueConstraint(fields=["member", "role"], name="reach_once")]
+
+    def __str__(self) -> str:
+        return f"{self.member} → {self.role}"
+
+
+class Coverage(models.Model):
+    """How much of an instance its visits read, for as long as that stayed the same.
+
+    `covered` and `beyond` are grant kinds and "memberships": read, and left out by the read depth. `gaps` are what
+    should have been read and was not, as `instances.adapters.base.Gap` tells them.
+    """
+
+    instance = models.ForeignKey(
+        Instance, on_delete=models.CASCADE, related_name="coverage", verbose_name=_("instance")
+    )
+    level = models.CharField(_("read depth"), max_length=1)
+    covered = ArrayField(models.CharField(max_length=20), verbose_name=_("read"))
+    beyond = ArrayField(models.CharField(max_length=20), verbose_name=_("beyond the read depth"))
+    gaps = models.JSONField(_("gaps"), default=list)
+    digest = models.CharField(
+        max_length=128,
+        editable=False,
+        help_text=_("Of all that the last visit read: another that reads the same is done."),
+    )
+    since = models.DateTimeField(_("since"))
+    until = models.DateTimeField(_("until"), null=True)
+
+    objects = IntervalQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-since"]
+        verbose_name = _("coverage")
+        verbose_name_plural = _("coverage")
+        constraints = [models.UniqueConstraint(fields=["instance"], condition=Q(until=None), name="coverage_once_now")]
+
+    def __str__(self) -> str:
+        return f"{self.instance}: {self.level}"
+
+
+class AccountChange(models.Model):
+    """What one visit found changed on one account. Append-only.
+
+    `events` are the words of `Event`; `details` holds granted and revoked (lists of grants), joined and left (lists of
+    roles) and attributes (field → [before, after]). A baseline row belongs to the first visit of its instance: it says
+    what was there, not what happened, and its details are the intervals that begin with it.
+    """
+
+    class Event(models.TextChoices):
+        APPEARED = "appeared", _("appeared")
+        DISAPPEARED = "disappeared", _("disappeared")
+        REAPPEARED = "reappeared", _("reappeared")
+        RECREATED = "recreated", _("dropped and created anew")
+        LOCKED = "locked", _("locked")
+        UNLOCKED = "unlocked", _("unlocked")
+        ATTRIBUTES = "attributes", _("attributes changed")
+        PRIVILEGES = "privileges", _("privileges changed")
+        MEMBERSHIPS = "memberships", _("memberships changed")
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="changes", verbose_name=_("account"))
+    record = models.ForeignKey(
+        SyncRecord,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="account_changes",
+        verbose_name=_("visit"),
+    )
+    at = models.DateTimeField(_("seen"))
+    events = ArrayField(models.CharField(max_length=20, choices=Event), verbose_name=_("events"))
+    details = models.JSONField(_("details"), default=dict)
+    baseline = models.BooleanField(_("baseline"), default=False)
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        verbose_name = _("account change")
+        verbose_name_plural = _("account changes")
+        indexes = [
+            models.Index(fields=["account", "-at"], name="change_of_account"),
+            models.Index(fields=["-at"], name="change_at"),
+            GinIndex(fields=["events"], name="change_events"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account}: {', '.join(self.events)}"
+
+
+class AccountFilter(models.Model):
+    """Hides accounts from lists, or keeps them shown. Filtered accounts are still read, stored and counted in roles.
+
+    The most specific filter that matches decides: one for the instance, then one for the engine, then one for all;
+    at the same level "show" beats "hide".
+    """
+
+    class Action(models.TextChoices):
+        HIDE = "hide", _("hide")
+        SHOW = "show", _("show")
+
+    action = models.CharField(_("action"), max_length=4, choices=Action, default=Action.HIDE)
+    engine = models.CharField(
+        _("engine"), max_length=20, choices=ENGINE_CHOICES, blank=True, help_text=_("Empty: all engines.")
+    )
+    instance = models.ForeignKey(
+        Instance,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="account_filters",
+        verbose_name=_("instance"),
+        help_text=_("Empty: all instances of the engine."),
+    )
+    pattern = models.CharField(
+        _("account name"),
+        max_length=200,
+        help_text=_("* stands for any characters, ? for one; everything else, _ and % included, for itself."),
+    )
+    system_only = models.BooleanField(_("only accounts the engine maintains"), default=False)
+    active = models.BooleanField(_("active"), default=True)
+    note = models.CharField(_("note"), max_length=200, blank=True)
+
+    class Meta:
+        ordering = ["engine", "instance__name", "pattern"]
+        verbose_name = _("account filter")
+        verbose_name_plural = _("account filters")
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.pattern}"
+
+    def concerned(self) -> models.QuerySet[Instance]:
+        """The instances whose accounts this filter may hide or show."""
+        if self.instance_id:
+            return Instance.objects.filter(pk=self.instance_id)
+        return Instance.objects.filter(engine=self.engine) if self.engine else Instance.objects.all()

@@ -1,0 +1,206 @@
+"""What the page of one account shows, tab by tab."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.core.paginator import Page, Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from . import access
+from .access import Effective
+from .models import Account, AccountChange, Grant, Membership, RoleReach, describe_grant
+
+ROWS_PER_PAGE = 200
+
+#: Attribute, label: the facts at the top of the page, where the engine knows them.
+FACTS = [
+    ("host", _("Host")),
+    ("get_kind_display", _("Kind")),
+    ("is_superuser", _("Superuser")),
+    ("can_login", _("Can log in")),
+    ("is_locked", _("Locked")),
+    ("valid_until", _("Valid until")),
+    ("password_expired", _("Password expired")),
+    ("password_changed_at", _("Password changed")),
+    ("auth_method", _("Authentication")),
+    ("connection_limit", _("Connection limit")),
+    ("is_system", _("Maintained by the engine")),
+    ("is_filtered", _("Filtered")),
+    ("native_id", _("Native id")),
+    ("first_seen_at", _("First seen")),
+    ("last_seen_at", _("Last seen")),
+    ("gone_at", _("Gone")),
+]
+
+
+def facts(account: Account) -> list[tuple[Any, Any]]:
+    """Label and value of what is known about an account."""
+    values = [(label, getattr(account, name)) for name, label in FACTS]
+    called = [(label, value() if callable(value) else value) for label, value in values]
+    return [(label, value) for label, value in called if value not in (None, "")]
+
+
+def direct_grants(account: Account) -> QuerySet[Grant]:
+    return account.grants.filter(until=None)
+
+
+def reached(account: Account) -> QuerySet[RoleReach]:
+    return account.reaches.select_related("role")
+
+
+def members(account: Account) -> QuerySet[Membership]:
+    rows = account.members.filter(until=None).select_related("member")
+    return rows.order_by("member__name", "member__host")
+
+
+def ended_grants(account: Account) -> QuerySet[Grant]:
+    return account.grants.exclude(until=None).order_by("-until", "kind", "scope", "privilege", "pk")
+
+
+def ended_memberships(account: Account) -> QuerySet[Membership]:
+    return account.memberships.exclude(until=None).select_related("role").order_by("-until", "role__name")
+
+
+def changes(account: Account) -> QuerySet[AccountChange]:
+    return account.changes.select_related("record")
+
+
+#: Name, label, permission, rows.
+TABS: list[tuple[str, Any, str, Callable[[Account], QuerySet]]] = [
+    ("grants", _("Direct grants"), "accounts.view_grant", direct_grants),
+    ("roles", _("Roles"), "accounts.view_rolereach", reached),
+    ("members", _("Members"), "accounts.view_membership", members),
+    ("ended", _("Ended grants"), "accounts.view_grant", ended_grants),
+    ("left", _("Ended memberships"), "accounts.view_membership", ended_memberships),
+    ("changes", _("Changes"), "accounts.view_accountchange", changes),
+]
+
+
+def account_page(request: HttpRequest, account: Account) -> dict[str, Any]:
+    """Context of the page: facts, the tabs this person may open with their counts, and the rows of the open one."""
+    tabs = [
+        {"name": name, "label": label, "rows": rows(account)}
+        for name, label, permission, rows in TABS
+        if request.user.has_perm(permission)
+    ]
+    asked = request.GET.get("tab")
+    context: dict[str, Any] = {"facts": facts(account)}
+    if request.user.has_perm("accounts.view_grant"):
+        context |= _effective(request, account)
+        tabs.insert(1, {"name": "effective", "label": _("Effective"), "rows": context["effective"].grants})
+    for tab in tabs:
+        tab["count"] = tab["rows"].order_by().count()
+    chosen = next((tab for tab in tabs if tab["name"] == asked), tabs[0] if tabs else None)
+    context |= {"tabs": tabs, "tab": chosen and chosen["name"]}
+    if chosen:
+        context["page"] = page = Paginator(chosen["rows"], ROWS_PER_PAGE).get_page(request.GET.get("page"))
+        if chosen["name"] == "effective":
+            context["lines"] = _effective_lines(context["effective"], page)
+        else:
+            context["lines"] = list(_LINES.get(chosen["name"], _plain)(account, page))
+    return context
+
+
+def _effective(request: HttpRequest, account: Account) -> dict[str, Any]:
+    """The grants in effect now, or at the local time given as `as_of`; what cannot be a time is said, and now taken."""
+    wrong = ""
+    at = None
+    if text := request.GET.get("as_of"):
+        try:
+            at = parse_datetime(text)
+            at = timezone.make_aware(at) if at and timezone.is_naive(at) else at
+            effective = access.effective(account, at)
+            wrong = "" if at else gettext("“%s” is not a time.") % text
+        except ValueError as error:
+            at, wrong = None, str(error)
+            effective = access.effective(account)
+    else:
+        effective = access.effective(account)
+    return {"effective": effective, "as_of": text if at else "", "wrong": wrong}
+
+
+def _effective_lines(effective: Effective, page: Page) -> list[dict[str, Any]]:
+    names = effective.names()
+    return [
+        {
+            "grant": grant,
+            "path": [names[pk] for pk in effective.way(grant).path],
+            "use": gettext("at once") if effective.at_once(grant) else gettext("after switching to a role"),
+        }
+        for grant in page
+    ]
+
+
+def _plain(account: Account, page: Page) -> Iterable[Any]:
+    return page
+
+
+def _roles(account: Account, page: Page) -> Iterable[dict[str, Any]]:
+    paths = account.role_paths()
+    for reach in page:
+        yield {"reach": reach, "path": paths[reach.role_id], "use": _use(reach)}
+
+
+def _use(reach: RoleReach) -> str:
+    """When what a role holds is the account's to use."""
+    if reach.inherits:
+        return gettext("at once")
+    return gettext("after switching to the role") if reach.can_set else gettext("not at all")
+
+
+def _changes(account: Account, page: Page) -> Iterable[dict[str, Any]]:
+    for change in page:
+        yield {"change": change, "events": events(change), "details": details(change)}
+
+
+_LINES: dict[str, Callable[[Account, Page], Iterable[Any]]] = {
+    "roles": _roles,
+    "changes": _changes,
+}
+
+
+def events(change: AccountChange) -> list[tuple[str, str]]:
+    """Event and its label."""
+    return [(event, AccountChange.Event(event).label) for event in change.events]
+
+
+def details(change: AccountChange) -> list[tuple[str, str, str]]:
+    """What a change says, line by line: a word ("granted", "left", "attributes" …), its label, the text."""
+    lines = []
+    for word, label in (("granted", gettext("granted")), ("revoked", gettext("revoked"))):
+        for grant in change.details.get(word, ()):
+            text = describe_grant(
+                grant["privilege"], grant["kind"], grant["scope"], grant["grantable"], grant["denied"]
+            )
+            lines.append((word, label, text))
+    for word, label in (("joined", gettext("joined")), ("left", gettext("left"))):
+        for membership in change.details.get(word, ()):
+            options = [
+                words
+                for option, words in (
+                    ("admin_option", gettext("may pass it on")),
+                    ("inherit", gettext("inherits")),
+                    ("set_option", gettext("may switch")),
+                )
+                if membership[option]
+            ]
+            lines.append((word, label, f"{membership['role']}{' (' + ', '.join(options) + ')' if options else ''}"))
+    for field, (before, after) in change.details.get("attributes", {}).items():
+        name = str(Account._meta.get_field(field).verbose_name)
+        lines.append(("attributes", gettext("changed"), f"{name}: {_said(before)} → {_said(after)}"))
+    return lines
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return gettext("yes") if value else gettext("no")
+    return str(value)

@@ -1,0 +1,111 @@
+"""Ways through memberships: who comes by which roles to what, and whether at once or only after switching. Pure.
+
+A role's privileges apply at once where every membership on the way inherits. They apply after switching (SET ROLE)
+where the first memberships may be switched along and the others inherit: one switches to the last of the first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+
+class Edge(NamedTuple):
+    """A membership: `member` holds `role`."""
+
+    member: int
+    role: int
+    inherit: bool
+    set_option: bool
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Way:
+    """From an account to a role: `path` names the roles on it, the farthest last, and is empty for the account itself.
+
+    `at_once`: its privileges are inherited all the way. `after_switch`: they apply after switching to some role on
+    the way. `switchable`: it may itself be switched to. `since`: when the path shown was complete, None if empty.
+    """
+
+    path: tuple[int, ...] = ()
+    at_once: bool = True
+    after_switch: bool = True
+    switchable: bool = True
+    since: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any privilege comes this way: with neither option a membership only lets one pass the role on."""
+        return self.at_once or self.after_switch
+
+
+class _State(NamedTuple):
+    """Where a walk has come to, and whether each step so far inherits, may be switched along, or fits the mixture."""
+
+    node: int
+    inherits: bool = True
+    switches: bool = True
+    mixes: bool = True
+
+
+class Graph:
+    """Memberships, indexed once for any number of questions."""
+
+    def __init__(self, edges: Iterable[Edge]) -> None:
+        self._up: dict[int, list[Edge]] = defaultdict(list)
+        self._down: dict[int, list[Edge]] = defaultdict(list)
+        for edge in edges:
+            self._up[edge.member].append(edge)
+            self._down[edge.role].append(edge)
+
+    def from_member(self, account: int) -> dict[int, Way]:
+        """Every role the account reaches, and the account itself → the way there, the best and then the shortest."""
+        return self._ways(account, down=False)
+
+    def to_role(self, role: int) -> dict[int, Way]:
+        """Every account that reaches the role, and the role itself → its way there, the best and then the shortest."""
+        return self._ways(role, down=True)
+
+    def _ways(self, start: int, *, down: bool) -> dict[int, Way]:
+        came: dict[_State, tuple[_State, Edge] | None] = {_State(start): None}
+        row = list(came)
+        # Breadth first over at most eight states an account: cycles end, and the first way is the shortest.
+        while row:
+            following = []
+            for state in row:
+                for edge in (self._down if down else self._up).get(state.node, ()):
+                    inherits, switches = state.inherits and edge.inherit, state.switches and edge.set_option
+                    # Seen from the member, switching comes first and inheriting last; from the role the other way.
+                    mixes = inherits or (state.mixes and edge.set_option)
+                    if not down:
+                        mixes = switches or (state.mixes and edge.inherit)
+                    after = _State(edge.member if down else edge.role, inherits, switches, mixes)
+                    if after not in came:
+                        came[after] = state, edge
+                        following.append(after)
+            row = following
+        at: dict[int, list[_State]] = defaultdict(list)
+        for state in came:
+            at[state.node].append(state)
+        return {node: _way(states, came, down) for node, states in at.items()}
+
+
+def _way(states: list[_State], came: dict[_State, tuple[_State, Edge] | None], down: bool) -> Way:
+    best = min(states, key=lambda state: (not state.inherits, not state.mixes))
+    trail = []
+    step = came[best]
+    while step:
+        trail.append(step[1])
+        step = came[step[0]]
+    path = [edge.role for edge in trail]
+    return Way(
+        path=tuple(path if down else path[::-1]),
+        at_once=any(state.inherits for state in states),
+        after_switch=any(state.mixes for state in states),
+        switchable=any(state.switches for state in states),
+        since=max((edge.since for edge in trail), default=None),
+    )

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from rest_framework import serializers
+
+from instances.adapters.base import GRANT_KINDS
+from instances.models import Instance
+from instances.serializers import CleanSerializer
+
+from .models import Account, AccountChange, AccountFilter, Coverage, Grant, RoleReach
+
+
+class AccountSerializer(serializers.ModelSerializer):
+    """Expects `Account.objects.with_counts()`."""
+
+    label = serializers.CharField(source="__str__", read_only=True)
+    instance_name = serializers.CharField(source="instance.name", read_only=True)
+    engine = serializers.CharField(source="instance.engine", read_only=True)
+    n_grants = serializers.IntegerField(read_only=True, help_text="Held now, directly.")
+    n_roles = serializers.IntegerField(read_only=True, help_text="Reached now, by any path.")
+
+    class Meta:
+        model = Account
+        fields = [
+            "id",
+            "label",
+            "instance",
+            "instance_name",
+            "engine",
+            "name",
+            "host",
+            "kind",
+            "native_id",
+            "is_system",
+            "is_filtered",
+            "can_login",
+            "is_locked",
+            "is_superuser",
+            "valid_until",
+            "password_changed_at",
+            "password_expired",
+            "auth_method",
+            "connection_limit",
+            "first_seen_at",
+            "last_seen_at",
+            "gone_at",
+            "n_grants",
+            "n_roles",
+        ]
+
+
+class GrantSerializer(serializers.ModelSerializer):
+    text = serializers.CharField(source="__str__", read_only=True)
+
+    class Meta:
+        model = Grant
+        fields = [
+            "id",
+            "text",
+            "kind",
+            "database",
+            "scope",
+            "privilege",
+            "grantable",
+            "denied",
+            "since",
+            "until",
+            "unobserved_since",
+        ]
+
+
+class RoleReachSerializer(serializers.ModelSerializer):
+    """Expects `paths` in its context: role id → names of the steps, as `Account.role_paths()` gives them."""
+
+    role_name = serializers.CharField(source="role.__str__", read_only=True)
+    path = serializers.SerializerMethodField(help_text="The roles on the way, this one last.")
+
+    class Meta:
+        model = RoleReach
+        fields = ["role", "role_name", "depth", "path", "inherits", "can_set", "is_admin"]
+
+    def get_path(self, reach: RoleReach) -> list[str]:
+        return self.context["paths"][reach.role_id]
+
+
+class CoverageSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Coverage
+        fields = ["level", "covered", "beyond", "gaps", "since", "until"]
+
+
+class EffectiveGrantSerializer(GrantSerializer):
+    """Expects `effective`, what `access.effective()` returned, and `names` (account id → name) in its context."""
+
+    holder = serializers.IntegerField(source="account_id", help_text="Who holds it: the account, a role, or PUBLIC.")
+    path = serializers.SerializerMethodField(help_text="The roles on the way, the holder last; empty for its own.")
+    at_once = serializers.SerializerMethodField(help_text="False: only after switching to one of the roles.")
+
+    class Meta(GrantSerializer.Meta):
+        fields = [*GrantSerializer.Meta.fields, "holder", "path", "at_once"]
+
+    def get_path(self, grant: Grant) -> list[str]:
+        return [self.context["names"][pk] for pk in self.context["effective"].way(grant).path]
+
+    def get_at_once(self, grant: Grant) -> bool:
+        return self.context["effective"].at_once(grant)
+
+
+class AccessSerializer(serializers.Serializer):
+    """One `access.Access`."""
+
+    instance = serializers.IntegerField(source="account.instance_id")
+    account = serializers.IntegerField(source="account.pk")
+    account_label = serializers.CharField(source="account.__str__")
+    path = serializers.ListField(child=serializers.CharField(), help_text="The roles on the way, the holder last.")
+    because = serializers.ChoiceField(["grant", "superuser", "predefined"])
+    at_once = serializers.BooleanField(help_text="False: only after switching to one of the roles.")
+    grant = GrantSerializer(allow_null=True)
+    since = serializers.DateTimeField(allow_null=True)
+    session = serializers.IntegerField(allow_null=True)
+
+
+class UnknownSerializer(serializers.Serializer):
+    instance = serializers.IntegerField(source="instance.pk")
+    instance_name = serializers.CharField(source="instance.name")
+    reason = serializers.CharField()
+
+
+class AccessQuestionSerializer(serializers.Serializer):
+    """What `access.who_can()` is asked."""
+
+    privilege = serializers.CharField()
+    scope = serializers.CharField(
+        default="", allow_blank=True, help_text='Path of the object: shop.public.orders, shop.public."odd name".'
+    )
+    kind = serializers.CharField(default="", allow_blank=True, help_text=f"One of: {', '.join(GRANT_KINDS)}.")
+    as_of = serializers.DateTimeField(default=None, allow_null=True)
+    instance = serializers.SlugRelatedField(
+        slug_field="name", queryset=Instance.objects.all(), many=True, required=False, help_text="Names; none: all."
+    )
+
+
+class AccountChangeSerializer(serializers.ModelSerializer):
+    account_label = serializers.CharField(source="account.__str__", read_only=True)
+    instance = serializers.IntegerField(source="account.instance_id", read_only=True)
+    instance_name = serializers.CharField(source="account.instance.name", read_only=True)
+    session = serializers.IntegerField(source="record.session_id", default=None, read_only=True)
+
+    class Meta:
+        model = AccountChange
+        fields = [
+            "id",
+            "at",
+            "account",
+            "account_label",
+            "instance",
+            "instance_name",
+            "session",
+            "record",
+            "events",
+            "details",
+            "baseline",
+        ]
+
+
+class AccountFilterSerializer(CleanSerializer):
+    class Meta:
+        model = AccountFilter
+        fields = ["id", "action", "engine", "instance", "pattern", "system_only", "active", "note"]

@@ -1,0 +1,248 @@
+"""The account visit: read one instance's accounts and what they may do, then store what changed.
+
+The store is compared with the facts set by set: what is new, what is over. A row ends only if its scope was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from instances.adapters import adapter_for
+from instances.adapters.base import AccountFact, AccountKey, Gap, Inventory, Permissions, ServerInfo
+from instances.models import Instance
+from instances.services import remember_server, target_of
+from sync.models import SyncRecord
+from sync.registry import Held, Outcome, Phase
+
+from . import closure
+from .bulk import insert
+from .changes import ChangeLog
+from .coverage import digest_of, write_coverage
+from .hiding import matcher
+from .intervals import write_grants, write_memberships
+from .models import Account, AccountFilter, Coverage, account_label
+
+#: Field → its type in the store. Stored as the adapter tells them; `is_filtered` is ours.
+FACT_FIELDS = {
+    "kind": "varchar",
+    "native_id": "varchar",
+    "is_system": "boolean",
+    "can_login": "boolean",
+    "is_locked": "boolean",
+    "is_superuser": "boolean",
+    "valid_until": "timestamptz",
+    "password_changed_at": "timestamptz",
+    "password_expired": "boolean",
+    "auth_method": "varchar",
+    "connection_limit": "bigint",
+}
+FIELDS = FACT_FIELDS | {"is_filtered": "boolean"}
+NEW_ACCOUNT = {
+    "instance_id": "bigint",
+    "name": "text",
+    "host": "text",
+    "first_seen_at": "timestamptz",
+    "last_seen_at": "timestamptz",
+} | FIELDS
+
+
+@dataclass(frozen=True)
+class AccountFacts:
+    """Everything one visit read."""
+
+    server: ServerInfo
+    inventory: Inventory
+    permissions: Permissions
+    statements: int
+    level: str
+
+
+def read(instance: Instance, phase: Phase) -> AccountFacts:
+    """Read accounts, then what they may do, on one connection. Raises AdapterError."""
+    target = target_of(instance)
+    with adapter_for(target) as adapter:
+        phase("inventory")
+        inventory = adapter.inventory()
+        phase("permissions")
+        permissions = adapter.permissions()
+        return AccountFacts(adapter.server, inventory, permissions, adapter.statements, target.level)
+
+
+def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcome:
+    """Store what the visit found, inside the visit's transaction. Raises Held for an implausible shrink."""
+    now = record.started_at or timezone.now()
+    gaps = [*facts.inventory.gaps, *facts.permissions.gaps]
+    digest = digest_of(facts, gaps)
+    listed = not any(gap.scope == "accounts" for gap in gaps)
+    if listed and Coverage.objects.filter(instance=instance, until=None, digest=digest).exists():
+        # Everything is as the last visit stored it.
+        Account.objects.filter(instance=instance, gone_at=None).update(last_seen_at=now)
+        remember_server(instance, facts.server)
+        return _outcome(facts, gaps)
+    accounts = Roster(instance, facts, record.confirmed_count or 0, listed=listed)
+    log = ChangeLog(now, record, baseline=not accounts.stored)
+    accounts.write(now, log)
+    write_coverage(instance, facts, gaps, digest, now)
+    joined, left = write_memberships(accounts, facts.permissions, gaps, now, log)
+    granted, revoked = write_grants(accounts, facts.permissions, gaps, now, log)
+    if joined or left:
+        closure.rebuild(instance.pk)
+    changed = log.save()
+    Account.objects.filter(instance=instance, gone_at=None, pk__in=accounts.seen_ids).update(last_seen_at=now)
+    remember_server(instance, facts.server)
+    return _outcome(
+        facts,
+        gaps,
+        appeared=len(accounts.new),
+        reappeared=len(accounts.back),
+        disappeared=len(accounts.gone),
+        changed=changed,
+        granted=granted,
+        revoked=revoked,
+        joined=joined,
+        left=left,
+    )
+
+
+def _outcome(facts: AccountFacts, gaps: list[Gap], **changes: int) -> Outcome:
+    """The visit in numbers; those not given are zero."""
+    counted = ("appeared", "reappeared", "disappeared", "changed", "granted", "revoked", "joined", "left")
+    return Outcome(
+        summary={
+            "accounts": len(facts.inventory.accounts),
+            **dict.fromkeys(counted, 0),
+            **changes,
+            "statements": facts.statements,
+            "level": facts.level,
+            "server": f"{facts.server.product} {facts.server.version}",
+        },
+        gaps=gaps,
+    )
+
+
+class Roster:
+    """The instance's accounts, as stored and as seen, and the ids of both.
+
+    `visited_at` is when a visit last stored anything here; `seen_ids` and `gone_ids` stand after `write`.
+    """
+
+    def __init__(self, instance: Instance, facts: AccountFacts, confirmed: int, *, listed: bool) -> None:
+        self.instance = instance
+        self.confirmed = confirmed
+        self.facts = {fact.key: fact for fact in facts.inventory.accounts}
+        self.unread = facts.inventory.unread
+        filters = AccountFilter.objects.filter(
+            Q(instance=instance) | Q(instance=None, engine__in=["", instance.engine]), active=True
+        )
+        self.hidden = matcher(filters)
+        stored = list(Account.objects.filter(instance=instance))
+        self.stored = {(account.name, account.host): account for account in stored}
+        self.visited_at = max((account.last_seen_at for account in stored), default=None)
+        present = {key for key, account in self.stored.items() if account.gone_at is None}
+        self.new = self.facts.keys() - self.stored.keys()
+        self.back = (self.facts.keys() & self.stored.keys()) - present
+        # With the listing itself incomplete, an account that is not in it may well be there.
+        self.gone = present - self.facts.keys() if listed else set()
+        # What every server has says nothing: an empty server at the old address has it too.
+        own = {key for key in present if not self.stored[key].is_system and self.stored[key].kind != "public"}
+        gone = len(own & self.gone)
+        self.hold("accounts", len(own), gone, implausible=gone == len(own) or (gone >= 10 and gone * 2 > len(own)))
+
+    def hold(self, what: str, present: int, ending: int, *, implausible: bool) -> None:
+        """Raise Held when an implausible part of what is there would end, and no person has confirmed as much."""
+        if ending and implausible and ending > self.confirmed:
+            raise Held(
+                f"{ending} of {present} {what} would end at once; nothing was stored.",
+                code="suspicious_shrink",
+                hint="Look whether they are really gone. If so, confirm; if not, the collection account has "
+                "probably lost rights, or the address leads to another server now.",
+                count=ending,
+            )
+
+    def values(self, fact: AccountFact, account: Account | None) -> dict[str, object]:
+        """The fields to store for a fact; what could not be read stays as it was."""
+        values = {
+            field: getattr(account, field) if account and field in self.unread else getattr(fact, field)
+            for field in FACT_FIELDS
+        }
+        values["is_filtered"] = self.hidden(fact.name, fact.is_system)
+        return values
+
+    def write(self, now: datetime, log: ChangeLog) -> None:
+        new = sorted(self.new)
+        values = [self.values(self.facts[key], None) for key in new]
+        created = insert(
+            Account,
+            NEW_ACCOUNT,
+            (
+                (self.instance.pk, *key, now, now, *(row[field] for field in FIELDS))
+                for key, row in zip(new, values, strict=True)
+            ),
+            returning="id, name, host",
+        )
+        for pk, _, _ in created:
+            log.event(pk, "appeared")
+        changed = []
+        for key in self.facts.keys() & self.stored.keys():
+            account = self.stored[key]
+            before = {field: getattr(account, field) for field in FIELDS}
+            after = self.values(self.facts[key], account)
+            if key in self.back:
+                account.gone_at = None
+                log.event(account.pk, "reappeared")
+            if before != after or key in self.back:
+                for field, value in after.items():
+                    setattr(account, field, value)
+                changed.append(account)
+                log.attributes(account.pk, before, after, back=key in self.back)
+        Account.objects.bulk_update(changed, [*FIELDS, "gone_at"], batch_size=1000)
+        gone = [self.stored[key].pk for key in self.gone]
+        Account.objects.filter(pk__in=gone).update(gone_at=now)
+        for pk in gone:
+            log.event(pk, "disappeared")
+        self.ids = {key: account.pk for key, account in self.stored.items()}
+        self.ids |= {(name, host): pk for pk, name, host in created}
+        self.seen_ids = {self.ids[key] for key in self.facts}
+        self.gone_ids = set(gone)
+
+    def names(self) -> dict[int, str]:
+        """Every account's name for people, by id."""
+        return {pk: account_label(name, host) for (name, host), pk in self.ids.items()}
+
+    def id_of(self, key: AccountKey) -> int | None:
+        """None for an account that appeared between the phases: the next visit sees it whole."""
+        return self.ids[key] if key in self.facts else None
+
+
+@transaction.atomic
+def apply_filters(instances: Iterable[Instance]) -> int:
+    """Bring `is_filtered` in line with the filters as they are now. Returns how many accounts changed."""
+    flipped: dict[bool, list[int]] = {True: [], False: []}
+    by_instance = matchers(AccountFilter.objects.filter(active=True), instances)
+    rows = Account.objects.filter(instance__in=by_instance).values_list(
+        "pk", "instance_id", "name", "is_system", "is_filtered"
+    )
+    for pk, instance_id, name, is_system, is_filtered in rows.order_by().iterator():
+        hidden = by_instance[instance_id](name, is_system)
+        if hidden != is_filtered:
+            flipped[hidden].append(pk)
+    return sum(Account.objects.filter(pk__in=pks).update(is_filtered=hidden) for hidden, pks in flipped.items() if pks)
+
+
+def matchers(filters: Iterable[AccountFilter], instances: Iterable[Instance]) -> dict[int, Callable[[str, bool], bool]]:
+    """Instance id → what `hiding.matcher` makes of those of the filters that are about the instance."""
+    filters = list(filters)
+    return {
+        instance.pk: matcher(
+            item
+            for item in filters
+            if item.instance_id == instance.pk or (item.instance_id is None and item.engine in ("", instance.engine))
+        )
+        for instance in instances
+    }

@@ -1,0 +1,37 @@
+"""Account names as people can read them, whatever is in them."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from django import template
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+register = template.Library()
+
+
+@register.filter
+def visible(name: str) -> SafeString:
+    """HTML of a name in which nothing hides: control and format characters, blanks at the ends, and emptiness show.
+
+    Names that differ in such a character never look the same; look-alike letters are left as they are.
+    """
+    if not name:
+        return format_html('<span class="tf-odd">{}</span>', _("(no name)"))
+    if name.isprintable() and name == name.strip(" "):
+        return format_html('<span class="tf-name">{}</span>', name)
+    inner = range(len(name) - len(name.lstrip(" ")), len(name.rstrip(" ")))
+    shown = ((_shown(char, at_end=position not in inner),) for position, char in enumerate(name))
+    return format_html('<span class="tf-name">{}</span>', format_html_join("", "{}", shown))
+
+
+def _shown(char: str, *, at_end: bool) -> str | SafeString:
+    if char.isprintable() and not (char == " " and at_end):
+        return char
+    # Signs that every font has: a dot for a blank, and Python's escapes; the class sets them apart from the characters.
+    sign = "·" if char == " " else repr(char)[1:-1]
+    return format_html(
+        '<span class="tf-odd" title="U+{} {}">{}</span>', f"{ord(char):04X}", unicodedata.name(char, ""), sign
+    )

@@ -1,0 +1,278 @@
+"""Effective privileges and "who can", as people ask them: API and command, on stored facts and on real servers."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from io import StringIO
+
+import pymysql
+import pytest
+from django.core.management import CommandError, call_command
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.access import effective, who_can
+from accounts.models import Account, Coverage, Grant, Membership
+from accounts.tests.stored import MAY_1, MAY_3, account
+from instances.models import Credential, Instance
+from instances.tests.api import client_with
+from instances.tests.pages import staff
+from sync import services
+
+
+def ask(*arguments: str) -> tuple[int, str]:
+    out = StringIO()
+    try:
+        call_command("who_can", *arguments, stdout=out)
+    except CommandError as error:
+        return error.returncode, str(error)
+    except SystemExit as stop:
+        return stop.code, out.getvalue()
+    raise AssertionError("who_can did not set its exit code")
+
+
+def instance(name: str, engine: str, **coverage: object) -> Instance:
+    credential, _ = Credential.objects.get_or_create(name="c", username="u")
+    made = Instance.objects.create(name=name, engine=engine, host=name, credential=credential)
+    covered = ["memberships", "system", "attribute", "database", "table", "routine", "column"]
+    values = {"level": "B", "covered": covered, "beyond": [], "since": MAY_1} | coverage
+    Coverage.objects.create(instance=made, **values)
+    return made
+
+
+def grant(account: Account, privilege: str, kind: str, scope: str = "", **fields: object) -> Grant:
+    values = {"grantable": False, "denied": False, "since": MAY_1} | fields
+    return Grant.objects.create(account=account, privilege=privilege, kind=kind, scope=scope, **values)
+
+
+def join(member: Account, role: Account, **fields: object) -> Membership:
+    values = {"admin_option": False, "inherit": True, "set_option": True, "since": MAY_1} | fields
+    return Membership.objects.create(member=member, role=role, **values)
+
+
+@pytest.fixture
+def shop(db: None) -> dict[str, Account]:
+    """ada is in writers until 3 May, writers in readers; bob may switch to writers only; root is a superuser."""
+    pg = instance("pg", "postgresql")
+    made = {name: account(pg, name) for name in ("ada", "bob", "root")}
+    made |= {name: account(pg, name, kind="role", can_login=False) for name in ("readers", "writers")}
+    join(made["writers"], made["readers"])
+    join(made["ada"], made["writers"], until=MAY_3)
+    join(made["bob"], made["writers"], inherit=False)
+    grant(made["readers"], "SELECT", "table", "shop.public.orders", database="shop")
+    grant(made["writers"], "INSERT", "table", "shop.public.orders", database="shop", unobserved_since=MAY_3)
+    grant(made["root"], "SUPERUSER", "attribute")
+    return made
+
+
+def test_who_could_then_and_who_can_now(shop):
+    """F1.7: the answer names the way, and is that of the moment asked about."""
+    may = {str(row.account): [str(role) for role in row.path] for row in who_can("insert", "shop.public.orders").rows}
+    assert may == {"writers": [], "bob": ["writers"], "root": []}
+    then = who_can("insert", "shop.public.orders", at=MAY_1 + timedelta(days=1))
+    rows = {str(row.account): row for row in then.rows}
+    assert rows.keys() == {"ada", "bob", "root", "writers"}
+    assert (rows["ada"].at_once, rows["bob"].at_once) == (True, False)
+    assert (rows["root"].because, rows["ada"].because) == ("superuser", "grant")
+    assert rows["ada"].since == MAY_1
+    before = who_can("insert", "shop.public.orders", at=MAY_1 - timedelta(days=1))
+    assert before.rows == []
+    assert list(before.unknown.values()) == ["not visited by then"]
+
+
+def test_the_command_says_the_way_and_what_is_hearsay(shop):
+    code, told = ask("INSERT", "--on", "shop.public.orders")
+    assert code == 0
+    assert told.splitlines() == [
+        "pg: bob; through writers; INSERT on table shop.public.orders; only after switching role; since 2026-05-01 "
+        "00:00; not observed since 2026-05-03 00:00",
+        "pg: root; SUPERUSER; since 2026-05-01 00:00",
+        "pg: writers; INSERT on table shop.public.orders; since 2026-05-01 00:00; not observed since 2026-05-03 00:00",
+    ]
+    code, told = ask("INSERT", "--on", "shop.public.orders", "--as-of", "2026-05-02", "--json")
+    assert [row["account"] for row in json.loads(told)["accounts"]] == ["ada", "bob", "root", "writers"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["INSRT", "--on", "shop.public.orders"], "Did you mean INSERT?"),
+        (["INSERT", "--on", "shop..orders"], "cannot be read from character 6 on"),
+        (["INSERT", "--on", "a.b.c.d.e.f"], "No engine has anything with a path of 6 parts"),
+        (["INSERT", "--on", "shop", "--kind", "table"], "No engine has anything of the kind 'table' with a path of 1"),
+        (["INSERT", "--as-of", "yesterday"], "neither a day"),
+        (["INSERT", "--as-of", "2990-01-01 00:00"], "still to come"),
+        (["INSERT", "--instance", "nobody"], "'nobody' is unknown"),
+    ],
+)
+def test_a_wrong_question_is_told_what_to_do(shop, arguments, told):
+    code, said = ask(*arguments)
+    assert code == 2
+    assert told in said
+
+
+def test_what_is_not_known_is_said(db):
+    """A failed read is never an empty answer: an instance that was not read is named, and the exit code tells."""
+    deep = instance("deep", "postgresql")
+    instance("shallow", "postgresql", level="A", beyond=["column", "table"])
+    gap = {"scope": "table", "database": "shop", "code": "denied", "message": "no CONNECT on shop", "hint": ""}
+    instance("gappy", "postgresql", gaps=[gap])
+    Instance.objects.create(name="new", engine="mysql", host="new", credential=Credential.objects.get())
+    Instance.objects.create(
+        name="old", engine="mysql", host="old", credential=Credential.objects.get(), retired_at=timezone.now()
+    )
+    grant(account(deep, "app"), "SELECT", "table", "shop.public.orders", database="shop")
+    code, told = ask("SELECT", "--on", "shop.public.orders", "--kind", "table")
+    assert code == 3
+    assert told.splitlines()[1:] == [
+        "gappy: not known: no CONNECT on shop",
+        "shallow: not known: read depth A leaves out: table",
+    ]
+    # A database that the gap is not about.
+    assert "gappy" not in ask("SELECT", "--on", "crm.public.orders", "--kind", "table")[1]
+    assert "new: not known: not visited by then" in ask("SELECT", "--on", "shop")[1]
+
+
+def test_mysql_patterns_and_partial_revokes(db):
+    """F1.9: of an account's patterns the most specific one counts; a partial revoke takes back what *.* gave."""
+    my = instance("my", "mysql")
+    wide, both, revoked, escaped = (account(my, name, host="%") for name in ("wide", "both", "revoked", "escaped"))
+    grant(wide, "SELECT", "database", "shop%", database="shop%")
+    grant(both, "SELECT", "database", "sh%", database="sh%")
+    grant(both, "INSERT", "database", "shop%", database="shop%")
+    grant(revoked, "SELECT", "system")
+    grant(revoked, "SELECT", "database", "shop\\_eu", database="shop_eu", denied=True)
+    grant(escaped, "SELECT", "database", "shop\\_eu", database="shop_eu")
+
+    def may(privilege: str, scope: str) -> set[str]:
+        return {row.account.name for row in who_can(privilege, scope).rows}
+
+    assert may("SELECT", "shop_eu") == {"wide", "escaped"}
+    assert may("INSERT", "shop_eu.orders") == {"both"}
+    assert may("SELECT", "shopXeu.orders") == {"wide", "revoked"}
+    assert may("SELECT", "sh") == {"both", "revoked"}
+    assert may("SELECT", "crm") == {"revoked"}
+
+
+def test_effective_over_the_api(shop):
+    client = client_with("accounts.view_grant")
+    url = f"/api/accounts/{shop['ada'].pk}/effective/"
+    assert client.get(url).json()["results"] == []
+    told = client.get(url, {"as_of": "2026-05-02T00:00:00Z"}).json()
+    assert [(row["privilege"], row["path"], row["at_once"]) for row in told["results"]] == [
+        ("INSERT", ["writers"], True),
+        ("SELECT", ["writers", "readers"], True),
+    ]
+    assert told["coverage"]["level"] == "B"
+    assert client.get(url, {"as_of": "2026-05-02T00:00:00Z", "privilege": "insert"}).json()["count"] == 1
+    bob = client.get(f"/api/accounts/{shop['bob'].pk}/effective/").json()
+    assert {row["at_once"] for row in bob["results"]} == {False}
+    assert client.get(url, {"as_of": "2990-01-01T00:00:00Z"}).status_code == 400
+    assert client.get(url, {"as_of": "soon"}).status_code == 400
+
+
+def test_access_over_the_api(shop):
+    client = client_with("accounts.view_grant")
+    told = client.get("/api/access/", {"privilege": "SELECT", "scope": "shop.public.orders"}).json()
+    assert [(row["account_label"], row["path"]) for row in told["results"]] == [
+        ("bob", ["writers", "readers"]),
+        ("readers", []),
+        ("root", []),
+        ("writers", ["readers"]),
+    ]
+    assert told["unknown"] == []
+    assert told["results"][0]["grant"]["text"] == "SELECT on table shop.public.orders"
+    assert client.get("/api/access/", {"privilege": "SELECT", "scope": "a..b"}).status_code == 400
+    assert client.get("/api/access/", {"scope": "a"}).status_code == 400
+    for wrong in ({"instance": "nobody"}, {"scoop": "a"}, {"kind": "thing"}, {"as_of": "soon"}):
+        assert client.get("/api/access/", {"privilege": "SELECT", **wrong}).status_code == 400
+
+
+def test_questions_take_a_fixed_number_of_queries(shop, django_assert_num_queries):
+    pg = shop["ada"].instance
+    for number in range(30):
+        member = account(pg, f"m{number}")
+        join(member, shop["readers"])
+        grant(member, "SELECT", "table", "shop.public.orders", database="shop")
+    with django_assert_num_queries(8):
+        assert len(who_can("SELECT", "shop.public.orders").rows) == 64
+    with django_assert_num_queries(4):
+        assert effective(shop["bob"]).coverage
+
+
+def test_the_session_that_saw_it_first_is_named(add, server):
+    """Since when, by which session seen."""
+    add("prod", server.collector())
+    server.execute("CREATE ROLE app LOGIN; GRANT CREATE ON DATABASE postgres TO app")
+    session = services.run_here(services.start("accounts", Instance.objects.all(), trigger="manual", enqueue=False))
+    services.run_here(services.start("accounts", Instance.objects.all(), trigger="manual", enqueue=False))
+    rows = {row.account.name: row for row in who_can("CREATE", "postgres").rows}
+    assert rows["app"].session == session.pk
+    assert rows["app"].since == session.records.get().started_at
+
+
+def test_mariadb_answers_the_same_when_tried(add, mariadb):
+    """F1.9: patterns, roles and defaults: who is said to read or delete is who really can."""
+    mariadb.reset()
+    for database in ("shop", "shop_eu"):
+        mariadb.execute(f"CREATE DATABASE {database}; CREATE TABLE {database}.t (a int)")
+    users = [f"u{n}" for n in range(7)]
+    mariadb.execute("".join(f"CREATE USER {user}@'%' IDENTIFIED BY 'pw';" for user in users))
+    mariadb.execute(
+        r"""
+        CREATE ROLE readers; CREATE ROLE cleaners; GRANT readers TO cleaners;
+        GRANT SELECT ON `shop%`.* TO readers; GRANT DELETE ON shop.t TO cleaners;
+        GRANT SELECT ON `shop%`.* TO u0@'%';
+        GRANT SELECT ON `shop%`.* TO u1@'%'; GRANT DELETE ON `shop\_eu`.* TO u1@'%';
+        GRANT cleaners TO u2@'%'; SET DEFAULT ROLE cleaners FOR u2@'%';
+        GRANT cleaners TO u3@'%';
+        GRANT SELECT ON *.* TO u4@'%'; GRANT DELETE ON `shop_eu`.* TO u4@'%';
+        GRANT DELETE ON shop_eu.t TO u5@'%';
+        """
+    )
+    add("maria", mariadb.collector(), level="C")
+    session = services.run_here(services.start("accounts", Instance.objects.all(), trigger="manual", enqueue=False))
+    assert session.status == "completed"
+    really, told = set(), set()
+    for user in users:
+        connection = pymysql.connect(host="127.0.0.1", port=mariadb.port, user=user, password="pw")
+        with connection.cursor() as cursor:
+            for database in ("shop", "shop_eu"):
+                for privilege, sql in (("SELECT", "SELECT 1 FROM {}.t"), ("DELETE", "DELETE FROM {}.t")):
+                    try:
+                        cursor.execute(sql.format(database))
+                    except pymysql.MySQLError as error:
+                        assert error.args[0] in (1142, 1044), error  # noqa: PT017 - the denial is the answer
+                    else:
+                        really.add((user, privilege, database))
+        connection.close()
+    for database in ("shop", "shop_eu"):
+        for privilege in ("SELECT", "DELETE"):
+            rows = who_can(privilege, f"{database}.t", kind="table").rows
+            told |= {(row.account.name, privilege, database) for row in rows if row.at_once and row.account.host}
+    assert {row for row in told if row[0] in users} == really
+    assert ("u3", "SELECT", "shop") not in really
+    switched = who_can("SELECT", "shop.t", kind="table").rows
+    assert [row.at_once for row in switched if row.account.name == "u3"] == [False]
+    mariadb.reset()
+
+
+def test_the_page_answers_and_exports(shop):
+    """The same answer in the admin, what is wrong with a question, and CSV that no spreadsheet runs."""
+    account(shop["ada"].instance, "=cmd|x")
+    hostile = Account.objects.get(name="=cmd|x")
+    grant(hostile, "INSERT", "table", "shop.public.orders", database="shop")
+    client = staff("accounts.view_grant", "accounts.view_account")
+    url = reverse("who-can")
+    assert "names the way" in client.get(url).content.decode()
+    page = client.get(url, {"privilege": "insert", "scope": "shop.public.orders"}).content.decode()
+    for told in ("4 ways", "after switching to a role", "not observed lately", "superuser"):
+        assert told in page
+    assert "Did you mean INSERT?" in client.get(url, {"privilege": "INSRT"}).content.decode()
+    assert "neither a day" in client.get(url, {"privilege": "INSERT", "as_of": "soon"}).content.decode()
+    query = {"privilege": "INSERT", "scope": "shop.public.orders", "csv": "1", "as_of": "2026-05-02"}
+    lines = client.get(url, query).content.decode().splitlines()
+    assert lines[0].startswith("\ufeffinstance,account,through")
+    assert [line.split(",")[1] for line in lines[1:]] == ["'=cmd|x", "ada", "bob", "root", "writers"]
+    assert staff("accounts.view_account").get(url).status_code == 403

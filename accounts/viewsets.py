@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import ValidationError
+from rest_framework.fields import DateTimeField
+from rest_framework.mixins import ListModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
+
+from instances.filters import check_parameters
+from instances.models import Instance
+
+from . import access, services
+from .filters import (
+    AccountChangeFilters,
+    AccountFilterFilters,
+    AccountFilters,
+    GrantFilters,
+    RoleReachFilters,
+)
+from .models import Account, AccountChange, AccountFilter, Grant, RoleReach
+from .serializers import (
+    AccessQuestionSerializer,
+    AccessSerializer,
+    AccountChangeSerializer,
+    AccountFilterSerializer,
+    AccountSerializer,
+    CoverageSerializer,
+    EffectiveGrantSerializer,
+    GrantSerializer,
+    RoleReachSerializer,
+    UnknownSerializer,
+)
+
+
+class AccountViewSet(ReadOnlyModelViewSet):
+    """Users and roles inside the managed instances; those that are gone or filtered too, and marked so."""
+
+    queryset = Account.objects.select_related("instance").with_counts()
+    serializer_class = AccountSerializer
+    filterset_class = AccountFilters
+    search_fields = ["name", "host"]
+
+
+class GrantViewSet(ListModelMixin, GenericViewSet):
+    """What one account holds directly, and what it held."""
+
+    queryset = Grant.objects.all()
+    serializer_class = GrantSerializer
+    filterset_class = GrantFilters
+    search_fields = ["scope", "privilege"]
+
+    def get_queryset(self) -> QuerySet[Grant]:
+        return super().get_queryset().filter(account=self.kwargs.get("account_id"))
+
+    def list(self, request: Request, account_id: str) -> Response:
+        get_object_or_404(Account, pk=account_id)
+        return super().list(request)
+
+
+class RoleReachViewSet(ListModelMixin, GenericViewSet):
+    """The roles that one account reaches now, nearest first, and by which path."""
+
+    queryset = RoleReach.objects.select_related("role")
+    serializer_class = RoleReachSerializer
+    filterset_class = RoleReachFilters
+
+    def get_queryset(self) -> QuerySet[RoleReach]:
+        return super().get_queryset().filter(member=self.kwargs.get("account_id"))
+
+    def list(self, request: Request, account_id: str) -> Response:
+        self.account = get_object_or_404(Account, pk=account_id)
+        return super().list(request)
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        account = getattr(self, "account", None)
+        return super().get_serializer_context() | {"paths": account.role_paths() if account else {}}
+
+
+class EffectiveGrantViewSet(ListModelMixin, GenericViewSet):
+    """What one account may do, by its own grants, through its roles, and as anybody; now, or `as_of` a moment."""
+
+    queryset = Grant.objects.all()
+    serializer_class = EffectiveGrantSerializer
+    filterset_class = GrantFilters
+    search_fields = ["scope", "privilege"]
+    parameters = ["as_of"]
+
+    def get_queryset(self) -> QuerySet[Grant]:
+        effective = getattr(self, "effective", None)
+        return effective.grants if effective else super().get_queryset()
+
+    @extend_schema(parameters=[OpenApiParameter("as_of", OpenApiTypes.DATETIME, description="Now, if not given.")])
+    def list(self, request: Request, account_id: str) -> Response:
+        account = get_object_or_404(Account.objects.select_related("instance"), pk=account_id)
+        moment = DateTimeField(allow_null=True)
+        try:
+            self.effective = access.effective(account, moment.run_validation(request.query_params.get("as_of") or None))
+        except (ValueError, ValidationError) as error:
+            raise ValidationError({"as_of": getattr(error, "detail", [str(error)])}) from error
+        answer = super().list(request)
+        coverage = self.effective.coverage
+        answer.data |= {
+            "as_of": self.effective.at,
+            "coverage": CoverageSerializer(coverage).data if coverage else None,
+        }
+        return answer
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        effective = getattr(self, "effective", None)
+        return super().get_serializer_context() | {
+            "effective": effective,
+            "names": effective.names() if effective else {},
+        }
+
+
+class AccessViewSet(GenericViewSet):
+    """Who may do this, by whatever way; now, or `as_of` a moment. `unknown` are the instances of which the answer is
+    not known, or not wholly."""
+
+    queryset = Grant.objects.all()
+    serializer_class = AccessSerializer
+    filter_backends: list[type] = []
+
+    @extend_schema(parameters=[AccessQuestionSerializer])
+    def list(self, request: Request) -> Response:
+        check_parameters(request, AccessQuestionSerializer().fields, repeatable=["instance"])
+        question = AccessQuestionSerializer(data=request.query_params)
+        question.is_valid(raise_exception=True)
+        asked = question.validated_data
+        instances = asked.get("instance")
+        try:
+            answer = access.who_can(
+                asked["privilege"],
+                asked["scope"],
+                kind=asked["kind"],
+                at=asked["as_of"],
+                instances=Instance.objects.filter(pk__in=[one.pk for one in instances]) if instances else None,
+            )
+        except ValueError as error:
+            raise ValidationError({"detail": str(error)}) from error
+        page = self.get_serializer(self.paginate_queryset(answer.rows), many=True).data
+        response = self.get_paginated_response(page)
+        unknown = [{"instance": instance, "reason": reason} for instance, reason in answer.unknown.items()]
+        response.data |= {"as_of": answer.at, "unknown": UnknownSerializer(unknown, many=True).data}
+        return response
+
+
+class AccountChangeViewSet(ReadOnlyModelViewSet):
+    """What visits found changed. Newest first; nothing is ever edited or taken away."""
+
+    queryset = AccountChange.objects.select_related("account__instance", "record")
+    serializer_class = AccountChangeSerializer
+    filterset_class = AccountChangeFilters
+
+
+class AccountFilterViewSet(ModelViewSet):
+    """Which accounts lists hide. A change takes effect at once."""
+
+    queryset = AccountFilter.objects.all()
+    serializer_class = AccountFilterSerializer
+    filterset_class = AccountFilterFilters
+
+    @transaction.atomic
+    def perform_create(self, serializer: AccountFilterSerializer) -> None:
+        services.apply_filters(serializer.save().concerned())
+
+    @transaction.atomic
+    def perform_update(self, serializer: AccountFilterSerializer) -> None:
+        before = serializer.instance.concerned()
+        services.apply_filters(before | serializer.save().concerned())
+
+    @transaction.atomic
+    def perform_destroy(self, instance: AccountFilter) -> None:
+        concerned = instance.concerned()
+        instance.delete()
+        services.apply_filters(concerned)

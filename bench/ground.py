@@ -1,0 +1,80 @@
+"""What every bench stands on: an embedded store of its own, and one line of JSON at the end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def quick() -> bool:
+    """Whether the small size was asked for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="a small size, for a look")
+    return bool(parser.parse_args().quick)
+
+
+@contextmanager
+def store() -> Iterator[None]:
+    """Django set up on a new, empty store that is gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="taifish-bench-", dir="/tmp"))
+    folder.chmod(0o711)
+    for name in [name for name in os.environ if name.startswith("TAIFISH_")] + ["DATABASE_URL", "CELERY_BROKER_URL"]:
+        os.environ.pop(name, None)
+    os.environ |= {"DJANGO_SETTINGS_MODULE": "taifish.settings", "TAIFISH_DATA_DIR": str(folder)}
+    os.environ["TAIFISH_LOG_LEVEL"] = "ERROR"
+    sys.path.insert(0, str(ROOT))
+    import django
+    from django.core.management import call_command
+
+    from taifish import embedded
+
+    cluster = embedded.store(folder)
+    try:
+        embedded.hold(folder)
+        django.setup()
+        call_command("migrate", verbosity=0)
+        yield
+    finally:
+        from django.db import connections
+
+        connections.close_all()
+        cluster.stop()
+        shutil.rmtree(cluster.home, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def seconds(work: Callable[[], object], times: int = 1) -> float:
+    """How long the work takes: the best of several times."""
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+def report(name: str, figures: Mapping[str, Any], targets: Mapping[str, tuple[str, float]]) -> None:
+    """Print the line of JSON, and exit 1 when a target is missed. `targets`: figure → ("<=" or ">=", bound)."""
+    met = {
+        figure: figures[figure] <= bound if sign == "<=" else figures[figure] >= bound
+        for figure, (sign, bound) in targets.items()
+    }
+    line = {
+        "name": name,
+        "figures": {key: round(value, 4) if isinstance(value, float) else value for key, value in figures.items()},
+        "targets": {figure: f"{sign} {bound}" for figure, (sign, bound) in targets.items()},
+        "ok": all(met.values()),
+    }
+    print(json.dumps(line))
+    sys.exit(0 if line["ok"] else 1)

@@ -1,0 +1,28 @@
+"""The servers that tests visit, and the store they run on."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+from taifish import embedded
+from taifish.tests.store import FOLDER
+
+# Where a change is judged, the same cases each time; at a desk, new ones.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
+
+pytest_plugins = ["taifish.tests.postgres", "taifish.tests.mariadb", "sync.tests.workers", "taifish.tests.browser"]
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> Iterator[None]:
+    """Start the store before the first test database is made, and take it away after the last."""
+    store = embedded.store(FOLDER)
+    store.start()
+    yield
+    store.stop()
+    shutil.rmtree(store.home, ignore_errors=True)

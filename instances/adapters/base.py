@@ -1,0 +1,348 @@
+"""What every engine's adapter takes, returns and raises.
+
+An adapter knows its engine and nothing of Taifish: it takes a plain `Target`, returns frozen facts whose words
+are the same for all engines, and raises `AdapterError`. A read that failed is an error or a named `Gap`,
+never an empty answer.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+LEVELS = ("A", "B", "C")
+
+#: Kinds of grant. What stands behind `scope` for each:
+GRANT_KINDS = {
+    "system": "whole instance (MySQL *.*, dynamic privileges; scope is empty)",
+    "attribute": "role attribute (PostgreSQL SUPERUSER, CREATEROLE …; scope is empty)",
+    "parameter": "server parameter",
+    "tablespace": "tablespace",
+    "database": "database (MySQL: schema or schema pattern)",
+    "schema": "schema inside a database (PostgreSQL)",
+    "table": "table, view or other relation",
+    "sequence": "sequence",
+    "routine": "function or procedure",
+    "type": "type or domain",
+    "language": "procedural language",
+    "foreign": "foreign data wrapper or foreign server",
+    "large_object": "large object",
+    "default": "default privileges: what objects created later will carry",
+    "column": "column",
+    "proxy": "right to act as another account",
+}
+
+ACCOUNT_KINDS = {
+    "user": "can be used to log in, by design",
+    "role": "holds privileges for others",
+    "public": "every account of the instance",
+}
+
+AccountKey = tuple[str, str]
+"""(name, host); host is empty where the engine has none."""
+
+
+class AdapterError(Exception):
+    """A read that failed. Everything below a visit raises this and nothing else.
+
+    `code` is stable and short (see `CODES`), `transient` says whether trying again may help, `hint` says what a
+    DBA should do, `missing` is the SQL that does it where one statement does, and the message is the server's own,
+    with secrets taken out.
+    """
+
+    CODES = {
+        "unreachable": True,
+        "timeout": True,
+        "budget_exceeded": True,
+        "deadlock": True,
+        "too_many_connections": True,
+        "connection_lost": True,
+        "server_starting": True,
+        "auth_failed": False,
+        "denied": False,
+        "no_such_database": False,
+        "tls_failed": False,
+        "unsupported": False,
+        "driver_missing": False,
+        "bad_target": False,
+        "server_error": False,
+    }
+
+    def __init__(
+        self, message: str, *, code: str, hint: str = "", transient: bool | None = None, missing: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+        self.missing = missing
+        self.transient = self.CODES[code] if transient is None else transient
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to connect and how long to wait. Times in seconds; `budget` bounds the whole visit."""
+
+    engine: str
+    host: str
+    username: str
+    password: str = field(default="", repr=False)
+    port: int | None = None
+    database: str = ""
+    tls_mode: str = "prefer"
+    tls_ca: str = ""
+    connect_timeout: int = 10
+    statement_timeout: int = 60
+    budget: int = 600
+    level: str = "A"
+    application_name: str = "taifish"
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """Who answered: product ("PostgreSQL", "MySQL", "MariaDB" …) and its version as the server prints it."""
+
+    product: str
+    version: str
+    driver: str
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A scope that could not be read this time, so that nothing in it may be closed.
+
+    `scope` is "accounts" (the listing is incomplete), "account fields" (those in `Inventory.unread`), "memberships" or
+    a grant kind; `database` narrows it ("" = everywhere).
+    """
+
+    scope: str
+    code: str
+    message: str
+    database: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class AccountFact:
+    """One user or role.
+
+    None means "this engine has no such thing", never "could not be read": that is said in `Inventory.unread`.
+    """
+
+    name: str
+    host: str = ""
+    kind: str = "user"
+    native_id: str = ""
+    is_system: bool = False
+    can_login: bool | None = None
+    is_locked: bool | None = None
+    is_superuser: bool | None = None
+    valid_until: datetime | None = None
+    password_changed_at: datetime | None = None
+    password_expired: bool | None = None
+    auth_method: str = ""
+    connection_limit: int | None = None
+
+    @property
+    def key(self) -> AccountKey:
+        return (self.name, self.host)
+
+
+@dataclass(frozen=True)
+class MembershipFact:
+    """`member` holds `role`. Rows by several grantors are one fact whose options are or-ed: the server tests
+    each option on any of the rows."""
+
+    member: AccountKey
+    role: AccountKey
+    admin_option: bool = False
+    inherit: bool = True
+    set_option: bool = True
+
+
+@dataclass(frozen=True)
+class GrantFact:
+    """`account` holds `privilege` (upper case, the engine's own name) on `scope`.
+
+    `database` is the database the scope lies in, or the database itself for kind "database"; "" otherwise.
+    `scope` is the canonical path made by `dotted()`. `denied` marks a negative right (partial revoke, DENY).
+    """
+
+    account: AccountKey
+    kind: str
+    privilege: str
+    scope: str = ""
+    database: str = ""
+    grantable: bool = False
+    denied: bool = False
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Phase one. `unread` names the `AccountFact` fields that could not be read; their stored values stay."""
+
+    accounts: Sequence[AccountFact]
+    unread: frozenset[str] = frozenset()
+    gaps: Sequence[Gap] = ()
+
+
+@dataclass(frozen=True)
+class Permissions:
+    """Phase two. `covered` names what was read: "memberships" and grant kinds. Less `gaps`, that is the scope in
+    which a row that is not here has ended. `beyond` names the kinds that this server has and the level leaves out."""
+
+    memberships: Sequence[MembershipFact]
+    grants: Sequence[GrantFact]
+    covered: frozenset[str]
+    gaps: Sequence[Gap] = ()
+    beyond: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Capability:
+    """One thing that Taifish does with an instance, tried out on it.
+
+    `works` is None where something else failed first, so that nobody knows. `message` says what was found, `missing`
+    is the SQL that makes it work, to be run in `database` where that is given, `cost` is what Taifish cannot tell as
+    long as it does not, and `level` the read depth from which on it matters.
+    """
+
+    name: str
+    works: bool | None
+    message: str
+    missing: str = ""
+    cost: str = ""
+    level: str = "A"
+    database: str = ""
+
+
+@dataclass(frozen=True)
+class Excess:
+    """A right that the collection account holds and Taifish never uses; `remedy` is the SQL that takes it away, to be
+    run in `database` where that is given, and leaves the account what it needs."""
+
+    right: str
+    message: str
+    remedy: str
+    database: str = ""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What the collection account can and cannot do, and what it could do beyond need."""
+
+    server: ServerInfo
+    capabilities: Sequence[Capability]
+    excess: Sequence[Excess]
+
+
+def dotted(*parts: str) -> str:
+    """Canonical path of an object, outermost part first, in original case.
+
+    A part that a dot, quote, blank or control character would make ambiguous is put in double quotes, with
+    double quotes inside doubled: dotted("shop", "public", "a.b") == 'shop.public."a.b"'.
+    """
+    return ".".join(p if _PLAIN.fullmatch(p) else '"' + p.replace('"', '""') + '"' for p in parts)
+
+
+_PLAIN = re.compile(r'[^\s."\x00-\x1f\x7f]+')
+
+
+class Adapter(ABC):
+    """One connection to one instance, read-only. Use as a context manager: entering connects and sets `server`.
+
+    Subclasses give the abstract methods, and run SQL through `query()` only, which counts statements and keeps the
+    wall-clock budget.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.server = ServerInfo("", "", "")
+        self.statements = 0
+        self._deadline = time.monotonic() + target.budget
+
+    def __enter__(self) -> Adapter:
+        try:
+            self.server = self.connect()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def connect(self) -> ServerInfo:
+        """Open the session (read-only, named, with time limits) and say who answered. Raises AdapterError."""
+
+    @abstractmethod
+    def inventory(self) -> Inventory:
+        """Every user and role of the instance."""
+
+    @abstractmethod
+    def permissions(self) -> Permissions:
+        """Memberships and grants, to the depth of `target.level`."""
+
+    @abstractmethod
+    def examine(self, hash_blind: bool = False) -> Examination:
+        """Try out whatever a visit to the depth of `target.level` and a reading of sizes do, and look for rights beyond
+        need. With `hash_blind`, to be able to read password hashes is beyond need too.
+
+        Never raises AdapterError: what failed is a capability that does not work.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close whatever is open. Never raises."""
+
+    @abstractmethod
+    def _execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> list[tuple[Any, ...]]:
+        """Run one statement, return all rows. Raises AdapterError."""
+
+    def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """All rows of one statement. Raises AdapterError; "budget_exceeded" when the visit's time is used up."""
+        self.remaining()
+        self.statements += 1
+        return self._execute(sql, parameters)
+
+    def probe(
+        self, name: str, sql: str, begin: Callable[[], object] = tuple, **described: str
+    ) -> tuple[Capability, list[tuple[Any, ...]] | None]:
+        """Whether a statement can be run, as a capability `described` by its other fields, and its rows. `begin` is
+        called before it."""
+        try:
+            begin()
+            rows = self.query(sql)
+        except AdapterError as error:
+            return failed(name, error, **described), None
+        return Capability(name, True, "works", **described), rows
+
+    def remaining(self) -> float:
+        """Seconds left of the visit's budget. Raises AdapterError when there are none."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise AdapterError(
+                f"the visit took longer than its budget of {self.target.budget} s",
+                code="budget_exceeded",
+                hint="Raise the instance's time budget, lower its read depth, or visit it at a quieter hour.",
+            )
+        return left
+
+
+def failed(name: str, error: AdapterError, **described: str) -> Capability:
+    """The capability that `error` stopped; unknown, and not missing, where trying again may help."""
+    message = str(error) if error.missing else f"{error} {error.hint}".strip()
+    return Capability(name, None if error.transient else False, message, error.missing, **described)
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """`text` with every secret replaced: drivers may quote what they were given."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "********")
+    return text.strip()

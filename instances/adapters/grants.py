@@ -1,0 +1,138 @@
+"""The collection account: the SQL that makes it, with the least that a visit needs.
+
+Pure: nothing here connects or imports a driver. What is granted is what the adapters read, by their own constants.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .base import AccountKey
+from .mysql_accounts import select_on_user, user_columns
+from .mysql_grants import quoted_account
+from .mysql_sql import reads
+from .postgresql_driver import quoted
+
+#: Stands where the password goes.
+PASSWORD = "'…'"  # noqa: S105 -- nobody's
+
+STATS_ROLE = "pg_read_all_stats"
+
+#: Privileges on *.* that reading sizes takes → what for.
+GLOBAL = {
+    "PROCESS": "sizes: the list of InnoDB's files (information_schema)",
+    "SHOW DATABASES": "the names of all databases, of those without any grant too",
+}
+
+#: What people call it → engine and product.
+PRODUCTS = {
+    "postgresql": ("postgresql", "PostgreSQL"),
+    "mysql": ("mysql", "MySQL"),
+    "mariadb": ("mysql", "MariaDB"),
+}
+
+
+#: Engines where depths B and C need a right on each database.
+PER_DATABASE = frozenset({"postgresql"})
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement, ready to run but for the password, and what it is for."""
+
+    sql: str
+    purpose: str
+
+
+def script(
+    engine: str, level: str, account: AccountKey, *, product: str = "", version: str = "", hash_blind: bool = False
+) -> list[Statement]:
+    """The statements that make the collection account for visits to this depth and for sizes.
+
+    An empty product is the one the engine is named for, an empty version its newest. `hash_blind` keeps the account
+    from password hashes as far as the product lets it. Raises ValueError for an engine that has no such script.
+    """
+    try:
+        write = _SCRIPTS[engine]
+    except KeyError:
+        raise ValueError(f"there is no script for the engine {engine!r}: {', '.join(sorted(_SCRIPTS))}") from None
+    return write(level, account, product, version, hash_blind)
+
+
+def remarks(engine: str, level: str, *, product: str = "", hash_blind: bool = False) -> list[str]:
+    """What the statements leave open: sentences for whoever runs them."""
+    told = []
+    if engine in PER_DATABASE and level != "A":
+        told.append(
+            f"Depth {level} also needs CONNECT on each database. PUBLIC has it unless somebody took it away; then it is"
+            " GRANT CONNECT ON DATABASE … to this account."
+        )
+    if engine == "postgresql" and hash_blind:
+        told.append("PostgreSQL shows password hashes to superusers only: there is nothing more to keep from it.")
+    if engine == "mysql" and hash_blind and product == "MariaDB":
+        told.append(
+            "MariaDB keeps lock, age and method of a password, and newer privileges, in one document with its hash"
+            " (mysql.global_priv): without that these stay unknown, and each visit ends as partial and says so."
+        )
+    if engine == "mysql" and hash_blind and product != "MariaDB":
+        told.append(
+            "Where partial_revokes is ON, these also need SELECT (User_attributes) ON mysql.user; that column holds"
+            " the hashes of second passwords too. Without it grants on databases are told as partly unread."
+        )
+    if engine == "mysql" and not hash_blind:
+        told.append(
+            "SELECT ON mysql.* lets the account see password hashes, of which Taifish reads none: --hash-blind."
+        )
+    return told
+
+
+def postgresql_stats_grant(role: str) -> str:
+    return f"GRANT {STATS_ROLE} TO {quoted(role)};"
+
+
+def mysql_global_grant(grantee: str, *privileges: str) -> str:
+    return f"GRANT {', '.join(privileges)} ON *.* TO {grantee};"
+
+
+def mysql_select_grants(
+    level: str, grantee: str, is_mariadb: bool, has_roles: bool, hash_blind: bool
+) -> list[Statement]:
+    """What lets an account read the grant tables; `grantee` is quoted already."""
+    if not hash_blind:
+        return [Statement(f"GRANT SELECT ON mysql.* TO {grantee};", "accounts, roles and all grants")]
+    columns = select_on_user(user_columns(is_mariadb, has_roles))
+    return [
+        Statement(f"GRANT SELECT {columns} TO {grantee};", "accounts and privileges on *.*, without hashes"),
+        *(
+            Statement(f"GRANT SELECT ON mysql.{table} TO {grantee};", read.tells)
+            for table, read in reads(level, is_mariadb, has_roles).items()
+        ),
+    ]
+
+
+def _postgresql(level: str, account: AccountKey, product: str, version: str, hash_blind: bool) -> list[Statement]:
+    role = account[0]
+    return [
+        Statement(f"CREATE ROLE {quoted(role)} LOGIN PASSWORD {PASSWORD};", "the account; put in a password"),
+        Statement(postgresql_stats_grant(role), "sizes of databases on which it has no CONNECT"),
+    ]
+
+
+def _mysql(level: str, account: AccountKey, product: str, version: str, hash_blind: bool) -> list[Statement]:
+    grantee = quoted_account(*account)
+    is_mariadb = product == "MariaDB"
+    major = re.match(r"\d+", version)
+    has_roles = not is_mariadb and (major is None or int(major[0]) >= 8)
+    return [
+        Statement(f"CREATE USER {grantee} IDENTIFIED BY {PASSWORD};", "the account; put in a password"),
+        *mysql_select_grants(level, grantee, is_mariadb, has_roles, hash_blind),
+        *(Statement(mysql_global_grant(grantee, privilege), purpose) for privilege, purpose in GLOBAL.items()),
+    ]
+
+
+_SCRIPTS: dict[str, Callable[[str, AccountKey, str, str, bool], list[Statement]]] = {
+    "postgresql": _postgresql,
+    "mysql": _mysql,
+}

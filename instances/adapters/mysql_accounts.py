@@ -1,0 +1,244 @@
+"""What the MySQL adapter reads of accounts: which columns of which table, and what facts come of a row.
+
+Password hashes stay where they are: columns are named one by one, and JSON documents that hold a hash among other
+things are taken apart by the server, key by key.
+
+https://dev.mysql.com/doc/refman/8.4/en/grant-tables.html#grant-tables-user-db
+https://mariadb.com/kb/en/mysqlglobal_priv-table/
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from .base import AccountFact, AccountKey
+from .mysql_grants import MARIADB_BITS, USER_COLUMNS, mariadb_access, yes_no
+
+SYSTEM_ACCOUNTS = frozenset(
+    (name, "localhost") for name in ("mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys")
+)
+
+#: MariaDB's name for everybody, held in its tables as a role.
+MARIADB_PUBLIC: AccountKey = ("PUBLIC", "")
+
+
+@dataclass(frozen=True)
+class Server:
+    """What tells one server's grant tables from another's: the `variables` it has, the `columns` that may be read, by
+    table, the `privileges` it knows (SHOW PRIVILEGES; asked of MariaDB only), and its clock, a Unix time."""
+
+    version: str
+    variables: Mapping[str, str]
+    columns: Mapping[str, Sequence[str]]
+    privileges: Container[str]
+    now: int
+
+    @property
+    def is_mariadb(self) -> bool:
+        return "max_statement_time" in self.variables
+
+    @property
+    def has_roles(self) -> bool:
+        """Whether this is a MySQL with role_edges, default_roles and global_grants (8.0)."""
+        return "mandatory_roles" in self.variables
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account and what else its row says: privileges on *.* ("GRANT OPTION" among them), default role (MariaDB)
+    and partial revokes as JSON (MySQL)."""
+
+    fact: AccountFact
+    privileges: frozenset[str] = frozenset()
+    default_role: str = ""
+    restrictions: str | None = None
+
+
+@dataclass(frozen=True)
+class _Field:
+    """One thing to read: how, from which column, and which fields of AccountFact cannot be told without it."""
+
+    name: str
+    column: str
+    sql: str
+    lost: str = ""
+
+
+_USER_TABLE = (
+    _Field("locked", "account_locked", "account_locked = 'Y'", "is_locked kind can_login"),
+    _Field("expired", "password_expired", "password_expired = 'Y'", "password_expired kind can_login"),
+    _Field(
+        "changed",
+        "password_last_changed",
+        "UNIX_TIMESTAMP(password_last_changed)",
+        "password_changed_at password_expired valid_until",
+    ),
+    _Field("lifetime", "password_lifetime", "password_lifetime", "password_expired valid_until"),
+    _Field("plugin", "plugin", "plugin", "auth_method can_login"),
+    _Field("limit", "max_user_connections", "max_user_connections", "connection_limit"),
+)
+#: Asked for on its own: the document also holds second passwords and the secrets of further factors.
+_RESTRICTIONS = _Field(
+    "restrictions", "User_attributes", "CAST(JSON_EXTRACT(User_attributes, '$.Restrictions') AS CHAR)"
+)
+
+_USER_VIEW = (
+    _Field("is_role", "is_role", "is_role = 'Y'", "kind can_login"),
+    _Field("default_role", "default_role", "default_role"),
+    _Field("limit", "max_user_connections", "max_user_connections", "connection_limit"),
+)
+_NOT_IN_VIEW = {"is_locked", "password_changed_at", "password_expired", "valid_until", "auth_method"}
+
+_GLOBAL_PRIV = (
+    _Field("locked", "Priv", "JSON_VALUE(Priv, '$.account_locked')"),
+    _Field("changed", "Priv", "JSON_VALUE(Priv, '$.password_last_changed')"),
+    _Field("lifetime", "Priv", "JSON_VALUE(Priv, '$.password_lifetime')"),
+    _Field("plugin", "Priv", "JSON_VALUE(Priv, '$.plugin')"),
+    _Field("more_plugins", "Priv", "JSON_EXTRACT(Priv, '$.auth_or[*].plugin')"),
+    _Field("limit", "Priv", "JSON_VALUE(Priv, '$.max_user_connections')"),
+    _Field("access", "Priv", "JSON_VALUE(Priv, '$.access')"),
+    _Field("row_version", "Priv", "JSON_VALUE(Priv, '$.version_id')"),
+    _Field("is_role", "Priv", "JSON_VALUE(Priv, '$.is_role')"),
+    _Field("default_role", "Priv", "JSON_VALUE(Priv, '$.default_role')"),
+)
+
+
+def user_columns(is_mariadb: bool, has_roles: bool) -> frozenset[str]:
+    """Columns of mysql.user that are read where there is nothing better; no hash is in any of them."""
+    fields = _USER_VIEW if is_mariadb else _USER_TABLE
+    flags = USER_COLUMNS | ({"Create_role_priv", "Drop_role_priv"} if has_roles else set())
+    return frozenset({"User", "Host", *flags, *(field.column for field in fields)})
+
+
+class Source:
+    """Where accounts are read from: MySQL's mysql.user; MariaDB's mysql.global_priv, or its view mysql.user where Priv,
+    the column with the hashes, may not be read.
+
+    `sql` gives the rows for `account()`. `unread` names fields of AccountFact; `lacks` what else is incomplete:
+    "system" (privileges on *.*), "restrictions", "default_role"; `missing` names the columns of mysql.user that may not
+    be read; `wanted` is what to GRANT SELECT on to have it all.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        readable = set(server.columns.get("user", ()))
+        priv_readable = "Priv" in server.columns.get("global_priv", ())
+        # Where nothing may be read, it seems, all is asked for, and the server says what is wrong.
+        in_json = server.is_mariadb and (priv_readable or not readable)
+        self._fields: tuple[_Field, ...] = _USER_VIEW if server.is_mariadb else _USER_TABLE
+        known = user_columns(server.is_mariadb, server.has_roles) | readable
+        flags = frozenset(name for name in known if name.endswith("_priv"))
+        if in_json:
+            self._fields, flags = _GLOBAL_PRIV, frozenset()
+        # The server keeps the variable on as long as an account has partial revokes.
+        if server.variables.get("partial_revokes") == "ON":
+            self._fields += (_RESTRICTIONS,)
+        wanted = {field.column for field in self._fields} | flags
+        if in_json or not readable:
+            readable = wanted
+        missing = [field for field in self._fields if field.column not in readable]
+        self._fields = tuple(field for field in self._fields if field.column in readable)
+        self._flags = sorted(flags & readable)
+        self.lacks = {field.name for field in missing if not field.lost}
+        unread = {fact for field in missing for fact in field.lost.split()}
+        if server.is_mariadb and not in_json:
+            unread |= _NOT_IN_VIEW
+        if not (server.is_mariadb or server.has_roles):
+            unread -= {"kind"} if "plugin" not in readable else {"kind", "can_login"}
+        if "Super_priv" in flags - readable:
+            unread.add("is_superuser")
+        self.unread = frozenset(unread)
+        # The view has a column for each of the older privileges only.
+        if flags - readable or (server.is_mariadb and not in_json):
+            self.lacks.add("system")
+        self.missing = frozenset(wanted - readable)
+        self.wanted = select_on_user(self.missing)
+        if server.is_mariadb:
+            self.wanted = "ON mysql.global_priv"
+        terms = [field.sql for field in self._fields]
+        terms.append(f"CONCAT({', '.join(self._flags)})" if self._flags else "''")
+        table = "global_priv" if in_json else "user"
+        self.sql = f"SELECT User, Host, {', '.join(terms)} FROM mysql.{table}"  # noqa: S608 - the catalogue's own names
+
+    def account(self, row: Sequence[Any], granted: Container[AccountKey]) -> Account:
+        """What a row of `sql` says. `granted` are the accounts that have been granted to others: MySQL does not mark
+        roles, so a role is who is locked and has either an expired password too, which is how CREATE ROLE leaves it,
+        or members."""
+        key: AccountKey = (row[0], row[1])
+        read = dict(zip((field.name for field in self._fields), row[2:-1], strict=True))
+        privileges = self._privileges(read, row[-1])
+        fact = AccountFact(*key, is_system=key in SYSTEM_ACCOUNTS, is_superuser="SUPER" in privileges, can_login=False)
+        if self._is_role(key, read, granted):
+            kind = "public" if self.server.is_mariadb and key == MARIADB_PUBLIC else "role"
+            fact = replace(fact, kind=kind, is_locked=False)
+        else:
+            fact = self._user(fact, read)
+        return Account(fact, privileges, read.get("default_role") or "", read.get("restrictions"))
+
+    def _is_role(self, key: AccountKey, read: Mapping[str, Any], granted: Container[AccountKey]) -> bool:
+        if self.server.is_mariadb:
+            return _flag(read.get("is_role"))
+        if not self.server.has_roles:
+            return False
+        return _flag(read.get("locked", key in granted)) and (_flag(read.get("expired")) or key in granted)
+
+    def _user(self, fact: AccountFact, read: Mapping[str, Any]) -> AccountFact:
+        changed, lifetime = _number(read.get("changed")), _number(read.get("lifetime"))
+        if lifetime is None or lifetime < 0:
+            lifetime = int(self.server.variables.get("default_password_lifetime", 0))
+        valid_until = _time(changed) + timedelta(days=lifetime) if changed and lifetime else None
+        expired = _flag(read.get("expired")) or changed == 0
+        limit = _number(read.get("limit"))
+        plugins = [read.get("plugin") or "", *json.loads(read.get("more_plugins") or "[]")]
+        return replace(
+            fact,
+            # Whose plugin this is, nobody logs in as: https://dev.mysql.com/doc/refman/8.4/en/no-login-pluggable-authentication.html
+            can_login="mysql_no_login" not in plugins,
+            is_locked=_flag(read.get("locked")),
+            valid_until=valid_until,
+            password_changed_at=_time(changed) if changed else None,
+            password_expired=expired or bool(valid_until and valid_until <= _time(self.server.now)),
+            auth_method=" or ".join(filter(None, plugins)),
+            # 0 is "as the server's max_user_connections"; MariaDB has -1 for "none at all".
+            connection_limit=max(limit, 0) if limit else None,
+        )
+
+    def _privileges(self, read: Mapping[str, Any], flags: str) -> frozenset[str]:
+        if "access" not in read:
+            return frozenset(yes_no(self._flags, flags, self.server.is_mariadb))
+        known = sum(name in self.server.privileges for name in MARIADB_BITS)
+        numbers = re.findall(r"\d+", self.server.version)[:3]
+        version = int("".join(f"{int(number):02}" for number in numbers))
+        return mariadb_access(int(read["access"] or 0), int(read["row_version"] or 0), version, known)
+
+    @property
+    def knows_grant_option(self) -> bool:
+        """Whether of privileges on *.* it can be said which may be passed on."""
+        return "Grant_priv" in self._flags or not self._flags
+
+
+def select_on_user(columns: Iterable[str]) -> str:
+    """What follows GRANT SELECT for these columns of mysql.user."""
+    return f"({', '.join(sorted(columns))}) ON mysql.user"
+
+
+def everybody(host: str) -> Account:
+    """The owner of rows in mysql.db without a user."""
+    return Account(AccountFact("", host, kind="public", can_login=False))
+
+
+def _flag(value: Any) -> bool:
+    return value not in (None, 0, "0", "", False)
+
+
+def _number(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _time(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

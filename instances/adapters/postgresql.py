@@ -1,0 +1,280 @@
+"""PostgreSQL 12 to 18, through any role that can log in; levels B and C also want CONNECT on each database.
+
+One read-only transaction holds both phases, so that they see one snapshot. `postgresql_sql` says what is read
+and `postgresql_driver` how; here is in what order, in which database and time, and what facts come of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from . import postgresql_doctor
+from . import postgresql_sql as sql
+from .base import (
+    AccountFact,
+    AccountKey,
+    Adapter,
+    AdapterError,
+    Examination,
+    Gap,
+    GrantFact,
+    Inventory,
+    MembershipFact,
+    Permissions,
+    ServerInfo,
+    dotted,
+)
+from .postgresql_driver import connect, connect_denied, driver, fetch
+
+#: A reserved name, so that no role can collide with it.
+PUBLIC: AccountKey = ("public", "")
+
+KINDS_AT_A = ("memberships", "attribute", "database", "tablespace", "parameter")
+KINDS_AT_B = tuple(kind for kind in sql.OBJECTS if kind != "column")
+OBJECT_KINDS: dict[str, tuple[str, ...]] = {"A": (), "B": KINDS_AT_B, "C": (*KINDS_AT_B, "column")}
+
+#: Object grants read per database; a gap is reported when there are more.
+ROW_LIMIT = 200_000
+
+#: Seconds to wait for a catalogue that somebody has locked: longer, and we would be in the way.
+LOCK_TIMEOUT = 10
+
+#: Seconds the server has to keep its own statement timeout before the connection is cut from this side.
+GRACE = 5
+
+#: Databases that cloud providers keep to themselves, whatever the ACL says.
+RESERVED = ("rdsadmin", "azure_maintenance", "cloudsqladmin")
+
+_IDLE = 0  # psycopg2.extensions.TRANSACTION_STATUS_IDLE
+_IN_TRANSACTION = 2  # psycopg2.extensions.TRANSACTION_STATUS_INTRANS
+
+
+class PostgreSQLAdapter(Adapter):
+    """Scopes inside a database:
+
+    schema, language, large object  dotted(database, name or oid)
+    table, sequence, type           dotted(database, schema, name)
+    routine                         dotted(database, schema, name) + "(" + its argument types + ")"
+    column                          dotted(database, schema, table, name)
+    foreign                         dotted(database, "wrapper" or "server", name)
+    default                         dotted(database, creating role, schema or "" for all, kind of object)
+
+    Ownership is the privilege OWNER, beside what the ACL gives the owner. That the owner of a database is a
+    member of pg_database_owner (14+) inside it stands in no catalogue, and in no fact.
+    """
+
+    _connection: Any = None
+
+    def connect(self) -> ServerInfo:
+        self._names: dict[int, str] = {}
+        self._database = self.target.database or "postgres"
+        self._connection = self._open(self._database)
+        version, self._database, self.has_options, has_parameters = self.begin()
+        self.membership_sql = sql.MEMBERSHIPS if self.has_options else sql.MEMBERSHIPS_WITHOUT_OPTIONS
+        self.grant_sql = sql.INSTANCE_GRANTS + (sql.PARAMETER_GRANTS if has_parameters else "")
+        if not self.has_options:
+            self.grant_sql += sql.NOINHERIT
+        return ServerInfo("PostgreSQL", version, f"psycopg2 {driver().__version__.split()[0]}")
+
+    def inventory(self) -> Inventory:
+        """pg_roles, and PUBLIC. PostgreSQL has no lock: locked is a user whose VALID UNTIL has passed.
+
+        `valid_until` is None for infinity, and for what a datetime cannot hold (BC, after 9999). There is no
+        password age, and how a password is hashed is for superusers to see.
+        """
+        if self._connection is None:
+            self.connect()
+        elif self._idle():
+            self.begin()
+        accounts = [AccountFact(*PUBLIC, kind="public", can_login=False)]
+        for oid, name, can_login, superuser, limit, valid_until, expired, system in self.query(sql.ACCOUNTS):
+            self._names[oid] = name
+            accounts.append(
+                AccountFact(
+                    name=name,
+                    kind="user" if can_login else "role",
+                    native_id=str(oid),
+                    is_system=system,
+                    can_login=can_login,
+                    is_locked=can_login and expired,
+                    is_superuser=superuser,
+                    valid_until=valid_until,
+                    connection_limit=limit,
+                )
+            )
+        return Inventory(accounts)
+
+    def permissions(self) -> Permissions:
+        """pg_auth_members and every ACL. A database that cannot be read is a gap for each kind in it."""
+        if self._idle() or not self._names:
+            self.inventory()
+        memberships = [
+            MembershipFact((self._names[member], ""), (self._names[role], ""), *options)
+            for member, role, *options in self.query(self.membership_sql)
+        ]
+        grants = _Grants(self._names)
+        for kind, name, grantee, privilege, grantable in self.query(self.grant_sql):
+            database = name if kind == "database" else ""
+            grants.add(grantee, kind, privilege, [name] if name else [], database, grantable)
+        kinds = OBJECT_KINDS[self.target.level]
+        gaps = self._visit_databases(kinds, grants) if kinds else []
+        beyond = frozenset(OBJECT_KINDS["C"]) - set(kinds)
+        return Permissions(memberships, grants.facts(), frozenset((*KINDS_AT_A, *kinds)), gaps, beyond)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def examine(self, hash_blind: bool = False) -> Examination:
+        """See `postgresql_doctor`. PostgreSQL shows password hashes to no ordinary role: one that sees them always
+        has a right beyond need."""
+        return postgresql_doctor.examine(self, OBJECT_KINDS[self.target.level])
+
+    @property
+    def database(self) -> str:
+        """The one we are in."""
+        return self._database
+
+    def databases(self) -> list[tuple[int, str, bool, tuple[str, str, str] | None]]:
+        """Oid, name, whether we have CONNECT, and for one that nobody asks why: code, message, hint."""
+        return [
+            (oid, name, allowed, _unvisited(name, connectable, template))
+            for oid, name, connectable, template, allowed in self.query(sql.DATABASES)
+            if name not in ("template0", "template1")
+        ]
+
+    def _visit_databases(self, kinds: tuple[str, ...], grants: _Grants) -> list[Gap]:
+        """Read the object grants of every database; what goes wrong in one stays there, as gaps."""
+        gaps: list[Gap] = []
+        for oid, name, allowed, reason in self.databases():
+            if reason:
+                gaps += _gaps(kinds, name, *reason)
+                continue
+            try:
+                if not allowed:
+                    raise connect_denied(self.target, name)
+                gaps += self._visit_database(name, kinds, grants)
+            except AdapterError as error:
+                # A database dropped meanwhile leaves no gap; a lost server fails here again, and for good.
+                if error.code == "budget_exceeded":
+                    raise
+                if self.exists(oid):
+                    gaps += _gaps(kinds, name, error.code, str(error), error.hint)
+        return gaps
+
+    def _visit_database(self, name: str, kinds: tuple[str, ...], grants: _Grants) -> list[Gap]:
+        with self.inside(name):
+            rows = self.query(sql.object_grants(kinds), {"limit": ROW_LIMIT + 1})
+        for kind, path, grantee, privilege, grantable in rows[:ROW_LIMIT]:
+            grants.add(grantee, kinds[kind], privilege, [name, *path], name, grantable)
+        if len(rows) <= ROW_LIMIT:
+            return []
+        message = f"more than {ROW_LIMIT} grants on objects in database {name}: the rest was not read"
+        hint = "Lower the instance's read depth."
+        return _gaps(kinds[rows[ROW_LIMIT][0] :], name, "row_limit", message, hint)
+
+    def exists(self, oid: int) -> bool:
+        """Whether there is such a database now, in a snapshot of its own."""
+        self.begin()
+        found = self.query(sql.DATABASE_EXISTS, {"oid": oid})
+        self._rollback()
+        return bool(found)
+
+    @contextlib.contextmanager
+    def inside(self, database: str) -> Iterator[None]:
+        """`query()` asks in that database meanwhile. The main transaction ends first: it holds vacuum back."""
+        if database == self._database:
+            yield
+            return
+        self._rollback()
+        main = self._connection, self._database
+        self._connection, self._database = self._open(database), database
+        try:
+            self.begin()
+            yield
+        finally:
+            self._connection.close()
+            self._connection, self._database = main
+
+    def _open(self, database: str) -> Any:
+        try:
+            return connect(self.target, database, self.remaining())
+        except AdapterError:
+            self.remaining()
+            raise
+
+    def begin(self) -> tuple[Any, ...]:
+        """Start a transaction; the row that `sql.BEGIN` ends with."""
+        self._rollback()
+        limits = {
+            "statement_timeout": self._milliseconds(self.target.statement_timeout),
+            "lock_timeout": self._milliseconds(LOCK_TIMEOUT),
+            "idle_timeout": self._milliseconds(self.target.budget),
+        }
+        return self.query(sql.BEGIN, limits)[0]
+
+    def _rollback(self) -> None:
+        if not self._idle():
+            self.query("ROLLBACK")
+
+    def _idle(self) -> bool:
+        """Whether no transaction is open."""
+        return self._connection is None or self._connection.info.transaction_status == _IDLE
+
+    def _milliseconds(self, seconds: float) -> int:
+        """No more than is left of the budget, but for the one that lets a statement overstep it."""
+        return math.ceil(min(seconds, self.remaining()) * 1000) + 1
+
+    def _execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> list[tuple[Any, ...]]:
+        limit = self._milliseconds(self.target.statement_timeout)
+        if self._connection.info.transaction_status == _IN_TRANSACTION:
+            sql = f"SET LOCAL statement_timeout = {limit}; {sql}"
+        try:
+            return fetch(self._connection, self.target, self._database, sql, parameters, limit / 1000 + GRACE)
+        except AdapterError:
+            self.remaining()
+            raise
+
+
+class _Grants:
+    """Grant facts under way: what several grantors gave is one fact, grantable if any of them made it so."""
+
+    def __init__(self, names: Mapping[int, str]) -> None:
+        self._names = names
+        self._held: dict[tuple[AccountKey, str, str, str, str], bool] = {}
+
+    def add(self, grantee: int, kind: str, privilege: str, path: Sequence[str], database: str, grantable: bool) -> None:
+        """One entry of an ACL. A role made after the accounts were read is left to the next visit."""
+        if grantee and grantee not in self._names:
+            return
+        account = (self._names[grantee], "") if grantee else PUBLIC
+        if kind == "routine":
+            scope = f"{dotted(*path[:-1])}({path[-1]})"
+        elif kind == "default":
+            scope = dotted(path[0], self._names.get(int(path[1]), path[1]), *path[2:])
+        else:
+            scope = dotted(*path)
+        key = (account, kind, privilege, scope, database)
+        self._held[key] = grantable or self._held.get(key, False)
+
+    def facts(self) -> list[GrantFact]:
+        return [GrantFact(*key, grantable=grantable) for key, grantable in self._held.items()]
+
+
+def _unvisited(name: str, connectable: bool, template: bool) -> tuple[str, str, str] | None:
+    """Code, message and hint for a database that nobody asks; None for one to visit."""
+    if name in RESERVED:
+        return "provider_reserved", f"database {name} is the provider's own", "Nothing to do."
+    if template:
+        return "not_visited", f"database {name} is a template", "Nothing to do, unless it should not be one."
+    if not connectable:
+        return "not_visited", f"database {name} takes no connections", "Nothing to do, unless it should."
+    return None
+
+
+def _gaps(kinds: Sequence[str], database: str, code: str, message: str, hint: str) -> list[Gap]:
+    return [Gap(kind, code, message, database, hint) for kind in kinds]

@@ -1,0 +1,192 @@
+"""The statements of the PostgreSQL adapter, readable by any role that can log in.
+
+Catalogues, never information_schema: its privilege views hide what the reader is no party to. Grantees leave as
+oids (0 = PUBLIC), because a role's name is only sure to be decoded alike within one database. A null ACL means
+the defaults of acldefault(), PUBLIC's among them. https://www.postgresql.org/docs/current/ddl-priv.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+#: SET LOCAL in the transaction: PgBouncer may refuse startup options, and hands a plain SET to the next client.
+BEGIN = """
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SET LOCAL statement_timeout = %(statement_timeout)s;
+SET LOCAL lock_timeout = %(lock_timeout)s;
+SET LOCAL idle_in_transaction_session_timeout = %(idle_timeout)s;
+SET LOCAL search_path = pg_catalog;
+SET LOCAL quote_all_identifiers = off;
+SET LOCAL jit = off;
+SET LOCAL TimeZone = 'UTC';
+SELECT current_setting('server_version'), current_database(),
+       (SELECT count(*) = 2 FROM pg_attribute
+         WHERE attrelid = 'pg_auth_members'::regclass AND attname IN ('inherit_option', 'set_option')),
+       to_regclass('pg_catalog.pg_parameter_acl') IS NOT NULL
+"""
+
+#: A datetime holds the years 1 to 9999: what lies outside, infinity too, is null, and `expired` says which side.
+ACCOUNTS = """
+SELECT oid, rolname, rolcanlogin, rolsuper, nullif(rolconnlimit, -1),
+       CASE WHEN rolvaliduntil >= '0001-01-02 UTC' AND rolvaliduntil < '9999-12-31 UTC'
+            THEN rolvaliduntil END,
+       coalesce(rolvaliduntil < now(), false) AS expired,
+       oid < 16384 AND starts_with(rolname::text, 'pg_') AS system
+  FROM pg_roles
+"""
+
+MEMBERSHIPS = """
+SELECT member, roleid, bool_or(admin_option), bool_or(inherit_option), bool_or(set_option)
+  FROM pg_auth_members GROUP BY member, roleid
+"""
+
+#: Up to 15 the member's own INHERIT decides, and every member may SET ROLE.
+MEMBERSHIPS_WITHOUT_OPTIONS = """
+SELECT m.member, m.roleid, m.admin_option, r.rolinherit, true
+  FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
+"""
+
+#: kind, name (empty for attributes), grantee, privilege, grantable.
+INSTANCE_GRANTS = """
+SELECT 'attribute', ''::text, r.oid, a.privilege, false
+  FROM pg_roles r CROSS JOIN LATERAL (VALUES
+       ('SUPERUSER', r.rolsuper), ('CREATEROLE', r.rolcreaterole), ('CREATEDB', r.rolcreatedb),
+       ('REPLICATION', r.rolreplication), ('BYPASSRLS', r.rolbypassrls), ('LOGIN', r.rolcanlogin)
+       ) a(privilege, held)
+ WHERE a.held
+UNION ALL
+SELECT 'database', d.datname::text, a.grantee, a.privilege_type, a.is_grantable
+  FROM pg_database d CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+UNION ALL
+SELECT 'database', datname::text, datdba, 'OWNER', false FROM pg_database
+UNION ALL
+SELECT 'tablespace', t.spcname::text, a.grantee, a.privilege_type, a.is_grantable
+  FROM pg_tablespace t CROSS JOIN LATERAL aclexplode(coalesce(t.spcacl, acldefault('t', t.spcowner))) a
+UNION ALL
+SELECT 'tablespace', spcname::text, spcowner, 'OWNER', false FROM pg_tablespace
+"""
+
+#: Up to 15: who inherits nothing, not even what goes with owning a database. Later ones say it at each membership.
+NOINHERIT = """
+UNION ALL
+SELECT 'attribute', ''::text, oid, 'NOINHERIT', false FROM pg_roles WHERE NOT rolinherit
+"""
+
+PARAMETER_GRANTS = """
+UNION ALL
+SELECT 'parameter', p.parname, a.grantee, a.privilege_type, a.is_grantable
+  FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a
+"""
+
+#: The database we are in comes first: it is read in the snapshot of level A.
+DATABASES = """
+SELECT oid, datname, datallowconn, datistemplate,
+       coalesce(has_database_privilege(session_user, oid, 'CONNECT'), false)
+  FROM pg_database ORDER BY datname <> current_database(), datname
+"""
+
+DATABASE_EXISTS = "SELECT 1 FROM pg_database WHERE oid = %(oid)s"
+
+#: Kind → columns: path inside the database (a role in it as oid), owner, type for acldefault(), ACL, catalogue
+#: and row (oid, column number) for pg_init_privs, and whether the object is the system's own.
+OBJECTS = {
+    "schema": """
+        SELECT ARRAY[nspname]::text[], nspowner, 'n'::"char", nspacl, 'pg_namespace'::regclass, oid, 0, system
+          FROM namespaces
+        """,
+    "table": """
+        SELECT ARRAY[n.nspname, c.relname]::text[], c.relowner, 'r'::"char", c.relacl,
+               'pg_class'::regclass, c.oid, 0, n.system
+          FROM pg_class c JOIN namespaces n ON n.oid = c.relnamespace
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+        """,
+    "sequence": """
+        SELECT ARRAY[n.nspname, c.relname]::text[], c.relowner, 's'::"char", c.relacl,
+               'pg_class'::regclass, c.oid, 0, n.system
+          FROM pg_class c JOIN namespaces n ON n.oid = c.relnamespace
+         WHERE c.relkind = 'S'
+        """,
+    "routine": """
+        SELECT ARRAY[n.nspname, p.proname, oidvectortypes(p.proargtypes)]::text[], p.proowner, 'f'::"char",
+               p.proacl, 'pg_proc'::regclass, p.oid, 0, n.system
+          FROM pg_proc p JOIN namespaces n ON n.oid = p.pronamespace
+        """,
+    # Array, row and multirange types have no privileges of their own.
+    "type": """
+        SELECT ARRAY[n.nspname, t.typname]::text[], t.typowner, 'T'::"char", t.typacl,
+               'pg_type'::regclass, t.oid, 0, n.system
+          FROM pg_type t JOIN namespaces n ON n.oid = t.typnamespace
+          LEFT JOIN pg_class c ON c.oid = t.typrelid
+         WHERE (t.typtype IN ('b', 'd', 'e', 'r') OR c.relkind = 'c')
+           AND t.oid NOT IN (SELECT typarray FROM pg_type)
+        """,
+    "language": """
+        SELECT ARRAY[lanname]::text[], lanowner, 'l'::"char", lanacl,
+               'pg_language'::regclass, oid, 0, oid < 16384
+          FROM pg_language
+        """,
+    "foreign": """
+        SELECT ARRAY['wrapper', fdwname]::text[], fdwowner, 'F'::"char", fdwacl,
+               'pg_foreign_data_wrapper'::regclass, oid, 0, false
+          FROM pg_foreign_data_wrapper
+        UNION ALL
+        SELECT ARRAY['server', srvname]::text[], srvowner, 'S'::"char", srvacl,
+               'pg_foreign_server'::regclass, oid, 0, false
+          FROM pg_foreign_server
+        """,
+    "default": """
+        SELECT ARRAY[d.defaclrole::text, coalesce(n.nspname, ''),
+                     CASE d.defaclobjtype WHEN 'r' THEN 'table' WHEN 'S' THEN 'sequence'
+                          WHEN 'f' THEN 'routine' WHEN 'T' THEN 'type' WHEN 'n' THEN 'schema'
+                          WHEN 'L' THEN 'large_object' ELSE d.defaclobjtype::text END]::text[],
+               NULL::oid, NULL::"char", d.defaclacl, 'pg_default_acl'::regclass, d.oid, 0, false
+          FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
+        """,
+    "large_object": """
+        SELECT ARRAY[oid::text], lomowner, 'L'::"char", lomacl, 'pg_largeobject'::regclass, oid, 0, false
+          FROM pg_largeobject_metadata
+        """,
+    "column": """
+        SELECT ARRAY[n.nspname, c.relname, a.attname]::text[], NULL::oid, NULL::"char", a.attacl,
+               'pg_class'::regclass, c.oid, a.attnum::int, n.system
+          FROM pg_attribute a
+          JOIN pg_class c ON c.oid = a.attrelid JOIN namespaces n ON n.oid = c.relnamespace
+         WHERE a.attacl IS NOT NULL AND NOT a.attisdropped
+        """,
+}
+
+
+def object_grants(kinds: Sequence[str]) -> str:
+    """One statement for all grants of these `OBJECTS` kinds in the connected database, %(limit)s rows at most.
+
+    Rows: index into `kinds`, path, grantee, privilege, grantable; in the order of `kinds`, so that reaching
+    the limit cuts off the last kinds only. What belongs to the system (pg_catalog, information_schema, built-in
+    languages) appears with its whole ACL where that differs from the one initdb gave it (pg_init_privs), else
+    not at all, and never with its owner. The schemas of temporary and TOAST tables are left out.
+    """
+    objects = " UNION ALL ".join(
+        f"SELECT {number}, o.* FROM ({OBJECTS[kind]}) o"  # noqa: S608 -- constants of this module
+        for number, kind in enumerate(kinds)
+    )
+    return f"""
+        WITH namespaces AS (
+            SELECT oid, nspname, nspowner, nspacl, nspname IN ('pg_catalog', 'information_schema') AS system
+              FROM pg_namespace WHERE nspname !~ '^pg_(toast|temp)'
+        ), objects(kind, path, owner, acltype, acl, classid, objid, subid, system) AS ({objects})
+        SELECT o.kind, o.path, a.grantee, a.privilege, a.grantable
+          FROM objects o
+          LEFT JOIN pg_init_privs i
+                 ON o.system AND i.classoid = o.classid AND i.objoid = o.objid AND i.objsubid = o.subid
+         CROSS JOIN LATERAL (
+               SELECT grantee, privilege_type, is_grantable
+                 FROM aclexplode(coalesce(o.acl, acldefault(o.acltype, o.owner)))
+                UNION ALL
+               SELECT o.owner, 'OWNER', false WHERE o.owner IS NOT NULL AND NOT o.system
+               ) a(grantee, privilege, grantable)
+         WHERE NOT o.system OR o.acl IS DISTINCT FROM i.initprivs AND NOT (
+               -- initdb records nothing for these: it gives PUBLIC all views but its own helpers, named _pg_…
+               o.path[1] = 'information_schema' AND coalesce(o.path[2], '') !~ '^_'
+               AND o.acl = acldefault(o.acltype, o.owner)
+                   || makeaclitem(0, o.owner, CASE o.acltype WHEN 'n' THEN 'USAGE' ELSE 'SELECT' END, false))
+         ORDER BY o.kind LIMIT %(limit)s
+        """  # noqa: S608 -- constants of this module

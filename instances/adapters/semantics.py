@@ -1,0 +1,115 @@
+"""How far grants reach beyond what they say, engine by engine, as data for questions over stored facts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .base import dotted
+
+
+@dataclass(frozen=True)
+class Semantics:
+    """`paths`: kind of object → how many parts its path has. `containers`: kind of object → the kinds whose grants on
+    what it lies in hold for it too. `patterns`: a grant on a database names a LIKE pattern, and of those that fit only
+    the most specific one counts for an account. `personal`: kinds that members of a role have only after switching to
+    it. `everything`: who holds this (kind, privilege) may do all. `predefined`: role → kind of object → privileges it
+    has on every one of them. `database_role`: stands for the owner of the database in which its grants lie,
+    who has them only after switching to it when it holds the grant `no_inherit`.
+    """
+
+    paths: Mapping[str, int]
+    containers: Mapping[str, tuple[str, ...]]
+    patterns: bool = False
+    personal: frozenset[str] = frozenset()
+    everything: tuple[str, str] | None = None
+    predefined: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
+    database_role: str = ""
+    no_inherit: tuple[str, str] | None = None
+
+    def scopes(self, path: list[str], kind: str = "") -> set[tuple[str, str]]:
+        """(kind, scope) of every grant that would hold on the object at `path`, of that kind or of any that fits.
+
+        `path` is what `split_path` returns.
+        """
+        kinds = [kind] if kind in self.paths else [] if kind else self.paths
+        return {
+            (holder, ".".join(path[: self.paths[holder]]))
+            for kind in kinds
+            if self.paths[kind] == len(path)
+            for holder in (kind, *self.containers.get(kind, ()))
+        }
+
+
+_READ_ALL = {"table": frozenset({"SELECT"}), "sequence": frozenset({"SELECT"}), "schema": frozenset({"USAGE"})}
+_WRITE = frozenset({"INSERT", "UPDATE", "DELETE"})
+_WRITE_ALL = {"table": _WRITE, "sequence": frozenset({"UPDATE"}), "schema": frozenset({"USAGE"})}
+
+#: https://www.postgresql.org/docs/current/ddl-priv.html and predefined-roles.html; which of them a server has, its
+#: own list of roles says.
+POSTGRESQL = Semantics(
+    paths={
+        "attribute": 0,
+        "database": 1,
+        "tablespace": 1,
+        "parameter": 1,
+        "schema": 2,
+        "language": 2,
+        "large_object": 2,
+        "table": 3,
+        "sequence": 3,
+        "routine": 3,
+        "type": 3,
+        "foreign": 3,
+        "column": 4,
+    },
+    containers={"column": ("table",)},
+    personal=frozenset({"attribute"}),
+    everything=("attribute", "SUPERUSER"),
+    predefined={
+        "pg_read_all_data": {**_READ_ALL, "column": frozenset({"SELECT"})},
+        "pg_write_all_data": {**_WRITE_ALL, "column": frozenset({"INSERT", "UPDATE"})},
+        "pg_maintain": {"table": frozenset({"MAINTAIN"})},
+    },
+    database_role="pg_database_owner",
+    no_inherit=("attribute", "NOINHERIT"),
+)
+
+#: https://dev.mysql.com/doc/refman/8.4/en/request-access.html
+MYSQL = Semantics(
+    paths={"system": 0, "database": 1, "table": 2, "proxy": 2, "routine": 3, "column": 3},
+    containers={
+        "database": ("system",),
+        "table": ("database", "system"),
+        "routine": ("database", "system"),
+        "column": ("table", "database", "system"),
+    },
+    patterns=True,
+)
+
+
+def split_path(text: str) -> list[str]:
+    """The parts of a path, each as `dotted()` writes it: 'shop.public."a.b"' → ['shop', 'public', '"a.b"'].
+
+    A routine's argument types belong to its last part. Raises ValueError, saying where the path breaks off.
+    """
+    parts, position = [], 0
+    while position < len(text):
+        found = _PART.match(text, position)
+        if not found:
+            raise ValueError(
+                f"The path {text!r} cannot be read from character {position + 1} on: write its parts with dots between "
+                'them, and in double quotes what holds a dot, a quote or a blank: shop.public."odd name".'
+            )
+        parts.append(dotted(name_of(found["name"])) + (found["arguments"] or ""))
+        position = found.end()
+    return parts
+
+
+def name_of(part: str) -> str:
+    """The name behind one part of a path: '"a.b"' → 'a.b'."""
+    return part[1:-1].replace('""', '"') if part.startswith('"') else part
+
+
+_PART = re.compile(r'(?P<name>"(?:[^"]|"")*"|[^\s."()]+)(?P<arguments>\(.*\)$)?(?:\.(?=.)|$)', re.DOTALL)

@@ -1,0 +1,347 @@
+"""The pages of instances and credentials.
+
+Apps above plug into the pages of instances here, and only here: their admin modules append an `Addition` to ADDITIONS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.contrib.admin.options import InlineModelAdmin
+from django.db.models import Count, QuerySet, TextField
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, DropdownFilter
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
+
+from . import services
+from .adapters import ENGINES
+from .buttons import Button, ButtonAdmin
+from .exchange import ImportExportPages
+from .models import Credential, Instance
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What an app above adds to the pages of instances, for those who hold `permission`.
+
+    `annotate` is applied to the list's queryset, for `columns` (functions of an instance) and `filters`; `actions` are
+    admin actions; `section(request, instance)` returns a part of the instance's page. Buttons check a permission of
+    their own.
+    """
+
+    permission: str
+    annotate: Callable[[QuerySet[Instance]], QuerySet[Instance]] = lambda rows: rows
+    columns: Sequence[Callable[[Instance], Any]] = ()
+    filters: Sequence[Any] = ()
+    actions: Sequence[Callable[..., Any]] = ()
+    buttons: Sequence[Button] = ()
+    inlines: Sequence[type[InlineModelAdmin]] = ()
+    section: Callable[[HttpRequest, Instance], SafeString] | None = None
+
+
+ADDITIONS: list[Addition] = []
+
+
+#: Notes are short.
+NOTES = {TextField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 2})}}
+
+
+class StateFilter(DropdownFilter):
+    title = _("state")
+    parameter_name = "state"
+    all_option = None
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("active", _("Active")), ("retired", _("Retired")), ("all", _("Active and retired"))]
+
+    def value(self) -> str:
+        return super().value() or "active"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        match self.value():
+            case "active":
+                return queryset.active()
+            case "retired":
+                return queryset.retired()
+        return queryset
+
+
+def test_connection(request: HttpRequest, instance: Instance) -> None:
+    check = services.check_connection(instance)
+    if check.ok:
+        told = gettext("%(product)s %(version)s answered in %(seconds).2f s, by %(driver)s.") % vars(check)
+        messages.success(request, told)
+    else:
+        messages.error(request, f"{check.code}: {check.message} {check.hint}".strip())
+
+
+def examine(request: HttpRequest, instance: Instance) -> HttpResponse:
+    context = {
+        **admin.site.each_context(request),
+        "title": gettext("Check of %s") % instance,
+        "instance": instance,
+        "found": services.examine(instance),
+    }
+    return TemplateResponse(request, "instances/diagnosis.html", context)
+
+
+def about_retiring(instances: Sequence[Instance]) -> list[str]:
+    """What a person agrees to who retires these."""
+    names = ", ".join(instance.name for instance in instances)
+    days = settings.TAIFISH_KEEP_RETIRED_DAYS
+    return [
+        gettext("To be retired: %s.") % names,
+        ngettext(
+            "They are no longer visited. After %d day they are deleted, with everything known about them; until then "
+            "they can be restored.",
+            "They are no longer visited. After %d days they are deleted, with everything known about them; until then "
+            "they can be restored.",
+            days,
+        )
+        % days,
+    ]
+
+
+@admin.register(Instance)
+class InstanceAdmin(ImportExportPages, ButtonAdmin):
+    change_list_template = "taifish/change_list.html"
+    import_export_change_list_template = "taifish/instance_list.html"
+    search_fields = ["name", "host", "note"]
+    list_select_related = ["credential"]
+    list_filter_submit = True
+    list_fullwidth = True
+    actions = ["retire", "restore"]
+    formfield_overrides = NOTES
+    fieldsets = [
+        (None, {"fields": ["name", "note"]}),
+        (
+            _("Where it is"),
+            {"fields": ["engine", ("host", "port"), "database", "credential", ("tls_mode", "tls_ca"), "server"]},
+        ),
+        (_("How it is read"), {"fields": ["level", ("connect_timeout", "statement_timeout", "budget")]}),
+    ]
+    readonly_fields = ["server"]
+
+    # Columns
+
+    @display(description=_("name"), ordering="name")
+    def name_and_state(self, instance: Instance) -> str:
+        if not instance.is_retired:
+            return instance.name
+        return format_html('{} <span class="tf-badge">{}</span>', instance.name, _("retired"))
+
+    @display(description=_("server"), ordering="engine")
+    def server(self, instance: Instance) -> str:
+        if not instance.product:
+            return format_html(
+                '{} <span class="tf-quiet">{}</span>', instance.get_engine_display(), _("not reached yet")
+            )
+        return f"{instance.product} {instance.version}"
+
+    @display(description=_("address"), ordering="host")
+    def address(self, instance: Instance) -> str:
+        host = f"[{instance.host}]" if ":" in instance.host else instance.host
+        port = instance.port or (ENGINES[instance.engine].port if instance.engine in ENGINES else "")
+        return format_html('<span class="tf-mono">{}:{}</span>', host, port)
+
+    # What apps above add
+
+    def additions(self, request: HttpRequest) -> list[Addition]:
+        return [addition for addition in ADDITIONS if request.user.has_perm(addition.permission)]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Instance]:
+        rows = super().get_queryset(request)
+        for addition in self.additions(request):
+            rows = addition.annotate(rows)
+        return rows
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        own = ["name_and_state", "server", "address"]
+        return own + [column for addition in self.additions(request) for column in addition.columns]
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        own = [StateFilter, ("engine", ChoicesDropdownFilter), ("credential", AutocompleteSelectFilter)]
+        return own + [item for addition in self.additions(request) for item in addition.filters]
+
+    def get_actions(self, request: HttpRequest) -> dict[str, tuple[Any, str, str]]:
+        added = [action for addition in self.additions(request) for action in addition.actions]
+        return {name: (run, name, label) for run, name, label in map(self.get_action, added)} | super().get_actions(
+            request
+        )
+
+    def get_buttons(self, request: HttpRequest) -> list[Button]:
+        return [
+            *(button for addition in ADDITIONS for button in addition.buttons),
+            Button(
+                "test",
+                _("Test connection"),
+                "instances.connect_instance",
+                test_connection,
+                icon="electrical_services",
+            ),
+            Button("check", _("Check"), "instances.connect_instance", examine, icon="stethoscope"),
+            Button(
+                "retire",
+                _("Retire"),
+                "instances.delete_instance",
+                lambda request, instance: self.retire_all(request, [instance]),
+                icon="archive",
+                shown=lambda instance: not instance.is_retired,
+                confirm=lambda instance: about_retiring([instance]),
+            ),
+            Button(
+                "restore",
+                _("Restore"),
+                "instances.change_instance",
+                lambda request, instance: self.restore_all(request, [instance]),
+                icon="unarchive",
+                shown=lambda instance: instance.is_retired,
+            ),
+        ]
+
+    def get_inlines(self, request: HttpRequest, obj: Instance | None) -> list[type[InlineModelAdmin]]:
+        return [inline for addition in self.additions(request) for inline in addition.inlines]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if instance := context.get("original"):
+            context["sections"] = [
+                addition.section(request, instance) for addition in self.additions(request) if addition.section
+            ]
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    # Who may do what
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return super().has_add_permission(request) and request.user.has_perm("instances.use_credential")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Instance | None = None) -> bool:
+        """Instances are retired; only the purge deletes."""
+        return False
+
+    def has_retire_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("instances.delete_instance")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Instance | None = None) -> list[str]:
+        if obj is None or request.user.has_perm("instances.use_credential"):
+            return self.readonly_fields
+        return [*self.readonly_fields, *Instance.REACH]
+
+    # Retiring
+
+    def retire_all(self, request: HttpRequest, instances: Sequence[Instance]) -> None:
+        for instance in instances:
+            instance.retire()
+            self.log_change(request, instance, "Retired.")
+        names = ", ".join(instance.name for instance in instances)
+        messages.success(request, gettext("Retired: %s.") % names)
+
+    def restore_all(self, request: HttpRequest, instances: Sequence[Instance]) -> None:
+        for instance in instances:
+            instance.restore()
+            self.log_change(request, instance, "Restored.")
+        names = ", ".join(instance.name for instance in instances)
+        messages.success(request, gettext("Restored: %s.") % names)
+
+    @admin.action(description=_("Retire …"), permissions=["retire"])
+    def retire(self, request: HttpRequest, queryset: QuerySet[Instance]) -> HttpResponse | None:
+        instances = list(queryset.active())
+        if not instances:
+            messages.warning(request, gettext("None of them is active."))
+            return None
+        if "confirmed" in request.POST:
+            return self.retire_all(request, instances)
+        return self.ask(request, _("Retire"), about_retiring(instances))
+
+    @admin.action(description=_("Restore"), permissions=["change"])
+    def restore(self, request: HttpRequest, queryset: QuerySet[Instance]) -> None:
+        self.restore_all(request, list(queryset.retired()))
+
+
+class CredentialForm(forms.ModelForm):
+    """The password goes in and never comes out."""
+
+    password = forms.CharField(
+        label=_("Password"),
+        required=False,
+        strip=False,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+    )
+    clear_password = forms.BooleanField(
+        label=_("No password"),
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
+        help_text=_("Forget the stored password: the server trusts this user, or asks for none."),
+    )
+
+    class Meta:
+        model = Credential
+        fields = ["name", "username", "note"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "password" in self.fields and self.instance.pk:
+            self.fields["password"].help_text = (
+                gettext("One is stored. Leave this empty to keep it.")
+                if self.instance.token
+                else gettext("None is stored.")
+            )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("password") and cleaned.get("clear_password"):
+            self.add_error("clear_password", gettext("Either enter a password or choose none."))
+        if not (self.instance.pk or cleaned.get("password") or cleaned.get("clear_password")):
+            self.add_error("password", gettext("Enter the password, or choose “No password”."))
+        return cleaned
+
+    def save(self, commit: bool = True) -> Credential:
+        if self.cleaned_data.get("password"):
+            self.instance.password = self.cleaned_data["password"]
+        elif self.cleaned_data.get("clear_password"):
+            self.instance.password = ""
+        return super().save(commit)
+
+
+@admin.register(Credential)
+class CredentialAdmin(ButtonAdmin):
+    form = CredentialForm
+    search_fields = ["name", "username", "note"]
+    list_display = ["name", "username", "has_password", "used_by", "updated_at"]
+    formfield_overrides = NOTES
+    fieldsets = [(None, {"fields": ["name", "username", "password", "clear_password", "note"]})]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Credential]:
+        return super().get_queryset(request).annotate(n_instances=Count("instances"))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Credential | None = None) -> list[Any]:
+        if obj and not self.has_change_permission(request, obj):
+            return [(None, {"fields": ["name", "username", "has_password", "note"]})]
+        return self.fieldsets
+
+    @display(description=_("password stored"), boolean=True)
+    def has_password(self, credential: Credential) -> bool:
+        return bool(credential.token)
+
+    @display(description=_("instances"), ordering="n_instances")
+    def used_by(self, credential: Credential) -> str:
+        url = reverse("admin:instances_instance_changelist")
+        return format_html(
+            '<a class="tf-link" href="{}?state=all&amp;credential__id__exact={}">{}</a>',
+            url,
+            credential.pk,
+            credential.n_instances,
+        )

@@ -1,0 +1,163 @@
+"""Buttons on admin pages that do something: by POST only, and each behind its own permission.
+
+The links that unfold makes of its actions are fetched by GET, which a page elsewhere could do in a user's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin import ShowFacets
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from unfold.admin import ModelAdmin
+
+
+@dataclass(frozen=True)
+class Button:
+    """One button of a row's page, or with `on_list` of the list.
+
+    `run(request, row)` does the work and answers, or returns None to go back to where the person was; `row` is None
+    on a list. `shown(row)` says whether the button makes sense now. With `confirm`, which returns the sentences to
+    agree to, a page asks before anything is done.
+    """
+
+    name: str
+    label: str
+    permission: str
+    run: Callable[[HttpRequest, Any], HttpResponse | None]
+    icon: str = "play_arrow"
+    shown: Callable[[Any], bool] = lambda row: True
+    confirm: Callable[[Any], list[str]] | None = None
+    on_list: bool = False
+    main: bool = False
+
+
+class ButtonAdmin(ModelAdmin):
+    """A ModelAdmin whose pages carry `buttons`; its templates show those that the person may press."""
+
+    change_form_template = "taifish/change_form.html"
+    change_list_template = "taifish/change_list.html"
+    buttons: Sequence[Button] = ()
+    # Counting what each choice of each filter would find takes a query that grows with the store.
+    show_facets = ShowFacets.NEVER
+
+    def get_buttons(self, request: HttpRequest) -> Sequence[Button]:
+        return self.buttons
+
+    def get_urls(self) -> list[URLPattern]:
+        name = f"{self.opts.app_label}_{self.opts.model_name}"
+        view = self.admin_site.admin_view(self.press)
+        return [
+            path("do/<slug:button>/", view, name=f"{name}_do_on_list"),
+            path("<int:object_id>/do/<slug:button>/", view, name=f"{name}_do"),
+            *super().get_urls(),
+        ]
+
+    def press(self, request: HttpRequest, button: str, object_id: int | None = None) -> HttpResponse:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        on_list = object_id is None
+        pressed = next((b for b in self.get_buttons(request) if (b.name, b.on_list) == (button, on_list)), None)
+        if pressed is None:
+            raise Http404
+        if not (self.has_view_permission(request) and request.user.has_perm(pressed.permission)):
+            raise PermissionDenied
+        row = None if on_list else get_object_or_404(self.model, pk=object_id)
+        if not pressed.shown(row):
+            messages.warning(request, _("“%s” is no longer possible here.") % pressed.label)
+            return self.back(request, row)
+        if pressed.confirm and "confirmed" not in request.POST:
+            return self.ask(request, pressed.label, pressed.confirm(row), row)
+        return pressed.run(request, row) or self.back(request, row)
+
+    def ask(self, request: HttpRequest, label: str, sentences: list[str], row: Any = None) -> TemplateResponse:
+        """The page on which a person agrees to what they have just asked for, by posting the same once more."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": label,
+            "subtitle": row,
+            "opts": self.opts,
+            "sentences": sentences,
+            "label": label,
+            "next": self.back(request, row).url,
+            "posted": [
+                (name, value)
+                for name, values in request.POST.lists()
+                for value in values
+                if name not in ("csrfmiddlewaretoken", "next")
+            ],
+        }
+        return TemplateResponse(request, "taifish/confirm.html", context)
+
+    def back(self, request: HttpRequest, row: Any) -> HttpResponseRedirect:
+        """To the page the button was on."""
+        asked = request.POST.get("next", "")
+        if asked and url_has_allowed_host_and_scheme(asked, {request.get_host()}, request.is_secure()):
+            return HttpResponseRedirect(asked)
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}"
+        return HttpResponseRedirect(reverse(f"{name}_change", args=[row.pk]) if row else reverse(f"{name}_changelist"))
+
+    def offered(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
+        """The buttons for a row, or for the list with None, as the templates take them."""
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_do"
+        return [
+            {
+                "label": button.label,
+                "icon": button.icon,
+                "main": button.main,
+                "url": reverse(name, args=[row.pk, button.name])
+                if row
+                else reverse(f"{name}_on_list", args=[button.name]),
+            }
+            for button in self.get_buttons(request)
+            if button.on_list == (row is None) and request.user.has_perm(button.permission) and button.shown(row)
+        ]
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        context["buttons"] = self.offered(request, obj) if obj else []
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        asked = request.POST.get("action")
+        if asked and asked not in self.get_actions(request):
+            raise PermissionDenied
+        return super().changelist_view(request, {"buttons": self.offered(request, None), **(extra_context or {})})
+
+
+class InspectOnlyAdmin(ButtonAdmin):
+    """Pages of what visits write: to be looked at, never edited."""
+
+    show_add_link = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        # The history of edits, of which there are none.
+        context["show_history"] = False
+        return super().render_change_form(request, context, *args, **kwargs)

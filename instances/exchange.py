@@ -1,0 +1,57 @@
+"""Import and export of instances in the admin: a file, a preview, and all of it or nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.forms import Form
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+from import_export.admin import ImportExportMixin
+from import_export.results import Result
+from unfold.contrib.import_export.forms import ExportForm, ImportForm
+
+from .resources import InstanceCSV, InstanceResource
+
+
+class ImportExportPages(ImportExportMixin):
+    resource_classes = [InstanceResource]
+    import_form_class = ImportForm
+    export_form_class = ExportForm
+    formats = [InstanceCSV]
+    skip_export_form = True
+    to_encoding = "utf-8-sig"
+
+    def has_import_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perms(["instances.add_instance", "instances.change_instance"])
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("instances.view_instance")
+
+    def get_import_resource_kwargs(self, request: HttpRequest, **kwargs: Any) -> dict[str, Any]:
+        return {"user": request.user}
+
+    def get_import_data_kwargs(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_import_data_kwargs(**kwargs), "rollback_on_validation_errors": True}
+
+    def add_data_read_fail_error_to_form(self, form: Form, e: Exception) -> None:
+        if isinstance(e, UnicodeDecodeError):
+            form.add_error("import_file", _("The file is not UTF-8; in a spreadsheet, save it as “CSV UTF-8”."))
+        else:
+            form.add_error("import_file", str(e))
+
+    def process_result(self, result: Result, request: HttpRequest) -> HttpResponse:
+        if not (result.has_errors() or result.has_validation_errors()):
+            return super().process_result(result, request)
+        # What the preview found right is no longer so: a credential was renamed, a name taken.
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Import"),
+            "form": self.create_import_form(request),
+            "opts": self.opts,
+            "media": self.media,
+            "result": result,
+            "import_error_display": self.import_error_display,
+        }
+        return TemplateResponse(request, [self.import_template_name], context, status=409)

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import django_filters
+from django import forms
+from django.db.models import QuerySet
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+
+from .adapters import ENGINE_CHOICES
+from .models import Credential, Instance
+
+
+def check_parameters(request: Request, valid: Iterable[str], repeatable: Iterable[str] = ()) -> None:
+    """Raise ValidationError for a query parameter that is unknown, empty, or given twice without being `repeatable`."""
+    valid = {*valid, "page", "page_size", "format"}
+    errors = {}
+    for name, values in request.query_params.lists():
+        if name not in valid:
+            errors[name] = [f"Unknown parameter. Valid are: {', '.join(sorted(valid))}."]
+        elif len(values) > 1 and name not in repeatable:
+            errors[name] = ["Given more than once."]
+        elif not all(value.strip() for value in values):
+            errors[name] = ["Empty. Leave the parameter out, or give it a value."]
+    if errors:
+        raise ValidationError(errors)
+
+
+class YesNoField(forms.NullBooleanField):
+    """Unlike its parent, it refuses what it does not understand."""
+
+    widget = forms.TextInput
+    words = {"true": True, "1": True, "false": False, "0": False}
+
+    def to_python(self, value: Any) -> bool | None:
+        if not value:
+            return None
+        if value.lower() not in self.words:
+            raise forms.ValidationError("Say true or false.")
+        return self.words[value.lower()]
+
+
+class YesNoFilter(django_filters.BooleanFilter):
+    field_class = YesNoField
+
+
+class NotNullFilter(YesNoFilter):
+    """True for rows where the field has a value; with `exclude`, where it has none."""
+
+    def filter(self, queryset: QuerySet, value: bool | None) -> QuerySet:
+        return queryset if value is None else queryset.filter(**{f"{self.field_name}__isnull": value == self.exclude})
+
+
+class KnownFilter(django_filters.ModelChoiceFilter):
+    """A related row by id, or by `to_field_name`; one that is not there is an error, not an empty list."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        what = f"{kwargs['queryset'].model._meta.verbose_name} “%(value)s”"
+        super().__init__(*args, error_messages={"invalid_choice": f"There is no {what}."}, **kwargs)
+
+
+class InstanceFilters(django_filters.FilterSet):
+    name = django_filters.CharFilter()
+    engine = django_filters.ChoiceFilter(choices=ENGINE_CHOICES)
+    host = django_filters.CharFilter()
+    credential = KnownFilter(queryset=Credential.objects.all())
+    retired = NotNullFilter(field_name="retired_at")
+
+    class Meta:
+        model = Instance
+        fields: list[str] = []
+
+
+class CredentialFilters(django_filters.FilterSet):
+    name = django_filters.CharFilter()
+    username = django_filters.CharFilter()
+
+    class Meta:
+        model = Credential
+        fields: list[str] = []

@@ -1,0 +1,64 @@
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from instances.services import Diagnosis, examine, named
+
+MARKS = {True: "yes", False: "NO", None: "?"}
+
+
+class Command(BaseCommand):
+    help = (
+        "Try out on an instance all that visits do: what works, what does not, the exact GRANT that is missing, and "
+        "what it costs to go without. Also names rights that the collection account does not need. "
+        "Exits 0 when all works, 3 when something is missing, 1 when there is no connection."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", metavar="NAME", help="name of an instance")
+        parser.add_argument("--hash-blind", action="store_true", help="the account should not see password hashes")
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, name: str, hash_blind: bool, **options: Any) -> None:
+        try:
+            instance = named([name]).select_related("credential").get()
+        except ValueError as error:
+            raise CommandError(str(error), returncode=2) from error
+        found = examine(instance, hash_blind=hash_blind)
+        if options["json"]:
+            self.stdout.write(json.dumps({"instance": instance.name, "ok": found.ok, **asdict(found)}, indent=2))
+        else:
+            self.stdout.write("\n".join(_told(instance.name, found)))
+        if not found.ok:
+            sys.exit(3 if found.connection.ok else 1)
+
+
+def _told(instance: str, found: Diagnosis) -> list[str]:
+    connection = found.connection
+    if not connection.ok:
+        return [" ".join(f"{instance}: {connection.code}: {connection.message} {connection.hint}".split())]
+    lines = [
+        f"{instance}: {connection.product} {connection.version} in {connection.seconds:.2f} s, by {connection.driver}"
+    ]
+    names = [" ".join(capability.name.split()) for capability in found.capabilities]
+    width = max(map(len, names))
+    for name, capability in zip(names, found.capabilities, strict=True):
+        message = " ".join(capability.message.split())
+        lines.append(f"{MARKS[capability.works]:<4}{name:<{width}}  {message}".rstrip())
+        if not capability.works:
+            lines += _sql("missing", capability.missing, capability.database)
+            lines.append(f"        without it unknown: {capability.cost}")
+    if found.excess:
+        lines.append("Beyond need:")
+    for excess in found.excess:
+        lines.append(f"    {excess.right}: {excess.message}")
+        lines += _sql("remedy", excess.remedy, excess.database)
+    return lines
+
+
+def _sql(label: str, statements: str, database: str) -> list[str]:
+    where = f" (in database {database})" if database else ""
+    return [f"        {label}{where}: {statement}" for statement in statements.splitlines()]

@@ -1,0 +1,42 @@
+import json
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from instances.resources import InstanceResource, problems, read_csv
+
+
+class Command(BaseCommand):
+    help = (
+        "Add and change instances from a CSV file, all of its rows or none. Exits 0 when that is done, 1 when rows "
+        "are wrong, 2 when the file cannot be read. Credentials are named, and must be there already."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("file", type=Path, help="UTF-8, with a header: name,engine,host,port,credential,tags …")
+        parser.add_argument("--dry-run", action="store_true", help="only say what would happen")
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, file: Path, dry_run: bool, **options: Any) -> None:
+        try:
+            dataset = read_csv(file.read_text("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            raise CommandError(f"{file} is not UTF-8.", returncode=2) from error
+        except (OSError, ValueError) as error:
+            raise CommandError(str(error), returncode=2) from error
+        result = InstanceResource().import_data(dataset, dry_run=dry_run, rollback_on_validation_errors=True)
+        wrong = problems(result, dataset)
+        done = {word: 0 if wrong else result.totals[word] for word in ("new", "update", "skip")}
+        if options["json"]:
+            document = {"dry_run": dry_run, "counts": done, "problems": wrong}
+            self.stdout.write(json.dumps(document, indent=2, ensure_ascii=False))
+        else:
+            for problem in wrong:
+                field = f"{problem['field']}: " if problem["field"] else ""
+                self.stdout.write(f"row {problem['row']} ({problem['name']}): {field}{problem['message']}")
+            if not wrong:
+                told = "{new} new, {update} changed, {skip} as they were".format(**done)
+                self.stdout.write(f"{'Would be: ' if dry_run else ''}{told}")
+        if wrong:
+            raise CommandError("Nothing was imported.", returncode=1)

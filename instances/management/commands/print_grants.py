@@ -1,0 +1,76 @@
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from instances.adapters import grants
+from instances.adapters.base import LEVELS, AccountKey
+from instances.models import Instance
+from instances.services import examine, named
+
+
+class Command(BaseCommand):
+    help = (
+        "Print the SQL that makes the collection account, with the least that visits need. Run it as an administrator "
+        "of the instance, with a password in place of …."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("engine", metavar="ENGINE", choices=grants.PRODUCTS, help=", ".join(grants.PRODUCTS))
+        parser.add_argument("--level", choices=LEVELS, help="read depth: A unless --for says another")
+        parser.add_argument("--hash-blind", action="store_true", help="keep password hashes from the account")
+        whose = parser.add_mutually_exclusive_group()
+        whose.add_argument("--account", default="taifish", help="its name; for MySQL and MariaDB also NAME@HOST")
+        whose.add_argument(
+            "--for", dest="instance", metavar="INSTANCE", help="the account of this instance, for its version"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        engine, product = grants.PRODUCTS[options["engine"]]
+        instance = self._instance(options["instance"], engine) if options["instance"] else None
+        hash_blind, version = options["hash_blind"], ""
+        level = options["level"] or "A"
+        account = _account(engine, options["account"])
+        if instance:
+            level = options["level"] or instance.level
+            account = (instance.credential.username, account[1])
+            product, version = instance.product or product, instance.version
+        self.stdout.write(_comment(f"{product} {version or '(newest)'}, read depth {level}"))
+        for statement in grants.script(engine, level, account, product=product, version=version, hash_blind=hash_blind):
+            self.stdout.write(f"{_comment(statement.purpose)}\n{statement.sql}")
+        remarks = grants.remarks(engine, level, product=product, hash_blind=hash_blind)
+        if instance and engine in grants.PER_DATABASE and level != "A":
+            remarks += self._per_database(instance, level)
+        for remark in remarks:
+            self.stdout.write(_comment(remark))
+
+    def _per_database(self, instance: Instance, level: str) -> list[str]:
+        """Print what the databases of this instance need; sentences about what could not be found out."""
+        found = examine(instance, level)
+        if not found.connection.ok:
+            return [f"{instance} could not be asked which databases need more: {found.connection.message}"]
+        lacking = [capability for capability in found.capabilities if capability.database and capability.missing]
+        for capability in lacking:
+            # A name may hold a line break, and would go on as SQL.
+            self.stdout.write(_comment(f"{capability.name}; run it in database {capability.database}"))
+            self.stdout.write(capability.missing)
+        return [f"Databases of {instance} that need more now: {len(lacking)}."]
+
+    def _instance(self, name: str, engine: str) -> Instance:
+        try:
+            instance = named([name]).select_related("credential").get()
+        except ValueError as error:
+            raise CommandError(str(error), returncode=2) from error
+        if instance.engine != engine:
+            raise CommandError(f"{instance} is no {engine} but {instance.engine}.", returncode=2)
+        return instance
+
+
+def _comment(text: str) -> str:
+    return f"-- {' '.join(text.split())}"
+
+
+def _account(engine: str, text: str) -> AccountKey:
+    if engine == "postgresql":
+        return text, ""
+    name, at, host = text.rpartition("@")
+    return (name, host) if at else (text, "%")

@@ -1,0 +1,208 @@
+"""What Taifish looks after, and how to reach it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from . import crypto
+from .adapters import ENGINE_CHOICES, ENGINES
+from .adapters.base import LEVELS, Target
+
+
+class Credential(models.Model):
+    """A login on managed instances. The password is write-only: encrypted here, shown nowhere."""
+
+    name = models.CharField(_("name"), max_length=100, unique=True)
+    username = models.CharField(_("user name"), max_length=128)
+    token = models.TextField(_("encrypted password"), editable=False, default="", blank=True)
+    note = models.TextField(_("note"), blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("changed"), auto_now=True)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = _("credential")
+        verbose_name_plural = _("credentials")
+        permissions = [("use_credential", _("Can say where a stored password is sent"))]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def password(self) -> str:
+        """The password in clear, for adapters only. Raises CredentialKeyError."""
+        return crypto.decrypt(self.token) if self.token else ""
+
+    @password.setter
+    def password(self, secret: str) -> None:
+        self.token = crypto.encrypt(secret) if secret else ""
+
+
+class InstanceQuerySet(models.QuerySet["Instance"]):
+    def active(self) -> InstanceQuerySet:
+        return self.filter(retired_at=None)
+
+    def retired(self) -> InstanceQuerySet:
+        return self.exclude(retired_at=None)
+
+    def due_for_purge(self, now: datetime) -> InstanceQuerySet:
+        return self.filter(retired_at__lt=now - timedelta(days=settings.TAIFISH_KEEP_RETIRED_DAYS))
+
+
+class Instance(models.Model):
+    """One running database server: a PostgreSQL cluster, a MySQL or MariaDB server, an Oracle service."""
+
+    class TLS(models.TextChoices):
+        DISABLE = "disable", _("never")
+        PREFER = "prefer", _("if the server offers it")
+        REQUIRE = "require", _("always, certificate not checked")
+        VERIFY_CA = "verify-ca", _("always, certificate checked")
+        VERIFY_FULL = "verify-full", _("always, certificate and host name checked")
+
+    name = models.CharField(_("name"), max_length=100, unique=True)
+    engine = models.CharField(_("engine"), max_length=20, choices=ENGINE_CHOICES)
+    host = models.CharField(
+        _("host"),
+        max_length=255,
+        help_text=_("Host name, IPv4 or IPv6 address, or the absolute path of a Unix socket (PostgreSQL: its folder)."),
+    )
+    port = models.PositiveIntegerField(
+        _("port"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(65535)],
+        help_text=_("Empty: the engine's usual port."),
+    )
+    database = models.CharField(
+        _("database"),
+        max_length=128,
+        blank=True,
+        help_text=_("Maintenance database or service to connect to. Empty: the engine's usual one."),
+    )
+    credential = models.ForeignKey(
+        Credential, on_delete=models.PROTECT, related_name="instances", verbose_name=_("credential")
+    )
+    tls_mode = models.CharField(_("TLS"), max_length=12, choices=TLS, default=TLS.PREFER)
+    tls_ca = models.CharField(
+        _("CA file"),
+        max_length=500,
+        blank=True,
+        help_text=_("Path, on the machine that runs the workers, of the certificates to trust."),
+    )
+    connect_timeout = models.PositiveIntegerField(
+        _("connect timeout, s"), default=10, validators=[MinValueValidator(1), MaxValueValidator(300)]
+    )
+    statement_timeout = models.PositiveIntegerField(
+        _("statement timeout, s"), default=60, validators=[MinValueValidator(1), MaxValueValidator(3600)]
+    )
+    budget = models.PositiveIntegerField(
+        _("time budget of a visit, s"),
+        default=600,
+        validators=[MinValueValidator(5), MaxValueValidator(settings.TAIFISH_MAX_BUDGET)],
+        help_text=_("A visit that takes longer ends as failed; nothing of it is stored."),
+    )
+    level = models.CharField(
+        _("read depth"),
+        max_length=1,
+        default="A",
+        choices=list(
+            zip(
+                LEVELS,
+                [
+                    _("A: accounts, roles, instance and database grants"),
+                    _("B: and objects inside the databases"),
+                    _("C: and columns"),
+                ],
+                strict=True,
+            )
+        ),
+    )
+    note = models.TextField(_("note"), blank=True)
+    product = models.CharField(_("product"), max_length=50, blank=True, editable=False)
+    version = models.CharField(_("version"), max_length=200, blank=True, editable=False)
+    retired_at = models.DateTimeField(_("retired"), null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("changed"), auto_now=True)
+
+    #: Whoever sets one of these says where a stored password is sent: it takes `instances.use_credential`.
+    REACH = ("engine", "host", "port", "credential", "tls_mode", "tls_ca")
+
+    objects = InstanceQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = _("instance")
+        verbose_name_plural = _("instances")
+        permissions = [("connect_instance", _("Can test the connection to an instance"))]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        self.name = self.name.strip()
+        self.host = self.host.strip()
+        if not self.name:
+            raise ValidationError({"name": _("A name is needed.")})
+        if self.host.startswith("[") and self.host.endswith("]"):
+            self.host = self.host[1:-1]
+        if not _is_host(self.host):
+            raise ValidationError(
+                {"host": _("Not a host name, an IP address or an absolute path; the port has a field of its own.")}
+            )
+        if self.tls_mode in (self.TLS.VERIFY_CA, self.TLS.VERIFY_FULL) and self.host.startswith("/"):
+            raise ValidationError({"tls_mode": _("A Unix socket has no TLS: choose “never”.")})
+
+    @property
+    def is_retired(self) -> bool:
+        return self.retired_at is not None
+
+    def retire(self) -> None:
+        """Stop visiting; everything known stays until the purge."""
+        if self.retired_at is None:
+            self.retired_at = timezone.now()
+            self.save(update_fields=["retired_at", "updated_at"])
+
+    def restore(self) -> None:
+        """Take a retired instance back, with its history."""
+        self.retired_at = None
+        self.save(update_fields=["retired_at", "updated_at"])
+
+    def target(self) -> Target:
+        """What an adapter needs, the password in clear included. Raises CredentialKeyError."""
+        return Target(
+            engine=self.engine,
+            host=self.host,
+            port=self.port or (ENGINES[self.engine].port if self.engine in ENGINES else None),
+            database=self.database,
+            username=self.credential.username,
+            password=self.credential.password,
+            tls_mode=self.tls_mode,
+            tls_ca=self.tls_ca,
+            connect_timeout=self.connect_timeout,
+            statement_timeout=self.statement_timeout,
+            budget=self.budget,
+            level=self.level,
+        )
+
+
+# Underscores are not legal in host names, and common in them.
+_HOST_NAME = re.compile(r"(?!-)[\w-]{1,63}(?<!-)(\.(?!-)[\w-]{1,63}(?<!-))*\.?")
+
+
+def _is_host(text: str) -> bool:
+    if text.startswith("/"):
+        return text.isprintable()
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return bool(_HOST_NAME.fullmatch(text))
+    return True

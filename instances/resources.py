@@ -1,0 +1,207 @@
+"""Instances as CSV, in and out: the same columns for the admin and for the commands.
+
+Credentials are named, passwords are nowhere. Apps above add columns of their own to `InstanceResource.fields`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import tablib
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from import_export.fields import Field
+from import_export.formats.base_formats import CSV
+from import_export.resources import ModelResource
+from import_export.results import Result
+from import_export.widgets import ForeignKeyWidget, IntegerWidget, ManyToManyWidget
+
+from .models import Credential, Instance
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+#: A spreadsheet takes a cell that begins so for a formula. https://owasp.org/www-community/attacks/CSV_Injection
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+REQUIRED = ("name", "engine", "host", "credential")
+
+
+class CredentialWidget(ForeignKeyWidget):
+    def clean(self, value: str | None, row: Any = None, **kwargs: Any) -> Credential | None:
+        if not value:
+            return None
+        credential = Credential.objects.filter(name=value).first()
+        if credential is None:
+            raise ValueError(_("There is no credential named “%s”.") % value)
+        return credential
+
+
+class WholeNumberWidget(IntegerWidget):
+    def clean(self, value: str | None, row: Any = None, **kwargs: Any) -> int | None:
+        if not value:
+            return None
+        # More digits than any of these fields holds would be an error of the store.
+        if not (value.isascii() and value.isdecimal() and len(value) <= 9):
+            raise ValueError(_("“%s” is not a whole number that fits here.") % value)
+        return int(value)
+
+
+class InstanceResource(ModelResource):
+    """One row per instance, found by its name; an empty cell means the default, a column left out changes nothing.
+
+    `user` is who imports: rows that say where a stored password is sent take `instances.use_credential`. None is the
+    operator of the machine, who may all.
+    """
+
+    credential = Field("credential", "credential", CredentialWidget(Credential, "name"))
+    product = Field("product", "product", readonly=True)
+    version = Field("version", "version", readonly=True)
+
+    class Meta:
+        model = Instance
+        fields = (
+            "name",
+            "engine",
+            "host",
+            "port",
+            "database",
+            "credential",
+            "tls_mode",
+            "tls_ca",
+            "connect_timeout",
+            "statement_timeout",
+            "budget",
+            "level",
+            "note",
+            "product",
+            "version",
+        )
+        export_order = import_order = fields
+        import_id_fields = ("name",)
+        clean_model_instances = True
+        skip_unchanged = True
+        use_transactions = True
+
+    def __init__(self, user: User | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.user = user
+        self.columns: Collection[str] = [field.column_name for field in self.fields.values()]
+        for field in self.fields.values():
+            if isinstance(field.widget, IntegerWidget):
+                field.widget = WholeNumberWidget()
+
+    def import_data(self, dataset: tablib.Dataset, *args: Any, **kwargs: Any) -> Result:
+        self.columns = dataset.headers
+        return super().import_data(dataset, *args, **kwargs)
+
+    def get_import_fields(self) -> list[Field]:
+        """What can be changed, and in an import what the file has: the preview shows no more."""
+        fields = super().get_import_fields()
+        return [field for field in fields if field.column_name in self.columns and not field.readonly]
+
+    def before_import(self, dataset: tablib.Dataset, **kwargs: Any) -> None:
+        self.named = Counter(_cell(name) for name in dataset["name"])
+
+    def before_import_row(self, row: dict[str, str], **kwargs: Any) -> None:
+        for column, text in row.items():
+            row[column] = _cell(text)
+        if self.named[row["name"]] > 1:
+            raise ValidationError({"name": _("The file names “%s” more than once.") % row["name"]})
+
+    def after_init_instance(self, instance: Instance, new: bool, row: dict[str, str], **kwargs: Any) -> None:
+        if instance.is_retired:
+            raise ValidationError({"name": _("This instance is retired: restore it first.")})
+
+    def skip_row(self, instance: Instance, original: Instance, row: Any, import_validation_errors: Any = None) -> bool:
+        if self.user and not self.user.has_perm("instances.use_credential"):
+            # A name that is not there, and so on, is told as what it is.
+            told = import_validation_errors or {}
+            moved = [name for name in Instance.REACH if self._of(original, name) != self._of(instance, name)]
+            if [name for name in moved if name not in told]:
+                raise ValidationError(_("You may not say where a stored password is sent (%s).") % ", ".join(moved))
+        return bool(super().skip_row(instance, original, row, import_validation_errors))
+
+    @staticmethod
+    def _of(instance: Instance, name: str) -> Any:
+        return getattr(instance, instance._meta.get_field(name).attname)
+
+    def save_m2m(self, instance: Instance, row: Any, **kwargs: Any) -> None:
+        """Unlike its parent, it tells the fields who imports."""
+        for field in self.get_import_fields():
+            if isinstance(field.widget, ManyToManyWidget):
+                field.save(instance, row, True, user=self.user)
+
+    def export_field(self, field: Field, instance: Instance, **kwargs: Any) -> str:
+        return disarmed(str(super().export_field(field, instance, **kwargs) or ""))
+
+
+def disarmed(text: str) -> str:
+    """A cell's text that no spreadsheet runs as a formula."""
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _cell(text: str) -> str:
+    """What a cell says, without what a spreadsheet or our own export has put in front of it."""
+    text = text.strip()
+    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
+
+
+def read_csv(text: str) -> tablib.Dataset:
+    """The rows of a CSV file with a header. Raises ValueError, in words for the one who made the file."""
+    try:
+        rows = [
+            row for row in csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True) if any(row)
+        ]
+    except csv.Error as error:
+        raise ValueError(_("This is not CSV: %s.") % error) from error
+    if not rows:
+        raise ValueError(_("The file is empty."))
+    headers = [name.strip().lower() for name in rows[0]]
+    known = list(InstanceResource().fields)
+    if twice := [name for name, count in Counter(headers).items() if count > 1]:
+        raise ValueError(_("Columns that are there more than once: %s.") % ", ".join(twice))
+    if unknown := [name for name in headers if name not in known]:
+        raise ValueError(
+            _("Unknown columns: %(unknown)s. Valid are: %(known)s.")
+            % {"unknown": ", ".join(unknown), "known": ", ".join(known)}
+        )
+    if missing := [name for name in REQUIRED if name not in headers]:
+        raise ValueError(_("Missing columns: %s.") % ", ".join(missing))
+    if len(rows) == 1:
+        raise ValueError(_("The file has a header and no rows."))
+    for number, row in enumerate(rows[1:], 1):
+        if len(row) != len(headers):
+            raise ValueError(
+                _("Row %(number)d has %(cells)d cells, and the header %(columns)d.")
+                % {"number": number, "cells": len(row), "columns": len(headers)}
+            )
+    return tablib.Dataset(*rows[1:], headers=headers)
+
+
+def problems(result: Result, dataset: tablib.Dataset) -> list[dict[str, Any]]:
+    """What is wrong with an import, as {"row": number from 1, "name", "field", "message"}; [] when nothing is."""
+    found = [
+        (row.number, field, message)
+        for row in result.invalid_rows
+        for field, messages in (row.field_specific_errors | {"": row.non_field_specific_errors}).items()
+        for message in messages
+    ]
+    found += [(number, "", str(error.error)) for number, errors in result.row_errors() for error in errors]
+    for error in result.base_errors:
+        raise error.error
+    names = dataset["name"]
+    return [
+        {"row": number, "name": names[number - 1], "field": field, "message": message}
+        for number, field, message in sorted(found)
+    ]
+
+
+class InstanceCSV(CSV):
+    """The one format of the admin's pages."""
+
+    def create_dataset(self, in_stream: str | bytes, **kwargs: Any) -> tablib.Dataset:
+        return read_csv(in_stream.decode(self.encoding) if isinstance(in_stream, bytes) else in_stream)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from copy import copy
+from typing import Any
+
+from django.core.exceptions import ValidationError as ModelError
+from django.utils.translation import gettext as _
+from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
+
+from .models import Credential, Instance
+
+
+class CleanSerializer(serializers.ModelSerializer):
+    """A model serializer that holds to the model's own `clean()`, as the forms of the admin do."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        row = copy(self.instance) if self.instance else self.Meta.model()
+        for name, value in attrs.items():
+            setattr(row, name, value)
+        try:
+            # Uniqueness and constraints are looked at by the fields and validators made from the model.
+            row.full_clean(validate_unique=False, validate_constraints=False)
+        except ModelError as error:
+            raise serializers.ValidationError(serializers.as_serializer_error(error)) from error
+        return {name: getattr(row, name) for name in attrs}
+
+
+class CredentialSerializer(CleanSerializer):
+    password = serializers.CharField(write_only=True, trim_whitespace=False, style={"input_type": "password"})
+
+    class Meta:
+        model = Credential
+        fields = ["id", "name", "username", "password", "note", "created_at", "updated_at"]
+
+
+class InstanceSerializer(CleanSerializer):
+    credential_name = serializers.CharField(source="credential.name", read_only=True)
+
+    class Meta:
+        model = Instance
+        fields = [
+            "id",
+            "name",
+            "engine",
+            "host",
+            "port",
+            "database",
+            "credential",
+            "credential_name",
+            "tls_mode",
+            "tls_ca",
+            "connect_timeout",
+            "statement_timeout",
+            "budget",
+            "level",
+            "note",
+            "product",
+            "version",
+            "retired_at",
+            "created_at",
+            "updated_at",
+        ]
+        read_only_fields = ["product", "version", "retired_at"]
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs = super().validate(attrs)
+        moved = [name for name in Instance.REACH if name in attrs and getattr(self.instance, name, None) != attrs[name]]
+        if moved and not self.context["request"].user.has_perm("instances.use_credential"):
+            raise PermissionDenied(_("You may not say where a stored password is sent (%s).") % ", ".join(moved))
+        return attrs
+
+
+class ConnectionCheckSerializer(serializers.Serializer):
+    """`instances.services.ConnectionCheck`."""
+
+    ok = serializers.BooleanField()
+    seconds = serializers.FloatField()
+    product = serializers.CharField()
+    version = serializers.CharField()
+    driver = serializers.CharField()
+    code = serializers.CharField()
+    message = serializers.CharField()
+    hint = serializers.CharField()
+
+
+class ExaminationRequestSerializer(serializers.Serializer):
+    hash_blind = serializers.BooleanField(
+        default=False, help_text="The account should not be able to see password hashes."
+    )
+
+
+class CapabilitySerializer(serializers.Serializer):
+    """`instances.adapters.base.Capability`."""
+
+    name = serializers.CharField()
+    works = serializers.BooleanField(allow_null=True, help_text="Null: something else failed first.")
+    message = serializers.CharField()
+    missing = serializers.CharField(help_text="The SQL that makes it work.")
+    cost = serializers.CharField(help_text="What is not known as long as it does not work.")
+    level = serializers.CharField(help_text="The read depth from which on it matters.")
+    database = serializers.CharField(help_text="Where to run the SQL; empty: anywhere.")
+
+
+class ExcessSerializer(serializers.Serializer):
+    """`instances.adapters.base.Excess`."""
+
+    right = serializers.CharField()
+    message = serializers.CharField()
+    remedy = serializers.CharField(help_text="The SQL that takes the right away.")
+    database = serializers.CharField(help_text="Where to run the SQL; empty: anywhere.")
+
+
+class DiagnosisSerializer(serializers.Serializer):
+    """`instances.services.Diagnosis`."""
+
+    ok = serializers.BooleanField(help_text="Whether everything works.")
+    connection = ConnectionCheckSerializer()
+    capabilities = CapabilitySerializer(many=True)
+    excess = ExcessSerializer(many=True, help_text="Rights that the collection account does not need.")

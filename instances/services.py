@@ -1,0 +1,139 @@
+"""Reaching an instance, and ending one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from .adapters import adapter_for
+from .adapters.base import AdapterError, Capability, Excess, ServerInfo, Target, failed
+from .crypto import CredentialKeyError, rotate
+from .models import Credential, Instance
+
+
+@dataclass(frozen=True)
+class ConnectionCheck:
+    """How a check went: who answered, or why nobody did and what to do about it. `seconds` is the time it took."""
+
+    ok: bool
+    seconds: float
+    product: str = ""
+    version: str = ""
+    driver: str = ""
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the doctor found. Without a connection, whose check says why, there is nothing but that capability."""
+
+    connection: ConnectionCheck
+    capabilities: Sequence[Capability]
+    excess: Sequence[Excess] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything works. Rights beyond need do not count: they take nothing from a visit."""
+        return all(capability.works for capability in self.capabilities)
+
+
+def check_connection(instance: Instance) -> ConnectionCheck:
+    """Connect, ask for the version, hang up. Never raises for what the target does."""
+    started = time.monotonic()
+    try:
+        with adapter_for(target_of(instance)) as adapter:
+            info = adapter.server
+    except AdapterError as error:
+        return _failed(error, started)
+    return _answered(instance, info, started)
+
+
+def examine(instance: Instance, level: str = "", hash_blind: bool = False) -> Diagnosis:
+    """Try out all that visits do, to this depth or the instance's own, and look for rights beyond need; with
+    `hash_blind` the right to see password hashes is one of them. Never raises for what the target does."""
+    started = time.monotonic()
+    try:
+        target = target_of(instance)
+        with adapter_for(replace(target, level=level or target.level)) as adapter:
+            examination = adapter.examine(hash_blind)
+    except AdapterError as error:
+        connection = replace(failed("connection", error, cost="Everything: no visit can be made."), works=False)
+        return Diagnosis(_failed(error, started), [connection])
+    connected = _answered(instance, examination.server, started)
+    return Diagnosis(connected, examination.capabilities, examination.excess)
+
+
+def _answered(instance: Instance, info: ServerInfo, started: float) -> ConnectionCheck:
+    remember_server(instance, info)
+    return ConnectionCheck(
+        ok=True,
+        seconds=time.monotonic() - started,
+        product=info.product,
+        version=info.version,
+        driver=info.driver,
+    )
+
+
+def _failed(error: AdapterError, started: float) -> ConnectionCheck:
+    return ConnectionCheck(
+        ok=False,
+        seconds=time.monotonic() - started,
+        code=error.code,
+        message=str(error),
+        hint=error.hint,
+    )
+
+
+def named(names: Iterable[str]) -> QuerySet[Instance]:
+    """The active instances of these names. Raises ValueError, saying which are unknown and which retired."""
+    wanted = set(names)
+    retired_at = dict(Instance.objects.filter(name__in=wanted).values_list("name", "retired_at"))
+    wrong = [f"{name!r} is unknown" for name in sorted(wanted - retired_at.keys())]
+    wrong += [f"{name!r} is retired" for name, when in sorted(retired_at.items()) if when]
+    if wrong:
+        raise ValueError(f"Of the instances asked for, {', '.join(wrong)}.")
+    return Instance.objects.filter(name__in=wanted)
+
+
+def target_of(instance: Instance) -> Target:
+    """`instance.target()`, with a password that cannot be opened told as an AdapterError."""
+    try:
+        return instance.target()
+    except CredentialKeyError as error:
+        raise AdapterError(str(error), code="bad_target") from error
+
+
+def remember_server(instance: Instance, info: ServerInfo) -> None:
+    """Keep product and version; writes only when they changed."""
+    Instance.objects.filter(pk=instance.pk).exclude(product=info.product, version=info.version).update(
+        product=info.product, version=info.version
+    )
+
+
+def purge_retired() -> int:
+    """Delete, history included, what was retired longer ago than TAIFISH_KEEP_RETIRED_DAYS. Returns how many."""
+    doomed = Instance.objects.due_for_purge(timezone.now())
+    return doomed.delete()[1].get(Instance._meta.label, 0)
+
+
+@transaction.atomic
+def rotate_credential_keys() -> int:
+    """Encrypt every stored password anew under the first key, all or none. Returns how many.
+
+    Raises CredentialKeyError, with nothing changed, when one of them cannot be opened.
+    """
+    credentials = list(Credential.objects.exclude(token="").select_for_update())
+    for credential in credentials:
+        try:
+            credential.token = rotate(credential.token)
+        except CredentialKeyError as error:
+            raise CredentialKeyError(f"Credential {credential.name!r}: {error}") from error
+    Credential.objects.bulk_update(credentials, ["token"], batch_size=1000)
+    return len(credentials)

@@ -1,0 +1,504 @@
+"""The doctor and the script of the collection account: on real servers, as exactly the account that the script makes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from instances.adapters import adapter_for, grants
+from instances.adapters.base import AdapterError, Capability, Examination, Excess, Inventory, Permissions, Target
+from instances.adapters.mysql_accounts import user_columns
+from instances.tests.test_mysql import assert_never_wrong, full, world
+from taifish.tests.mariadb import MariadbServer
+from taifish.tests.postgres import PostgresServer, identifier
+
+#: The database that visits begin in.
+BASE = "base"
+NAME = """the "collector"'s `own` @ \\"""
+MARIADB_COLUMNS = sorted(user_columns(is_mariadb=True, has_roles=False))
+
+
+@pytest.fixture
+def server(postgres: PostgresServer) -> Iterator[PostgresServer]:
+    yield postgres
+    postgres.reset()
+
+
+@pytest.fixture
+def maria(mariadb: MariadbServer) -> Iterator[MariadbServer]:
+    yield mariadb
+    mariadb.reset()
+
+
+def examine(target: Target, hash_blind: bool = False) -> Examination:
+    with adapter_for(target) as adapter:
+        return adapter.examine(hash_blind)
+
+
+def visit(target: Target) -> tuple[Inventory, Permissions]:
+    with adapter_for(target) as adapter:
+        return adapter.inventory(), adapter.permissions()
+
+
+def outcome(target: Target) -> tuple[Inventory, Permissions] | AdapterError:
+    """The facts of a visit, or what it failed with."""
+    try:
+        return visit(target)
+    except AdapterError as error:
+        return error
+
+
+def failing(examination: Examination) -> list[Capability]:
+    return [capability for capability in examination.capabilities if capability.works is False]
+
+
+def unknown(examination: Examination) -> set[str]:
+    return {capability.name for capability in examination.capabilities if capability.works is None}
+
+
+def rights(excess: Sequence[Excess]) -> set[str]:
+    return {found.right for found in excess}
+
+
+# PostgreSQL
+
+
+def superuser(server: PostgresServer, database: str = "postgres") -> Target:
+    host = str(server.cluster.socket_dir)
+    return server.target(server.cluster.superuser, "", host=host, level="C", database=database)
+
+
+def furnish(server: PostgresServer) -> None:
+    server.execute("CREATE ROLE team; CREATE ROLE alice LOGIN CREATEDB; GRANT team TO alice WITH ADMIN OPTION")
+    server.execute("GRANT CREATE ON TABLESPACE pg_default TO alice")
+    server.execute(
+        """
+        CREATE SCHEMA s; CREATE TABLE s.t (a int, b int); GRANT SELECT ON s.t TO team; GRANT UPDATE (a) ON s.t TO alice;
+        CREATE FUNCTION s.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; GRANT EXECUTE ON FUNCTION s.f() TO alice;
+        """,
+        database=server.fresh_database('sh"op'),
+    )
+
+
+#: What is taken away: statement, where, the capability that goes, and the statement that gives it back.
+TAKEN = [
+    ("REVOKE pg_read_all_stats FROM {}", BASE, "sizes of all databases", "GRANT pg_read_all_stats TO {};"),
+    (
+        'REVOKE CONNECT ON DATABASE "sh""op" FROM PUBLIC',
+        BASE,
+        'objects in database sh"op',
+        'GRANT CONNECT ON DATABASE "sh""op" TO {};',
+    ),
+    *(
+        (f"REVOKE SELECT ON {table} FROM PUBLIC", BASE, name, f"GRANT SELECT ON pg_catalog.{table} TO {{}};")
+        for table, name in {
+            "pg_roles": "users and roles",
+            "pg_auth_members": "memberships",
+            "pg_tablespace": "attributes, and grants on databases, tablespaces and parameters",
+            "pg_database": "list of databases",
+            "pg_shdepend": "the account's own rights",
+        }.items()
+    ),
+    *(
+        (f"REVOKE {right} FROM PUBLIC", 'sh"op', 'objects in database sh"op', f"GRANT {given} TO {{}};")
+        for right, given in {
+            "SELECT ON pg_attribute": "SELECT ON pg_catalog.pg_attribute",
+            "EXECUTE ON FUNCTION aclexplode": "EXECUTE ON FUNCTION pg_catalog.aclexplode",
+            "USAGE ON SCHEMA pg_catalog": "USAGE ON SCHEMA pg_catalog",
+        }.items()
+    ),
+]
+
+
+@pytest.mark.parametrize(("take", "where", "name", "give"), TAKEN, ids=[taken[0] for taken in TAKEN])
+def test_each_right_taken_from_postgresql(server: PostgresServer, take: str, where: str, name: str, give: str) -> None:
+    """F1.5: never a wrong fact, the doctor names that very right, and to give it back is enough."""
+    furnish(server)
+    server.fresh_database(BASE)
+    target = server.collector(NAME, level="C", database=BASE)
+    assert failing(examine(target)) == []
+    server.execute(take.format(identifier(NAME)), database=where)
+    inventory, permissions = visit(superuser(server, BASE))
+    examination = examine(target)
+    lost = next(capability for capability in failing(examination) if capability.name == name)
+    assert lost.missing == give.format(identifier(NAME))
+    assert lost.cost
+    found = outcome(target)
+    if isinstance(found, AdapterError):
+        assert (found.code, found.missing) == ("denied", lost.missing)
+    else:
+        assert found[0].accounts == inventory.accounts
+        assert set(found[1].memberships) == set(permissions.memberships)
+        gone = {(gap.scope, gap.database) for gap in found[1].gaps}
+        assert set(found[1].grants) == {g for g in permissions.grants if (g.kind, g.database) not in gone}
+    server.execute(lost.missing, database=lost.database or BASE)
+    again = examine(target)
+    assert (failing(again), unknown(again), again.excess) == ([], set(), [])
+    assert not visit(target)[1].gaps
+
+
+def test_the_script_has_what_is_missing(server: PostgresServer) -> None:
+    target = server.collector(NAME)
+    statements = [statement.sql for statement in grants.script("postgresql", "C", (NAME, ""))]
+    server.execute(f"REVOKE pg_read_all_stats FROM {identifier(NAME)}")
+    assert [capability.missing for capability in failing(examine(target))] == statements[1:]
+
+
+def test_an_account_that_may_not_log_in(server: PostgresServer) -> None:
+    target = server.collector(NAME)
+    server.execute(f"ALTER ROLE {identifier(NAME)} NOLOGIN")
+    with pytest.raises(AdapterError) as caught:
+        examine(target)
+    assert caught.value.missing == f"ALTER ROLE {identifier(NAME)} LOGIN;"
+    server.execute(caught.value.missing)
+    assert failing(examine(target)) == []
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_role_that_is_not_inherited_is_of_no_use(server: PostgresServer, held: bool) -> None:
+    target = server.collector(NAME)
+    role = identifier(NAME)
+    server.execute(f"REVOKE pg_read_all_stats FROM {role}; ALTER ROLE {role} NOINHERIT")
+    if held:
+        server.execute(f"GRANT pg_read_all_stats TO {role}")
+    (lost,) = failing(examine(target))
+    assert lost.name == "sizes of all databases"
+    server.execute(lost.missing)
+    assert failing(examine(target)) == []
+
+
+def test_what_follows_a_lost_connection_is_unknown_and_not_missing(server: PostgresServer) -> None:
+    target = server.collector(NAME, level="B")
+    with adapter_for(target) as adapter:
+        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [NAME])
+        examination = adapter.examine()
+    assert failing(examination) == []
+    assert {capability.works for capability in examination.capabilities[1:]} == {None}
+    assert not any(capability.missing for capability in examination.capabilities)
+
+
+def test_databases_left_out_are_named(server: PostgresServer) -> None:
+    server.execute(f"ALTER DATABASE {server.fresh_database('model')} IS_TEMPLATE true")
+    examination = examine(server.collector(level="B"))
+    (listed,) = [capability for capability in examination.capabilities if capability.name == "list of databases"]
+    assert listed.message == "1 to visit; database model is a template"
+    assert failing(examination) == []
+
+
+#: What is given beyond need: statement, where, and the right as the doctor names it. {} is the account.
+GIVEN = [
+    ("ALTER ROLE {} SUPERUSER", "postgres", "SUPERUSER"),
+    ("ALTER ROLE {} CREATEROLE", "postgres", "CREATEROLE"),
+    ("ALTER ROLE {} CREATEDB", "postgres", "CREATEDB"),
+    ("ALTER ROLE {} REPLICATION", "postgres", "REPLICATION"),
+    ("ALTER ROLE {} BYPASSRLS", "postgres", "BYPASSRLS"),
+    ("GRANT pg_monitor TO {}", "postgres", "member of pg_monitor"),
+    ("GRANT pg_read_all_data TO {}", "postgres", "member of pg_read_all_data"),
+    ("GRANT team TO {}; GRANT pg_write_all_data TO team", "postgres", "member of pg_write_all_data"),
+    ("GRANT team TO {}; ALTER ROLE team CREATEROLE", "postgres", "CREATEROLE"),
+    ("GRANT team TO alice; GRANT alice TO {}", "postgres", "CREATEDB"),
+    ("GRANT pg_read_all_stats TO {} WITH ADMIN OPTION", "postgres", "ADMIN OPTION on pg_read_all_stats"),
+    ('GRANT CREATE ON DATABASE "sh""op" TO {}', "postgres", 'CREATE on database sh"op'),
+    (
+        'GRANT CONNECT ON DATABASE "sh""op" TO {} WITH GRANT OPTION',
+        "postgres",
+        'CONNECT on database sh"op with grant option',
+    ),
+    ('ALTER DATABASE "sh""op" OWNER TO {}', "postgres", 'OWNER on database sh"op'),
+    ("GRANT CREATE ON TABLESPACE pg_default TO {}", "postgres", "CREATE on tablespace pg_default"),
+    ("GRANT SELECT ON pg_authid TO {}", "postgres", "SELECT on pg_authid"),
+    ("GRANT SELECT (passwd) ON pg_shadow TO {}", "postgres", "SELECT on pg_shadow"),
+    ("GRANT SELECT ON s.t TO {}", 'sh"op', "rights on table s.t"),
+    ("GRANT INSERT (a) ON s.t TO {}", 'sh"op', "rights on table s.t"),
+    ("GRANT EXECUTE ON FUNCTION s.f() TO {}", 'sh"op', "rights on function s.f()"),
+    ("GRANT CREATE ON SCHEMA s TO {}", 'sh"op', "rights on schema s"),
+    ("ALTER TABLE s.t OWNER TO {}", 'sh"op', "OWNER of table s.t"),
+    (
+        "ALTER DEFAULT PRIVILEGES FOR ROLE alice IN SCHEMA s GRANT INSERT ON TABLES TO {}",
+        'sh"op',
+        "rights on default acl for role alice in schema s on tables",
+    ),
+]
+
+
+@pytest.mark.parametrize(("give", "where", "right"), GIVEN, ids=[given[0] for given in GIVEN])
+def test_each_right_beyond_need_on_postgresql(server: PostgresServer, give: str, where: str, right: str) -> None:
+    """It is named, and its remedy takes it away and nothing that is needed."""
+    furnish(server)
+    server.execute("REVOKE team FROM alice")
+    target = server.collector(NAME, level="C")
+    server.execute(give.format(identifier(NAME)), database=where)
+    found = examine(target).excess
+    assert right in rights(found)
+    for remedy, database in dict.fromkeys((excess.remedy, excess.database) for excess in found):
+        server.execute(remedy, database=database or "postgres")
+    again = examine(target)
+    assert (again.excess, failing(again), unknown(again)) == ([], [], set())
+
+
+def test_parameters_beyond_need(server: PostgresServer) -> None:
+    if server.major < 15:
+        pytest.skip("no rights on parameters before 15")
+    target = server.collector(NAME)
+    server.execute(f"GRANT ALTER SYSTEM ON PARAMETER work_mem TO {identifier(NAME)}")
+    (excess,) = examine(target).excess
+    assert excess.right == "ALTER SYSTEM on parameter work_mem"
+    server.execute(excess.remedy)
+    assert examine(target).excess == []
+
+
+def test_a_role_that_gives_what_is_needed_is_not_beyond_it(server: PostgresServer) -> None:
+    """And when it gives more, leaving it costs nothing that is needed."""
+    target = server.collector(NAME, level="B")
+    role = identifier(NAME)
+    server.fresh_database("shop")
+    server.execute(
+        f"""
+        CREATE ROLE readers; GRANT pg_read_all_stats TO readers; GRANT readers TO {role};
+        REVOKE pg_read_all_stats FROM {role}; REVOKE CONNECT ON DATABASE shop FROM PUBLIC;
+        GRANT CONNECT ON DATABASE shop TO readers
+        """
+    )
+    assert (examine(target).excess, failing(examine(target))) == ([], [])
+    server.execute("GRANT CREATE ON DATABASE shop TO readers")
+    (excess,) = examine(target).excess
+    assert excess.message.endswith("held through the role readers.")
+    server.execute(excess.remedy)
+    again = examine(target)
+    assert (again.excess, failing(again)) == ([], [])
+
+
+def test_a_role_granted_by_somebody_else_is_revoked_from_them(server: PostgresServer) -> None:
+    target = server.collector(NAME)
+    server.execute("CREATE ROLE chief; GRANT pg_monitor TO chief WITH ADMIN OPTION")
+    server.execute(f"SET ROLE chief; GRANT pg_monitor TO {identifier(NAME)}")
+    (excess,) = examine(target).excess
+    server.execute(excess.remedy)
+    assert examine(target).excess == []
+
+
+def test_the_servers_own_superuser_is_told_to_stay_away(server: PostgresServer) -> None:
+    examination = examine(superuser(server))
+    (excess,) = examination.excess
+    assert (excess.right, failing(examination)) == ("SUPERUSER", [])
+    server.execute(excess.remedy)
+    assert server.execute("SELECT rolsuper FROM pg_roles WHERE rolname = 'taifish_collector'") == [(False,)]
+
+
+# MariaDB
+
+
+def account(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`@`%`"
+
+
+def script(hash_blind: bool, name: str = "taifish_collector", level: str = "C") -> list[str]:
+    """The GRANTs of the script, without what makes the account."""
+    statements = grants.script("mysql", level, (name, "%"), product="MariaDB", hash_blind=hash_blind)
+    return [statement.sql for statement in statements[1:]]
+
+
+def revoke(grant: str) -> str:
+    return re.sub(r"^GRANT (.*) TO ", r"REVOKE \1 FROM ", grant)
+
+
+def repair(server: MariadbServer, target: Target, tolerated: Sequence[str] = ()) -> list[str]:
+    """Run what the doctor says is missing until nothing is; what was run."""
+    run: list[str] = []
+    for _ in range(3):
+        lost = [capability for capability in failing(examine(target)) if capability.name not in tolerated]
+        for capability in lost:
+            server.execute(capability.missing)
+        run += [capability.missing for capability in lost]
+    assert [capability.name for capability in failing(examine(target))] == list(tolerated)
+    return run
+
+
+#: What the account lacks that may see no hash.
+HIDDEN = "lock, age and method of passwords, newer privileges"
+
+
+def test_the_script_is_all_that_mariadb_asks(maria: MariadbServer) -> None:
+    world(maria)
+    target = maria.collector(NAME, level="C")
+    inventory, permissions = visit(target)
+    assert inventory.gaps == permissions.gaps == []
+    examination = examine(target)
+    assert (failing(examination), unknown(examination), examination.excess) == ([], set(), [])
+
+
+def test_each_grant_taken_from_mariadb(maria: MariadbServer) -> None:
+    """F1.5: without it a visit is an error that says so; the doctor names each table, and PROCESS, and SHOW DATABASES."""
+    world(maria)
+    for grant in script(hash_blind=False):
+        target = maria.collector(level="C")
+        maria.execute(revoke(grant))
+        lost = failing(examine(target))
+        assert all(capability.cost for capability in lost)
+        if "mysql.*" in grant:
+            assert unknown(examine(target)) == {"fields of accounts"}
+            with pytest.raises(AdapterError, match=r"mysql.*global_priv") as caught:
+                visit(target)
+            assert caught.value.missing in {capability.missing for capability in lost}
+            tables = ("global_priv", "db", "proxies_priv", "roles_mapping", "tables_priv", "procs_priv", "columns_priv")
+            assert {capability.missing for capability in lost} == {
+                f"GRANT SELECT ON mysql.{table} TO {account('taifish_collector')};" for table in tables
+            }
+        else:
+            assert [capability.missing for capability in lost] == [grant]
+            assert visit(target)[1].gaps == []
+        repair(maria, target)
+
+
+@pytest.mark.parametrize("number", range(1, len(script(hash_blind=True))))
+def test_each_grant_taken_from_the_hash_blind(maria: MariadbServer, number: int) -> None:
+    """F1.5: never a wrong fact, and the doctor asks for the statement of the script, to the letter."""
+    world(maria)
+    truth = full(maria)
+    target = maria.collector(level="C", hash_blind=True)
+    assert [capability.name for capability in failing(examine(target))] == [HIDDEN]
+    grant = script(hash_blind=True)[number]
+    maria.execute(revoke(grant))
+    found = visit(target)
+    assert_never_wrong(*found, truth, {gap.scope for gap in (*found[0].gaps, *found[1].gaps)})
+    assert repair(maria, target, [HIDDEN]) == [grant]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("column", MARIADB_COLUMNS)
+def test_each_column_taken_from_the_hash_blind(maria: MariadbServer, column: str) -> None:
+    """F1.5"""
+    world(maria)
+    truth = full(maria)
+    target = maria.collector(level="C", hash_blind=True)
+    grant = f"GRANT SELECT ({column}) ON mysql.user TO {account('taifish_collector')};"
+    maria.execute(revoke(grant))
+    found = outcome(target)
+    if isinstance(found, AdapterError):
+        assert (column in ("User", "Host"), found.missing) == (True, grant)
+    else:
+        assert_never_wrong(*found, truth, {gap.scope for gap in (*found[0].gaps, *found[1].gaps)})
+    assert repair(maria, target, [HIDDEN]) == [grant]
+
+
+def test_what_hash_blindness_costs_can_be_bought_back(maria: MariadbServer) -> None:
+    target = maria.collector(hash_blind=True)
+    (lost,) = failing(examine(target))
+    assert (lost.name, "password hashes" in lost.cost) == (HIDDEN, True)
+    maria.execute(lost.missing)
+    inventory, permissions = visit(target)
+    assert (failing(examine(target)), inventory.gaps, permissions.gaps) == ([], [], [])
+    assert [excess.right for excess in examine(target, hash_blind=True).excess] == ["SELECT on `mysql`.`global_priv`"]
+
+
+#: What is given beyond need, and the right as the doctor names it.
+GIVEN_ON_MARIADB = {
+    "GRANT ALL ON *.* TO {}": "ALL PRIVILEGES on *.*",
+    "GRANT ALL ON *.* TO {} WITH GRANT OPTION": "GRANT OPTION on *.*",
+    "GRANT SUPER, FILE ON *.* TO {}": "FILE, SUPER on *.*",
+    "GRANT SELECT ON *.* TO {}": "SELECT on *.*",
+    "GRANT INSERT ON mysql.* TO {}": "INSERT on `mysql`.*",
+    "GRANT ALL ON mysql.* TO {}": "ALL PRIVILEGES on `mysql`.*",
+    "GRANT UPDATE ON mysql.global_priv TO {}": "UPDATE on `mysql`.`global_priv`",
+    "GRANT SELECT ON mysql.* TO {} WITH GRANT OPTION": "GRANT OPTION on `mysql`.*",
+    "GRANT SELECT ON `sh``op\"'`.* TO {}": "SELECT on `sh``op\"'`.*",
+    "GRANT SELECT (a), INSERT (`) TO b``,`), UPDATE ON `sh``op\"'`.t TO {}": (
+        "INSERT (`) TO b``,`), SELECT (`a`), UPDATE on `sh``op\"'`.`t`"
+    ),
+    "GRANT EXECUTE ON PROCEDURE `sh``op\"'`.p TO {}": "EXECUTE on PROCEDURE `sh``op\"'`.`p`",
+    "GRANT PROXY ON root@localhost TO {}": "PROXY on `root`@`localhost`",
+    "GRANT `te``am` TO {}": "role `te``am`",
+    "GRANT `out``er` TO {}": "role `out``er`",
+    "GRANT readers TO {} WITH ADMIN OPTION": "ADMIN OPTION on role `readers`",
+}
+
+
+@pytest.mark.parametrize("give", GIVEN_ON_MARIADB)
+def test_each_right_beyond_need_on_mariadb(maria: MariadbServer, give: str) -> None:
+    maria.execute(
+        """
+        CREATE DATABASE `sh``op"'`; CREATE TABLE `sh``op"'`.t (a int, `) TO b``,` int);
+        CREATE PROCEDURE `sh``op"'`.p() SELECT 1;
+        CREATE ROLE `te``am`; GRANT DELETE ON `sh``op"'`.* TO `te``am`; CREATE ROLE `out``er`; GRANT `te``am` TO `out``er`;
+        CREATE ROLE readers; GRANT SELECT ON mysql.* TO readers; GRANT PROCESS ON *.* TO readers;
+        """
+    )
+    target = maria.collector(NAME)
+    maria.execute(give.format(account(NAME)))
+    found = examine(target).excess
+    assert GIVEN_ON_MARIADB[give] in rights(found)
+    for excess in found:
+        maria.execute(excess.remedy)
+    again = examine(target)
+    assert (again.excess, failing(again)) == ([], [])
+
+
+def test_a_role_that_gives_what_mariadb_asks_is_not_beyond_it(maria: MariadbServer) -> None:
+    target = maria.collector(grants=[])
+    maria.execute(
+        """
+        CREATE ROLE readers; GRANT SELECT ON mysql.* TO readers; GRANT PROCESS, SHOW DATABASES ON *.* TO readers;
+        GRANT readers TO taifish_collector; SET DEFAULT ROLE readers FOR taifish_collector;
+        """
+    )
+    assert (examine(target).excess, failing(examine(target))) == ([], [])
+
+
+def test_hashes_are_beyond_need_for_whoever_wants_it_so(maria: MariadbServer) -> None:
+    target = maria.collector(NAME, level="C")
+    maria.execute(f"CREATE ROLE readers; GRANT SELECT ON mysql.* TO readers; GRANT readers TO {account(NAME)}")
+    maria.execute(f"GRANT SELECT (authentication_string, User) ON mysql.user TO {account(NAME)}")
+    assert examine(target).excess == []
+    found = examine(target, hash_blind=True).excess
+    assert rights(found) == {
+        "SELECT on `mysql`.*",
+        "SELECT (`User`, `authentication_string`) on `mysql`.`user`",
+        "role `readers`",
+    }
+    for excess in found:
+        maria.execute(excess.remedy)
+    assert examine(target, hash_blind=True).excess == []
+    assert [capability.name for capability in failing(examine(target))] == [HIDDEN]
+    with adapter_for(target) as adapter, pytest.raises(AdapterError, match="denied"):
+        adapter.query("SELECT authentication_string FROM mysql.user")
+
+
+def test_what_follows_a_lost_connection_to_mariadb_is_unknown(maria: MariadbServer) -> None:
+    target = maria.collector()
+    with adapter_for(target) as adapter:
+        ((number,),) = maria.execute("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = %s", [target.username])
+        maria.execute(f"KILL {number}")
+        examination = adapter.examine()
+    assert {capability.works for capability in examination.capabilities[1:]} == {None}
+    assert not any(capability.missing for capability in examination.capabilities)
+
+
+def test_nothing_of_the_own_hash_is_kept(maria: MariadbServer) -> None:
+    target = maria.collector()
+    ((hashed,),) = maria.execute(
+        "SELECT JSON_VALUE(Priv, '$.authentication_string') FROM mysql.global_priv WHERE User = 'taifish_collector'"
+    )
+    assert hashed.startswith("*")
+    assert hashed not in repr(examine(target))
+
+
+# The script
+
+
+def test_the_depth_and_the_version_decide_what_is_granted() -> None:
+    def tables(level: str, **server: Any) -> set[str]:
+        statements = grants.script("mysql", level, ("t", "%"), hash_blind=True, **server)
+        return {name for statement in statements for name in re.findall(r"ON mysql\.(\w+)", statement.sql)}
+
+    common = {"user", "db", "proxies_priv"}
+    roles = {"role_edges", "default_roles", "global_grants"}
+    assert tables("A", version="5.7.44-log") == common
+    assert tables("A", version="8.0.39") == tables("A") == common | roles
+    assert tables("A", product="MariaDB", version="10.11.6-MariaDB") == common | {"roles_mapping"}
+    assert tables("B", version="5.7.44") == common | {"tables_priv", "procs_priv"}
+    assert tables("C", version="9.4.0") == common | roles | {"tables_priv", "procs_priv", "columns_priv"}
+    with pytest.raises(ValueError, match="db2"):
+        grants.script("db2", "A", ("t", ""))

@@ -1,0 +1,729 @@
+"""What the MySQL adapter says of a real MariaDB server, read as the least-privileged collector with either driver."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pymysql
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from instances.adapters import mysql as adapter_module
+from instances.adapters import mysql_driver as driver_module
+from instances.adapters.base import AccountFact, AdapterError, Inventory, MembershipFact, Permissions, Target, dotted
+from instances.adapters.mysql import KINDS_AT_A, OBJECT_KINDS, MySQLAdapter
+from instances.adapters.mysql_grants import MARIADB_BITS, USER_COLUMNS
+from taifish.tests.mariadb import MariadbServer, identifier
+
+DRIVERS = ("mysqlclient", "PyMySQL")
+
+#: Table → what is told of it when it may not be read.
+GRANT_TABLES = {
+    "db": {"database"},
+    "tables_priv": {"table", "column"},
+    "columns_priv": {"column"},
+    "procs_priv": {"routine"},
+    "proxies_priv": {"proxy"},
+    "roles_mapping": {"memberships"},
+}
+VIEW_COLUMNS = ("Host", "User", "is_role", "default_role", "max_user_connections", *sorted(USER_COLUMNS))
+WITHOUT_HASHES = (
+    f"SELECT ({', '.join(VIEW_COLUMNS)}) ON mysql.user",
+    *(f"SELECT ON mysql.{table}" for table in GRANT_TABLES),
+)
+
+HOSTILE_NAMES = (
+    "mysqlapp",
+    "mysql.sys",
+    "a@b",
+    "it's",
+    'quo"te',
+    "back`tick",
+    "back\\slash",
+    "new\nline",
+    "per%cent_",
+    "漢字☃é",
+    "x" * 80,
+    "SELECT",
+    "",
+)
+
+
+def prefer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the driver of that name first; mysqlclient may be missing where nobody could build it, but not in CI."""
+    modules = driver_module._MODULES
+    if name == "mysqlclient" and not os.environ.get("CI"):
+        pytest.importorskip(modules[name])
+    monkeypatch.setattr(driver_module, "_MODULES", {name: modules[name], **modules})
+
+
+@pytest.fixture(params=DRIVERS)
+def server(
+    request: pytest.FixtureRequest, mariadb: MariadbServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[MariadbServer]:
+    """The shared server, visited through each driver."""
+    prefer(request.param, monkeypatch)
+    yield mariadb
+    mariadb.reset()
+
+
+@pytest.fixture
+def clean(mariadb: MariadbServer) -> Iterator[MariadbServer]:
+    """The shared server, visited through the preferred driver."""
+    yield mariadb
+    mariadb.reset()
+
+
+def visit(target: Target) -> tuple[Inventory, Permissions]:
+    with MySQLAdapter(target) as adapter:
+        return adapter.inventory(), adapter.permissions()
+
+
+def accounts(target: Target) -> dict[tuple[str, str], AccountFact]:
+    with MySQLAdapter(target) as adapter:
+        return {account.key: account for account in adapter.inventory().accounts}
+
+
+def held(permissions: Permissions, name: str, host: str = "%") -> set[str]:
+    """Grants of an account as "kind scope privilege", with a * where it is grantable and a ! where it is denied."""
+    return {
+        f"{grant.kind} {grant.scope} {grant.privilege}".replace("  ", " ") + "*" * grant.grantable + "!" * grant.denied
+        for grant in permissions.grants
+        if grant.account == (name, host)
+    }
+
+
+def test_who_answers(server: MariadbServer) -> None:
+    with MySQLAdapter(server.collector()) as adapter:
+        info = adapter.server
+    assert info.product == "MariaDB"
+    assert info.version == server.execute("SELECT VERSION()")[0][0]
+    assert info.driver.split()[0] == next(iter(driver_module._MODULES))
+
+
+def test_users(server: MariadbServer) -> None:
+    server.execute(
+        """
+        CREATE USER alice@'10.0.0.%' IDENTIFIED BY 'a' WITH MAX_USER_CONNECTIONS 3;
+        CREATE USER locked IDENTIFIED BY 'a' ACCOUNT LOCK;
+        CREATE USER expired IDENTIFIED BY 'a' PASSWORD EXPIRE;
+        CREATE USER ageing IDENTIFIED BY 'a' PASSWORD EXPIRE INTERVAL 30 DAY;
+        CREATE USER aged IDENTIFIED BY 'a' PASSWORD EXPIRE INTERVAL 1 DAY;
+        CREATE USER ageless IDENTIFIED BY 'a' PASSWORD EXPIRE NEVER;
+        CREATE USER barred WITH MAX_USER_CONNECTIONS -1;
+        CREATE USER several IDENTIFIED VIA mysql_native_password USING PASSWORD('a') OR unix_socket;
+        GRANT SUPER ON *.* TO several;
+        UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.password_last_changed', 1000000000) WHERE User = 'aged';
+        FLUSH PRIVILEGES;
+        """
+    )
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    found = {name: fact for (name, _), fact in accounts(server.collector()).items()}
+    alice = found["alice"]
+    assert alice.password_changed_at is not None
+    assert before < alice.password_changed_at < before + timedelta(minutes=2)
+    assert alice == AccountFact(
+        name="alice",
+        host="10.0.0.%",
+        can_login=True,
+        is_locked=False,
+        is_superuser=False,
+        password_changed_at=alice.password_changed_at,
+        password_expired=False,
+        auth_method="mysql_native_password",
+        connection_limit=3,
+    )
+    assert {name for name, fact in found.items() if fact.is_locked} == {"locked", "mariadb.sys"}
+    assert {name for name, fact in found.items() if fact.password_expired} == {"expired", "aged", "mariadb.sys"}
+    ageing = found["ageing"]
+    assert ageing.password_changed_at is not None
+    assert ageing.valid_until == ageing.password_changed_at + timedelta(days=30)
+    assert found["aged"].valid_until == datetime.fromtimestamp(1000000000, UTC) + timedelta(days=1)
+    assert (found["ageless"].valid_until, found["locked"].valid_until) == (None, None)
+    assert (found["locked"].connection_limit, found["barred"].connection_limit) == (None, 0)
+    assert found["several"].auth_method == "mysql_native_password or unix_socket"
+    assert {name for name, fact in found.items() if fact.is_superuser} == {"root", "several"} | {server.superuser}
+    assert {fact.key for fact in found.values() if fact.is_system} == {("mariadb.sys", "localhost")}
+
+
+def test_passwords_end_by_the_servers_default_too(private_mariadb: MariadbServer) -> None:
+    private_mariadb.execute(
+        """
+        SET GLOBAL default_password_lifetime = 7;
+        CREATE USER alice IDENTIFIED BY 'a'; CREATE USER ageless IDENTIFIED BY 'a' PASSWORD EXPIRE NEVER;
+        CREATE USER ageing IDENTIFIED BY 'a' PASSWORD EXPIRE INTERVAL 30 DAY;
+        """
+    )
+    found = accounts(private_mariadb.collector())
+
+    def days(name: str) -> timedelta | None:
+        fact = found[name, "%"]
+        return fact.valid_until and fact.password_changed_at and fact.valid_until - fact.password_changed_at
+
+    assert (days("alice"), days("ageing"), days("ageless")) == (timedelta(days=7), timedelta(days=30), None)
+
+
+def test_no_name_hides_an_account(server: MariadbServer) -> None:
+    """F1.9: names arrive as they are, with their grants; only the engine's own account is the system's."""
+    for name in HOSTILE_NAMES:
+        server.execute(f"CREATE USER {identifier(name)}@'%'; GRANT PROCESS ON *.* TO {identifier(name)}@'%'")
+    inventory, permissions = visit(server.collector())
+    found = {account.key: account for account in inventory.accounts}
+    for name in HOSTILE_NAMES:
+        assert (found[name, "%"].kind, found[name, "%"].is_system) == ("user", False)
+        assert held(permissions, name) == {"system PROCESS"}
+    assert len(found) == server.execute("SELECT count(*) FROM mysql.global_priv")[0][0]
+
+
+def test_names_differ_by_case_and_host(server: MariadbServer) -> None:
+    """F1.9"""
+    server.execute("CREATE USER app@'%', App@'%', app@localhost, app@'10.%'; GRANT FILE ON *.* TO App@'%'")
+    _, permissions = visit(server.collector())
+    assert held(permissions, "App") == {"system FILE"}
+    assert held(permissions, "app") == held(permissions, "app", "localhost") == set()
+    assert {("app", "%"), ("App", "%"), ("app", "localhost"), ("app", "10.%")} <= accounts(server.collector()).keys()
+
+
+def test_roles_nested_default_and_public(server: MariadbServer) -> None:
+    """F1.9: `inherit` says what is active from login on."""
+    server.execute(
+        """
+        CREATE ROLE app; CREATE ROLE team; CREATE ROLE audit;
+        CREATE USER alice; CREATE USER bob;
+        GRANT app TO team; GRANT team TO alice WITH ADMIN OPTION; GRANT team TO bob; GRANT audit TO alice;
+        SET DEFAULT ROLE team FOR alice;
+        GRANT audit TO PUBLIC; GRANT SHOW DATABASES ON *.* TO PUBLIC; GRANT CREATE USER ON *.* TO app;
+        """
+    )
+    inventory, permissions = visit(server.collector())
+    kinds = {account.name: account.kind for account in inventory.accounts}
+    assert {name: kinds[name] for name in ("app", "team", "alice", "PUBLIC")} == {
+        "app": "role",
+        "team": "role",
+        "alice": "user",
+        "PUBLIC": "public",
+    }
+    team = next(account for account in inventory.accounts if account.name == "team")
+    assert team == AccountFact("team", kind="role", can_login=False, is_locked=False, is_superuser=False)
+    assert {fact for fact in permissions.memberships if fact.member[0] != server.superuser} == {
+        MembershipFact(("team", ""), ("app", "")),
+        MembershipFact(("alice", "%"), ("team", ""), admin_option=True),
+        MembershipFact(("bob", "%"), ("team", ""), inherit=False),
+        MembershipFact(("alice", "%"), ("audit", ""), inherit=False),
+        MembershipFact(("PUBLIC", ""), ("audit", "")),
+    }
+    # Who makes a role may hand it on.
+    assert MembershipFact((server.superuser, "localhost"), ("app", ""), True, inherit=False) in permissions.memberships
+    assert held(permissions, "PUBLIC", "") == {"system SHOW DATABASES"}
+    assert held(permissions, "app", "") == {"system CREATE USER"}
+    assert held(permissions, "alice") == set()
+
+
+def test_each_privilege_on_everything(server: MariadbServer) -> None:
+    """F1.9: the words are the server's own; ALL is what the server makes of it."""
+    names = {name.upper() for name, *_ in server.execute("SHOW PRIVILEGES")} - {"PROXY", "USAGE", "GRANT OPTION"}
+    assert names <= set(MARIADB_BITS)
+    for number, name in enumerate(sorted(names)):
+        server.execute(f"CREATE USER u{number}; GRANT {name} ON *.* TO u{number}")
+    server.execute("CREATE USER every; GRANT ALL ON *.* TO every; CREATE USER passing; GRANT FILE ON *.* TO passing")
+    server.execute("GRANT GRANT OPTION ON *.* TO passing; CREATE USER only; GRANT GRANT OPTION ON *.* TO only")
+    _, permissions = visit(server.collector())
+    for number, name in enumerate(sorted(names)):
+        assert held(permissions, f"u{number}") == {f"system {name}"}
+    assert held(permissions, "every") == {f"system {name}" for name in names}
+    assert held(permissions, "passing") == {"system FILE*"}
+    assert held(permissions, "only") == {"system GRANT OPTION*"}
+    # The one that mariadb-install-db made holds all that there is.
+    mine = {grant for grant in held(permissions, server.superuser, "localhost") if grant.startswith("system")}
+    assert mine == {f"system {name}*" for name in names}
+
+
+@pytest.mark.parametrize(
+    ("name", "scope", "database"),
+    [
+        ("shop", "shop", "shop"),
+        ("shop_a", "shop_a", "shop_a"),
+        ("shop\\_a", "shop\\_a", "shop_a"),
+        ("team%", "team%", "team%"),
+        ("100\\%", "100\\%", "100%"),
+        ("Shop-1", "Shop-1", "Shop-1"),
+        ("sh op.x", "sh op.x", "sh op.x"),
+        ("漢字", "漢字", "漢字"),
+    ],
+)
+def test_database_patterns(server: MariadbServer, name: str, scope: str, database: str) -> None:
+    """F1.9: an escaped wildcard is another right than a live one."""
+    server.execute(f"CREATE USER alice; GRANT SELECT, SHOW VIEW ON {identifier(name)}.* TO alice WITH GRANT OPTION")
+    _, permissions = visit(server.collector())
+    assert held(permissions, "alice") == {f"database {scope} SELECT*", f"database {scope} SHOW VIEW*"}
+    assert {grant.database for grant in permissions.grants if grant.account[0] == "alice"} == {database}
+
+
+def test_rows_without_a_user_hold_for_everybody(server: MariadbServer) -> None:
+    """F1.9: the server gives such a row of mysql.db to any account, named or not."""
+    server.execute("CREATE DATABASE test; CREATE TABLE test.t (a int)")
+    row = "INSERT INTO mysql.db (Host, Db, User, Select_priv) VALUES ('%', 'test', '', 'Y'); FLUSH PRIVILEGES"
+    server.execute(row)
+    target = server.collector("nobody", grants=())
+    with MySQLAdapter(target) as adapter:
+        assert adapter.query("SELECT * FROM test.t") == []
+    inventory, permissions = visit(server.collector())
+    everybody = {account.key: account.kind for account in inventory.accounts}["", "%"]
+    assert (everybody, held(permissions, "")) == ("public", {"database test SELECT"})
+    server.execute("INSERT INTO mysql.global_priv VALUES ('%', '', '{}'); FLUSH PRIVILEGES")
+    inventory, permissions = visit(server.collector())
+    assert [account.kind for account in inventory.accounts if not account.name] == ["user"]
+    assert held(permissions, "") == {"database test SELECT"}
+
+
+def test_proxies(server: MariadbServer) -> None:
+    server.execute(
+        """
+        CREATE USER front; CREATE USER back@'10.%'; CREATE USER 'a@b'@'%';
+        GRANT PROXY ON back@'10.%' TO front; GRANT PROXY ON 'a@b'@'%' TO front WITH GRANT OPTION;
+        """
+    )
+    _, permissions = visit(server.collector())
+    # The server makes this grant option one on everything too: SHOW GRANTS says so.
+    front = {'proxy back."10.%" PROXY', "proxy a@b.% PROXY*", "system GRANT OPTION*"}
+    assert held(permissions, "front") == front
+    # What mariadb-install-db gives: everybody, and the right to say who else may.
+    assert 'proxy "".% PROXY*' in held(permissions, server.superuser, "localhost")
+
+
+def test_objects(server: MariadbServer) -> None:
+    """F1.9: tables and routines at B, columns at C, with the grant option where the server keeps it."""
+    server.execute(
+        """
+        CREATE DATABASE `sh.op`; CREATE TABLE `sh.op`.`t 1` (a int, `b"` int); CREATE VIEW `sh.op`.v AS SELECT 1 AS x;
+        CREATE PROCEDURE `sh.op`.p() SELECT 1; CREATE FUNCTION `sh.op`.p() RETURNS int RETURN 1;
+        CREATE USER alice; CREATE USER bob;
+        GRANT INSERT, SELECT (a, `b"`) ON `sh.op`.`t 1` TO alice; GRANT SHOW VIEW ON `sh.op`.v TO alice;
+        GRANT UPDATE (a) ON `sh.op`.`t 1` TO bob WITH GRANT OPTION;
+        GRANT EXECUTE ON PROCEDURE `sh.op`.p TO bob;
+        GRANT EXECUTE, ALTER ROUTINE ON FUNCTION `sh.op`.p TO bob WITH GRANT OPTION;
+        """
+    )
+    table = '"sh.op"."t 1"'
+    alice = {f"table {table} INSERT", 'table "sh.op".v SHOW VIEW'}
+    bob = {
+        f"table {table} GRANT OPTION*",
+        'routine "sh.op".procedure.p EXECUTE',
+        'routine "sh.op".function.p EXECUTE*',
+        'routine "sh.op".function.p ALTER ROUTINE*',
+    }
+    expected = {
+        "A": (set(), set()),
+        "B": (alice, bob),
+        "C": (
+            alice | {f"column {table}.a SELECT", f"column {dotted('sh.op', 't 1', 'b' + chr(34))} SELECT"},
+            bob | {f"column {table}.a UPDATE*"},
+        ),
+    }
+    for level, (hers, his) in expected.items():
+        _, permissions = visit(server.collector(level=level))
+        assert (held(permissions, "alice"), held(permissions, "bob")) == (hers, his)
+        assert permissions.covered == {*KINDS_AT_A, *OBJECT_KINDS[level]}
+        assert permissions.gaps == []
+        objects = [grant for grant in permissions.grants if grant.account[0] in ("alice", "bob")]
+        assert {grant.database for grant in objects} <= {"sh.op"}
+
+
+def test_what_outlived_its_account_is_no_grant(server: MariadbServer) -> None:
+    server.execute("INSERT INTO mysql.db (Host, Db, User, Select_priv) VALUES ('%', 'shop', 'ghost', 'Y')")
+    server.execute("INSERT INTO mysql.roles_mapping (Host, User, Role) VALUES ('%', 'ghost', 'nobody')")
+    _, permissions = visit(server.collector())
+    assert held(permissions, "ghost") == set()
+    assert permissions.memberships == []
+
+
+def test_more_rows_than_are_read_is_a_gap(clean: MariadbServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter_module, "ROW_LIMIT", 2)
+    clean.execute("CREATE DATABASE shop; CREATE USER alice")
+    for number in range(3):
+        clean.execute(f"CREATE TABLE shop.t{number} (a int); GRANT SELECT ON shop.t{number} TO alice")
+    clean.execute("GRANT UPDATE (a) ON shop.t0 TO alice")
+    _, permissions = visit(clean.collector(level="C"))
+    assert {(gap.scope, gap.code) for gap in permissions.gaps} == {("table", "row_limit"), ("column", "row_limit")}
+    assert not [grant for grant in permissions.grants if grant.kind == "column"]
+
+
+@pytest.mark.parametrize("level", ["A", "C"])
+def test_the_number_of_statements_is_fixed(server: MariadbServer, level: str) -> None:
+    """F1.8: 1,000 accounts take as many statements as 10."""
+    counts = []
+    server.execute("CREATE ROLE team; CREATE DATABASE shop; CREATE TABLE shop.t (a int)")
+    for first, last in ((0, 10), (10, 1000)):
+        users = ", ".join(f"u{number}" for number in range(first, last))
+        server.execute(f"CREATE USER {users}; GRANT SELECT ON shop.* TO {users}; GRANT UPDATE (a) ON shop.t TO {users}")
+        server.execute("".join(f"GRANT team TO u{number};" for number in range(first, last)))
+        with MySQLAdapter(server.collector(level=level)) as adapter:
+            assert len(adapter.inventory().accounts) >= last
+            assert len(adapter.permissions().memberships) >= last
+            counts.append(adapter.statements)
+    assert counts[0] == counts[1] <= 16
+
+
+# Rights of the collection account
+
+
+def world(server: MariadbServer) -> None:
+    """Something of everything, to be hidden piece by piece."""
+    server.execute(
+        """
+        CREATE DATABASE shop; CREATE TABLE shop.t (a int); CREATE PROCEDURE shop.p() SELECT 1;
+        CREATE ROLE app; CREATE ROLE team; GRANT app TO team;
+        CREATE USER alice IDENTIFIED BY 'pa-ss-wo-rd' WITH MAX_USER_CONNECTIONS 5;
+        GRANT team TO alice; SET DEFAULT ROLE team FOR alice; GRANT SUPER, FILE, BINLOG ADMIN ON *.* TO alice;
+        CREATE USER bob ACCOUNT LOCK PASSWORD EXPIRE; GRANT PROXY ON alice TO bob;
+        GRANT SELECT, INSERT ON shop.* TO bob WITH GRANT OPTION;
+        GRANT INSERT, SELECT (a) ON shop.t TO alice; GRANT EXECUTE ON PROCEDURE shop.p TO alice;
+        """
+    )
+
+
+def full(server: MariadbServer) -> tuple[Inventory, Permissions]:
+    """All there is to say, read with every right."""
+    return visit(server.collector("observer", level="C"))
+
+
+def others(facts: Sequence[Any]) -> set[Any]:
+    """Facts of accounts that did not come for the test."""
+
+    def owner(fact: Any) -> str:
+        key = getattr(fact, "account", None) or getattr(fact, "member", None) or fact.key
+        return str(key[0])
+
+    return {fact for fact in facts if owner(fact) not in ("observer", "taifish_collector")}
+
+
+def assert_never_wrong(
+    inventory: Inventory, permissions: Permissions, truth: tuple[Inventory, Permissions], scopes: set[str]
+) -> None:
+    """Every fact is true, and what is missing has its name in `scopes`."""
+    gaps = {gap.scope for gap in (*inventory.gaps, *permissions.gaps)}
+    assert gaps == scopes
+    assert all(gap.code == "denied" and gap.message for gap in (*inventory.gaps, *permissions.gaps))
+    assert all(re.match(r"GRANT SELECT .*ON mysql\.\w+ TO `taifish_collector`@`%`;$", g.hint) for g in permissions.gaps)
+    assert ("account fields" in scopes) == bool(inventory.unread)
+    known = {account.key: account for account in truth[0].accounts}
+    for account in others(inventory.accounts):
+        for name in AccountFact.__dataclass_fields__:
+            if name not in inventory.unread:
+                assert getattr(account, name) == getattr(known[account.key], name), name
+    assert {account.key for account in others(inventory.accounts)} == {
+        account.key for account in others(truth[0].accounts)
+    }
+    assert others(permissions.memberships) <= others(truth[1].memberships)
+    assert others(permissions.grants) <= others(truth[1].grants)
+    if "memberships" not in gaps:
+        assert others(permissions.memberships) == others(truth[1].memberships)
+    for kind in permissions.covered - {"memberships"} - gaps:
+        assert {grant for grant in others(permissions.grants) if grant.kind == kind} == {
+            grant for grant in others(truth[1].grants) if grant.kind == kind
+        }
+
+
+NOT_IN_VIEW = {"is_locked", "password_changed_at", "password_expired", "valid_until", "auth_method"}
+
+
+def test_without_the_column_of_the_hashes(server: MariadbServer) -> None:
+    """F1.5: what only mysql.global_priv holds is named as unread; all else is there."""
+    world(server)
+    truth = full(server)
+    inventory, permissions = visit(server.collector(grants=WITHOUT_HASHES, level="C"))
+    assert inventory.unread == NOT_IN_VIEW
+    assert_never_wrong(inventory, permissions, truth, {"account fields", "system"})
+    assert held(permissions, "alice") >= {"system SUPER", "system FILE"}
+    assert others(permissions.memberships)
+
+
+def test_rights_through_a_default_role(server: MariadbServer) -> None:
+    world(server)
+    truth = full(server)
+    target = server.collector(grants=(), level="C")
+    server.execute(
+        """
+        CREATE ROLE reader; GRANT SELECT ON mysql.* TO reader; GRANT reader TO taifish_collector;
+        SET DEFAULT ROLE reader FOR taifish_collector;
+        """
+    )
+    inventory, permissions = visit(target)
+    assert inventory.gaps == permissions.gaps == []
+    assert others(permissions.grants) - {g for g in permissions.grants if g.account == ("reader", "")} == others(
+        truth[1].grants
+    )
+
+
+@pytest.mark.parametrize("missing", GRANT_TABLES)
+def test_a_grant_table_withheld_is_a_gap(server: MariadbServer, missing: str) -> None:
+    """F1.5: for what it holds, and its hint closes it."""
+    world(server)
+    truth = full(server)
+    tables = [f"SELECT ON mysql.{table}" for table in ("global_priv", *GRANT_TABLES) if table != missing]
+    target = server.collector(grants=tables, level="C")
+    inventory, permissions = visit(target)
+    scopes = GRANT_TABLES[missing] | ({"accounts"} if missing == "db" else set())
+    assert_never_wrong(inventory, permissions, truth, scopes)
+    (hint,) = {gap.hint for gap in permissions.gaps}
+    assert hint == f"GRANT SELECT ON mysql.{missing} TO `taifish_collector`@`%`;"
+    server.execute(hint)
+    inventory, permissions = visit(target)
+    assert_never_wrong(inventory, permissions, truth, set())
+
+
+@pytest.mark.parametrize("missing", [column for column in VIEW_COLUMNS if column not in ("Host", "User")])
+def test_a_column_withheld_is_named(clean: MariadbServer, missing: str) -> None:
+    """F1.5: no column's absence is taken for its answer."""
+    world(clean)
+    truth = full(clean)
+    kept = ", ".join(column for column in VIEW_COLUMNS if column != missing)
+    target = clean.collector(grants=(f"SELECT ({kept}) ON mysql.user", *WITHOUT_HASHES[1:]), level="C")
+    inventory, permissions = visit(target)
+    lost = {
+        "is_role": {"kind", "can_login"},
+        "max_user_connections": {"connection_limit"},
+        "Super_priv": {"is_superuser"},
+    }
+    assert inventory.unread == NOT_IN_VIEW | lost.get(missing, set())
+    scopes = {"account fields", "system"} | ({"memberships"} if missing in ("is_role", "default_role") else set())
+    assert_never_wrong(inventory, permissions, truth, scopes)
+    if missing == "Grant_priv":
+        assert not [grant for grant in permissions.grants if grant.kind == "system"]
+
+
+@pytest.mark.parametrize(
+    ("grants", "hint"),
+    [
+        ((), "GRANT SELECT ON mysql.global_priv"),
+        (("SELECT ON mysql.db",), "GRANT SELECT ON mysql.global_priv"),
+        (("SELECT (Host) ON mysql.global_priv",), "GRANT SELECT (User) ON mysql.global_priv"),
+        (("SELECT (User, plugin) ON mysql.user",), "GRANT SELECT (Host) ON mysql.user"),
+        (("SELECT (Host, is_role) ON mysql.user",), "GRANT SELECT (User) ON mysql.user"),
+    ],
+)
+def test_accounts_that_cannot_be_listed_are_an_error(server: MariadbServer, grants: tuple[str, ...], hint: str) -> None:
+    """F1.5: never an empty answer."""
+    target = server.collector(grants=grants)
+    with pytest.raises(AdapterError) as caught, MySQLAdapter(target) as adapter:
+        adapter.inventory()
+    assert (caught.value.code, caught.value.transient) == ("denied", False)
+    assert caught.value.hint == f"{hint} TO `taifish_collector`@`%`;"
+
+
+@pytest.mark.parametrize("grants", [("SELECT ON mysql.*",), WITHOUT_HASHES])
+def test_no_hash_is_ever_fetched(
+    server: MariadbServer, monkeypatch: pytest.MonkeyPatch, grants: tuple[str, ...]
+) -> None:
+    world(server)
+    server.execute(
+        """
+        CREATE USER two IDENTIFIED BY 'other';
+        UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.auth_or', JSON_ARRAY(JSON_OBJECT(),
+            JSON_OBJECT('plugin', 'ed25519', 'authentication_string', 'SECONDHASH'))) WHERE User = 'two'
+        """
+    )
+    hashes = {
+        text
+        for (text,) in server.execute("SELECT Priv FROM mysql.global_priv")
+        for text in re.findall(r'"authentication_string": ?"([^"]+)"', text)
+    }
+    assert len(hashes) >= 4
+    assert "SECONDHASH" in hashes
+    fetched: list[Any] = []
+    real = MySQLAdapter._execute
+
+    def recording(adapter: MySQLAdapter, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+        rows = real(adapter, sql, parameters)
+        fetched.append((sql, rows))
+        return rows
+
+    monkeypatch.setattr(MySQLAdapter, "_execute", recording)
+    visit(server.collector(grants=grants, level="C"))
+    assert not [text for text in hashes if text in repr(fetched)]
+    assert "alice" in repr(fetched)
+    assert not [sql for sql, _ in fetched if "authentication_string" in sql or "Password" in sql]
+
+
+# The server's own account of itself: SHOW GRANTS
+
+
+USERS = ("u0", "U0", "it's", "back`tick", "a@b")
+ROLES = ("r0", "r 1", "rôle")
+#: Less than all of each, so that SHOW GRANTS never says ALL PRIVILEGES.
+SYSTEM = ("SELECT", "SUPER", "BINLOG MONITOR", "REPLICATION SLAVE", "CREATE USER", "SET USER", "SHOW DATABASES")
+DATABASE = ("SELECT", "CREATE TEMPORARY TABLES", "SHOW VIEW", "LOCK TABLES", "DELETE HISTORY", "REFERENCES")
+TABLE = ("SELECT", "INSERT", "DELETE", "CREATE VIEW", "TRIGGER")
+COLUMN = ("SELECT", "INSERT", "UPDATE", "REFERENCES")
+PATTERNS = ("shop", "shop\\_a", "shop_a", "team%", "no.where", "100\\%")
+TABLES = ("t", "t.2", "ta`ble")
+ROUTINES = ("PROCEDURE", "FUNCTION")
+
+
+def account(name: str) -> str:
+    return identifier(name) if name in ROLES else f"{identifier(name)}@'%'"
+
+
+accounts_drawn = st.sampled_from((*USERS, *ROLES)).map(account)
+option = st.sampled_from(("", " WITH GRANT OPTION"))
+
+
+def privileges(names: Sequence[str]) -> st.SearchStrategy[str]:
+    return st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True).map(", ".join)
+
+
+columns_drawn = st.lists(st.sampled_from(COLUMN), min_size=1, max_size=2, unique=True).flatmap(
+    lambda names: st.tuples(*(st.sampled_from(("a", "`b b`", "a, `b b`")) for _ in names)).map(
+        lambda lists: ", ".join(f"{name} ({columns})" for name, columns in zip(names, lists, strict=True))
+    )
+)
+tables_drawn = st.sampled_from(TABLES).map(lambda table: f"shop.{identifier(table)}")
+objects_drawn = st.one_of(
+    st.tuples(privileges(SYSTEM), st.just("*.*")),
+    st.tuples(privileges(DATABASE), st.sampled_from(PATTERNS).map(lambda name: f"{identifier(name)}.*")),
+    st.tuples(privileges(TABLE), tables_drawn),
+    st.tuples(columns_drawn, tables_drawn),
+    st.tuples(privileges(("EXECUTE", "ALTER ROUTINE")), st.sampled_from(ROUTINES).map(lambda kind: f"{kind} shop.f")),
+)
+statements_drawn = st.lists(
+    st.one_of(
+        st.builds("GRANT {0[0]} ON {0[1]} TO {1}{2}".format, objects_drawn, accounts_drawn, option),
+        st.builds("REVOKE {0[0]} ON {0[1]} FROM {1}".format, objects_drawn, accounts_drawn),
+        st.builds("REVOKE GRANT OPTION ON {0[1]} FROM {1}".format, objects_drawn, accounts_drawn),
+        st.builds(
+            "GRANT {} TO {}{}".format,
+            st.sampled_from(ROLES).map(identifier),
+            accounts_drawn,
+            st.sampled_from(("", " WITH ADMIN OPTION")),
+        ),
+        st.builds("SET DEFAULT ROLE {} FOR {}".format, st.sampled_from(ROLES).map(identifier), accounts_drawn),
+        st.builds(
+            "GRANT PROXY ON {} TO {}{}".format,
+            st.sampled_from(USERS).map(account),
+            st.sampled_from(USERS).map(account),
+            option,
+        ),
+    ),
+    max_size=25,
+)
+
+#: Circles of roles, and taking away what was not given.
+REFUSED = {1141, 1147, 1269, 1403, 1959, 1961}
+
+NAME = r"`(?:[^`]|``)*`"
+
+
+def unquoted(name: str) -> str:
+    return name[1:-1].replace("``", "`")
+
+
+def shown(cursor: Any, name: str) -> tuple[set[Any], set[Any]]:
+    """Grants (kind, scope, privilege, grantable) and memberships (role, admin option, default) by SHOW GRANTS."""
+    grantee = identifier(name) if name in ROLES else f"{identifier(name)}@`%`"
+    grants: set[Any] = set()
+    roles: dict[str, bool] = {}
+    default = ""
+    cursor.execute(f"SHOW GRANTS FOR {account(name)}")
+    for (line,) in cursor.fetchall():
+        if found := re.fullmatch(rf"SET DEFAULT ROLE ({NAME}) FOR {re.escape(grantee)}", line):
+            default = unquoted(found[1])
+            continue
+        found = re.fullmatch(
+            rf"GRANT (.+) TO {re.escape(grantee)}(?: IDENTIFIED .*?)?( WITH (?:GRANT|ADMIN) OPTION)?", line
+        )
+        if not found:  # of a role that this one holds
+            continue
+        what, passed_on = found[1], bool(found[2])
+        if re.fullmatch(NAME, what):
+            roles[unquoted(what)] = passed_on
+        elif found := re.fullmatch(rf"PROXY ON ({NAME})@({NAME})", what):
+            grants.add(("proxy", dotted(unquoted(found[1]), unquoted(found[2])), "PROXY", passed_on))
+        else:
+            grants |= shown_on(what, passed_on)
+    return grants, {(role, admin, role == default or name in ROLES) for role, admin in roles.items()}
+
+
+def shown_on(what: str, passed_on: bool) -> set[Any]:
+    found = re.fullmatch(rf"(.+) ON (?:(\*\.\*)|(PROCEDURE |FUNCTION )?({NAME})\.(\*|{NAME}))", what)
+    assert found, what
+    words, everything, routine, database, thing = found.groups()
+    if everything:
+        kind, path = "system", ""
+    elif thing == "*":
+        kind, path = "database", unquoted(database)
+    elif routine:
+        kind, path = "routine", dotted(unquoted(database), routine.strip().lower(), unquoted(thing))
+    else:
+        kind, path = "table", dotted(unquoted(database), unquoted(thing))
+    grants: set[Any] = set()
+    own = set()
+    for word, columns in re.findall(rf"([A-Z][A-Z ]*[A-Z])(?: \(({NAME}(?:, {NAME})*)\))?", words):
+        if columns:
+            for column in re.findall(NAME, columns):
+                grants.add(("column", f"{path}.{dotted(unquoted(column))}", word, passed_on))
+        elif word != "USAGE":
+            own.add((kind, path, word, passed_on))
+    if passed_on and not own:
+        own.add((kind, path, "GRANT OPTION", True))
+    return grants | own
+
+
+@dataclass(frozen=True)
+class World:
+    server: MariadbServer
+    target: Target
+    snapshot: Any
+
+
+@pytest.fixture
+def furnished(clean: MariadbServer) -> World:
+    """Accounts without rights, things to give them rights on, and a collector."""
+    clean.execute("CREATE DATABASE shop")
+    clean.execute("".join(f"CREATE TABLE {identifier(name)} (a int, `b b` int);" for name in TABLES), database="shop")
+    clean.execute("CREATE PROCEDURE shop.f() SELECT 1; CREATE FUNCTION shop.f() RETURNS int RETURN 1")
+    clean.execute("".join(f"CREATE USER {account(name)};" for name in USERS))
+    clean.execute("".join(f"CREATE ROLE {account(name)};" for name in ROLES))
+    return World(clean, clean.collector(level="C"), clean.snapshot())
+
+
+def compare_with_show_grants(world: World, statements: list[str]) -> None:
+    world.server.restore(world.snapshot)
+    with world.server.superuser_cursor() as cursor:
+        for statement in statements:
+            try:
+                cursor.execute(statement)
+            except pymysql.MySQLError as error:
+                if error.args[0] not in REFUSED:
+                    raise
+        # MariaDB widens a PROXY to WITH GRANT OPTION in memory, and forgets it in the table.
+        cursor.execute("FLUSH PRIVILEGES")
+        expected = {name: shown(cursor, name) for name in (*USERS, *ROLES)}
+    _, permissions = visit(world.target)
+    assert permissions.gaps == []
+    for name, (grants, roles) in expected.items():
+        key = (name, "" if name in ROLES else "%")
+        assert {(g.kind, g.scope, g.privilege, g.grantable) for g in permissions.grants if g.account == key} == grants
+        found = {(m.role[0], m.admin_option, m.inherit) for m in permissions.memberships if m.member == key}
+        assert found == roles
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@given(statements_drawn)
+def test_the_server_says_the_same(furnished: World, statements: list[str]) -> None:
+    """F1.9: facts and SHOW GRANTS agree on any set of grants and revokes."""
+    compare_with_show_grants(furnished, statements)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(1800)
+@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(statements_drawn)
+def test_the_server_says_the_same_at_length(furnished: World, statements: list[str]) -> None:
+    """F1.9"""
+    compare_with_show_grants(furnished, statements)

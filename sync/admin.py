@@ -1,0 +1,319 @@
+"""The pages of sessions, visits and their health."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.paginator import Page, Paginator
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import (
+    AutocompleteSelectFilter,
+    ChoicesDropdownFilter,
+    DropdownFilter,
+    RangeDateTimeFilter,
+    RelatedDropdownFilter,
+)
+from unfold.decorators import display
+
+from instances.buttons import Button, InspectOnlyAdmin
+
+from . import services
+from .filters import kinds
+from .models import SyncRecord, SyncSession, VisitHealth
+from .pages import RUN, PausedFilter, ago, badge, resume, seconds, session_page, summary, told
+
+RECORDS_PER_PAGE = 200
+
+
+def page_of(request: HttpRequest, rows: QuerySet, size: int) -> Page:
+    return Paginator(rows, size).get_page(request.GET.get("page"))
+
+
+class KindFilter(DropdownFilter):
+    title = _("kind")
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return kinds()
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset.filter(kind=self.value()) if self.value() else queryset
+
+
+def newer_visits() -> QuerySet[SyncRecord]:
+    """Visits that make an older held one pointless to confirm, for use inside a query over records."""
+    return SyncRecord.objects.filter(
+        Q(held_count__isnull=False) | Q(status__in=SyncRecord.DONE) | Q(confirmed_count__isnull=False),
+        instance=OuterRef("instance"),
+        kind=OuterRef("kind"),
+        pk__gt=OuterRef("pk"),
+    )
+
+
+def is_held(record: SyncRecord) -> bool:
+    return SyncRecord.objects.filter(~Exists(newer_visits()), pk=record.pk, held_count__isnull=False).exists()
+
+
+def confirm_shrink(request: HttpRequest, record: SyncRecord) -> HttpResponse:
+    return session_page(services.confirm_shrink(record, request.user))
+
+
+def retry_failed(request: HttpRequest, session: SyncSession) -> HttpResponse | None:
+    again = services.retry_failed(session, request.user)
+    if again is None:
+        messages.warning(request, gettext("No visit of an active instance failed in this session."))
+        return None
+    return session_page(again)
+
+
+def cancel(request: HttpRequest, session: SyncSession) -> None:
+    count = services.cancel(session)
+    messages.success(
+        request,
+        ngettext(
+            "Cancelled: %d waiting visit ended; those that run end with their phase.",
+            "Cancelled: %d waiting visits ended; those that run end with their phase.",
+            count,
+        )
+        % count,
+    )
+
+
+@admin.register(SyncSession)
+class SyncSessionAdmin(InspectOnlyAdmin):
+    change_form_template = "sync/session.html"
+    list_display = ["session", "kind_label", "trigger", "requested_by", "state", "visits", "created_at", "took"]
+    list_display_links = ["session"]
+    list_filter = [
+        KindFilter,
+        ("status", ChoicesDropdownFilter),
+        ("trigger", ChoicesDropdownFilter),
+        ("requested_by", RelatedDropdownFilter),
+        ("created_at", RangeDateTimeFilter),
+    ]
+    list_filter_submit = True
+    list_select_related = ["requested_by"]
+    list_per_page = 50
+    ordering = ["-pk"]
+    buttons = [
+        Button(
+            "retry",
+            _("Retry failed"),
+            RUN,
+            retry_failed,
+            icon="replay",
+            shown=lambda session: session.records.filter(status="failed", instance__retired_at=None).exists(),
+            main=True,
+        ),
+        Button(
+            "cancel",
+            _("Cancel"),
+            RUN,
+            cancel,
+            icon="cancel",
+            shown=lambda session: session.is_open and not session.cancel_requested_at,
+        ),
+    ]
+
+    def get_urls(self) -> list[URLPattern]:
+        live = path("<int:object_id>/live/", self.admin_site.admin_view(self.live), name="sync_syncsession_live")
+        return [live, *super().get_urls()]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SyncSession]:
+        return super().get_queryset(request).with_counts()
+
+    @display(description=_("session"), ordering="pk")
+    def session(self, session: SyncSession) -> str:
+        return f"#{session.pk}"
+
+    @display(description=_("kind"), ordering="kind")
+    def kind_label(self, session: SyncSession) -> str:
+        return dict(kinds()).get(session.kind, session.kind)
+
+    @display(description=_("status"), ordering="status")
+    def state(self, session: SyncSession) -> str:
+        if session.is_open and session.cancel_requested_at:
+            return badge("cancelled", gettext("being cancelled"))
+        return badge(session.status, session.get_status_display())
+
+    @display(description=_("visits"))
+    def visits(self, session: SyncSession) -> str:
+        counts = [(status, getattr(session, f"n_{status}"), label) for status, label in SyncRecord.Status.choices]
+        return format_html(
+            '<span class="tf-badges">{}</span>',
+            format_html_join(
+                "",
+                '<span class="tf-badge tf-{}">{} {}</span>',
+                [(status, count, label) for status, count, label in counts if count],
+            )
+            or _("none"),
+        )
+
+    @display(description=_("duration"))
+    def took(self, session: SyncSession) -> str:
+        return seconds(session.created_at, session.finished_at)
+
+    def progress(self, request: HttpRequest, pk: int) -> dict[str, Any]:
+        """What the live part of a session's page shows."""
+        session = get_object_or_404(self.get_queryset(request).select_related("requested_by", "retry_of"), pk=pk)
+        context: dict[str, Any] = {
+            "session": session,
+            "state": self.state(session),
+            "kind": self.kind_label(session),
+            "took": self.took(session),
+            "ended": session.n_total - session.n_pending - session.n_running,
+            "counts": [
+                (status, getattr(session, f"n_{status}"), label)
+                for status, label in SyncRecord.Status.choices
+                if getattr(session, f"n_{status}")
+            ],
+            "chosen": request.GET.get("status", ""),
+            "session_buttons": self.offered(request, session),
+            "retries": list(session.retries.order_by("pk")),
+        }
+        if request.user.has_perm("sync.view_syncrecord"):
+            rows = session.records.select_related("instance").annotate(is_superseded=Exists(newer_visits()))
+            if context["chosen"] in SyncRecord.Status.values:
+                rows = rows.filter(status=context["chosen"])
+            context["page"] = page_of(request, rows.order_by("instance__name"), RECORDS_PER_PAGE)
+            context["records"] = [told(row) for row in context["page"]]
+            context["may_confirm"] = request.user.has_perm("sync.confirm_shrink")
+        return context
+
+    def live(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """The live part alone; the page asks for it until the session has ended."""
+        if not self.has_view_permission(request):
+            return HttpResponse(status=403)
+        return HttpResponse(render_to_string("sync/progress.html", self.progress(request, object_id), request))
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        response = super().render_change_form(request, context, *args, **kwargs)
+        response.context_data |= self.progress(request, kwargs["obj"].pk)
+        response.context_data["buttons"] = []
+        query = request.GET.urlencode()
+        response.context_data["live_url"] = reverse("admin:sync_syncsession_live", args=[kwargs["obj"].pk]) + (
+            f"?{query}" if query else ""
+        )
+        return response
+
+
+@admin.register(SyncRecord)
+class SyncRecordAdmin(InspectOnlyAdmin):
+    list_display = ["instance", "session_link", "kind", "state", "error_code", "what", "started_at", "took"]
+    list_filter = [
+        KindFilter,
+        ("status", ChoicesDropdownFilter),
+        ("instance", AutocompleteSelectFilter),
+        ("started_at", RangeDateTimeFilter),
+    ]
+    list_filter_submit = True
+    list_select_related = ["instance", "session"]
+    show_full_result_count = False
+    search_fields = ["instance__name", "error_code", "error"]
+    ordering = ["-pk"]
+    fields = [
+        "instance",
+        "session_link",
+        "kind",
+        "state",
+        ("phase", "attempt", "max_attempts"),
+        ("started_at", "finished_at", "took"),
+        "worker",
+        "error_code",
+        "error",
+        "hint",
+        "what",
+        "not_read",
+        ("held_count", "confirmed_count"),
+    ]
+    buttons = [
+        Button(
+            "confirm",
+            _("Confirm that they are really gone"),
+            "sync.confirm_shrink",
+            confirm_shrink,
+            icon="task_alt",
+            shown=is_held,
+            confirm=lambda record: [
+                f"{record.instance}: {record.error}",
+                record.hint,
+                ngettext(
+                    "If you confirm, the instance is visited again, and %d disappearance is accepted, no more.",
+                    "If you confirm, the instance is visited again, and %d disappearances are accepted, no more.",
+                    record.held_count,
+                )
+                % record.held_count,
+            ],
+            main=True,
+        )
+    ]
+
+    @display(description=_("session"), ordering="session")
+    def session_link(self, record: SyncRecord) -> str:
+        url = reverse("admin:sync_syncsession_change", args=[record.session_id])
+        return format_html('<a class="tf-link" href="{}">#{}</a>', url, record.session_id)
+
+    @display(description=_("status"), ordering="status")
+    def state(self, record: SyncRecord) -> str:
+        return badge(record.status, record.get_status_display())
+
+    @display(description=_("what it found"))
+    def what(self, record: SyncRecord) -> str:
+        return summary(record) or record.error
+
+    @display(description=_("not read"))
+    def not_read(self, record: SyncRecord) -> str:
+        return format_html_join(
+            "",
+            "<div>{} {}: {} {}</div>",
+            ((gap["scope"], gap["database"], gap["message"], gap["hint"]) for gap in record.gaps),
+        )
+
+    @display(description=_("duration"))
+    def took(self, record: SyncRecord) -> str:
+        return seconds(record.started_at, record.finished_at)
+
+
+@admin.register(VisitHealth)
+class VisitHealthAdmin(InspectOnlyAdmin):
+    list_display = ["instance", "kind", "state", "failures", "succeeded_at", "failed_at", "error_code", "error"]
+    list_filter = [KindFilter, PausedFilter, ("instance", AutocompleteSelectFilter)]
+    list_filter_submit = True
+    list_select_related = ["instance"]
+    search_fields = ["instance__name", "error"]
+    actions = ["resume"]
+    fields = ["instance", "kind", "state", "failures", "succeeded_at", "failed_at", "error_code", "error"]
+    buttons = [
+        Button(
+            "resume",
+            _("Resume"),
+            RUN,
+            lambda request, health: resume(request, VisitHealth.objects.filter(pk=health.pk)),
+            icon="resume",
+            shown=lambda health: bool(health.paused_at),
+            main=True,
+        )
+    ]
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(RUN)
+
+    @display(description=_("state"), ordering="paused_at")
+    def state(self, health: VisitHealth) -> str:
+        if health.paused_at:
+            return format_html("{} {}", badge("paused", gettext("paused")), ago(health.paused_at))
+        return badge("failed", gettext("failing")) if health.failures else badge("completed", gettext("well"))
+
+    @admin.action(description=_("Resume"), permissions=["run"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[VisitHealth]) -> None:
+        resume(request, queryset)

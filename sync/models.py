@@ -1,0 +1,197 @@
+"""Every visit, and how it went. These rows, not the broker's messages, are the truth about work."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Count, Q
+from django.utils.translation import gettext_lazy as _
+
+from instances.models import Instance
+
+
+class SyncSessionQuerySet(models.QuerySet["SyncSession"]):
+    def with_counts(self) -> SyncSessionQuerySet:
+        """Each session with n_total and one n_<status> per record status."""
+        counts = {
+            f"n_{status}": Count("records", filter=Q(records__status=status)) for status in SyncRecord.Status.values
+        }
+        return self.annotate(n_total=Count("records"), **counts)
+
+
+class SyncSession(models.Model):
+    """One batch of visits of one kind."""
+
+    class Status(models.TextChoices):
+        RUNNING = "running", _("running")
+        COMPLETED = "completed", _("completed")
+        PARTIAL = "partial", _("partial")
+        FAILED = "failed", _("failed")
+        CANCELLED = "cancelled", _("cancelled")
+
+    class Trigger(models.TextChoices):
+        MANUAL = "manual", _("manual")
+        SCHEDULE = "schedule", _("schedule")
+        API = "api", _("API")
+        COMMAND = "command", _("command")
+        RETRY = "retry", _("retry")
+        FOLLOW_UP = "follow_up", _("follow-up")
+
+    kind = models.CharField(_("kind"), max_length=30)
+    trigger = models.CharField(_("trigger"), max_length=10, choices=Trigger)
+    status = models.CharField(_("status"), max_length=10, choices=Status, default=Status.RUNNING)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        verbose_name=_("asked for by"),
+    )
+    retry_of = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="retries",
+        verbose_name=_("retry of"),
+    )
+    slot = models.CharField(
+        _("slot"),
+        max_length=300,
+        null=True,
+        blank=True,
+        unique=True,
+        help_text=_("The scheduled occurrence this session serves; no occurrence is served twice."),
+    )
+    created_at = models.DateTimeField(_("started"), auto_now_add=True)
+    cancel_requested_at = models.DateTimeField(_("cancel asked for"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    followed_up_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = SyncSessionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = _("sync session")
+        verbose_name_plural = _("sync sessions")
+        indexes = [
+            models.Index(fields=["-created_at"], name="session_created"),
+            models.Index(fields=["id"], name="session_open", condition=Q(status="running")),
+            models.Index(
+                fields=["id"],
+                name="session_to_follow_up",
+                condition=Q(finished_at__isnull=False, followed_up_at__isnull=True),
+            ),
+        ]
+        permissions = [
+            ("run_visits", _("Can start, retry, cancel and resume visits")),
+            ("confirm_shrink", _("Can confirm that many accounts are really gone")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} #{self.pk}"
+
+    @property
+    def is_open(self) -> bool:
+        return self.status == self.Status.RUNNING
+
+
+class SyncRecord(models.Model):
+    """One instance's visit within a session."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending", _("pending")
+        RUNNING = "running", _("running")
+        COMPLETED = "completed", _("completed")
+        PARTIAL = "partial", _("partial")
+        SKIPPED = "skipped", _("skipped")
+        FAILED = "failed", _("failed")
+        CANCELLED = "cancelled", _("cancelled")
+
+    OPEN = (Status.PENDING, Status.RUNNING)
+    DONE = (Status.COMPLETED, Status.PARTIAL)
+
+    session = models.ForeignKey(
+        SyncSession, on_delete=models.CASCADE, related_name="records", verbose_name=_("session")
+    )
+    instance = models.ForeignKey(
+        Instance, on_delete=models.CASCADE, related_name="sync_records", verbose_name=_("instance")
+    )
+    kind = models.CharField(_("kind"), max_length=30)
+    status = models.CharField(_("status"), max_length=10, choices=Status, default=Status.PENDING)
+    phase = models.CharField(_("phase"), max_length=30, blank=True)
+    attempt = models.PositiveIntegerField(_("attempt"), default=0)
+    max_attempts = models.PositiveIntegerField(_("attempts allowed"), default=1)
+    not_before = models.DateTimeField(_("not before"), null=True, blank=True)
+    sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
+    sent_times = models.PositiveIntegerField(_("times sent"), default=0)
+    worker = models.CharField(_("worker"), max_length=200, blank=True)
+    lease_until = models.DateTimeField(_("lease until"), null=True, blank=True)
+    started_at = models.DateTimeField(_("started"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    error_code = models.CharField(_("error code"), max_length=40, blank=True)
+    error = models.TextField(_("error"), blank=True)
+    hint = models.TextField(_("what to do"), blank=True)
+    held_count = models.PositiveIntegerField(_("held for confirmation"), null=True, blank=True)
+    confirmed_count = models.PositiveIntegerField(
+        _("confirmed"),
+        null=True,
+        blank=True,
+        help_text=_("How many disappearances a person has accepted for this visit."),
+    )
+    summary = models.JSONField(_("summary"), default=dict, blank=True)
+    gaps = models.JSONField(_("gaps"), default=list, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        verbose_name = _("sync record")
+        verbose_name_plural = _("sync records")
+        constraints = [
+            models.UniqueConstraint(fields=["session", "instance"], name="record_once_per_session"),
+            models.UniqueConstraint(
+                fields=["instance", "kind"], condition=Q(status="running"), name="one_running_visit_per_kind"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["status", "not_before"],
+                name="record_open",
+                condition=Q(status__in=["pending", "running"]),
+            ),
+            models.Index(fields=["instance", "kind", "-id"], name="record_of_instance"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.instance}: {self.kind}"
+
+
+class VisitHealthQuerySet(models.QuerySet["VisitHealth"]):
+    def paused(self) -> VisitHealthQuerySet:
+        return self.exclude(paused_at=None)
+
+
+class VisitHealth(models.Model):
+    """How one kind of visit has been going on one instance: it is paused after too many failures in a row."""
+
+    instance = models.ForeignKey(
+        Instance, on_delete=models.CASCADE, related_name="visit_health", verbose_name=_("instance")
+    )
+    kind = models.CharField(_("kind"), max_length=30)
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0)
+    succeeded_at = models.DateTimeField(_("last success"), null=True, blank=True)
+    failed_at = models.DateTimeField(_("last failure"), null=True, blank=True)
+    paused_at = models.DateTimeField(_("paused"), null=True, blank=True)
+    error_code = models.CharField(_("last error code"), max_length=40, blank=True)
+    error = models.TextField(_("last error"), blank=True)
+
+    objects = VisitHealthQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["instance__name", "kind"]
+        verbose_name = _("visit health")
+        verbose_name_plural = _("health of visits")
+        constraints = [models.UniqueConstraint(fields=["instance", "kind"], name="health_once_per_kind")]
+
+    def __str__(self) -> str:
+        return f"{self.instance}: {self.kind}"

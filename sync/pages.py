@@ -1,0 +1,252 @@
+"""What visits add to the pages of instances, and how pages show a visit.
+
+An app that registers a kind of visit calls `offer` for it in its own admin module.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import (
+    DropdownFilter,
+)
+from unfold.decorators import display
+
+from instances.admin import ADDITIONS, Addition
+from instances.buttons import Button
+from instances.models import Instance
+
+from . import services
+from .models import SyncRecord, SyncSession, VisitHealth
+
+RUN = "sync.run_visits"
+
+
+def badge(status: str, label: str) -> SafeString:
+    return format_html('<span class="tf-badge tf-{}">{}</span>', status, label)
+
+
+def ago(moment: Any) -> SafeString:
+    return format_html(
+        '<span class="tf-quiet tf-nowrap" title="{}">{}</span>',
+        timezone.localtime(moment).strftime("%Y-%m-%d %H:%M:%S %Z"),
+        gettext("%s ago") % timesince(moment, depth=1),
+    )
+
+
+def seconds(began: Any, ended: Any) -> str:
+    """How long something took, "" while it has not begun."""
+    if not began:
+        return ""
+    took = int(((ended or timezone.now()) - began).total_seconds())
+    minutes, rest = divmod(max(took, 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def with_last_visit(instances: QuerySet[Instance], kind: str) -> QuerySet[Instance]:
+    """Each instance with <kind>_status, <kind>_at and <kind>_session of its last visit; a skipped one is none."""
+    last = SyncRecord.objects.filter(kind=kind, instance=OuterRef("pk")).exclude(status="skipped").order_by("-pk")
+    at = last.annotate(at=Coalesce("finished_at", "started_at", "session__created_at"))
+    return instances.annotate(
+        **{
+            f"{kind}_status": Subquery(last.values("status")[:1]),
+            f"{kind}_at": Subquery(at.values("at")[:1]),
+            f"{kind}_session": Subquery(last.values("session")[:1]),
+        }
+    )
+
+
+def session_page(session: SyncSession) -> HttpResponseRedirect:
+    return HttpResponseRedirect(reverse("admin:sync_syncsession_change", args=[session.pk]))
+
+
+def begin(request: HttpRequest, kind: str, instances: QuerySet[Instance]) -> HttpResponse | None:
+    """Start visits and go to their session; None, with a word to the person, when there is nothing to visit."""
+    if not instances.active().exists():
+        messages.warning(request, gettext("No active instance is among them: there is nothing to visit."))
+        return None
+    return session_page(services.start(kind, instances, trigger=SyncSession.Trigger.MANUAL, user=request.user))
+
+
+class PausedFilter(DropdownFilter):
+    title = _("paused")
+    parameter_name = "paused"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1", _("Paused")), ("0", _("Not paused"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        if self.value() not in ("0", "1"):
+            return queryset
+        if queryset.model is VisitHealth:
+            return queryset.filter(paused_at__isnull=self.value() == "0")
+        paused = Exists(VisitHealth.objects.paused().filter(instance=OuterRef("pk")))
+        return queryset.filter(paused if self.value() == "1" else ~paused)
+
+
+def offer(kind: str, label: str, verb: str, verb_all: str) -> None:
+    """Put a kind of visit on the pages of instances: its last one as a column and filter, and the buttons to start it.
+
+    `label` heads the column ("Last account visit"), `verb` is on the buttons ("Sync accounts now") and `verb_all` on
+    the one for every active instance.
+    """
+
+    @display(description=label, ordering=f"{kind}_at")
+    def last_visit(instance: Instance) -> SafeString:
+        status, at = getattr(instance, f"{kind}_status"), getattr(instance, f"{kind}_at")
+        paused = badge("paused", gettext("paused")) if kind in getattr(instance, "paused_kinds", ()) else ""
+        if status is None:
+            return format_html('<span class="tf-quiet">{}</span> {}', _("never visited"), paused)
+        return format_html(
+            '<span class="tf-badges"><a href="{}">{}</a> {} {}</span>',
+            reverse("admin:sync_syncsession_change", args=[getattr(instance, f"{kind}_session")]),
+            badge(status, SyncRecord.Status(status).label),
+            ago(at),
+            paused,
+        )
+
+    class LastVisitFilter(DropdownFilter):
+        title = label
+        parameter_name = f"last_{kind}"
+
+        def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+            visited = [choice for choice in SyncRecord.Status.choices if choice[0] != "skipped"]
+            return [("never", _("never visited")), *visited]
+
+        def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+            if self.value() is None:
+                return queryset
+            return queryset.filter(**{f"{kind}_status": None if self.value() == "never" else self.value()})
+
+    @display(description="")
+    def sync_now(instance: Instance) -> SafeString:
+        if instance.is_retired:
+            return SafeString("")
+        return format_html(
+            '<button type="submit" form="taifish-post" class="tf-icon-button" formaction="{}" title="{}" '
+            'aria-label="{}: {}"><span class="material-symbols-outlined" aria-hidden="true">sync</span></button>',
+            reverse("admin:instances_instance_do", args=[instance.pk, f"sync-{kind}"]),
+            verb,
+            verb,
+            instance.name,
+        )
+
+    @admin.action(description=verb)
+    def sync_selected(model_admin: Any, request: HttpRequest, queryset: QuerySet[Instance]) -> HttpResponse | None:
+        return begin(request, kind, Instance.objects.filter(pk__in=queryset.order_by().values("pk")))
+
+    sync_selected.__name__ = f"sync_{kind}"
+    last_visit.__name__ = f"last_{kind}"
+    sync_now.__name__ = f"sync_{kind}_now"
+    ADDITIONS.append(
+        Addition(
+            "sync.view_syncrecord",
+            annotate=lambda rows: with_last_visit(rows, kind),
+            columns=[last_visit],
+            filters=[LastVisitFilter],
+        )
+    )
+    ADDITIONS.append(
+        Addition(
+            RUN,
+            columns=[sync_now],
+            actions=[sync_selected],
+            buttons=[
+                Button(
+                    f"sync-{kind}",
+                    verb,
+                    RUN,
+                    lambda request, instance: begin(request, kind, Instance.objects.filter(pk=instance.pk)),
+                    icon="sync",
+                    shown=lambda instance: not instance.is_retired,
+                    main=True,
+                ),
+                Button(
+                    f"sync-{kind}",
+                    verb_all,
+                    RUN,
+                    lambda request, _: begin(request, kind, Instance.objects.all()),
+                    icon="sync",
+                    on_list=True,
+                    main=True,
+                ),
+            ],
+        )
+    )
+
+
+@admin.action(description=_("Resume paused visits"))
+def resume_instances(model_admin: Any, request: HttpRequest, queryset: QuerySet[Instance]) -> None:
+    resume(request, VisitHealth.objects.filter(instance__in=queryset.order_by().values("pk")))
+
+
+def resume(request: HttpRequest, health: QuerySet[VisitHealth]) -> None:
+    count = services.resume(health)
+    messages.success(request, ngettext("%d kind of visit resumed.", "%d kinds of visit resumed.", count) % count)
+
+
+def visits_section(request: HttpRequest, instance: Instance) -> SafeString:
+    rows = list(instance.sync_records.select_related("session").order_by("-pk")[:10])
+    more = f"{reverse('admin:sync_syncrecord_changelist')}?instance__id__exact={instance.pk}"
+    return render_to_string(
+        "sync/visits_of_instance.html", {"records": [told(row) for row in rows], "more": more}, request
+    )
+
+
+def health_section(request: HttpRequest, instance: Instance) -> SafeString:
+    context = {
+        "health": [
+            {"row": row, "resume": reverse("admin:sync_visithealth_do", args=[row.pk, "resume"])}
+            for row in instance.visit_health.all()
+        ],
+        "may_resume": request.user.has_perm(RUN),
+    }
+    return render_to_string("sync/health_of_instance.html", context, request)
+
+
+def with_paused_kinds(instances: QuerySet[Instance]) -> QuerySet[Instance]:
+    paused = VisitHealth.objects.paused().filter(instance=OuterRef("pk")).order_by()
+    return instances.annotate(paused_kinds=ArraySubquery(paused.values("kind")))
+
+
+ADDITIONS += [
+    Addition("sync.view_visithealth", annotate=with_paused_kinds, filters=[PausedFilter], section=health_section),
+    Addition("sync.view_syncrecord", section=visits_section),
+    Addition(RUN, actions=[resume_instances]),
+]
+
+
+def told(record: SyncRecord) -> dict[str, Any]:
+    """A record as the templates show it."""
+    return {
+        "row": record,
+        "instance_url": reverse("admin:instances_instance_change", args=[record.instance_id]),
+        "session_url": reverse("admin:sync_syncsession_change", args=[record.session_id]),
+        "took": seconds(record.started_at, record.finished_at),
+        "summary": summary(record),
+        "confirm_url": reverse("admin:sync_syncrecord_do", args=[record.pk, "confirm"])
+        if record.held_count is not None
+        else None,
+    }
+
+
+def summary(record: SyncRecord) -> str:
+    """What a visit wrote, zeros left out: "12 accounts, 3 appeared; PostgreSQL 18.4"."""
+    told = sorted(record.summary.items())
+    counts = [f"{value} {name}" for name, value in told if isinstance(value, int) and value]
+    words = [value for _, value in told if isinstance(value, str) and len(value) > 1]
+    return "; ".join(filter(None, [", ".join(counts), *words]))

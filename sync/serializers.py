@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework import serializers
+
+from instances.models import Instance
+
+from .models import SyncRecord, SyncSession, VisitHealth
+from .registry import KINDS
+
+
+class SyncSessionSerializer(serializers.ModelSerializer):
+    """Expects `SyncSession.objects.with_counts()`."""
+
+    url = serializers.HyperlinkedIdentityField(view_name="syncsession-detail")
+    requested_by = serializers.CharField(source="requested_by.username", default=None, read_only=True)
+    counts = serializers.SerializerMethodField()
+
+    class Meta:
+        model = SyncSession
+        fields = [
+            "id",
+            "url",
+            "kind",
+            "trigger",
+            "status",
+            "requested_by",
+            "retry_of",
+            "created_at",
+            "cancel_requested_at",
+            "finished_at",
+            "counts",
+        ]
+
+    def get_counts(self, session: SyncSession) -> dict[str, int]:
+        return {name: getattr(session, f"n_{name}") for name in ["total", *SyncRecord.Status.values]}
+
+
+class StartSerializer(serializers.Serializer):
+    """Which visits to start: of `kind`, on the instances named by exactly one of `instance_ids`, `tag` and `all`."""
+
+    kind = serializers.CharField()
+    instance_ids = serializers.ListField(
+        child=serializers.IntegerField(min_value=1, max_value=2**63 - 1),
+        required=False,
+        allow_empty=False,
+        max_length=10_000,
+    )
+    tag = serializers.CharField(required=False, help_text="Slug of a tag.")
+    all = serializers.BooleanField(required=False, help_text="Every active instance.")
+
+    def validate_kind(self, kind: str) -> str:
+        if kind not in KINDS:
+            raise serializers.ValidationError(f"No such kind of visit; there are: {', '.join(sorted(KINDS))}.")
+        return kind
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Adds `instances`, a queryset."""
+        given = [name for name in ("instance_ids", "tag", "all") if attrs.get(name)]
+        if len(given) != 1:
+            raise serializers.ValidationError('Give one of "instance_ids", "tag" and "all": true.')
+        attrs["instances"] = getattr(self, f"_{given[0]}")(attrs[given[0]])
+        return attrs
+
+    def _instance_ids(self, ids: list[int]) -> QuerySet[Instance]:
+        chosen = Instance.objects.active().filter(pk__in=ids)
+        if missing := sorted(set(ids) - set(chosen.values_list("pk", flat=True))):
+            raise serializers.ValidationError(
+                {"instance_ids": [f"Not there, or retired: {', '.join(map(str, missing))}."]}
+            )
+        return chosen
+
+    def _tag(self, slug: str) -> QuerySet[Instance]:
+        chosen = Instance.objects.active().filter(tags__slug=slug)
+        if not chosen.exists():
+            raise serializers.ValidationError({"tag": [f"No active instance has the tag {slug!r}."]})
+        return chosen
+
+    def _all(self, _: bool) -> QuerySet[Instance]:
+        chosen = Instance.objects.active()
+        if not chosen.exists():
+            raise serializers.ValidationError({"all": ["There is no active instance."]})
+        return chosen
+
+
+class SyncRecordSerializer(serializers.ModelSerializer):
+    instance_name = serializers.CharField(source="instance.name", read_only=True)
+
+    class Meta:
+        model = SyncRecord
+        fields = [
+            "id",
+            "session",
+            "instance",
+            "instance_name",
+            "kind",
+            "status",
+            "phase",
+            "attempt",
+            "max_attempts",
+            "not_before",
+            "started_at",
+            "finished_at",
+            "error_code",
+            "error",
+            "hint",
+            "held_count",
+            "confirmed_count",
+            "summary",
+            "gaps",
+        ]
+
+
+class VisitHealthSerializer(serializers.ModelSerializer):
+    instance_name = serializers.CharField(source="instance.name", read_only=True)
+
+    class Meta:
+        model = VisitHealth
+        fields = [
+            "id",
+            "instance",
+            "instance_name",
+            "kind",
+            "failures",
+            "succeeded_at",
+            "failed_at",
+            "paused_at",
+            "error_code",
+            "error",
+        ]

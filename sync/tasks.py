@@ -1,0 +1,18 @@
+from celery import shared_task
+
+from . import services, visits
+
+
+@shared_task(name="sync.visit")
+def visit(record_id: int) -> None:
+    visits.visit(record_id)
+
+
+@shared_task(name="sync.reap")
+def reap() -> None:
+    services.reap()
+
+
+@shared_task(name="sync.purge")
+def purge() -> None:
+    services.purge_sessions()

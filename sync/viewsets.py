@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
+from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
+
+from instances.viewsets import Conflict
+
+from . import services
+from .filters import RecordsOfSessionFilters, SyncRecordFilters, SyncSessionFilters, VisitHealthFilters
+from .models import SyncRecord, SyncSession, VisitHealth
+from .serializers import StartSerializer, SyncRecordSerializer, SyncSessionSerializer, VisitHealthSerializer
+
+
+def session_response(request: Request, session: SyncSession, status: int = 202) -> Response:
+    """A session as it is now; 202 says that its visits go on."""
+    told = SyncSession.objects.select_related("requested_by").with_counts().get(pk=session.pk)
+    data = SyncSessionSerializer(told, context={"request": request}).data
+    return Response(data, status=status, headers={"Location": data["url"]})
+
+
+class SyncSessionViewSet(ReadOnlyModelViewSet):
+    """Batches of visits. Posting starts one."""
+
+    # Grouping drops the model's ordering.
+    queryset = SyncSession.objects.select_related("requested_by").with_counts().order_by("-pk")
+    serializer_class = SyncSessionSerializer
+    filterset_class = SyncSessionFilters
+    needs = dict.fromkeys(["create", "retry_failed", "cancel"], "sync.run_visits")
+
+    @extend_schema(request=StartSerializer, responses={202: SyncSessionSerializer})
+    def create(self, request: Request) -> Response:
+        """Start visits; they run in the workers."""
+        asked = StartSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        kind, instances = asked.validated_data["kind"], asked.validated_data["instances"]
+        return session_response(
+            request, services.start(kind, instances, trigger=SyncSession.Trigger.API, user=request.user)
+        )
+
+    @extend_schema(request=None, responses={202: SyncSessionSerializer})
+    @action(detail=True, methods=["post"], url_path="retry-failed")
+    def retry_failed(self, request: Request, pk: str) -> Response:
+        """Visit again, in a new session, the instances that failed in this one."""
+        session = services.retry_failed(self.get_object(), request.user)
+        if session is None:
+            raise Conflict(_("No visit of an active instance failed in this session."))
+        return session_response(request, session)
+
+    @extend_schema(request=None)
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: str) -> Response:
+        """End a session: pending visits at once, running ones when their phase ends."""
+        session = self.get_object()
+        if not session.is_open:
+            raise Conflict(_("This session has ended: it is %s.") % session.get_status_display())
+        services.cancel(session)
+        return session_response(request, session, status=200)
+
+
+class SessionRecordViewSet(ListModelMixin, GenericViewSet):
+    """The visits of one session."""
+
+    queryset = SyncRecord.objects.select_related("instance")
+    serializer_class = SyncRecordSerializer
+    filterset_class = RecordsOfSessionFilters
+
+    def get_queryset(self) -> QuerySet[SyncRecord]:
+        return super().get_queryset().filter(session=self.kwargs.get("session_id"))
+
+    def list(self, request: Request, session_id: str) -> Response:
+        get_object_or_404(SyncSession, pk=session_id)
+        return super().list(request)
+
+
+class SyncRecordViewSet(ReadOnlyModelViewSet):
+    """Visits of all sessions."""
+
+    queryset = SyncRecord.objects.select_related("instance")
+    serializer_class = SyncRecordSerializer
+    filterset_class = SyncRecordFilters
+    needs = {"confirm_shrink": "sync.confirm_shrink"}
+
+    @extend_schema(request=None, responses={202: SyncSessionSerializer})
+    @action(detail=True, methods=["post"], url_path="confirm-shrink")
+    def confirm_shrink(self, request: Request, pk: str) -> Response:
+        """Visit again, accepting as many disappearances as this visit was held for, and no more."""
+        try:
+            session = services.confirm_shrink(self.get_object(), request.user)
+        except ValueError as error:
+            raise Conflict(str(error)) from error
+        return session_response(request, session)
+
+
+class VisitHealthViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
+    """How each kind of visit has been going on each instance, and which are paused."""
+
+    queryset = VisitHealth.objects.select_related("instance")
+    serializer_class = VisitHealthSerializer
+    filterset_class = VisitHealthFilters
+    needs = {"resume": "sync.run_visits"}
+
+    @extend_schema(request=None)
+    @action(detail=True, methods=["post"])
+    def resume(self, request: Request, pk: str) -> Response:
+        """Take a paused instance back into its schedule, with a clean streak."""
+        health = self.get_object()
+        services.resume(VisitHealth.objects.filter(pk=health.pk))
+        health.refresh_from_db()
+        return Response(self.get_serializer(health).data)

@@ -1,0 +1,289 @@
+"""Running one record: claim it, read the target, then write facts and the record's own end in one transaction.
+
+Whoever holds a record proves it with each statement: same attempt, same worker, still running. So a visit that was
+reaped, doubled or cancelled changes nothing, whatever it still does.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from types import TracebackType
+
+from django.conf import settings
+from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.db.models.functions import Now
+
+from instances.adapters.base import AdapterError
+
+from .models import SyncRecord, SyncSession, VisitHealth
+from .registry import KINDS, Held
+from .sessions import close, send
+
+log = logging.getLogger(__name__)
+alerts = logging.getLogger("sync.alerts")
+
+Status = SyncRecord.Status
+
+
+class VisitLost(Exception):
+    """The record is no longer ours: its lease ran out, or somebody else ended it."""
+
+
+class VisitCancelled(Exception):
+    """A person cancelled the session."""
+
+
+def worker_name() -> str:
+    """Who holds a lease: host, process and thread, so that two threads of one process differ."""
+    return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
+
+
+def visit(record_id: int) -> None:
+    """Run one record if it is there to be run. Never raises for what the target or the handler does."""
+    record = _claim(record_id, worker_name())
+    if record is None:
+        return
+    if record.instance.is_retired:
+        _end(record, Status.SKIPPED, error_code="retired", error="The instance was retired.")
+    else:
+        _run(record)
+    close(record.session_id)
+
+
+def _run(record: SyncRecord) -> None:
+    try:
+        kind = KINDS[record.kind]
+        with _Lease(record) as lease:
+            facts = kind.read(record.instance, lease.phase)
+            lease.phase("write")
+        with brief_transaction():
+            # Locked from here on: the reaper passes over it, and a kill leaves nothing.
+            if not _mine(record).select_for_update().exists():
+                raise VisitLost
+            outcome = kind.write(record.instance, facts, record)
+            gaps = [asdict(gap) for gap in outcome.gaps]
+            status = Status.PARTIAL if gaps else Status.COMPLETED
+            if not _end(record, status, summary=dict(outcome.summary), gaps=gaps):
+                raise VisitLost
+    except VisitLost:
+        log.warning("visit %s: no longer ours, nothing written", record.pk)
+    except VisitCancelled:
+        _end(record, Status.CANCELLED)
+    except Held as held:
+        _fail(record, code=held.code, message=str(held), hint=held.hint, held_count=held.count)
+    except AdapterError as error:
+        _fail(record, code=error.code, message=str(error), hint=error.hint, transient=error.transient)
+    except Exception as error:
+        log.exception("visit %s of %s failed", record.pk, record.instance)
+        _fail(
+            record,
+            code="internal_error",
+            message=f"{type(error).__name__}: {error}",
+            hint="This is a fault of Taifish or of its store; the worker's log has the details.",
+            transient=isinstance(error, OperationalError),
+        )
+
+
+def _claim(record_id: int, worker: str) -> SyncRecord | None:
+    """Make a pending record ours, or return None. A record that must wait its turn is sent again for later."""
+    record = SyncRecord.objects.select_related("instance__credential").filter(pk=record_id).first()
+    if record is None or record.status != Status.PENDING:
+        return None
+    host = record.instance.host
+    same_host = SyncRecord.objects.filter(status=Status.RUNNING, instance__host=host)
+    try:
+        with brief_transaction(), connection.cursor() as cursor:
+            # Two claims must not both take a host's last place.
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('visit:' || %s, 0))", [host])
+            claimed = same_host.count() < settings.TAIFISH_VISITS_PER_HOST and (
+                SyncRecord.objects.filter(
+                    ~Exists(SyncSession.objects.filter(pk=OuterRef("session_id")).exclude(cancel_requested_at=None)),
+                    # Clocks of workers and store differ a little; a message one second early is on time.
+                    Q(not_before=None) | Q(not_before__lte=Now() + timedelta(seconds=1)),
+                    pk=record_id,
+                    status=Status.PENDING,
+                ).update(
+                    status=Status.RUNNING,
+                    attempt=F("attempt") + 1,
+                    worker=worker,
+                    phase="connect",
+                    lease_until=_lease_end(),
+                    started_at=Now(),
+                    error_code="",
+                    error="",
+                    hint="",
+                )
+            )
+    except IntegrityError:
+        # one_running_visit_per_kind: another session is visiting this instance.
+        claimed = 0
+    if not claimed:
+        _wait_turn(record)
+        return None
+    record.refresh_from_db()
+    return record
+
+
+def _wait_turn(record: SyncRecord) -> None:
+    delay = random.uniform(3, 8)
+    waiting = SyncRecord.objects.filter(
+        Q(not_before=None) | Q(not_before__lte=Now() + timedelta(seconds=1)),
+        pk=record.pk,
+        status=Status.PENDING,
+    )
+    if waiting.update(not_before=Now() + timedelta(seconds=delay), sent_times=0):
+        send({record.pk: delay})
+
+
+class _Lease:
+    """Keeps a record ours while its target is read: a thread renews the lease, each phase checks it."""
+
+    def __init__(self, record: SyncRecord) -> None:
+        self.record = record
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name=f"lease-{record.pk}", daemon=True)
+
+    def __enter__(self) -> _Lease:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def phase(self, name: str) -> None:
+        """Enter the named phase. Raises VisitCancelled or VisitLost."""
+        if not _mine(self.record).update(phase=name, lease_until=_lease_end()):
+            raise VisitLost
+        if SyncSession.objects.filter(pk=self.record.session_id).exclude(cancel_requested_at=None).exists():
+            raise VisitCancelled
+
+    def _renew(self) -> None:
+        try:
+            while not self._done.wait(settings.TAIFISH_LEASE / 3):
+                try:
+                    _mine(self.record).update(lease_until=_lease_end())
+                except OperationalError:
+                    # The store may be back before the lease is over.
+                    log.warning("lease of visit %s not renewed", self.record.pk, exc_info=True)
+                    connection.close()
+        finally:
+            connection.close()
+
+
+@contextmanager
+def brief_transaction() -> Iterator[None]:
+    """A transaction that the store ends when its worker says nothing for the length of a lease.
+
+    A machine that freezes, or is cut off, never closes its connections: whatever it had locked would stay so, and
+    the reaper passes over what is locked.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            silence = int(settings.TAIFISH_LEASE * 1000)
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = %s", [silence])
+        yield
+
+
+def _lease_end() -> Now:
+    return Now() + timedelta(seconds=settings.TAIFISH_LEASE)
+
+
+def _mine(record: SyncRecord) -> QuerySet[SyncRecord]:
+    return SyncRecord.objects.filter(pk=record.pk, status=Status.RUNNING, attempt=record.attempt, worker=record.worker)
+
+
+def _end(record: SyncRecord, status: str, **values: object) -> bool:
+    """Give a running record its final state, if it is still ours; success also clears the failure streak."""
+    with brief_transaction():
+        if not _mine(record).update(status=status, phase="", lease_until=None, finished_at=Now(), **values):
+            return False
+        if status in SyncRecord.DONE:
+            VisitHealth.objects.update_or_create(
+                instance_id=record.instance_id,
+                kind=record.kind,
+                defaults={
+                    "failures": 0,
+                    "succeeded_at": Now(),
+                    "paused_at": None,
+                    "error_code": "",
+                    "error": "",
+                },
+            )
+    return True
+
+
+def _fail(
+    record: SyncRecord,
+    *,
+    code: str,
+    message: str,
+    hint: str = "",
+    transient: bool = False,
+    held_count: int | None = None,
+) -> None:
+    """End a record as failed, or put it back for another attempt when trying again may help."""
+    connection.close_if_unusable_or_obsolete()
+    told = {"error_code": code, "error": message, "hint": hint, "held_count": held_count}
+    if transient and record.attempt < record.max_attempts:
+        delay = retry_delay(record.attempt)
+        cancelled = Exists(SyncSession.objects.filter(pk=OuterRef("session_id")).exclude(cancel_requested_at=None))
+        again = _mine(record).update(
+            status=Case(When(cancelled, then=Value(Status.CANCELLED)), default=Value(Status.PENDING)),
+            finished_at=Case(When(cancelled, then=Now()), default=None),
+            phase="",
+            lease_until=None,
+            not_before=Now() + timedelta(seconds=delay),
+            sent_times=0,
+            **told,
+        )
+        if again:
+            log.warning("visit %s of %s: %s; again in %.0f s", record.pk, record.instance, message, delay)
+            send({record.pk: delay})
+    else:
+        with transaction.atomic():
+            if _end(record, Status.FAILED, **told):
+                note_failures([record.pk])
+
+
+def retry_delay(attempt: int) -> float:
+    """Seconds before the next attempt: doubling from TAIFISH_RETRY_DELAY to at most 15 minutes, with jitter, so
+    that instances that failed together do not come back together."""
+    return min(settings.TAIFISH_RETRY_DELAY * 2 ** (attempt - 1), 900) * random.uniform(0.75, 1.25)
+
+
+def note_failures(record_ids: list[int]) -> None:
+    """Count failed records in their instances' streaks, pause where a streak is too long, and raise the alert."""
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT_FAILURES, {"ids": record_ids, "limit": settings.TAIFISH_PAUSE_AFTER})
+    transaction.on_commit(lambda: _alert(record_ids))
+
+
+def _alert(record_ids: list[int]) -> None:
+    for record in SyncRecord.objects.filter(pk__in=record_ids).select_related("instance"):
+        alerts.error("%s visit of %s failed (%s): %s", record.kind, record.instance, record.error_code, record.error)
+
+
+_COUNT_FAILURES = """
+INSERT INTO sync_visithealth (instance_id, kind, failures, failed_at, error_code, error, paused_at)
+SELECT instance_id, kind, 1, now(), error_code, error, CASE WHEN %(limit)s <= 1 THEN now() END
+  FROM sync_syncrecord WHERE id = ANY(%(ids)s)
+    ON CONFLICT (instance_id, kind) DO UPDATE
+   SET failures = sync_visithealth.failures + 1,
+       failed_at = now(),
+       error_code = excluded.error_code,
+       error = excluded.error,
+       paused_at = CASE WHEN sync_visithealth.failures + 1 >= %(limit)s
+                        THEN coalesce(sync_visithealth.paused_at, now()) END
+"""

@@ -1,0 +1,25 @@
+"""The one router: every endpoint of the REST API is a line here."""
+
+from rest_framework.routers import DefaultRouter
+
+from accounts import viewsets as accounts
+from instances import viewsets as instances
+from sync import viewsets as sync
+from tagging import viewsets as tagging
+
+router = DefaultRouter()
+router.register("instances", instances.InstanceViewSet)
+router.register("credentials", instances.CredentialViewSet)
+router.register("tags", tagging.TagViewSet)
+router.register(r"tags/(?P<tag_id>\d+)/instances", tagging.TaggedInstanceViewSet, "tag-instances")
+router.register("sync-sessions", sync.SyncSessionViewSet)
+router.register(r"sync-sessions/(?P<session_id>\d+)/records", sync.SessionRecordViewSet, "syncsession-records")
+router.register("sync-records", sync.SyncRecordViewSet)
+router.register("visit-health", sync.VisitHealthViewSet)
+router.register("accounts", accounts.AccountViewSet)
+router.register(r"accounts/(?P<account_id>\d+)/grants", accounts.GrantViewSet, "account-grants")
+router.register(r"accounts/(?P<account_id>\d+)/effective", accounts.EffectiveGrantViewSet, "account-effective")
+router.register("access", accounts.AccessViewSet, "access")
+router.register(r"accounts/(?P<account_id>\d+)/roles", accounts.RoleReachViewSet, "account-roles")
+router.register("account-changes", accounts.AccountChangeViewSet)
+router.register("account-filters", accounts.AccountFilterViewSet)

@@ -1,0 +1,34 @@
+"""The Celery application (celery -A taifish worker, celery -A taifish beat)."""
+
+import os
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taifish.settings")
+
+from celery import Celery, signals
+
+app = Celery("taifish")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+
+@signals.celeryd_init.connect
+@signals.beat_init.connect
+def wake_store(**kwargs: Any) -> None:
+    """Worker and beat share the embedded store with everyone else; whoever comes first starts it."""
+    from django.conf import settings
+
+    if settings.TAIFISH_EMBEDDED:
+        from taifish import embedded
+
+        embedded.hold(settings.TAIFISH_DATA_DIR)
+
+
+@signals.setup_logging.connect
+def use_django_logging(**kwargs: Any) -> None:
+    """Celery would otherwise replace the root logger's handlers."""
+    from logging.config import dictConfig
+
+    from django.conf import settings
+
+    dictConfig(settings.LOGGING)

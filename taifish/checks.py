@@ -1,0 +1,82 @@
+"""Deploy mistakes, told by `manage.py check` with a hint each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from cryptography.fernet import Fernet
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
+from django.db import connections
+
+OLDEST_STORE = 14_00_00
+
+
+@register(Tags.security)
+def credential_keys(**kwargs: Any) -> list[CheckMessage]:
+    for number, key in enumerate(settings.TAIFISH_CREDENTIAL_KEYS, 1):
+        try:
+            Fernet(key.strip())
+        except ValueError:
+            return [
+                Error(
+                    f"Key {number} of TAIFISH_CREDENTIAL_KEYS is not a Fernet key.",
+                    hint="32 random bytes in URL-safe base64; "
+                    'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"',
+                    id="taifish.E001",
+                )
+            ]
+    return []
+
+
+@register(Tags.database)
+def store_version(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckMessage]:
+    for alias in databases or ():
+        connection = connections[alias]
+        connection.ensure_connection()
+        if connection.connection.server_version < OLDEST_STORE:
+            return [
+                Error(
+                    "The store is older than PostgreSQL 14.",
+                    hint="Point DATABASE_URL to a PostgreSQL 14 or later.",
+                    id="taifish.E002",
+                )
+            ]
+    return []
+
+
+@register(Tags.security, deploy=True)
+def embedded_parts(**kwargs: Any) -> list[CheckMessage]:
+    messages: list[CheckMessage] = []
+    if settings.TAIFISH_EMBEDDED:
+        messages.append(
+            Warning(
+                "The store is the embedded PostgreSQL.",
+                hint="Right for one machine; set DATABASE_URL for anything larger.",
+                id="taifish.W001",
+            )
+        )
+    if settings.CELERY_BROKER_URL.startswith("filesystem:"):
+        messages.append(
+            Warning(
+                "The broker is a folder.",
+                hint="Right for one machine; set CELERY_BROKER_URL to Redis or RabbitMQ for several.",
+                id="taifish.W002",
+            )
+        )
+    return messages
+
+
+@register(Tags.compatibility, deploy=True)
+def mysql_driver(**kwargs: Any) -> list[CheckMessage]:
+    if find_spec("MySQLdb"):
+        return []
+    return [
+        Info(
+            "mysqlclient is not installed; PyMySQL serves MySQL and MariaDB.",
+            hint="Install a compiler, pkg-config and libmariadb-dev, then pip install mysqlclient.",
+            id="taifish.I001",
+        )
+    ]

@@ -1,0 +1,226 @@
+"""One command from nothing to a running Taifish."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection, connections
+from psycopg2.extensions import encrypt_password
+
+from accounts.models import Account
+from instances.models import Credential, Instance
+from sync import services
+from sync.models import SyncRecord
+from taifish import embedded, environment
+from taifish.embedded import EmbeddedError
+from taifish.supervisor import Child, logger, supervise
+
+STORE = "taifish-store"
+COLLECTOR = "taifish_collector"
+ADMIN = "admin"
+ADMIN_PASSWORD = "TAIFISH_ADMIN_PASSWORD"  # noqa: S105 - a variable's name
+LONGEST_TABLE = 60
+
+
+class Command(BaseCommand):
+    help = "Prepare the store, visit it as the first instance, and serve web, worker and beat until stopped."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="do everything but serve")
+        parser.add_argument(
+            "--bind",
+            metavar="HOST:PORT",
+            default=environment.text("TAIFISH_BIND", "127.0.0.1:8000"),
+            help="where the web answers (TAIFISH_BIND; default %(default)s)",
+        )
+
+    def handle(self, *args: Any, once: bool, bind: str, **options: Any) -> None:
+        # An end that can be tidy: a store that we alone hold is stopped.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        listener = None if once else listen(bind)
+        try:
+            if settings.TAIFISH_EMBEDDED:
+                embedded.hold(settings.TAIFISH_DATA_DIR)
+            with _one_at_a_time():
+                call_command("migrate", interactive=False, verbosity=0)
+                call_command("install_schedules", stdout=self.stdout)
+                self._admin()
+                seen = not settings.TAIFISH_EMBEDDED or self._visit(register_store())
+        except EmbeddedError as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            raise CommandError("interrupted", returncode=128 + signal.SIGINT) from None
+        if listener:
+            self._serve(listener)
+        elif not seen:
+            raise CommandError("the visit did not complete")
+
+    def _admin(self) -> None:
+        """Make sure that somebody can log in; a password that we made up is printed this once."""
+        users = get_user_model().objects
+        given = environment.text(ADMIN_PASSWORD)
+        admin = users.filter(username=ADMIN).first()
+        if admin is None and (given or not users.filter(is_superuser=True).exists()):
+            password = given or secrets.token_urlsafe(12)
+            users.create_superuser(ADMIN, password=password)
+            self.stdout.write(
+                f"Created the user {ADMIN!r} with the password given in {ADMIN_PASSWORD}."
+                if given
+                else f"Created the user {ADMIN!r} with the password {password} (shown only now)."
+            )
+        elif admin and given and not admin.check_password(given):
+            admin.set_password(given)
+            admin.save(update_fields=["password"])
+            self.stdout.write(f"Set the password of {ADMIN!r} to the one given in {ADMIN_PASSWORD}.")
+
+    def _visit(self, instance: Instance) -> bool:
+        """Sync the accounts of the instance and print them. True when everything was read."""
+        if instance.is_retired:
+            self.stdout.write(f"{instance} is retired: not visited.")
+            return True
+        only = Instance.objects.filter(pk=instance.pk)
+        session = services.run_here(services.start("accounts", only, trigger="command", enqueue=False))
+        record = session.records.get()
+        if record.error_code == "waiting":
+            # Left by an end in mid-work; its visit is the one that this session was not to double.
+            waiting = SyncRecord.objects.filter(instance=instance, kind="accounts", status="pending")
+            record = services.run_here(waiting.get().session).records.get(instance=instance)
+        self.stdout.write(f"\n{instance}: {instance.engine}, visited: {record.get_status_display()}.")
+        for problem in (record.error, record.hint, *(gap["message"] for gap in record.gaps)):
+            if problem:
+                self.stderr.write(problem)
+        self._print_accounts(instance)
+        return record.status == SyncRecord.Status.COMPLETED
+
+    def _print_accounts(self, instance: Instance) -> None:
+        accounts = Account.objects.filter(instance=instance).present().with_counts().order_by("name", "host")
+        rows = [("account", "kind", "can log in", "superuser", "locked", "grants", "roles")]
+        for account in accounts[:LONGEST_TABLE]:
+            flags = (account.can_login, account.is_superuser, account.is_locked)
+            rows.append(
+                (
+                    str(account),
+                    str(account.get_kind_display()),
+                    *("-" if flag is None else "yes" if flag else "no" for flag in flags),
+                    str(account.n_grants),
+                    str(account.n_roles),
+                )
+            )
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self.stdout.write("  ".join(cells).rstrip())
+        more = accounts.count() - len(rows) + 1
+        self.stdout.write(f"… and {more} more\n" if more else "")
+
+    def _serve(self, listener: socket.socket) -> None:
+        workers = environment.number("TAIFISH_WORKERS", 4, 1, 1000)
+        python, celery = (sys.executable, "-m"), ("celery", "-A", "taifish")
+        web = f"gunicorn taifish.wsgi --bind fd://{listener.fileno()} --workers 1 --worker-class gthread"
+        worker = f"worker --concurrency={workers} --without-gossip --without-mingle --without-heartbeat --pidfile="
+        children = [
+            # The control socket would be made in the user's home.
+            Child(
+                "web",
+                [*python, *web.split(), "--threads=8", "--graceful-timeout=10", "--no-control-socket"],
+                keep_open=[listener.fileno()],
+            ),
+            Child("worker", [*python, *celery, *worker.split(), f"--hostname=taifish-{os.getpid()}@%h"]),
+            Child("beat", [*python, *celery, "beat", "--pidfile="]),
+        ]
+        host, port = listener.getsockname()[:2]
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - where to look, not to bind
+        url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+        self.stdout.write(f"Taifish is at {url} (Ctrl-C stops it).")
+        self.stdout.flush()
+        connections.close_all()
+        ours = {name: value for name, value in os.environ.items() if not name.startswith(ADMIN_PASSWORD)}
+        supervise(children, folder=settings.BASE_DIR, environment=ours, tend=_tend_store)
+        self.stdout.write("Taifish has stopped.")
+
+
+def _tend_store() -> None:
+    """Start the embedded store again if it was killed; nothing while it runs."""
+    if settings.TAIFISH_EMBEDDED:
+        try:
+            embedded.store(settings.TAIFISH_DATA_DIR).start()
+        except EmbeddedError as error:
+            logger.error("%s", error)
+
+
+def listen(bind: str) -> socket.socket:
+    """A socket bound to "HOST:PORT", "[IPv6]:PORT" or ":PORT", kept from now on so that nobody takes it in between.
+
+    Raises CommandError for anything else and for a taken port.
+    """
+    host, colon, port = bind.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise CommandError(f"cannot bind {bind!r}: give HOST:PORT, such as 127.0.0.1:8000")
+    try:
+        found = socket.getaddrinfo(
+            host.strip("[]") or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise CommandError(
+            f"cannot bind {bind}: {error.strerror}. Stop what uses it, or choose another with --bind or TAIFISH_BIND."
+        ) from error
+    return listener
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Two that start at once prepare the store one after the other."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended('taifish.up', 0))")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(hashtextextended('taifish.up', 0))")
+
+
+def register_store() -> Instance:
+    """The embedded server as an instance, through a role of its own that may read statistics and nothing else.
+
+    What people changed on the instance stays, but for its address, which follows the data folder.
+    """
+    credential = Credential.objects.filter(name=STORE).first()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [COLLECTOR])
+        exists = cursor.fetchone() is not None
+        if credential is None or not exists:
+            password = credential.password if credential else secrets.token_urlsafe(24)
+            verifier = encrypt_password(password, COLLECTOR, connection.connection, "scram-sha-256")
+            verb = "ALTER" if exists else "CREATE"
+            cursor.execute(f"{verb} ROLE {COLLECTOR} LOGIN PASSWORD %s", [verifier])
+            if credential is None:
+                credential = Credential(name=STORE, username=COLLECTOR)
+                credential.password = password
+                credential.save()
+        cursor.execute(f"GRANT pg_read_all_stats TO {COLLECTOR}")
+    store = embedded.store(settings.TAIFISH_DATA_DIR)
+    address = {"host": str(store.socket_dir), "port": store.port}
+    instance, created = Instance.objects.get_or_create(
+        name=STORE,
+        defaults={**address, "engine": "postgresql", "database": embedded.DATABASE, "credential": credential},
+    )
+    if not created and (instance.host, instance.port) != (address["host"], address["port"]):
+        Instance.objects.filter(pk=instance.pk).update(**address)
+        instance.refresh_from_db()
+    return instance

@@ -1,0 +1,20 @@
+from django.utils.translation import gettext as _
+from rest_framework.exceptions import ValidationError
+from rest_framework.pagination import PageNumberPagination
+from rest_framework.request import Request
+
+
+class Pages(PageNumberPagination):
+    page_size = 50
+    page_size_query_param = "page_size"
+    max_page_size = 1000
+
+    def get_page_size(self, request: Request) -> int:
+        """Rows a page. A size that cannot be had is refused: a shorter page would look like all there is."""
+        asked = request.query_params.get(self.page_size_query_param)
+        if asked is None:
+            return self.page_size
+        if not asked.isdecimal() or not 1 <= int(asked) <= self.max_page_size:
+            message = _("Give a whole number from 1 to %d.") % self.max_page_size
+            raise ValidationError({self.page_size_query_param: [message]})
+        return int(asked)

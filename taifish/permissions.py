@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rest_framework.permissions import DjangoModelPermissions
+from rest_framework.request import Request
+
+if TYPE_CHECKING:
+    # rest_framework.views imports this very file, by the settings.
+    from rest_framework.views import APIView
+
+
+class ViewAndModelPermissions(DjangoModelPermissions):
+    """Django's model permissions, for reading too: without `view`, nothing is shown.
+
+    A viewset's `needs` maps an action to the permission that it asks for besides `view`, in place of the method's.
+    """
+
+    perms_map = DjangoModelPermissions.perms_map | {
+        "GET": ["%(app_label)s.view_%(model_name)s"],
+        "HEAD": ["%(app_label)s.view_%(model_name)s"],
+    }
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        needed = getattr(view, "needs", {}).get(getattr(view, "action", None))
+        if not needed:
+            return bool(super().has_permission(request, view))
+        seen = self.get_required_permissions("GET", self._queryset(view).model)
+        return bool(request.user and request.user.has_perms([*seen, needed]))

@@ -1,0 +1,52 @@
+"""The default timetable. Installed once into django-celery-beat's tables, and the people's from then on."""
+
+from __future__ import annotations
+
+import json
+
+from django.conf import settings
+from django.db import transaction
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+#: name, task, when ("minute hour" every day in TAIFISH_TIME_ZONE, or seconds), description
+TIMETABLE: list[tuple[str, str, str | int, str]] = [
+    ("Sync accounts", "accounts.sync", "0 1", "Visit every active instance: accounts and what they may do."),
+    (
+        "Reap lost visits",
+        "sync.reap",
+        30,
+        "Make good what died: lost workers, lost messages, sessions left open.",
+    ),
+    ("Forget old sessions", "sync.purge", "30 4", "Delete sessions older than TAIFISH_KEEP_SESSIONS_DAYS."),
+    (
+        "Purge retired instances",
+        "instances.purge",
+        "45 4",
+        "Delete instances retired for TAIFISH_KEEP_RETIRED_DAYS.",
+    ),
+]
+
+
+@transaction.atomic
+def install() -> list[str]:
+    """Create the schedules that are missing, by task; touch nothing that exists. Returns the names created."""
+    present = set(PeriodicTask.objects.values_list("task", flat=True))
+    created = []
+    for name, task, when, description in TIMETABLE:
+        if task in present:
+            continue
+        PeriodicTask.objects.create(
+            name=name, task=task, description=description, kwargs=json.dumps({}), **_schedule(when)
+        )
+        created.append(name)
+    return created
+
+
+def _schedule(when: str | int) -> dict[str, object]:
+    if isinstance(when, int):
+        interval, _ = IntervalSchedule.objects.get_or_create(every=when, period=IntervalSchedule.SECONDS)
+        # Late ones are worthless: the next is on its way.
+        return {"interval": interval, "expire_seconds": when}
+    minute, hour = when.split()
+    crontab, _ = CrontabSchedule.objects.get_or_create(minute=minute, hour=hour, timezone=settings.TIME_ZONE)
+    return {"crontab": crontab}

@@ -1,0 +1,372 @@
+"""Settings, all from the environment. The README's table documents every variable."""
+
+import secrets
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import dj_database_url
+from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+from django.utils.translation import gettext_lazy as _
+
+from instances.adapters.base import GRANT_KINDS
+from taifish import embedded
+from taifish.environment import flag, kept_secret, number, text, words
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+TAIFISH_DATA_DIR = Path(text("TAIFISH_DATA_DIR", str(BASE_DIR / "var"))).resolve()
+
+# Store
+
+TAIFISH_DATABASE_URL = text("DATABASE_URL")
+TAIFISH_EMBEDDED = not TAIFISH_DATABASE_URL
+if TAIFISH_EMBEDDED:
+    DATABASES = {"default": embedded.database(TAIFISH_DATA_DIR)}
+else:
+    try:
+        DATABASES = {"default": dj_database_url.parse(TAIFISH_DATABASE_URL)}
+    except ValueError:
+        # The library's own message quotes the URL, password and all.
+        raise ImproperlyConfigured(
+            "DATABASE_URL cannot be read; it looks like postgresql://user:password@host:5432/taifish"
+        ) from None
+    if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+        raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL: postgresql://user:password@host:5432/taifish")
+DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
+# A store that vanishes without a word must not hold its clients for the hours that TCP would.
+DATABASES["default"]["OPTIONS"] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    **DATABASES["default"].get("OPTIONS", {}),
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Keys
+
+SECRET_KEY = kept_secret(
+    "TAIFISH_SECRET_KEY",
+    TAIFISH_DATA_DIR / "keys" / "secret_key",
+    lambda: secrets.token_urlsafe(50),
+    may_make=TAIFISH_EMBEDDED,
+    hint='Make one: python -c "import secrets; print(secrets.token_urlsafe(50))"',
+)
+#: Fernet keys, newest first: the first encrypts, all decrypt.
+TAIFISH_CREDENTIAL_KEYS = kept_secret(
+    "TAIFISH_CREDENTIAL_KEYS",
+    TAIFISH_DATA_DIR / "keys" / "credential_keys",
+    lambda: Fernet.generate_key().decode(),
+    may_make=TAIFISH_EMBEDDED,
+    hint='Make one: python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"',
+).split(",")
+
+# Web
+
+DEBUG = flag("TAIFISH_DEBUG", False)
+ALLOWED_HOSTS = words("TAIFISH_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = words("TAIFISH_CSRF_TRUSTED_ORIGINS")
+ROOT_URLCONF = "taifish.urls"
+WSGI_APPLICATION = "taifish.wsgi.application"
+
+TAIFISH_HTTPS = flag("TAIFISH_HTTPS", not TAIFISH_EMBEDDED)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = TAIFISH_HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
+SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if TAIFISH_HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = TAIFISH_HTTPS
+if flag("TAIFISH_BEHIND_PROXY", False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+X_FRAME_OPTIONS = "DENY"
+LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.import_export",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_celery_beat",
+    "django_filters",
+    "drf_spectacular",
+    "import_export",
+    "rest_framework",
+    "taifish",
+    "instances",
+    "tagging",
+    "sync",
+    "accounts",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+STATIC_URL = "static/"
+# Served from where the packages keep them: no collectstatic step to forget.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_MAX_AGE = 3600
+
+# Language and time
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = text("TAIFISH_TIME_ZONE", "UTC")
+try:
+    ZoneInfo(TIME_ZONE)
+except (ZoneInfoNotFoundError, ValueError):
+    raise ImproperlyConfigured(
+        f"TAIFISH_TIME_ZONE is {TIME_ZONE!r}; give a name such as Asia/Shanghai or Europe/Berlin."
+    ) from None
+
+# Visits (seconds where nothing else is said)
+
+# With the reaper's 30 s still under the two minutes after which a dead worker's visit must be in good hands.
+TAIFISH_LEASE = number("TAIFISH_LEASE", 60, 5, 80)
+TAIFISH_MAX_BUDGET = 3600
+TAIFISH_VISITS_PER_HOST = number("TAIFISH_VISITS_PER_HOST", 2, 1, 100)
+TAIFISH_VISIT_ATTEMPTS = number("TAIFISH_VISIT_ATTEMPTS", 3, 1, 10)
+TAIFISH_RETRY_DELAY = number("TAIFISH_RETRY_DELAY", 30, 1, 3600)
+TAIFISH_START_SPREAD = number("TAIFISH_START_SPREAD", 60, 0, 3600)
+TAIFISH_PAUSE_AFTER = number("TAIFISH_PAUSE_AFTER", 5, 1, 1000)
+TAIFISH_KEEP_SESSIONS_DAYS = number("TAIFISH_KEEP_SESSIONS_DAYS", 180, 1, 3650)
+TAIFISH_KEEP_RETIRED_DAYS = number("TAIFISH_KEEP_RETIRED_DAYS", 7, 1, 3650)
+
+# Celery
+
+#: kombu's filesystem transport ignores the host, and warns where there is none.
+CELERY_BROKER_URL = text("CELERY_BROKER_URL", "filesystem://localhost")
+if CELERY_BROKER_URL.startswith("filesystem:"):
+    CELERY_BROKER_TRANSPORT = "taifish.broker:Transport"
+    broker_dir = TAIFISH_DATA_DIR / "broker"
+    # kombu makes its control folder, and fails without the other.
+    (broker_dir / "queue").mkdir(mode=0o700, parents=True, exist_ok=True)
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "data_folder_in": str(broker_dir / "queue"),
+        "data_folder_out": str(broker_dir / "queue"),
+        "control_folder": str(broker_dir / "control"),
+        # The default of one second allows about five tasks a second.
+        "polling_interval": 0.02,
+    }
+elif CELERY_BROKER_URL.startswith(("redis", "sentinel")):
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "visibility_timeout": TAIFISH_MAX_BUDGET * 2,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+    }
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_TIMEOUT = 5
+# A message that cannot be sent is sent again by the reaper: do not keep a person waiting for the broker.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2}
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_IGNORE_RESULT = True
+# Otherwise each start of beat would put back a schedule of its own, to clean up results that nobody keeps.
+CELERY_RESULT_EXPIRES = None
+CELERY_TASK_SOFT_TIME_LIMIT = TAIFISH_MAX_BUDGET + 300
+CELERY_TASK_TIME_LIMIT = TAIFISH_MAX_BUDGET + 360
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_MAX_TASKS_PER_CHILD = 200
+CELERY_TIMEZONE = TIME_ZONE
+CELERY_BEAT_SCHEDULER = "taifish.beat:LeaderScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5
+CELERY_BEAT_SYNC_EVERY = 1
+DJANGO_CELERY_BEAT_TZ_AWARE = True
+
+# API
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "rest_framework.authentication.SessionAuthentication",
+        "rest_framework.authentication.BasicAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["taifish.permissions.ViewAndModelPermissions"],
+    "DEFAULT_FILTER_BACKENDS": [
+        "taifish.filters.StrictFilters",
+        "rest_framework.filters.SearchFilter",
+        "taifish.filters.StrictOrdering",
+    ],
+    "DEFAULT_PAGINATION_CLASS": "taifish.pagination.Pages",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Taifish",
+    "DESCRIPTION": "Who may do what on every database instance, since when.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_NAME_OVERRIDES": {"GrantKindEnum": [(kind, kind) for kind in GRANT_KINDS]},
+}
+
+# Import and export
+
+IMPORT_EXPORT_USE_TRANSACTIONS = True
+IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
+
+# Logging and alerts
+
+DEFAULT_EXCEPTION_REPORTER_FILTER = "taifish.reports.SecretsFilter"
+ADMINS = [(address, address) for address in words("TAIFISH_ALERT_EMAILS")]
+EMAIL_HOST = text("TAIFISH_EMAIL_HOST", "localhost")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL = text("TAIFISH_EMAIL_FROM", "taifish@localhost")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+        "email": {"class": "django.utils.log.AdminEmailHandler", "level": "ERROR"},
+    },
+    "root": {"handlers": ["stderr"], "level": text("TAIFISH_LOG_LEVEL", "INFO").upper()},
+    "loggers": {
+        "django": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+        "sync.alerts": {"handlers": ["email"] if ADMINS else [], "level": "ERROR"},
+    },
+}
+
+# Admin
+
+UNFOLD = {
+    "SITE_TITLE": "Taifish",
+    "SITE_HEADER": "Taifish",
+    "SITE_SUBHEADER": _("Who may do what, since when"),
+    "SITE_SYMBOL": "database",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "STYLES": [lambda request: static("taifish/taifish.css")],
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("taifish/icon.svg")},
+    ],
+    "DASHBOARD_CALLBACK": "taifish.admin.dashboard",
+    "SIDEBAR": {
+        "show_search": True,
+        "navigation": [
+            {
+                "title": _("Instances"),
+                "items": [
+                    {
+                        "title": _("Instances"),
+                        "icon": "database",
+                        "link": reverse_lazy("admin:instances_instance_changelist"),
+                    },
+                    {
+                        "title": _("Credentials"),
+                        "icon": "key",
+                        "link": reverse_lazy("admin:instances_credential_changelist"),
+                    },
+                    {
+                        "title": _("Tags"),
+                        "icon": "sell",
+                        "link": reverse_lazy("admin:tagging_tag_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": _("Accounts"),
+                "items": [
+                    {
+                        "title": _("Accounts"),
+                        "icon": "group",
+                        "link": reverse_lazy("admin:accounts_account_changelist"),
+                    },
+                    {
+                        "title": _("Who can"),
+                        "icon": "help",
+                        "link": reverse_lazy("who-can"),
+                    },
+                    {
+                        "title": _("Changes"),
+                        "icon": "history",
+                        "link": reverse_lazy("admin:accounts_accountchange_changelist"),
+                    },
+                    {
+                        "title": _("Filters"),
+                        "icon": "filter_alt",
+                        "link": reverse_lazy("admin:accounts_accountfilter_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": _("Sync"),
+                "items": [
+                    {
+                        "title": _("Sessions"),
+                        "icon": "sync",
+                        "link": reverse_lazy("admin:sync_syncsession_changelist"),
+                    },
+                    {
+                        "title": _("Health of visits"),
+                        "icon": "monitor_heart",
+                        "link": reverse_lazy("admin:sync_visithealth_changelist"),
+                    },
+                    {
+                        "title": _("Schedules"),
+                        "icon": "schedule",
+                        "link": reverse_lazy("admin:django_celery_beat_periodictask_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": _("System"),
+                "items": [
+                    {
+                        "title": _("Users"),
+                        "icon": "person",
+                        "link": reverse_lazy("admin:auth_user_changelist"),
+                    },
+                    {
+                        "title": _("Groups"),
+                        "icon": "shield",
+                        "link": reverse_lazy("admin:auth_group_changelist"),
+                    },
+                ],
+            },
+        ],
+    },
+}

@@ -1,0 +1,183 @@
+"""Real PostgreSQL servers to test against: a pytest plugin, independent of Django.
+
+`postgres` runs a test on each major version, `postgres18` on one; both share servers that live as long as the
+session and start when first asked for. `private_postgres` is a server of the test's own, to stop and to kill.
+A version that the wheel carries must be there; the system's own is skipped where it is not installed.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from instances.adapters import grants
+from instances.adapters.base import Target
+from taifish.embedded import Cluster, binaries
+
+WHEEL_MAJORS = (18, 16)
+SYSTEM_BINARIES = {15: Path("/usr/lib/postgresql/15/bin")}
+
+
+class PostgresServer:
+    """One cluster in a private folder under /tmp, reached as superuser by socket and by all others on 127.0.0.1."""
+
+    def __init__(self, major: int, **options: str) -> None:
+        self.major = major
+        self._folder = Path(tempfile.mkdtemp(prefix=f"taifish-pg{major}-", dir="/tmp"))
+        self._folder.chmod(0o711)
+        self.cluster = Cluster(
+            self._folder / "server",
+            bin_dir=SYSTEM_BINARIES.get(major) or binaries(major),
+            options={
+                "listen_addresses": "127.0.0.1",
+                "port": str(free_port()),
+                "fsync": "off",
+                "shared_buffers": "32MB",
+                "max_connections": "30",
+                **options,
+            },
+        )
+
+    def start(self) -> None:
+        self.cluster.start()
+
+    def stop(self) -> None:
+        self.cluster.stop()
+
+    def kill9(self) -> None:
+        """Kill the postmaster the hard way; its children follow by themselves."""
+        pid = int((self.cluster.data / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        while self.cluster.running():
+            time.sleep(0.01)
+
+    def remove(self) -> None:
+        self.cluster.stop("immediate")
+        shutil.rmtree(self._folder)
+
+    @contextmanager
+    def superuser(self, database: str = "postgres") -> Iterator[Any]:
+        """A cursor of the superuser, in autocommit mode."""
+        connection = psycopg2.connect(
+            host=str(self.cluster.socket_dir),
+            port=self.cluster.port,
+            user=self.cluster.superuser,
+            dbname=database,
+            client_encoding="UTF8",
+        )
+        connection.autocommit = True
+        try:
+            with connection.cursor() as cursor:
+                yield cursor
+        finally:
+            connection.close()
+
+    def execute(self, sql: str, params: Any = None, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """What the superuser gets for it: the rows of the last statement, [] when it has none."""
+        with self.superuser(database) as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchall() if cursor.description else []
+
+    def target(self, username: str, password: str, **overrides: Any) -> Target:
+        """How an ordinary role reaches the server: by TCP and password."""
+        settings: dict[str, Any] = {"host": "127.0.0.1", "port": self.cluster.port, "database": "postgres"}
+        return Target("postgresql", username=username, password=password, **{**settings, **overrides})
+
+    def collector(self, name: str = "taifish_collector", **overrides: Any) -> Target:
+        """A target for a new role with the least rights that a visit needs: those of `print_grants`."""
+        password = secrets.token_urlsafe(12)
+        for statement in grants.script("postgresql", overrides.get("level", "A"), (name, "")):
+            self.execute(statement.sql.replace(grants.PASSWORD, f"'{password}'"))
+        return self.target(name, password, **overrides)
+
+    def fresh_database(self, name: str) -> str:
+        """An empty database of that name, whatever it held before."""
+        with self.superuser() as cursor:
+            cursor.execute(f"DROP DATABASE IF EXISTS {identifier(name)} WITH (FORCE)")
+            cursor.execute(f"CREATE DATABASE {identifier(name)}")
+        return name
+
+    def reset(self) -> None:
+        """Drop every database, tablespace and role that came after initdb."""
+        with self.superuser() as cursor:
+            cursor.execute("SELECT datname FROM pg_database WHERE oid >= 16384")
+            for (name,) in cursor.fetchall():
+                cursor.execute(f"ALTER DATABASE {identifier(name)} IS_TEMPLATE false ALLOW_CONNECTIONS true")
+                cursor.execute(f"DROP DATABASE {identifier(name)} WITH (FORCE)")
+            cursor.execute("SELECT spcname FROM pg_tablespace WHERE oid >= 16384")
+            for (name,) in cursor.fetchall():
+                cursor.execute(f"DROP TABLESPACE {identifier(name)}")
+            cursor.execute(
+                """
+                DO $$
+                DECLARE role name;
+                BEGIN
+                    FOR role IN SELECT rolname FROM pg_roles WHERE oid >= 16384 LOOP
+                        EXECUTE format('DROP OWNED BY %I CASCADE', role);
+                    END LOOP;
+                    FOR role IN SELECT rolname FROM pg_roles WHERE oid >= 16384 LOOP
+                        EXECUTE format('DROP ROLE %I', role);
+                    END LOOP;
+                END $$
+                """
+            )
+
+
+def identifier(name: str) -> str:
+    """`name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Callable[[int], PostgresServer]]:
+    """The session's server of a major version, started at the first call."""
+    servers: dict[int, PostgresServer] = {}
+
+    def server(major: int) -> PostgresServer:
+        if major in SYSTEM_BINARIES and not SYSTEM_BINARIES[major].exists():
+            pytest.skip(f"PostgreSQL {major} is not installed: no {SYSTEM_BINARIES[major]}")
+        if major not in servers:
+            servers[major] = PostgresServer(major)
+            servers[major].start()
+        return servers[major]
+
+    yield server
+    for started in servers.values():
+        started.remove()
+
+
+@pytest.fixture(scope="session", params=(*WHEEL_MAJORS, *SYSTEM_BINARIES), ids=lambda major: f"pg{major}")
+def postgres(request: pytest.FixtureRequest, postgres_server: Callable[[int], PostgresServer]) -> PostgresServer:
+    return postgres_server(request.param)
+
+
+@pytest.fixture(scope="session")
+def postgres18(postgres_server: Callable[[int], PostgresServer]) -> PostgresServer:
+    return postgres_server(18)
+
+
+@pytest.fixture
+def private_postgres() -> Iterator[PostgresServer]:
+    server = PostgresServer(18)
+    server.start()
+    yield server
+    server.remove()

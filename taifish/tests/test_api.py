@@ -1,0 +1,114 @@
+"""What is true of every endpoint: who is let in, and that no question is quietly answered with another."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.management import call_command
+from django.urls import reverse
+from rest_framework.test import APIClient
+
+from instances.tests.api import client_with, superclient
+from taifish.api import router
+
+#: route name → permission to look
+LISTS = {
+    "instance": "instances.view_instance",
+    "credential": "instances.view_credential",
+    "tag": "tagging.view_tag",
+    "syncsession": "sync.view_syncsession",
+    "syncrecord": "sync.view_syncrecord",
+    "visithealth": "sync.view_visithealth",
+    "account": "accounts.view_account",
+    "accountchange": "accounts.view_accountchange",
+    "accountfilter": "accounts.view_accountfilter",
+}
+#: route name → (path argument, permission to look)
+NESTED = {
+    "tag-instances": ("tag_id", "instances.view_instance"),
+    "syncsession-records": ("session_id", "sync.view_syncrecord"),
+    "account-grants": ("account_id", "accounts.view_grant"),
+    "account-roles": ("account_id", "accounts.view_rolereach"),
+    "account-effective": ("account_id", "accounts.view_grant"),
+}
+#: route name → permission to look; a question is asked in the query
+QUESTIONS = {"access": "accounts.view_grant"}
+
+
+def test_every_endpoint_is_looked_at_here():
+    assert {name for _, _, name in router.registry} == LISTS.keys() | NESTED.keys() | QUESTIONS.keys()
+
+
+def test_the_schema_is_valid_and_without_warnings(tmp_path):
+    call_command("spectacular", validate=True, fail_on_warn=True, file=str(tmp_path / "schema.yaml"))
+    schema = (tmp_path / "schema.yaml").read_text()
+    assert "/api/accounts/{account_id}/grants/:" in schema
+    assert "/api/instances/{id}/test-connection/:" in schema
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_without_the_view_permission_nothing_is_shown(db, name):
+    url = reverse(f"{name}-list")
+    assert APIClient().get(url).status_code in (401, 403)
+    assert client_with().get(url).status_code == 403
+    assert client_with(LISTS[name]).get(url).status_code == 200
+    assert client_with(LISTS[name]).post(url, {}, format="json").status_code in (403, 405)
+    assert client_with(LISTS[name]).get(f"{url}77/").status_code == 404
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_what_belongs_to_nothing_is_not_an_empty_list(db, name):
+    argument, permission = NESTED[name]
+    url = reverse(f"{name}-list", kwargs={argument: 99999999999999999999999})
+    assert client_with().get(url).status_code == 403
+    assert client_with(permission).get(url).status_code == 404
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("colour_of=red", "Unknown parameter. Valid are: "),
+        ("page=1&page=2", "Given more than once."),
+        ("ordering=", "Empty."),
+        ("ordering=-token", "Cannot order by '-token'. Valid are: "),
+        ("page_size=all", "Give a whole number from 1 to 1000."),
+        ("page_size=1001", "Give a whole number from 1 to 1000."),
+    ],
+)
+def test_a_parameter_that_means_nothing_is_refused(db, name, query, told):
+    answer = superclient().get(f"{reverse(f'{name}-list')}?{query}")
+    assert answer.status_code == 400
+    assert told in str(answer.json()[query.partition("=")[0]])
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("account-list?superuser=yes", "Say true or false."),
+        ("account-list?gone=no", "Say true or false."),
+        ("account-list?kind=group", "group is not one of the available choices"),
+        ("account-list?instance=77", "There is no instance “77”."),
+        ("account-list?instance=x", "There is no instance “x”."),
+        ("account-list?instance_name=prod", "There is no instance “prod”."),
+        ("account-list?tag=prod", "There is no tag “prod”."),
+        ("account-list?name=%00", "Null characters are not allowed."),
+        ("accountchange-list?since=yesterday", "Enter a valid date/time."),
+        ("accountchange-list?event=vanished", "vanished is not one of the available choices"),
+        ("syncsession-list?kind=acounts", "acounts is not one of the available choices"),
+        ("syncsession-list?retry_of=5", "There is no sync session “5”."),
+        ("instance-list?engine=db2", "db2 is not one of the available choices"),
+    ],
+)
+def test_a_value_that_means_nothing_is_refused(db, query, told):
+    name, _, query = query.partition("?")
+    answer = superclient().get(f"{reverse(name)}?{query}")
+    assert answer.status_code == 400
+    assert told in str(answer.json()[query.partition("=")[0]])
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_needs_the_permission_too(db, name):
+    url = reverse(f"{name}-list")
+    assert APIClient().get(url).status_code in (401, 403)
+    assert client_with().get(url).status_code == 403
+    assert client_with(QUESTIONS[name]).get(url).status_code == 400

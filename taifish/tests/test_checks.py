@@ -1,0 +1,56 @@
+"""Deploy mistakes are told by `manage.py check`, each with what to do."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core.checks import run_checks
+
+from taifish import checks
+
+
+def told(**options: object) -> dict[str, str]:
+    """id → hint of our own messages."""
+    return {message.id: message.hint for message in run_checks(**options) if message.id.startswith("taifish.")}
+
+
+def test_a_key_that_is_none(settings):
+    settings.TAIFISH_CREDENTIAL_KEYS = [Fernet.generate_key().decode(), "hunter2"]
+    [message] = [message for message in run_checks() if message.id == "taifish.E001"]
+    assert message.msg == "Key 2 of TAIFISH_CREDENTIAL_KEYS is not a Fernet key."
+    assert "Fernet.generate_key()" in message.hint
+    assert "hunter2" not in f"{message.msg}{message.hint}"
+    settings.TAIFISH_CREDENTIAL_KEYS = [f" {Fernet.generate_key().decode()} "]
+    assert "taifish.E001" not in told()
+
+
+@pytest.mark.django_db
+def test_a_store_that_is_too_old(monkeypatch):
+    assert "taifish.E002" not in told(databases=["default"])
+    monkeypatch.setattr(checks, "OLDEST_STORE", 99_00_00)
+    assert "PostgreSQL 14" in told(databases=["default"])["taifish.E002"]
+    # An ordinary check opens no connection.
+    assert "taifish.E002" not in told()
+
+
+def test_what_is_right_for_one_machine_only(settings):
+    deploy = told(include_deployment_checks=True)
+    assert "DATABASE_URL" in deploy["taifish.W001"]
+    assert "CELERY_BROKER_URL" in deploy["taifish.W002"]
+    assert not {"taifish.W001", "taifish.W002"} & told().keys()
+    settings.TAIFISH_EMBEDDED = False
+    settings.CELERY_BROKER_URL = "redis://broker"
+    assert not {"taifish.W001", "taifish.W002"} & told(include_deployment_checks=True).keys()
+
+
+def test_a_missing_driver(monkeypatch):
+    monkeypatch.setattr(checks, "find_spec", lambda name: object())
+    assert "taifish.I001" not in told(include_deployment_checks=True)
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    assert "libmariadb-dev" in told(include_deployment_checks=True)["taifish.I001"]
+    # Nothing that everybody should hear at every start.
+    assert "taifish.I001" not in told()
+
+
+def test_nothing_else_is_wrong():
+    assert run_checks() == []

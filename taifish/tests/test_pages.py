@@ -1,0 +1,280 @@
+"""Every page of the admin in a real browser, on what visits of a real PostgreSQL have found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import Account, AccountChange, AccountFilter
+from instances.models import Credential, Instance
+from sync import services
+from sync.models import SyncRecord, SyncSession, VisitHealth
+from tagging.models import InstanceTag, Tag
+from taifish import schedules
+
+pytestmark = pytest.mark.page
+
+ROLES = """
+CREATE ROLE dba CREATEROLE;
+CREATE ROLE reporting;
+CREATE ROLE analysts IN ROLE reporting;
+CREATE ROLE alice LOGIN PASSWORD 'x' VALID UNTIL '2027-01-01' IN ROLE analysts, dba;
+CREATE ROLE bob LOGIN PASSWORD 'x' IN ROLE analysts;
+CREATE ROLE "ends with blank " LOGIN;
+CREATE ROLE "two
+lines" LOGIN;
+CREATE ROLE "<b>bold</b>" LOGIN;
+CREATE ROLE "生产账户" LOGIN;
+GRANT CREATE ON DATABASE postgres TO reporting;
+GRANT pg_read_all_data TO reporting;
+"""
+
+
+@pytest.fixture
+def visited(postgres18, transactional_db) -> Iterator[Instance]:
+    """An instance that was visited twice, with a change in between, in the company of some that are not so well."""
+    # What the first migration leaves, and a test before this one may have taken away.
+    AccountFilter.objects.get_or_create(pattern="*", system_only=True)
+    postgres18.reset()
+    target = postgres18.collector("page_collector")
+    for statement in ROLES.split(";\n"):
+        if statement.strip():
+            postgres18.execute(statement)
+    user = User.objects.create_superuser("admin", password="Tr0ub4dor&3")
+    credential = Credential.objects.create(name="collector", username=target.username, password=target.password)
+    instance = Instance.objects.create(
+        name="orders-prod", engine="postgresql", host=target.host, port=target.port, credential=credential
+    )
+    for number in range(12):
+        Instance.objects.create(
+            name=f"shop-{number:02}", engine="mysql", host=f"shop{number}.example.org", credential=credential
+        )
+    prod = Tag.objects.create(slug="prod", label="Production", colour="#dc2626")
+    InstanceTag.objects.create(instance=instance, tag=prod, added_by=user)
+    services.run_here(
+        services.start("accounts", Instance.objects.filter(pk=instance.pk), trigger="schedule", enqueue=False)
+    )
+    postgres18.execute('GRANT reporting TO bob; DROP ROLE "<b>bold</b>"; ALTER ROLE alice NOLOGIN')
+    services.run_here(
+        services.start("accounts", Instance.objects.filter(pk=instance.pk), trigger="manual", enqueue=False)
+    )
+    failing = Instance.objects.get(name="shop-01")
+    session = SyncSession.objects.create(
+        kind="accounts", trigger="schedule", status="partial", finished_at=timezone.now()
+    )
+    for status, name, fields in (
+        ("completed", "shop-00", {"summary": {"accounts": 12, "appeared": 1, "server": "MariaDB 10.11"}}),
+        (
+            "failed",
+            "shop-01",
+            {"error_code": "auth_failed", "error": "Access denied for user 'taifish'", "hint": "Look at the password."},
+        ),
+        (
+            "failed",
+            "shop-02",
+            {
+                "error_code": "suspicious_shrink",
+                "error": "12 of 12 accounts would end at once",
+                "hint": "Look whether they are really gone.",
+                "held_count": 12,
+            },
+        ),
+        (
+            "partial",
+            "shop-03",
+            {
+                "gaps": [
+                    {
+                        "scope": "routine",
+                        "database": "",
+                        "code": "denied",
+                        "message": "SELECT on mysql.procs_priv is missing",
+                        "hint": "Grant it.",
+                    }
+                ]
+            },
+        ),
+        ("skipped", "shop-04", {"error_code": "paused", "error": services.PAUSED}),
+    ):
+        SyncRecord.objects.create(
+            session=session,
+            instance=Instance.objects.get(name=name),
+            kind="accounts",
+            status=status,
+            attempt=1,
+            started_at=timezone.now() - timedelta(seconds=40),
+            finished_at=timezone.now(),
+            **fields,
+        )
+    VisitHealth.objects.create(
+        instance=failing,
+        kind="accounts",
+        failures=5,
+        paused_at=timezone.now(),
+        failed_at=timezone.now(),
+        error_code="auth_failed",
+        error="Access denied",
+    )
+    schedules.install()
+    yield instance
+    postgres18.reset()
+
+
+@pytest.fixture
+def entered(browser_page, live_server, visited):
+    """The browser's page, with the admin logged in."""
+    browser_page.goto(f"{live_server.url}{reverse('admin:login')}")
+    browser_page.fill("[name=username]", "admin")
+    browser_page.fill("[name=password]", "Tr0ub4dor&3")
+    browser_page.click("button[type=submit]")
+    browser_page.wait_for_url(f"**{reverse('admin:index')}")
+    return browser_page
+
+
+def urls(instance: Instance) -> dict[str, str]:
+    """Every page, by the name of its picture."""
+    alice = Account.objects.get(name="alice")
+    pages = {
+        "home": reverse("admin:index"),
+        "instance": reverse("admin:instances_instance_change", args=[instance.pk]),
+        "account": reverse("admin:accounts_account_change", args=[alice.pk]),
+        "session": reverse("admin:sync_syncsession_change", args=[SyncSession.objects.get(status="partial").pk]),
+        "record": reverse("admin:sync_syncrecord_change", args=[SyncRecord.objects.get(held_count=12).pk]),
+        "health": reverse("admin:sync_visithealth_change", args=[VisitHealth.objects.get(failures=5).pk]),
+        "change": reverse("admin:accounts_accountchange_change", args=[AccountChange.objects.first().pk]),
+        "filter": reverse("admin:accounts_accountfilter_change", args=[AccountFilter.objects.get().pk]),
+        "tag": reverse("admin:tagging_tag_change", args=[Tag.objects.get().pk]),
+        "credential": reverse("admin:instances_credential_change", args=[instance.credential_id]),
+        "instance-import": reverse("admin:instances_instance_import"),
+        "all-accounts": reverse("admin:accounts_account_changelist") + "?gone=all&filtered=all",
+    }
+    for tab in ("effective", "roles", "members", "ended", "left", "changes"):
+        pages[f"account-{tab}"] = f"{pages['account']}?tab={tab}"
+    for name in (
+        "instances_instance",
+        "instances_credential",
+        "tagging_tag",
+        "accounts_account",
+        "accounts_accountchange",
+        "accounts_accountfilter",
+        "sync_syncsession",
+        "sync_syncrecord",
+        "sync_visithealth",
+        "django_celery_beat_periodictask",
+        "auth_user",
+        "auth_group",
+    ):
+        pages[f"list-{name}"] = reverse(f"admin:{name}_changelist")
+    for name in (
+        "instances_instance",
+        "instances_credential",
+        "tagging_tag",
+        "accounts_accountfilter",
+        "django_celery_beat_periodictask",
+        "django_celery_beat_crontabschedule",
+        "auth_user",
+    ):
+        pages[f"add-{name}"] = reverse(f"admin:{name}_add")
+    return pages
+
+
+def test_every_page_opens_without_errors(entered, live_server, visited, picture):
+    for name, url in urls(visited).items():
+        answer = entered.goto(live_server.url + url)
+        assert answer.status == 200, url
+        assert entered.locator("h1").count() == 1, url
+        picture(name)
+    entered.emulate_media(color_scheme="dark")
+    for name in ("home", "session", "account", "list-instances_instance"):
+        entered.goto(live_server.url + urls(visited)[name])
+        picture(f"dark-{name}")
+    entered.emulate_media(color_scheme="light")
+
+
+def test_sync_now_from_the_page_of_an_instance(entered, live_server, visited, postgres18, picture):
+    """F1, F6.3: one click starts a session, its page follows it to the end by itself, and the accounts are there."""
+    postgres18.execute("CREATE ROLE newcomer LOGIN")
+    entered.goto(live_server.url + reverse("admin:instances_instance_change", args=[visited.pk]))
+    entered.click("text=Sync accounts now")
+    entered.wait_for_url("**/admin/sync/syncsession/*/change/")
+    session = SyncSession.objects.latest("pk")
+    assert (session.trigger, session.requested_by.username) == ("manual", "admin")
+    live = entered.locator("[data-live]")
+    assert "0 of 1 visits have ended" in live.inner_text()
+    assert live.get_by_role("button", name="Cancel").is_visible()
+    picture("session-running")
+    services.run_here(session)
+    entered.wait_for_selector("[data-open='0']")
+    assert "1 of 1 visits have ended" in live.inner_text()
+    assert "1 appeared" in live.inner_text()
+    assert live.get_by_role("button", name="Cancel").count() == 0
+    entered.goto(f"{live_server.url}{reverse('admin:accounts_account_changelist')}?q=newcomer")
+    assert entered.locator("#result_list tbody tr").count() == 1
+
+
+def test_sync_all_and_cancel(entered, live_server, visited):
+    """F1, F6.3, F1.11"""
+    entered.goto(live_server.url + reverse("admin:instances_instance_changelist"))
+    entered.click("text=Sync accounts of all active instances")
+    entered.wait_for_url("**/admin/sync/syncsession/*/change/")
+    assert "0 of 13 visits have ended" in entered.locator("[data-live]").inner_text()
+    entered.get_by_role("button", name="Cancel").click()
+    entered.wait_for_selector("[data-open='0']")
+    assert SyncSession.objects.latest("pk").status == "cancelled"
+
+
+def test_confirming_a_shrink_asks_first(entered, live_server, visited, picture):
+    """F1.6: a held visit is confirmed on a page that says what is confirmed."""
+    entered.goto(live_server.url + urls(visited)["session"])
+    entered.get_by_role("button", name="Confirm: 12 are really gone").click()
+    assert "12 of 12 accounts would end at once" in entered.locator("#content").inner_text()
+    picture("confirm")
+    before = SyncSession.objects.count()
+    entered.get_by_role("button", name="Confirm that they are really gone").click()
+    entered.wait_for_url("**/admin/sync/syncsession/*/change/")
+    assert SyncSession.objects.count() == before + 1
+    assert SyncRecord.objects.latest("pk").confirmed_count == 12
+
+
+def test_a_filter_says_what_it_will_hide_while_it_is_typed(entered, live_server, visited, picture):
+    """F2.4 for accounts: what a filter does is seen before it is saved."""
+    entered.goto(live_server.url + reverse("admin:accounts_accountfilter_add"))
+    entered.fill("[name=pattern]", "a*")
+    entered.wait_for_selector("text=It matches 2 present accounts.")
+    assert "Saved, it hides 2 more." in entered.locator("[data-preview]").inner_text()
+    picture("filter-preview")
+    entered.fill("[name=pattern]", "no such name")
+    entered.wait_for_selector("text=It matches 0 present accounts.")
+
+
+def test_an_import_is_previewed_and_then_done(entered, live_server, visited, tmp_path, picture):
+    file = tmp_path / "instances.csv"
+    file.write_text("name,engine,host,credential,tags\nlab-1,postgresql,lab1,collector,prod\nlab-2,db2,lab2,nobody,\n")
+    entered.goto(live_server.url + reverse("admin:instances_instance_import"))
+    entered.set_input_files("[name=import_file]", file)
+    entered.get_by_role("button", name="Submit").click()
+    entered.wait_for_selector("text=There is no credential named “nobody”.")
+    picture("import-wrong")
+    file.write_text("name,engine,host,credential,tags\nlab-1,postgresql,lab1,collector,prod\n")
+    entered.set_input_files("[name=import_file]", file)
+    entered.get_by_role("button", name="Submit").click()
+    picture("import-preview")
+    assert not Instance.objects.filter(name="lab-1").exists()
+    entered.get_by_role("button", name="Confirm import").click()
+    entered.wait_for_selector("text=1 new")
+    assert [tag.slug for tag in Instance.objects.get(name="lab-1").tags.all()] == ["prod"]
+
+
+def test_the_filters_of_a_list_can_be_opened_and_applied(entered, live_server, visited, picture):
+    entered.goto(live_server.url + reverse("admin:instances_instance_changelist"))
+    entered.locator("#changelist a", has_text="Filters").first.click()
+    picture("filters-open")
+    entered.select_option("[name=last_accounts]", "failed")
+    entered.get_by_role("button", name="Apply Filters").click()
+    entered.wait_for_url("**last_accounts=failed**")
+    assert entered.locator("#result_list tbody tr").count() == 2
