@@ -64,6 +64,9 @@ class SyncSession(models.Model):
         unique=True,
         help_text=_("The scheduled occurrence this session serves; no occurrence is served twice."),
     )
+    params = models.JSONField(
+        _("asked for"), default=dict, blank=True, help_text=_("What was asked for beyond the instances.")
+    )
     created_at = models.DateTimeField(_("started"), auto_now_add=True)
     cancel_requested_at = models.DateTimeField(_("cancel asked for"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)

@@ -1,4 +1,5 @@
-"""The kinds of visit, registered from above: each app that visits instances adds its own in AppConfig.ready()."""
+"""The kinds of session, registered from above: each app that visits instances, or works on what visits have found,
+adds its own in AppConfig.ready()."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from instances.adapters.base import Gap
 if TYPE_CHECKING:
     from instances.models import Instance
 
-    from .models import SyncRecord
+    from .models import SyncRecord, SyncSession
 
 #: Called with the name of the phase that begins. Raises when the visit is no longer ours or was cancelled.
 Phase = Callable[[str], None]
@@ -43,6 +44,23 @@ class VisitKind:
     follow_ups: list[FollowUp] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class StoreKind:
+    """One kind of session that visits nobody: it works on the store alone, over all its instances as a set.
+
+    `write(session, instance_ids)` is called with `batch` instances at most, inside the one transaction that also ends
+    their records, and returns an outcome for each. When it raises, nothing of the batch stays, and each half is tried
+    by itself, until the culprit stands alone: its record fails with the reason. It finds what the session was asked
+    for in `session.params`, which is empty where nobody said anything.
+    """
+
+    name: str
+    label: str
+    write: Callable[[SyncSession, Sequence[int]], Mapping[int, Outcome]]
+    batch: int = 500
+    follow_ups: list[FollowUp] = field(default_factory=list)
+
+
 class Held(Exception):
     """Facts that are too implausible to store unseen. `count` is what a person would confirm."""
 
@@ -53,13 +71,13 @@ class Held(Exception):
         self.count = count
 
 
-KINDS: dict[str, VisitKind] = {}
+KINDS: dict[str, VisitKind | StoreKind] = {}
 
 
-def register(kind: VisitKind) -> None:
-    """Add a kind of visit. Registering a name twice is a programming error."""
+def register(kind: VisitKind | StoreKind) -> None:
+    """Add a kind of session. Registering a name twice is a programming error."""
     if KINDS.setdefault(kind.name, kind) is not kind:
-        raise ValueError(f"a visit kind named {kind.name!r} is registered already")
+        raise ValueError(f"a kind named {kind.name!r} is registered already")
 
 
 def after(name: str, follow_up: FollowUp) -> None:

@@ -25,6 +25,7 @@ class SyncSessionSerializer(serializers.ModelSerializer):
             "url",
             "kind",
             "trigger",
+            "params",
             "status",
             "requested_by",
             "retry_of",

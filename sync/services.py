@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -19,9 +19,10 @@ from django.utils import timezone
 from instances.models import Instance
 
 from .models import SyncRecord, SyncSession, VisitHealth
-from .registry import KINDS
+from .registry import KINDS, StoreKind
 from .sessions import close, follow_up, send
 from .visits import brief_transaction, note_failures, visit
+from .work import work
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -50,27 +51,32 @@ def start(
     slot: str | None = None,
     retry_of: SyncSession | None = None,
     confirmed: Mapping[int, int] | None = None,
+    params: Mapping[str, Any] | None = None,
 ) -> SyncSession:
     """Write a session with one pending record per active instance, and send them to the workers on commit.
 
     `slot` names a scheduled occurrence: asked for again, it returns the session that serves it already.
     `attempts` bounds how often a transient failure is tried (TAIFISH_VISIT_ATTEMPTS); `confirmed` maps instance id
-    to the number of disappearances a person accepted. Raises ValueError for a kind nobody registered.
+    to the number of disappearances a person accepted; `params` is for the kinds that ask for more than instances.
+    Raises ValueError for a kind nobody registered.
     """
     if kind not in KINDS:
         raise ValueError(f"no visit is of the kind {kind!r}; there are: {', '.join(sorted(KINDS))}")
-    session, created = (
-        SyncSession.objects.get_or_create(slot=slot, defaults={"kind": kind, "trigger": trigger})
-        if slot
-        else (
-            SyncSession.objects.create(kind=kind, trigger=trigger, requested_by=user, retry_of=retry_of),
-            True,
-        )
-    )
-    if not created:
-        return session
+    values = {
+        "kind": kind,
+        "trigger": trigger,
+        "requested_by": user,
+        "retry_of": retry_of,
+        "params": dict(params or {}),
+    }
+    if slot:
+        session, created = SyncSession.objects.get_or_create(slot=slot, defaults=values)
+        if not created:
+            return session
+    else:
+        session = SyncSession.objects.create(**values)
     ids = list(instances.active().order_by("name").values_list("pk", flat=True))
-    waiting = _waiting(kind, ids, attended=trigger not in UNATTENDED)
+    waiting = _waiting(session, ids)
     for instance_id, count in (confirmed or {}).items():
         if instance_id in waiting:
             # A person confirmed these one by one; the visit that will happen carries it.
@@ -82,7 +88,7 @@ def start(
         if trigger in UNATTENDED
         else set()
     )
-    spread = settings.TAIFISH_START_SPREAD * min(1, len(ids) / 1000)
+    spread = 0 if isinstance(KINDS[kind], StoreKind) else settings.TAIFISH_START_SPREAD * min(1, len(ids) / 1000)
     now = timezone.now()
     records = []
     for instance_id in ids:
@@ -114,14 +120,16 @@ def start(
     return session
 
 
-def _waiting(kind: str, ids: list[int], *, attended: bool) -> dict[int, int]:
-    """Instances whose visit of this kind is pending in another session already: instance id → session id.
+def _waiting(session: SyncSession, ids: list[int]) -> dict[int, int]:
+    """Instances for which another session has the same pending already: instance id → session id.
 
     What is still pending will see today's state, so a second one adds nothing; a person who asks brings it forward.
     """
-    pending = SyncRecord.objects.filter(kind=kind, instance__in=ids, status=Status.PENDING)
+    pending = SyncRecord.objects.filter(
+        kind=session.kind, instance__in=ids, status=Status.PENDING, session__params=session.params
+    )
     waiting = dict(pending.values_list("instance_id", "session_id"))
-    if attended and waiting:
+    if waiting and session.trigger not in UNATTENDED:
         hurried = dict.fromkeys(pending.filter(not_before__gt=Now()).values_list("pk", flat=True), 0.0)
         pending.filter(pk__in=hurried).update(not_before=None)
         send(hurried)
@@ -146,8 +154,11 @@ def run_here(session: SyncSession, parallel: int = 4) -> SyncSession:
                 session.refresh_from_db()
                 if not session.is_open:
                     break
-                due = session.records.filter(Q(not_before=None) | Q(not_before__lte=Now()), status=Status.PENDING)
-                list(pool.map(one, list(due.values_list("pk", flat=True))))
+                if isinstance(KINDS[session.kind], StoreKind):
+                    work(session.pk)
+                else:
+                    due = session.records.filter(Q(not_before=None) | Q(not_before__lte=Now()), status=Status.PENDING)
+                    list(pool.map(one, list(due.values_list("pk", flat=True))))
                 if session.records.filter(status__in=SyncRecord.OPEN).exists():
                     time.sleep(0.5)
                     reap()
@@ -166,7 +177,7 @@ def retry_failed(session: SyncSession, user: User | None, trigger: str = Trigger
     )
     if not failed.exists():
         return None
-    return start(session.kind, failed, trigger=trigger, user=user, retry_of=session)
+    return start(session.kind, failed, trigger=trigger, user=user, retry_of=session, params=session.params)
 
 
 def confirm_shrink(record: SyncRecord, user: User | None) -> SyncSession:

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerError
 
 from .models import SyncRecord, SyncSession
-from .registry import KINDS
+from .registry import KINDS, StoreKind
 
 log = logging.getLogger(__name__)
 
@@ -22,17 +22,26 @@ Status = SyncSession.Status
 def send(delays: Mapping[int, float]) -> None:
     """Ring the workers' bell, after commit, for each record id, to be answered after so many seconds.
 
-    A message that cannot be sent is no error: the rows are the truth, and the reaper sends again what nobody claimed.
+    Records that are worked on as a set are answered together, so that one message serves all of their session. A
+    message that cannot be sent is no error: the rows are the truth, and the reaper sends again what nobody claimed.
     """
     transaction.on_commit(lambda: _send(delays))
 
 
 def _send(delays: Mapping[int, float]) -> None:
+    sets = [kind.name for kind in KINDS.values() if isinstance(kind, StoreKind)]
+    session_of = dict(SyncRecord.objects.filter(pk__in=delays, kind__in=sets).values_list("pk", "session_id"))
+    rung: set[int] = set()
     sent = []
     try:
         with current_app.producer_or_acquire() as producer:
             for record_id, delay in delays.items():
-                current_app.send_task("sync.visit", (record_id,), countdown=delay or None, producer=producer)
+                session_id = session_of.get(record_id)
+                if session_id is None:
+                    current_app.send_task("sync.visit", (record_id,), countdown=delay or None, producer=producer)
+                elif session_id not in rung:
+                    current_app.send_task("sync.work", (session_id,), countdown=delay or None, producer=producer)
+                    rung.add(session_id)
                 sent.append(record_id)
     except (BrokerError, OSError) as error:
         log.warning("broker not reachable (%s): %d visits wait for the reaper", error, len(delays) - len(sent))

@@ -1,11 +1,16 @@
 from celery import shared_task
 
-from . import services, visits
+from . import services, visits, work
 
 
 @shared_task(name="sync.visit")
 def visit(record_id: int) -> None:
     visits.visit(record_id)
+
+
+@shared_task(name="sync.work")
+def work_on(session_id: int) -> None:
+    work.work(session_id)
 
 
 @shared_task(name="sync.reap")

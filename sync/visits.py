@@ -24,7 +24,7 @@ from django.db.models.functions import Now
 
 from instances.adapters.base import AdapterError
 
-from .models import SyncRecord, SyncSession, VisitHealth
+from .models import SyncRecord, SyncSession
 from .registry import KINDS, Held
 from .sessions import close, send
 
@@ -79,12 +79,12 @@ def _run(record: SyncRecord) -> None:
     except VisitCancelled:
         _end(record, Status.CANCELLED)
     except Held as held:
-        _fail(record, code=held.code, message=str(held), hint=held.hint, held_count=held.count)
+        fail(record, code=held.code, message=str(held), hint=held.hint, held_count=held.count)
     except AdapterError as error:
-        _fail(record, code=error.code, message=str(error), hint=error.hint, transient=error.transient)
+        fail(record, code=error.code, message=str(error), hint=error.hint, transient=error.transient)
     except Exception as error:
         log.exception("visit %s of %s failed", record.pk, record.instance)
-        _fail(
+        fail(
             record,
             code="internal_error",
             message=f"{type(error).__name__}: {error}",
@@ -116,7 +116,7 @@ def _claim(record_id: int, worker: str) -> SyncRecord | None:
                     attempt=F("attempt") + 1,
                     worker=worker,
                     phase="connect",
-                    lease_until=_lease_end(),
+                    lease_until=lease_end(),
                     started_at=Now(),
                     error_code="",
                     error="",
@@ -164,7 +164,7 @@ class _Lease:
 
     def phase(self, name: str) -> None:
         """Enter the named phase. Raises VisitCancelled or VisitLost."""
-        if not _mine(self.record).update(phase=name, lease_until=_lease_end()):
+        if not _mine(self.record).update(phase=name, lease_until=lease_end()):
             raise VisitLost
         if SyncSession.objects.filter(pk=self.record.session_id).exclude(cancel_requested_at=None).exists():
             raise VisitCancelled
@@ -173,7 +173,7 @@ class _Lease:
         try:
             while not self._done.wait(settings.TAIFISH_LEASE / 3):
                 try:
-                    _mine(self.record).update(lease_until=_lease_end())
+                    _mine(self.record).update(lease_until=lease_end())
                 except OperationalError:
                     # The store may be back before the lease is over.
                     log.warning("lease of visit %s not renewed", self.record.pk, exc_info=True)
@@ -196,7 +196,7 @@ def brief_transaction() -> Iterator[None]:
         yield
 
 
-def _lease_end() -> Now:
+def lease_end() -> Now:
     return Now() + timedelta(seconds=settings.TAIFISH_LEASE)
 
 
@@ -210,21 +210,11 @@ def _end(record: SyncRecord, status: str, **values: object) -> bool:
         if not _mine(record).update(status=status, phase="", lease_until=None, finished_at=Now(), **values):
             return False
         if status in SyncRecord.DONE:
-            VisitHealth.objects.update_or_create(
-                instance_id=record.instance_id,
-                kind=record.kind,
-                defaults={
-                    "failures": 0,
-                    "succeeded_at": Now(),
-                    "paused_at": None,
-                    "error_code": "",
-                    "error": "",
-                },
-            )
+            note_successes([record.pk])
     return True
 
 
-def _fail(
+def fail(
     record: SyncRecord,
     *,
     code: str,
@@ -263,6 +253,12 @@ def retry_delay(attempt: int) -> float:
     return min(settings.TAIFISH_RETRY_DELAY * 2 ** (attempt - 1), 900) * random.uniform(0.75, 1.25)
 
 
+def note_successes(record_ids: list[int]) -> None:
+    """Clear the failure streaks of the instances whose records these are."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CLEAR_FAILURES, [record_ids])
+
+
 def note_failures(record_ids: list[int]) -> None:
     """Count failed records in their instances' streaks, pause where a streak is too long, and raise the alert."""
     with connection.cursor() as cursor:
@@ -274,6 +270,14 @@ def _alert(record_ids: list[int]) -> None:
     for record in SyncRecord.objects.filter(pk__in=record_ids).select_related("instance"):
         alerts.error("%s visit of %s failed (%s): %s", record.kind, record.instance, record.error_code, record.error)
 
+
+_CLEAR_FAILURES = """
+INSERT INTO sync_visithealth (instance_id, kind, failures, succeeded_at, error_code, error)
+SELECT instance_id, kind, 0, now(), '', '' FROM sync_syncrecord WHERE id = ANY(%s)
+ ORDER BY instance_id
+    ON CONFLICT (instance_id, kind) DO UPDATE
+   SET failures = 0, succeeded_at = now(), paused_at = NULL, error_code = '', error = ''
+"""
 
 _COUNT_FAILURES = """
 INSERT INTO sync_visithealth (instance_id, kind, failures, failed_at, error_code, error, paused_at)

@@ -1,0 +1,139 @@
+"""Running a session of a StoreKind: its records are claimed and written batch by batch.
+
+Several workers may share a session, each with batches of its own. As with visits, whoever holds records proves it with
+each statement; here by a name that no other claim has.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from django.db import IntegrityError, OperationalError, connection
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
+
+from .models import SyncRecord, SyncSession
+from .registry import KINDS, Outcome, StoreKind
+from .sessions import close, send
+from .visits import brief_transaction, fail, lease_end, note_successes, worker_name
+
+log = logging.getLogger(__name__)
+
+Status = SyncRecord.Status
+
+#: Seconds until a session looks again for records that others held.
+TURN = 5.0
+
+
+def work(session_id: int) -> None:
+    """Work on whatever is pending in a session, until nothing is. Never raises for what the handler does."""
+    session = SyncSession.objects.filter(pk=session_id, status=SyncSession.Status.RUNNING).first()
+    if session is None:
+        return
+    kind = KINDS[session.kind]
+    holder = f"{worker_name()}:{secrets.token_hex(8)}"
+    _skip_retired(session)
+    while records := _claim(session, kind.batch, holder):
+        _write(kind, session, records, holder)
+    if not close(session_id):
+        # Others are at work on the rest of these instances, or one of ours is to be tried again.
+        waiting = _due(session).values_list("pk", flat=True)[:1]
+        send(dict.fromkeys(waiting, TURN))
+
+
+def _due(session: SyncSession) -> QuerySet[SyncRecord]:
+    """The session's records that may be claimed now, unless the session is being cancelled."""
+    cancelled = SyncSession.objects.filter(pk=OuterRef("session_id")).exclude(cancel_requested_at=None)
+    return SyncRecord.objects.filter(
+        ~Exists(cancelled), Q(not_before=None) | Q(not_before__lte=Now()), session=session, status=Status.PENDING
+    )
+
+
+def _skip_retired(session: SyncSession) -> None:
+    retired = SyncRecord.objects.filter(session=session, status=Status.PENDING, instance__retired_at__isnull=False)
+    SyncRecord.objects.filter(pk__in=retired.values("pk"), status=Status.PENDING).update(
+        status=Status.SKIPPED, finished_at=Now(), error_code="retired", error="The instance was retired."
+    )
+
+
+def _claim(session: SyncSession, size: int, holder: str) -> list[SyncRecord]:
+    """Make as many pending records ours, in the order of their instances, as no other session works on."""
+    busy = SyncRecord.objects.filter(kind=session.kind, instance=OuterRef("instance"), status=Status.RUNNING)
+    try:
+        with brief_transaction():
+            free = _due(session).filter(~Exists(busy)).order_by("instance_id").select_for_update(skip_locked=True)
+            ids = list(free.values_list("pk", flat=True)[:size])
+            SyncRecord.objects.filter(pk__in=ids).update(
+                status=Status.RUNNING,
+                phase="write",
+                attempt=F("attempt") + 1,
+                worker=holder,
+                lease_until=lease_end(),
+                started_at=Now(),
+                error_code="",
+                error="",
+                hint="",
+            )
+    except IntegrityError:
+        # one_running_visit_per_kind: another session claimed one of them at this very moment.
+        return []
+    return list(_ours(ids, holder).select_related("instance").order_by("instance_id"))
+
+
+def _ours(ids: list[int], holder: str) -> QuerySet[SyncRecord]:
+    return SyncRecord.objects.filter(pk__in=ids, status=Status.RUNNING, worker=holder)
+
+
+def _write(kind: StoreKind, session: SyncSession, records: list[SyncRecord], holder: str) -> None:
+    """Write a batch, or each half of it where that fails; a record that fails alone fails for good."""
+    ids = [record.pk for record in records]
+    try:
+        _ours(ids, holder).update(lease_until=lease_end())
+        with brief_transaction():
+            # Locked from here on: the reaper passes over them, and a kill leaves nothing.
+            held = dict(_ours(ids, holder).select_for_update().values_list("instance_id", "pk"))
+            if held:
+                outcomes = kind.write(session, sorted(held))
+                _end({pk: outcomes[instance_id] for instance_id, pk in held.items()})
+    except Exception as error:
+        if len(records) > 1:
+            middle = len(records) // 2
+            _write(kind, session, records[:middle], holder)
+            _write(kind, session, records[middle:], holder)
+            return
+        log.exception("%s of %s failed", kind.name, records[0].instance)
+        fail(
+            records[0],
+            code="internal_error",
+            message=f"{type(error).__name__}: {error}",
+            hint="This is a fault of Taifish or of its store; the worker's log has the details.",
+            transient=isinstance(error, OperationalError),
+        )
+
+
+def _end(outcomes: Mapping[int, Outcome]) -> None:
+    """End records that are ours and locked: record id → outcome."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _END,
+            [
+                list(outcomes),
+                [Status.PARTIAL if outcome.gaps else Status.COMPLETED for outcome in outcomes.values()],
+                [json.dumps(dict(outcome.summary)) for outcome in outcomes.values()],
+                [json.dumps([asdict(gap) for gap in outcome.gaps]) for outcome in outcomes.values()],
+            ],
+        )
+    note_successes(list(outcomes))
+
+
+_END = """
+UPDATE sync_syncrecord r
+   SET status = o.status, summary = o.summary::jsonb, gaps = o.gaps::jsonb, phase = '', lease_until = NULL,
+       finished_at = now()
+  FROM unnest(%s::bigint[], %s::varchar[], %s::text[], %s::text[]) AS o(id, status, summary, gaps)
+ WHERE r.id = o.id
+"""
