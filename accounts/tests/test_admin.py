@@ -112,9 +112,11 @@ def test_lists_take_a_fixed_number_of_queries(instances, django_assert_num_queri
         assert (len(shown), sum(row.n_grants for row in shown)) == (100, 50)
     with django_assert_num_queries(4):
         assert len(client.get(CHANGES).context["cl"].result_list) == 100
+    # What the first migration leaves is there or not, by which test came before.
+    AccountFilter.objects.all().delete()
     AccountFilter.objects.bulk_create(AccountFilter(pattern=f"x{n}", instance=pg) for n in range(40))
     with django_assert_num_queries(5):
-        assert len(client.get(FILTERS).context["cl"].result_list) == 41
+        assert len(client.get(FILTERS).context["cl"].result_list) == 40
 
 
 @pytest.mark.parametrize(
