@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -141,11 +140,11 @@ class Holders:
             kind="database",
         )
         fitting = list(grants.annotate(pattern=_UNQUOTED_SCOPE).filter(fits).order_by())
-        best: dict[int, tuple[bool, int]] = {}
+        best: dict[int, tuple[int, ...]] = {}
         for grant in fitting:
             if not grant.denied:
-                best[grant.account_id] = max(best.get(grant.account_id, (False, -1)), _specific(grant.pattern))
-        return [grant for grant in fitting if grant.denied or _specific(grant.pattern) == best[grant.account_id]]
+                best[grant.account_id] = max(best.get(grant.account_id, ()), _specificity(grant))
+        return [grant for grant in fitting if grant.denied or _specificity(grant) == best[grant.account_id]]
 
     def _predefined(self) -> list[int]:
         named = Q()
@@ -201,13 +200,11 @@ _UNQUOTED_SCOPE = Case(
     default=F("scope"),
     output_field=TextField(),
 )
-_LITERAL = re.compile(r"(?:[^\\%_]|\\.)*", re.DOTALL)
 
 
-def _specific(pattern: str) -> tuple[bool, int]:
-    """Sorts the most specific pattern last: one without wildcards, else the one whose first wildcard comes latest."""
-    literal = _LITERAL.match(pattern).end()  # type: ignore[union-attr]
-    return literal == len(pattern), literal
+def _specificity(grant: Grant) -> tuple[int, ...]:
+    instance = grant.account.instance
+    return ENGINES[instance.engine].semantics.patterns(instance.product, grant.pattern)
 
 
 # The planner takes `reach` for large: OFFSET 0 has it look each account up instead of reading all memberships.

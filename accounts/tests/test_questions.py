@@ -15,6 +15,7 @@ from django.utils import timezone
 from accounts.access import effective, who_can
 from accounts.models import Account, Coverage, Grant, Membership
 from accounts.tests.stored import MAY_1, MAY_3, account
+from instances.adapters.base import dotted
 from instances.models import Credential, Instance
 from instances.tests.api import client_with
 from instances.tests.pages import staff
@@ -153,6 +154,31 @@ def test_mysql_patterns_and_partial_revokes(db):
     assert may("SELECT", "shopXeu.orders") == {"wide", "revoked"}
     assert may("SELECT", "sh") == {"both", "revoked"}
     assert may("SELECT", "crm") == {"revoked"}
+
+
+#: Which of two patterns that both fit the server goes by, as MariaDB 10.11 and the code of MySQL 8 have it.
+@pytest.mark.parametrize(
+    ("one", "other", "database", "mariadb", "mysql"),
+    [
+        ("sho_", "shop%", "shop", "sho_", "shop%"),
+        ("abc_", "a_cd", "abcd", "a_cd", "abc_"),
+        ("s___", "sh%", "shop", "s___", "sh%"),
+        ("a%d", "ab%", "abcd", "a%d", "ab%"),
+        ("_%", "s%", "shop", "s%", "s%"),
+        ("shop", "sho_", "shop", "shop", "shop"),
+        (r"shop\_x", "shop_x", "shop_x", r"shop\_x", r"shop\_x"),
+    ],
+)
+def test_which_pattern_counts_is_the_products_own(db, one, other, database, mariadb, mysql):
+    """F1.9: MariaDB counts the names that would fit, MySQL goes by where the first wildcard stands."""
+    for product, chosen in (("MariaDB", mariadb), ("MySQL", mysql)):
+        my = instance(product, "mysql")
+        Instance.objects.filter(pk=my.pk).update(product=product)
+        who = account(my, f"u{product}", host="%")
+        for pattern, privilege in ((one, "SELECT"), (other, "DELETE")):
+            grant(who, privilege, "database", dotted(pattern), database=pattern.replace("\\", ""))
+        may = {p for p in ("SELECT", "DELETE") if who in [row.account for row in who_can(p, database).rows]}
+        assert may == {"SELECT" if chosen == one else "DELETE"}
 
 
 def test_effective_over_the_api(shop):

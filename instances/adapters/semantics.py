@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from .base import dotted
@@ -13,15 +13,16 @@ from .base import dotted
 class Semantics:
     """`paths`: kind of object → how many parts its path has. `containers`: kind of object → the kinds whose grants on
     what it lies in hold for it too. `patterns`: a grant on a database names a LIKE pattern, and of those that fit only
-    the most specific one counts for an account. `personal`: kinds that members of a role have only after switching to
-    it. `everything`: who holds this (kind, privilege) may do all. `predefined`: role → kind of object → privileges it
-    has on every one of them. `database_role`: stands for the owner of the database in which its grants lie,
-    who has them only after switching to it when it holds the grant `no_inherit`.
+    the most specific one counts for an account: that for which this function of product and pattern is largest.
+    `personal`: kinds that members of a role have only after switching to it. `everything`: who holds this (kind,
+    privilege) may do all. `predefined`: role → kind of object → privileges it has on every one of them.
+    `database_role`: stands for the owner of the database in which its grants lie, who has them only after switching to
+    it when it holds the grant `no_inherit`.
     """
 
     paths: Mapping[str, int]
     containers: Mapping[str, tuple[str, ...]]
-    patterns: bool = False
+    patterns: Callable[[str, str], tuple[int, ...]] | None = None
     personal: frozenset[str] = frozenset()
     everything: tuple[str, str] | None = None
     predefined: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
@@ -76,6 +77,29 @@ POSTGRESQL = Semantics(
     no_inherit=("attribute", "NOINHERIT"),
 )
 
+
+def _specificity(product: str, pattern: str) -> tuple[int, ...]:
+    """How specific a pattern of database names is to the server; one without wildcards is most so.
+
+    MySQL goes by where the first wildcard stands. MariaDB (10.4 and later) goes by how many names would fit: `_` stands
+    for one character, `%` for all that a name has room for; of patterns that are alike in this, that with the earlier
+    wildcard wins. Compared with the server's own choice in accounts/tests/test_access_mariadb.py.
+    """
+    parts = _PATTERN.findall(pattern)
+    wildcards = [part[0] for part in parts if part[0] in "%_"]
+    if not wildcards:
+        return (1,)
+    prefix = parts.index(next(part for part in parts if part[0] in "%_"))
+    if product != "MariaDB":
+        return (0, len("".join(parts[:prefix])))
+    ones, many = wildcards.count("_"), wildcards.count("%")
+    room = _LONGEST_NAME - (len(parts) - many) if many else 0
+    return (0, -room, 0, -many, -ones, -prefix) if room > ones else (0, -ones, 1, -room, -many, -prefix)
+
+
+_PATTERN = re.compile(r"%+|\\.|.", re.DOTALL)
+_LONGEST_NAME = 64
+
 #: https://dev.mysql.com/doc/refman/8.4/en/request-access.html
 MYSQL = Semantics(
     paths={"system": 0, "database": 1, "table": 2, "proxy": 2, "routine": 3, "column": 3},
@@ -85,7 +109,7 @@ MYSQL = Semantics(
         "routine": ("database", "system"),
         "column": ("table", "database", "system"),
     },
-    patterns=True,
+    patterns=_specificity,
 )
 
 
