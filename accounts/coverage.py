@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import marshal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
 from hashlib import blake2b
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from instances.adapters.base import Gap
@@ -24,13 +25,13 @@ FORMAT = 1
 def digest_of(facts: AccountFacts, gaps: Iterable[Gap]) -> str:
     """The same for the same facts in any order, gaps included but for their wording."""
     permissions = facts.permissions
-    accounts = [[_plain(value) for value in vars(fact).values()] for fact in facts.inventory.accounts]
+    accounts = sorted(facts.inventory.accounts, key=itemgetter(0, 1))
     everything = [
         FORMAT,
-        sorted(accounts, key=lambda row: row[:2]),
+        [[value.isoformat() if isinstance(value, datetime) else value for value in fact] for fact in accounts],
         sorted(facts.inventory.unread),
-        _sorted(permissions.memberships),
-        _sorted(permissions.grants),
+        list(map(tuple, sorted(permissions.memberships))),
+        list(map(tuple, sorted(permissions.grants))),
         _essence(facts.level, permissions.covered, permissions.beyond, [asdict(gap) for gap in gaps]),
     ]
     # Version 2 of the format writes equal values alike; later ones write what is shared as references.
@@ -63,11 +64,3 @@ def _essence(level: str, covered: Iterable[str], beyond: Iterable[str], gaps: It
     """What makes two of them the same: the wording of a gap may vary from visit to visit."""
     told = sorted((gap["scope"], gap["database"], gap["code"]) for gap in gaps)
     return [level, sorted(covered), sorted(beyond), told]
-
-
-def _sorted(facts: Sequence[Any]) -> list[tuple[Any, ...]]:
-    return sorted(tuple(vars(fact).values()) for fact in facts)
-
-
-def _plain(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else value

@@ -94,7 +94,7 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
     if joined or left:
         closure.rebuild(instance.pk)
     changed = log.save()
-    Account.objects.filter(instance=instance, gone_at=None, pk__in=accounts.seen_ids).update(last_seen_at=now)
+    Account.objects.filter(pk__in=accounts.seen_ids - accounts.new_ids).update(last_seen_at=now)
     remember_server(instance, facts.server)
     return _outcome(
         facts,
@@ -129,7 +129,7 @@ def _outcome(facts: AccountFacts, gaps: list[Gap], **changes: int) -> Outcome:
 class Roster:
     """The instance's accounts, as stored and as seen, and the ids of both.
 
-    `visited_at` is when a visit last stored anything here; `seen_ids` and `gone_ids` stand after `write`.
+    `visited_at` is when a visit last stored anything here; `seen_ids`, `new_ids` and `gone_ids` stand after `write`.
     """
 
     def __init__(self, instance: Instance, facts: AccountFacts, confirmed: int, *, listed: bool) -> None:
@@ -209,6 +209,7 @@ class Roster:
         self.ids = {key: account.pk for key, account in self.stored.items()}
         self.ids |= {(name, host): pk for pk, name, host in created}
         self.seen_ids = {self.ids[key] for key in self.facts}
+        self.new_ids = {pk for pk, _, _ in created}
         self.gone_ids = set(gone)
 
     def names(self) -> dict[int, str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -175,7 +175,7 @@ class Source:
         fact = AccountFact(*key, is_system=key in SYSTEM_ACCOUNTS, is_superuser="SUPER" in privileges, can_login=False)
         if self._is_role(key, read, granted):
             kind = "public" if self.server.is_mariadb and key == MARIADB_PUBLIC else "role"
-            fact = replace(fact, kind=kind, is_locked=False)
+            fact = fact._replace(kind=kind, is_locked=False)
         else:
             fact = self._user(fact, read)
         return Account(fact, privileges, read.get("default_role") or "", read.get("restrictions"))
@@ -195,8 +195,7 @@ class Source:
         expired = _flag(read.get("expired")) or changed == 0
         limit = _number(read.get("limit"))
         plugins = [read.get("plugin") or "", *json.loads(read.get("more_plugins") or "[]")]
-        return replace(
-            fact,
+        return fact._replace(
             # Whose plugin this is, nobody logs in as: https://dev.mysql.com/doc/refman/8.4/en/no-login-pluggable-authentication.html
             can_login="mysql_no_login" not in plugins,
             is_locked=_flag(read.get("locked")),

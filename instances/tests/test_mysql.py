@@ -414,7 +414,7 @@ def assert_never_wrong(
     assert ("account fields" in scopes) == bool(inventory.unread)
     known = {account.key: account for account in truth[0].accounts}
     for account in others(inventory.accounts):
-        for name in AccountFact.__dataclass_fields__:
+        for name in AccountFact._fields:
             if name not in inventory.unread:
                 assert getattr(account, name) == getattr(known[account.key], name), name
     assert {account.key for account in others(inventory.accounts)} == {

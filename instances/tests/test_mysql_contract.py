@@ -507,7 +507,7 @@ def assert_never_wrong(found: tuple[Inventory, Permissions], truth: tuple[Invent
     known = {account.key: account for account in truth[0].accounts}
     assert {account.key for account in inventory.accounts} == known.keys()
     for account in inventory.accounts:
-        for name in set(AccountFact.__dataclass_fields__) - inventory.unread:
+        for name in set(AccountFact._fields) - inventory.unread:
             assert getattr(account, name) == getattr(known[account.key], name), name
     assert set(permissions.memberships) == (set() if "memberships" in gaps else set(truth[1].memberships))
     assert set(permissions.grants) <= set(truth[1].grants)
