@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from instances.adapters.base import GRANT_KINDS
-from instances.resources import disarmed
+from instances.exchange import csv_file
 
 from .access import Access, Answer, parse_moment, who_can
 
@@ -71,22 +70,22 @@ def who_can_page(request: HttpRequest) -> HttpResponse:
 
 
 def _as_csv(answer: Answer) -> HttpResponse:
-    name = f"who-can-{timezone.localtime(answer.at):%Y%m%dT%H%M}.csv"
-    response = HttpResponse(
-        "\ufeff",
-        content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
-    )
-    writer = csv.writer(response)
-    writer.writerow(
-        ["instance", "account", "through", "right", "usable", "since", "session", "not observed since", "not known"]
-    )
+    header = [
+        "instance",
+        "account",
+        "through",
+        "right",
+        "usable",
+        "since",
+        "session",
+        "not observed since",
+        "not known",
+    ]
     rows: Iterable[list[object]] = [
         *(_cells(row) for row in answer.rows),
         *([instance.name, "", "", "", "", "", "", "", why] for instance, why in answer.unknown.items()),
     ]
-    writer.writerows([disarmed("" if cell is None else str(cell)) for cell in row] for row in rows)
-    return response
+    return csv_file(f"who-can-{timezone.localtime(answer.at):%Y%m%dT%H%M}", header, rows)
 
 
 def _cells(row: Access) -> list[object]:

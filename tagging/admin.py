@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db.models import Count, Model, Prefetch, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -18,16 +19,27 @@ from django.utils.translation import gettext_lazy as _
 from import_export.fields import Field
 from import_export.widgets import ManyToManyWidget
 from unfold.admin import TabularInline
-from unfold.contrib.filters.admin import BooleanRadioFilter, DropdownFilter
+from unfold.contrib.filters.admin import (
+    BooleanRadioFilter,
+    ChoicesDropdownFilter,
+    DropdownFilter,
+    RangeDateTimeFilter,
+    RelatedDropdownFilter,
+)
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminColorInputWidget
 
 from instances.admin import ADDITIONS, Addition
-from instances.buttons import ButtonAdmin
+from instances.buttons import Button, ButtonAdmin, InspectOnlyAdmin
+from instances.exchange import csv_file
 from instances.models import Instance
 from instances.resources import InstanceResource
 
-from .models import InstanceTag, Tag
+from . import services
+from .models import InstanceTag, Tag, TagOperation
+
+#: Pairs of an operation that its page lists; the CSV holds all.
+PAIRS_SHOWN = 500
 
 
 def tag_badge(tag: Tag) -> SafeString:
@@ -88,6 +100,59 @@ ADDITIONS.append(
         inlines=[InstanceTagInline],
     )
 )
+
+
+def receipt_page(receipt: TagOperation) -> HttpResponseRedirect:
+    return HttpResponseRedirect(reverse("admin:tagging_tagoperation_change", args=[receipt.pk]))
+
+
+def bulk_page(model_admin: Any, request: HttpRequest, queryset: QuerySet[Instance], action: str) -> HttpResponse:
+    """Choose tags, see what would happen, agree: each step posts the selection once more."""
+    adding = action == TagOperation.Action.ASSIGN
+    instances = Instance.objects.filter(pk__in=queryset.order_by().values("pk"))
+    offered = Tag.objects.filter(active=True) if adding else Tag.objects.filter(instances__in=instances).distinct()
+    chosen = list(offered.filter(pk__in=[pk for pk in request.POST.getlist("tags") if pk.isdecimal()]))
+    if chosen and "confirmed" in request.POST:
+        operate = services.assign if adding else services.remove
+        ids = list(instances.order_by().values_list("pk", flat=True))
+        return receipt_page(operate(ids, [tag.pk for tag in chosen], request.user))
+    active = instances.active()
+    there = InstanceTag.objects.filter(instance__in=active, tag__in=chosen).count()
+    pairs = active.count() * len(chosen)
+    context = {
+        **admin.site.each_context(request),
+        "title": gettext("Add tags") if adding else gettext("Remove tags"),
+        "opts": model_admin.opts,
+        "adding": adding,
+        "n_instances": instances.count(),
+        "n_retired": instances.retired().count(),
+        "n_changed": pairs - there if adding else there,
+        "n_as_is": there if adding else pairs - there,
+        "offered": offered,
+        "chosen": chosen,
+        "next": model_admin.back(request, None).url,
+        "posted": [
+            (name, value)
+            for name, values in request.POST.lists()
+            for value in values
+            if name not in ("csrfmiddlewaretoken", "next", "tags", "confirmed")
+        ],
+    }
+    return TemplateResponse(request, "tagging/bulk.html", context)
+
+
+@admin.action(description=_("Add tags …"))
+def add_tags(model_admin: Any, request: HttpRequest, queryset: QuerySet[Instance]) -> HttpResponse:
+    return bulk_page(model_admin, request, queryset, TagOperation.Action.ASSIGN)
+
+
+@admin.action(description=_("Remove tags …"))
+def remove_tags(model_admin: Any, request: HttpRequest, queryset: QuerySet[Instance]) -> HttpResponse:
+    return bulk_page(model_admin, request, queryset, TagOperation.Action.REMOVE)
+
+
+ADDITIONS.append(Addition("tagging.add_instancetag", actions=[add_tags]))
+ADDITIONS.append(Addition("tagging.delete_instancetag", actions=[remove_tags]))
 
 
 class TagsWidget(ManyToManyWidget):
@@ -168,3 +233,98 @@ class TagAdmin(ButtonAdmin):
     def instances_link(self, tag: Tag) -> SafeString:
         url = reverse("admin:instances_instance_changelist")
         return format_html('<a class="tf-link" href="{}?state=all&amp;tag={}">{}</a>', url, tag.slug, tag.n_instances)
+
+
+def undo(request: HttpRequest, operation: TagOperation) -> HttpResponse | None:
+    try:
+        return receipt_page(services.undo(operation, request.user))
+    except services.NotUndoable as error:
+        messages.warning(request, str(error))
+        return None
+
+
+def undo_button(action: str) -> Button:
+    """What undoes an operation asks for another permission than what undoes its inverse."""
+    return Button(
+        f"undo-{action}",
+        _("Undo"),
+        services.undo_needs(TagOperation(action=action)),
+        undo,
+        icon="undo",
+        shown=lambda operation: (
+            operation.action == action
+            and TagOperation.CHANGED[operation.action] in operation.outcomes
+            and not TagOperation.objects.filter(undo_of=operation).exists()
+        ),
+        confirm=lambda operation: [
+            gettext("What this operation changed is taken back: %d pairs of instance and tag, and nothing else.")
+            % operation.totals[TagOperation.CHANGED[operation.action]]
+        ],
+    )
+
+
+def lines(operation: TagOperation) -> list[tuple[str, str, str, str]]:
+    """Instance, tag, outcome and reason of every pair; what has been deleted since is told by its number."""
+    names = dict(Instance.objects.order_by().values_list("pk", "name"))
+    labels = dict(Tag.objects.order_by().values_list("pk", "label"))
+    reasons = {(row["instance"], row["tag"]): row["reason"] for row in operation.reasons}
+    return [
+        (names.get(pair[0], f"#{pair[0]}"), labels.get(pair[1], f"#{pair[1]}"), outcome, reasons.get(pair, ""))
+        for outcome in operation.outcomes
+        for pair in operation.pairs(outcome)
+    ]
+
+
+def as_csv(request: HttpRequest, operation: TagOperation) -> HttpResponse:
+    return csv_file(f"tags-{operation.pk}", ["instance", "tag", "outcome", "reason"], lines(operation))
+
+
+@admin.register(TagOperation)
+class TagOperationAdmin(InspectOnlyAdmin):
+    change_form_template = "tagging/receipt.html"
+    list_display = ["operation", "action", "requested_by", "created_at", "totals"]
+    list_filter = [
+        ("action", ChoicesDropdownFilter),
+        ("requested_by", RelatedDropdownFilter),
+        ("created_at", RangeDateTimeFilter),
+    ]
+    list_filter_submit = True
+    list_select_related = ["requested_by"]
+    fields = ["action"]
+    buttons = [
+        undo_button(TagOperation.Action.ASSIGN),
+        undo_button(TagOperation.Action.REMOVE),
+        Button("csv", _("Download CSV"), "tagging.view_tagoperation", as_csv, icon="download"),
+    ]
+
+    @display(description=_("operation"), ordering="pk")
+    def operation(self, operation: TagOperation) -> str:
+        return f"#{operation.pk}"
+
+    @display(description=_("outcome"))
+    def totals(self, operation: TagOperation) -> SafeString:
+        return format_html(
+            '<span class="tf-badges">{}</span>',
+            format_html_join(
+                "",
+                '<span class="tf-badge tf-{}">{} {}</span>',
+                ((outcome, count, TagOperation.Outcome(outcome).label) for outcome, count in operation.totals.items()),
+            ),
+        )
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        operation = kwargs["obj"]
+        rows = lines(operation)
+        context |= {
+            "operation": operation,
+            "title": f"{operation.get_action_display()} #{operation.pk}",
+            "totals": self.totals(operation),
+            "lines": [
+                (name, label, outcome, TagOperation.Outcome(outcome).label, reason)
+                for name, label, outcome, reason in rows[:PAIRS_SHOWN]
+            ],
+            "n_more": max(len(rows) - PAIRS_SHOWN, 0),
+        }
+        return super().render_change_form(request, context, *args, **kwargs)

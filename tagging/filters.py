@@ -5,7 +5,7 @@ import django_filters
 from instances.filters import KnownFilter, YesNoFilter
 from instances.models import Instance
 
-from .models import Tag
+from .models import Tag, TagOperation
 
 
 class TagFilters(django_filters.FilterSet):
@@ -16,4 +16,15 @@ class TagFilters(django_filters.FilterSet):
 
     class Meta:
         model = Tag
+        fields: list[str] = []
+
+
+class TagOperationFilters(django_filters.FilterSet):
+    action = django_filters.ChoiceFilter(choices=TagOperation.Action.choices)
+    requested_by = django_filters.CharFilter(field_name="requested_by__username")
+    since = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
+    until = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+
+    class Meta:
+        model = TagOperation
         fields: list[str] = []

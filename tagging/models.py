@@ -43,3 +43,60 @@ class InstanceTag(models.Model):
 
     def __str__(self) -> str:
         return f"{self.instance}: {self.tag}"
+
+
+class TagOperation(models.Model):
+    """The receipt of one bulk tagging: what became of every pair of instance and tag. Append-only.
+
+    `outcomes` maps an outcome to {tag id: [instance ids]}; `reasons` lists the pairs that failed, each with why.
+    """
+
+    class Action(models.TextChoices):
+        ASSIGN = "assign", _("assign")
+        REMOVE = "remove", _("remove")
+
+    class Outcome(models.TextChoices):
+        ADDED = "added", _("added")
+        ALREADY_THERE = "already_there", _("already there")
+        REMOVED = "removed", _("removed")
+        NOT_THERE = "not_there", _("not there")
+        UNKNOWN = "unknown", _("no such instance or tag")
+        RETIRED = "retired", _("instance is retired")
+        INACTIVE = "inactive", _("tag is not active")
+        FAILED = "failed", _("failed")
+
+    #: What an operation really changed, and what an undo therefore takes back.
+    CHANGED = {Action.ASSIGN: Outcome.ADDED, Action.REMOVE: Outcome.REMOVED}
+
+    action = models.CharField(_("action"), max_length=6, choices=Action)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        verbose_name=_("asked for by"),
+    )
+    undo_of = models.OneToOneField(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="undone_by", verbose_name=_("undo of")
+    )
+    created_at = models.DateTimeField(_("done"), auto_now_add=True)
+    outcomes = models.JSONField(_("outcomes"), default=dict)
+    reasons = models.JSONField(_("failures"), default=list)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = _("tag operation")
+        verbose_name_plural = _("tag operations")
+
+    def __str__(self) -> str:
+        return f"{self.action} #{self.pk}"
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """How many pairs had each outcome; outcomes of none are left out."""
+        return {outcome: sum(map(len, by_tag.values())) for outcome, by_tag in self.outcomes.items()}
+
+    def pairs(self, outcome: str) -> list[tuple[int, int]]:
+        """(instance id, tag id) of every pair with that outcome."""
+        return [(instance, int(tag)) for tag, ids in self.outcomes.get(outcome, {}).items() for instance in ids]

@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet, ModelViewSet
+from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
 
 from instances.filters import InstanceFilters
 from instances.models import Instance
 from instances.serializers import InstanceSerializer
+from instances.viewsets import Conflict
 
-from .filters import TagFilters
-from .models import Tag
-from .serializers import TagSerializer
+from . import services
+from .filters import TagFilters, TagOperationFilters
+from .models import Tag, TagOperation
+from .serializers import BulkSerializer, TagOperationSerializer, TagSerializer
 
 
 class TagViewSet(ModelViewSet):
@@ -23,6 +29,49 @@ class TagViewSet(ModelViewSet):
     serializer_class = TagSerializer
     filterset_class = TagFilters
     search_fields = ["slug", "label"]
+    needs = {"bulk_assign": "tagging.add_instancetag", "bulk_remove": "tagging.delete_instancetag"}
+
+    @extend_schema(request=BulkSerializer, responses=TagOperationSerializer)
+    @action(detail=False, methods=["post"], url_path="bulk/assign")
+    def bulk_assign(self, request: Request) -> Response:
+        """Put tags on instances. The receipt says what became of every pair; asked again, it changes nothing."""
+        return self._bulk(request, services.assign)
+
+    @extend_schema(request=BulkSerializer, responses=TagOperationSerializer)
+    @action(detail=False, methods=["post"], url_path="bulk/remove")
+    def bulk_remove(self, request: Request) -> Response:
+        """Take tags off instances. The receipt says what became of every pair; asked again, it changes nothing."""
+        return self._bulk(request, services.remove)
+
+    def _bulk(self, request: Request, operate: Callable[..., TagOperation]) -> Response:
+        asked = BulkSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        receipt = operate(**asked.validated_data, user=request.user)
+        return Response(TagOperationSerializer(receipt).data)
+
+
+class TagOperationViewSet(ReadOnlyModelViewSet):
+    """Receipts of bulk tagging. Newest first."""
+
+    queryset = TagOperation.objects.select_related("requested_by")
+    serializer_class = TagOperationSerializer
+    filterset_class = TagOperationFilters
+
+    # Which of the two rights it takes depends on the operation, and is asked for with it in hand.
+    needs = {"undo": "tagging.view_tagoperation"}
+
+    @extend_schema(request=None)
+    @action(detail=True, methods=["post"])
+    def undo(self, request: Request, pk: str) -> Response:
+        """Take back what an operation changed, and only that."""
+        operation = self.get_object()
+        if not request.user.has_perm(services.undo_needs(operation)):
+            self.permission_denied(request)
+        try:
+            receipt = services.undo(operation, request.user)
+        except services.NotUndoable as error:
+            raise Conflict(str(error)) from error
+        return Response(self.get_serializer(receipt).data)
 
 
 class TaggedInstanceViewSet(ListModelMixin, GenericViewSet):

@@ -305,6 +305,11 @@ UNFOLD = {
                         "icon": "sell",
                         "link": reverse_lazy("admin:tagging_tag_changelist"),
                     },
+                    {
+                        "title": _("Tag operations"),
+                        "icon": "receipt_long",
+                        "link": reverse_lazy("admin:tagging_tagoperation_changelist"),
+                    },
                 ],
             },
             {

@@ -15,6 +15,7 @@ LISTS = {
     "instance": "instances.view_instance",
     "credential": "instances.view_credential",
     "tag": "tagging.view_tag",
+    "tagoperation": "tagging.view_tagoperation",
     "syncsession": "sync.view_syncsession",
     "syncrecord": "sync.view_syncrecord",
     "visithealth": "sync.view_visithealth",
