@@ -1,5 +1,7 @@
 """Labels on instances, to select and group them by."""
 
+from itertools import product
+
 from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -48,7 +50,8 @@ class InstanceTag(models.Model):
 class TagOperation(models.Model):
     """The receipt of one bulk tagging: what became of every pair of instance and tag. Append-only.
 
-    `outcomes` maps an outcome to {tag id: [instance ids]}; `reasons` lists the pairs that failed, each with why.
+    `outcomes` maps an outcome to blocks, {"tags": [ids], "instances": [ids]}: that became of every one of the tags on
+    every one of the instances. `reasons` lists the pairs that failed, each with why.
     """
 
     class Action(models.TextChoices):
@@ -95,8 +98,11 @@ class TagOperation(models.Model):
     @property
     def totals(self) -> dict[str, int]:
         """How many pairs had each outcome; outcomes of none are left out."""
-        return {outcome: sum(map(len, by_tag.values())) for outcome, by_tag in self.outcomes.items()}
+        return {
+            outcome: sum(len(block["tags"]) * len(block["instances"]) for block in blocks)
+            for outcome, blocks in self.outcomes.items()
+        }
 
     def pairs(self, outcome: str) -> list[tuple[int, int]]:
         """(instance id, tag id) of every pair with that outcome."""
-        return [(instance, int(tag)) for tag, ids in self.outcomes.get(outcome, {}).items() for instance in ids]
+        return [pair for block in self.outcomes.get(outcome, ()) for pair in product(block["instances"], block["tags"])]

@@ -42,12 +42,17 @@ class FailureSerializer(serializers.Serializer):
     reason = serializers.CharField()
 
 
+class BlockSerializer(serializers.Serializer):
+    tags = serializers.ListField(child=serializers.IntegerField())
+    instances = serializers.ListField(child=serializers.IntegerField())
+
+
 class TagOperationSerializer(serializers.ModelSerializer):
     requested_by = serializers.CharField(source="requested_by.username", default=None, read_only=True)
     totals = serializers.DictField(child=serializers.IntegerField(), help_text="Pairs by outcome.")
     outcomes = serializers.DictField(
-        child=serializers.DictField(child=serializers.ListField(child=serializers.IntegerField())),
-        help_text="Outcome → tag id → instance ids.",
+        child=BlockSerializer(many=True),
+        help_text="Outcome → blocks: it is that of every one of the tags on every one of the instances.",
     )
     failed = FailureSerializer(source="reasons", many=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from itertools import product
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, connection, transaction
@@ -17,35 +17,31 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 Action, Outcome = TagOperation.Action, TagOperation.Outcome
-Pair = tuple[int, int]
-"""(instance id, tag id)"""
+#: Pairs a statement: few enough for a short savepoint, many enough for few statements.
+BATCH = 10_000
 
-#: Pairs a statement: few enough for a short lock, many enough for few statements.
-BATCH = 5000
+#: One bulk operation at a time, so that none waits for another in a circle. They are short.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('tagging', 0))"
 
-# Both parents are looked up in the statement itself, so that one deleted meanwhile is a pair less and not an error; and
-# all who insert or delete at once do it in the same order, so that none waits for another in a circle.
+# Instances and tags are looked up in the statement itself: one deleted meanwhile is a pair less, and not an error.
 _ASSIGN = """
-INSERT INTO tagging_instancetag (instance_id, tag_id, added_at, added_by_id)
-SELECT i.id, t.id, now(), %(user)s
-  FROM unnest(%(instances)s::bigint[], %(tags)s::bigint[]) AS p(instance_id, tag_id)
-  JOIN instances_instance i ON i.id = p.instance_id JOIN tagging_tag t ON t.id = p.tag_id
- ORDER BY i.id, t.id
-    ON CONFLICT (instance_id, tag_id) DO NOTHING
-RETURNING instance_id, tag_id
+WITH changed AS (
+    INSERT INTO tagging_instancetag (instance_id, tag_id, added_at, added_by_id)
+    SELECT i.id, t.id, now(), %(user)s FROM instances_instance i CROSS JOIN tagging_tag t
+     WHERE i.id = ANY(%(instances)s) AND t.id = ANY(%(tags)s)
+        ON CONFLICT (instance_id, tag_id) DO NOTHING
+    RETURNING instance_id, tag_id)
+SELECT tag_id, array_agg(instance_id) FROM changed GROUP BY tag_id
 """
 _REMOVE = """
-DELETE FROM tagging_instancetag WHERE id IN (
-    SELECT l.id
-      FROM tagging_instancetag l
-      JOIN unnest(%(instances)s::bigint[], %(tags)s::bigint[]) AS p(instance_id, tag_id) USING (instance_id, tag_id)
-     ORDER BY l.instance_id, l.tag_id FOR UPDATE OF l)
-RETURNING instance_id, tag_id
+WITH changed AS (
+    DELETE FROM tagging_instancetag WHERE instance_id = ANY(%(instances)s) AND tag_id = ANY(%(tags)s)
+    RETURNING instance_id, tag_id)
+SELECT tag_id, array_agg(instance_id) FROM changed GROUP BY tag_id
 """
-_PRESENT = """
-SELECT instance_id, tag_id
-  FROM tagging_instancetag
-  JOIN unnest(%(instances)s::bigint[], %(tags)s::bigint[]) AS p(instance_id, tag_id) USING (instance_id, tag_id)
+_STILL_THERE = """
+SELECT ARRAY(SELECT id FROM instances_instance WHERE id = ANY(%(instances)s)),
+       ARRAY(SELECT id FROM tagging_tag WHERE id = ANY(%(tags)s))
 """
 
 
@@ -55,12 +51,12 @@ class NotUndoable(ValueError):
 
 def assign(instance_ids: Iterable[int], tag_ids: Iterable[int], user: User | None = None) -> TagOperation:
     """Put every one of the tags on every one of the instances. Returns the receipt; never raises for a pair."""
-    return _operate(Action.ASSIGN, product(sorted({*instance_ids}), sorted({*tag_ids})), user)
+    return _operate(Action.ASSIGN, [_Block([*instance_ids], [*tag_ids])], user)
 
 
 def remove(instance_ids: Iterable[int], tag_ids: Iterable[int], user: User | None = None) -> TagOperation:
     """Take every one of the tags off every one of the instances. Returns the receipt; never raises for a pair."""
-    return _operate(Action.REMOVE, product(sorted({*instance_ids}), sorted({*tag_ids})), user)
+    return _operate(Action.REMOVE, [_Block([*instance_ids], [*tag_ids])], user)
 
 
 def undo_needs(operation: TagOperation) -> str:
@@ -74,82 +70,123 @@ def undo(operation: TagOperation, user: User | None = None) -> TagOperation:
     locked = TagOperation.objects.select_for_update().get(pk=operation.pk)
     if TagOperation.objects.filter(undo_of=locked).exists():
         raise NotUndoable("It has been undone already.")
-    pairs = sorted(locked.pairs(TagOperation.CHANGED[Action(locked.action)]))
-    if not pairs:
+    changed = locked.outcomes.get(TagOperation.CHANGED[Action(locked.action)])
+    if not changed:
         raise NotUndoable("It changed nothing: there is nothing to undo.")
     inverse = Action.REMOVE if locked.action == Action.ASSIGN else Action.ASSIGN
-    return _operate(inverse, pairs, user, undo_of=locked)
+    return _operate(inverse, [_Block(**block) for block in changed], user, undo_of=locked)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Every one of `tags` with every one of `instances`."""
+
+    instances: list[int]
+    tags: list[int]
+
+    def halves(self) -> tuple[_Block, _Block] | None:
+        """Two blocks that make up this one; None for a single pair."""
+        if (half := len(self.instances) // 2) > 0:
+            return _Block(self.instances[:half], self.tags), _Block(self.instances[half:], self.tags)
+        if (half := len(self.tags) // 2) > 0:
+            return _Block(self.instances, self.tags[:half]), _Block(self.instances, self.tags[half:])
+        return None
 
 
 @transaction.atomic
 def _operate(
-    action: str, wanted: Iterable[Pair], user: User | None, undo_of: TagOperation | None = None
+    action: str, blocks: Iterable[_Block], user: User | None, undo_of: TagOperation | None = None
 ) -> TagOperation:
-    pairs = list(wanted)
-    instances = dict(
-        Instance.objects.filter(pk__in={pair[0] for pair in pairs}).order_by().values_list("pk", "retired_at")
-    )
-    tags = dict(Tag.objects.filter(pk__in={pair[1] for pair in pairs}).order_by().values_list("pk", "active"))
     receipt = _Receipt()
-    possible = []
-    for instance, tag in pairs:
-        if instance not in instances or tag not in tags:
-            receipt.note(Outcome.UNKNOWN, (instance, tag))
-        elif instances[instance]:
-            receipt.note(Outcome.RETIRED, (instance, tag))
-        elif action == Action.ASSIGN and not tags[tag]:
-            receipt.note(Outcome.INACTIVE, (instance, tag))
-        else:
-            possible.append((instance, tag))
     with connection.cursor() as cursor:
-        # A parent that goes while we work is then an error of our statement, not of the commit.
+        cursor.execute(_LOCK)
+        # An instance that goes while we work is then an error of our statement, not of the commit.
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-    for start in range(0, len(possible), BATCH):
-        _work(action, possible[start : start + BATCH], user, receipt)
+    for block in blocks:
+        _work_through(action, _possible(action, block, receipt), user, receipt)
     return TagOperation.objects.create(
-        action=action, requested_by=user, undo_of=undo_of, outcomes=receipt.outcomes, reasons=receipt.reasons
+        action=action, requested_by=user, undo_of=undo_of, outcomes=receipt.blocks(), reasons=receipt.reasons
     )
 
 
-def _work(action: str, pairs: list[Pair], user: User | None, receipt: _Receipt) -> None:
+def _possible(action: str, block: _Block, receipt: _Receipt) -> _Block:
+    """What of a block can be worked on; the rest is noted."""
+    retired_at = dict(Instance.objects.filter(pk__in=block.instances).order_by().values_list("pk", "retired_at"))
+    active = dict(Tag.objects.filter(pk__in=block.tags).order_by().values_list("pk", "active"))
+    instances = sorted(pk for pk, retired in retired_at.items() if not retired)
+    retired = sorted(pk for pk, retired in retired_at.items() if retired)
+    unknown = sorted(set(block.instances) - retired_at.keys())
+    usable = sorted(pk for pk in active if active[pk] or action == Action.REMOVE)
+    for tag in sorted(set(block.tags)):
+        if tag not in active:
+            receipt.note(Outcome.UNKNOWN, tag, sorted({*block.instances}))
+            continue
+        receipt.note(Outcome.UNKNOWN, tag, unknown)
+        receipt.note(Outcome.RETIRED, tag, retired)
+        if tag not in usable:
+            receipt.note(Outcome.INACTIVE, tag, instances)
+    return _Block(instances, usable)
+
+
+def _work_through(action: str, block: _Block, user: User | None, receipt: _Receipt) -> None:
+    """Work on a block, in batches."""
+    size = max(BATCH // max(len(block.tags), 1), 1)
+    for start in range(0, len(block.instances) if block.tags else 0, size):
+        _work(action, _Block(block.instances[start : start + size], block.tags), user, receipt)
+
+
+def _work(action: str, block: _Block, user: User | None, receipt: _Receipt) -> None:
     """One batch, in a savepoint; or each half of it where that fails. A pair that fails alone is noted with why."""
-    values = {"instances": [pair[0] for pair in pairs], "tags": [pair[1] for pair in pairs], "user": user and user.pk}
+    values = {"instances": block.instances, "tags": block.tags, "user": user and user.pk}
+    there: tuple[list[int], list[int]] = (block.instances, block.tags)
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(_ASSIGN if action == Action.ASSIGN else _REMOVE, values)
-            changed = set(cursor.fetchall())
-            present: set[Pair] = set()
-            if action == Action.ASSIGN and len(changed) < len(pairs):
-                cursor.execute(_PRESENT, values)
-                present = set(cursor.fetchall())
+            changed = dict(cursor.fetchall())
+            if action == Action.ASSIGN and sum(map(len, changed.values())) < len(block.instances) * len(block.tags):
+                cursor.execute(_STILL_THERE, values)
+                there = cursor.fetchone()
     except DatabaseError as error:
-        if len(pairs) == 1:
-            receipt.fail(pairs[0], error)
-            return
-        middle = len(pairs) // 2
-        _work(action, pairs[:middle], user, receipt)
-        _work(action, pairs[middle:], user, receipt)
-        return
-    for pair in pairs:
-        if pair in changed:
-            receipt.note(TagOperation.CHANGED[Action(action)], pair)
-        elif action == Action.REMOVE:
-            receipt.note(Outcome.NOT_THERE, pair)
+        halves = block.halves()
+        if halves is None:
+            receipt.fail(block.tags[0], block.instances[0], error)
         else:
-            # Neither put there nor there: the instance or the tag was deleted in between.
-            receipt.note(Outcome.ALREADY_THERE if pair in present else Outcome.UNKNOWN, pair)
+            for half in halves:
+                _work(action, half, user, receipt)
+        return
+    unchanged = Outcome.ALREADY_THERE if action == Action.ASSIGN else Outcome.NOT_THERE
+    instances = set(there[0])
+    for tag in block.tags:
+        done = set(changed.get(tag, ()))
+        receipt.note(TagOperation.CHANGED[Action(action)], tag, sorted(done))
+        left = set(block.instances) - done
+        # Neither put there nor there: the instance or the tag was deleted in between.
+        present = left & instances if tag in there[1] else set()
+        receipt.note(unchanged, tag, sorted(present))
+        receipt.note(Outcome.UNKNOWN, tag, sorted(left - present))
 
 
 class _Receipt:
     """Outcomes under way, as `TagOperation` keeps them."""
 
     def __init__(self) -> None:
-        self.outcomes: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        self._instances: dict[tuple[str, int], list[int]] = defaultdict(list)
         self.reasons: list[dict[str, int | str]] = []
 
-    def note(self, outcome: str, pair: Pair) -> None:
-        self.outcomes[outcome][str(pair[1])].append(pair[0])
+    def note(self, outcome: str, tag: int, instances: list[int]) -> None:
+        if instances:
+            self._instances[outcome, tag] += instances
 
-    def fail(self, pair: Pair, error: DatabaseError) -> None:
-        self.note(Outcome.FAILED, pair)
-        self.reasons.append({"instance": pair[0], "tag": pair[1], "reason": str(error).strip().splitlines()[0]})
+    def fail(self, tag: int, instance: int, error: DatabaseError) -> None:
+        self.note(Outcome.FAILED, tag, [instance])
+        self.reasons.append({"instance": instance, "tag": tag, "reason": str(error).strip().splitlines()[0]})
+
+    def blocks(self) -> dict[str, list[dict[str, list[int]]]]:
+        """Tags with the same outcome on the same instances stand together."""
+        alike: dict[tuple[str, tuple[int, ...]], list[int]] = defaultdict(list)
+        for (outcome, tag), instances in self._instances.items():
+            alike[outcome, tuple(instances)].append(tag)
+        found: dict[str, list[dict[str, list[int]]]] = defaultdict(list)
+        for (outcome, instances), tags in alike.items():
+            found[outcome].append({"tags": tags, "instances": [*instances]})
+        return found

@@ -208,7 +208,7 @@ def test_the_api_answers_with_the_receipt(db):
     assert answer.status_code == 200, answer.json()
     told = answer.json()
     assert told["totals"] == {"added": 2, "unknown": 1}
-    assert told["outcomes"]["unknown"] == {str(prod): [10**12]}
+    assert told["outcomes"]["unknown"] == [{"tags": [prod], "instances": [10**12]}]
     assert told["failed"] == []
     assert client.get(f"/api/tag-operations/{told['id']}/").json() == told
     undone = client.post(f"/api/tag-operations/{told['id']}/undo/")
