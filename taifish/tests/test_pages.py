@@ -278,3 +278,27 @@ def test_the_filters_of_a_list_can_be_opened_and_applied(entered, live_server, v
     entered.get_by_role("button", name="Apply Filters").click()
     entered.wait_for_url("**last_accounts=failed**")
     assert entered.locator("#result_list tbody tr").count() == 2
+
+
+def test_tagging_many_from_choice_to_receipt_and_undo(entered, live_server, visited, picture):
+    """F4.1, F4.3: tags are chosen, the effect is previewed, and the receipt can be undone."""
+    Tag.objects.create(slug="orders", label="Orders", category="department", colour="#0ea5e9")
+    entered.goto(live_server.url + reverse("admin:instances_instance_changelist"))
+    entered.locator("#action-toggle").check()
+    entered.select_option("[name=action]", "add_tags")
+    entered.locator("#changelist-form button[type=submit]", has_text="Run").first.click()
+    entered.get_by_text("13 instances are selected.").wait_for()
+    entered.get_by_label("Production").check()
+    entered.get_by_label("Orders").check()
+    entered.get_by_role("button", name="Preview").click()
+    entered.get_by_text("25 pairs of instance and tag would be added, 1 are there already.").wait_for()
+    picture("tags-preview")
+    entered.get_by_role("button", name="Add tags").click()
+    entered.wait_for_url("**/admin/tagging/tagoperation/*/change/")
+    assert "25 added" in entered.locator("#content").inner_text()
+    picture("tags-receipt")
+    entered.get_by_role("button", name="Undo").click()
+    picture("tags-undo")
+    entered.get_by_role("button", name="Undo").click()
+    entered.get_by_text("25 removed").wait_for()
+    assert InstanceTag.objects.count() == 1
