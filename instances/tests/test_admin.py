@@ -88,6 +88,8 @@ def test_apps_above_plug_in_at_one_place(instance):
     permissions = {addition.permission for addition in ADDITIONS}
     assert permissions == {
         "tagging.view_tag",
+        "tagging.add_instancetag",
+        "tagging.delete_instancetag",
         "sync.view_syncrecord",
         "sync.view_visithealth",
         "sync.run_visits",
