@@ -48,8 +48,9 @@ class InstanceTag(models.Model):
 
 
 class TagOperation(models.Model):
-    """The receipt of one bulk tagging: what became of every pair of instance and tag. Append-only.
+    """One bulk tagging, and once it is finished its receipt: what became of every pair of instance and tag.
 
+    `asked` is what a worker has still to do, as blocks; nothing is left of it in a receipt.
     `outcomes` maps an outcome to blocks, {"tags": [ids], "instances": [ids]}: that became of every one of the tags on
     every one of the instances. `reasons` lists the pairs that failed, each with why.
     """
@@ -83,7 +84,9 @@ class TagOperation(models.Model):
     undo_of = models.OneToOneField(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="undone_by", verbose_name=_("undo of")
     )
-    created_at = models.DateTimeField(_("done"), auto_now_add=True)
+    created_at = models.DateTimeField(_("asked for"), auto_now_add=True)
+    finished_at = models.DateTimeField(_("done"), null=True, blank=True)
+    asked = models.JSONField(default=list, blank=True, editable=False)
     outcomes = models.JSONField(_("outcomes"), default=dict)
     reasons = models.JSONField(_("failures"), default=list)
 
@@ -91,6 +94,7 @@ class TagOperation(models.Model):
         ordering = ["-id"]
         verbose_name = _("tag operation")
         verbose_name_plural = _("tag operations")
+        indexes = [models.Index(fields=["id"], name="tag_operation_waiting", condition=models.Q(finished_at=None))]
 
     def __str__(self) -> str:
         return f"{self.action} #{self.pk}"

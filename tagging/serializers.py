@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 from rest_framework import serializers
 
+from instances.filters import InstanceFilters
+from instances.models import Instance
 from instances.serializers import CleanSerializer
 
 from .models import Tag, TagOperation
@@ -13,27 +17,58 @@ class TagSerializer(CleanSerializer):
         fields = ["id", "slug", "label", "category", "colour", "active"]
 
 
-def _ids(most: int) -> serializers.ListField:
+def _ids(most: int, **options: Any) -> serializers.ListField:
     number = serializers.IntegerField(min_value=1, max_value=2**63 - 1)
-    return serializers.ListField(child=number, allow_empty=False, max_length=most)
+    return serializers.ListField(child=number, allow_empty=False, max_length=most, **options)
+
+
+class InstanceFilterSerializer(serializers.Serializer):
+    """The parameters of GET /api/instances/, to choose instances by."""
+
+    name = serializers.CharField(required=False)
+    engine = serializers.CharField(required=False)
+    host = serializers.CharField(required=False)
+    credential = serializers.IntegerField(required=False)
+    retired = serializers.BooleanField(required=False)
+    tag = serializers.CharField(required=False, help_text="Slug of a tag.")
 
 
 class BulkSerializer(serializers.Serializer):
-    """Which tags to put on, or take off, which instances: every one of the former on every one of the latter."""
+    """Which tags to put on, or take off, which instances: every one of the former on every one of the latter. The
+    instances are given by `instance_ids` or by `filter`."""
 
-    #: Pairs a request: what is worked on while the client waits.
-    MOST_PAIRS = 100_000
-
-    instance_ids = _ids(10_000)
+    instance_ids = _ids(10_000, required=False)
+    filter = InstanceFilterSerializer(required=False)
     tag_ids = _ids(1000)
 
-    def validate(self, attrs: dict[str, list[int]]) -> dict[str, list[int]]:
-        pairs = len(set(attrs["instance_ids"])) * len(set(attrs["tag_ids"]))
-        if pairs > self.MOST_PAIRS:
-            raise serializers.ValidationError(
-                f"These are {pairs} pairs; ask for {self.MOST_PAIRS} at most, in several requests."
-            )
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Leaves `instance_ids` and `tag_ids`."""
+        if ("instance_ids" in attrs) == ("filter" in attrs):
+            raise serializers.ValidationError('Give one of "instance_ids" and "filter".')
+        if "filter" in attrs:
+            attrs["instance_ids"] = self._chosen(self.initial_data["filter"])
+            del attrs["filter"]
         return attrs
+
+    def _chosen(self, asked: dict[str, Any]) -> list[int]:
+        if unknown := sorted(asked.keys() - InstanceFilterSerializer().fields.keys()):
+            raise serializers.ValidationError({"filter": [f"Unknown: {', '.join(unknown)}."]})
+        if not asked:
+            raise serializers.ValidationError({"filter": ["Empty: say which instances."]})
+        words = {name: str(value) for name, value in asked.items()}
+        tag = words.pop("tag", None)
+        chosen = InstanceFilters(words, queryset=Instance.objects.all())
+        if not chosen.is_valid():
+            raise serializers.ValidationError({"filter": chosen.errors})
+        found = chosen.qs if "retired" in words else chosen.qs.active()
+        if tag is not None:
+            if not Tag.objects.filter(slug=tag).exists():
+                raise serializers.ValidationError({"filter": {"tag": [f"There is no tag “{tag}”."]}})
+            found = found.filter(tags__slug=tag)
+        ids = list(found.order_by().values_list("pk", flat=True))
+        if not ids:
+            raise serializers.ValidationError({"filter": ["No instance is like that."]})
+        return ids
 
 
 class FailureSerializer(serializers.Serializer):
@@ -58,4 +93,14 @@ class TagOperationSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = TagOperation
-        fields = ["id", "action", "requested_by", "undo_of", "created_at", "totals", "outcomes", "failed"]
+        fields = [
+            "id",
+            "action",
+            "requested_by",
+            "undo_of",
+            "created_at",
+            "finished_at",
+            "totals",
+            "outcomes",
+            "failed",
+        ]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from celery import current_app
 from django.db import DatabaseError, connection, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+from kombu.exceptions import OperationalError as BrokerError
 
 from instances.models import Instance
 
@@ -16,9 +22,14 @@ from .models import Tag, TagOperation
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
+log = logging.getLogger(__name__)
+
 Action, Outcome = TagOperation.Action, TagOperation.Outcome
 #: Pairs a statement: few enough for a short savepoint, many enough for few statements.
 BATCH = 10_000
+
+#: Pairs that a person waits for; more are left to a worker.
+AT_ONCE = 100_000
 
 #: One bulk operation at a time, so that none waits for another in a circle. They are short.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('tagging', 0))"
@@ -51,12 +62,55 @@ class NotUndoable(ValueError):
 
 def assign(instance_ids: Iterable[int], tag_ids: Iterable[int], user: User | None = None) -> TagOperation:
     """Put every one of the tags on every one of the instances. Returns the receipt; never raises for a pair."""
-    return _operate(Action.ASSIGN, [_Block([*instance_ids], [*tag_ids])], user)
+    return _operate(TagOperation(action=Action.ASSIGN, requested_by=user), [_Block([*instance_ids], [*tag_ids])])
 
 
 def remove(instance_ids: Iterable[int], tag_ids: Iterable[int], user: User | None = None) -> TagOperation:
     """Take every one of the tags off every one of the instances. Returns the receipt; never raises for a pair."""
-    return _operate(Action.REMOVE, [_Block([*instance_ids], [*tag_ids])], user)
+    return _operate(TagOperation(action=Action.REMOVE, requested_by=user), [_Block([*instance_ids], [*tag_ids])])
+
+
+def request(action: str, instance_ids: Iterable[int], tag_ids: Iterable[int], user: User | None) -> TagOperation:
+    """Do it now, or where it is too much to wait for, leave it to a worker: then it is not finished yet."""
+    block = _Block(sorted({*instance_ids}), sorted({*tag_ids}))
+    operation = TagOperation(action=action, requested_by=user)
+    if len(block.instances) * len(block.tags) <= AT_ONCE:
+        return _operate(operation, [block])
+    operation.asked = [asdict(block)]
+    operation.save()
+    _ring([operation.pk])
+    return operation
+
+
+@transaction.atomic
+def run(operation_id: int) -> None:
+    """Do what a worker was left to do. Whoever holds the row's lock does it, in one transaction with the receipt: a
+    worker that dies leaves all as it was, and a message that comes twice finds nothing to do."""
+    waiting = TagOperation.objects.select_for_update(skip_locked=True).filter(pk=operation_id, finished_at=None)
+    if operation := waiting.first():
+        blocks = [_Block(**block) for block in operation.asked]
+        operation.asked = []
+        _operate(operation, blocks)
+
+
+def resume() -> int:
+    """Send again what has waited for more than a minute: its message may be lost. Returns how many."""
+    late = TagOperation.objects.filter(finished_at=None, created_at__lt=Now() - timedelta(minutes=1))
+    ids = list(late.order_by("pk").values_list("pk", flat=True)[:100])
+    _ring(ids)
+    return len(ids)
+
+
+def _ring(operation_ids: Iterable[int]) -> None:
+    transaction.on_commit(lambda: _send(operation_ids))
+
+
+def _send(operation_ids: Iterable[int]) -> None:
+    try:
+        for operation_id in operation_ids:
+            current_app.send_task("tagging.run", (operation_id,))
+    except (BrokerError, OSError) as error:
+        log.warning("broker not reachable (%s): tag operations wait to be sent again", error)
 
 
 def undo_needs(operation: TagOperation) -> str:
@@ -74,7 +128,8 @@ def undo(operation: TagOperation, user: User | None = None) -> TagOperation:
     if not changed:
         raise NotUndoable("It changed nothing: there is nothing to undo.")
     inverse = Action.REMOVE if locked.action == Action.ASSIGN else Action.ASSIGN
-    return _operate(inverse, [_Block(**block) for block in changed], user, undo_of=locked)
+    undoing = TagOperation(action=inverse, requested_by=user, undo_of=locked)
+    return _operate(undoing, [_Block(**block) for block in changed])
 
 
 @dataclass(frozen=True)
@@ -94,19 +149,19 @@ class _Block:
 
 
 @transaction.atomic
-def _operate(
-    action: str, blocks: Iterable[_Block], user: User | None, undo_of: TagOperation | None = None
-) -> TagOperation:
+def _operate(operation: TagOperation, blocks: Iterable[_Block]) -> TagOperation:
+    """Work on the blocks and make the operation their receipt."""
     receipt = _Receipt()
     with connection.cursor() as cursor:
         cursor.execute(_LOCK)
         # An instance that goes while we work is then an error of our statement, not of the commit.
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
     for block in blocks:
-        _work_through(action, _possible(action, block, receipt), user, receipt)
-    return TagOperation.objects.create(
-        action=action, requested_by=user, undo_of=undo_of, outcomes=receipt.blocks(), reasons=receipt.reasons
-    )
+        _work_through(operation, _possible(operation.action, block, receipt), receipt)
+    operation.outcomes, operation.reasons = receipt.blocks(), receipt.reasons
+    operation.finished_at = timezone.now()
+    operation.save()
+    return operation
 
 
 def _possible(action: str, block: _Block, receipt: _Receipt) -> _Block:
@@ -128,16 +183,17 @@ def _possible(action: str, block: _Block, receipt: _Receipt) -> _Block:
     return _Block(instances, usable)
 
 
-def _work_through(action: str, block: _Block, user: User | None, receipt: _Receipt) -> None:
+def _work_through(operation: TagOperation, block: _Block, receipt: _Receipt) -> None:
     """Work on a block, in batches."""
     size = max(BATCH // max(len(block.tags), 1), 1)
     for start in range(0, len(block.instances) if block.tags else 0, size):
-        _work(action, _Block(block.instances[start : start + size], block.tags), user, receipt)
+        _work(operation, _Block(block.instances[start : start + size], block.tags), receipt)
 
 
-def _work(action: str, block: _Block, user: User | None, receipt: _Receipt) -> None:
+def _work(operation: TagOperation, block: _Block, receipt: _Receipt) -> None:
     """One batch, in a savepoint; or each half of it where that fails. A pair that fails alone is noted with why."""
-    values = {"instances": block.instances, "tags": block.tags, "user": user and user.pk}
+    action = operation.action
+    values = {"instances": block.instances, "tags": block.tags, "user": operation.requested_by_id}
     there: tuple[list[int], list[int]] = (block.instances, block.tags)
     try:
         with transaction.atomic(), connection.cursor() as cursor:
@@ -152,7 +208,7 @@ def _work(action: str, block: _Block, user: User | None, receipt: _Receipt) -> N
             receipt.fail(block.tags[0], block.instances[0], error)
         else:
             for half in halves:
-                _work(action, half, user, receipt)
+                _work(operation, half, receipt)
         return
     unchanged = Outcome.ALREADY_THERE if action == Action.ASSIGN else Outcome.NOT_THERE
     instances = set(there[0])

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import extend_schema
@@ -9,6 +7,7 @@ from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
 
 from instances.filters import InstanceFilters
@@ -31,23 +30,28 @@ class TagViewSet(ModelViewSet):
     search_fields = ["slug", "label"]
     needs = {"bulk_assign": "tagging.add_instancetag", "bulk_remove": "tagging.delete_instancetag"}
 
-    @extend_schema(request=BulkSerializer, responses=TagOperationSerializer)
+    @extend_schema(request=BulkSerializer, responses={200: TagOperationSerializer, 202: TagOperationSerializer})
     @action(detail=False, methods=["post"], url_path="bulk/assign")
     def bulk_assign(self, request: Request) -> Response:
         """Put tags on instances. The receipt says what became of every pair; asked again, it changes nothing."""
-        return self._bulk(request, services.assign)
+        return self._bulk(request, TagOperation.Action.ASSIGN)
 
-    @extend_schema(request=BulkSerializer, responses=TagOperationSerializer)
+    @extend_schema(request=BulkSerializer, responses={200: TagOperationSerializer, 202: TagOperationSerializer})
     @action(detail=False, methods=["post"], url_path="bulk/remove")
     def bulk_remove(self, request: Request) -> Response:
         """Take tags off instances. The receipt says what became of every pair; asked again, it changes nothing."""
-        return self._bulk(request, services.remove)
+        return self._bulk(request, TagOperation.Action.REMOVE)
 
-    def _bulk(self, request: Request, operate: Callable[..., TagOperation]) -> Response:
+    def _bulk(self, request: Request, action: str) -> Response:
+        """200 with the receipt; 202, and where to look for it, when a worker is to do it."""
         asked = BulkSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        receipt = operate(**asked.validated_data, user=request.user)
-        return Response(TagOperationSerializer(receipt).data)
+        operation = services.request(action, **asked.validated_data, user=request.user)
+        told = TagOperationSerializer(operation).data
+        if operation.finished_at:
+            return Response(told)
+        where = reverse("tagoperation-detail", args=[operation.pk], request=request)
+        return Response(told, status=202, headers={"Location": where})
 
 
 class TagOperationViewSet(ReadOnlyModelViewSet):

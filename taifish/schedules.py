@@ -17,6 +17,7 @@ TIMETABLE: list[tuple[str, str, str | int, str]] = [
         30,
         "Make good what died: lost workers, lost messages, sessions left open.",
     ),
+    ("Resume tag operations", "tagging.resume", 60, "Send again the bulk taggings whose message was lost."),
     ("Forget old sessions", "sync.purge", "30 4", "Delete sessions older than TAIFISH_KEEP_SESSIONS_DAYS."),
     (
         "Purge retired instances",

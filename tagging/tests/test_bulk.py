@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from instances.models import Credential, Instance
 from instances.tests.api import client_with, superclient
 from instances.tests.pages import staff, superstaff
+from sync.tests.workers import QUEUE, Workers
 from tagging import services
 from tagging.models import InstanceTag, Tag, TagOperation
 
@@ -228,12 +235,104 @@ def test_the_api_answers_with_the_receipt(db):
         {"instance_ids": [], "tag_ids": [1]},
         {"instance_ids": ["x"], "tag_ids": [1]},
         {"instance_ids": [2**63], "tag_ids": [1]},
-        {"instance_ids": list(range(1, 10_001)), "tag_ids": list(range(1, 12))},
+        {"instance_ids": list(range(1, 10_002)), "tag_ids": [1]},
+        {"instance_ids": [1], "filter": {"engine": "mysql"}, "tag_ids": [1]},
+        {"filter": {}, "tag_ids": [1]},
+        {"filter": {"engine": "db2"}, "tag_ids": [1]},
+        {"filter": {"colour": "red"}, "tag_ids": [1]},
+        {"filter": {"tag": "nowhere"}, "tag_ids": [1]},
+        {"filter": {"name": "nobody"}, "tag_ids": [1]},
+        {"filter": "all", "tag_ids": [1]},
     ],
 )
 def test_a_malformed_request_changes_nothing(db, asked):
     assert superclient().post("/api/tags/bulk/assign/", asked, format="json").status_code == 400
     assert not TagOperation.objects.exists()
+
+
+def test_instances_are_chosen_by_a_filter(db):
+    """F4.3: as GET /api/instances/ filters them; retired ones only where they are asked for."""
+    (one, two, old), (prod,) = make(3, 1)
+    Instance.objects.filter(pk=two).update(engine="mysql")
+    Instance.objects.get(pk=old).retire()
+    client = superclient()
+
+    def totals(**chosen: object) -> dict[str, int]:
+        asked = {"filter": chosen, "tag_ids": [prod]}
+        return client.post("/api/tags/bulk/assign/", asked, format="json").json()["totals"]
+
+    assert totals(engine="mysql") == {"added": 1}
+    assert totals(tag="t0") == {"already_there": 1}
+    assert totals(engine="postgresql") == {"added": 1}
+    assert totals(retired=True) == {"retired": 1}
+    assert links() == {(one, prod), (two, prod)}
+
+
+def test_too_much_to_wait_for_is_left_to_a_worker(transactional_db, monkeypatch, workers):
+    """F4.1: the API answers 202 and where to look; a worker does it; a message that was lost is sent again."""
+    monkeypatch.setattr(services, "AT_ONCE", 5)
+    instances, tags = make(3, 2)
+    asked = {"instance_ids": instances, "tag_ids": tags}
+    client = superclient()
+    # The worker is not there yet: the message waits, or is lost.
+    answer = client.post("/api/tags/bulk/assign/", asked, format="json")
+    assert (answer.status_code, answer.json()["finished_at"], answer.json()["totals"]) == (202, None, {})
+    for message in QUEUE.iterdir():
+        message.unlink()
+    operation = TagOperation.objects.get()
+    page = reverse("admin:tagging_tagoperation_change", args=[operation.pk])
+    assert "waiting for a worker" in superstaff().get(page).content.decode()
+    with pytest.raises(services.NotUndoable):
+        services.undo(operation)
+    assert services.resume() == 0
+    TagOperation.objects.update(created_at=timezone.now() - timedelta(minutes=2))
+    workers.start()
+    assert services.resume() == 1
+    deadline = time.monotonic() + 30
+    while client.get(answer["Location"]).json()["finished_at"] is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert client.get(answer["Location"]).json()["totals"] == {"added": 6}
+    assert len(links()) == 6
+    # Whoever comes late finds nothing to do.
+    services.run(operation.pk)
+    assert client.get(answer["Location"]).json()["totals"] == {"added": 6}
+
+
+def test_a_worker_that_dies_leaves_all_as_it_was(transactional_db, monkeypatch):
+    """F4.1: what a worker had half done is gone with it, and the next one does the whole."""
+    monkeypatch.setattr(services, "AT_ONCE", 0)
+    instances, tags = make(4, 1)
+    operation = services.request("assign", instances, tags, None)
+    work = services._work
+
+    def die(*arguments):
+        work(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(services, "_work", die)
+    with pytest.raises(KeyboardInterrupt):
+        services.run(operation.pk)
+    assert links() == set()
+    monkeypatch.setattr(services, "_work", work)
+    services.run(operation.pk)
+    operation.refresh_from_db()
+    assert (operation.totals, operation.asked) == ({"added": 4}, [])
+
+
+@pytest.mark.slow
+def test_sixteen_processes_assign_the_same_ten_thousand_pairs(transactional_db):
+    """F4.2: 1,000 × 10 pairs at once from 16 processes: 10,000 links, no error, receipts that add up."""
+    make(1000, 10)
+    command = [sys.executable, "manage.py", "tag", "add", *(f"t{n}" for n in range(10)), "--all", "--json"]
+    environment = Workers(Path()).environment()
+    processes = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(16)
+    ]
+    told = [process.communicate(timeout=170) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 16, told
+    totals = [json.loads(out)["totals"] for out, _ in told]
+    assert sum(row.get("added", 0) for row in totals) == len(links()) == InstanceTag.objects.count() == 10_000
+    assert all(sum(row.values()) == 10_000 for row in totals)
 
 
 def test_tagging_takes_its_own_permission(db):
@@ -334,10 +433,10 @@ def test_a_lost_store_is_an_error_and_no_receipt(db, monkeypatch):
     """F4.1: when the receipt itself cannot be kept, nothing of the operation stays."""
     (one,), (prod,) = make(1, 1)
 
-    def fail(**fields):
+    def fail(self):
         raise DatabaseError("the store is full")
 
-    monkeypatch.setattr(TagOperation.objects, "create", fail)
+    monkeypatch.setattr(TagOperation, "save", fail)
     with pytest.raises(DatabaseError):
         services.assign([one], [prod])
     assert links() == set()
