@@ -54,6 +54,7 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
         Instance.objects.create(
             name=f"shop-{number:02}", engine="mysql", host=f"shop{number}.example.org", credential=credential
         )
+    Tag.objects.all().delete()
     prod = Tag.objects.create(slug="prod", label="Production", colour="#dc2626")
     InstanceTag.objects.create(instance=instance, tag=prod, added_by=user)
     services.run_here(
