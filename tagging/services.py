@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
-from instances.models import Instance
-
-from .models import Tag, TagOperation
+from .models import TagOperation
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -44,11 +42,16 @@ WITH changed AS (
     RETURNING instance_id, tag_id)
 SELECT tag_id, array_agg(instance_id) FROM changed GROUP BY tag_id
 """
-_REMOVE = """
-WITH changed AS (
-    DELETE FROM tagging_instancetag WHERE instance_id = ANY(%(instances)s) AND tag_id = ANY(%(tags)s)
-    RETURNING instance_id, tag_id)
+_REMOVE = "DELETE FROM tagging_instancetag WHERE instance_id = ANY(%(instances)s) AND tag_id = ANY(%(tags)s)"
+_REMOVE_AND_TELL = f"""
+WITH changed AS ({_REMOVE} RETURNING instance_id, tag_id)
 SELECT tag_id, array_agg(instance_id) FROM changed GROUP BY tag_id
+"""  # noqa: S608 -- the statement above
+_STATES = """
+WITH known AS (SELECT id, retired_at FROM instances_instance WHERE id = ANY(%(instances)s) ORDER BY id)
+SELECT ARRAY(SELECT id FROM known WHERE retired_at IS NULL), ARRAY(SELECT id FROM known WHERE retired_at IS NOT NULL),
+       ARRAY(SELECT id FROM tagging_tag WHERE id = ANY(%(tags)s) AND active ORDER BY id),
+       ARRAY(SELECT id FROM tagging_tag WHERE id = ANY(%(tags)s) AND NOT active ORDER BY id)
 """
 _STILL_THERE = """
 SELECT ARRAY(SELECT id FROM instances_instance WHERE id = ANY(%(instances)s)),
@@ -74,9 +77,9 @@ def request(action: str, instance_ids: Iterable[int], tag_ids: Iterable[int], us
     """Do it now, or where it is too much to wait for, leave it to a worker: then it is not finished yet."""
     block = _Block(sorted({*instance_ids}), sorted({*tag_ids}))
     operation = TagOperation(action=action, requested_by=user)
-    if len(block.instances) * len(block.tags) <= AT_ONCE:
+    if len(block) <= AT_ONCE:
         return _operate(operation, [block])
-    operation.asked = [asdict(block)]
+    operation.asked = [vars(block)]
     operation.save()
     _ring([operation.pk])
     return operation
@@ -139,6 +142,9 @@ class _Block:
     instances: list[int]
     tags: list[int]
 
+    def __len__(self) -> int:
+        return len(self.instances) * len(self.tags)
+
     def halves(self) -> tuple[_Block, _Block] | None:
         """Two blocks that make up this one; None for a single pair."""
         if (half := len(self.instances) // 2) > 0:
@@ -153,9 +159,8 @@ def _operate(operation: TagOperation, blocks: Iterable[_Block]) -> TagOperation:
     """Work on the blocks and make the operation their receipt."""
     receipt = _Receipt()
     with connection.cursor() as cursor:
-        cursor.execute(_LOCK)
         # An instance that goes while we work is then an error of our statement, not of the commit.
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute(f"SET CONSTRAINTS ALL IMMEDIATE; {_LOCK}")
     for block in blocks:
         _work_through(operation, _possible(operation.action, block, receipt), receipt)
     operation.outcomes, operation.reasons = receipt.blocks(), receipt.reasons
@@ -166,21 +171,20 @@ def _operate(operation: TagOperation, blocks: Iterable[_Block]) -> TagOperation:
 
 def _possible(action: str, block: _Block, receipt: _Receipt) -> _Block:
     """What of a block can be worked on; the rest is noted."""
-    retired_at = dict(Instance.objects.filter(pk__in=block.instances).order_by().values_list("pk", "retired_at"))
-    active = dict(Tag.objects.filter(pk__in=block.tags).order_by().values_list("pk", "active"))
-    instances = sorted(pk for pk, retired in retired_at.items() if not retired)
-    retired = sorted(pk for pk, retired in retired_at.items() if retired)
-    unknown = sorted(set(block.instances) - retired_at.keys())
-    usable = sorted(pk for pk in active if active[pk] or action == Action.REMOVE)
-    for tag in sorted(set(block.tags)):
-        if tag not in active:
-            receipt.note(Outcome.UNKNOWN, tag, sorted({*block.instances}))
-            continue
+    with connection.cursor() as cursor:
+        cursor.execute(_STATES, vars(block))
+        instances, retired, active, inactive = cursor.fetchone()
+    unknown = sorted({*block.instances} - {*instances, *retired})
+    for tag in sorted({*block.tags} - {*active, *inactive}):
+        receipt.note(Outcome.UNKNOWN, tag, sorted({*block.instances}))
+    for tag in (*active, *inactive):
         receipt.note(Outcome.UNKNOWN, tag, unknown)
         receipt.note(Outcome.RETIRED, tag, retired)
-        if tag not in usable:
-            receipt.note(Outcome.INACTIVE, tag, instances)
-    return _Block(instances, usable)
+    if action == Action.REMOVE:
+        return _Block(instances, sorted([*active, *inactive]))
+    for tag in inactive:
+        receipt.note(Outcome.INACTIVE, tag, instances)
+    return _Block(instances, active)
 
 
 def _work_through(operation: TagOperation, block: _Block, receipt: _Receipt) -> None:
@@ -193,15 +197,12 @@ def _work_through(operation: TagOperation, block: _Block, receipt: _Receipt) -> 
 def _work(operation: TagOperation, block: _Block, receipt: _Receipt) -> None:
     """One batch, in a savepoint; or each half of it where that fails. A pair that fails alone is noted with why."""
     action = operation.action
-    values = {"instances": block.instances, "tags": block.tags, "user": operation.requested_by_id}
     there: tuple[list[int], list[int]] = (block.instances, block.tags)
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(_ASSIGN if action == Action.ASSIGN else _REMOVE, values)
-            changed = dict(cursor.fetchall())
-            if action == Action.ASSIGN and sum(map(len, changed.values())) < len(block.instances) * len(block.tags):
-                cursor.execute(_STILL_THERE, values)
-                there = cursor.fetchone()
+        if action == Action.REMOVE:
+            changed = _removed(block)
+        else:
+            changed, there = _added(block, operation.requested_by_id)
     except DatabaseError as error:
         halves = block.halves()
         if halves is None:
@@ -213,13 +214,39 @@ def _work(operation: TagOperation, block: _Block, receipt: _Receipt) -> None:
     unchanged = Outcome.ALREADY_THERE if action == Action.ASSIGN else Outcome.NOT_THERE
     instances = set(there[0])
     for tag in block.tags:
-        done = set(changed.get(tag, ()))
+        done = changed.get(tag, [])
         receipt.note(TagOperation.CHANGED[Action(action)], tag, sorted(done))
-        left = set(block.instances) - done
+        if len(done) == len(block.instances):
+            continue
+        left = set(block.instances).difference(done)
         # Neither put there nor there: the instance or the tag was deleted in between.
         present = left & instances if tag in there[1] else set()
         receipt.note(unchanged, tag, sorted(present))
         receipt.note(Outcome.UNKNOWN, tag, sorted(left - present))
+
+
+def _added(block: _Block, user_id: int | None) -> tuple[dict[int, list[int]], tuple[list[int], list[int]]]:
+    """Add what is not there yet of a block: tag → instances; and which instances and tags of it there are still."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_ASSIGN, vars(block) | {"user": user_id})
+        changed = dict(cursor.fetchall())
+        if sum(map(len, changed.values())) == len(block):
+            return changed, (block.instances, block.tags)
+        cursor.execute(_STILL_THERE, vars(block))
+        return changed, cursor.fetchone()
+
+
+def _removed(block: _Block) -> dict[int, list[int]]:
+    """Remove what is there of a block: tag → instances."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_REMOVE, vars(block))
+        # Mostly all of them are there, or none, and counting is enough: telling which takes twice as long.
+        if cursor.rowcount in (0, len(block)):
+            return dict.fromkeys(block.tags, block.instances) if cursor.rowcount else {}
+        transaction.set_rollback(True)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_REMOVE_AND_TELL, vars(block))
+        return dict(cursor.fetchall())
 
 
 class _Receipt:
