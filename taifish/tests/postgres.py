@@ -15,7 +15,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,12 @@ class PostgresServer:
         self.cluster.stop()
 
     def kill9(self) -> None:
-        """Kill the postmaster the hard way; its children follow by themselves."""
-        pid = int((self.cluster.data / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, signal.SIGKILL)
+        """Kill the server the hard way. Its children would follow by themselves, but may answer one more query first."""
+        postmaster = int((self.cluster.data / "postmaster.pid").read_text().split()[0])
+        # Before its children: it would take the death of one for a crash to recover from.
+        for pid in (postmaster, *_children(postmaster)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         while self.cluster.running():
             time.sleep(0.01)
 
@@ -138,6 +141,16 @@ class PostgresServer:
 def identifier(name: str) -> str:
     """`name` as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def _children(pid: int) -> list[int]:
+    """Process ids of the children, by the parent that each process's /proc/PID/stat names."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(stat.read_text(errors="replace").rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def free_port() -> int:
