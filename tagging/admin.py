@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from django import forms
@@ -262,16 +264,14 @@ def undo_button(action: str) -> Button:
     )
 
 
-def lines(operation: TagOperation) -> list[tuple[str, str, str, str]]:
+def lines(operation: TagOperation) -> Iterator[tuple[str, str, str, str]]:
     """Instance, tag, outcome and reason of every pair; what has been deleted since is told by its number."""
     names = dict(Instance.objects.order_by().values_list("pk", "name"))
     labels = dict(Tag.objects.order_by().values_list("pk", "label"))
     reasons = {(row["instance"], row["tag"]): row["reason"] for row in operation.reasons}
-    return [
-        (names.get(pair[0], f"#{pair[0]}"), labels.get(pair[1], f"#{pair[1]}"), outcome, reasons.get(pair, ""))
-        for outcome in operation.outcomes
-        for pair in operation.pairs(outcome)
-    ]
+    for outcome in operation.outcomes:
+        for pair in operation.pairs(outcome):
+            yield names.get(pair[0], f"#{pair[0]}"), labels.get(pair[1], f"#{pair[1]}"), outcome, reasons.get(pair, "")
 
 
 def as_csv(request: HttpRequest, operation: TagOperation) -> HttpResponse:
@@ -317,15 +317,14 @@ class TagOperationAdmin(InspectOnlyAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         operation = kwargs["obj"]
-        rows = lines(operation)
         context |= {
             "operation": operation,
             "title": f"{operation.get_action_display()} #{operation.pk}",
             "totals": self.totals(operation),
             "lines": [
                 (name, label, outcome, TagOperation.Outcome(outcome).label, reason)
-                for name, label, outcome, reason in rows[:PAIRS_SHOWN]
+                for name, label, outcome, reason in islice(lines(operation), PAIRS_SHOWN)
             ],
-            "n_more": max(len(rows) - PAIRS_SHOWN, 0),
+            "n_more": max(sum(operation.totals.values()) - PAIRS_SHOWN, 0),
         }
         return super().render_change_form(request, context, *args, **kwargs)

@@ -1,5 +1,6 @@
 """Labels on instances, to select and group them by."""
 
+from collections.abc import Iterator
 from itertools import product
 
 from django.conf import settings
@@ -107,6 +108,7 @@ class TagOperation(models.Model):
             for outcome, blocks in self.outcomes.items()
         }
 
-    def pairs(self, outcome: str) -> list[tuple[int, int]]:
+    def pairs(self, outcome: str) -> Iterator[tuple[int, int]]:
         """(instance id, tag id) of every pair with that outcome."""
-        return [pair for block in self.outcomes.get(outcome, ()) for pair in product(block["instances"], block["tags"])]
+        for block in self.outcomes.get(outcome, ()):
+            yield from product(block["instances"], block["tags"])
