@@ -21,7 +21,7 @@ from instances.models import Instance
 from .models import SyncRecord, SyncSession, VisitHealth
 from .registry import KINDS, StoreKind
 from .sessions import close, follow_up, send
-from .visits import brief_transaction, note_failures, visit
+from .visits import being_cancelled, brief_transaction, note_failures, visit
 from .work import work
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def _reap_lost() -> int:
         )
         if not lost:
             return 0
-        cancelled = Exists(SyncSession.objects.filter(pk=OuterRef("session_id")).exclude(cancel_requested_at=None))
+        cancelled = being_cancelled()
         again = Q(attempt__lt=F("max_attempts")) | Q(attempt__lt=2)
         SyncRecord.objects.filter(pk__in=lost).update(
             status=Case(

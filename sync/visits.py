@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from types import TracebackType
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, transaction
@@ -80,18 +81,12 @@ def _run(record: SyncRecord) -> None:
     except VisitCancelled:
         _end(record, Status.CANCELLED)
     except Held as held:
-        fail(record, code=held.code, message=str(held), hint=held.hint, held_count=held.count)
+        _fail(record, code=held.code, message=str(held), hint=held.hint, held_count=held.count)
     except AdapterError as error:
-        fail(record, code=error.code, message=str(error), hint=error.hint, transient=error.transient)
+        _fail(record, code=error.code, message=str(error), hint=error.hint, transient=error.transient)
     except Exception as error:
         log.exception("visit %s of %s failed", record.pk, record.instance)
-        fail(
-            record,
-            code="internal_error",
-            message=f"{type(error).__name__}: {error}",
-            hint="This is a fault of Taifish or of its store; the worker's log has the details.",
-            transient=isinstance(error, OperationalError),
-        )
+        fail_internally(record, error)
 
 
 def _claim(record_id: int, worker: str) -> SyncRecord | None:
@@ -107,22 +102,12 @@ def _claim(record_id: int, worker: str) -> SyncRecord | None:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('visit:' || %s, 0))", [host])
             claimed = same_host.count() < settings.TAIFISH_VISITS_PER_HOST and (
                 SyncRecord.objects.filter(
-                    ~Exists(SyncSession.objects.filter(pk=OuterRef("session_id")).exclude(cancel_requested_at=None)),
+                    ~being_cancelled(),
                     # Clocks of workers and store differ a little; a message one second early is on time.
                     Q(not_before=None) | Q(not_before__lte=Now() + timedelta(seconds=1)),
                     pk=record_id,
                     status=Status.PENDING,
-                ).update(
-                    status=Status.RUNNING,
-                    attempt=F("attempt") + 1,
-                    worker=worker,
-                    phase="connect",
-                    lease_until=lease_end(),
-                    started_at=Now(),
-                    error_code="",
-                    error="",
-                    hint="",
-                )
+                ).update(**claimed_by(worker, phase="connect"))
             )
     except IntegrityError:
         # one_running_visit_per_kind: another session is visiting this instance.
@@ -132,6 +117,26 @@ def _claim(record_id: int, worker: str) -> SyncRecord | None:
         return None
     record.refresh_from_db()
     return record
+
+
+def being_cancelled() -> Exists:
+    """Whether a person has cancelled the session of a record, inside a query over records."""
+    return Exists(SyncSession.objects.filter(pk=OuterRef("session_id")).exclude(cancel_requested_at=None))
+
+
+def claimed_by(worker: str, *, phase: str) -> dict[str, Any]:
+    """What makes a pending record the worker's, for an UPDATE."""
+    return {
+        "status": Status.RUNNING,
+        "attempt": F("attempt") + 1,
+        "worker": worker,
+        "phase": phase,
+        "lease_until": lease_end(),
+        "started_at": Now(),
+        "error_code": "",
+        "error": "",
+        "hint": "",
+    }
 
 
 def _wait_turn(record: SyncRecord) -> None:
@@ -228,7 +233,7 @@ def _end(record: SyncRecord, status: str, **values: object) -> bool:
     return True
 
 
-def fail(
+def _fail(
     record: SyncRecord,
     *,
     code: str,
@@ -242,7 +247,7 @@ def fail(
     told = {"error_code": code, "error": message, "hint": hint, "held_count": held_count}
     if transient and record.attempt < record.max_attempts:
         delay = retry_delay(record.attempt)
-        cancelled = Exists(SyncSession.objects.filter(pk=OuterRef("session_id")).exclude(cancel_requested_at=None))
+        cancelled = being_cancelled()
         again = _mine(record).update(
             status=Case(When(cancelled, then=Value(Status.CANCELLED)), default=Value(Status.PENDING)),
             finished_at=Case(When(cancelled, then=Now()), default=None),
@@ -259,6 +264,17 @@ def fail(
         with transaction.atomic():
             if _end(record, Status.FAILED, **told):
                 note_failures([record.pk])
+
+
+def fail_internally(record: SyncRecord, error: Exception) -> None:
+    """End a record, or put it back, for an exception that nobody foresaw."""
+    _fail(
+        record,
+        code="internal_error",
+        message=f"{type(error).__name__}: {error}",
+        hint="This is a fault of Taifish or of its store; the worker's log has the details.",
+        transient=isinstance(error, OperationalError),
+    )
 
 
 def retry_delay(attempt: int) -> float:

@@ -12,14 +12,22 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import asdict
 
-from django.db import IntegrityError, OperationalError, connection
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db import IntegrityError, connection
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from .models import SyncRecord, SyncSession
 from .registry import KINDS, Outcome, StoreKind
 from .sessions import close, send
-from .visits import brief_transaction, fail, lease_end, note_successes, worker_name
+from .visits import (
+    being_cancelled,
+    brief_transaction,
+    claimed_by,
+    fail_internally,
+    lease_end,
+    note_successes,
+    worker_name,
+)
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +55,8 @@ def work(session_id: int) -> None:
 
 def _due(session: SyncSession) -> QuerySet[SyncRecord]:
     """The session's records that may be claimed now, unless the session is being cancelled."""
-    cancelled = SyncSession.objects.filter(pk=OuterRef("session_id")).exclude(cancel_requested_at=None)
     return SyncRecord.objects.filter(
-        ~Exists(cancelled), Q(not_before=None) | Q(not_before__lte=Now()), session=session, status=Status.PENDING
+        ~being_cancelled(), Q(not_before=None) | Q(not_before__lte=Now()), session=session, status=Status.PENDING
     )
 
 
@@ -67,17 +74,7 @@ def _claim(session: SyncSession, size: int, holder: str) -> list[SyncRecord]:
         with brief_transaction():
             free = _due(session).filter(~Exists(busy)).order_by("instance_id").select_for_update(skip_locked=True)
             ids = list(free.values_list("pk", flat=True)[:size])
-            SyncRecord.objects.filter(pk__in=ids).update(
-                status=Status.RUNNING,
-                phase="write",
-                attempt=F("attempt") + 1,
-                worker=holder,
-                lease_until=lease_end(),
-                started_at=Now(),
-                error_code="",
-                error="",
-                hint="",
-            )
+            SyncRecord.objects.filter(pk__in=ids).update(**claimed_by(holder, phase="write"))
     except IntegrityError:
         # one_running_visit_per_kind: another session claimed one of them at this very moment.
         return []
@@ -106,13 +103,7 @@ def _write(kind: StoreKind, session: SyncSession, records: list[SyncRecord], hol
             _write(kind, session, records[middle:], holder)
             return
         log.exception("%s of %s failed", kind.name, records[0].instance)
-        fail(
-            records[0],
-            code="internal_error",
-            message=f"{type(error).__name__}: {error}",
-            hint="This is a fault of Taifish or of its store; the worker's log has the details.",
-            transient=isinstance(error, OperationalError),
-        )
+        fail_internally(records[0], error)
 
 
 def _end(outcomes: Mapping[int, Outcome]) -> None:
