@@ -41,6 +41,16 @@ class Button:
     main: bool = False
 
 
+def posted(request: HttpRequest, *but: str) -> list[tuple[str, str]]:
+    """What was posted, for a page that posts it once more, but for the fields that the page has of its own."""
+    return [
+        (name, value)
+        for name, values in request.POST.lists()
+        for value in values
+        if name not in ("csrfmiddlewaretoken", "next", *but)
+    ]
+
+
 class ButtonAdmin(ModelAdmin):
     """A ModelAdmin whose pages carry `buttons`; its templates show those that the person may press."""
 
@@ -89,12 +99,7 @@ class ButtonAdmin(ModelAdmin):
             "sentences": sentences,
             "label": label,
             "next": self.back(request, row).url,
-            "posted": [
-                (name, value)
-                for name, values in request.POST.lists()
-                for value in values
-                if name not in ("csrfmiddlewaretoken", "next")
-            ],
+            "posted": posted(request),
         }
         return TemplateResponse(request, "taifish/confirm.html", context)
 

@@ -32,7 +32,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminColorInputWidget
 
 from instances.admin import ADDITIONS, Addition
-from instances.buttons import Button, ButtonAdmin, InspectOnlyAdmin
+from instances.buttons import Button, ButtonAdmin, InspectOnlyAdmin, posted
 from instances.exchange import csv_file
 from instances.models import Instance
 from instances.resources import InstanceResource
@@ -132,12 +132,7 @@ def bulk_page(model_admin: Any, request: HttpRequest, queryset: QuerySet[Instanc
         "offered": offered,
         "chosen": chosen,
         "next": model_admin.back(request, None).url,
-        "posted": [
-            (name, value)
-            for name, values in request.POST.lists()
-            for value in values
-            if name not in ("csrfmiddlewaretoken", "next", "tags", "confirmed")
-        ],
+        "posted": posted(request, "tags", "confirmed"),
     }
     return TemplateResponse(request, "tagging/bulk.html", context)
 
