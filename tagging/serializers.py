@@ -23,7 +23,7 @@ def _ids(most: int, **options: Any) -> serializers.ListField:
 
 
 class InstanceFilterSerializer(serializers.Serializer):
-    """The parameters of GET /api/instances/, to choose instances by."""
+    """The parameters of GET /api/instances/, and a tag, to choose instances by."""
 
     name = serializers.CharField(required=False)
     engine = serializers.CharField(required=False)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Action, Outcome = TagOperation.Action, TagOperation.Outcome
+
 #: Pairs a statement: few enough for a short savepoint, many enough for few statements.
 BATCH = 10_000
 
@@ -189,8 +190,10 @@ def _possible(action: str, block: _Block, receipt: _Receipt) -> _Block:
 
 def _work_through(operation: TagOperation, block: _Block, receipt: _Receipt) -> None:
     """Work on a block, in batches."""
-    size = max(BATCH // max(len(block.tags), 1), 1)
-    for start in range(0, len(block.instances) if block.tags else 0, size):
+    if not block.tags:
+        return
+    size = max(BATCH // len(block.tags), 1)
+    for start in range(0, len(block.instances), size):
         _work(operation, _Block(block.instances[start : start + size], block.tags), receipt)
 
 

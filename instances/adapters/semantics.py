@@ -86,13 +86,14 @@ def _specificity(product: str, pattern: str) -> tuple[int, ...]:
     wildcard wins. Compared with the server's own choice in accounts/tests/test_access_mariadb.py.
     """
     parts = _PATTERN.findall(pattern)
-    wildcards = [part[0] for part in parts if part[0] in "%_"]
+    wildcards = [place for place, part in enumerate(parts) if part[0] in "%_"]
     if not wildcards:
         return (1,)
-    prefix = parts.index(next(part for part in parts if part[0] in "%_"))
+    prefix = wildcards[0]
     if product != "MariaDB":
         return (0, len("".join(parts[:prefix])))
-    ones, many = wildcards.count("_"), wildcards.count("%")
+    ones = parts.count("_")
+    many = len(wildcards) - ones
     room = _LONGEST_NAME - (len(parts) - many) if many else 0
     return (0, -room, 0, -many, -ones, -prefix) if room > ones else (0, -ones, 1, -room, -many, -prefix)
 
