@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -27,20 +24,17 @@ from unfold.contrib.filters.admin import (
 from unfold.decorators import display
 
 from instances.admin import ADDITIONS, Addition
-from instances.buttons import ButtonAdmin, InspectOnlyAdmin
+from instances.buttons import InspectOnlyAdmin
+from instances.hiding_pages import FilterAdmin
 from instances.models import Instance
+from instances.templatetags.names import visible
 from sync.pages import ago, badge, offer
 from tagging.admin import TagFilter
 
-from . import services
-from .effect import effect_of
 from .list_filters import BaselineFilter, ChangedFilter, EngineFilter, EventFilter, FilteredFilter, GoneFilter
 from .models import Account, AccountChange, AccountFilter
 from .pages import account_page, details, events
-from .templatetags.account_names import visible
 
-#: How many of the accounts that a filter matches its page lists.
-PREVIEW = 100
 #: How many lines of a change its list shows.
 DETAILS = 3
 
@@ -237,72 +231,7 @@ def _as_html(lines: list[tuple[str, str, str]]) -> SafeString:
     )
 
 
-class AccountFilterForm(forms.ModelForm):
-    class Meta:
-        model = AccountFilter
-        fields = ["action", "engine", "instance", "pattern", "system_only", "active", "note"]
-
-
-@admin.register(AccountFilter)
-class AccountFilterAdmin(ButtonAdmin):
-    change_form_template = "accounts/filter_form.html"
-    form = AccountFilterForm
-    list_display = ["pattern", "action", "engine", "instance", "system_only", "active", "note"]
-    list_filter = [
-        ("action", ChoicesDropdownFilter),
-        ("engine", ChoicesDropdownFilter),
-        ("instance", AutocompleteSelectFilter),
-        ("active", BooleanRadioFilter),
-    ]
-    list_filter_submit = True
-    list_select_related = ["instance"]
-    search_fields = ["pattern", "note"]
-    fields = ["action", "pattern", "system_only", ("engine", "instance"), "active", "note"]
-
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.preview)
-        return [path("preview/", view, name="accounts_accountfilter_preview"), *super().get_urls()]
-
-    def preview(self, request: HttpRequest) -> HttpResponse:
-        """What the filter in the form would do, before it is saved."""
-        if not (self.has_view_permission(request) and request.user.has_perm("accounts.view_account")):
-            raise PermissionDenied
-        pk = request.GET.get("id", "")
-        stored = AccountFilter.objects.filter(pk=pk).first() if pk.isdecimal() else None
-        form = AccountFilterForm(request.GET, instance=stored)
-        html = self.shown_preview(form.instance) if form.is_valid() else ""
-        return HttpResponse(html)
-
-    def shown_preview(self, candidate: AccountFilter) -> str:
-        effect = effect_of(candidate, PREVIEW)
-        return render_to_string("accounts/filter_preview.html", {"effect": effect, "candidate": candidate})
-
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        if request.user.has_perm("accounts.view_account"):
-            context["preview_url"] = reverse("admin:accounts_accountfilter_preview")
-            if kwargs.get("obj"):
-                context["preview"] = self.shown_preview(kwargs["obj"])
-        return super().render_change_form(request, context, *args, **kwargs)
-
-    @transaction.atomic
-    def save_model(self, request: HttpRequest, obj: AccountFilter, form: forms.ModelForm, change: bool) -> None:
-        before = list(AccountFilter.objects.get(pk=obj.pk).concerned()) if change else []
-        super().save_model(request, obj, form, change)
-        services.apply_filters({*before, *obj.concerned()})
-
-    @transaction.atomic
-    def delete_model(self, request: HttpRequest, obj: AccountFilter) -> None:
-        concerned = list(obj.concerned())
-        super().delete_model(request, obj)
-        services.apply_filters(concerned)
-
-    @transaction.atomic
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AccountFilter]) -> None:
-        concerned = {instance for item in queryset for instance in item.concerned()}
-        super().delete_queryset(request, queryset)
-        services.apply_filters(concerned)
+admin.site.register(AccountFilter, FilterAdmin)
 
 
 def with_account_count(instances: QuerySet[Instance]) -> QuerySet[Instance]:

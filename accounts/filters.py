@@ -5,7 +5,7 @@ from django.db.models import QuerySet
 
 from instances.adapters import ENGINE_CHOICES
 from instances.adapters.base import GRANT_KINDS
-from instances.filters import KnownFilter, NotNullFilter, YesNoFilter
+from instances.filters import FilterFilters, KnownFilter, NotNullFilter, YesNoFilter
 from instances.models import Instance
 from sync.models import SyncRecord
 from tagging.models import Tag
@@ -77,12 +77,6 @@ class AccountChangeFilters(django_filters.FilterSet):
         return queryset.filter(events__contains=[value])
 
 
-class AccountFilterFilters(django_filters.FilterSet):
-    action = django_filters.ChoiceFilter(choices=AccountFilter.Action.choices)
-    engine = django_filters.ChoiceFilter(choices=ENGINE_CHOICES)
-    instance = KnownFilter(queryset=Instance.objects.all())
-    active = YesNoFilter()
-
-    class Meta:
+class AccountFilterFilters(FilterFilters):
+    class Meta(FilterFilters.Meta):
         model = AccountFilter
-        fields: list[str] = []

@@ -17,8 +17,8 @@ from django.db.models import Count, OuterRef, Q, Subquery
 from django.db.models.functions import MD5, Coalesce
 from django.utils.translation import gettext_lazy as _
 
-from instances.adapters import ENGINE_CHOICES
 from instances.adapters.base import GRANT_KINDS
+from instances.hiding import Filter
 from instances.models import Instance
 from sync.models import SyncRecord
 
@@ -302,49 +302,11 @@ class AccountChange(models.Model):
         return f"{self.account}: {', '.join(self.events)}"
 
 
-class AccountFilter(models.Model):
-    """Hides accounts from lists, or keeps them shown. Filtered accounts are still read, stored and counted in roles.
+class AccountFilter(Filter):
+    """Hides accounts from lists. Filtered accounts are still read, stored and counted in roles."""
 
-    The most specific filter that matches decides: one for the instance, then one for the engine, then one for all;
-    at the same level "show" beats "hide".
-    """
+    hides = Account
 
-    class Action(models.TextChoices):
-        HIDE = "hide", _("hide")
-        SHOW = "show", _("show")
-
-    action = models.CharField(_("action"), max_length=4, choices=Action, default=Action.HIDE)
-    engine = models.CharField(
-        _("engine"), max_length=20, choices=ENGINE_CHOICES, blank=True, help_text=_("Empty: all engines.")
-    )
-    instance = models.ForeignKey(
-        Instance,
-        null=True,
-        blank=True,
-        on_delete=models.CASCADE,
-        related_name="account_filters",
-        verbose_name=_("instance"),
-        help_text=_("Empty: all instances of the engine."),
-    )
-    pattern = models.CharField(
-        _("account name"),
-        max_length=200,
-        help_text=_("* stands for any characters, ? for one; everything else, _ and % included, for itself."),
-    )
-    system_only = models.BooleanField(_("only accounts the engine maintains"), default=False)
-    active = models.BooleanField(_("active"), default=True)
-    note = models.CharField(_("note"), max_length=200, blank=True)
-
-    class Meta:
-        ordering = ["engine", "instance__name", "pattern"]
+    class Meta(Filter.Meta):
         verbose_name = _("account filter")
         verbose_name_plural = _("account filters")
-
-    def __str__(self) -> str:
-        return f"{self.action} {self.pattern}"
-
-    def concerned(self) -> models.QuerySet[Instance]:
-        """The instances whose accounts this filter may hide or show."""
-        if self.instance_id:
-            return Instance.objects.filter(pk=self.instance_id)
-        return Instance.objects.filter(engine=self.engine) if self.engine else Instance.objects.all()

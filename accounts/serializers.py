@@ -4,7 +4,7 @@ from rest_framework import serializers
 
 from instances.adapters.base import GRANT_KINDS
 from instances.models import Instance
-from instances.serializers import CleanSerializer
+from instances.serializers import FilterSerializer
 
 from .models import Account, AccountChange, AccountFilter, Coverage, Grant, RoleReach
 
@@ -162,7 +162,6 @@ class AccountChangeSerializer(serializers.ModelSerializer):
         ]
 
 
-class AccountFilterSerializer(CleanSerializer):
-    class Meta:
+class AccountFilterSerializer(FilterSerializer):
+    class Meta(FilterSerializer.Meta):
         model = AccountFilter
-        fields = ["id", "action", "engine", "instance", "pattern", "system_only", "active", "note"]

@@ -5,16 +5,14 @@ The store is compared with the facts set by set: what is new, what is over. A ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from instances.adapters import adapter_for
 from instances.adapters.base import AccountFact, AccountKey, Gap, Inventory, Permissions, ServerInfo
+from instances.hiding import hidden_on
 from instances.models import Instance
 from instances.services import remember_server, target_of
 from sync.models import SyncRecord
@@ -24,7 +22,6 @@ from . import closure
 from .bulk import insert
 from .changes import ChangeLog
 from .coverage import digest_of, write_coverage
-from .hiding import matcher
 from .intervals import write_grants, write_memberships
 from .models import Account, AccountFilter, Coverage, account_label
 
@@ -137,10 +134,7 @@ class Roster:
         self.confirmed = confirmed
         self.facts = {fact.key: fact for fact in facts.inventory.accounts}
         self.unread = facts.inventory.unread
-        filters = AccountFilter.objects.filter(
-            Q(instance=instance) | Q(instance=None, engine__in=["", instance.engine]), active=True
-        )
-        self.hidden = matcher(filters)
+        self.hidden = hidden_on(instance, AccountFilter)
         stored = list(Account.objects.filter(instance=instance))
         self.stored = {(account.name, account.host): account for account in stored}
         self.visited_at = max((account.last_seen_at for account in stored), default=None)
@@ -219,31 +213,3 @@ class Roster:
     def id_of(self, key: AccountKey) -> int | None:
         """None for an account that appeared between the phases: the next visit sees it whole."""
         return self.ids[key] if key in self.facts else None
-
-
-@transaction.atomic
-def apply_filters(instances: Iterable[Instance]) -> int:
-    """Bring `is_filtered` in line with the filters as they are now. Returns how many accounts changed."""
-    flipped: dict[bool, list[int]] = {True: [], False: []}
-    by_instance = matchers(AccountFilter.objects.filter(active=True), instances)
-    rows = Account.objects.filter(instance__in=by_instance).values_list(
-        "pk", "instance_id", "name", "is_system", "is_filtered"
-    )
-    for pk, instance_id, name, is_system, is_filtered in rows.order_by().iterator():
-        hidden = by_instance[instance_id](name, is_system)
-        if hidden != is_filtered:
-            flipped[hidden].append(pk)
-    return sum(Account.objects.filter(pk__in=pks).update(is_filtered=hidden) for hidden, pks in flipped.items() if pks)
-
-
-def matchers(filters: Iterable[AccountFilter], instances: Iterable[Instance]) -> dict[int, Callable[[str, bool], bool]]:
-    """Instance id → what `hiding.matcher` makes of those of the filters that are about the instance."""
-    filters = list(filters)
-    return {
-        instance.pk: matcher(
-            item
-            for item in filters
-            if item.instance_id == instance.pk or (item.instance_id is None and item.engine in ("", instance.engine))
-        )
-        for instance in instances
-    }

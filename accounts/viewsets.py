@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import transaction
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
@@ -12,12 +11,13 @@ from rest_framework.fields import DateTimeField
 from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
+from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from instances.filters import check_parameters
 from instances.models import Instance
+from instances.viewsets import FilterViewSet
 
-from . import access, services
+from . import access
 from .filters import (
     AccountChangeFilters,
     AccountFilterFilters,
@@ -161,24 +161,9 @@ class AccountChangeViewSet(ReadOnlyModelViewSet):
     filterset_class = AccountChangeFilters
 
 
-class AccountFilterViewSet(ModelViewSet):
+class AccountFilterViewSet(FilterViewSet):
     """Which accounts lists hide. A change takes effect at once."""
 
     queryset = AccountFilter.objects.all()
     serializer_class = AccountFilterSerializer
     filterset_class = AccountFilterFilters
-
-    @transaction.atomic
-    def perform_create(self, serializer: AccountFilterSerializer) -> None:
-        services.apply_filters(serializer.save().concerned())
-
-    @transaction.atomic
-    def perform_update(self, serializer: AccountFilterSerializer) -> None:
-        before = serializer.instance.concerned()
-        services.apply_filters(before | serializer.save().concerned())
-
-    @transaction.atomic
-    def perform_destroy(self, instance: AccountFilter) -> None:
-        concerned = instance.concerned()
-        instance.delete()
-        services.apply_filters(concerned)

@@ -10,6 +10,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
 from .adapters import ENGINE_CHOICES
+from .hiding import Filter
 from .models import Credential, Instance
 
 
@@ -79,4 +80,16 @@ class CredentialFilters(django_filters.FilterSet):
 
     class Meta:
         model = Credential
+        fields: list[str] = []
+
+
+class FilterFilters(django_filters.FilterSet):
+    """Base for the filters of one kind of row."""
+
+    action = django_filters.ChoiceFilter(choices=Filter.Action.choices)
+    engine = django_filters.ChoiceFilter(choices=ENGINE_CHOICES)
+    instance = KnownFilter(queryset=Instance.objects.all())
+    active = YesNoFilter()
+
+    class Meta:
         fields: list[str] = []

@@ -118,3 +118,10 @@ class DiagnosisSerializer(serializers.Serializer):
     connection = ConnectionCheckSerializer()
     capabilities = CapabilitySerializer(many=True)
     excess = ExcessSerializer(many=True, help_text="Rights that the collection account does not need.")
+
+
+class FilterSerializer(CleanSerializer):
+    """Base for the filters of one kind of row."""
+
+    class Meta:
+        fields = ["id", "action", "engine", "instance", "pattern", "system_only", "active", "note"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from django.db import transaction
 from django.db.models import ProtectedError
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
@@ -11,12 +12,14 @@ from rest_framework.viewsets import ModelViewSet
 
 from . import services
 from .filters import CredentialFilters, InstanceFilters
+from .hiding import Filter, apply_filters
 from .models import Credential, Instance
 from .serializers import (
     ConnectionCheckSerializer,
     CredentialSerializer,
     DiagnosisSerializer,
     ExaminationRequestSerializer,
+    FilterSerializer,
     InstanceSerializer,
 )
 
@@ -81,3 +84,22 @@ class CredentialViewSet(ModelViewSet):
         except ProtectedError as error:
             names = ", ".join(sorted(str(row) for row in error.protected_objects))
             raise Conflict(_("In use by: %s. Give them another credential first.") % names) from error
+
+
+class FilterViewSet(ModelViewSet):
+    """Base for the filters of one kind of row."""
+
+    @transaction.atomic
+    def perform_create(self, serializer: FilterSerializer) -> None:
+        apply_filters(self.queryset.model, serializer.save().concerned())
+
+    @transaction.atomic
+    def perform_update(self, serializer: FilterSerializer) -> None:
+        before = serializer.instance.concerned()
+        apply_filters(self.queryset.model, before | serializer.save().concerned())
+
+    @transaction.atomic
+    def perform_destroy(self, instance: Filter) -> None:
+        concerned = instance.concerned()
+        instance.delete()
+        apply_filters(self.queryset.model, concerned)

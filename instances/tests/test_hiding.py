@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounts.hiding import matcher
 from accounts.models import AccountFilter
+from instances.hiding import matcher
 
 
 def hide(pattern, **fields):

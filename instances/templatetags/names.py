@@ -1,4 +1,4 @@
-"""Account names as people can read them, whatever is in them."""
+"""Names as people can read them, whatever is in them."""
 
 from __future__ import annotations
 

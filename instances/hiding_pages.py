@@ -1,0 +1,94 @@
+"""The pages of filters, with a preview of what one would hide before it is saved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, BooleanRadioFilter, ChoicesDropdownFilter
+
+from .buttons import ButtonAdmin
+from .hiding import Filter, apply_filters, effect_of
+
+#: How many of the rows that a filter matches its page lists.
+PREVIEW = 100
+
+
+class FilterAdmin(ButtonAdmin):
+    """Register it for a model derived from `Filter`."""
+
+    change_form_template = "taifish/filter_form.html"
+    list_display = ["pattern", "action", "engine", "instance", "system_only", "active", "note"]
+    list_filter = [
+        ("action", ChoicesDropdownFilter),
+        ("engine", ChoicesDropdownFilter),
+        ("instance", AutocompleteSelectFilter),
+        ("active", BooleanRadioFilter),
+    ]
+    list_filter_submit = True
+    list_select_related = ["instance"]
+    search_fields = ["pattern", "note"]
+    fields = ["action", "pattern", "system_only", ("engine", "instance"), "active", "note"]
+
+    def get_urls(self) -> list[URLPattern]:
+        name = f"{self.opts.app_label}_{self.opts.model_name}_preview"
+        return [path("preview/", self.admin_site.admin_view(self.preview), name=name), *super().get_urls()]
+
+    def may_preview(self, request: HttpRequest) -> bool:
+        hidden = self.model.hides._meta
+        return request.user.has_perm(f"{hidden.app_label}.view_{hidden.model_name}")
+
+    def preview(self, request: HttpRequest) -> HttpResponse:
+        """What the filter in the form would do."""
+        if not (self.has_view_permission(request) and self.may_preview(request)):
+            raise PermissionDenied
+        pk = request.GET.get("id", "")
+        stored = self.model.objects.filter(pk=pk).first() if pk.isdecimal() else None
+        fields = ["action", "engine", "instance", "pattern", "system_only", "active", "note"]
+        form = forms.modelform_factory(self.model, fields=fields)(request.GET, instance=stored)
+        html = self.shown_preview(form.instance) if form.is_valid() else ""
+        return HttpResponse(html)
+
+    def shown_preview(self, candidate: Filter) -> str:
+        hidden = self.model.hides._meta
+        context = {
+            "effect": effect_of(candidate, PREVIEW),
+            "candidate": candidate,
+            "noun": hidden.verbose_name,
+            "nouns": hidden.verbose_name_plural,
+            "page": f"admin:{hidden.app_label}_{hidden.model_name}_change",
+        }
+        return render_to_string("taifish/filter_preview.html", context)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if self.may_preview(request):
+            context["preview_url"] = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_preview")
+            if kwargs.get("obj"):
+                context["preview"] = self.shown_preview(kwargs["obj"])
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @transaction.atomic
+    def save_model(self, request: HttpRequest, obj: Filter, form: forms.ModelForm, change: bool) -> None:
+        before = list(self.model.objects.get(pk=obj.pk).concerned()) if change else []
+        super().save_model(request, obj, form, change)
+        apply_filters(self.model, {*before, *obj.concerned()})
+
+    @transaction.atomic
+    def delete_model(self, request: HttpRequest, obj: Filter) -> None:
+        concerned = list(obj.concerned())
+        super().delete_model(request, obj)
+        apply_filters(self.model, concerned)
+
+    @transaction.atomic
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Filter]) -> None:
+        concerned = {instance for item in queryset for instance in item.concerned()}
+        super().delete_queryset(request, queryset)
+        apply_filters(self.model, concerned)
