@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from .sizes import Databases, Sizes, TableSize
+
 LEVELS = ("A", "B", "C")
 
 #: Kinds of grant. What stands behind `scope` for each:
@@ -115,8 +117,8 @@ class ServerInfo:
 class Gap:
     """A scope that could not be read this time, so that nothing in it may be closed.
 
-    `scope` is "accounts" (the listing is incomplete), "account fields" (those in `Inventory.unread`), "memberships" or
-    a grant kind; `database` narrows it ("" = everywhere).
+    `scope` is "accounts" (the listing is incomplete), "account fields" (those in `Inventory.unread`), "memberships", a
+    grant kind, or one of those in `sizes`; `database` narrows it ("" = everywhere).
     """
 
     scope: str
@@ -284,6 +286,19 @@ class Adapter(ABC):
     @abstractmethod
     def permissions(self) -> Permissions:
         """Memberships and grants, to the depth of `target.level`."""
+
+    @abstractmethod
+    def databases(self) -> Databases:
+        """Every database of the instance."""
+
+    @abstractmethod
+    def sizes(self) -> Sizes:
+        """What each of those databases takes on disk, and what they share. Raises AdapterError when no size at all
+        could be read."""
+
+    @abstractmethod
+    def table_sizes(self, database: str, limit: int) -> list[TableSize]:
+        """The largest tables of one database, largest first. It looks at each table: not for a visit."""
 
     @abstractmethod
     def examine(self, hash_blind: bool = False) -> Examination:

@@ -24,6 +24,7 @@ STATS_ROLE = "pg_read_all_stats"
 GLOBAL = {
     "PROCESS": "sizes: the list of InnoDB's files (information_schema)",
     "SHOW DATABASES": "the names of all databases, of those without any grant too",
+    "SHOW VIEW": "sizes: that there are tables of engines other than InnoDB, in every database",
 }
 
 #: What people call it → engine and product.

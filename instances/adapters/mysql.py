@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import mysql_doctor
+from . import mysql_doctor, mysql_sizes
 from .base import AccountKey, Adapter, AdapterError, Examination, Gap, Inventory, Permissions, ServerInfo, dotted
 from .mysql_accounts import Account, Server, Source, everybody
 from .mysql_driver import Driver, adapter_error, driver, open_connection, whole_seconds
@@ -30,6 +30,7 @@ from .mysql_grants import (
     yes_no,
 )
 from .mysql_sql import READS
+from .sizes import Databases, Sizes, TableSize
 
 KINDS_AT_A = ("memberships", "system", "database", "proxy")
 OBJECT_KINDS: dict[str, tuple[str, ...]] = {"A": (), "B": ("table", "routine"), "C": ("table", "routine", "column")}
@@ -76,6 +77,7 @@ class MySQLAdapter(Adapter):
         self._driver: Driver = driver(self.target)
         self.grantee = quoted_account(self.target.username, "%")
         self._accounts: dict[AccountKey, Account] = {}
+        self._folders: dict[str, str] = {}
         self._variables: dict[str, str] = {}
         self._read_timeout = whole_seconds(min(self.target.statement_timeout, self.remaining()) + GRACE)
         patience = whole_seconds(min(self.target.connect_timeout, self.remaining()))
@@ -152,6 +154,19 @@ class MySQLAdapter(Adapter):
             self._add_routines(facts, gaps)
         beyond = frozenset(OBJECT_KINDS["C"]) - set(kinds)
         return Permissions(facts.memberships, facts.grants, frozenset((*KINDS_AT_A, *kinds)), gaps, beyond)
+
+    def databases(self) -> Databases:
+        """See `mysql_sizes`."""
+        self._folders, databases = mysql_sizes.databases(self)
+        return databases
+
+    def sizes(self) -> Sizes:
+        if not self._folders:
+            self.databases()
+        return mysql_sizes.sizes(self, self._folders)
+
+    def table_sizes(self, database: str, limit: int) -> list[TableSize]:
+        return mysql_sizes.table_sizes(self, database, limit)
 
     def examine(self, hash_blind: bool = False) -> Examination:
         """See `mysql_doctor`."""

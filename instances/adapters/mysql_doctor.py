@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .base import AdapterError, Capability, Examination, Excess, failed
 from .grants import GLOBAL, mysql_global_grant, mysql_select_grants
 from .mysql_accounts import Source, select_on_user
+from .mysql_sizes import SHOW_DATABASES, SHOW_TABLES, tablespaces
 from .mysql_sql import READS, reads
 
 if TYPE_CHECKING:
@@ -20,6 +21,21 @@ READ_ONLY = "SHOW SESSION VARIABLES WHERE Variable_name IN ('transaction_read_on
 
 #: Needs PROCESS. With LIMIT 0 the server would not look.
 FILES = "SELECT NAME FROM information_schema.{} LIMIT 1"
+
+#: What works by a privilege on *.* alone, without which the server shows less and says nothing: capability → that
+#: privilege, all that do as well, and the cost.
+GRANTED = {
+    "names of all databases (SHOW DATABASES)": (
+        "SHOW DATABASES",
+        SHOW_DATABASES,
+        "Databases on which the account has no grant.",
+    ),
+    "sizes of tables of all engines (SHOW VIEW)": (
+        "SHOW VIEW",
+        SHOW_TABLES,
+        "Tables of other engines than InnoDB in the sizes of databases.",
+    ),
+}
 
 VISIT_FAILS = "Everything: a visit fails, and what is known of this instance grows old."
 
@@ -58,21 +74,21 @@ def examine(adapter: MySQLAdapter, hash_blind: bool) -> Examination:
     for table, read in reads(target.level, features.is_mariadb, features.has_roles).items():
         statement = read.sql.format(columns=", ".join(adapter.database_columns()))
         ask(f"{read.tells} (mysql.{table})", f"{statement} LIMIT 0", f"{read.tells}: the last known stay.", read.level)
-    tablespaces = "INNODB_TABLESPACES" if features.has_roles else "INNODB_SYS_TABLESPACES"
-    ask("sizes of databases (PROCESS)", FILES.format(tablespaces), "Sizes of all databases.")
+    ask("sizes of databases (PROCESS)", FILES.format(tablespaces(adapter)), "Sizes of all databases.")
     excess: list[Excess] = []
-    name, cost = "names of all databases (SHOW DATABASES)", "Databases on which the account has no grant."
     own = {"name": "the account's own rights", "cost": "Whether the account holds more than it needs."}
     try:
         lines = _Rights(adapter, hash_blind)
-        held = lines.on_everything & {"SHOW DATABASES", "ALL PRIVILEGES"}
-        missing = "" if held else mysql_global_grant(adapter.grantee, "SHOW DATABASES")
-        found.append(Capability(name, bool(held), "works" if held else "not granted", missing, cost))
+        for name, (privilege, enough, cost) in GRANTED.items():
+            held = lines.on_everything & enough
+            missing = "" if held else mysql_global_grant(adapter.grantee, privilege)
+            found.append(Capability(name, bool(held), "works" if held else "not granted", missing, cost))
         excess = list(lines.excess())
         message = f"{len(excess)} beyond need" if excess else "nothing beyond need"
         found.append(Capability(works=True, message=message, **own))
     except AdapterError as error:
-        found.append(Capability(name, None, "not looked at, because SHOW GRANTS failed", cost=cost))
+        for name, (*_, cost) in GRANTED.items():
+            found.append(Capability(name, None, "not looked at, because SHOW GRANTS failed", cost=cost))
         found.append(failed(error=error, **own))
     return Examination(server, found, excess)
 

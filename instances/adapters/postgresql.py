@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from . import postgresql_doctor
+from . import postgresql_doctor, postgresql_sizes
 from . import postgresql_sql as sql
 from .base import (
     AccountFact,
@@ -28,6 +28,8 @@ from .base import (
     dotted,
 )
 from .postgresql_driver import connect, connect_denied, driver, fetch
+from .postgresql_sizes import RESERVED, TEMPLATES
+from .sizes import Databases, Sizes, TableSize
 
 #: A reserved name, so that no role can collide with it.
 PUBLIC: AccountKey = ("public", "")
@@ -44,9 +46,6 @@ LOCK_TIMEOUT = 10
 
 #: Seconds the server has to keep its own statement timeout before the connection is cut from this side.
 GRACE = 5
-
-#: Databases that cloud providers keep to themselves, whatever the ACL says.
-RESERVED = ("rdsadmin", "azure_maintenance", "cloudsqladmin")
 
 _IDLE = 0  # psycopg2.extensions.TRANSACTION_STATUS_IDLE
 _IN_TRANSACTION = 2  # psycopg2.extensions.TRANSACTION_STATUS_INTRANS
@@ -69,6 +68,7 @@ class PostgreSQLAdapter(Adapter):
     _connection: Any = None
 
     def connect(self) -> ServerInfo:
+        self._listed: dict[int, str] = {}
         self._names: dict[int, str] = {}
         self._database = self.target.database or "postgres"
         self._connection = self._open(self._database)
@@ -124,6 +124,19 @@ class PostgreSQLAdapter(Adapter):
         beyond = frozenset(OBJECT_KINDS["C"]) - set(kinds)
         return Permissions(memberships, grants.facts(), frozenset((*KINDS_AT_A, *kinds)), gaps, beyond)
 
+    def databases(self) -> Databases:
+        """See `postgresql_sizes`."""
+        self._listed, databases = postgresql_sizes.databases(self)
+        return databases
+
+    def sizes(self) -> Sizes:
+        if not self._listed:
+            self.databases()
+        return postgresql_sizes.sizes(self, self._listed)
+
+    def table_sizes(self, database: str, limit: int) -> list[TableSize]:
+        return postgresql_sizes.table_sizes(self, database, limit)
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -139,18 +152,19 @@ class PostgreSQLAdapter(Adapter):
         """The one we are in."""
         return self._database
 
-    def databases(self) -> list[tuple[int, str, bool, tuple[str, str, str] | None]]:
-        """Oid, name, whether we have CONNECT, and for one that nobody asks why: code, message, hint."""
+    def candidates(self) -> list[tuple[int, str, bool, tuple[str, str, str] | None]]:
+        """Databases to look for grants in: oid, name, whether we have CONNECT, and for one that nobody asks why: code,
+        message, hint."""
         return [
             (oid, name, allowed, _unvisited(name, connectable, template))
             for oid, name, connectable, template, allowed in self.query(sql.DATABASES)
-            if name not in ("template0", "template1")
+            if name not in TEMPLATES
         ]
 
     def _visit_databases(self, kinds: tuple[str, ...], grants: _Grants) -> list[Gap]:
         """Read the object grants of every database; what goes wrong in one stays there, as gaps."""
         gaps: list[Gap] = []
-        for oid, name, allowed, reason in self.databases():
+        for oid, name, allowed, reason in self.candidates():
             if reason:
                 gaps += _gaps(kinds, name, *reason)
                 continue

@@ -126,7 +126,7 @@ def _databases(adapter: PostgreSQLAdapter, kinds: Sequence[str]) -> list[Capabil
     level = adapter.target.level
     try:
         adapter.begin()
-        databases = adapter.databases()
+        databases = adapter.candidates()
     except AdapterError as error:
         return [_here(adapter, failed("list of databases", error, cost=VISIT_FAILS, level=level))]
     left_out = [reason[1] for *_, reason in databases if reason]

@@ -85,6 +85,30 @@ SELECT oid, datname, datallowconn, datistemplate,
   FROM pg_database ORDER BY datname <> current_database(), datname
 """
 
+#: By oid, for a name may be dropped meanwhile. Size, and whether the database is there still: one that is, and shows no
+#: size, refuses us. https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-DBSIZE
+SIZES = """
+SELECT oid, CASE WHEN has_database_privilege(oid, 'CONNECT') IS NULL THEN NULL
+                 WHEN has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')
+                 THEN pg_database_size(oid) END,
+       has_database_privilege(oid, 'CONNECT') IS NOT NULL
+  FROM unnest(%(oids)s::oid[]) AS d(oid)
+"""
+
+#: The catalogues that all databases share: null where they refuse us.
+SHARED_SIZE = """
+SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') OR has_tablespace_privilege('pg_global', 'CREATE')
+            THEN pg_tablespace_size('pg_global') END
+"""
+
+#: With TOAST in the data; each partition is a table of its own.
+TABLE_SIZES = """
+SELECT n.nspname, c.relname, pg_total_relation_size(c.oid), pg_table_size(c.oid), pg_indexes_size(c.oid)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'm')
+ ORDER BY 3 DESC NULLS LAST, 1, 2 LIMIT %(limit)s
+"""
+
 DATABASE_EXISTS = "SELECT 1 FROM pg_database WHERE oid = %(oid)s"
 
 #: Kind → columns: path inside the database (a role in it as oid), owner, type for acldefault(), ACL, catalogue

@@ -440,7 +440,7 @@ def test_a_role_that_gives_what_mariadb_asks_is_not_beyond_it(maria: MariadbServ
     target = maria.collector(grants=[])
     maria.execute(
         """
-        CREATE ROLE readers; GRANT SELECT ON mysql.* TO readers; GRANT PROCESS, SHOW DATABASES ON *.* TO readers;
+        CREATE ROLE readers; GRANT SELECT ON mysql.* TO readers; GRANT PROCESS, SHOW DATABASES, SHOW VIEW ON *.* TO readers;
         GRANT readers TO taifish_collector; SET DEFAULT ROLE readers FOR taifish_collector;
         """
     )

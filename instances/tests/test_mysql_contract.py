@@ -639,7 +639,7 @@ def as_shown(version: str) -> list[str]:
     told = [statement.removesuffix(";") for statement in blind_script(version)]
     told = [re.sub(r"ON mysql\.(\w+)", r"ON `mysql`.`\1`", text) for text in told if "*.*" not in text]
     told = [re.sub(r"\(.*\)", lambda found: re.sub(r"(\w+)", r"`\1`", found[0]), text) for text in told]
-    return [f"GRANT PROCESS, SHOW DATABASES ON *.* TO {OWN}", *told]
+    return [f"GRANT PROCESS, SHOW DATABASES, SHOW VIEW ON *.* TO {OWN}", *told]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -661,7 +661,7 @@ def test_each_table_withheld_is_asked_for_by_the_statement_of_the_script(serve: 
             examination = examine(furnished(serve(version, denied={table})), *as_shown(version))
             assert missing(examination) == [f"GRANT SELECT ON mysql.{table} TO {OWN};"]
             assert set(missing(examination)) <= set(blind_script(version))
-    for privilege in ("PROCESS", "SHOW DATABASES"):
+    for privilege in ("PROCESS", "SHOW DATABASES", "SHOW VIEW"):
         shown = [text.replace(f"{privilege}, ", "").replace(f", {privilege}", "") for text in as_shown(version)]
         examination = examine(furnished(serve(version, denied={privilege})), *shown)
         assert missing(examination) == [f"GRANT {privilege} ON *.* TO {OWN};"]
