@@ -16,7 +16,7 @@ from instances.hiding import hidden_on
 from instances.models import Instance
 from instances.services import remember_server, target_of
 from sync.models import SyncRecord
-from sync.registry import Held, Outcome, Phase
+from sync.registry import Outcome, Phase, hold_shrink
 
 from . import closure
 from .bulk import insert
@@ -150,14 +150,7 @@ class Roster:
 
     def hold(self, what: str, present: int, ending: int, *, implausible: bool) -> None:
         """Raise Held when an implausible part of what is there would end, and no person has confirmed as much."""
-        if ending and implausible and ending > self.confirmed:
-            raise Held(
-                f"{ending} of {present} {what} would end at once; nothing was stored.",
-                code="suspicious_shrink",
-                hint="Look whether they are really gone. If so, confirm; if not, the collection account has "
-                "probably lost rights, or the address leads to another server now.",
-                count=ending,
-            )
+        hold_shrink(what, present, ending, confirmed=self.confirmed, implausible=implausible)
 
     def values(self, fact: AccountFact, account: Account | None) -> dict[str, object]:
         """The fields to store for a fact; what could not be read stays as it was."""

@@ -102,6 +102,24 @@ def named(names: Iterable[str]) -> QuerySet[Instance]:
     return Instance.objects.filter(name__in=wanted)
 
 
+def chosen(names: Sequence[str], *, every: bool = False, tag: str | None = None) -> QuerySet[Instance]:
+    """The active instances that a command is called for, in one of three ways. Raises ValueError, saying what is wrong.
+
+    `tag` is the slug of one; what a tag is, is told above.
+    """
+    if [bool(names), every, tag is not None].count(True) != 1:
+        raise ValueError("Say which instances: by name, with --tag, or --all.")
+    if names:
+        return named(names)
+    active = Instance.objects.active()
+    found = active.filter(tags__slug=tag) if tag is not None else active
+    if not found.exists():
+        raise ValueError(
+            f"No active instance has the tag {tag!r}." if tag is not None else "There is no active instance."
+        )
+    return found
+
+
 def target_of(instance: Instance) -> Target:
     """`instance.target()`, with a password that cannot be opened told as an AdapterError."""
     try:

@@ -36,6 +36,7 @@ class SyncSession(models.Model):
         COMMAND = "command", _("command")
         RETRY = "retry", _("retry")
         FOLLOW_UP = "follow_up", _("follow-up")
+        CATCH_UP = "catch_up", _("catch-up")
 
     kind = models.CharField(_("kind"), max_length=30)
     trigger = models.CharField(_("trigger"), max_length=10, choices=Trigger)
@@ -89,7 +90,7 @@ class SyncSession(models.Model):
         ]
         permissions = [
             ("run_visits", _("Can start, retry, cancel and resume visits")),
-            ("confirm_shrink", _("Can confirm that many accounts are really gone")),
+            ("confirm_shrink", _("Can confirm that many accounts or databases are really gone")),
         ]
 
     def __str__(self) -> str:

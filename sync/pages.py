@@ -58,8 +58,9 @@ def seconds(began: Any, ended: Any) -> str:
 
 
 def with_last_visit(instances: QuerySet[Instance], kind: str) -> QuerySet[Instance]:
-    """Each instance with <kind>_status, <kind>_at and <kind>_session of its last visit; a skipped one is none."""
-    last = SyncRecord.objects.filter(kind=kind, instance=OuterRef("pk")).exclude(status="skipped").order_by("-pk")
+    """Each instance with <kind>_status, <kind>_at and <kind>_session of its last visit that was made."""
+    visits = SyncRecord.objects.filter(kind=kind, instance=OuterRef("pk")).exclude(status="skipped", summary={})
+    last = visits.order_by("-pk")
     at = last.annotate(at=Coalesce("finished_at", "started_at", "session__created_at"))
     return instances.annotate(
         **{
@@ -124,8 +125,7 @@ def offer(kind: str, label: str, verb: str, verb_all: str) -> None:
         parameter_name = f"last_{kind}"
 
         def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-            visited = [choice for choice in SyncRecord.Status.choices if choice[0] != "skipped"]
-            return [("never", _("never visited")), *visited]
+            return [("never", _("never visited")), *SyncRecord.Status.choices]
 
         def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
             if self.value() is None:

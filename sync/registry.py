@@ -21,10 +21,15 @@ FollowUp = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a visit wrote: counts for people (`summary`) and what could not be read (`gaps`)."""
+    """What a visit wrote: counts for people (`summary`) and what could not be read (`gaps`).
+
+    `skipped` is the reason why there was nothing to do, and why the visit counts as skipped; `code` is its short form.
+    """
 
     summary: Mapping[str, int | str]
     gaps: Sequence[Gap] = ()
+    skipped: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,18 @@ class Held(Exception):
         self.code = code
         self.hint = hint
         self.count = count
+
+
+def hold_shrink(what: str, present: int, ending: int, *, confirmed: int, implausible: bool) -> None:
+    """Raise Held when an implausible part of what is there would end, and no person has confirmed as much."""
+    if ending and implausible and ending > confirmed:
+        raise Held(
+            f"{ending} of {present} {what} would end at once; nothing was stored.",
+            code="suspicious_shrink",
+            hint="Look whether they are really gone. If so, confirm; if not, the collection account has "
+            "probably lost rights, or the address leads to another server now.",
+            count=ending,
+        )
 
 
 KINDS: dict[str, VisitKind | StoreKind] = {}

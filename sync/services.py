@@ -33,7 +33,7 @@ Status = SyncRecord.Status
 Trigger = SyncSession.Trigger
 
 #: Nobody is watching these: a paused instance is left alone, and said to be.
-UNATTENDED = (Trigger.SCHEDULE, Trigger.FOLLOW_UP)
+UNATTENDED = (Trigger.SCHEDULE, Trigger.FOLLOW_UP, Trigger.CATCH_UP)
 
 PAUSED = "Paused after too many failures in a row. Resume it under Health of visits, or sync it by hand."
 WAITING = "A visit of this kind is waiting already, in session %d."

@@ -27,7 +27,7 @@ from django.db.models.functions import Now
 from instances.adapters.base import AdapterError
 
 from .models import SyncRecord, SyncSession
-from .registry import KINDS, Held
+from .registry import KINDS, Held, Outcome
 from .sessions import close, send
 
 log = logging.getLogger(__name__)
@@ -72,9 +72,7 @@ def _run(record: SyncRecord) -> None:
             if not _mine(record).select_for_update().exists():
                 raise VisitLost
             outcome = kind.write(record.instance, facts, record)
-            gaps = [asdict(gap) for gap in outcome.gaps]
-            status = Status.PARTIAL if gaps else Status.COMPLETED
-            if not _end(record, status, summary=dict(outcome.summary), gaps=gaps):
+            if not _end(record, good=True, **ended(outcome)):
                 raise VisitLost
     except VisitLost:
         log.warning("visit %s: no longer ours, nothing written", record.pk)
@@ -87,6 +85,17 @@ def _run(record: SyncRecord) -> None:
     except Exception as error:
         log.exception("visit %s of %s failed", record.pk, record.instance)
         fail_internally(record, error)
+
+
+def ended(outcome: Outcome) -> dict[str, Any]:
+    """The fields of a record that ended so."""
+    return {
+        "status": Status.SKIPPED if outcome.skipped else Status.PARTIAL if outcome.gaps else Status.COMPLETED,
+        "error_code": outcome.code,
+        "error": outcome.skipped,
+        "summary": dict(outcome.summary),
+        "gaps": [asdict(gap) for gap in outcome.gaps],
+    }
 
 
 def _claim(record_id: int, worker: str) -> SyncRecord | None:
@@ -223,12 +232,12 @@ def _mine(record: SyncRecord) -> QuerySet[SyncRecord]:
     return SyncRecord.objects.filter(pk=record.pk, status=Status.RUNNING, attempt=record.attempt, worker=record.worker)
 
 
-def _end(record: SyncRecord, status: str, **values: object) -> bool:
-    """Give a running record its final state, if it is still ours; success also clears the failure streak."""
+def _end(record: SyncRecord, status: str, *, good: bool = False, **values: object) -> bool:
+    """Give a running record its final state, if it is still ours; a good end also clears the failure streak."""
     with brief_transaction():
         if not _mine(record).update(status=status, phase="", lease_until=None, finished_at=Now(), **values):
             return False
-        if status in SyncRecord.DONE:
+        if good:
             note_successes([record.pk])
     return True
 
@@ -290,7 +299,10 @@ def note_successes(record_ids: list[int]) -> None:
 
 
 def note_failures(record_ids: list[int]) -> None:
-    """Count failed records in their instances' streaks, pause where a streak is too long, and raise the alert."""
+    """Count failed records in their instances' streaks, pause where a streak is too long, and raise the alert.
+
+    A catch-up comes every hour to a server that is known to be down: it does not count.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_COUNT_FAILURES, {"ids": record_ids, "limit": settings.TAIFISH_PAUSE_AFTER})
     transaction.on_commit(lambda: _alert(record_ids))
@@ -311,13 +323,15 @@ SELECT instance_id, kind, 0, now(), '', '' FROM sync_syncrecord WHERE id = ANY(%
 
 _COUNT_FAILURES = """
 INSERT INTO sync_visithealth (instance_id, kind, failures, failed_at, error_code, error, paused_at)
-SELECT instance_id, kind, 1, now(), error_code, error, CASE WHEN %(limit)s <= 1 THEN now() END
-  FROM sync_syncrecord WHERE id = ANY(%(ids)s)
+SELECT r.instance_id, r.kind, c.weight, now(), r.error_code, r.error, CASE WHEN %(limit)s <= c.weight THEN now() END
+  FROM sync_syncrecord r JOIN sync_syncsession s ON s.id = r.session_id
+ CROSS JOIN LATERAL (SELECT (s.trigger <> 'catch_up')::int AS weight) c
+ WHERE r.id = ANY(%(ids)s)
     ON CONFLICT (instance_id, kind) DO UPDATE
-   SET failures = sync_visithealth.failures + 1,
+   SET failures = sync_visithealth.failures + excluded.failures,
        failed_at = now(),
        error_code = excluded.error_code,
        error = excluded.error,
-       paused_at = CASE WHEN sync_visithealth.failures + 1 >= %(limit)s
+       paused_at = CASE WHEN sync_visithealth.failures + excluded.failures >= %(limit)s
                         THEN coalesce(sync_visithealth.paused_at, now()) END
 """

@@ -10,7 +10,6 @@ import json
 import logging
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict
 
 from django.db import IntegrityError, connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -23,6 +22,7 @@ from .visits import (
     being_cancelled,
     brief_transaction,
     claimed_by,
+    ended,
     fail_internally,
     lease_end,
     note_successes,
@@ -108,23 +108,17 @@ def _write(kind: StoreKind, session: SyncSession, records: list[SyncRecord], hol
 
 def _end(outcomes: Mapping[int, Outcome]) -> None:
     """End records that are ours and locked: record id → outcome."""
+    rows = [{"id": pk, **ended(outcome)} for pk, outcome in outcomes.items()]
     with connection.cursor() as cursor:
-        cursor.execute(
-            _END,
-            [
-                list(outcomes),
-                [Status.PARTIAL if outcome.gaps else Status.COMPLETED for outcome in outcomes.values()],
-                [json.dumps(dict(outcome.summary)) for outcome in outcomes.values()],
-                [json.dumps([asdict(gap) for gap in outcome.gaps]) for outcome in outcomes.values()],
-            ],
-        )
+        cursor.execute(_END, [json.dumps(rows)])
     note_successes(list(outcomes))
 
 
 _END = """
 UPDATE sync_syncrecord r
-   SET status = o.status, summary = o.summary::jsonb, gaps = o.gaps::jsonb, phase = '', lease_until = NULL,
-       finished_at = now()
-  FROM unnest(%s::bigint[], %s::varchar[], %s::text[], %s::text[]) AS o(id, status, summary, gaps)
+   SET status = o.status, error_code = o.error_code, error = o.error, summary = o.summary, gaps = o.gaps, phase = '',
+       lease_until = NULL, finished_at = now()
+  FROM jsonb_to_recordset(%s::jsonb)
+       AS o(id bigint, status varchar, error_code varchar, error text, summary jsonb, gaps jsonb)
  WHERE r.id = o.id
 """

@@ -370,7 +370,7 @@ def test_the_command(db):
         (["add", "t7", "--all"], "no such tag: t7"),
         (["add", "t0"], "Say which instances"),
         (["add", "t0", "--instances", "nobody"], "'nobody' is unknown"),
-        (["add", "t0", "--tag", "t1"], "no such instance"),
+        (["add", "t0", "--tag", "t1"], "No active instance has the tag"),
     ):
         code, told = run(*wrong)
         assert code == 2

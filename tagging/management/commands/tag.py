@@ -4,8 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from instances.models import Instance
-from instances.services import named
+from instances.services import chosen
 from tagging import services
 from tagging.models import Tag, TagOperation
 
@@ -30,11 +29,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             tags = _tags(options["tags"])
-            instances = _instances(options["instances"], options["all"], options["tag"])
+            instances = chosen(options["instances"] or [], every=options["all"], tag=options["tag"])
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
         operate = services.assign if options["action"] == "add" else services.remove
-        receipt = operate(instances, tags)
+        receipt = operate(list(instances.order_by().values_list("pk", flat=True)), tags)
         self._report(receipt, as_json=options["json"])
         sys.exit(0 if receipt.totals.keys() <= AS_ASKED else 3)
 
@@ -60,18 +59,3 @@ def _tags(slugs: list[str]) -> list[int]:
     if missing := sorted(set(slugs) - found.keys()):
         raise ValueError(f"There is no such tag: {', '.join(missing)}.")
     return list(found.values())
-
-
-def _instances(names: list[str] | None, every: bool, tag: str | None) -> list[int]:
-    """Ids of the instances asked for. Raises ValueError."""
-    if [names is not None, every, tag is not None].count(True) != 1:
-        raise ValueError("Say which instances: with --instances, --tag, or --all.")
-    if tag is not None:
-        _tags([tag])
-    chosen = named(names) if names else Instance.objects.active()
-    if tag is not None:
-        chosen = chosen.filter(tags__slug=tag)
-    ids = list(chosen.order_by().values_list("pk", flat=True))
-    if not ids:
-        raise ValueError("There is no such instance that is active.")
-    return ids

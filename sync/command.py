@@ -1,0 +1,106 @@
+"""What the commands that visit instances have in common: whom to visit, in this process, and how it went."""
+
+from __future__ import annotations
+
+import json
+import sys
+from abc import abstractmethod
+from collections import Counter
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from instances.services import chosen
+
+from . import services
+from .models import SyncRecord, SyncSession
+
+TOLD = ("status", "phase", "error_code", "error", "hint", "gaps", "summary")
+
+EXIT_CODES = (
+    "Exits 0 when every visit was complete, 3 when some were not, 1 when all failed, 2 for a wrong call, 130 when "
+    "interrupted."
+)
+
+
+class VisitCommand(BaseCommand):
+    """A command that visits instances by one `kind`. `summary` tells a finished visit's counts in words."""
+
+    kind: str
+
+    @abstractmethod
+    def summary(self, record: SyncRecord) -> list[str]: ...
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("names", nargs="*", metavar="NAME", help="name of an instance")
+        parser.add_argument("--all", action="store_true", help="every active instance")
+        parser.add_argument("--tag", metavar="SLUG", help="every active instance with this tag")
+        parser.add_argument("--retries", type=int, default=0, metavar="N", help="try again so often when that may help")
+        parser.add_argument(
+            "--confirm-shrink",
+            action="store_true",
+            help="accept the disappearances that the last visit was held for, and no more than those",
+        )
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            instances = chosen(options["names"], every=options["all"], tag=options["tag"])
+            if options["retries"] < 0:
+                raise ValueError("--retries takes a whole number from 0.")
+            confirmed = services.held_counts(self.kind, instances) if options["confirm_shrink"] else {}
+            if options["confirm_shrink"] and not confirmed:
+                raise ValueError("No last visit of these instances was held: there is nothing to confirm.")
+        except ValueError as error:
+            raise CommandError(str(error), returncode=2) from error
+        session = services.start(
+            self.kind,
+            instances,
+            trigger=SyncSession.Trigger.COMMAND,
+            enqueue=False,
+            attempts=1 + options["retries"],
+            confirmed=confirmed,
+        )
+        try:
+            services.run_here(session)
+        except KeyboardInterrupt:
+            session.refresh_from_db()
+            self._report(session, as_json=options["json"])
+            sys.exit(130)
+        sys.exit(self._report(session, as_json=options["json"]))
+
+    def _report(self, session: SyncSession, *, as_json: bool) -> int:
+        """Print how the visits went. Returns the exit code."""
+        records = list(session.records.select_related("instance").order_by("instance__name"))
+        counts = Counter(record.status for record in records)
+        if as_json:
+            document = {
+                "session": session.pk,
+                "status": session.status,
+                "counts": counts,
+                "records": [
+                    {"instance": record.instance.name} | {field: getattr(record, field) for field in TOLD}
+                    for record in records
+                ],
+            }
+            self.stdout.write(json.dumps(document, indent=2))
+        else:
+            for record in records:
+                self.stdout.write(self._line(record))
+            totals = ", ".join(f"{count} {status}" for status, count in counts.items())
+            self.stdout.write(f"{session}: {session.status}; {totals} of {len(records)}")
+        if session.status == SyncSession.Status.COMPLETED:
+            # A visit left to another session may not have happened yet.
+            return 3 if counts[SyncRecord.Status.SKIPPED] else 0
+        return 3 if session.status == SyncSession.Status.PARTIAL else 1
+
+    def _line(self, record: SyncRecord) -> str:
+        words = [f"{record.instance}: {record.status}", *(self.summary(record) if record.summary else [])]
+        if record.error:
+            words.append(f"{record.error_code}: {record.error} {record.hint}")
+        words += [
+            f"not read: {gap['scope']}{' in ' + gap['database'] if gap['database'] else ''}: {gap['message']} "
+            f"{gap['hint']}"
+            for gap in record.gaps
+        ]
+        return " ".join("; ".join(words).split())
