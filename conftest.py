@@ -15,7 +15,13 @@ hypothesis.settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")
 
-pytest_plugins = ["taifish.tests.postgres", "taifish.tests.mariadb", "sync.tests.workers", "taifish.tests.browser"]
+pytest_plugins = [
+    "taifish.tests.postgres",
+    "taifish.tests.mariadb",
+    "taifish.tests.browser",
+    "sync.tests.workers",
+    "sync.tests.targets",
+]
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from rest_framework.routers import DefaultRouter
 
 from accounts import viewsets as accounts
+from capacity import viewsets as capacity
 from instances import viewsets as instances
 from sync import viewsets as sync
 from tagging import viewsets as tagging
@@ -24,3 +25,8 @@ router.register("access", accounts.AccessViewSet, "access")
 router.register(r"accounts/(?P<account_id>\d+)/roles", accounts.RoleReachViewSet, "account-roles")
 router.register("account-changes", accounts.AccountChangeViewSet)
 router.register("account-filters", accounts.AccountFilterViewSet)
+router.register("databases", capacity.DatabaseViewSet)
+router.register("database-sizes", capacity.DatabaseSizeViewSet)
+router.register("instance-sizes", capacity.InstanceSizeViewSet)
+router.register("capacity-gaps", capacity.GapViewSet, "capacity-gaps")
+router.register("database-filters", capacity.DatabaseFilterViewSet)

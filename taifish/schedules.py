@@ -8,9 +8,16 @@ from django.conf import settings
 from django.db import transaction
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-#: name, task, when ("minute hour" every day in TAIFISH_TIME_ZONE, or seconds), description
+#: name, task, when ("minute hour" in TAIFISH_TIME_ZONE, * for every hour, or seconds), description
 TIMETABLE: list[tuple[str, str, str | int, str]] = [
     ("Sync accounts", "accounts.sync", "0 1", "Visit every active instance: accounts and what they may do."),
+    ("Collect capacity", "capacity.collect", "0 3", "Visit every active instance: databases and their sizes."),
+    (
+        "Catch up capacity",
+        "capacity.catch_up",
+        "20 *",
+        "Visit again whatever today's collection has left without a size.",
+    ),
     (
         "Reap lost visits",
         "sync.reap",
@@ -19,6 +26,7 @@ TIMETABLE: list[tuple[str, str, str | int, str]] = [
     ),
     ("Resume tag operations", "tagging.resume", 60, "Send again the bulk taggings whose message was lost."),
     ("Forget old sessions", "sync.purge", "30 4", "Delete sessions older than TAIFISH_KEEP_SESSIONS_DAYS."),
+    ("Forget old sizes", "capacity.purge", "15 4", "Delete sizes older than TAIFISH_KEEP_SIZES_DAYS."),
     (
         "Purge retired instances",
         "instances.purge",

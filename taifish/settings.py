@@ -105,6 +105,7 @@ INSTALLED_APPS = [
     "tagging",
     "sync",
     "accounts",
+    "capacity",
 ]
 
 MIDDLEWARE = [
@@ -174,6 +175,8 @@ TAIFISH_RETRY_DELAY = number("TAIFISH_RETRY_DELAY", 30, 1, 3600)
 TAIFISH_START_SPREAD = number("TAIFISH_START_SPREAD", 60, 0, 3600)
 TAIFISH_PAUSE_AFTER = number("TAIFISH_PAUSE_AFTER", 5, 1, 1000)
 TAIFISH_KEEP_SESSIONS_DAYS = number("TAIFISH_KEEP_SESSIONS_DAYS", 180, 1, 3650)
+# A quarter, and the one before it, can always be aggregated again.
+TAIFISH_KEEP_SIZES_DAYS = number("TAIFISH_KEEP_SIZES_DAYS", 800, 190, 36500)
 TAIFISH_KEEP_RETIRED_DAYS = number("TAIFISH_KEEP_RETIRED_DAYS", 7, 1, 3650)
 
 # Celery

@@ -1,8 +1,6 @@
-"""Instances that lead to the real servers, and ways to visit them."""
+"""Instances to store accounts of."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -16,23 +14,3 @@ def instances(db: None) -> list[Instance]:
         Instance.objects.create(name=name, engine=engine, host=name, credential=credential)
         for name, engine in (("pg", "postgresql"), ("my", "mysql"))
     ]
-
-
-@pytest.fixture
-def server(postgres18) -> Iterator:
-    postgres18.reset()
-    yield postgres18
-    postgres18.reset()
-
-
-@pytest.fixture
-def add(transactional_db) -> Callable[..., Instance]:
-    def add(name: str, target=None, **fields: object) -> Instance:
-        username, password = (target.username, target.password) if target else ("nobody", "secret")
-        credential = Credential.objects.create(name=name, username=username, password=password)
-        values = {"engine": "postgresql", "host": "127.0.0.1", "tls_mode": "prefer"} | fields
-        if target:
-            values |= {"engine": target.engine, "host": target.host, "port": target.port, "tls_mode": target.tls_mode}
-        return Instance.objects.create(name=name, credential=credential, **values)
-
-    return add

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -19,6 +19,7 @@ from instances.adapters.postgresql import PostgreSQLAdapter
 from instances.models import Instance
 from sync import registry, services
 from sync.models import SyncRecord
+from sync.tests.targets import visit_once
 from sync.visits import visit
 from taifish.tests import mariadb as maria
 from taifish.tests.postgres import identifier
@@ -27,12 +28,7 @@ TABLES = (Account, Membership, Grant, RoleReach, AccountChange, Coverage)
 
 
 def sync(instance: Instance, **options: Any) -> SyncRecord:
-    """The record of one visit, whatever became of it."""
-    options.setdefault("attempts", 1)
-    session = services.start(
-        "accounts", Instance.objects.filter(pk=instance.pk), trigger="manual", enqueue=False, **options
-    )
-    return services.run_here(session).records.get()
+    return visit_once("accounts", instance, **options)
 
 
 def rows() -> dict[str, list[dict[str, Any]]]:
@@ -73,13 +69,6 @@ def before_permissions(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[Adapte
 def default_filters(transactional_db: None) -> None:
     """What the migration installs, and an emptied test database has lost."""
     import_module("accounts.migrations.0002_default_filters").install(apps, None)
-
-
-@pytest.fixture
-def maria_server(mariadb: maria.MariadbServer) -> Iterator[maria.MariadbServer]:
-    mariadb.reset()
-    yield mariadb
-    mariadb.reset()
 
 
 # What a visit stores

@@ -1,0 +1,142 @@
+"""How big every database is, day by day, in bytes.
+
+A day without a row is a gap: it says nothing, and never zero. Days are those of TAIFISH_TIME_ZONE.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import models
+from django.db.models import OuterRef, Q, Subquery
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from instances.hiding import Filter
+from instances.models import Instance
+
+#: Days over which growth is told beside a size.
+GROWTH_DAYS = 30
+
+
+class DatabaseQuerySet(models.QuerySet["Database"]):
+    def present(self) -> DatabaseQuerySet:
+        """Databases that existed when their instance was last read."""
+        return self.filter(gone_at=None)
+
+    def visible(self) -> DatabaseQuerySet:
+        return self.filter(is_filtered=False)
+
+    def with_growth(self) -> DatabaseQuerySet:
+        """Each database with `earlier`, its size GROWTH_DAYS before the latest; null where that day is a gap."""
+        then = DatabaseSize.objects.filter(
+            database=OuterRef("pk"), day=OuterRef("size_day") - timedelta(days=GROWTH_DAYS)
+        )
+        return self.annotate(earlier=Subquery(then.values("size")))
+
+
+class Database(models.Model):
+    """A database inside a managed instance; a schema where the engine has no other."""
+
+    instance = models.ForeignKey(
+        Instance, on_delete=models.CASCADE, related_name="databases", verbose_name=_("instance")
+    )
+    name = models.TextField(_("name"))
+    native_id = models.CharField(_("native id"), max_length=100, blank=True)
+    is_system = models.BooleanField(_("maintained by the engine"), default=False)
+    is_filtered = models.BooleanField(_("filtered"), default=False)
+    first_seen_at = models.DateTimeField(_("first seen"))
+    last_seen_at = models.DateTimeField(_("last seen"))
+    gone_at = models.DateTimeField(_("gone"), null=True)
+    # Its latest row of sizes, so that a list of all databases can be ordered by size.
+    size = models.BigIntegerField(_("size"), null=True)
+    size_day = models.DateField(_("measured on"), null=True)
+
+    objects = DatabaseQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["instance__name", "name"]
+        verbose_name = _("database")
+        verbose_name_plural = _("databases")
+        constraints = [models.UniqueConstraint(fields=["instance", "name"], name="database_once")]
+        permissions = [("read_tables", _("Can ask an instance for the sizes of tables"))]
+        indexes = [models.Index(fields=["-size"], name="database_by_size", condition=Q(gone_at=None))]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def growth(self) -> int | None:
+        """Bytes in GROWTH_DAYS; None where either end is not known. Expects `with_growth()`."""
+        earlier = getattr(self, "earlier", None)
+        return None if self.size is None or earlier is None else self.size - earlier
+
+
+class _SizeQuerySet(models.QuerySet):
+    def since(self, days: int) -> _SizeQuerySet:
+        """The last so many days, today included."""
+        return self.filter(day__gt=timezone.localdate() - timedelta(days=days))
+
+
+class DatabaseSize(models.Model):
+    """What a database took on disk on a day: the last good reading of it."""
+
+    pk = models.CompositePrimaryKey("database_id", "day")
+    database = models.ForeignKey(
+        Database, on_delete=models.CASCADE, related_name="sizes", verbose_name=_("database"), db_index=False
+    )
+    day = models.DateField(_("day"))
+    size = models.BigIntegerField(_("size"))
+    data_size = models.BigIntegerField(_("data"), null=True)
+    index_size = models.BigIntegerField(_("indexes"), null=True)
+    log_size = models.BigIntegerField(_("log"), null=True)
+    collected_at = models.DateTimeField(_("collected"))
+
+    objects = _SizeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-day", "database_id"]
+        verbose_name = _("database size")
+        verbose_name_plural = _("database sizes")
+
+    def __str__(self) -> str:
+        return f"{self.database} on {self.day}"
+
+
+class InstanceSize(models.Model):
+    """What an instance took on a day: the sum of its databases' rows of that day and of the shared part.
+
+    `shared` tells that part by name. It is complete when nothing that was there went unread.
+    """
+
+    pk = models.CompositePrimaryKey("instance_id", "day")
+    instance = models.ForeignKey(
+        Instance, on_delete=models.CASCADE, related_name="sizes", verbose_name=_("instance"), db_index=False
+    )
+    day = models.DateField(_("day"))
+    size = models.BigIntegerField(_("size"))
+    shared_size = models.BigIntegerField(_("shared part"))
+    shared = models.JSONField(_("shared"), default=dict)
+    n_databases = models.IntegerField(_("databases"))
+    is_complete = models.BooleanField(_("complete"))
+    collected_at = models.DateTimeField(_("collected"))
+
+    objects = _SizeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-day", "instance_id"]
+        verbose_name = _("instance size")
+        verbose_name_plural = _("instance sizes")
+
+    def __str__(self) -> str:
+        return f"{self.instance} on {self.day}"
+
+
+class DatabaseFilter(Filter):
+    """Hides databases from lists. Filtered databases are still read, and stay in the total of their instance."""
+
+    hides = Database
+
+    class Meta(Filter.Meta):
+        verbose_name = _("database filter")
+        verbose_name_plural = _("database filters")

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from rest_framework import serializers
+
+from instances.models import Instance
+from instances.serializers import FilterSerializer
+from tagging.models import Tag
+
+from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
+
+
+class DatabaseSerializer(serializers.ModelSerializer):
+    """Expects `Database.objects.with_growth()`."""
+
+    instance_name = serializers.CharField(source="instance.name", read_only=True)
+    engine = serializers.CharField(source="instance.engine", read_only=True)
+    growth = serializers.IntegerField(
+        read_only=True, allow_null=True, help_text="Bytes in the 30 days before size_day; null where unknown."
+    )
+
+    class Meta:
+        model = Database
+        fields = [
+            "id",
+            "instance",
+            "instance_name",
+            "engine",
+            "name",
+            "native_id",
+            "is_system",
+            "is_filtered",
+            "first_seen_at",
+            "last_seen_at",
+            "gone_at",
+            "size",
+            "size_day",
+            "growth",
+        ]
+
+
+class DatabaseSizeSerializer(serializers.ModelSerializer):
+    database_name = serializers.CharField(source="database.name", read_only=True)
+    instance = serializers.IntegerField(source="database.instance_id", read_only=True)
+
+    class Meta:
+        model = DatabaseSize
+        fields = [
+            "database",
+            "database_name",
+            "instance",
+            "day",
+            "size",
+            "data_size",
+            "index_size",
+            "log_size",
+            "collected_at",
+        ]
+
+
+class InstanceSizeSerializer(serializers.ModelSerializer):
+    instance_name = serializers.CharField(source="instance.name", read_only=True)
+
+    class Meta:
+        model = InstanceSize
+        fields = [
+            "instance",
+            "instance_name",
+            "day",
+            "size",
+            "shared_size",
+            "shared",
+            "n_databases",
+            "is_complete",
+            "collected_at",
+        ]
+
+
+class TableSizesRequestSerializer(serializers.Serializer):
+    limit = serializers.IntegerField(min_value=1, max_value=1000, default=20)
+
+
+class TableSizeSerializer(serializers.Serializer):
+    """One `instances.adapters.sizes.TableSize`."""
+
+    schema = serializers.CharField()
+    name = serializers.CharField()
+    size = serializers.IntegerField()
+    data_size = serializers.IntegerField(allow_null=True)
+    index_size = serializers.IntegerField(allow_null=True)
+
+
+class TableSizesSerializer(serializers.Serializer):
+    """`tables`, or why there are none."""
+
+    ok = serializers.BooleanField()
+    tables = TableSizeSerializer(many=True)
+    code = serializers.CharField(allow_blank=True)
+    message = serializers.CharField(allow_blank=True)
+    hint = serializers.CharField(allow_blank=True)
+
+
+class GapQuestionSerializer(serializers.Serializer):
+    """What `gaps.MissingDays` is asked."""
+
+    since = serializers.DateField(default=None, allow_null=True, help_text="Thirty days, if not given.")
+    until = serializers.DateField(default=None, allow_null=True, help_text="Yesterday, at most.")
+    instance = serializers.SlugRelatedField(
+        slug_field="name", queryset=Instance.objects.all(), many=True, required=False, help_text="Names; none: all."
+    )
+    tag = serializers.SlugRelatedField(slug_field="slug", queryset=Tag.objects.all(), default=None, allow_null=True)
+    kind = serializers.ChoiceField(["missing", "incomplete"], default="", allow_blank=True)
+
+
+class GapSerializer(serializers.Serializer):
+    """One `gaps.MissingDay`."""
+
+    instance = serializers.IntegerField()
+    instance_name = serializers.CharField()
+    day = serializers.DateField()
+    kind = serializers.ChoiceField(["missing", "incomplete"])
+    status = serializers.CharField(help_text="Of the last visit made that day.")
+    code = serializers.CharField()
+    error = serializers.CharField()
+
+
+class DatabaseFilterSerializer(FilterSerializer):
+    class Meta(FilterSerializer.Meta):
+        model = DatabaseFilter

@@ -1,0 +1,254 @@
+"""The capacity visit: read how big one instance's databases are, then store it as one day's rows.
+
+The store is written set by set, in as many statements for a thousand databases as for one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Exists, Max, OuterRef, QuerySet
+from django.utils import timezone
+
+from instances.adapters import adapter_for
+from instances.adapters.base import Gap, ServerInfo
+from instances.adapters.sizes import Databases, Sizes, TableSize
+from instances.hiding import hidden_on
+from instances.models import Instance
+from instances.services import remember_server, target_of
+from sync import services as sync
+from sync.models import SyncRecord, SyncSession, VisitHealth
+from sync.registry import Outcome, Phase, hold_shrink
+
+from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
+
+
+@dataclass(frozen=True)
+class CapacityFacts:
+    """Everything one visit read."""
+
+    server: ServerInfo
+    databases: Databases
+    sizes: Sizes
+    statements: int
+
+    @property
+    def gaps(self) -> list[Gap]:
+        return [*self.databases.gaps, *self.sizes.gaps]
+
+
+def read(instance: Instance, phase: Phase) -> CapacityFacts:
+    """Read which databases there are, then their sizes, on one connection. Raises AdapterError."""
+    with adapter_for(target_of(instance)) as adapter:
+        phase("databases")
+        databases = adapter.databases()
+        phase("sizes")
+        return CapacityFacts(adapter.server, databases, adapter.sizes(), adapter.statements)
+
+
+def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outcome:
+    """Store the day's sizes, inside the visit's transaction. Raises Held for an implausible shrink.
+
+    The day is the one on which the visit began. A database that could not be read keeps the row it may have of an
+    earlier visit that day, and one that is gone by now loses it: so the rows always add up to the instance's total.
+    """
+    now = record.started_at or timezone.now()
+    day = timezone.localdate(now)
+    listed = not any(gap.scope == "databases" for gap in facts.gaps)
+    databases = [fact for fact in facts.databases.databases if fact.name not in facts.sizes.dropped]
+    present = Database.objects.present().filter(instance=instance)
+    own = set(present.filter(is_system=False).values_list("name", flat=True))
+    # With the listing itself incomplete, a database that is not in it may well be there.
+    gone = len(own - {fact.name for fact in databases}) if listed else 0
+    hold_shrink(
+        "databases",
+        len(own),
+        gone,
+        confirmed=record.confirmed_count or 0,
+        implausible=gone == len(own) or (gone >= 10 and gone * 2 > len(own)),
+    )
+    hidden = hidden_on(instance, DatabaseFilter)
+    values = {
+        "instance": instance.pk,
+        "now": now,
+        "day": day,
+        "names": [fact.name for fact in databases],
+        "native_ids": [fact.native_id for fact in databases],
+        "system": [fact.is_system for fact in databases],
+        "filtered": [hidden(fact.name, fact.is_system) for fact in databases],
+        "measured": [size.database for size in facts.sizes.sizes],
+        "sizes": [size.size for size in facts.sizes.sizes],
+        "data_sizes": [size.data_size for size in facts.sizes.sizes],
+        "index_sizes": [size.index_size for size in facts.sizes.sizes],
+        "log_sizes": [size.log_size for size in facts.sizes.sizes],
+        "shared": json.dumps(dict(facts.sizes.shared)),
+        "all_measured": not any(not gap.database for gap in facts.sizes.gaps if gap.scope == "sizes") and listed,
+        "shared_measured": not any(gap.scope == "shared" for gap in facts.sizes.gaps),
+    }
+    disappeared = _run(_END_DATABASES, values) if listed else 0
+    ((appeared, reappeared, recreated),) = _rows(_UPSERT_DATABASES, values)
+    _run(_UPSERT_SIZES, values)
+    _run(_REMEMBER_LATEST, values)
+    ((total, complete),) = _rows(_UPSERT_TOTAL, values)
+    remember_server(instance, facts.server)
+    shown = values["filtered"].count(False)
+    return Outcome(
+        summary={
+            "databases": len(databases),
+            "measured": len(facts.sizes.sizes),
+            "filtered": len(databases) - shown,
+            "appeared": appeared,
+            "reappeared": reappeared,
+            "recreated": recreated,
+            "disappeared": disappeared,
+            "bytes": total,
+            "day": day.isoformat(),
+            "complete": "" if complete else "incomplete",
+            "statements": facts.statements,
+            "server": f"{facts.server.product} {facts.server.version}",
+        },
+        gaps=facts.gaps,
+        skipped="" if shown else "There is no active database: none but the engine's own, or filters hide all.",
+        code="" if shown else "no_databases",
+    )
+
+
+def without_row(day: Any) -> QuerySet[Instance]:
+    """The active instances that have no size of that day."""
+    return Instance.objects.active().exclude(Exists(InstanceSize.objects.filter(instance=OuterRef("pk"), day=day)))
+
+
+def catch_up() -> SyncSession | None:
+    """Visit the instances that today's collection has left without a row. None when there are none, or when today's
+    collection has not begun: what has its turn later today is not late."""
+    today = timezone.localdate()
+    midnight = timezone.make_aware(datetime.combine(today, datetime.min.time()))
+    begun = SyncSession.objects.filter(kind="capacity", trigger=SyncSession.Trigger.SCHEDULE, created_at__gte=midnight)
+    if not begun.exists():
+        return None
+    paused = VisitHealth.objects.paused().filter(kind="capacity", instance=OuterRef("pk"))
+    open_ones = SyncRecord.objects.filter(kind="capacity", instance=OuterRef("pk"), status__in=SyncRecord.OPEN)
+    late = without_row(today).exclude(Exists(paused)).exclude(Exists(open_ones))
+    if not late.exists():
+        return None
+    return sync.start("capacity", late, trigger=SyncSession.Trigger.CATCH_UP)
+
+
+def largest_tables(database: Database, limit: int = 20) -> list[TableSize]:
+    """Ask the instance now, largest first. Raises AdapterError."""
+    with adapter_for(target_of(database.instance)) as adapter:
+        return adapter.table_sizes(database.name, limit)
+
+
+def purge_sizes(batch: int = 500) -> int:
+    """Delete sizes older than TAIFISH_KEEP_SIZES_DAYS, and databases gone for as long, which have none left. Returns
+    how many rows of sizes."""
+    cutoff = timezone.localdate() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS)
+    total = InstanceSize.objects.filter(day__lt=cutoff).delete()[0]
+    last = Database.objects.aggregate(last=Max("pk"))["last"] or 0
+    # So many databases a transaction: one huge delete would hold its locks for minutes.
+    for first in range(0, last + 1, batch):
+        total += _run(_PURGE, {"first": first, "end": first + batch, "cutoff": cutoff})
+    forgotten = Database.objects.filter(gone_at__lt=timezone.now() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS))
+    forgotten.exclude(Exists(DatabaseSize.objects.filter(database=OuterRef("pk")))).delete()
+    return total
+
+
+def _run(sql: str, values: dict[str, Any]) -> int:
+    """How many rows it changed."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return cursor.rowcount
+
+
+def _rows(sql: str, values: dict[str, Any]) -> Sequence[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return cursor.fetchall()
+
+
+_END_DATABASES = """
+WITH gone AS (
+    UPDATE capacity_database SET gone_at = %(now)s
+     WHERE instance_id = %(instance)s AND gone_at IS NULL AND name <> ALL(%(names)s::text[])
+    RETURNING id),
+taken_back AS (
+    DELETE FROM capacity_databasesize s USING gone WHERE s.database_id = gone.id AND s.day = %(day)s)
+SELECT id FROM gone
+"""
+
+#: A database under a name that has been there before, with another native id, is another one.
+_UPSERT_DATABASES = """
+WITH listed AS (
+    SELECT * FROM unnest(%(names)s::text[], %(native_ids)s::varchar[], %(system)s::boolean[], %(filtered)s::boolean[])
+        AS l(name, native_id, is_system, is_filtered)),
+before AS (
+    SELECT d.name, d.gone_at, d.native_id FROM capacity_database d JOIN listed l ON l.name = d.name
+     WHERE d.instance_id = %(instance)s),
+written AS (
+    INSERT INTO capacity_database
+           (instance_id, name, native_id, is_system, is_filtered, first_seen_at, last_seen_at)
+    SELECT %(instance)s, name, native_id, is_system, is_filtered, %(now)s, %(now)s FROM listed
+        ON CONFLICT (instance_id, name) DO UPDATE
+       SET native_id = excluded.native_id, is_system = excluded.is_system, is_filtered = excluded.is_filtered,
+           last_seen_at = excluded.last_seen_at, gone_at = NULL)
+SELECT count(*) FILTER (WHERE b.name IS NULL), count(*) FILTER (WHERE b.gone_at IS NOT NULL),
+       count(*) FILTER (WHERE b.native_id <> l.native_id AND b.native_id <> '')
+  FROM listed l LEFT JOIN before b ON b.name = l.name
+"""
+
+_UPSERT_SIZES = """
+INSERT INTO capacity_databasesize (database_id, day, size, data_size, index_size, log_size, collected_at)
+SELECT d.id, %(day)s, m.size, m.data_size, m.index_size, m.log_size, %(now)s
+  FROM unnest(%(measured)s::text[], %(sizes)s::bigint[], %(data_sizes)s::bigint[], %(index_sizes)s::bigint[],
+              %(log_sizes)s::bigint[]) AS m(name, size, data_size, index_size, log_size)
+  JOIN capacity_database d ON d.instance_id = %(instance)s AND d.name = m.name
+    ON CONFLICT (database_id, day) DO UPDATE
+   SET size = excluded.size, data_size = excluded.data_size, index_size = excluded.index_size,
+       log_size = excluded.log_size, collected_at = excluded.collected_at
+ WHERE capacity_databasesize.collected_at <= excluded.collected_at
+"""
+
+_REMEMBER_LATEST = """
+UPDATE capacity_database d SET size = s.size, size_day = s.day
+  FROM capacity_databasesize s
+ WHERE d.instance_id = %(instance)s AND s.database_id = d.id AND s.day = %(day)s
+   AND (d.size_day IS NULL OR d.size_day <= s.day)
+"""
+
+#: What is shared and was not read this time stays as it was read earlier that day.
+_UPSERT_TOTAL = """
+WITH had AS (
+    SELECT shared, is_complete FROM capacity_instancesize WHERE instance_id = %(instance)s AND day = %(day)s),
+part AS (
+    SELECT coalesce((SELECT shared FROM had WHERE NOT %(shared_measured)s), '{}'::jsonb) || %(shared)s::jsonb
+        AS shared),
+shared AS (
+    SELECT coalesce(sum(value::bigint), 0)::bigint AS size FROM part, jsonb_each_text(part.shared)),
+own AS (
+    SELECT coalesce(sum(s.size), 0)::bigint AS size, count(s.database_id) AS n,
+           count(*) FILTER (WHERE s.database_id IS NULL AND d.gone_at IS NULL) AS missing
+      FROM capacity_database d
+      LEFT JOIN capacity_databasesize s ON s.database_id = d.id AND s.day = %(day)s
+     WHERE d.instance_id = %(instance)s)
+INSERT INTO capacity_instancesize
+       (instance_id, day, size, shared_size, shared, n_databases, is_complete, collected_at)
+SELECT %(instance)s, %(day)s, own.size + shared.size, shared.size, part.shared, own.n,
+       own.missing = 0 AND %(all_measured)s AND (%(shared_measured)s OR part.shared <> '{}'::jsonb), %(now)s
+  FROM own, shared, part
+    ON CONFLICT (instance_id, day) DO UPDATE
+   SET size = excluded.size, shared_size = excluded.shared_size, shared = excluded.shared,
+       n_databases = excluded.n_databases, is_complete = excluded.is_complete, collected_at = excluded.collected_at
+RETURNING size, is_complete
+"""
+
+_PURGE = """
+DELETE FROM capacity_databasesize s USING capacity_database d
+ WHERE d.id >= %(first)s AND d.id < %(end)s AND s.database_id = d.id AND s.day < %(cutoff)s
+"""

@@ -1,0 +1,548 @@
+"""Capacity visits on real servers: what they store, and what a failure leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from capacity import services
+from capacity.gaps import MissingDays
+from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
+from instances.adapters.base import Adapter, AdapterError
+from instances.adapters.mysql import MySQLAdapter
+from instances.adapters.postgresql import PostgreSQLAdapter
+from instances.models import Instance
+from sync import services as sync
+from sync.models import SyncRecord, SyncSession, VisitHealth
+from sync.tests.targets import visit_once
+from taifish.tests.mariadb import MariadbServer
+
+
+def collect(instance: Instance, **options: Any) -> SyncRecord:
+    return visit_once("capacity", instance, **options)
+
+
+def sizes(instance: Instance) -> dict[str, int]:
+    rows = DatabaseSize.objects.filter(database__instance=instance)
+    return dict(rows.values_list("database__name", "size"))
+
+
+def total(instance: Instance) -> InstanceSize:
+    return InstanceSize.objects.get(instance=instance)
+
+
+def states() -> dict[str, list[dict[str, Any]]]:
+    return {
+        model.__name__: list(model.objects.order_by("pk").values()) for model in (Database, DatabaseSize, InstanceSize)
+    }
+
+
+@pytest.fixture
+def default_filters(transactional_db: None) -> None:
+    """What the migration installs, and an emptied test database has lost."""
+    DatabaseFilter.objects.all().delete()
+    import_module("capacity.migrations.0002_default_filters").install(apps, None)
+
+
+@pytest.fixture
+def before_sizes(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[Adapter], Callable[[], object]], None]:
+    """Have something happen on the target between the two phases of the next visit."""
+
+    def arrange(adapter: type[Adapter], event: Callable[[], object]) -> None:
+        read = adapter.sizes
+
+        def disturbed(self: Adapter) -> Any:
+            monkeypatch.setattr(adapter, "sizes", read)
+            event()
+            return read(self)
+
+        monkeypatch.setattr(adapter, "sizes", disturbed)
+
+    return arrange
+
+
+# What a visit stores
+
+
+def test_postgresql_is_as_big_as_it_says(add, postgres):
+    """F2.7: bytes as pg_database_size() has them, on every major version; the total is their sum and the shared part."""
+    postgres.reset()
+    instance = add("prod", postgres.collector())
+    for name in ("shop", "Odd Näme", "closed"):
+        postgres.fresh_database(name)
+    postgres.execute("CREATE TABLE t AS SELECT generate_series(1, 20000)", None, "shop")
+    postgres.execute("ALTER DATABASE closed ALLOW_CONNECTIONS false")
+    postgres.execute("REVOKE CONNECT ON DATABASE shop FROM PUBLIC")
+    record = collect(instance)
+    assert (record.status, record.gaps) == ("completed", []), record.error
+    truth = dict(postgres.execute("SELECT datname, pg_database_size(oid) FROM pg_database"))
+    assert sizes(instance).keys() == truth.keys() >= {"shop", "Odd Näme", "closed", "template0"}
+    assert sizes(instance) == pytest.approx(truth, rel=0.01)
+    (shared,) = postgres.execute("SELECT pg_tablespace_size('pg_global')")[0]
+    assert total(instance).shared == {"pg_global": pytest.approx(shared, rel=0.01)}
+    assert total(instance).size == sum(sizes(instance).values()) + total(instance).shared_size
+    assert (total(instance).is_complete, total(instance).n_databases) == (True, len(truth))
+    assert {name for name in truth if Database.objects.get(name=name).is_system} == {"template0", "template1"}
+    postgres.reset()
+
+
+def files_of(server: MariadbServer, folder: str) -> int:
+    return sum(path.stat().st_size for path in (Path(server.data) / folder).glob("*.ibd"))
+
+
+def test_mariadb_is_as_big_as_its_files(add, maria_server):
+    """F2.7: what the files hold, not InnoDB's estimate, whatever the database is called."""
+    instance = add("maria", maria_server.collector())
+    maria_server.execute(
+        """
+        CREATE DATABASE `Shop-1`; CREATE DATABASE `ä/b`; CREATE DATABASE empty; USE `Shop-1`;
+        CREATE TABLE `Shop-1`.t (a INT PRIMARY KEY, b CHAR(250)) CHARSET latin1;
+        INSERT INTO `Shop-1`.t SELECT seq, REPEAT('x', 250) FROM seq_1_to_30000;
+        DELETE FROM `Shop-1`.t WHERE a > 500; SET GLOBAL innodb_max_purge_lag_wait = 0; ANALYZE TABLE `Shop-1`.t;
+        CREATE TABLE `ä/b`.p (a INT) PARTITION BY HASH (a) PARTITIONS 3;
+        CREATE TABLE `ä/b`.m (a INT) ENGINE = MyISAM; INSERT INTO `ä/b`.m SELECT seq FROM seq_1_to_1000;
+        """
+    )
+    record = collect(instance)
+    assert (record.status, record.gaps) == ("completed", []), record.error
+    found = sizes(instance)
+    assert found["Shop-1"] == pytest.approx(files_of(maria_server, "Shop@002d1"), rel=0.01)
+    my_isam = sum(path.stat().st_size for path in (Path(maria_server.data) / "@0k@002fb").glob("m.MY[DI]"))
+    assert found["ä/b"] == pytest.approx(files_of(maria_server, "@0k@002fb") + my_isam, rel=0.01)
+    assert found["empty"] == 0
+    estimate = maria_server.execute(
+        "SELECT DATA_LENGTH + INDEX_LENGTH FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'Shop-1'"
+    )[0][0]
+    assert found["Shop-1"] > 8 * estimate
+    row = total(instance)
+    assert row.size == sum(found.values()) + sum(row.shared.values())
+    assert row.shared["innodb_system"] == (Path(maria_server.data) / "ibdata1").stat().st_size
+
+
+def test_the_same_day_keeps_one_row_the_newest(add, server):
+    """F2.6: collected again, a day has one row; a database that is gone by then no longer counts."""
+    instance = add("prod", server.collector())
+    server.fresh_database("shop")
+    server.fresh_database("doomed")
+    collect(instance)
+    before = sizes(instance)
+    server.execute("CREATE TABLE t AS SELECT generate_series(1, 50000)", None, "shop")
+    server.execute("DROP DATABASE doomed")
+    record = collect(instance)
+    after = sizes(instance)
+    assert after["shop"] > before["shop"]
+    assert before.keys() - after.keys() == {"doomed"}
+    assert total(instance).size == sum(after.values()) + total(instance).shared_size
+    assert record.summary["disappeared"] == 1
+    gone = Database.objects.get(name="doomed")
+    assert gone.gone_at == record.started_at
+    server.fresh_database("doomed")
+    assert collect(instance).summary["reappeared"] == 1
+    assert Database.objects.get(name="doomed").gone_at is None
+
+
+def test_a_database_dropped_and_made_anew_is_told(add, server):
+    instance = add("prod", server.collector())
+    server.fresh_database("shop")
+    collect(instance)
+    before = Database.objects.get(name="shop").native_id
+    server.fresh_database("shop")
+    assert collect(instance).summary["recreated"] == 1
+    assert Database.objects.get(name="shop").native_id != before
+
+
+def test_the_day_belongs_to_the_visit(add, server, settings):
+    """F2.6: a visit that began before midnight, local time, belongs to that day however long it takes."""
+    settings.TIME_ZONE = "Asia/Shanghai"
+    instance = add("prod", server.collector())
+    facts = services.read(instance, lambda phase: None)
+    # 16:00 UTC is midnight in Shanghai.
+    for began, day in (
+        (datetime(2026, 3, 28, 15, 59, 59, tzinfo=UTC), date(2026, 3, 28)),
+        (datetime(2026, 3, 28, 16, 0, 0, tzinfo=UTC), date(2026, 3, 29)),
+    ):
+        with timezone.override("Asia/Shanghai"):
+            outcome = services.write(instance, facts, SyncRecord(instance=instance, started_at=began))
+        assert outcome.summary["day"] == day.isoformat()
+        assert set(DatabaseSize.objects.filter(collected_at=began).values_list("day", flat=True)) == {day}
+        assert InstanceSize.objects.get(day=day).collected_at == began
+    assert set(Database.objects.values_list("size_day", flat=True)) == {date(2026, 3, 29)}
+
+
+def test_late_facts_do_not_replace_newer_ones(add, server):
+    """F2.6: the newest good row of a day stays, whichever visit is stored last."""
+    instance = add("prod", server.collector())
+    facts = services.read(instance, lambda phase: None)
+    noon = datetime(2026, 3, 28, 12, tzinfo=UTC)
+    for began in (noon, noon - timedelta(hours=1)):
+        services.write(instance, facts, SyncRecord(instance=instance, started_at=began))
+    assert set(DatabaseSize.objects.values_list("collected_at", flat=True)) == {noon}
+
+
+# What cannot be read
+
+
+def test_a_revoked_connect_is_a_gap_and_never_zero(add, server):
+    """F2.5: the database that refuses us is named with the GRANT that mends it, and the others are stored."""
+    target = server.collector()
+    instance = add("prod", target)
+    server.fresh_database("shop")
+    whole = collect(instance)
+    known = sizes(instance)
+    server.execute(f"REVOKE pg_read_all_stats FROM {target.username}")
+    server.execute("REVOKE CONNECT ON DATABASE shop FROM PUBLIC")
+    DatabaseSize.objects.update(day=date(2026, 3, 28))
+    InstanceSize.objects.update(day=date(2026, 3, 28))
+    record = collect(instance)
+    assert record.status == "partial"
+    assert {(gap["scope"], gap["database"], gap["hint"]) for gap in record.gaps} == {
+        ("sizes", "shop", f'GRANT pg_read_all_stats TO "{target.username}";'),
+        ("shared", "", f'GRANT pg_read_all_stats TO "{target.username}";'),
+    }
+    today = DatabaseSize.objects.filter(day=timezone.localdate())
+    assert set(today.values_list("database__name", flat=True)) == known.keys() - {"shop"}
+    row = InstanceSize.objects.get(day=timezone.localdate())
+    assert (row.is_complete, row.n_databases) == (False, len(known) - 1)
+    # What was known of it stays, with the day it is from.
+    shop = Database.objects.get(name="shop")
+    assert (shop.size, shop.gone_at, shop.last_seen_at > whole.started_at) == (known["shop"], None, True)
+
+
+def test_what_was_read_earlier_that_day_still_counts(add, server):
+    """F2.6, F2.5: the newest good row is the earlier one, and the total holds it."""
+    target = server.collector()
+    instance = add("prod", target)
+    server.fresh_database("shop")
+    collect(instance)
+    known = sizes(instance)
+    server.execute(f"REVOKE pg_read_all_stats FROM {target.username}")
+    server.execute("REVOKE CONNECT ON DATABASE shop FROM PUBLIC")
+    assert collect(instance).status == "partial"
+    assert sizes(instance)["shop"] == known["shop"]
+    row = total(instance)
+    assert row.size == sum(sizes(instance).values()) + row.shared_size
+    assert row.shared_size > 0
+    assert row.is_complete
+
+
+def test_a_database_that_cannot_be_measured_harms_only_itself(add, server):
+    """F2.5: the files of one database are broken, and all others have their size."""
+    instance = add("prod", server.collector())
+    oid = server.execute(f"SELECT oid FROM pg_database WHERE datname = '{server.fresh_database('shop')}'")[0][0]
+    folder = Path(server.cluster.data) / "base" / str(oid)
+    (folder / "PG_VERSION").rename(folder.parent / "kept")
+    loop = folder / "PG_VERSION"
+    loop.symlink_to(loop)
+    try:
+        record = collect(instance)
+    finally:
+        loop.unlink()
+        (folder.parent / "kept").rename(loop)
+    assert record.status == "partial"
+    assert [(gap["scope"], gap["database"], gap["code"]) for gap in record.gaps] == [("sizes", "shop", "server_error")]
+    assert "shop" not in sizes(instance)
+    assert {"postgres", "template1"} <= sizes(instance).keys()
+
+
+def test_a_database_dropped_in_mid_visit_harms_only_itself(add, server, before_sizes):
+    """F1.6, F2.5: no error, no gap, and no size of what is no longer there."""
+    instance = add("prod", server.collector())
+    server.fresh_database("shop")
+    server.fresh_database("doomed")
+    collect(instance)
+    before_sizes(PostgreSQLAdapter, lambda: server.execute("DROP DATABASE doomed"))
+    record = collect(instance)
+    assert (record.status, record.gaps) == ("completed", []), record.error
+    assert sizes(instance).keys() >= {"shop", "postgres"}
+    assert "doomed" not in sizes(instance)
+    assert Database.objects.get(name="doomed").gone_at is not None
+
+
+def test_a_database_dropped_in_mid_visit_of_mariadb_is_not_empty(add, maria_server, before_sizes):
+    """F2.5: without its files it would look like a database without tables."""
+    instance = add("maria", maria_server.collector())
+    maria_server.execute("CREATE DATABASE shop; CREATE DATABASE doomed; CREATE TABLE doomed.t (a INT)")
+    before_sizes(MySQLAdapter, lambda: maria_server.execute("DROP DATABASE doomed; CREATE DATABASE late"))
+    record = collect(instance)
+    assert (record.status, record.gaps) == ("completed", []), record.error
+    assert sizes(instance).keys() == {"mysql", "shop"}
+
+
+@pytest.mark.parametrize(
+    ("privilege", "gap"),
+    [
+        ("SHOW DATABASES", ("databases", "only databases are listed on which the account has a grant")),
+        ("SHOW VIEW", ("sizes", "tables of engines other than InnoDB are not shown, and in no size")),
+    ],
+)
+def test_each_right_taken_from_mariadb_is_a_gap(add, maria_server, privilege, gap):
+    """F2.5, F1.5: what the server then shows is less, and nothing counts as gone or as whole."""
+    instance = add("maria", maria_server.collector())
+    maria_server.execute("CREATE DATABASE shop; CREATE DATABASE lab")
+    collect(instance)
+    maria_server.execute(f"REVOKE {privilege} ON *.* FROM taifish_collector")
+    record = collect(instance)
+    assert record.status == "partial"
+    assert [(told["scope"], told["message"]) for told in record.gaps] == [gap]
+    assert record.gaps[0]["hint"] == f"GRANT {privilege} ON *.* TO `taifish_collector`@`%`;"
+    assert set(Database.objects.present().values_list("name", flat=True)) == {"lab", "mysql", "shop"}
+    assert total(instance).is_complete is False
+
+
+def test_without_process_nothing_is_known(add, maria_server):
+    """F2.5: no size at all is a failure that names the GRANT, and writes nothing."""
+    instance = add("maria", maria_server.collector())
+    collect(instance)
+    before = states()
+    maria_server.execute("REVOKE PROCESS ON *.* FROM taifish_collector")
+    record = collect(instance)
+    assert (record.status, record.error_code) == ("failed", "denied")
+    assert "PROCESS" in record.hint
+    assert states() == before
+
+
+def test_many_databases_gone_at_once_wait_for_a_person(add, maria_server):
+    """F1.6: probably it is another server now; confirmed, it is stored."""
+    instance = add("maria", maria_server.collector())
+    maria_server.execute("; ".join(f"CREATE DATABASE d{n}" for n in range(15)))
+    collect(instance)
+    before = states()
+    maria_server.execute("; ".join(f"DROP DATABASE d{n}" for n in range(11)))
+    record = collect(instance)
+    assert (record.error_code, record.held_count) == ("suspicious_shrink", 11)
+    assert "11 of 15 databases" in record.error
+    assert states() == before
+    again = sync.run_here(sync.confirm_shrink(record, None)).records.get()
+    assert (again.status, again.summary["disappeared"]) == ("completed", 11)
+
+
+# All or nothing
+
+
+@pytest.mark.parametrize("table", ["capacity_databasesize", "capacity_instancesize"])
+def test_rows_and_total_are_stored_together_or_not_at_all(add, server, table):
+    """F2.2: the store refuses one of the two tables, and nothing of the visit stays."""
+    instance = add("prod", server.collector())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END'"
+        )
+        cursor.execute(f"CREATE TRIGGER refuse BEFORE INSERT ON {table} EXECUTE FUNCTION refuse()")
+    try:
+        record = collect(instance)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP FUNCTION refuse CASCADE")
+    assert (record.status, record.error_code) == ("failed", "internal_error")
+    assert states() == {"Database": [], "DatabaseSize": [], "InstanceSize": []}
+
+
+def test_outcomes_are_counted_apart(add, server, maria_server, default_filters, settings):
+    """F2.3: completed, partial, skipped with its reason, and failed; without active databases a visit is skipped."""
+    settings.TAIFISH_VISITS_PER_HOST = 4
+    add("whole", server.collector())
+    poor = server.collector("poor")
+    server.execute("REVOKE pg_read_all_stats FROM poor")
+    add("poor", poor)
+    empty = add("empty", maria_server.collector())
+    add("dead", host="127.0.0.1", port=1)
+    session = sync.start("capacity", Instance.objects.all(), trigger="manual", enqueue=False, attempts=1)
+    sync.run_here(session)
+    assert {record.instance.name: record.status for record in session.records.select_related("instance")} == {
+        "whole": "completed",
+        "poor": "partial",
+        "empty": "skipped",
+        "dead": "failed",
+    }
+    counts = SyncSession.objects.with_counts().get(pk=session.pk)
+    assert (counts.n_completed, counts.n_partial, counts.n_skipped, counts.n_failed) == (1, 1, 1, 1)
+    assert (counts.n_total, counts.status) == (4, "partial")
+    skipped = session.records.get(instance=empty)
+    assert skipped.error_code == "no_databases"
+    assert "no active database" in skipped.error
+    # What the server takes is known all the same: it is no gap, and no failure.
+    assert total(empty).size > 0
+    assert VisitHealth.objects.get(instance=empty).failures == 0
+
+
+# Filters
+
+
+def test_a_filtered_database_is_filtered_and_not_gone(add, server):
+    """F2.4: per engine and per instance; it is still measured, and stays in the total."""
+    one, other = add("one", server.collector()), add("other", server.collector("other"))
+    server.fresh_database("shop")
+    server.fresh_database("lab_1")
+    DatabaseFilter.objects.all().delete()
+    DatabaseFilter.objects.create(pattern="lab_*", engine="postgresql")
+    DatabaseFilter.objects.create(pattern="lab_1", instance=other, action="show")
+    for instance in (one, other):
+        assert collect(instance).status == "completed"
+    rows = {row.instance_id: row for row in Database.objects.filter(name="lab_1")}
+    assert (rows[one.pk].is_filtered, rows[other.pk].is_filtered) == (True, False)
+    assert {row.gone_at for row in rows.values()} == {None}
+    assert "lab_1" in sizes(one)
+    assert total(one).size == sum(sizes(one).values()) + total(one).shared_size
+    visible = Database.objects.present().visible().filter(instance=one)
+    assert "lab_1" not in visible.values_list("name", flat=True)
+
+
+# Fixed costs
+
+
+def test_two_hundred_databases_take_a_fixed_number_of_statements(add, maria_server):
+    """On the target, and in the store."""
+    instance = add("maria", maria_server.collector())
+
+    def cost() -> tuple[int, int]:
+        with CaptureQueriesContext(connection) as queries:
+            outcome = services.write(instance, services.read(instance, lambda phase: None), SyncRecord())
+        return outcome.summary["statements"], len(queries)
+
+    maria_server.execute("CREATE DATABASE first")
+    few = cost()
+    maria_server.execute("; ".join(f"CREATE DATABASE d{n}; CREATE TABLE d{n}.t (a INT)" for n in range(200)))
+    cost()
+    assert Database.objects.present().count() == 202
+    assert cost() == few
+    assert few <= (20, 12)
+
+
+@pytest.mark.slow
+def test_two_hundred_databases_of_postgresql_too(add, server):
+    instance = add("prod", server.collector())
+    few = services.read(instance, lambda phase: None).statements
+    for number in range(200):
+        server.execute(f"CREATE DATABASE d{number} STRATEGY file_copy")
+    facts = services.read(instance, lambda phase: None)
+    assert (len(facts.sizes.sizes), facts.statements) == (203, few)
+    assert few <= 12
+
+
+# Again, and later
+
+
+def test_a_stopped_server_is_retried_and_caught_up_the_same_day(add, private_postgres, settings):
+    """F2.1: it is tried again, then caught up when it is back, and neither before its turn nor twice; catching up does
+    not count against the instance."""
+    settings.TAIFISH_RETRY_DELAY = 0
+    settings.TAIFISH_PAUSE_AFTER = 2
+    instance = add("prod", private_postgres.collector())
+    assert services.catch_up() is None
+    private_postgres.stop()
+    session = sync.start("capacity", Instance.objects.all(), trigger="schedule", enqueue=False, attempts=2)
+    record = sync.run_here(session).records.get()
+    assert (record.status, record.error_code, record.attempt) == ("failed", "unreachable", 2)
+    for _ in range(2):
+        late = services.catch_up()
+        assert late.trigger == "catch_up"
+        assert services.catch_up() is None
+        late.records.update(max_attempts=1)
+        assert sync.run_here(late).records.get().status == "failed"
+    health = VisitHealth.objects.get(instance=instance)
+    assert (health.failures, health.paused_at, health.error_code) == (1, None, "unreachable")
+    private_postgres.start()
+    assert sync.run_here(services.catch_up()).status == "completed"
+    assert total(instance).day == timezone.localdate()
+    assert services.catch_up() is None
+
+
+def test_days_that_stay_missing_are_gaps(add, server):
+    """F2.1: from the day the instance came to yesterday, with what was wrong; incomplete days too, apart."""
+    target = server.collector()
+    instance = add("prod", target)
+    today = timezone.localdate()
+    Instance.objects.update(created_at=timezone.now() - timedelta(days=5))
+    assert len(MissingDays()) == 5
+    collect(instance)
+    Database.objects.update(size_day=None)
+    InstanceSize.objects.update(day=today - timedelta(days=2), is_complete=False)
+    session = SyncSession.objects.create(kind="capacity", trigger="schedule", status="failed")
+    SyncSession.objects.filter(pk=session.pk).update(created_at=timezone.now() - timedelta(days=1))
+    SyncRecord.objects.create(
+        session=session, instance=instance, kind="capacity", status="failed", error_code="timeout", error="too slow"
+    )
+    told = [((today - gap.day).days, gap.kind, gap.status, gap.code, gap.error) for gap in MissingDays()]
+    assert told == [
+        (1, "missing", "failed", "timeout", "too slow"),
+        (2, "incomplete", "", "", ""),
+        (3, "missing", "", "", ""),
+        (4, "missing", "", "", ""),
+        (5, "missing", "", "", ""),
+    ]
+    assert MissingDays().per_instance() == {instance.pk: 5}
+    assert [gap.day for gap in MissingDays(kind="incomplete")] == [today - timedelta(days=2)]
+    assert len(MissingDays(today - timedelta(days=3), today - timedelta(days=1))) == 3
+    assert MissingDays()[1].kind == "incomplete"
+    assert len(MissingDays()[1:3]) == 2
+    assert len(MissingDays(instances=[])) == 0
+    Instance.objects.update(retired_at=timezone.now() - timedelta(days=3))
+    assert {(today - gap.day).days for gap in MissingDays()} == {4, 5}
+
+
+def test_old_sizes_are_forgotten_in_batches(add, server, settings):
+    """F2.8: what is older than the setting, and only that; a database without any row left goes when it is long gone."""
+    instance = add("prod", server.collector())
+    collect(instance)
+    today = timezone.localdate()
+    settings.TAIFISH_KEEP_SIZES_DAYS = 200
+    ids = list(Database.objects.values_list("pk", flat=True))
+    now = timezone.now()
+    DatabaseSize.objects.bulk_create(
+        DatabaseSize(database_id=pk, day=today - timedelta(days=age), size=1, collected_at=now)
+        for pk in ids
+        for age in (199, 200, 201, 900)
+    )
+    InstanceSize.objects.bulk_create(
+        InstanceSize(
+            instance=instance,
+            day=today - timedelta(days=age),
+            size=1,
+            shared_size=0,
+            n_databases=1,
+            is_complete=True,
+            collected_at=now,
+        )
+        for age in (200, 201)
+    )
+    long_gone = Database.objects.create(
+        instance=instance, name="old", first_seen_at=now, last_seen_at=now, gone_at=now - timedelta(days=201)
+    )
+    assert services.purge_sizes(batch=1) == 2 * len(ids) + 1
+    ages = {(today - day).days for day in DatabaseSize.objects.values_list("day", flat=True)}
+    assert ages == {0, 199, 200}
+    assert InstanceSize.objects.count() == 2
+    assert not Database.objects.filter(pk=long_gone.pk).exists()
+    assert services.purge_sizes() == 0
+
+
+# Tables
+
+
+def test_the_largest_tables_are_asked_for_by_themselves(add, server, maria_server):
+    prod, maria = add("prod", server.collector()), add("maria", maria_server.collector())
+    server.fresh_database("shop")
+    server.execute("CREATE TABLE big AS SELECT generate_series(1, 30000) a; CREATE INDEX ON big (a)", None, "shop")
+    maria_server.execute(
+        "CREATE DATABASE shop; CREATE TABLE shop.`tä-` (a INT) PARTITION BY HASH (a) PARTITIONS 4; CREATE TABLE shop.s (a INT)"
+    )
+    for instance in (prod, maria):
+        collect(instance)
+    first, *others = services.largest_tables(Database.objects.get(instance=prod, name="shop"), 3)
+    assert (first.schema, first.name, len(others)) == ("public", "big", 2)
+    assert first.size == first.data_size + first.index_size > 1_000_000
+    tables = services.largest_tables(Database.objects.get(instance=maria, name="shop"), 5)
+    assert [table.name for table in tables] == ["tä-", "s"]
+    assert tables[0].size == 4 * tables[1].size
+    maria_server.execute("DROP DATABASE shop")
+    with pytest.raises(AdapterError, match="no database shop"):
+        services.largest_tables(Database.objects.get(instance=maria, name="shop"), 5)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
+from rest_framework.mixins import ListModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
+
+from instances.adapters.base import AdapterError
+from instances.filters import check_parameters
+from instances.models import Instance
+from instances.viewsets import FilterViewSet
+
+from . import services
+from .filters import DatabaseFilterFilters, DatabaseFilters, DatabaseSizeFilters, InstanceSizeFilters
+from .gaps import MissingDays
+from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
+from .serializers import (
+    DatabaseFilterSerializer,
+    DatabaseSerializer,
+    DatabaseSizeSerializer,
+    GapQuestionSerializer,
+    GapSerializer,
+    InstanceSizeSerializer,
+    TableSizesRequestSerializer,
+    TableSizesSerializer,
+)
+
+
+class DatabaseViewSet(ReadOnlyModelViewSet):
+    """Databases of the managed instances with their latest size; those that are gone or filtered too, marked so."""
+
+    queryset = Database.objects.select_related("instance").with_growth()
+    serializer_class = DatabaseSerializer
+    filterset_class = DatabaseFilters
+    search_fields = ["name"]
+    needs = {"tables": "capacity.read_tables"}
+
+    @extend_schema(request=TableSizesRequestSerializer, responses=TableSizesSerializer)
+    @action(detail=True, methods=["post"])
+    def tables(self, request: Request, pk: str) -> Response:
+        """Ask the instance now for the largest tables of this database. `ok` says whether it answered."""
+        asked = TableSizesRequestSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        answer = {"ok": True, "tables": [], "code": "", "message": "", "hint": ""}
+        try:
+            answer["tables"] = services.largest_tables(self.get_object(), asked.validated_data["limit"])
+        except AdapterError as error:
+            answer |= {"ok": False, "code": error.code, "message": str(error), "hint": error.hint}
+        return Response(TableSizesSerializer(answer).data)
+
+
+class DatabaseSizeViewSet(ListModelMixin, GenericViewSet):
+    """What each database took on each day, in bytes. A day that is not there is a gap."""
+
+    queryset = DatabaseSize.objects.select_related("database")
+    serializer_class = DatabaseSizeSerializer
+    filterset_class = DatabaseSizeFilters
+    ordering_fields = ["day", "size"]
+
+
+class InstanceSizeViewSet(ListModelMixin, GenericViewSet):
+    """What each instance took on each day, its databases and what they share, in bytes."""
+
+    queryset = InstanceSize.objects.select_related("instance")
+    serializer_class = InstanceSizeSerializer
+    filterset_class = InstanceSizeFilters
+    ordering_fields = ["day", "size"]
+
+
+class GapViewSet(GenericViewSet):
+    """Days on which an instance has no size, or not a whole one; newest first."""
+
+    queryset = InstanceSize.objects.all()
+    serializer_class = GapSerializer
+    filter_backends: list[type] = []
+
+    @extend_schema(parameters=[GapQuestionSerializer])
+    def list(self, request: Request) -> Response:
+        check_parameters(request, GapQuestionSerializer().fields, repeatable=["instance"])
+        question = GapQuestionSerializer(data=request.query_params)
+        question.is_valid(raise_exception=True)
+        asked = question.validated_data
+        chosen = None
+        if asked.get("instance") or asked["tag"]:
+            instances = Instance.objects.all()
+            if asked.get("instance"):
+                instances = instances.filter(pk__in=[one.pk for one in asked["instance"]])
+            if asked["tag"]:
+                instances = instances.filter(tags=asked["tag"])
+            chosen = list(instances.order_by().values_list("pk", flat=True))
+        gaps = MissingDays(asked["since"], asked["until"], chosen, asked["kind"])
+        return self.get_paginated_response(self.get_serializer(self.paginate_queryset(gaps), many=True).data)
+
+
+class DatabaseFilterViewSet(FilterViewSet):
+    """Which databases lists hide. A change takes effect at once."""
+
+    queryset = DatabaseFilter.objects.all()
+    serializer_class = DatabaseFilterSerializer
+    filterset_class = DatabaseFilterFilters

@@ -1,0 +1,47 @@
+"""Instances that lead to the real servers: a pytest plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from instances.models import Credential, Instance
+from sync import services
+from sync.models import SyncRecord
+from taifish.tests.mariadb import MariadbServer
+
+
+def visit_once(kind: str, instance: Instance, **options: object) -> SyncRecord:
+    """The record of one visit, whatever became of it."""
+    options.setdefault("attempts", 1)
+    chosen = Instance.objects.filter(pk=instance.pk)
+    session = services.start(kind, chosen, trigger="manual", enqueue=False, **options)
+    return services.run_here(session).records.get()
+
+
+@pytest.fixture
+def server(postgres18) -> Iterator:
+    postgres18.reset()
+    yield postgres18
+    postgres18.reset()
+
+
+@pytest.fixture
+def add(transactional_db) -> Callable[..., Instance]:
+    def add(name: str, target=None, **fields: object) -> Instance:
+        username, password = (target.username, target.password) if target else ("nobody", "secret")
+        credential = Credential.objects.create(name=name, username=username, password=password)
+        values = {"engine": "postgresql", "host": "127.0.0.1", "tls_mode": "prefer"} | fields
+        if target:
+            values |= {"engine": target.engine, "host": target.host, "port": target.port, "tls_mode": target.tls_mode}
+        return Instance.objects.create(name=name, credential=credential, **values)
+
+    return add
+
+
+@pytest.fixture
+def maria_server(mariadb: MariadbServer) -> Iterator[MariadbServer]:
+    mariadb.reset()
+    yield mariadb
+    mariadb.reset()
