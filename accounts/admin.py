@@ -25,13 +25,14 @@ from unfold.decorators import display
 
 from instances.admin import ADDITIONS, Addition
 from instances.buttons import InspectOnlyAdmin
-from instances.hiding_pages import FilterAdmin
+from instances.hiding_pages import FilterAdmin, HideableAdmin
+from instances.list_filters import EngineFilter, FilteredFilter, GoneFilter
 from instances.models import Instance
 from instances.templatetags.names import visible
 from sync.pages import ago, badge, offer
 from tagging.admin import TagFilter
 
-from .list_filters import BaselineFilter, ChangedFilter, EngineFilter, EventFilter, FilteredFilter, GoneFilter
+from .list_filters import BaselineFilter, ChangedFilter, EventFilter
 from .models import Account, AccountChange, AccountFilter
 from .pages import account_page, details, events
 
@@ -48,7 +49,7 @@ def yes_no(value: bool | None) -> str:
 
 
 @admin.register(Account)
-class AccountAdmin(InspectOnlyAdmin):
+class AccountAdmin(HideableAdmin):
     change_form_template = "accounts/account.html"
     list_display = [
         "shown_name",
@@ -80,7 +81,6 @@ class AccountAdmin(InspectOnlyAdmin):
     list_filter_submit = True
     list_fullwidth = True
     list_select_related = ["instance"]
-    list_before_template = "accounts/what_is_left_out.html"
     show_full_result_count = False
     search_fields = ["name", "host"]
     search_help_text = _("Name or host")
@@ -88,24 +88,6 @@ class AccountAdmin(InspectOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
         return super().get_queryset(request).with_counts()
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        def linked(**changed: str) -> str:
-            query = request.GET.copy()
-            query.pop("p", None)
-            for name, value in changed.items():
-                query[name] = value
-            return f"?{query.urlencode()}"
-
-        chosen = (request.GET.get("gone") or "no", request.GET.get("filtered") or "no")
-        left_out = {
-            "gone": chosen[0],
-            "filtered": chosen[1],
-            "show_gone": linked(gone="all"),
-            "show_filtered": linked(filtered="all"),
-            "hide_all": linked(gone="no", filtered="no"),
-        }
-        return super().changelist_view(request, {"left_out": left_out, **(extra_context or {})})
 
     @display(description=_("name"), ordering="name")
     def shown_name(self, account: Account) -> SafeString:

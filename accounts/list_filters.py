@@ -11,55 +11,9 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import DropdownFilter
 
-from instances.adapters import ENGINE_CHOICES
+from instances.list_filters import LeavingFilter
 
 from .models import AccountChange
-
-
-class EngineFilter(DropdownFilter):
-    title = _("engine")
-    parameter_name = "engine"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return ENGINE_CHOICES
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset.filter(instance__engine=self.value()) if self.value() else queryset
-
-
-class _Leaving(DropdownFilter):
-    """Leaves rows out unless asked for them; the list says so."""
-
-    all_option = None
-    default = "no"
-
-    def value(self) -> str:
-        return super().value() or self.default
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset if self.value() == "all" else self.only(queryset, self.value() == "yes")
-
-
-class GoneFilter(_Leaving):
-    title = _("existence")
-    parameter_name = "gone"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", _("Present")), ("yes", _("Gone")), ("all", _("Present and gone"))]
-
-    def only(self, queryset: QuerySet, gone: bool) -> QuerySet:
-        return queryset.filter(gone_at__isnull=not gone)
-
-
-class FilteredFilter(_Leaving):
-    title = _("account filters")
-    parameter_name = "filtered"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", _("Not filtered")), ("yes", _("Filtered")), ("all", _("Both"))]
-
-    def only(self, queryset: QuerySet, filtered: bool) -> QuerySet:
-        return queryset.filter(is_filtered=filtered)
 
 
 class ChangedFilter(DropdownFilter):
@@ -89,7 +43,7 @@ class EventFilter(DropdownFilter):
         return queryset.filter(events__contains=[self.value()]) if self.value() else queryset
 
 
-class BaselineFilter(_Leaving):
+class BaselineFilter(LeavingFilter):
     title = _("first visits")
     parameter_name = "baseline"
 

@@ -13,11 +13,35 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, BooleanRadioFilter, ChoicesDropdownFilter
 
-from .buttons import ButtonAdmin
+from .buttons import ButtonAdmin, InspectOnlyAdmin
 from .hiding import Filter, apply_filters, effect_of
 
 #: How many of the rows that a filter matches its page lists.
 PREVIEW = 100
+
+
+class HideableAdmin(InspectOnlyAdmin):
+    """A list whose rows can be gone or filtered: it leaves those out, says so, and offers to show them."""
+
+    list_before_template = "taifish/what_is_left_out.html"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        def linked(**changed: str) -> str:
+            query = request.GET.copy()
+            query.pop("p", None)
+            for name, value in changed.items():
+                query[name] = value
+            return f"?{query.urlencode()}"
+
+        chosen = (request.GET.get("gone") or "no", request.GET.get("filtered") or "no")
+        left_out = {
+            "gone": chosen[0],
+            "filtered": chosen[1],
+            "show_gone": linked(gone="all"),
+            "show_filtered": linked(filtered="all"),
+            "hide_all": linked(gone="no", filtered="no"),
+        }
+        return super().changelist_view(request, {"left_out": left_out, **(extra_context or {})})
 
 
 class FilterAdmin(ButtonAdmin):

@@ -1,7 +1,31 @@
-"""/healthz: do web and store work? Cheap, and without a login."""
+"""Does Taifish itself work? `/healthz` for machines, cheap and without a login; a page in the admin for people."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db import Error, connection
-from django.http import HttpRequest, JsonResponse
+from django.db.models import Exists, Max, OuterRef, Q
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+from django_celery_beat.models import PeriodicTask
+
+from capacity.models import Database, DatabaseSize, InstanceSize
+from capacity.services import without_row
+from capacity.units import bytes_label
+from instances.models import Instance
+from sync.models import SyncRecord, SyncSession
+
+#: How late something may be before it is said to have not run.
+GRACE = timedelta(minutes=10)
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -12,3 +36,96 @@ def healthz(request: HttpRequest) -> JsonResponse:
     except Error:
         return JsonResponse({"status": "the store does not answer"}, status=503)
     return JsonResponse({"status": "ok"})
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that should be so. `hint` says what to do when it is not."""
+
+    name: str
+    ok: bool
+    told: str
+    hint: str = ""
+
+
+def checks() -> list[Check]:
+    """Everything that runs by itself: whether it did. A fixed number of queries, but one per schedule that is late."""
+    return [*_schedules(), _backlog(), _collection(), *_retention(), _store()]
+
+
+def _schedules() -> Iterator[Check]:
+    """The scheduler is alive when some schedule ran lately; each that should have run and has not is named."""
+    enabled = list(PeriodicTask.objects.filter(enabled=True).select_related("crontab", "interval", "solar", "clocked"))
+    last = max((task.last_run_at for task in enabled if task.last_run_at), default=None)
+    alive = last is not None and timezone.now() - last < GRACE
+    told = _("a schedule ran %s ago") % timesince(last) if last else _("no schedule has run yet")
+    yield Check(_("Scheduler"), alive, told, _("Start the scheduler: one process of celery beat, or `manage.py up`."))
+    late = [task for task in enabled if _is_late(task)]
+    names = ", ".join(task.name for task in late)
+    told = _("late: %s") % names if late else _("%d schedules, none is late") % len(enabled)
+    yield Check(_("Schedules"), not late, told, _("Look whether the scheduler is alive, and at its log."))
+
+
+def _is_late(task: PeriodicTask) -> bool:
+    """Whether its time has come and gone. One that never ran is counted from when it was last changed."""
+    since = task.last_run_at or task.date_changed
+    remaining = task.schedule.remaining_estimate(timezone.localtime(since))
+    return remaining < -GRACE
+
+
+def _backlog() -> Check:
+    now = timezone.now()
+    open_ones = SyncRecord.objects.filter(status__in=SyncRecord.OPEN)
+    due = open_ones.filter(Q(not_before=None) | Q(not_before__lt=now - GRACE), status="pending")
+    waiting = due.filter(session__created_at__lt=now - GRACE).count()
+    running = open_ones.filter(status="running").count()
+    told = _("%(running)d visits are running, %(waiting)d wait for more than 10 minutes") % {
+        "running": running,
+        "waiting": waiting,
+    }
+    stuck = waiting > 0 and running == 0
+    return Check(_("Workers"), not stuck, told, _("Start a worker, or more of them: `celery -A taifish worker`."))
+
+
+def _collection() -> Check:
+    yesterday = timezone.localdate() - timedelta(days=1)
+    last = InstanceSize.objects.aggregate(last=Max("day"))["last"]
+    expected = Instance.objects.active().filter(created_at__date__lte=yesterday)
+    if not expected.exists():
+        return Check(_("Last collection"), True, _("no instance is older than a day"))
+    lacking = without_row(yesterday).filter(created_at__date__lte=yesterday).count()
+    told = _("%(day)s; %(count)d instances lack a size for yesterday") % {"day": last or _("never"), "count": lacking}
+    ok = last is not None and last >= yesterday
+    return Check(
+        _("Last collection"), ok, told, _("Look at the capacity sessions and at the schedule capacity.collect.")
+    )
+
+
+def _retention() -> Iterator[Check]:
+    """What should have been deleted two days ago, and is there still."""
+    cutoff = timezone.localdate() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS + 2)
+    old = DatabaseSize.objects.filter(database=OuterRef("pk"), day__lt=cutoff)
+    late = Database.objects.filter(Exists(old)).exists() or InstanceSize.objects.filter(day__lt=cutoff).exists()
+    told = _("sizes are kept for %d days") % settings.TAIFISH_KEEP_SIZES_DAYS
+    hint = _("Look at the schedule %s: it deletes what is older.")
+    yield Check(_("Old sizes"), not late, told, hint % "capacity.purge")
+    cutoff_at = timezone.now() - timedelta(days=settings.TAIFISH_KEEP_SESSIONS_DAYS + 2)
+    late = SyncSession.objects.filter(finished_at__lt=cutoff_at).exists()
+    told = _("sessions are kept for %d days") % settings.TAIFISH_KEEP_SESSIONS_DAYS
+    yield Check(_("Old sessions"), not late, told, hint % "sync.purge")
+
+
+def _store() -> Check:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_database_size(current_database())")
+        (size,) = cursor.fetchone()
+    return Check(_("Store"), True, bytes_label(size))
+
+
+def health_page(request: HttpRequest) -> HttpResponse:
+    """What `checks` found, red where something did not run."""
+    if not request.user.has_perm("sync.view_syncsession"):
+        raise PermissionDenied
+    found = checks()
+    context = {**admin.site.each_context(request), "title": _("Health"), "checks": found}
+    return TemplateResponse(request, "taifish/health.html", context)

@@ -242,7 +242,10 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Who may do what on every database instance, since when.",
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
-    "ENUM_NAME_OVERRIDES": {"GrantKindEnum": [(kind, kind) for kind in GRANT_KINDS]},
+    "ENUM_NAME_OVERRIDES": {
+        "GrantKindEnum": [(kind, kind) for kind in GRANT_KINDS],
+        "FilterActionEnum": "instances.hiding.Filter.Action",
+    },
 }
 
 # Import and export
@@ -341,6 +344,26 @@ UNFOLD = {
                 ],
             },
             {
+                "title": _("Capacity"),
+                "items": [
+                    {
+                        "title": _("Databases"),
+                        "icon": "hard_drive",
+                        "link": reverse_lazy("admin:capacity_database_changelist"),
+                    },
+                    {
+                        "title": _("Days without a size"),
+                        "icon": "event_busy",
+                        "link": reverse_lazy("capacity-gaps"),
+                    },
+                    {
+                        "title": _("Filters"),
+                        "icon": "filter_alt",
+                        "link": reverse_lazy("admin:capacity_databasefilter_changelist"),
+                    },
+                ],
+            },
+            {
                 "title": _("Sync"),
                 "items": [
                     {
@@ -363,6 +386,11 @@ UNFOLD = {
             {
                 "title": _("System"),
                 "items": [
+                    {
+                        "title": _("Health"),
+                        "icon": "ecg_heart",
+                        "link": reverse_lazy("health"),
+                    },
                     {
                         "title": _("Users"),
                         "icon": "person",

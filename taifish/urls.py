@@ -4,14 +4,17 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
 from accounts.access_page import who_can_page
+from capacity.pages import gaps_page
 
 from .api import router
-from .health import healthz
+from .health import health_page, healthz
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("healthz", healthz, name="healthz"),
     path("admin/who-can/", admin.site.admin_view(who_can_page), name="who-can"),
+    path("admin/capacity-gaps/", admin.site.admin_view(gaps_page), name="capacity-gaps"),
+    path("admin/health/", admin.site.admin_view(health_page), name="health"),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/", include(router.urls)),

@@ -94,12 +94,13 @@ def test_apps_above_plug_in_at_one_place(instance):
         "sync.view_visithealth",
         "sync.run_visits",
         "accounts.view_account",
+        "capacity.view_database",
     }
     plain = staff(VIEW).get(LIST).content.decode()
-    for word in ("Sync accounts", "never visited", "column-tags", "column-account_count"):
+    for word in ("Sync accounts", "never visited", "column-tags", "column-account_count", "column-latest_size"):
         assert word not in plain, word
     whole = superstaff().get(LIST).content.decode()
-    for word in ("Sync accounts", "never visited", "column-tags", "column-account_count"):
+    for word in ("Sync accounts", "never visited", "column-tags", "column-account_count", "column-latest_size"):
         assert word in whole, word
 
 

@@ -22,6 +22,10 @@ LISTS = {
     "account": "accounts.view_account",
     "accountchange": "accounts.view_accountchange",
     "accountfilter": "accounts.view_accountfilter",
+    "database": "capacity.view_database",
+    "databasefilter": "capacity.view_databasefilter",
+    "databasesize": "capacity.view_databasesize",
+    "instancesize": "capacity.view_instancesize",
 }
 #: route name → (path argument, permission to look)
 NESTED = {
@@ -31,8 +35,8 @@ NESTED = {
     "account-roles": ("account_id", "accounts.view_rolereach"),
     "account-effective": ("account_id", "accounts.view_grant"),
 }
-#: route name → permission to look; a question is asked in the query
-QUESTIONS = {"access": "accounts.view_grant"}
+#: route name → permission to look, and the answer to a question that says nothing; it is asked in the query
+QUESTIONS = {"access": ("accounts.view_grant", 400), "capacity-gaps": ("capacity.view_instancesize", 200)}
 
 
 def test_every_endpoint_is_looked_at_here():
@@ -112,4 +116,6 @@ def test_a_question_needs_the_permission_too(db, name):
     url = reverse(f"{name}-list")
     assert APIClient().get(url).status_code in (401, 403)
     assert client_with().get(url).status_code == 403
-    assert client_with(QUESTIONS[name]).get(url).status_code == 400
+    permission, answer = QUESTIONS[name]
+    assert client_with(permission).get(url).status_code == answer
+    assert client_with(permission).get(f"{url}?colour_of=red").status_code == 400

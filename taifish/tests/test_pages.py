@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Account, AccountChange, AccountFilter
+from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 from instances.models import Credential, Instance
 from sync import services
 from sync.models import SyncRecord, SyncSession, VisitHealth
@@ -35,11 +36,42 @@ GRANT pg_read_all_data TO reporting;
 """
 
 
+def grown_since(instance: Instance, days: int) -> None:
+    """Give its databases sizes for so many days before today, a little less each day back, with some days missing."""
+    Instance.objects.filter(pk=instance.pk).update(created_at=timezone.now() - timedelta(days=days))
+    latest = InstanceSize.objects.get(instance=instance)
+    back = [number for number in range(1, days) if number % 40 not in (0, 1, 2)]
+    DatabaseSize.objects.bulk_create(
+        DatabaseSize(
+            database=row.database,
+            day=latest.day - timedelta(days=number),
+            size=row.size - number * 20_000,
+            collected_at=row.collected_at,
+        )
+        for row in DatabaseSize.objects.filter(database__instance=instance).select_related("database")
+        for number in back
+    )
+    InstanceSize.objects.bulk_create(
+        InstanceSize(
+            instance=instance,
+            day=latest.day - timedelta(days=number),
+            size=latest.size - number * 20_000 * latest.n_databases,
+            shared_size=latest.shared_size,
+            shared=latest.shared,
+            n_databases=latest.n_databases,
+            is_complete=number != 5,
+            collected_at=latest.collected_at,
+        )
+        for number in back
+    )
+
+
 @pytest.fixture
 def visited(postgres18, transactional_db) -> Iterator[Instance]:
     """An instance that was visited twice, with a change in between, in the company of some that are not so well."""
     # What the first migration leaves, and a test before this one may have taken away.
     AccountFilter.objects.get_or_create(pattern="*", system_only=True)
+    DatabaseFilter.objects.get_or_create(pattern="*", system_only=True)
     postgres18.reset()
     target = postgres18.collector("page_collector")
     for statement in ROLES.split(";\n"):
@@ -64,6 +96,10 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
     services.run_here(
         services.start("accounts", Instance.objects.filter(pk=instance.pk), trigger="manual", enqueue=False)
     )
+    services.run_here(
+        services.start("capacity", Instance.objects.filter(pk=instance.pk), trigger="manual", enqueue=False)
+    )
+    grown_since(instance, days=120)
     failing = Instance.objects.get(name="shop-01")
     session = SyncSession.objects.create(
         kind="accounts", trigger="schedule", status="partial", finished_at=timezone.now()
@@ -149,6 +185,10 @@ def urls(instance: Instance) -> dict[str, str]:
         "health": reverse("admin:sync_visithealth_change", args=[VisitHealth.objects.get(failures=5).pk]),
         "change": reverse("admin:accounts_accountchange_change", args=[AccountChange.objects.first().pk]),
         "filter": reverse("admin:accounts_accountfilter_change", args=[AccountFilter.objects.get().pk]),
+        "database": reverse("admin:capacity_database_change", args=[Database.objects.get(name="postgres").pk]),
+        "database-filter": reverse("admin:capacity_databasefilter_change", args=[DatabaseFilter.objects.get().pk]),
+        "capacity-gaps": reverse("capacity-gaps"),
+        "system-health": reverse("health"),
         "tag": reverse("admin:tagging_tag_change", args=[Tag.objects.get().pk]),
         "credential": reverse("admin:instances_credential_change", args=[instance.credential_id]),
         "instance-import": reverse("admin:instances_instance_import"),
@@ -163,6 +203,8 @@ def urls(instance: Instance) -> dict[str, str]:
         "accounts_account",
         "accounts_accountchange",
         "accounts_accountfilter",
+        "capacity_database",
+        "capacity_databasefilter",
         "sync_syncsession",
         "sync_syncrecord",
         "sync_visithealth",
@@ -191,7 +233,7 @@ def test_every_page_opens_without_errors(entered, live_server, visited, picture)
         assert entered.locator("h1").count() == 1, url
         picture(name)
     entered.emulate_media(color_scheme="dark")
-    for name in ("home", "session", "account", "list-instances_instance"):
+    for name in ("home", "session", "account", "instance", "database", "list-instances_instance"):
         entered.goto(live_server.url + urls(visited)[name])
         picture(f"dark-{name}")
     entered.emulate_media(color_scheme="light")
@@ -303,3 +345,12 @@ def test_tagging_many_from_choice_to_receipt_and_undo(entered, live_server, visi
     entered.get_by_role("button", name="Undo").click()
     entered.get_by_text("25 removed").wait_for()
     assert InstanceTag.objects.count() == 1
+
+
+def test_the_largest_tables_are_asked_for_from_the_page_of_a_database(entered, live_server, visited, picture):
+    """F2: never by default, and nothing of it is stored."""
+    entered.goto(live_server.url + urls(visited)["database"])
+    assert entered.locator("canvas.chart").count() == 1
+    entered.get_by_role("button", name="Largest tables").click()
+    entered.get_by_text("pg_catalog.pg_proc").wait_for()
+    picture("database-tables")

@@ -1,0 +1,174 @@
+"""The pages of databases and their filters, and what sizes add to the pages of instances."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, BooleanRadioFilter, DropdownFilter
+from unfold.decorators import display
+
+from instances.adapters.base import AdapterError
+from instances.admin import ADDITIONS, Addition
+from instances.buttons import Button
+from instances.hiding_pages import FilterAdmin, HideableAdmin
+from instances.list_filters import EngineFilter, FilteredFilter, GoneFilter
+from instances.models import Instance
+from instances.templatetags.names import visible
+from sync.pages import badge, offer
+from tagging.admin import TagFilter
+
+from . import services
+from .models import Database, DatabaseFilter, InstanceSize
+from .pages import database_page, databases_of, sizes_section
+from .units import bytes_label
+
+
+def number(text: str) -> SafeString:
+    return format_html('<span class="tf-number tf-nowrap">{}</span>', text)
+
+
+class FreshnessFilter(DropdownFilter):
+    title = _("measured")
+    parameter_name = "measured"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("today", _("Today")), ("late", _("Not since yesterday")), ("never", _("Never"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        today = timezone.localdate()
+        match self.value():
+            case "today":
+                return queryset.filter(size_day=today)
+            case "late":
+                return queryset.filter(size_day__lt=today - timedelta(days=1))
+            case "never":
+                return queryset.filter(size_day=None)
+        return queryset
+
+
+def largest_tables(request: HttpRequest, database: Database) -> HttpResponse | None:
+    try:
+        tables = services.largest_tables(database)
+    except AdapterError as error:
+        messages.error(request, f"{error.code}: {error} {error.hint}".strip())
+        return None
+    context = {
+        **admin.site.each_context(request),
+        "title": gettext("Largest tables of %s") % database,
+        "subtitle": database.instance,
+        "database": database,
+        "tables": [(table, [bytes_label(size) for size in table[2:]]) for table in tables],
+    }
+    return TemplateResponse(request, "capacity/tables.html", context)
+
+
+@admin.register(Database)
+class DatabaseAdmin(HideableAdmin):
+    change_form_template = "capacity/database.html"
+    list_display = ["shown_name", "instance", "shown_size", "growth", "measured", "first_seen", "state"]
+    list_filter = [
+        ("instance", AutocompleteSelectFilter),
+        EngineFilter,
+        TagFilter,
+        GoneFilter,
+        FilteredFilter,
+        FreshnessFilter,
+        ("is_system", BooleanRadioFilter),
+    ]
+    list_filter_submit = True
+    list_fullwidth = True
+    list_select_related = ["instance"]
+    show_full_result_count = False
+    ordering = [F("size").desc(nulls_last=True), "pk"]
+    search_fields = ["name"]
+    fields = ["name"]
+    buttons = [
+        Button(
+            "tables",
+            _("Largest tables"),
+            "capacity.read_tables",
+            largest_tables,
+            icon="table_rows",
+            shown=lambda database: database.gone_at is None,
+        )
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Database]:
+        return super().get_queryset(request).select_related("instance").with_growth()
+
+    @display(description=_("name"), ordering="name")
+    def shown_name(self, database: Database) -> SafeString:
+        return visible(database.name)
+
+    @display(description=_("size"), ordering="size")
+    def shown_size(self, database: Database) -> SafeString:
+        return number(bytes_label(database.size))
+
+    @display(description=_("growth in 30 days"))
+    def growth(self, database: Database) -> SafeString:
+        return number(bytes_label(database.growth, signed=True))
+
+    @display(description=_("measured"), ordering="size_day")
+    def measured(self, database: Database) -> SafeString:
+        if database.size_day is None:
+            return badge("failed", gettext("never"))
+        late = database.gone_at is None and database.size_day < timezone.localdate() - timedelta(days=1)
+        return format_html(
+            '<span class="tf-nowrap{}">{}</span>', " tf-warn" if late else "", database.size_day.isoformat()
+        )
+
+    @display(description=_("first seen"), ordering="first_seen_at")
+    def first_seen(self, database: Database) -> SafeString:
+        day = timezone.localtime(database.first_seen_at).date()
+        return format_html('<span class="tf-nowrap">{}</span>', day.isoformat())
+
+    @display(description=_("state"))
+    def state(self, database: Database) -> SafeString:
+        states = [badge("gone", gettext("gone"))] if database.gone_at else []
+        states += [badge("filtered", gettext("filtered"))] if database.is_filtered else []
+        return SafeString(" ".join(states))
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        database = kwargs["obj"]
+        context |= {"database": database, **database_page(request, database)}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+
+admin.site.register(DatabaseFilter, FilterAdmin)
+
+
+def with_latest_size(instances: QuerySet[Instance]) -> QuerySet[Instance]:
+    """Each instance with latest_size, and latest_complete."""
+    latest = InstanceSize.objects.filter(instance=OuterRef("pk")).order_by("-day")
+    return instances.annotate(
+        latest_size=Subquery(latest.values("size")[:1]), latest_complete=Subquery(latest.values("is_complete")[:1])
+    )
+
+
+@display(description=_("size"), ordering="latest_size")
+def latest_size(instance: Instance) -> SafeString:
+    if instance.latest_size is None:
+        return SafeString("–")
+    mark = "" if instance.latest_complete else badge("partial", gettext("incomplete"))
+    link = format_html(
+        '<a class="tf-link tf-nowrap" href="{}">{}</a>', databases_of(instance), bytes_label(instance.latest_size)
+    )
+    return format_html("{} {}", link, mark)
+
+
+ADDITIONS.append(
+    Addition("capacity.view_database", annotate=with_latest_size, columns=[latest_size], section=sizes_section)
+)
+offer("capacity", _("last capacity visit"), _("Collect capacity now"), _("Collect capacity of all active instances"))

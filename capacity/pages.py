@@ -1,0 +1,154 @@
+"""What pages show of sizes: one database's, one instance's, and the days that are missing."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import Count, F, Q
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from instances.models import Instance
+from tagging.models import Tag
+
+from .charts import every_day, size_chart
+from .gaps import MissingDays
+from .models import Database, InstanceSize
+from .units import bytes_label
+
+#: Days that a chart can show; the first without being asked.
+PERIODS = (90, 30, 365, 800)
+ROWS_PER_PAGE = 200
+LARGEST = 10
+
+
+def period(request: HttpRequest) -> int:
+    asked = request.GET.get("days", "")
+    return int(asked) if asked.isdecimal() and int(asked) in PERIODS else PERIODS[0]
+
+
+def _days(count: int) -> list[date]:
+    today = timezone.localdate()
+    return every_day(today - timedelta(days=count - 1), today)
+
+
+def database_page(request: HttpRequest, database: Database) -> dict[str, Any]:
+    """Context of a database's page: facts, and the chart of its sizes."""
+    days = _days(period(request))
+    rows = list(database.sizes.since(len(days)).values_list("day", "size", "data_size", "index_size", "log_size"))
+    parts = {_("size"): 1, _("data"): 2, _("indexes"): 3, _("log"): 4}
+    series = {name: {row[0]: row[number] for row in rows if row[number] is not None} for name, number in parts.items()}
+    facts = [
+        (_("Size"), bytes_label(database.size)),
+        (_("Measured on"), database.size_day),
+        (_("Growth in 30 days"), bytes_label(database.growth, signed=True)),
+        (_("Maintained by the engine"), database.is_system),
+        (_("Filtered"), database.is_filtered),
+        (_("Native id"), database.native_id),
+        (_("First seen"), database.first_seen_at),
+        (_("Last seen"), database.last_seen_at),
+        (_("Gone"), database.gone_at),
+    ]
+    return {
+        "facts": [(label, value) for label, value in facts if value not in (None, "")],
+        "chart": size_chart(days, {name: sizes for name, sizes in series.items() if sizes}),
+        "days": len(days),
+        "periods": sorted(PERIODS),
+    }
+
+
+def databases_of(instance: Instance, **query: str) -> str:
+    more = "".join(f"&{name}={value}" for name, value in query.items())
+    return f"{reverse('admin:capacity_database_changelist')}?instance__id__exact={instance.pk}{more}"
+
+
+def sizes_section(request: HttpRequest, instance: Instance) -> SafeString:
+    """The part of an instance's page: figures, the chart of its total, its largest databases."""
+    rows = list(instance.sizes.since(PERIODS[0]))
+    latest = rows[0] if rows else InstanceSize.objects.filter(instance=instance).first()
+    counts = Database.objects.present().filter(instance=instance)
+    counts = counts.aggregate(
+        shown=Count("pk", filter=Q(is_filtered=False)), filtered=Count("pk", filter=Q(is_filtered=True))
+    )
+    gaps = MissingDays(instances=[instance.pk])
+    context = {
+        "latest": latest,
+        "figures": [
+            (_("Size"), bytes_label(latest.size if latest else None), ""),
+            (_("of which shared"), bytes_label(latest.shared_size if latest else None), ""),
+            (_("Databases"), counts["shown"], databases_of(instance)),
+            (_("Filtered"), counts["filtered"], databases_of(instance, filtered="yes")),
+            (_("Gaps in 30 days"), len(gaps), f"{reverse('capacity-gaps')}?instance={instance.pk}"),
+        ],
+        "chart": size_chart(_days(PERIODS[0]), {_("size"): {row.day: row.size for row in rows}}),
+        "largest": Database.objects.present()
+        .visible()
+        .with_growth()
+        .filter(instance=instance)
+        .order_by(F("size").desc(nulls_last=True), "name")[:LARGEST],
+        "all_of_them": databases_of(instance, o="-3"),
+        "today": timezone.localdate(),
+    }
+    return SafeString(render_to_string("capacity/sizes_of_instance.html", context, request))
+
+
+class GapForm(forms.Form):
+    days = forms.TypedChoiceField(
+        label=_("in the last"),
+        coerce=int,
+        empty_value=30,
+        required=False,
+        choices=[(30, _("30 days")), (7, _("7 days")), (1, _("day")), (90, _("90 days")), (365, _("365 days"))],
+        widget=forms.Select(attrs={"class": "tf-input"}),
+    )
+    kind = forms.ChoiceField(
+        label=_("kind"),
+        required=False,
+        choices=[("", _("missing and incomplete")), ("missing", _("missing")), ("incomplete", _("incomplete"))],
+        widget=forms.Select(attrs={"class": "tf-input"}),
+    )
+    tag = forms.ModelChoiceField(
+        label=_("tag"),
+        required=False,
+        queryset=Tag.objects.all(),
+        widget=forms.Select(attrs={"class": "tf-input"}),
+    )
+    instance = forms.ModelChoiceField(
+        label=_("instance"), required=False, queryset=Instance.objects.all(), widget=forms.HiddenInput()
+    )
+
+
+def gaps_page(request: HttpRequest) -> HttpResponse:
+    """Days without a size, or without a whole one, newest first."""
+    if not request.user.has_perm("capacity.view_instancesize"):
+        raise PermissionDenied
+    form = GapForm(request.GET or None)
+    asked = form.cleaned_data if form.is_valid() else {"days": 30, "kind": "", "tag": None, "instance": None}
+    chosen = None
+    if asked["instance"]:
+        chosen = [asked["instance"].pk]
+    elif asked["tag"]:
+        chosen = list(asked["tag"].instances.order_by().values_list("pk", flat=True))
+    since = timezone.localdate() - timedelta(days=asked["days"] or 30)
+    gaps = MissingDays(since, None, chosen, asked["kind"])
+    query = request.GET.copy()
+    query.pop("page", None)
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Days without a size"),
+        "form": form,
+        "only": asked["instance"],
+        "page": Paginator(gaps, ROWS_PER_PAGE).get_page(request.GET.get("page")),
+        "query": query.urlencode(),
+    }
+    return TemplateResponse(request, "capacity/gaps.html", context)

@@ -1,0 +1,60 @@
+"""Bytes as people read them, and charts of them."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capacity.charts import every_day, size_chart
+from capacity.units import UNITS, bytes_label
+
+FACTORS = {name: 1024**power for power, name in enumerate(UNITS)}
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        (None, "–"),
+        (0, "0 B"),
+        (1, "1 B"),
+        (1023, "1023 B"),
+        (1024, "1.00 KiB"),
+        (1536, "1.50 KiB"),
+        (10 * 1024, "10.0 KiB"),
+        (100 * 1024, "100 KiB"),
+        (1024**2 - 1, "1.00 MiB"),
+        (5 * 1024**4, "5.00 TiB"),
+        (-1536, "-1.50 KiB"),
+        (2**63 - 1, "8.00 EiB"),
+    ],
+)
+def test_a_size_in_words(size, told):
+    """F2.7: formatted at the edge, and only there."""
+    assert bytes_label(size) == told
+
+
+def test_a_change_shows_its_sign():
+    assert [bytes_label(size, signed=True) for size in (2048, -2048, 0, None)] == ["+2.00 KiB", "-2.00 KiB", "0 B", "–"]
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_the_words_are_as_good_as_the_size(size):
+    number, unit = bytes_label(size).split()
+    assert abs(float(number)) < 1024
+    assert float(number) * FACTORS[unit] == pytest.approx(size, rel=0.0051)
+
+
+def test_a_day_without_a_size_is_a_hole_and_not_zero():
+    """F2.5"""
+    days = every_day(date(2026, 2, 27), date(2026, 3, 2))
+    chart = size_chart(days, {"size": {days[0]: 3 * 1024**3, days[2]: 1024**3 // 2}})
+    drawn = json.loads(chart.data)
+    assert drawn["labels"] == ["2026-02-27", "2026-02-28", "2026-03-01", "2026-03-02"]
+    assert drawn["datasets"][0]["data"] == [3.0, None, 0.5, None]
+    assert drawn["datasets"][0]["suffixYAxis"] == "GiB"
+    assert chart.rows == [(days[2], ["512 MiB"]), (days[0], ["3.00 GiB"])]
+    assert size_chart(days, {"size": {}}) is None
