@@ -11,19 +11,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from ground import quick, report, seconds, store
+from ground import FLEET, quick, report, seconds, store
 
 INSTANCES = 20 if quick() else 1000
 ACCOUNTS, GRANTS = 200, 2000  # an instance
 
-FILL = r"""
-INSERT INTO instances_credential (name, username, token, note, created_at, updated_at)
-VALUES ('bench', 'bench', '', '', now(), now());
-INSERT INTO instances_instance (name, engine, host, database, credential_id, tls_mode, tls_ca, connect_timeout,
-       statement_timeout, budget, level, note, product, version, created_at, updated_at)
-SELECT 'db' || i, CASE WHEN i %% 2 = 0 THEN 'postgresql' ELSE 'mysql' END, 'host' || i, '',
-       (SELECT id FROM instances_credential), 'prefer', '', 10, 60, 600, 'B', '', '', '', now(), now()
-  FROM generate_series(1, %(instances)s) i;
+FILL = (
+    FLEET
+    + r"""
 INSERT INTO accounts_coverage (instance_id, level, covered, beyond, gaps, digest, since)
 SELECT id, 'B', '{memberships,attribute,system,database,table,routine,sequence,type,foreign,proxy,column}', '{}', '[]',
        '', now() - interval '30 days' FROM instances_instance;
@@ -51,6 +46,7 @@ SELECT a.id, 'database', d, CASE WHEN a.n %% 20 = 0 THEN d ELSE replace(d, '_', 
   FROM numbered a, LATERAL (SELECT 'shop' || a.instance_id / 20 || '_' || a.n / 10 %% 5 AS d) x
  WHERE a.host = '%%' AND a.n %% 10 = 0;
 """
+)
 
 HOLDERS = """
 SELECT g.account_id, m.member_id, g.since FROM accounts_grant g

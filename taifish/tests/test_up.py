@@ -148,8 +148,10 @@ def test_one_command_shows_the_accounts_of_a_real_server(place: Place) -> None:
     said = place.first.stdout
     assert place.first.returncode == 0, place.first.stderr
     assert re.search(r"Created the user 'admin' with the password \S{12,} \(shown only now\)", said)
-    assert "taifish-store: postgresql, visited: completed." in said
+    assert "taifish-store: postgresql, accounts visited: completed." in said
     assert re.search(r"^taifish +user +yes +yes +no +\d+ +0$", said, re.MULTILINE)
+    assert "taifish-store: postgresql, capacity visited: completed." in said
+    assert re.search(r"^taifish +\d+\.\d+ MiB$", said, re.MULTILINE)
     assert re.search(r"^taifish_collector +user +yes +no +no +\d+ +1$", said, re.MULTILINE)
     assert not place.cluster.running()
     assert place.processes() == {}
@@ -188,14 +190,14 @@ def test_a_second_start_finds_everything_as_it_was(place: Place) -> None:
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in keys)
     again = place.up("--once")
     assert again.returncode == 0, again.stderr
-    assert "visited: completed." in again.stdout
+    assert again.stdout.count("visited: completed.") == 2
     assert "password" not in again.stdout
     assert place.rows(kept) == before
     assert {path: path.read_bytes() for path in (place.var / "keys").iterdir()} == keys
 
 
 def test_a_visit_that_fails_fails_the_command(place: Place) -> None:
-    """Exit 0 means that the accounts were read."""
+    """Exit 0 means that everything was read."""
     rename = "import sys; from django.db import connection as c; c.cursor().execute(sys.argv[1])"
     shell = [sys.executable, MANAGE, "shell", "--no-imports", "-c"]
     sql = "ALTER ROLE taifish_collector {}"
@@ -210,7 +212,7 @@ def test_a_visit_that_fails_fails_the_command(place: Place) -> None:
     finally:
         run("LOGIN")
     assert failed.returncode == 1
-    assert "visited: failed." in failed.stdout
+    assert failed.stdout.count("visited: failed.") == 2
     assert 'role "taifish_collector" is not permitted to log in' in failed.stderr
     assert "the visit did not complete" in failed.stderr
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +20,8 @@ from django.db import connection, connections
 from psycopg2.extensions import encrypt_password
 
 from accounts.models import Account
+from capacity.models import Database
+from capacity.units import bytes_label
 from instances.models import Credential, Instance
 from sync import services
 from sync.models import SyncRecord
@@ -86,22 +88,26 @@ class Command(BaseCommand):
             self.stdout.write(f"Set the password of {ADMIN!r} to the one given in {ADMIN_PASSWORD}.")
 
     def _visit(self, instance: Instance) -> bool:
-        """Sync the accounts of the instance and print them. True when everything was read."""
+        """Read accounts and sizes of the instance and print them. True when everything was read."""
         if instance.is_retired:
             self.stdout.write(f"{instance} is retired: not visited.")
             return True
+        read = self._visit_by("accounts", instance, self._print_accounts)
+        return self._visit_by("capacity", instance, self._print_databases) and read
+
+    def _visit_by(self, kind: str, instance: Instance, show: Callable[[Instance], None]) -> bool:
         only = Instance.objects.filter(pk=instance.pk)
-        session = services.run_here(services.start("accounts", only, trigger="command", enqueue=False))
+        session = services.run_here(services.start(kind, only, trigger="command", enqueue=False))
         record = session.records.get()
         if record.error_code == "waiting":
             # Left by an end in mid-work; its visit is the one that this session was not to double.
-            waiting = SyncRecord.objects.filter(instance=instance, kind="accounts", status="pending")
+            waiting = SyncRecord.objects.filter(instance=instance, kind=kind, status="pending")
             record = services.run_here(waiting.get().session).records.get(instance=instance)
-        self.stdout.write(f"\n{instance}: {instance.engine}, visited: {record.get_status_display()}.")
+        self.stdout.write(f"\n{instance}: {instance.engine}, {kind} visited: {record.get_status_display()}.")
         for problem in (record.error, record.hint, *(gap["message"] for gap in record.gaps)):
             if problem:
                 self.stderr.write(problem)
-        self._print_accounts(instance)
+        show(instance)
         return record.status == SyncRecord.Status.COMPLETED
 
     def _print_accounts(self, instance: Instance) -> None:
@@ -118,11 +124,20 @@ class Command(BaseCommand):
                     str(account.n_roles),
                 )
             )
+        self._print_table(rows, accounts.count())
+
+    def _print_databases(self, instance: Instance) -> None:
+        databases = Database.objects.filter(instance=instance).present().order_by("-size", "name")
+        rows = [("database", "size"), *((row.name, bytes_label(row.size)) for row in databases[:LONGEST_TABLE])]
+        self._print_table(rows, databases.count())
+
+    def _print_table(self, rows: Sequence[tuple[str, ...]], count: int) -> None:
+        """Rows in columns, the header first, and how many of all there are were left out."""
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             self.stdout.write("  ".join(cells).rstrip())
-        more = accounts.count() - len(rows) + 1
+        more = count - len(rows) + 1
         self.stdout.write(f"… and {more} more\n" if more else "")
 
     def _serve(self, listener: socket.socket) -> None:
