@@ -105,7 +105,7 @@ SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') OR has_tablespace_pri
 TABLE_SIZES = """
 SELECT n.nspname, c.relname, pg_total_relation_size(c.oid), pg_table_size(c.oid), pg_indexes_size(c.oid)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind IN ('r', 'm')
+ WHERE c.relkind IN ('r', 'm') AND NOT c.relisshared
  ORDER BY 3 DESC NULLS LAST, 1, 2 LIMIT %(limit)s
 """
 

@@ -94,7 +94,7 @@ def test_an_authentication_plugin_of_the_server_alone(server: MariadbServer) -> 
 
 def test_no_such_database_and_none_to_enter(server: MariadbServer) -> None:
     server.execute("CREATE DATABASE se_cret")
-    target = server.collector(database="se_cret")
+    target = server.collector(database="se_cret", grants=["SELECT ON mysql.*", "PROCESS ON *.*"])
     error = failure(target)
     assert (error.code, error.hint) == ("denied", "GRANT SELECT ON `se_cret`.* TO `taifish_collector`@`%`;")
     server.execute("GRANT SELECT ON *.* TO taifish_collector")
