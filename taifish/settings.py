@@ -106,6 +106,7 @@ INSTALLED_APPS = [
     "sync",
     "accounts",
     "capacity",
+    "aggregation",
 ]
 
 MIDDLEWARE = [
