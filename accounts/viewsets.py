@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
-from instances.filters import check_parameters
+from instances.filters import asked
 from instances.models import Instance
 from instances.viewsets import FilterViewSet
 
@@ -131,17 +131,14 @@ class AccessViewSet(GenericViewSet):
 
     @extend_schema(parameters=[AccessQuestionSerializer])
     def list(self, request: Request) -> Response:
-        check_parameters(request, AccessQuestionSerializer().fields, repeatable=["instance"])
-        question = AccessQuestionSerializer(data=request.query_params)
-        question.is_valid(raise_exception=True)
-        asked = question.validated_data
-        instances = asked.get("instance")
+        question = asked(request, AccessQuestionSerializer, repeatable=["instance"])
+        instances = question.get("instance")
         try:
             answer = access.who_can(
-                asked["privilege"],
-                asked["scope"],
-                kind=asked["kind"],
-                at=asked["as_of"],
+                question["privilege"],
+                question["scope"],
+                kind=question["kind"],
+                at=question["as_of"],
                 instances=Instance.objects.filter(pk__in=[one.pk for one in instances]) if instances else None,
             )
         except ValueError as error:

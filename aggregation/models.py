@@ -57,7 +57,8 @@ class Aggregate(models.Model):
 
     class Meta:
         abstract = True
-        ordering = ["-start", "pk"]
+        # As the index of growth has it: of tens of millions of rows, no list may sort all.
+        ordering = ["period", "-start", F("change").desc(nulls_last=True), "pk"]
 
     @property
     def span(self) -> Span:
@@ -66,6 +67,10 @@ class Aggregate(models.Model):
     @property
     def is_whole(self) -> bool:
         return self.days_collected >= self.days_expected
+
+
+def growth_index(name: str) -> models.Index:
+    return models.Index("period", F("start").desc(), F("change").desc(nulls_last=True), name=name)
 
 
 class DatabaseAggregate(Aggregate):
@@ -77,7 +82,7 @@ class DatabaseAggregate(Aggregate):
         verbose_name = _("database aggregate")
         verbose_name_plural = _("database aggregates")
         constraints = [models.UniqueConstraint(fields=["database", "period", "start"], name="database_aggregate_once")]
-        indexes = [models.Index(fields=["period", "start", "-change"], name="database_growth")]
+        indexes = [growth_index("database_growth")]
 
     def __str__(self) -> str:
         return f"{self.database}, {self.period} from {self.start}"
@@ -95,7 +100,7 @@ class InstanceAggregate(Aggregate):
         verbose_name = _("instance aggregate")
         verbose_name_plural = _("instance aggregates")
         constraints = [models.UniqueConstraint(fields=["instance", "period", "start"], name="instance_aggregate_once")]
-        indexes = [models.Index(fields=["period", "start", "-change"], name="instance_growth")]
+        indexes = [growth_index("instance_growth")]
 
     def __str__(self) -> str:
         return f"{self.instance}, {self.period} from {self.start}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
 from .units import UNITS, bytes_label
 
@@ -14,11 +15,11 @@ COLOURS = ("--color-primary-600", "--color-base-400")
 
 @dataclass(frozen=True)
 class Chart:
-    """`data` is what Chart.js takes; `rows` is the same for those who read: day and one text for each of `names`."""
+    """`data` is what Chart.js takes; `rows` is the same for those who read: a label, and a text for each of `names`."""
 
     data: str
     names: Sequence[str]
-    rows: Sequence[tuple[date, Sequence[str]]]
+    rows: Sequence[tuple[str, Sequence[str]]]
 
 
 def every_day(first: date, last: date) -> list[date]:
@@ -26,33 +27,46 @@ def every_day(first: date, last: date) -> list[date]:
 
 
 def size_chart(days: Sequence[date], series: Mapping[str, Mapping[date, int]]) -> Chart | None:
-    """Lines of bytes over days, in the unit that suits the largest; a day without a figure is a hole in the line. None
-    where there is nothing to draw."""
-    largest = max((abs(size) for sizes in series.values() for size in sizes.values()), default=None)
+    """Lines of bytes over days; a day without a figure is a hole in the line. Read, the newest day comes first."""
+    lines = {name: [sizes.get(day) for day in days] for name, sizes in series.items()}
+    return bytes_chart([day.isoformat() for day in days], lines)
+
+
+def bytes_chart(
+    labels: Sequence[str],
+    series: Mapping[str, Sequence[int | None]],
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    signed: bool = False,
+) -> Chart | None:
+    """Series of bytes, one figure for each label, in the unit that suits the largest. `styles` are more properties of a
+    series' dataset. None where there is nothing to draw."""
+    largest = max((abs(size) for sizes in series.values() for size in sizes if size is not None), default=None)
     if largest is None:
         return None
     unit = _unit(largest)
     datasets = [
         {
             "label": str(name),
-            "data": [None if day not in sizes else round(sizes[day] / 1024**unit, 3) for day in days],
-            "borderColor": f"var({colour})",
+            "data": [None if size is None else round(size / 1024**unit, 3) for size in sizes],
+            "borderColor": f"var({COLOURS[number % len(COLOURS)]})",
             "pointStyle": "circle",
             "pointRadius": 1.5,
             "tension": 0,
             "displayYAxis": True,
             "suffixYAxis": UNITS[unit],
             "maxTicksXLimit": 12,
+            **(styles or {}).get(name, {}),
         }
-        for (name, sizes), colour in zip(series.items(), _repeated(COLOURS, len(series)), strict=True)
+        for number, (name, sizes) in enumerate(series.items())
     ]
     rows = [
-        (day, [bytes_label(sizes.get(day)) for sizes in series.values()])
-        for day in reversed(days)
-        if any(day in sizes for sizes in series.values())
+        (label, [bytes_label(size, signed=signed) for size in cells])
+        for label, *cells in zip(labels, *series.values(), strict=True)
+        if any(size is not None for size in cells)
     ]
-    data = json.dumps({"labels": [day.isoformat() for day in days], "datasets": datasets})
-    return Chart(data, [str(name) for name in series], rows)
+    data = json.dumps({"labels": list(labels), "datasets": datasets})
+    return Chart(data, [str(name) for name in series], rows[::-1])
 
 
 def _unit(size: int) -> int:
@@ -60,7 +74,3 @@ def _unit(size: int) -> int:
     while size >= 1024 and unit < len(UNITS) - 1:
         size, unit = size // 1024, unit + 1
     return unit
-
-
-def _repeated(colours: Sequence[str], count: int) -> Iterable[str]:
-    return [colours[number % len(colours)] for number in range(count)]

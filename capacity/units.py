@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
+
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -16,3 +19,13 @@ def bytes_label(size: int | None, *, signed: bool = False) -> str:
     digits = 0 if unit == 0 or value >= 99.95 else 1 if value >= 9.995 else 2
     sign = "-" if size < 0 else "+" if signed and size else ""
     return f"{sign}{value:.{digits}f} {UNITS[unit]}"
+
+
+def parsed_bytes(text: str) -> int:
+    """What "500 GiB", "1.5T" or "1048576" say in bytes. A unit without i counts in 1024s too, as servers do. Raises
+    ValueError."""
+    match = re.fullmatch(r"\s*(\d+(?:[.,]\d+)?)\s*([KMGTPE]?)i?B?\s*", text, re.IGNORECASE)
+    size = round(Decimal(match[1].replace(",", ".")) * 1024 ** "_KMGTPE".index(match[2].upper() or "_")) if match else 0
+    if not 0 < size < 2**63:
+        raise ValueError(f"“{text}” is no size; write it as 500 GiB, or as a number of bytes.")
+    return size

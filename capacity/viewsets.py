@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from instances.adapters.base import AdapterError
-from instances.filters import check_parameters
+from instances.filters import asked
 from instances.models import Instance
 from instances.viewsets import FilterViewSet
 
@@ -41,11 +41,11 @@ class DatabaseViewSet(ReadOnlyModelViewSet):
     @action(detail=True, methods=["post"])
     def tables(self, request: Request, pk: str) -> Response:
         """Ask the instance now for the largest tables of this database. `ok` says whether it answered."""
-        asked = TableSizesRequestSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
+        wanted = TableSizesRequestSerializer(data=request.data)
+        wanted.is_valid(raise_exception=True)
         answer = {"ok": True, "tables": [], "code": "", "message": "", "hint": ""}
         try:
-            answer["tables"] = services.largest_tables(self.get_object(), asked.validated_data["limit"])
+            answer["tables"] = services.largest_tables(self.get_object(), wanted.validated_data["limit"])
         except AdapterError as error:
             answer |= {"ok": False, "code": error.code, "message": str(error), "hint": error.hint}
         return Response(TableSizesSerializer(answer).data)
@@ -78,19 +78,16 @@ class GapViewSet(GenericViewSet):
 
     @extend_schema(parameters=[GapQuestionSerializer])
     def list(self, request: Request) -> Response:
-        check_parameters(request, GapQuestionSerializer().fields, repeatable=["instance"])
-        question = GapQuestionSerializer(data=request.query_params)
-        question.is_valid(raise_exception=True)
-        asked = question.validated_data
+        question = asked(request, GapQuestionSerializer, repeatable=["instance"])
         chosen = None
-        if asked.get("instance") or asked["tag"]:
+        if question.get("instance") or question["tag"]:
             instances = Instance.objects.all()
-            if asked.get("instance"):
-                instances = instances.filter(pk__in=[one.pk for one in asked["instance"]])
-            if asked["tag"]:
-                instances = instances.filter(tags=asked["tag"])
+            if question.get("instance"):
+                instances = instances.filter(pk__in=[one.pk for one in question["instance"]])
+            if question["tag"]:
+                instances = instances.filter(tags=question["tag"])
             chosen = list(instances.order_by().values_list("pk", flat=True))
-        gaps = MissingDays(asked["since"], asked["until"], chosen, asked["kind"])
+        gaps = MissingDays(question["since"], question["until"], chosen, question["kind"])
         return self.get_paginated_response(self.get_serializer(self.paginate_queryset(gaps), many=True).data)
 
 

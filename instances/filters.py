@@ -8,6 +8,7 @@ from django import forms
 from django.db.models import QuerySet
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
+from rest_framework.serializers import Serializer
 
 from .adapters import ENGINE_CHOICES
 from .hiding import Filter
@@ -27,6 +28,14 @@ def check_parameters(request: Request, valid: Iterable[str], repeatable: Iterabl
             errors[name] = ["Empty. Leave the parameter out, or give it a value."]
     if errors:
         raise ValidationError(errors)
+
+
+def asked(request: Request, question: type[Serializer], repeatable: Iterable[str] = ()) -> dict[str, Any]:
+    """What the query asks, by the fields of a serializer. Raises ValidationError for whatever means nothing."""
+    check_parameters(request, question().fields, repeatable)
+    answers = question(data=request.query_params)
+    answers.is_valid(raise_exception=True)
+    return answers.validated_data
 
 
 class YesNoField(forms.NullBooleanField):

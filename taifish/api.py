@@ -3,6 +3,7 @@
 from rest_framework.routers import DefaultRouter
 
 from accounts import viewsets as accounts
+from aggregation import viewsets as aggregation
 from capacity import viewsets as capacity
 from instances import viewsets as instances
 from sync import viewsets as sync
@@ -30,3 +31,10 @@ router.register("database-sizes", capacity.DatabaseSizeViewSet)
 router.register("instance-sizes", capacity.InstanceSizeViewSet)
 router.register("capacity-gaps", capacity.GapViewSet, "capacity-gaps")
 router.register("database-filters", capacity.DatabaseFilterViewSet)
+router.register("instance-aggregates", aggregation.InstanceAggregateViewSet)
+router.register("database-aggregates", aggregation.DatabaseAggregateViewSet)
+router.register("aggregate-totals", aggregation.TotalViewSet, "aggregate-totals")
+router.register("aggregate-lacking", aggregation.LackingViewSet, "aggregate-lacking")
+router.register("sizes-so-far", aggregation.SoFarViewSet, "sizes-so-far")
+router.register("instance-limits", aggregation.InstanceLimitViewSet)
+router.register("forecasts", aggregation.ForecastViewSet, "forecasts")

@@ -18,6 +18,7 @@ TIMETABLE: list[tuple[str, str, str | int, str]] = [
         "20 *",
         "Visit again whatever today's collection has left without a size.",
     ),
+    ("Aggregate sizes", "aggregation.run", "0 4", "Aggregate what the collections have left to be aggregated."),
     (
         "Reap lost visits",
         "sync.reap",

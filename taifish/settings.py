@@ -246,6 +246,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "GrantKindEnum": [(kind, kind) for kind in GRANT_KINDS],
         "FilterActionEnum": "instances.hiding.Filter.Action",
+        "PeriodEnum": "aggregation.models.PERIODS",
     },
 }
 
@@ -351,6 +352,26 @@ UNFOLD = {
                         "title": _("Databases"),
                         "icon": "hard_drive",
                         "link": reverse_lazy("admin:capacity_database_changelist"),
+                    },
+                    {
+                        "title": _("Trends"),
+                        "icon": "trending_up",
+                        "link": reverse_lazy("trends"),
+                    },
+                    {
+                        "title": _("Forecasts"),
+                        "icon": "event_upcoming",
+                        "link": reverse_lazy("forecasts"),
+                    },
+                    {
+                        "title": _("Aggregates of instances"),
+                        "icon": "bar_chart",
+                        "link": reverse_lazy("admin:aggregation_instanceaggregate_changelist"),
+                    },
+                    {
+                        "title": _("Aggregates of databases"),
+                        "icon": "bar_chart",
+                        "link": reverse_lazy("admin:aggregation_databaseaggregate_changelist"),
                     },
                     {
                         "title": _("Days without a size"),

@@ -4,6 +4,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
 from accounts.access_page import who_can_page
+from aggregation.pages import backfill_page, forecasts_page, trends_page
 from capacity.pages import gaps_page
 
 from .api import router
@@ -14,6 +15,9 @@ urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("admin/who-can/", admin.site.admin_view(who_can_page), name="who-can"),
     path("admin/capacity-gaps/", admin.site.admin_view(gaps_page), name="capacity-gaps"),
+    path("admin/trends/", admin.site.admin_view(trends_page), name="trends"),
+    path("admin/trends/backfill/", admin.site.admin_view(backfill_page), name="backfill"),
+    path("admin/forecasts/", admin.site.admin_view(forecasts_page), name="forecasts"),
     path("admin/health/", admin.site.admin_view(health_page), name="health"),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

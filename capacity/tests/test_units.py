@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capacity.charts import every_day, size_chart
-from capacity.units import UNITS, bytes_label
+from capacity.units import UNITS, bytes_label, parsed_bytes
 
 FACTORS = {name: 1024**power for power, name in enumerate(UNITS)}
 
@@ -48,6 +48,20 @@ def test_the_words_are_as_good_as_the_size(size):
     assert float(number) * FACTORS[unit] == pytest.approx(size, rel=0.0051)
 
 
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("500 GiB", 500 * 1024**3), ("1.5T", 3 * 1024**4 // 2), ("1048576", 2**20), ("2,5 mb", 5 * 2**19), (" 7 B ", 7)],
+)
+def test_a_size_is_understood(text, size):
+    assert parsed_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-5 GiB", "0", "5 XiB", "9999999 EiB", "1e9"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(ValueError, match="write it as 500 GiB"):
+        parsed_bytes(text)
+
+
 def test_a_day_without_a_size_is_a_hole_and_not_zero():
     """F2.5"""
     days = every_day(date(2026, 2, 27), date(2026, 3, 2))
@@ -56,5 +70,5 @@ def test_a_day_without_a_size_is_a_hole_and_not_zero():
     assert drawn["labels"] == ["2026-02-27", "2026-02-28", "2026-03-01", "2026-03-02"]
     assert drawn["datasets"][0]["data"] == [3.0, None, 0.5, None]
     assert drawn["datasets"][0]["suffixYAxis"] == "GiB"
-    assert chart.rows == [(days[2], ["512 MiB"]), (days[0], ["3.00 GiB"])]
+    assert chart.rows == [("2026-03-01", ["512 MiB"]), ("2026-02-27", ["3.00 GiB"])]
     assert size_chart(days, {"size": {}}) is None

@@ -95,6 +95,7 @@ def test_apps_above_plug_in_at_one_place(instance):
         "sync.run_visits",
         "accounts.view_account",
         "capacity.view_database",
+        "aggregation.view_instancelimit",
     }
     plain = staff(VIEW).get(LIST).content.decode()
     for word in ("Sync accounts", "never visited", "column-tags", "column-account_count", "column-latest_size"):

@@ -26,6 +26,10 @@ LISTS = {
     "databasefilter": "capacity.view_databasefilter",
     "databasesize": "capacity.view_databasesize",
     "instancesize": "capacity.view_instancesize",
+    "instanceaggregate": "aggregation.view_instanceaggregate",
+    "databaseaggregate": "aggregation.view_databaseaggregate",
+    "instancelimit": "aggregation.view_instancelimit",
+    "forecasts": "aggregation.view_instancelimit",
 }
 #: route name → (path argument, permission to look)
 NESTED = {
@@ -36,7 +40,13 @@ NESTED = {
     "account-effective": ("account_id", "accounts.view_grant"),
 }
 #: route name → permission to look, and the answer to a question that says nothing; it is asked in the query
-QUESTIONS = {"access": ("accounts.view_grant", 400), "capacity-gaps": ("capacity.view_instancesize", 200)}
+QUESTIONS = {
+    "access": ("accounts.view_grant", 400),
+    "capacity-gaps": ("capacity.view_instancesize", 200),
+    "aggregate-totals": ("aggregation.view_instanceaggregate", 200),
+    "aggregate-lacking": ("aggregation.view_instanceaggregate", 200),
+    "sizes-so-far": ("aggregation.view_instanceaggregate", 400),
+}
 
 
 def test_every_endpoint_is_looked_at_here():

@@ -11,6 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Account, AccountChange, AccountFilter
+from aggregation import services as aggregation
+from aggregation.models import DatabaseAggregate, InstanceLimit
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 from instances.models import Credential, Instance
 from sync import services
@@ -39,6 +41,7 @@ GRANT pg_read_all_data TO reporting;
 def grown_since(instance: Instance, days: int) -> None:
     """Give its databases sizes for so many days before today, a little less each day back, with some days missing."""
     Instance.objects.filter(pk=instance.pk).update(created_at=timezone.now() - timedelta(days=days))
+    Database.objects.filter(instance=instance).update(first_seen_at=timezone.now() - timedelta(days=days))
     latest = InstanceSize.objects.get(instance=instance)
     back = [number for number in range(1, days) if number % 40 not in (0, 1, 2)]
     DatabaseSize.objects.bulk_create(
@@ -100,6 +103,9 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
         services.start("capacity", Instance.objects.filter(pk=instance.pk), trigger="manual", enqueue=False)
     )
     grown_since(instance, days=120)
+    InstanceLimit.objects.create(instance=instance, size=40 * 1024**2, note="its disk")
+    today = timezone.localdate()
+    services.run_here(aggregation.backfill("all", today - timedelta(days=120), today, trigger="command", enqueue=False))
     failing = Instance.objects.get(name="shop-01")
     session = SyncSession.objects.create(
         kind="accounts", trigger="schedule", status="partial", finished_at=timezone.now()
@@ -188,6 +194,12 @@ def urls(instance: Instance) -> dict[str, str]:
         "database": reverse("admin:capacity_database_change", args=[Database.objects.get(name="postgres").pk]),
         "database-filter": reverse("admin:capacity_databasefilter_change", args=[DatabaseFilter.objects.get().pk]),
         "capacity-gaps": reverse("capacity-gaps"),
+        "trends": f"{reverse('trends')}?period=weekly",
+        "forecasts": reverse("forecasts"),
+        "limit": reverse("admin:aggregation_instancelimit_change", args=[InstanceLimit.objects.get().pk]),
+        "aggregate": reverse(
+            "admin:aggregation_databaseaggregate_change", args=[DatabaseAggregate.objects.order_by("pk")[0].pk]
+        ),
         "system-health": reverse("health"),
         "tag": reverse("admin:tagging_tag_change", args=[Tag.objects.get().pk]),
         "credential": reverse("admin:instances_credential_change", args=[instance.credential_id]),
@@ -205,6 +217,9 @@ def urls(instance: Instance) -> dict[str, str]:
         "accounts_accountfilter",
         "capacity_database",
         "capacity_databasefilter",
+        "aggregation_instanceaggregate",
+        "aggregation_databaseaggregate",
+        "aggregation_instancelimit",
         "sync_syncsession",
         "sync_syncrecord",
         "sync_visithealth",
@@ -233,7 +248,7 @@ def test_every_page_opens_without_errors(entered, live_server, visited, picture)
         assert entered.locator("h1").count() == 1, url
         picture(name)
     entered.emulate_media(color_scheme="dark")
-    for name in ("home", "session", "account", "instance", "database", "list-instances_instance"):
+    for name in ("home", "session", "account", "instance", "database", "trends", "list-instances_instance"):
         entered.goto(live_server.url + urls(visited)[name])
         picture(f"dark-{name}")
     entered.emulate_media(color_scheme="light")

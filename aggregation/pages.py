@@ -1,0 +1,232 @@
+"""What pages show of growth: trends with their growers and gaps, forecasts, and the form that aggregates again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from capacity.charts import bytes_chart
+from capacity.units import bytes_label
+from instances.adapters import ENGINE_CHOICES
+from instances.exchange import csv_file
+from instances.models import Instance
+from sync.models import SyncSession
+from sync.pages import RUN, session_page
+from tagging.models import Tag
+
+from . import reading, services
+from .forecast import Forecast
+from .models import PERIODS, InstanceLimit
+from .periods import Period, Span, last_closed
+
+#: How many periods a trend goes back.
+LENGTHS = {Period.DAILY: 60, Period.WEEKLY: 26, Period.MONTHLY: 24, Period.QUARTERLY: 12}
+GROWERS, LACKING, GROUPS = 20, 20, 12
+BAND = "rgba(147, 51, 234, 0.14)"
+
+_INPUT = {"class": "tf-input"}
+
+
+class TrendForm(forms.Form):
+    period = forms.ChoiceField(label=_("period"), choices=PERIODS, widget=forms.Select(attrs=_INPUT))
+    tag = forms.ModelChoiceField(
+        label=_("tag"), required=False, queryset=Tag.objects.all(), widget=forms.Select(attrs=_INPUT)
+    )
+    engine = forms.ChoiceField(
+        label=_("engine"),
+        required=False,
+        choices=[("", _("all")), *ENGINE_CHOICES],
+        widget=forms.Select(attrs=_INPUT),
+    )
+
+
+def trends_page(request: HttpRequest) -> HttpResponse:
+    """Growth of all instances, or of those with a tag or of an engine, period by period; `csv=trend` and `csv=growers`
+    send the figures as a file."""
+    if not request.user.has_perm("aggregation.view_instanceaggregate"):
+        raise PermissionDenied
+    form = TrendForm({"period": Period.MONTHLY.value, **request.GET.dict()})
+    context: dict[str, Any] = {**admin.site.each_context(request), "title": _("Trends"), "form": form}
+    if form.is_valid():
+        period = Period(form.cleaned_data["period"])
+        span = last_closed(period, timezone.localdate())
+        instances = reading.chosen_instances(form.cleaned_data["tag"], form.cleaned_data["engine"])
+        rows = reading.trend(period, instances, LENGTHS[period])
+        may_see_databases = request.user.has_perm("aggregation.view_databaseaggregate")
+        wanted = request.GET.get("csv")
+        if wanted == "trend":
+            return _trend_csv(period, rows)
+        if wanted == "growers" and may_see_databases:
+            return _growers_csv(span, reading.top_growers(span, instances, 10_000))
+        lacking = reading.lacking(span, instances)
+        query = request.GET.copy()
+        query.pop("csv", None)
+        context |= {
+            "span": span,
+            "trend": _trend_chart(rows),
+            "changes": _change_chart(rows),
+            "growers": list(reading.top_growers(span, instances, GROWERS)) if may_see_databases else None,
+            "totals": [
+                (label, reading.totals(by, span, instances)[:GROUPS])
+                for by, label in (("engine", _("Per engine")), ("tag", _("Per tag")), ("instance", _("Per instance")))
+            ],
+            "lacking": lacking[:LACKING],
+            "n_lacking": len(lacking),
+            "query": query.urlencode(),
+            "backfill": BackfillForm(initial={"period": "all", "first": span.first, "last": span.last})
+            if request.user.has_perm(RUN)
+            else None,
+        }
+    return TemplateResponse(request, "aggregation/trends.html", context)
+
+
+def _trend_chart(rows: list[reading.Trend]) -> Any:
+    # An invisible line below, a filled one above it: the band.
+    smallest, largest, average = str(_("smallest")), str(_("largest")), str(_("average"))
+    edge = {"borderColor": BAND, "borderWidth": 1, "pointRadius": 0}
+    return bytes_chart(
+        [row.start.isoformat() for row in rows],
+        {
+            average: [round(row.avg_size) for row in rows],
+            smallest: [row.min_size for row in rows],
+            largest: [row.max_size for row in rows],
+        },
+        {smallest: edge, largest: edge | {"fill": "-1", "backgroundColor": BAND}},
+    )
+
+
+def _change_chart(rows: list[reading.Trend]) -> Any:
+    change = str(_("change"))
+    return bytes_chart(
+        [row.start.isoformat() for row in rows],
+        {change: [row.change for row in rows]},
+        {change: {"backgroundColor": "var(--color-primary-600)", "borderRadius": 2}},
+        signed=True,
+    )
+
+
+def _trend_csv(period: Period, rows: list[reading.Trend]) -> HttpResponse:
+    header = ["from", "to", "average", "smallest", "largest", "last", "change", "instances", "whole"]
+    cells = [
+        [
+            row.start,
+            row.end,
+            round(row.avg_size),
+            row.min_size,
+            row.max_size,
+            row.last_size,
+            row.change,
+            row.n_instances,
+            row.n_whole,
+        ]
+        for row in rows
+    ]
+    return csv_file(f"trend-{period}-{timezone.localdate()}", header, cells)
+
+
+def _growers_csv(span: Span, rows: Any) -> HttpResponse:
+    header = ["instance", "database", "from", "to", "size", "change", "percent", "days collected", "days expected"]
+    cells = [
+        [
+            row.database.instance.name,
+            row.database.name,
+            row.start,
+            row.end,
+            row.last_size,
+            row.change,
+            row.change_percent,
+            row.days_collected,
+            row.days_expected,
+        ]
+        for row in rows
+    ]
+    return csv_file(f"growers-{span.period}-{span.first}", header, cells)
+
+
+class BackfillForm(forms.Form):
+    period = forms.ChoiceField(
+        label=_("period"), choices=[("all", _("all")), *PERIODS], widget=forms.Select(attrs=_INPUT)
+    )
+    first = forms.DateField(label=_("from"), widget=forms.DateInput(attrs=_INPUT | {"type": "date"}))
+    last = forms.DateField(label=_("to"), widget=forms.DateInput(attrs=_INPUT | {"type": "date"}))
+
+
+def backfill_page(request: HttpRequest) -> HttpResponse:
+    """Aggregate a range of days again, for all active instances; by POST only, and on to its session."""
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    if not (request.user.has_perm(RUN) and request.user.has_perm("aggregation.view_instanceaggregate")):
+        raise PermissionDenied
+    form = BackfillForm(request.POST)
+    try:
+        if not form.is_valid():
+            raise ValueError(" ".join(error for errors in form.errors.values() for error in errors))
+        asked = form.cleaned_data
+        session = services.backfill(
+            asked["period"],
+            asked["first"],
+            asked["last"],
+            trigger=SyncSession.Trigger.MANUAL,
+            user=request.user,
+        )
+    except ValueError as error:
+        messages.error(request, str(error))
+        return HttpResponseRedirect(reverse("trends"))
+    return session_page(session)
+
+
+def forecasts_page(request: HttpRequest) -> HttpResponse:
+    """When the instances that have a limit will reach it, the nearest first."""
+    if not request.user.has_perm("aggregation.view_instancelimit"):
+        raise PermissionDenied
+    limits = InstanceLimit.objects.filter(instance__retired_at=None).select_related("instance")
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Forecasts"),
+        "rows": [_told(limit, told) for limit, told in reading.forecasts(limits)],
+        "may_add": request.user.has_perm("aggregation.add_instancelimit"),
+        "may_change": request.user.has_perm("aggregation.change_instancelimit"),
+    }
+    return TemplateResponse(request, "aggregation/forecasts.html", context)
+
+
+def _told(limit: InstanceLimit, told: Any) -> dict[str, Any]:
+    """A forecast as the templates show it."""
+    row: dict[str, Any] = {"limit": limit, "limit_label": bytes_label(limit.size), "forecast": told}
+    if isinstance(told, Forecast):
+        row |= {
+            "size": bytes_label(told.size),
+            "part": round(100 * told.size / limit.size),
+            "slope": gettext("%s a day") % bytes_label(round(told.slope), signed=True),
+            "error": None if told.error is None else bytes_label(round(told.error)),
+            "is_near": told.days is not None and told.days <= 30,
+        }
+    else:
+        row["reason"] = told.reason
+    return row
+
+
+def forecast_section(request: HttpRequest, instance: Instance) -> SafeString:
+    """The part of an instance's page: its limit, and when it is reached."""
+    limits = InstanceLimit.objects.filter(instance=instance).select_related("instance")
+    aggregates = reverse("admin:aggregation_instanceaggregate_changelist")
+    context = {
+        "rows": [_told(limit, told) for limit, told in reading.forecasts(limits)],
+        "add": f"{reverse('admin:aggregation_instancelimit_add')}?instance={instance.pk}"
+        if request.user.has_perm("aggregation.add_instancelimit")
+        else None,
+        "may_change": request.user.has_perm("aggregation.change_instancelimit"),
+        "aggregates": f"{aggregates}?which=all&instance__id__exact={instance.pk}",
+    }
+    return SafeString(render_to_string("aggregation/forecast_of_instance.html", context, request))

@@ -1,0 +1,214 @@
+"""Questions about how sizes grow: the period that is still running, the top growers, totals, forecasts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import Avg, Count, F, Max, Min, Q, QuerySet, Sum
+from django.utils import timezone
+
+from capacity.models import InstanceSize
+from instances.models import Instance
+from tagging.models import Tag
+
+from .forecast import WINDOW, Forecast, NoForecast, forecast
+from .models import DatabaseAggregate, InstanceAggregate, InstanceLimit
+from .periods import Period, Span, last_closed, span_of
+
+
+def chosen_instances(tag: Tag | None = None, engine: str = "") -> QuerySet[Instance]:
+    """The active instances with that tag and of that engine, where those are given."""
+    instances = Instance.objects.active()
+    instances = instances.filter(tags=tag) if tag else instances
+    return instances.filter(engine=engine) if engine else instances
+
+
+@dataclass(frozen=True)
+class Trend:
+    """One closed period of a set of instances: sums of their figures; null change where no instance has a baseline.
+
+    `n_whole` of `n_instances` have a size for every day that was to be expected.
+    """
+
+    start: date
+    end: date
+    avg_size: float
+    min_size: int
+    max_size: int
+    last_size: int
+    change: int | None
+    n_instances: int
+    n_whole: int
+
+
+def trend(period: Period, instances: QuerySet[Instance], count: int) -> list[Trend]:
+    """The last `count` closed periods, oldest first; one in which no instance has a size is not there."""
+    span = last_closed(period, timezone.localdate())
+    for _ in range(count - 1):
+        span = span.previous()
+    rows = InstanceAggregate.objects.filter(period=period, start__gte=span.first, instance__in=instances.order_by())
+    told = (
+        rows.order_by("start")
+        .values("start", "end")
+        .annotate(
+            avg=Sum("avg_size"),
+            min=Sum("min_size"),
+            max=Sum("max_size"),
+            last=Sum("last_size"),
+            grown=Sum("change"),
+            n=Count("pk"),
+            whole=Count("pk", filter=Q(days_collected__gte=F("days_expected"), days_complete__gte=F("days_collected"))),
+        )
+    )
+    return [
+        Trend(
+            row["start"],
+            row["end"],
+            float(row["avg"]),
+            int(row["min"]),
+            int(row["max"]),
+            int(row["last"]),
+            None if row["grown"] is None else int(row["grown"]),
+            row["n"],
+            row["whole"],
+        )
+        for row in told
+    ]
+
+
+def top_growers(span: Span, instances: QuerySet[Instance], limit: int) -> QuerySet[DatabaseAggregate]:
+    """The databases that grew most in a closed period, the most first; those without a baseline are none."""
+    rows = DatabaseAggregate.objects.of(span).filter(change__gt=0, database__instance__in=instances.order_by())
+    order = F("change").desc(nulls_last=True)
+    return rows.select_related("database__instance").order_by(order, "pk")[:limit]
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """An instance whose figures of a period are not whole: so many days of so many; none at all where it is missing."""
+
+    instance: Instance
+    collected: int
+    complete: int
+    expected: int
+
+
+def lacking(span: Span, instances: QuerySet[Instance]) -> list[Lacking]:
+    """The instances that a closed period does not hold wholly, those without any size first."""
+    rows = {
+        row.instance_id: row for row in InstanceAggregate.objects.of(span).filter(instance__in=instances.order_by())
+    }
+    found = []
+    for instance in instances.order_by("name"):
+        row = rows.get(instance.pk)
+        began = max(timezone.localdate(instance.created_at), span.first)
+        expected = row.days_expected if row else (span.last - began).days + 1
+        if expected > 0 and (row is None or min(row.days_complete, row.days_collected) < row.days_expected):
+            found.append(Lacking(instance, row.days_collected if row else 0, row.days_complete if row else 0, expected))
+    return sorted(found, key=lambda item: item.collected > 0)
+
+
+_TOTALS = """
+SELECT {name}, sum(a.last_size)::bigint, sum(a.change)::bigint, count(*), count(a.change)
+  FROM aggregation_instanceaggregate a JOIN instances_instance i ON i.id = a.instance_id {join}
+ WHERE a.period = %(period)s AND a.start = %(start)s AND i.id = ANY(%(instances)s)
+ GROUP BY 1 ORDER BY 2 DESC, 1
+"""
+_GROUPS = {
+    "instance": {"name": "i.name", "join": ""},
+    "engine": {"name": "i.engine", "join": ""},
+    "tag": {
+        "name": "t.slug",
+        "join": "JOIN tagging_instancetag x ON x.instance_id = i.id JOIN tagging_tag t ON t.id = x.tag_id",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Total:
+    """Sums over a group of instances. `n_with_change` of `n_instances` have a baseline, and are in `change`. One with
+    two tags is in both."""
+
+    name: str
+    size: int
+    change: int | None
+    n_instances: int
+    n_with_change: int
+
+
+def totals(by: str, span: Span, instances: QuerySet[Instance]) -> list[Total]:
+    """Of a closed period per "instance", "engine" or "tag", the largest first. Raises ValueError for another word."""
+    if by not in _GROUPS:
+        raise ValueError(f"There is no total per {by!r}: {', '.join(_GROUPS)}.")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _TOTALS.format(**_GROUPS[by]),
+            {
+                "period": span.period.value,
+                "start": span.first,
+                "instances": list(instances.order_by().values_list("pk", flat=True)),
+            },
+        )
+        return [Total(*row) for row in cursor.fetchall()]
+
+
+@dataclass(frozen=True)
+class SoFar:
+    """The figures of a period that is still running, as of now. Nothing of it is stored."""
+
+    period: str
+    start: date
+    end: date
+    avg_size: Any
+    min_size: int
+    max_size: int
+    last_size: int
+    days_collected: int
+    days_so_far: int
+
+
+def so_far(period: Period, of: Any) -> SoFar | None:
+    """What one instance or database takes in the running period, today included; None while it has no size."""
+    today = timezone.localdate()
+    span = span_of(period, today)
+    sizes = of.sizes.filter(day__range=(span.first, today))
+    told = sizes.order_by().aggregate(avg=Avg("size"), min=Min("size"), max=Max("size"), n=Count("day"))
+    if not told["n"]:
+        return None
+    last = sizes.order_by("-day").values_list("size", flat=True)[0]
+    return SoFar(
+        period.value,
+        span.first,
+        span.last,
+        told["avg"],
+        told["min"],
+        told["max"],
+        last,
+        told["n"],
+        (today - span.first).days + 1,
+    )
+
+
+def forecasts(limits: Iterable[InstanceLimit]) -> list[tuple[InstanceLimit, Forecast | NoForecast]]:
+    """For each limit when it will be reached, the nearest first. One query, whatever their number."""
+    limits = list(limits)
+    since = timezone.localdate() - timedelta(days=WINDOW)
+    sizes: dict[int, dict[date, int]] = defaultdict(dict)
+    rows = InstanceSize.objects.filter(instance__in=[limit.instance_id for limit in limits], day__gt=since)
+    # A day from which something is missing would look like a fall.
+    for instance_id, day, size in rows.filter(is_complete=True).order_by().values_list("instance", "day", "size"):
+        sizes[instance_id][day] = size
+    told = [(limit, forecast(sizes[limit.instance_id], limit.size)) for limit in limits]
+    return sorted(told, key=_nearness)
+
+
+def _nearness(item: tuple[InstanceLimit, Forecast | NoForecast]) -> tuple[int, int, str]:
+    limit, told = item
+    if isinstance(told, NoForecast):
+        return (2, 0, limit.instance.name)
+    return (1, 0, limit.instance.name) if told.days is None else (0, told.days, limit.instance.name)

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from instances.adapters import ENGINE_CHOICES
+from instances.models import Instance
+from instances.serializers import CleanSerializer
+from tagging.models import Tag
+
+from .forecast import Forecast, NoForecast
+from .models import PERIODS, DatabaseAggregate, InstanceAggregate, InstanceLimit
+from .periods import Period
+
+FIGURES = [
+    "period",
+    "start",
+    "end",
+    "avg_size",
+    "min_size",
+    "max_size",
+    "first_size",
+    "last_size",
+    "days_collected",
+    "days_expected",
+    "change",
+    "change_percent",
+    "computed_at",
+]
+
+
+class InstanceAggregateSerializer(serializers.ModelSerializer):
+    instance_name = serializers.CharField(source="instance.name", read_only=True)
+
+    class Meta:
+        model = InstanceAggregate
+        fields = ["id", "instance", "instance_name", *FIGURES, "days_complete"]
+
+
+class DatabaseAggregateSerializer(serializers.ModelSerializer):
+    database_name = serializers.CharField(source="database.name", read_only=True)
+    instance = serializers.IntegerField(source="database.instance_id", read_only=True)
+    instance_name = serializers.CharField(source="database.instance.name", read_only=True)
+
+    class Meta:
+        model = DatabaseAggregate
+        fields = ["id", "database", "database_name", "instance", "instance_name", *FIGURES]
+
+
+class PeriodField(serializers.ChoiceField):
+    """One of the periods; another name is an error that lists them."""
+
+    def __init__(self, *more: str, **kwargs: Any) -> None:
+        super().__init__([*PERIODS, *((name, name) for name in more)], **kwargs)
+        names = ", ".join(self.choices)
+        self.error_messages["invalid_choice"] = f"There is no period “{{input}}”: {names}."
+
+
+class BackfillSerializer(serializers.Serializer):
+    """What to aggregate: every closed period with a day in the range, of all active instances or of those named."""
+
+    period = PeriodField("all")
+    first = serializers.DateField()
+    last = serializers.DateField()
+    instances = serializers.SlugRelatedField(
+        slug_field="name", queryset=Instance.objects.active(), many=True, required=False, help_text="Names; none: all."
+    )
+
+
+class SelectionSerializer(serializers.Serializer):
+    """Instances by tag and engine, and a closed period by any day of it."""
+
+    period = PeriodField(default=Period.MONTHLY.value)
+    on = serializers.DateField(default=None, allow_null=True, help_text="A day of the period; the last closed one.")
+    tag = serializers.SlugRelatedField(slug_field="slug", queryset=Tag.objects.all(), default=None, allow_null=True)
+    engine = serializers.ChoiceField(ENGINE_CHOICES, default="", allow_blank=True)
+
+
+class TotalsQuestionSerializer(SelectionSerializer):
+    by = serializers.ChoiceField(["instance", "engine", "tag"], default="instance")
+
+
+class TotalSerializer(serializers.Serializer):
+    """One `reading.Total`."""
+
+    name = serializers.CharField()
+    size = serializers.IntegerField()
+    change = serializers.IntegerField(allow_null=True, help_text="Null where no instance has a baseline.")
+    n_instances = serializers.IntegerField()
+    n_with_change = serializers.IntegerField()
+
+
+class LackingSerializer(serializers.Serializer):
+    """One `reading.Lacking`."""
+
+    instance = serializers.IntegerField(source="instance.pk")
+    instance_name = serializers.CharField(source="instance.name")
+    collected = serializers.IntegerField()
+    complete = serializers.IntegerField()
+    expected = serializers.IntegerField()
+
+
+class SoFarQuestionSerializer(serializers.Serializer):
+    period = PeriodField()
+    instance = serializers.SlugRelatedField(slug_field="name", queryset=Instance.objects.all())
+    database = serializers.CharField(default="", allow_blank=True, help_text="Name of one of its databases.")
+
+
+class SoFarSerializer(serializers.Serializer):
+    """One `reading.SoFar`."""
+
+    period = serializers.CharField()
+    start = serializers.DateField()
+    end = serializers.DateField()
+    avg_size = serializers.DecimalField(max_digits=30, decimal_places=4)
+    min_size = serializers.IntegerField()
+    max_size = serializers.IntegerField()
+    last_size = serializers.IntegerField()
+    days_collected = serializers.IntegerField()
+    days_so_far = serializers.IntegerField()
+
+
+class InstanceLimitSerializer(CleanSerializer):
+    instance_name = serializers.CharField(source="instance.name", read_only=True)
+
+    class Meta:
+        model = InstanceLimit
+        fields = ["id", "instance", "instance_name", "size", "note", "set_at"]
+
+
+class ForecastSerializer(serializers.Serializer):
+    """A pair of `reading.forecasts()`. Without a forecast `reason` says why, and the other fields are null."""
+
+    instance = serializers.IntegerField(source="limit.instance_id")
+    instance_name = serializers.CharField(source="limit.instance.name")
+    limit = serializers.IntegerField(source="limit.size")
+    reason = serializers.SerializerMethodField()
+    size = serializers.SerializerMethodField()
+    days = serializers.SerializerMethodField(help_text="Null: never at this rate, or not known.")
+    on = serializers.SerializerMethodField()
+    slope = serializers.SerializerMethodField(help_text="Bytes a day.")
+    error = serializers.SerializerMethodField(help_text="Median miss of such lines a week ahead, bytes.")
+    since = serializers.SerializerMethodField(help_text="First day that the trend is drawn from.")
+
+    def get_reason(self, row: dict[str, Any]) -> str:
+        return row["told"].reason if isinstance(row["told"], NoForecast) else ""
+
+    def _of(self, row: dict[str, Any], name: str) -> Any:
+        return getattr(row["told"], name) if isinstance(row["told"], Forecast) else None
+
+    @extend_schema_field(serializers.IntegerField(allow_null=True))
+    def get_size(self, row: dict[str, Any]) -> int | None:
+        return self._of(row, "size")
+
+    @extend_schema_field(serializers.IntegerField(allow_null=True))
+    def get_days(self, row: dict[str, Any]) -> int | None:
+        return self._of(row, "days")
+
+    @extend_schema_field(serializers.DateField(allow_null=True))
+    def get_on(self, row: dict[str, Any]) -> Any:
+        return self._of(row, "on")
+
+    @extend_schema_field(serializers.FloatField(allow_null=True))
+    def get_slope(self, row: dict[str, Any]) -> float | None:
+        return self._of(row, "slope")
+
+    @extend_schema_field(serializers.FloatField(allow_null=True))
+    def get_error(self, row: dict[str, Any]) -> float | None:
+        return self._of(row, "error")
+
+    @extend_schema_field(serializers.DateField(allow_null=True))
+    def get_since(self, row: dict[str, Any]) -> Any:
+        return self._of(row, "since")

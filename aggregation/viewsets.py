@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
+
+from instances.filters import asked
+from instances.models import Instance
+from sync.models import SyncSession
+from sync.serializers import SyncSessionSerializer
+from sync.viewsets import session_response
+
+from . import reading, services
+from .filters import DatabaseAggregateFilters, InstanceAggregateFilters, InstanceLimitFilters
+from .models import DatabaseAggregate, InstanceAggregate, InstanceLimit
+from .periods import Period, Span, last_closed, span_of
+from .serializers import (
+    BackfillSerializer,
+    DatabaseAggregateSerializer,
+    ForecastSerializer,
+    InstanceAggregateSerializer,
+    InstanceLimitSerializer,
+    LackingSerializer,
+    SelectionSerializer,
+    SoFarQuestionSerializer,
+    SoFarSerializer,
+    TotalSerializer,
+    TotalsQuestionSerializer,
+)
+
+ORDERINGS = ["start", "avg_size", "max_size", "last_size", "change", "change_percent"]
+
+
+class InstanceAggregateViewSet(ReadOnlyModelViewSet):
+    """Sizes of instances by closed period, in bytes. Posting to `backfill` aggregates a range of days again."""
+
+    queryset = InstanceAggregate.objects.select_related("instance")
+    serializer_class = InstanceAggregateSerializer
+    filterset_class = InstanceAggregateFilters
+    ordering_fields = ORDERINGS
+    needs = {"backfill": "sync.run_visits"}
+
+    @extend_schema(request=BackfillSerializer, responses={202: SyncSessionSerializer})
+    @action(detail=False, methods=["post"])
+    def backfill(self, request: Request) -> Response:
+        """Aggregate every closed period with a day in the range; the work goes on in a session."""
+        wanted = BackfillSerializer(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        data = wanted.validated_data
+        named = data.get("instances")
+        try:
+            session = services.backfill(
+                data["period"],
+                data["first"],
+                data["last"],
+                trigger=SyncSession.Trigger.API,
+                instances=Instance.objects.filter(pk__in=[one.pk for one in named]) if named else None,
+                user=request.user,
+            )
+        except ValueError as error:
+            raise ValidationError({"detail": [str(error)]}) from error
+        return session_response(request, session)
+
+
+class DatabaseAggregateViewSet(ReadOnlyModelViewSet):
+    """Sizes of databases by closed period, in bytes."""
+
+    queryset = DatabaseAggregate.objects.select_related("database__instance")
+    serializer_class = DatabaseAggregateSerializer
+    filterset_class = DatabaseAggregateFilters
+    ordering_fields = ORDERINGS
+
+
+class _Question(GenericViewSet):
+    queryset = InstanceAggregate.objects.all()
+    filter_backends: list[type] = []
+
+    def told(self, rows: Any) -> Response:
+        return self.get_paginated_response(self.get_serializer(self.paginate_queryset(rows), many=True).data)
+
+
+def _span(question: dict[str, Any]) -> Span:
+    """The closed period asked for. Raises ValidationError for one that is not over."""
+    period, today = Period(question["period"]), timezone.localdate()
+    span = span_of(period, question["on"]) if question["on"] else last_closed(period, today)
+    if not span.is_closed(today):
+        raise ValidationError({"on": [f"This period is not over: it ends on {span.last}. See /api/sizes-so-far/."]})
+    return span
+
+
+class TotalViewSet(_Question):
+    """Totals of a closed period per instance, engine or tag, the largest first."""
+
+    serializer_class = TotalSerializer
+
+    @extend_schema(parameters=[TotalsQuestionSerializer])
+    def list(self, request: Request) -> Response:
+        question = asked(request, TotalsQuestionSerializer)
+        span = _span(question)
+        chosen = reading.chosen_instances(question["tag"], question["engine"])
+        answer = self.told(reading.totals(question["by"], span, chosen))
+        answer.data |= {"period": span.period.value, "start": span.first, "end": span.last}
+        return answer
+
+
+class LackingViewSet(_Question):
+    """The instances that a closed period does not hold wholly, those without any size first."""
+
+    serializer_class = LackingSerializer
+
+    @extend_schema(parameters=[SelectionSerializer])
+    def list(self, request: Request) -> Response:
+        question = asked(request, SelectionSerializer)
+        span = _span(question)
+        answer = self.told(reading.lacking(span, reading.chosen_instances(question["tag"], question["engine"])))
+        answer.data |= {"period": span.period.value, "start": span.first, "end": span.last}
+        return answer
+
+
+class SoFarViewSet(_Question):
+    """The running period of one instance or database, as of now. It is computed for the answer, and never stored."""
+
+    serializer_class = SoFarSerializer
+
+    @extend_schema(parameters=[SoFarQuestionSerializer], responses=SoFarSerializer)
+    def list(self, request: Request) -> Response:
+        question = asked(request, SoFarQuestionSerializer)
+        of: Any = question["instance"]
+        if question["database"]:
+            of = of.databases.filter(name=question["database"]).first()
+            if of is None:
+                raise ValidationError({"database": ["The instance has no such database."]})
+        answer = reading.so_far(Period(question["period"]), of)
+        if answer is None:
+            raise NotFound("There is no size in the running period yet.")
+        return Response(self.get_serializer(answer).data)
+
+
+class InstanceLimitViewSet(ModelViewSet):
+    """How big instances may become, for forecasts."""
+
+    queryset = InstanceLimit.objects.select_related("instance")
+    serializer_class = InstanceLimitSerializer
+    filterset_class = InstanceLimitFilters
+
+    def perform_create(self, serializer: InstanceLimitSerializer) -> None:
+        serializer.save(set_by=self.request.user)
+
+    def perform_update(self, serializer: InstanceLimitSerializer) -> None:
+        serializer.save(set_by=self.request.user)
+
+
+class ForecastViewSet(GenericViewSet):
+    """When instances with a limit will reach it, the nearest first, and how far such forecasts were wrong."""
+
+    queryset = InstanceLimit.objects.filter(instance__retired_at=None).select_related("instance")
+    serializer_class = ForecastSerializer
+    filterset_class = InstanceLimitFilters
+
+    def list(self, request: Request) -> Response:
+        told = reading.forecasts(self.filter_queryset(self.get_queryset()))
+        rows = [{"limit": limit, "told": forecast} for limit, forecast in told]
+        return self.get_paginated_response(self.get_serializer(self.paginate_queryset(rows), many=True).data)
