@@ -16,19 +16,10 @@ from typing import Any
 
 from . import mysql_doctor, mysql_sizes
 from .base import AccountKey, Adapter, AdapterError, Examination, Gap, Inventory, Permissions, ServerInfo, dotted
+from .facts import GRANT_OPTION, FactSet
 from .mysql_accounts import Account, Server, Source, everybody
 from .mysql_driver import Driver, adapter_error, driver, open_connection, whole_seconds
-from .mysql_grants import (
-    DB_COLUMNS,
-    GRANT_OPTION,
-    FactSet,
-    database_scope,
-    quoted_account,
-    restrictions,
-    role_names,
-    set_members,
-    yes_no,
-)
+from .mysql_grants import DB_COLUMNS, database_scope, quoted_account, restrictions, role_names, set_members, yes_no
 from .mysql_sql import READS
 from .sizes import Databases, Sizes, TableSize
 
@@ -136,7 +127,10 @@ class MySQLAdapter(Adapter):
         return Inventory([account.fact for account in self._accounts.values()], frozenset(unread), gaps)
 
     def permissions(self) -> Permissions:
-        """The grant tables, each in one statement. One that may not be read is a gap for what it holds."""
+        """The grant tables, each in one statement. One that may not be read is a gap for what it holds.
+
+        Rows of accounts that are not in mysql.user stay there after a manual DELETE, and give nothing.
+        """
         if not self._accounts:
             self.inventory()
         gaps: list[Gap] = []
