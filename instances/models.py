@@ -86,7 +86,9 @@ class Instance(models.Model):
         _("database"),
         max_length=128,
         blank=True,
-        help_text=_("Maintenance database or service to connect to. Empty: the engine's usual one."),
+        help_text=_(
+            "Maintenance database to connect to. Empty: the engine's usual one. Oracle: the service; it has none."
+        ),
     )
     credential = models.ForeignKey(
         Credential, on_delete=models.PROTECT, related_name="instances", verbose_name=_("credential")
@@ -152,6 +154,9 @@ class Instance(models.Model):
         self.host = self.host.strip()
         if not self.name:
             raise ValidationError({"name": _("A name is needed.")})
+        self.database = self.database.strip()
+        if self.engine in ENGINES and ENGINES[self.engine].needs_database and not self.database:
+            raise ValidationError({"database": _("This engine has no usual one: name the database or service.")})
         if self.host.startswith("[") and self.host.endswith("]"):
             self.host = self.host[1:-1]
         if not _is_host(self.host):

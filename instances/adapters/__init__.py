@@ -10,20 +10,30 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from .base import Adapter, AdapterError, Target
-from .semantics import MYSQL, POSTGRESQL, Semantics
+from .semantics import MYSQL, ORACLE, POSTGRESQL, Semantics
 
 
 @dataclass(frozen=True)
 class Engine:
+    """`needs_database`: there is no usual one to connect to, so an instance has to name it."""
+
     label: str
     port: int
     adapter: str
     semantics: Semantics
+    needs_database: bool = False
 
 
 ENGINES = {
     "postgresql": Engine("PostgreSQL", 5432, "instances.adapters.postgresql.PostgreSQLAdapter", POSTGRESQL),
     "mysql": Engine("MySQL / MariaDB", 3306, "instances.adapters.mysql.MySQLAdapter", MYSQL),
+    "oracle": Engine(
+        "Oracle (verified against an emulated dictionary)",
+        1521,
+        "instances.adapters.oracle.OracleAdapter",
+        ORACLE,
+        needs_database=True,
+    ),
 }
 
 ENGINE_CHOICES = [(name, engine.label) for name, engine in ENGINES.items()]

@@ -22,11 +22,11 @@ LEVELS = ("A", "B", "C")
 #: Kinds of grant. What stands behind `scope` for each:
 GRANT_KINDS = {
     "system": "whole instance (MySQL *.*, dynamic privileges; scope is empty)",
-    "attribute": "role attribute (PostgreSQL SUPERUSER, CREATEROLE …; scope is empty)",
+    "attribute": "attribute of an account (PostgreSQL SUPERUSER …, Oracle COMMON, PROFILE …; scope is empty)",
     "parameter": "server parameter",
     "tablespace": "tablespace",
     "database": "database (MySQL: schema or schema pattern)",
-    "schema": "schema inside a database (PostgreSQL)",
+    "schema": "schema inside a database (PostgreSQL, Oracle)",
     "table": "table, view or other relation",
     "sequence": "sequence",
     "routine": "function or procedure",
@@ -34,6 +34,7 @@ GRANT_KINDS = {
     "language": "procedural language",
     "foreign": "foreign data wrapper or foreign server",
     "large_object": "large object",
+    "object": "object of another type, which its scope names (Oracle: directory, queue, edition …)",
     "default": "default privileges: what objects created later will carry",
     "column": "column",
     "proxy": "right to act as another account",

@@ -13,10 +13,12 @@ from .base import AccountKey
 from .mysql_accounts import select_on_user, user_columns
 from .mysql_grants import quoted_account
 from .mysql_sql import reads
+from .oracle_sql import granted_views, identifier, select_grant
 from .postgresql_driver import quoted
 
-#: Stands where the password goes.
+#: Stands where the password goes. Oracle's is a name in double quotes.
 PASSWORD = "'…'"  # noqa: S105 -- nobody's
+ORACLE_PASSWORD = '"…"'  # noqa: S105 -- nobody's
 
 STATS_ROLE = "pg_read_all_stats"
 
@@ -32,8 +34,16 @@ PRODUCTS = {
     "postgresql": ("postgresql", "PostgreSQL"),
     "mysql": ("mysql", "MySQL"),
     "mariadb": ("mysql", "MariaDB"),
+    "oracle": ("oracle", "Oracle"),
 }
 
+#: Engines whose accounts have no host.
+HOSTLESS = frozenset({"postgresql", "oracle"})
+
+#: How names of common users begin, unless the parameter COMMON_USER_PREFIX says otherwise.
+COMMON_PREFIX = "C##"
+
+NEWEST_ORACLE = 23
 
 #: Engines where depths B and C need a right on each database.
 PER_DATABASE = frozenset({"postgresql"})
@@ -86,6 +96,14 @@ def remarks(engine: str, level: str, *, product: str = "", hash_blind: bool = Fa
         told.append(
             "SELECT ON mysql.* lets the account see password hashes, of which Taifish reads none: --hash-blind."
         )
+    if engine == "oracle":
+        told += [
+            "Run it in the database or PDB that the instance's service leads to. An account named C##… is for the root:"
+            " run its script there, and one instance then tells of all PDBs that are open.",
+            "On Amazon RDS, GRANT SELECT ON SYS.… is rdsadmin.rdsadmin_util.grant_sys_object('…', 'NAME', 'SELECT').",
+        ]
+    if engine == "oracle" and hash_blind:
+        told.append("None of these views shows password hashes: there is nothing more to keep from it.")
     return told
 
 
@@ -113,6 +131,22 @@ def mysql_select_grants(
     ]
 
 
+def oracle_needs(level: str, grantee: str, major: int, in_root: bool) -> list[Statement]:
+    """What lets an account, as GRANT takes it, be visited with; in the root for all containers."""
+    session = [Statement(f"GRANT CREATE SESSION TO {grantee};", "to connect")]
+    if in_root:
+        session = [
+            Statement(
+                f"GRANT CREATE SESSION, SET CONTAINER TO {grantee} CONTAINER=ALL;", "to connect, and read in PDBs"
+            ),
+            Statement(
+                f"ALTER USER {grantee} SET CONTAINER_DATA=ALL CONTAINER=CURRENT;", "to be shown the rows of all PDBs"
+            ),
+        ]
+    views = granted_views(level, major, in_root)
+    return [*session, *(Statement(select_grant(view, grantee, in_root), tells) for view, tells in views.items())]
+
+
 def _postgresql(level: str, account: AccountKey, product: str, version: str, hash_blind: bool) -> list[Statement]:
     role = account[0]
     return [
@@ -133,7 +167,19 @@ def _mysql(level: str, account: AccountKey, product: str, version: str, hash_bli
     ]
 
 
+def _oracle(level: str, account: AccountKey, product: str, version: str, hash_blind: bool) -> list[Statement]:
+    user = identifier(account[0])
+    in_root = user.strip('"').upper().startswith(COMMON_PREFIX)
+    major = re.match(r"\d+", version)
+    everywhere = " CONTAINER=ALL" if in_root else ""
+    return [
+        Statement(f"CREATE USER {user} IDENTIFIED BY {ORACLE_PASSWORD}{everywhere};", "the account; put in a password"),
+        *oracle_needs(level, user, int(major[0]) if major else NEWEST_ORACLE, in_root),
+    ]
+
+
 _SCRIPTS: dict[str, Callable[[str, AccountKey, str, str, bool], list[Statement]]] = {
     "postgresql": _postgresql,
     "mysql": _mysql,
+    "oracle": _oracle,
 }

@@ -90,7 +90,9 @@ SELECT p.CON_ID, p.USERNAME, {common}, p.SYSDBA, p.SYSOPER, p.SYSASM, p.SYSBACKU
     "ROLE_PRIVS": Read(
         "SELECT {p}, p.GRANTEE, p.GRANTED_ROLE, p.ADMIN_OPTION, p.DEFAULT_ROLE FROM {view}_ROLE_PRIVS p", "memberships"
     ),
-    "SYS_PRIVS": Read("SELECT {p}, p.GRANTEE, p.PRIVILEGE, p.ADMIN_OPTION FROM {view}_SYS_PRIVS p", "system privileges"),
+    "SYS_PRIVS": Read(
+        "SELECT {p}, p.GRANTEE, p.PRIVILEGE, p.ADMIN_OPTION FROM {view}_SYS_PRIVS p", "system privileges"
+    ),
     "TS_QUOTAS": Read(
         "SELECT {p}, p.USERNAME, p.TABLESPACE_NAME, p.MAX_BYTES FROM {view}_TS_QUOTAS p"
         " WHERE p.DROPPED = 'NO' AND p.MAX_BYTES <> 0",
@@ -107,34 +109,32 @@ SELECT p.CON_ID, p.USERNAME, {common}, p.SYSDBA, p.SYSOPER, p.SYSASM, p.SYSBACKU
         since=23,
     ),
     "TAB_PRIVS": Read(
-        "SELECT {p}, p.GRANTEE, p.OWNER, p.TABLE_NAME, p.TYPE, p.PRIVILEGE, p.GRANTABLE FROM {view}_TAB_PRIVS p"
+        "SELECT {p}, p.GRANTEE, p.OWNER, p.TABLE_NAME, p.TYPE, p.PRIVILEGE, p.GRANTABLE FROM {view}_TAB_PRIVS p"  # noqa: S608 -- constants
         f"\n WHERE NOT ({_OF_THE_ENGINE})",
         "grants on objects",
         level="B",
     ),
     "COL_PRIVS": Read(
-        "SELECT {p}, p.GRANTEE, p.OWNER, p.TABLE_NAME, p.COLUMN_NAME, p.PRIVILEGE, p.GRANTABLE FROM {view}_COL_PRIVS p"
+        "SELECT {p}, p.GRANTEE, p.OWNER, p.TABLE_NAME, p.COLUMN_NAME, p.PRIVILEGE, p.GRANTABLE FROM {view}_COL_PRIVS p"  # noqa: S608 -- constants
         f"\n WHERE NOT ({_OF_THE_ENGINE})",
         "grants on columns",
         level="C",
     ),
 }
 
-#: Of the tablespaces. USED_SPACE is in blocks. A file that cannot be read has no BYTES: `unknown` counts those.
-TABLESPACES = "SELECT {p}, p.TABLESPACE_NAME, p.CONTENTS, p.BLOCK_SIZE FROM {view}_TABLESPACES p"
-FILES = """
-SELECT {p}, p.TABLESPACE_NAME, SUM(p.BYTES), SUM(CASE WHEN p.BYTES IS NULL THEN 1 ELSE 0 END),
-       SUM(CASE WHEN p.AUTOEXTENSIBLE = 'YES' AND p.MAXBYTES > p.BYTES THEN p.MAXBYTES ELSE p.BYTES END)
-  FROM {view}_DATA_FILES p GROUP BY {p}, p.TABLESPACE_NAME
-"""
-TEMP_FILES = FILES.replace("_DATA_FILES", "_TEMP_FILES")
-USED = "SELECT {p}, p.TABLESPACE_NAME, p.USED_SPACE FROM {view}_TABLESPACE_USAGE_METRICS p"
+#: Of a file that cannot be read BYTES is null.
+_FILES = "SELECT {{p}}, p.TABLESPACE_NAME, p.BYTES, p.AUTOEXTENSIBLE, p.MAXBYTES FROM {{view}}_{} p"
 
+#: What a reading of sizes asks. USED_SPACE is in blocks of the tablespace.
 SIZES = {
-    "TABLESPACES": Read(TABLESPACES, "names of tablespaces"),
-    "DATA_FILES": Read(FILES, "sizes of tablespaces"),
-    "TEMP_FILES": Read(TEMP_FILES, "sizes of temporary tablespaces"),
-    "TABLESPACE_USAGE_METRICS": Read(USED, "how full tablespaces are"),
+    "TABLESPACES": Read(
+        "SELECT {p}, p.TABLESPACE_NAME, p.CONTENTS, p.BLOCK_SIZE FROM {view}_TABLESPACES p", "names of tablespaces"
+    ),
+    "DATA_FILES": Read(_FILES.format("DATA_FILES"), "sizes of tablespaces"),
+    "TEMP_FILES": Read(_FILES.format("TEMP_FILES"), "sizes of temporary tablespaces"),
+    "TABLESPACE_USAGE_METRICS": Read(
+        "SELECT {p}, p.TABLESPACE_NAME, p.USED_SPACE FROM {view}_TABLESPACE_USAGE_METRICS p", "how full tablespaces are"
+    ),
 }
 
 
@@ -177,3 +177,23 @@ def granted_views(level: str, major: int, in_root: bool) -> dict[str, str]:
         for view in views(statement(read.sql, in_root)):
             found.setdefault(view, read.tells)
     return found
+
+
+def identifier(name: str) -> str:
+    """`name` as an SQL identifier: plain names mean the same in any case, others stand in double quotes.
+
+    A name has no double quote in it.
+    """
+    plain = name.strip('"')
+    if name.startswith('"') and not re.fullmatch(r"[A-Z][A-Z0-9_$#]*", plain):
+        return f'"{plain}"'
+    return plain.upper() if re.fullmatch(r"[A-Za-z][A-Za-z0-9_$#]*", plain) else f'"{plain}"'
+
+
+def exact_identifier(name: str) -> str:
+    """The same for a name as the dictionary has it, where case counts."""
+    return name if re.fullmatch(r"[A-Z][A-Z0-9_$#]*", name) else f'"{name}"'
+
+
+def select_grant(view: str, grantee: str, in_root: bool) -> str:
+    return f"GRANT SELECT ON {view} TO {grantee}{' CONTAINER=ALL' if in_root else ''};"

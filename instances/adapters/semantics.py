@@ -113,6 +113,25 @@ MYSQL = Semantics(
     patterns=_specificity,
 )
 
+#: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html
+ORACLE = Semantics(
+    paths={
+        "system": 0,
+        "attribute": 0,
+        "tablespace": 2,
+        "schema": 2,
+        "proxy": 2,
+        "table": 3,
+        "sequence": 3,
+        "routine": 3,
+        "type": 3,
+        "object": 4,
+        "column": 4,
+    },
+    containers={"column": ("table",)},
+    everything=("system", "SYSDBA"),
+)
+
 
 def split_path(text: str) -> list[str]:
     """The parts of a path, each as `dotted()` writes it: 'shop.public."a.b"' → ['shop', 'public', '"a.b"'].

@@ -70,7 +70,7 @@ def _comment(text: str) -> str:
 
 
 def _account(engine: str, text: str) -> AccountKey:
-    if engine == "postgresql":
+    if engine in grants.HOSTLESS:
         return text, ""
     name, at, host = text.rpartition("@")
     return (name, host) if at else (text, "%")

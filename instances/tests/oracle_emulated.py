@@ -1,0 +1,421 @@
+"""An Oracle server as far as the adapter can see: its dictionary in an embedded PostgreSQL, behind a DB-API connection.
+
+The adapter's own SQL runs as it is on tables named and laid out as `oracle_dictionary` says, as a role that may read
+what `print_grants oracle` grants and no more: its GRANT statements run as they are, too. Errors come as python-oracledb's
+own objects. Rows come of a few kinds of DDL, understood as Oracle would put them into its dictionary, so that one test
+can run here and on a real server.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+import oracledb
+import psycopg2
+from oracledb.errors import _Error
+from psycopg2 import errorcodes, sql
+
+from instances.adapters import grants
+from instances.adapters.base import Target
+from instances.tests.oracle_dictionary import Version, check, tables
+from taifish.tests.postgres import PostgresServer
+
+TYPES = {"text": "text", "number": "bigint", "date": "timestamp", "moment": "timestamptz", "raw": "bytea"}
+
+#: How the collector is called in the PostgreSQL behind it.
+READER = "oracle_reader"
+
+ROOT = "CDB$ROOT"
+MB = 2**20
+
+
+def database_error(number: int, message: str) -> oracledb.Error:
+    """What python-oracledb raises for an ORA- error."""
+    error = _Error(message=f"ORA-{number:05}: {message}", code=number)
+    return error.exc_type(error)
+
+
+@dataclass
+class Pdb:
+    """A container: `mode` and `restricted` are those of V$CONTAINERS."""
+
+    name: str
+    number: int
+    mode: str = "READ WRITE"
+    restricted: str = "NO"
+    guid: bytes = b""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the root's CDB_ views have its rows. https://docs.oracle.com/database/121/REFRN (CDB_ views)"""
+        return self.mode.startswith("READ") and self.restricted == "NO" and self.name != "PDB$SEED"
+
+
+class Emulated:
+    """`here` is the container that the service leads to; "" for a server without containers, whose database is ORCL.
+
+    `rows` are of all containers: view, less its prefix → rows, with CON_ID. `denied` names GRANT statements' views that
+    the collector lacks.
+    """
+
+    def __init__(self, server: PostgresServer, version: str, here: str = "", pdbs: tuple[Pdb, ...] = ()) -> None:
+        self.server, self.version_text = server, version
+        major, minor = version.split(".")[:2]
+        self.version: Version = (int(major), int(minor))
+        self.root = Pdb(ROOT, 1, guid=bytes(16))
+        self.pdbs = [self.root, Pdb("PDB$SEED", 2, "READ ONLY", guid=b"\x02" * 16), *pdbs] if here else []
+        self.here = next((pdb for pdb in self.pdbs if pdb.name == here), Pdb("ORCL", 0))
+        self.in_root = here == ROOT
+        self.prefix = "C##" if self.in_root else ""
+        self.user, self.container = f"{self.prefix}TAIFISH", self.here.name
+        self.role, self.allowed = "PRIMARY", {pdb.name for pdb in self.pdbs}
+        self.time_zone = "Asia/Shanghai"
+        self.rows: dict[str, list[dict[str, Any]]] = {}
+        self.denied: set[str] = set()
+        self.statements: list[str] = []
+        self.on_execute: list[Any] = []
+        for pdb in self.pdbs or [self.here]:
+            self._furnish(pdb)
+
+    # What a new database has
+
+    def _furnish(self, pdb: Pdb) -> None:
+        for number, name in enumerate(("SYS", "SYSTEM", "OUTLN", "DBSNMP")):
+            self.user_row(name, pdb, USER_ID=number, ORACLE_MAINTAINED="Y", COMMON="YES")
+        for name in ("DBA", "CONNECT", "RESOURCE", "SELECT_CATALOG_ROLE"):
+            self.add("ROLES", pdb, ROLE=name, AUTHENTICATION_TYPE="NONE", ORACLE_MAINTAINED="Y", COMMON="YES")
+        self.add("PROFILES", pdb, PROFILE="DEFAULT", RESOURCE_NAME="SESSIONS_PER_USER", LIMIT="UNLIMITED")
+        self.add("PROFILES", pdb, PROFILE="DEFAULT", RESOURCE_NAME="IDLE_TIME", LIMIT="UNLIMITED")
+        for privilege in ("CREATE SESSION", "SELECT ANY TABLE"):
+            self.add("SYS_PRIVS", pdb, GRANTEE="DBA", PRIVILEGE=privilege, ADMIN_OPTION="NO", COMMON="YES")
+        self.member("DBA", "SYS", pdb, admin="YES", common="YES")
+        for name in ("DUAL", "ALL_TABLES"):
+            self.object("PUBLIC", "SYS", name, "VIEW", "SELECT", pdb)
+        self.object("SELECT_CATALOG_ROLE", "SYS", "DBA_USERS", "VIEW", "SELECT", pdb)
+        for name, contents in (("SYSTEM", "PERMANENT"), ("USERS", "PERMANENT"), ("TEMP", "TEMPORARY")):
+            self.add("TABLESPACES", pdb, TABLESPACE_NAME=name, CONTENTS=contents, BLOCK_SIZE=8192, STATUS="ONLINE")
+            files = "TEMP_FILES" if name == "TEMP" else "DATA_FILES"
+            limit = {"AUTOEXTENSIBLE": "YES", "MAXBYTES": 1024 * MB}
+            self.add(files, pdb, TABLESPACE_NAME=name, BYTES=100 * MB, **limit)
+            self.add("TABLESPACE_USAGE_METRICS", pdb, TABLESPACE_NAME=name, USED_SPACE=1280)
+        if pdb.number < 2:
+            self.rows.setdefault("V$PWFILE_USERS", []).append(self.pwfile("SYS", "SYSDBA", "SYSOPER", pdb=pdb))
+
+    def add(self, view: str, pdb: Pdb | None = None, **columns: Any) -> None:
+        self.rows.setdefault(view, []).append({"CON_ID": (pdb or self.here).number, **columns})
+
+    def user_row(self, name: str, pdb: Pdb | None = None, **columns: Any) -> None:
+        self.add(
+            "USERS",
+            pdb,
+            **{
+                "USERNAME": name,
+                "USER_ID": 100 + len(self.rows.get("USERS", ())),
+                "PASSWORD": None,
+                "ACCOUNT_STATUS": "OPEN",
+                "PROFILE": "DEFAULT",
+                "AUTHENTICATION_TYPE": "PASSWORD",
+                "PASSWORD_VERSIONS": "11G 12C ",
+                "PROXY_ONLY_CONNECT": "N",
+                "COMMON": "NO",
+                "ORACLE_MAINTAINED": "N",
+                "PASSWORD_CHANGE_DATE": datetime(2026, 5, 3, 14, 0),
+                **columns,
+            },
+        )
+
+    def member(
+        self,
+        role: str,
+        member: str,
+        pdb: Pdb | None = None,
+        admin: str = "NO",
+        default: str = "YES",
+        common: str = "NO",
+    ) -> None:
+        self.add(
+            "ROLE_PRIVS",
+            pdb,
+            GRANTED_ROLE=role,
+            GRANTEE=member,
+            ADMIN_OPTION=admin,
+            DEFAULT_ROLE=default,
+            COMMON=common,
+        )
+
+    def object(
+        self,
+        grantee: str,
+        owner: str,
+        name: str,
+        kind: str,
+        privilege: str,
+        pdb: Pdb | None = None,
+        grantable: str = "NO",
+        common: str = "NO",
+    ) -> None:
+        columns = {"GRANTEE": grantee, "OWNER": owner, "TABLE_NAME": name, "TYPE": kind, "PRIVILEGE": privilege}
+        self.add("TAB_PRIVS", pdb, **columns, GRANTABLE=grantable, COMMON=common)
+
+    def pwfile(self, name: str, *privileges: str, pdb: Pdb | None = None, common: str = "YES") -> dict[str, Any]:
+        flags = ("SYSDBA", "SYSOPER", "SYSASM", "SYSBACKUP", "SYSDG", "SYSKM")
+        number = (pdb or self.here).number
+        held = {flag: "TRUE" if flag in privileges else "FALSE" for flag in flags}
+        return {"USERNAME": name, "CON_ID": number, "COMMON": common, **held}
+
+    # DDL, as far as the shared tests use it
+
+    def execute(self, *statements: str) -> None:
+        for statement in statements:
+            for pattern, act in self._ddl():
+                if found := re.fullmatch(pattern, statement.replace("~", self.prefix)):
+                    act(**found.groupdict())
+                    break
+            else:
+                raise AssertionError(f"not understood here: {statement}")
+
+    def _ddl(self) -> Iterator[tuple[str, Any]]:
+        yield r"CREATE USER (?P<name>\S+) IDENTIFIED BY \S+(?P<rest>.*)", self._create_user
+        yield r"CREATE ROLE (?P<name>\S+)(?P<rest> IDENTIFIED BY \S+)?", self._create_role
+        yield r"CREATE PROFILE (?P<name>\S+) LIMIT SESSIONS_PER_USER (?P<limit>\d+)", self._create_profile
+        yield r"CREATE (?P<kind>TABLE|PROCEDURE|SEQUENCE) (?P<owner>[\w#]+)\.(?P<name>\w+)(?P<rest>.*)", self._create
+        yield r"ALTER USER (?P<client>\S+) GRANT CONNECT THROUGH (?P<proxy>\S+)", self._proxy
+        yield r"ALTER USER (?P<user>\S+) DEFAULT ROLE NONE", self._default_none
+        yield (
+            (
+                r"GRANT (?P<privilege>\w+)(?: \((?P<column>\w+)\))? ON (?P<owner>[\w#]+)\.(?P<name>\w+) TO (?P<grantee>\S+)"
+                r"(?P<option> WITH GRANT OPTION)?"
+            ),
+            self._grant_object,
+        )
+        yield r"GRANT (?P<what>[\w# ]+?) TO (?P<grantee>\S+)(?P<option> WITH ADMIN OPTION)?", self._grant
+
+    def _create_user(self, name: str, rest: str) -> None:
+        status = [word for word, ddl in (("EXPIRED", "PASSWORD EXPIRE"), ("LOCKED", "ACCOUNT LOCK")) if ddl in rest]
+        profile = re.search(r"PROFILE (\S+)", rest)
+        self.user_row(name, ACCOUNT_STATUS=" & ".join(status) or "OPEN", PROFILE=profile[1] if profile else "DEFAULT")
+        for size, tablespace in re.findall(r"QUOTA (\S+) ON (\S+)", rest):
+            limit = -1 if size == "UNLIMITED" else int(size.removesuffix("M")) * MB
+            columns = {"BYTES": 0, "MAX_BYTES": limit, "DROPPED": "NO"}
+            self.add("TS_QUOTAS", USERNAME=name, TABLESPACE_NAME=tablespace, **columns)
+
+    def _create_role(self, name: str, rest: str | None) -> None:
+        secured = "PASSWORD" if rest else "NONE"
+        number = 500 + len(self.rows["ROLES"])
+        columns = {"AUTHENTICATION_TYPE": secured, "ORACLE_MAINTAINED": "N", "COMMON": "NO", "ROLE_ID": number}
+        self.add("ROLES", ROLE=name, **columns)
+
+    def _create_profile(self, name: str, limit: str) -> None:
+        self.add("PROFILES", PROFILE=name, RESOURCE_NAME="SESSIONS_PER_USER", LIMIT=limit)
+
+    def _create(self, kind: str, owner: str, name: str, rest: str) -> None:
+        self.add("OBJECTS", OWNER=owner, OBJECT_NAME=name, OBJECT_TYPE=kind)
+
+    def _proxy(self, client: str, proxy: str) -> None:
+        constraint = {"AUTHENTICATION": "NO", "AUTHORIZATION_CONSTRAINT": "PROXY MAY ACTIVATE ALL CLIENT ROLES"}
+        self.add("PROXIES", PROXY=proxy, CLIENT=client, **constraint)
+
+    def _default_none(self, user: str) -> None:
+        for row in self.rows["ROLE_PRIVS"]:
+            if row["GRANTEE"] == user:
+                row["DEFAULT_ROLE"] = "NO"
+
+    def _grant(self, what: str, grantee: str, option: str | None) -> None:
+        admin = "YES" if option else "NO"
+        if any(role["ROLE"] == what for role in self.rows["ROLES"]):
+            self.member(what, grantee, admin=admin)
+        else:
+            self.add("SYS_PRIVS", GRANTEE=grantee, PRIVILEGE=what, ADMIN_OPTION=admin, COMMON="NO")
+
+    def _grant_object(
+        self, privilege: str, column: str | None, owner: str, name: str, grantee: str, option: str | None
+    ) -> None:
+        grantable = "YES" if option else "NO"
+        if column:
+            columns = {"GRANTEE": grantee, "OWNER": owner, "TABLE_NAME": name, "COLUMN_NAME": column}
+            self.add("COL_PRIVS", **columns, PRIVILEGE=privilege, GRANTABLE=grantable)
+            return
+        (kind,) = (row["OBJECT_TYPE"] for row in self.rows["OBJECTS"] if row["OBJECT_NAME"] == name)
+        self.object(grantee, owner, name, kind, privilege, grantable=grantable)
+
+    # What the collector sees
+
+    def collector(self, level: str = "C") -> Target:
+        service = self.here.name.lower()
+        return Target("oracle", "oracle.test", self.user, "pass-phrase", database=service, level=level)
+
+    def connect(self) -> Connection:
+        self._lay_out()
+        return Connection(self)
+
+    def _lay_out(self) -> None:
+        """The dictionary as this session has it."""
+        known = tables(self.version)
+        with self.server.superuser("oracle") as cursor:
+            cursor.execute(
+                f"DROP SCHEMA IF EXISTS sys CASCADE; CREATE SCHEMA sys; GRANT USAGE ON SCHEMA sys TO {READER}"
+            )
+            context = {
+                "CON_ID": self.here.number,
+                "CON_NAME": self.here.name,
+                "DATABASE_ROLE": self.role,
+                "SESSION_USER": self.user,
+            }
+            cases = " ".join(f"WHEN '{name}' THEN '{value}'" for name, value in context.items())
+            cursor.execute(
+                "CREATE FUNCTION sys.sys_context(text, text) RETURNS text LANGUAGE sql AS"
+                f" $$ SELECT CASE $2 {cases} END $$;"
+                "CREATE VIEW sys.dual AS SELECT 'X' AS dummy, now() AS systimestamp; GRANT SELECT ON sys.dual TO PUBLIC"
+            )
+            for name, columns in known.items():
+                self._create_table(cursor, name, columns, self.shown(name))
+            for statement in self.script():
+                found = re.fullmatch(r"(GRANT SELECT ON (\S+)) TO \S+?( CONTAINER=ALL)?;", statement)
+                if found and found[2] not in self.denied:
+                    cursor.execute(f"{found[1]} TO {READER}")
+
+    def script(self) -> list[str]:
+        found = grants.script("oracle", "C", (self.user, ""), product="Oracle", version=self.version_text)
+        return [statement.sql for statement in found]
+
+    def _create_table(self, cursor: Any, name: str, columns: dict[str, str], rows: list[dict[str, Any]]) -> None:
+        table = name.replace("V$", "V_$").lower()
+        kinds = ", ".join(f'"{column.lower()}" {TYPES[kind]}' for column, kind in columns.items())
+        cursor.execute(f'CREATE TABLE sys."{table}" ({kinds})')
+        if name.startswith("V$"):
+            cursor.execute(
+                f'CREATE VIEW sys."{name.lower()}" WITH (security_invoker) AS SELECT * FROM sys."{table}";'
+                f'GRANT SELECT ON sys."{name.lower()}" TO PUBLIC'
+            )
+        elif name.startswith(("ALL_", "USER_", "ROLE_")):
+            cursor.execute(f'GRANT SELECT ON sys."{table}" TO PUBLIC')
+        insert = sql.SQL("INSERT INTO sys.{} VALUES ({})").format(
+            sql.Identifier(table), sql.SQL(", ").join([sql.Placeholder()] * len(columns))
+        )
+        for row in rows:
+            cursor.execute(insert, [row.get(column) for column in columns])
+
+    def shown(self, view: str) -> list[dict[str, Any]]:
+        """The rows of a view for a session in `here`."""
+        seen = {pdb.number for pdb in self.pdbs if pdb.is_shown and pdb.name in self.allowed}
+        here = self.here.number
+        if view == "V$CONTAINERS":
+            visible = [pdb for pdb in self.pdbs if pdb.name in self.allowed and (self.in_root or pdb is self.here)]
+            return [
+                {
+                    "CON_ID": pdb.number,
+                    "NAME": pdb.name,
+                    "GUID": pdb.guid,
+                    "OPEN_MODE": pdb.mode,
+                    "RESTRICTED": pdb.restricted,
+                }
+                for pdb in visible
+            ]
+        if view == "V$PWFILE_USERS":
+            # A PDB sees what holds in the whole server, too.
+            wanted = {0, 1, here} if not self.in_root else {0, *seen}
+            return [row for row in self.rows[view] if row["CON_ID"] in wanted]
+        if view == "ALL_TAB_COLUMNS":
+            return [
+                {"OWNER": "SYS", "TABLE_NAME": name.replace("V$", "V_$"), "COLUMN_NAME": column}
+                for name, columns in tables(self.version).items()
+                for column in columns
+            ]
+        if view == "DBA_CONTAINER_DATA":
+            rows = [{"ALL_CONTAINERS": "N", "CONTAINER_NAME": name} for name in sorted(self.allowed)]
+            if self.allowed == {pdb.name for pdb in self.pdbs}:
+                rows = [{"ALL_CONTAINERS": "Y", "CONTAINER_NAME": None}]
+            return [{"USERNAME": self.user, "DEFAULT_ATTR": "Y", **row} for row in rows]
+        prefix, _, name = view.partition("_")
+        rows = self.rows.get(name, []) if prefix in ("DBA", "CDB") else self.rows.get(view, [])
+        return [row for row in rows if row["CON_ID"] in (seen if prefix == "CDB" else {here})]
+
+
+@dataclass
+class Connection:
+    """A DB-API connection as python-oracledb makes it, whose statements PostgreSQL answers."""
+
+    emulated: Emulated
+    call_timeout: int = 0
+    inner: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        server = self.emulated.server
+        self.version = self.emulated.version_text
+        self.inner = psycopg2.connect(
+            host=str(server.cluster.socket_dir),
+            port=server.cluster.port,
+            user=server.cluster.superuser,
+            dbname="oracle",
+        )
+        with self.inner.cursor() as cursor:
+            cursor.execute(f"SET ROLE {READER}; SET search_path = sys; SET TimeZone = '{self.emulated.time_zone}'")
+        self.inner.commit()
+
+    def cursor(self) -> Cursor:
+        return Cursor(self)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class Cursor:
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.inner = connection.inner.cursor()
+        self.arraysize = self.prefetchrows = 0
+
+    def __enter__(self) -> Cursor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.inner.close()
+
+    @property
+    def description(self) -> Any:
+        return self.inner.description
+
+    def execute(self, statement: str, parameters: Any) -> None:
+        emulated = self.connection.emulated
+        emulated.statements.append(statement)
+        for hook in emulated.on_execute:
+            hook(statement)
+        if statement == "SET TRANSACTION READ ONLY":
+            self.inner.execute(statement)
+            return
+        if not statement.startswith("CREATE"):
+            check(statement, emulated.version)
+        assert not parameters
+        # Oracle undoes a statement that failed, PostgreSQL the whole transaction.
+        self.inner.execute(f"SAVEPOINT one; SET LOCAL statement_timeout = {self.connection.call_timeout}")
+        try:
+            self.inner.execute(statement)
+        except psycopg2.Error as error:
+            with closing(self.connection.inner.cursor()) as undo:
+                undo.execute("ROLLBACK TO one")
+            raise _translated(error) from None
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return self.inner.fetchall()
+
+
+def _translated(error: psycopg2.Error) -> Exception:
+    """The error of Oracle's for PostgreSQL's."""
+    if error.pgcode in (errorcodes.INSUFFICIENT_PRIVILEGE, errorcodes.UNDEFINED_TABLE):
+        return database_error(942, "table or view does not exist")
+    if error.pgcode == errorcodes.UNDEFINED_COLUMN:
+        return database_error(904, "invalid identifier")
+    if error.pgcode == errorcodes.READ_ONLY_SQL_TRANSACTION:
+        return database_error(1456, "may not perform insert, delete, update operation inside a READ ONLY transaction")
+    if error.pgcode == errorcodes.QUERY_CANCELED:
+        timed_out = _Error(message="DPY-4024: call timeout of 1000 ms exceeded")
+        return timed_out.exc_type(timed_out)
+    return AssertionError(str(error))
