@@ -44,6 +44,8 @@ def open_connection(target: Target, seconds: float) -> Any:
     """
     oracledb = driver()
     _check(target)
+    # Else the first connection of a process decides between thin and thick, and all others wait until it is made.
+    oracledb.enable_thin_mode()
     arguments: dict[str, Any] = {
         "user": target.username,
         "password": target.password,
@@ -200,7 +202,7 @@ _MISSING = {
 _TRANSIENT = {"ORA-12514", "DPY-6001", "ORA-01555"}
 
 
-def number_of(error: Exception) -> str:
+def number_of(error: BaseException) -> str:
     """ "ORA-00942" or "DPY-6005"; "" for what is no error of Oracle's. An ORA- number that the driver has a word of its
     own for is told by the driver's."""
     return getattr(error.args[0], "full_code", "") if error.args else ""
@@ -215,8 +217,9 @@ def adapter_error(
     """
     number = number_of(error)
     user = grantee or identifier(target.username)
-    code = CODES.get(number, "server_error")
     cause = error.__cause__ or error
+    # Of a connection that could not be made, what ended it.
+    code = CODES.get(number_of(cause), CODES.get(number, "server_error"))
     if isinstance(cause, ssl.SSLError):
         code = "tls_failed"
     elif isinstance(cause, TimeoutError):
