@@ -21,6 +21,7 @@ pytest_plugins = [
     "taifish.tests.browser",
     "sync.tests.workers",
     "sync.tests.targets",
+    "instances.tests.oracle_emulated",
 ]
 
 

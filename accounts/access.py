@@ -69,9 +69,10 @@ class Effective:
 class Access:
     """`account` may do it by `grant`, which it holds itself or through the roles of `path`, the holder last.
 
-    `because` is "grant", "superuser" (who holds that grant may do all) or "predefined" (a role that may by its nature,
-    without a grant). `at_once`, or only after switching to one of the roles. `since` is when the last piece of it,
-    grant or membership, was first seen, and `session` the one that saw the grant.
+    `because` is "grant", "superuser" (who holds that grant may do all), "predefined" (a role that may by its nature,
+    without a grant) or "owner" (of the schema that the object is in, without a grant too). `at_once`, or only after
+    switching to one of the roles. `since` is when the last piece of it, grant or membership, was first seen, and
+    `session` the one that saw the grant.
     """
 
     account: Account
@@ -106,6 +107,8 @@ def effective(account: Account, at: datetime | None = None) -> Effective:
         pk: way for pk, way in Graph(edges([account.pk], at, up=True)).from_member(account.pk).items() if way.is_open
     }
     everyone = Account.objects.filter(instance=account.instance_id, kind=Account.Kind.PUBLIC)
+    if semantics.host_is_database:
+        everyone = everyone.filter(host=account.host)
     for pk in everyone.values_list("pk", flat=True):
         ways.setdefault(pk, Way(path=(pk,), switchable=False))
     switchable = [pk for pk, way in ways.items() if way.switchable]

@@ -43,8 +43,19 @@ class Question:
 
     def needed(self, engine: str) -> set[str]:
         """What a visit must have read for the answer to be whole."""
-        everything = ENGINES[engine].semantics.everything
-        return {kind for kind, _ in self.scopes[engine]} | {"memberships"} | ({everything[0]} if everything else set())
+        semantics = ENGINES[engine].semantics
+        needed = {kind for kind, _ in self.scopes[engine]} | {"memberships"}
+        needed |= {semantics.everything[0]} if semantics.everything else set()
+        return needed | ({"system", "schema"} if self.wider(engine) else set())
+
+    def wider(self, engine: str) -> set[str]:
+        """Privileges that give this one on every object of the kind."""
+        semantics = ENGINES[engine].semantics
+        if len(self.path) < 2 or name_of(self.path[1]) in semantics.protected:
+            return set()
+        return {
+            wide for kind, _ in self.scopes[engine] for wide in semantics.anywhere.get(kind, {}).get(self.privilege, ())
+        }
 
 
 @dataclass(frozen=True)
@@ -71,18 +82,18 @@ class Holders:
         # A partial revoke takes back, in one database, what was granted on all of them.
         self.grants = [g for g in self._by_scope() if not (g.kind == "system" and g.account_id in denied)]
         self.grants += [g for g in on_database if g.privilege == question.privilege and not g.denied]
-        self.roles = self._predefined()
+        self.by_nature = self._by_nature()
 
     def ways(self) -> list[Held]:
         """Everybody's ways to it, through the roles that hold it."""
         owners = self._owners()
         stingy = without_inheritance(owners.values(), self.at)
-        starts = {grant.account_id for grant in self.grants} | {*self.roles} | {*owners.values()}
+        starts = {grant.account_id for grant in self.grants} | {*self.by_nature} | {*owners.values()}
         graph = Graph(edges(starts, self.at, up=False))
         found = [
-            Held(account, way.path, "predefined", None, way.at_once, way.since)
-            for role in self.roles
-            for account, way in graph.to_role(role).items()
+            Held(account, way.path, because, None, way.at_once, way.since)
+            for holder, because in self.by_nature.items()
+            for account, way in graph.to_role(holder).items()
             if way.is_open
         ]
         for grant in self.grants:
@@ -116,9 +127,13 @@ class Holders:
                 if not (semantics.patterns and kind == "database"):
                     of_engine |= Q(kind=kind, scope=scope, digest=MD5(Value(scope)))
             of_engine &= Q(privilege=self.question.privilege, denied=False)
+            if wider := self.question.wider(engine):
+                schema = ".".join(self.question.path[:2])
+                on_all = Q(kind="system") | Q(kind="schema", scope=schema, digest=MD5(Value(schema)))
+                of_engine |= on_all & Q(privilege__in=wider) & self._in_database(engine)
             if semantics.everything:
                 kind, privilege = semantics.everything
-                of_engine |= Q(kind=kind, privilege=privilege)
+                of_engine |= Q(kind=kind, privilege=privilege) & self._in_database(engine)
             wanted |= Q(account__instance__engine=engine) & of_engine
         return list(self._grants().alias(digest=MD5("scope")).filter(wanted).order_by())
 
@@ -146,13 +161,27 @@ class Holders:
                 best[grant.account_id] = max(best.get(grant.account_id, ()), _specificity(grant))
         return [grant for grant in fitting if grant.denied or _specificity(grant) == best[grant.account_id]]
 
-    def _predefined(self) -> list[int]:
-        named = Q()
-        for engine in self.question.scopes:
-            named |= Q(instance__engine=engine, name__in=self.question.predefined(engine))
+    def _by_nature(self) -> dict[int, str]:
+        """Accounts that may without a grant → "predefined" or "owner"."""
+        named, question = Q(), self.question
+        for engine in question.scopes:
+            of_engine = Q(is_system=True, name__in=question.predefined(engine))
+            # What lies in a schema has three parts and more.
+            if ENGINES[engine].semantics.owners and len(question.path) > 2:
+                of_engine |= Q(name=name_of(question.path[1]), kind=Account.Kind.USER) & self._in_database(engine, "")
+            named |= Q(instance__engine=engine) & of_engine
         there = Q(first_seen_at__lte=self.at) & (Q(gone_at=None) | Q(gone_at__gt=self.at))
-        roles = Account.objects.filter(named, there, is_system=True, instance__in=self.instances)
-        return list(roles.order_by().values_list("pk", flat=True))
+        accounts = Account.objects.filter(named, there, instance__in=self.instances)
+        return {
+            pk: "owner" if ENGINES[engine].semantics.owners else "predefined"
+            for pk, engine in accounts.order_by().values_list("pk", "instance__engine")
+        }
+
+    def _in_database(self, engine: str, owner: str = "account__") -> Q:
+        """That an account's rights reach the database of the question; `owner` leads to the account."""
+        if not (ENGINES[engine].semantics.host_is_database and self.question.path):
+            return Q()
+        return Q(**{f"{owner}host": self.question.database})
 
     def _owners(self) -> dict[int, int]:
         """Grant id → the owner of the grant's database, for grants of the role that stands for that owner."""

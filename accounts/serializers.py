@@ -112,7 +112,7 @@ class AccessSerializer(serializers.Serializer):
     account = serializers.IntegerField(source="account.pk")
     account_label = serializers.CharField(source="account.__str__")
     path = serializers.ListField(child=serializers.CharField(), help_text="The roles on the way, the holder last.")
-    because = serializers.ChoiceField(["grant", "superuser", "predefined"])
+    because = serializers.ChoiceField(["grant", "superuser", "predefined", "owner"])
     at_once = serializers.BooleanField(help_text="False: only after switching to one of the roles.")
     grant = GrantSerializer(allow_null=True)
     since = serializers.DateTimeField(allow_null=True)

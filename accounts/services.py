@@ -5,6 +5,7 @@ The store is compared with the facts set by set: what is new, what is over. A ro
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -76,13 +77,13 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
     now = record.started_at or timezone.now()
     gaps = [*facts.inventory.gaps, *facts.permissions.gaps]
     digest = digest_of(facts, gaps)
-    listed = not any(gap.scope == "accounts" for gap in gaps)
-    if listed and Coverage.objects.filter(instance=instance, until=None, digest=digest).exists():
+    unlisted = {gap.database for gap in gaps if gap.scope == "accounts"}
+    if not unlisted and Coverage.objects.filter(instance=instance, until=None, digest=digest).exists():
         # Everything is as the last visit stored it.
         Account.objects.filter(instance=instance, gone_at=None).update(last_seen_at=now)
         remember_server(instance, facts.server)
         return _outcome(facts, gaps)
-    accounts = Roster(instance, facts, record.confirmed_count or 0, listed=listed)
+    accounts = Roster(instance, facts, record.confirmed_count or 0, unlisted)
     log = ChangeLog(now, record, baseline=not accounts.stored)
     accounts.write(now, log)
     write_coverage(instance, facts, gaps, digest, now)
@@ -129,7 +130,8 @@ class Roster:
     `visited_at` is when a visit last stored anything here; `seen_ids`, `new_ids` and `gone_ids` stand after `write`.
     """
 
-    def __init__(self, instance: Instance, facts: AccountFacts, confirmed: int, *, listed: bool) -> None:
+    def __init__(self, instance: Instance, facts: AccountFacts, confirmed: int, unlisted: Set[str]) -> None:
+        """`unlisted` are the hosts whose accounts were not all listed; "" among them stands for any."""
         self.instance = instance
         self.confirmed = confirmed
         self.facts = {fact.key: fact for fact in facts.inventory.accounts}
@@ -142,7 +144,7 @@ class Roster:
         self.new = self.facts.keys() - self.stored.keys()
         self.back = (self.facts.keys() & self.stored.keys()) - present
         # With the listing itself incomplete, an account that is not in it may well be there.
-        self.gone = present - self.facts.keys() if listed else set()
+        self.gone = {key for key in present - self.facts.keys() if not unlisted & {"", key[1]}}
         # What every server has says nothing: an empty server at the old address has it too.
         own = {key for key in present if not self.stored[key].is_system and self.stored[key].kind != "public"}
         gone = len(own & self.gone)

@@ -47,7 +47,7 @@ ACCOUNT_KINDS = {
 }
 
 AccountKey = tuple[str, str]
-"""(name, host); host is empty where the engine has none."""
+"""(name, host); host is empty where the engine has none, and for Oracle the container that the account lives in."""
 
 
 class AdapterError(Exception):
@@ -119,7 +119,8 @@ class Gap:
     """A scope that could not be read this time, so that nothing in it may be closed.
 
     `scope` is "accounts" (the listing is incomplete), "account fields" (those in `Inventory.unread`), "memberships", a
-    grant kind, or one of those in `sizes`; `database` narrows it ("" = everywhere).
+    grant kind, or one of those in `sizes`; `database` narrows it ("" = everywhere); of accounts it is the host of those
+    that may be missing.
     """
 
     scope: str

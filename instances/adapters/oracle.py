@@ -59,8 +59,8 @@ class OracleAdapter(Adapter):
     object                          dotted(container, owner, type, name): a directory, a queue, an edition …
     column                          dotted(container, owner, table, name)
 
-    In the root accounts have the container as their host: users and roles of one name are others in each, a common
-    user too, who may be locked in one and not in another. So PUBLIC is there once for each. Elsewhere hosts are empty.
+    The host of an account is its container. In the root of a server users and roles of one name are others in each, and
+    so is a common user, who may be locked in one and not in another; PUBLIC is there once for each.
 
     A right given both commonly and locally stands in two rows, which differ in COMMON: that is one fact, with the
     options of both, which ends when both are gone. `inherit` of a membership says that the role is enabled from login
@@ -110,7 +110,7 @@ class OracleAdapter(Adapter):
         for container, row in self._containers.with_rows(self.query(self.statement("ROLES"))):
             facts.append(role_fact(row, container))
         for container in shown.values():
-            facts.append(AccountFact(PUBLIC, container.host, kind="public", is_system=True, can_login=False))
+            facts.append(AccountFact(PUBLIC, container.name, kind="public", is_system=True, can_login=False))
         self._accounts = {fact.key: fact for fact in facts}
         self._administrators = self._password_file(unread, gaps)
         for key, privileges in self._administrators:
@@ -127,7 +127,7 @@ class OracleAdapter(Adapter):
         gaps: list[Gap] = []
         facts = FactSet(self._accounts)
         for container, row in self._users:
-            facts.grant((row[0], container.host), "attribute", attributes_of(row))
+            facts.grant((row[0], container.name), "attribute", attributes_of(row))
         self._add_memberships(facts, gaps)
         self._add_instance_grants(facts, gaps)
         kinds = self._object_kinds(self.target.level)
@@ -192,7 +192,7 @@ class OracleAdapter(Adapter):
             own = self._containers.by_id.get(int(number))
             everywhere = not self.in_root or common == "YES" or int(number) == 0
             for container in self._containers if everywhere else filter(None, [own]):
-                found.append(((user, container.host), administrative(flags)))
+                found.append(((user, container.name), administrative(flags)))
         if self._no_password_file:
             unread.add("is_superuser")
             gaps += self._no_password_file
@@ -201,7 +201,7 @@ class OracleAdapter(Adapter):
     def _add_memberships(self, facts: FactSet, gaps: list[Gap]) -> None:
         for container, row in self._facts("ROLE_PRIVS", ["memberships"], gaps):
             grantee, granted, admin, default = row
-            member, role = (grantee, container.host), (granted, container.host)
+            member, role = (grantee, container.name), (granted, container.name)
             # A role with a password, or that a package enables, is not on from login, default or not.
             secured = role in self._accounts and self._accounts[role].auth_method in ("PASSWORD", "APPLICATION")
             is_user = member in self._accounts and self._accounts[member].kind == "user"
@@ -209,16 +209,16 @@ class OracleAdapter(Adapter):
 
     def _add_instance_grants(self, facts: FactSet, gaps: list[Gap]) -> None:
         for container, (grantee, privilege, admin) in self._facts("SYS_PRIVS", ["system"], gaps):
-            facts.grant((grantee, container.host), "system", [privilege], grantable=admin == "YES")
+            facts.grant((grantee, container.name), "system", [privilege], grantable=admin == "YES")
         for key, privileges in self._administrators:
             facts.grant(key, "system", privileges)
         gaps += [replace(gap, scope="system") for gap in self._no_password_file]
         for container, (user, tablespace, limit) in self._facts("TS_QUOTAS", ["tablespace"], gaps):
             scope = dotted(container.name, tablespace)
-            facts.grant((user, container.host), "tablespace", [quota(limit)], scope, container.name)
+            facts.grant((user, container.name), "tablespace", [quota(limit)], scope, container.name)
         for container, (proxy, client) in self._facts("PROXIES", ["proxy"], gaps):
             scope = dotted(container.name, client)
-            facts.grant((proxy, container.host), "proxy", ["CONNECT THROUGH"], scope, container.name)
+            facts.grant((proxy, container.name), "proxy", ["CONNECT THROUGH"], scope, container.name)
 
     def _object_kinds(self, level: str) -> tuple[str, ...]:
         if level == "A":
@@ -230,18 +230,18 @@ class OracleAdapter(Adapter):
         if "schema" in kinds:
             for container, (grantee, schema, privilege, admin) in self._facts("SCHEMA_PRIVS", ["schema"], gaps):
                 scope = dotted(container.name, schema)
-                holder = (grantee, container.host)
+                holder = (grantee, container.name)
                 facts.grant(holder, "schema", [privilege], scope, container.name, grantable=admin == "YES")
         for container, row in self._some_facts("TAB_PRIVS", OBJECTS, gaps):
             grantee, owner, name, type_, privilege, grantable = row
             kind, scope = object_scope(container, owner, name, type_)
-            holder = (grantee, container.host)
+            holder = (grantee, container.name)
             facts.grant(holder, kind, [privilege], scope, container.name, grantable=grantable == "YES")
         if "column" in kinds:
             for container, row in self._some_facts("COL_PRIVS", ["column"], gaps):
                 grantee, owner, table, column, privilege, grantable = row
                 scope = dotted(container.name, owner, table, column)
-                holder = (grantee, container.host)
+                holder = (grantee, container.name)
                 facts.grant(holder, "column", [privilege], scope, container.name, grantable=grantable == "YES")
 
     def _some_facts(

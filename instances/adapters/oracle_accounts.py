@@ -59,7 +59,7 @@ def user_fact(row: Sequence[Any], container: Container, clock: tzinfo, limits: M
     parts = status_of(status)
     return AccountFact(
         name=name,
-        host=container.host,
+        host=container.name,
         native_id=native_id(container, number),
         is_system=maintained == "Y",
         can_login=authentication != "NONE" and proxy_only != "Y",
@@ -84,7 +84,7 @@ def role_fact(row: Sequence[Any], container: Container) -> AccountFact:
     name, number, authentication, maintained = row
     return AccountFact(
         name=name,
-        host=container.host,
+        host=container.name,
         kind="role",
         native_id=native_id(container, number),
         is_system=maintained == "Y",

@@ -26,12 +26,10 @@ UNREADABLE = ("denied", "unsupported")
 class Container:
     """A database with a dictionary of its own: a PDB, the root, or the whole of a server without containers.
 
-    `host` is the host of its accounts, empty unless the visit is to several containers. `closed` says why the root's
-    views leave it out, "" for one that is open.
+    `closed` says why the root's views leave it out, "" for one that is open.
     """
 
     name: str
-    host: str = ""
     guid: str = ""
     closed: str = ""
 
@@ -47,7 +45,7 @@ class Containers:
         self.by_id = {0: Container(here)}
         if in_root:
             self.by_id = {
-                int(number): Container(name, name, bytes(guid or b"").hex().upper(), _closed(mode, restricted))
+                int(number): Container(name, bytes(guid or b"").hex().upper(), _closed(mode, restricted))
                 for number, name, guid, mode, restricted in query(sql.CONTAINERS)
                 if name != SEED
             }

@@ -16,8 +16,11 @@ class Semantics:
     the most specific one counts for an account: that for which this function of product and pattern is largest.
     `personal`: kinds that members of a role have only after switching to it. `everything`: who holds this (kind,
     privilege) may do all. `predefined`: role → kind of object → privileges it has on every one of them.
-    `database_role`: stands for the owner of the database in which its grants lie, who has them only after switching to
-    it when it holds the grant `no_inherit`.
+    `anywhere`: kind of object → privilege → those that give it on every such object, of the instance (kind "system") or
+    of one schema (kind "schema"), but not in the schemas `protected`. `owners`: an account may do everything with what
+    is in the schema of its name, the second part of a path. `host_is_database`: an account's host is the database that
+    it lives in, where its rights end, and those of PUBLIC too. `database_role`: stands for the owner of the database in
+    which its grants lie, who has them only after switching to it when it holds the grant `no_inherit`.
     """
 
     paths: Mapping[str, int]
@@ -26,6 +29,10 @@ class Semantics:
     personal: frozenset[str] = frozenset()
     everything: tuple[str, str] | None = None
     predefined: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
+    anywhere: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    protected: frozenset[str] = frozenset()
+    owners: bool = False
+    host_is_database: bool = False
     database_role: str = ""
     no_inherit: tuple[str, str] | None = None
 
@@ -130,6 +137,19 @@ ORACLE = Semantics(
     },
     containers={"column": ("table",)},
     everything=("system", "SYSDBA"),
+    anywhere={
+        "table": {
+            "SELECT": ("SELECT ANY TABLE",),
+            "READ": ("READ ANY TABLE", "SELECT ANY TABLE"),
+            **{name: (f"{name} ANY TABLE",) for name in ("INSERT", "UPDATE", "DELETE", "ALTER", "FLASHBACK")},
+        },
+        "sequence": {name: (f"{name} ANY SEQUENCE",) for name in ("SELECT", "ALTER")},
+        "routine": {name: (f"{name} ANY PROCEDURE",) for name in ("EXECUTE", "DEBUG")},
+        "type": {name: (f"{name} ANY TYPE",) for name in ("EXECUTE", "UNDER")},
+    },
+    protected=frozenset({"SYS"}),
+    owners=True,
+    host_is_database=True,
 )
 
 

@@ -9,19 +9,21 @@ can run here and on a real server.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any
 
 import oracledb
 import psycopg2
+import pytest
 from oracledb.errors import _Error
 from psycopg2 import errorcodes, sql
 
 from instances.adapters import grants
+from instances.adapters import oracle as adapter_module
 from instances.adapters.base import Target
 from instances.tests.oracle_dictionary import Version, check, tables
 from taifish.tests.postgres import PostgresServer
@@ -55,6 +57,25 @@ class Pdb:
     def is_shown(self) -> bool:
         """Whether the root's CDB_ views have its rows. https://docs.oracle.com/database/121/REFRN (CDB_ views)"""
         return self.mode.startswith("READ") and self.restricted == "NO" and self.name != "PDB$SEED"
+
+
+ServeOracle = Callable[..., "Emulated"]
+
+
+def guid(number: int) -> bytes:
+    return bytes([number]) * 16
+
+
+#: Shape → version, container, PDBs.
+SHAPES: dict[str, tuple[str, str, tuple[Pdb, ...]]] = {
+    "12.1, no containers": ("12.1.0.2.0", "", ()),
+    "19c PDB": ("19.24.0.0.0", "SHOPPDB", (Pdb("SHOPPDB", 3, guid=guid(3)),)),
+    "23ai root": (
+        "23.5.0.24.07",
+        ROOT,
+        (Pdb("SHOPPDB", 3, guid=guid(3)), Pdb("HRPDB", 4, "READ ONLY", guid=guid(4))),
+    ),
+}
 
 
 class Emulated:
@@ -419,3 +440,25 @@ def _translated(error: psycopg2.Error) -> Exception:
         timed_out = _Error(message="DPY-4024: call timeout of 1000 ms exceeded")
         return timed_out.exc_type(timed_out)
     return AssertionError(str(error))
+
+
+@pytest.fixture(scope="module")
+def dictionary_server(postgres18: PostgresServer) -> Iterator[PostgresServer]:
+    postgres18.fresh_database("oracle")
+    postgres18.execute(f"CREATE ROLE {READER}")
+    yield postgres18
+    postgres18.reset()
+
+
+@pytest.fixture
+def serve_oracle(dictionary_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> ServeOracle:
+    """serve_oracle(shape) is an emulated server that the adapter will meet, whatever it connects to."""
+
+    def serving(shape: str = "19c PDB", **changes: Any) -> Emulated:
+        version, here, pdbs = SHAPES[shape]
+        pdbs = tuple(replace(pdb) for pdb in changes.get("pdbs", pdbs))
+        emulated = Emulated(dictionary_server, version, here, pdbs)
+        monkeypatch.setattr(adapter_module, "open_connection", lambda *_: emulated.connect())
+        return emulated
+
+    return serving

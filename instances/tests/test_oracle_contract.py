@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -31,51 +31,10 @@ from instances.adapters.oracle import KINDS_AT_A, OracleAdapter
 from instances.adapters.oracle_accounts import clock_of, moment
 from instances.adapters.oracle_sizes import TablespaceSize, TablespaceSizes, tablespace_sizes
 from instances.tests.oracle_dictionary import VIEWS, Version, check, tables
-from instances.tests.oracle_emulated import READER, ROOT, Emulated, Pdb
-from taifish.tests.postgres import PostgresServer
+from instances.tests.oracle_emulated import ROOT, SHAPES, Emulated, Pdb, ServeOracle, guid
 
 DSN = os.environ.get("TAIFISH_TEST_ORACLE_DSN", "")
 VERSIONS: list[Version] = [(12, 1), (12, 2), (18, 0), (19, 0), (21, 0), (23, 0)]
-
-Serve = Callable[..., Emulated]
-
-
-def guid(number: int) -> bytes:
-    return bytes([number]) * 16
-
-
-#: Shape → version, container, PDBs.
-SHAPES: dict[str, tuple[str, str, tuple[Pdb, ...]]] = {
-    "12.1, no containers": ("12.1.0.2.0", "", ()),
-    "19c PDB": ("19.24.0.0.0", "SHOPPDB", (Pdb("SHOPPDB", 3, guid=guid(3)),)),
-    "23ai root": (
-        "23.5.0.24.07",
-        ROOT,
-        (Pdb("SHOPPDB", 3, guid=guid(3)), Pdb("HRPDB", 4, "READ ONLY", guid=guid(4))),
-    ),
-}
-
-
-@pytest.fixture(scope="module")
-def dictionary_server(postgres18: PostgresServer) -> Iterator[PostgresServer]:
-    postgres18.fresh_database("oracle")
-    postgres18.execute(f"CREATE ROLE {READER}")
-    yield postgres18
-    postgres18.reset()
-
-
-@pytest.fixture
-def serve(dictionary_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Serve:
-    """serve(shape) is an emulated server that the adapter will meet, whatever it connects to."""
-
-    def serving(shape: str = "19c PDB", **changes: Any) -> Emulated:
-        version, here, pdbs = SHAPES[shape]
-        pdbs = tuple(replace(pdb) for pdb in changes.get("pdbs", pdbs))
-        emulated = Emulated(dictionary_server, version, here, pdbs)
-        monkeypatch.setattr(adapter_module, "open_connection", lambda *_: emulated.connect())
-        return emulated
-
-    return serving
 
 
 class Live:
@@ -142,7 +101,7 @@ World = Emulated | Live
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     """A server that takes DDL: emulated, and the real one."""
     if request.param != "live":
-        yield request.getfixturevalue("serve")(request.param)
+        yield request.getfixturevalue("serve_oracle")(request.param)
         return
     if not DSN:
         pytest.skip("TAIFISH_TEST_ORACLE_DSN names no Oracle server")
@@ -159,16 +118,12 @@ def visit(world: World, level: str = "C") -> tuple[Inventory, Permissions]:
         return adapter.inventory(), adapter.permissions()
 
 
-def host(world: World) -> str:
-    return world.container if world.in_root else ""
-
-
 def named(world: World, inventory: Inventory) -> dict[str, AccountFact]:
     """The accounts a test made in the container that the service leads to, by their names without the prefix."""
     return {
         fact.name.removeprefix(world.prefix): fact
         for fact in inventory.accounts
-        if fact.name.startswith(world.prefix) and fact.host == host(world) and not fact.is_system
+        if fact.name.startswith(world.prefix) and fact.host == world.container and not fact.is_system
     }
 
 
@@ -176,7 +131,7 @@ def held(world: World, permissions: Permissions, name: str, where: str | None = 
     """Grants of an account as "kind scope privilege", with a * where it is grantable; scopes without the container."""
     found = set()
     for grant in permissions.grants:
-        if grant.account == (f"{world.prefix}{name}", host(world) if where is None else where):
+        if grant.account == (f"{world.prefix}{name}", world.container if where is None else where):
             scope = grant.scope.removeprefix(f"{grant.database}.").replace(world.prefix, "")
             found.add(" ".join(f"{grant.kind} {scope} {grant.privilege}".split()) + "*" * grant.grantable)
     return found
@@ -205,10 +160,10 @@ def test_users(world: World) -> None:
     assert {name for name, fact in found.items() if fact.is_locked} == {"LOCKED", "BOTH"}
     assert {name for name, fact in found.items() if fact.password_expired} == {"EXPIRED", "BOTH"}
     everybody = {fact.key: fact for fact in inventory.accounts}
-    system = everybody["SYS", host(world)]
+    system = everybody["SYS", world.container]
     assert (system.is_system, system.is_superuser) == (True, True)
-    assert everybody["PUBLIC", host(world)].kind == "public"
-    assert everybody["DBA", host(world)].is_system
+    assert everybody["PUBLIC", world.container].kind == "public"
+    assert everybody["DBA", world.container].is_system
     assert {f"attribute PROFILE {name}" for name in ("FEW", "DEFAULT")} == {
         text.replace(world.prefix, "")
         for name in ("ALICE", "LOCKED")
@@ -237,7 +192,7 @@ def test_roles_in_roles(world: World) -> None:
     memberships = {
         (m.member[0].removeprefix(world.prefix), m.role[0].removeprefix(world.prefix), m.admin_option, m.inherit)
         for m in permissions.memberships
-        if m.member[0].removeprefix(world.prefix) in ("ALICE", "BOB", "TEAM") and m.member[1] == host(world)
+        if m.member[0].removeprefix(world.prefix) in ("ALICE", "BOB", "TEAM") and m.member[1] == world.container
     }
     assert memberships == {
         ("TEAM", "APP", False, True),
@@ -374,18 +329,20 @@ def test_every_view_has_its_page() -> None:
         ("LOCKED & IN ROLLOVER", True, False, {"IN ROLLOVER"}),
     ],
 )
-def test_status_taken_apart(serve: Serve, status: str, locked: bool, expired: bool, more: set[str]) -> None:
-    server = serve()
+def test_status_taken_apart(
+    serve_oracle: ServeOracle, status: str, locked: bool, expired: bool, more: set[str]
+) -> None:
+    server = serve_oracle()
     server.user_row("ALICE", ACCOUNT_STATUS=status)
     inventory, permissions = visit(server)
     fact = named(server, inventory)["ALICE"]
     assert (fact.is_locked, fact.password_expired) == (locked, expired)
-    attributes = {grant.privilege for grant in permissions.grants if grant.account == ("ALICE", "")}
+    attributes = {grant.privilege for grant in permissions.grants if grant.account == ("ALICE", "SHOPPDB")}
     assert attributes == {"PROFILE DEFAULT", *more}
 
 
-def test_a_user_in_full(serve: Serve) -> None:
-    server = serve()
+def test_a_user_in_full(serve_oracle: ServeOracle) -> None:
+    server = serve_oracle()
     server.user_row(
         "ALICE",
         USER_ID=107,
@@ -397,6 +354,7 @@ def test_a_user_in_full(serve: Serve) -> None:
     inventory, permissions = visit(server)
     assert named(server, inventory)["ALICE"] == AccountFact(
         "ALICE",
+        "SHOPPDB",
         native_id="107",
         is_system=False,
         can_login=True,
@@ -410,9 +368,9 @@ def test_a_user_in_full(serve: Serve) -> None:
     assert "attribute COMMON" in held(server, permissions, "ALICE")
 
 
-def test_who_cannot_log_in(serve: Serve) -> None:
+def test_who_cannot_log_in(serve_oracle: ServeOracle) -> None:
     """Accounts that own a schema only, those for proxies only, and those that others vouch for."""
-    server = serve()
+    server = serve_oracle()
     server.user_row("SCHEMA_ONLY", AUTHENTICATION_TYPE="NONE", PASSWORD_VERSIONS=None)
     server.user_row("BY_PROXY", PROXY_ONLY_CONNECT="Y")
     server.user_row("KERBEROS", AUTHENTICATION_TYPE="EXTERNAL", PASSWORD_VERSIONS=None)
@@ -421,8 +379,8 @@ def test_who_cannot_log_in(serve: Serve) -> None:
     assert found["KERBEROS"].auth_method == "EXTERNAL"
 
 
-def test_a_profile_may_pass_on_to_the_default(serve: Serve) -> None:
-    server = serve()
+def test_a_profile_may_pass_on_to_the_default(serve_oracle: ServeOracle) -> None:
+    server = serve_oracle()
     server.add("PROFILES", PROFILE="APP", RESOURCE_NAME="SESSIONS_PER_USER", LIMIT="DEFAULT")
     server.user_row("ALICE", PROFILE="APP")
     assert named(server, visit(server)[0])["ALICE"].connection_limit is None
@@ -432,9 +390,9 @@ def test_a_profile_may_pass_on_to_the_default(serve: Serve) -> None:
     assert named(server, visit(server)[0])["ALICE"].connection_limit == 7
 
 
-def test_a_right_given_commonly_and_locally_is_one_fact(serve: Serve) -> None:
+def test_a_right_given_commonly_and_locally_is_one_fact(serve_oracle: ServeOracle) -> None:
     """COMMON is in the key of the views: the fact has the options of both rows, and ends with the last of them."""
-    server = serve()
+    server = serve_oracle()
     server.user_row("C##ALICE", COMMON="YES")
     server.member("DBA", "C##ALICE", common="YES")
     server.member("DBA", "C##ALICE", admin="YES", default="NO", common="NO")
@@ -444,7 +402,7 @@ def test_a_right_given_commonly_and_locally_is_one_fact(serve: Serve) -> None:
     server.user_row("HR")
     _, permissions = visit(server)
     mine = [m for m in permissions.memberships if m.member[0] == "C##ALICE"]
-    assert mine == [MembershipFact(("C##ALICE", ""), ("DBA", ""), admin_option=True, inherit=True)]
+    assert mine == [MembershipFact(("C##ALICE", "SHOPPDB"), ("DBA", "SHOPPDB"), admin_option=True, inherit=True)]
     assert {"system ALTER USER*", "table HR.T SELECT*"} <= held(server, permissions, "C##ALICE")
     for view in ("ROLE_PRIVS", "SYS_PRIVS", "TAB_PRIVS"):
         server.rows[view] = [
@@ -452,13 +410,13 @@ def test_a_right_given_commonly_and_locally_is_one_fact(serve: Serve) -> None:
         ]
     _, permissions = visit(server)
     mine = [m for m in permissions.memberships if m.member[0] == "C##ALICE"]
-    assert mine == [MembershipFact(("C##ALICE", ""), ("DBA", ""), admin_option=False, inherit=True)]
+    assert mine == [MembershipFact(("C##ALICE", "SHOPPDB"), ("DBA", "SHOPPDB"), admin_option=False, inherit=True)]
     assert {"system ALTER USER", "table HR.T SELECT"} <= held(server, permissions, "C##ALICE")
 
 
-def test_what_the_engine_granted_to_itself_is_left_out(serve: Serve) -> None:
+def test_what_the_engine_granted_to_itself_is_left_out(serve_oracle: ServeOracle) -> None:
     """… but not what its objects are granted for to others, nor what PUBLIC has been given of an application."""
-    server = serve()
+    server = serve_oracle()
     server.user_row("APP")
     server.object("APP", "SYS", "UTL_FILE", "PACKAGE", "EXECUTE")
     server.object("PUBLIC", "APP", "T", "TABLE", "SELECT")
@@ -478,22 +436,22 @@ def test_what_the_engine_granted_to_itself_is_left_out(serve: Serve) -> None:
     assert {grant.database for grant in objects} == {"SHOPPDB"}
 
 
-def test_schema_privileges_came_with_23ai(serve: Serve) -> None:
-    server = serve("23ai root")
+def test_schema_privileges_came_with_23ai(serve_oracle: ServeOracle) -> None:
+    server = serve_oracle("23ai root")
     server.user_row("C##ALICE")
     row = {"GRANTEE": "C##ALICE", "SCHEMA": "HR", "PRIVILEGE": "SELECT ANY TABLE", "ADMIN_OPTION": "YES"}
     server.add("SCHEMA_PRIVS", **row)
     _, permissions = visit(server)
     assert "schema HR SELECT ANY TABLE*" in held(server, permissions, "ALICE")
     assert "schema" in permissions.covered
-    older = serve("19c PDB")
+    older = serve_oracle("19c PDB")
     _, permissions = visit(older)
     assert "schema" not in permissions.covered | permissions.beyond
     assert not any("SCHEMA_PRIVS" in statement for statement in older.statements)
 
 
-def test_the_password_file(serve: Serve) -> None:
-    server = serve("12.1, no containers")
+def test_the_password_file(serve_oracle: ServeOracle) -> None:
+    server = serve_oracle("12.1, no containers")
     server.user_row("BACKUP")
     server.user_row("ADMIN")
     server.rows["V$PWFILE_USERS"] += [
@@ -509,8 +467,8 @@ def test_the_password_file(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("level", ["A", "B", "C"])
-def test_depths(serve: Serve, level: str) -> None:
-    server = serve("23ai root")
+def test_depths(serve_oracle: ServeOracle, level: str) -> None:
+    server = serve_oracle("23ai root")
     _, permissions = visit(server, level)
     objects = {"schema", "table", "sequence", "routine", "type", "object"}
     expected = {"A": set(), "B": objects, "C": {*objects, "column"}}[level]
@@ -519,13 +477,13 @@ def test_depths(serve: Serve, level: str) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_statements_are_fixed_in_number_and_ask_for_no_secret(serve: Serve, shape: str) -> None:
+def test_statements_are_fixed_in_number_and_ask_for_no_secret(serve_oracle: ServeOracle, shape: str) -> None:
     """F1.8: one for each view, for ten accounts and for a thousand, for two containers and for six."""
     counts = []
     for users in (10, 1000):
         _, here, pdbs = SHAPES[shape]
         more = tuple(Pdb(f"P{number}", number, guid=guid(number)) for number in range(10, 10 + users // 250) if here)
-        server = serve(shape, pdbs=(*pdbs, *more))
+        server = serve_oracle(shape, pdbs=(*pdbs, *more))
         for number in range(users):
             server.user_row(f"U{number}")
             server.add("SYS_PRIVS", GRANTEE=f"U{number}", PRIVILEGE="CREATE SESSION", ADMIN_OPTION="NO")
@@ -537,9 +495,9 @@ def test_statements_are_fixed_in_number_and_ask_for_no_secret(serve: Serve, shap
     assert counts[0] == counts[1] <= 20
 
 
-def test_more_objects_than_the_limit_are_a_gap(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_objects_than_the_limit_are_a_gap(serve_oracle: ServeOracle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter_module, "ROW_LIMIT", 3)
-    server = serve()
+    server = serve_oracle()
     server.user_row("APP")
     for number in range(5):
         server.object("APP", "HR", f"T{number}", "TABLE", "SELECT")
@@ -553,8 +511,8 @@ def test_more_objects_than_the_limit_are_a_gap(serve: Serve, monkeypatch: pytest
 # The root of a multitenant server
 
 
-def test_the_root_tells_of_all_open_containers(serve: Serve) -> None:
-    server = serve("23ai root")
+def test_the_root_tells_of_all_open_containers(serve_oracle: ServeOracle) -> None:
+    server = serve_oracle("23ai root")
     shop, hr = server.pdbs[2:]
     for pdb in (server.root, shop, hr):
         server.user_row("C##OPS", pdb, COMMON="YES", ACCOUNT_STATUS="LOCKED" if pdb is hr else "OPEN", USER_ID=103)
@@ -577,9 +535,9 @@ def test_the_root_tells_of_all_open_containers(serve: Serve) -> None:
     assert not any(where == "PDB$SEED" for _, where in found)
 
 
-def test_sysdba_in_the_root(serve: Serve) -> None:
+def test_sysdba_in_the_root(serve_oracle: ServeOracle) -> None:
     """Given commonly it holds in every container, given locally in one."""
-    server = serve("23ai root")
+    server = serve_oracle("23ai root")
     shop, hr = server.pdbs[2:]
     for pdb in (server.root, shop, hr):
         server.user_row("C##OPS", pdb, COMMON="YES")
@@ -600,9 +558,11 @@ def test_sysdba_in_the_root(serve: Serve) -> None:
     ("mode", "restricted", "told"),
     [("MOUNTED", None, "is mounted, not open"), ("READ WRITE", "YES", "is open in restricted mode")],
 )
-def test_a_container_that_is_not_open_is_a_gap(serve: Serve, mode: str, restricted: str, told: str) -> None:
+def test_a_container_that_is_not_open_is_a_gap(
+    serve_oracle: ServeOracle, mode: str, restricted: str, told: str
+) -> None:
     """F1.1: never a deletion."""
-    server = serve("23ai root")
+    server = serve_oracle("23ai root")
     hr = server.pdbs[3]
     hr.mode, hr.restricted = mode, restricted
     inventory, _ = visit(server)
@@ -615,9 +575,9 @@ def test_a_container_that_is_not_open_is_a_gap(serve: Serve, mode: str, restrict
     assert (lost.name, lost.message, lost.missing) == ("container HRPDB", told, "")
 
 
-def test_containers_that_the_account_may_not_see(serve: Serve) -> None:
+def test_containers_that_the_account_may_not_see(serve_oracle: ServeOracle) -> None:
     """The server names only those that CONTAINER_DATA allows: what is not named is not gone."""
-    server = serve("23ai root")
+    server = serve_oracle("23ai root")
     server.allowed = {ROOT}
     inventory, _ = visit(server)
     grant = "ALTER USER C##TAIFISH SET CONTAINER_DATA=ALL CONTAINER=CURRENT;"
@@ -628,9 +588,9 @@ def test_containers_that_the_account_may_not_see(serve: Serve) -> None:
     assert (lost.missing, grant in server.script()) == (grant, True)
 
 
-def test_a_container_closed_during_the_visit(serve: Serve) -> None:
+def test_a_container_closed_during_the_visit(serve_oracle: ServeOracle) -> None:
     """Its rows are missing in the later views: nothing of that may be stored."""
-    server = serve("23ai root")
+    server = serve_oracle("23ai root")
     with OracleAdapter(server.collector()) as adapter:
         adapter.inventory()
         server.server.execute(
@@ -643,8 +603,8 @@ def test_a_container_closed_during_the_visit(serve: Serve) -> None:
     assert (caught.value.code, caught.value.transient) == ("server_starting", True)
 
 
-def test_a_standby_says_so(serve: Serve) -> None:
-    server = serve()
+def test_a_standby_says_so(serve_oracle: ServeOracle) -> None:
+    server = serve_oracle()
     server.role = "PHYSICAL STANDBY"
     server.user_row("ALICE")
     inventory, _ = visit(server)
@@ -652,8 +612,8 @@ def test_a_standby_says_so(serve: Serve) -> None:
     assert "ALICE" in named(server, inventory)
 
 
-def test_a_standby_whose_pdbs_are_mounted(serve: Serve) -> None:
-    server = serve("23ai root")
+def test_a_standby_whose_pdbs_are_mounted(serve_oracle: ServeOracle) -> None:
+    server = serve_oracle("23ai root")
     server.role = "PHYSICAL STANDBY"
     for pdb in server.pdbs[2:]:
         pdb.mode, pdb.restricted = "MOUNTED", None
@@ -699,11 +659,13 @@ FOR_SIZES = {f"SYS.{prefix}_{name}" for prefix in ("DBA", "CDB") for name in sql
 @pytest.mark.parametrize(
     ("shape", "view"), [(shape, view) for shape in SHAPES for view in granted(shape)], ids=lambda text: text
 )
-def test_each_view_withheld_is_asked_for_by_the_statement_of_the_script(serve: Serve, shape: str, view: str) -> None:
+def test_each_view_withheld_is_asked_for_by_the_statement_of_the_script(
+    serve_oracle: ServeOracle, shape: str, view: str
+) -> None:
     """F1.5: a clear error or a named gap, never a wrong fact, and the very GRANT."""
-    server = furnished(serve(shape))
+    server = furnished(serve_oracle(shape))
     everything = visit(server)
-    server = furnished(serve(shape))
+    server = furnished(serve_oracle(shape))
     server.denied = {view}
     (grant,) = [statement for statement in server.script() if f" ON {view} TO " in statement]
     outcome = outcome_of(server)
@@ -732,8 +694,8 @@ def outcome_of(server: Emulated) -> tuple[Inventory, Permissions] | AdapterError
         return error
 
 
-def test_rights_beyond_need(serve: Serve) -> None:
-    server = serve()
+def test_rights_beyond_need(serve_oracle: ServeOracle) -> None:
+    server = serve_oracle()
     own = {"USERNAME": "TAIFISH", "COMMON": "NO"}
     server.add("USER_SYS_PRIVS", **own, PRIVILEGE="CREATE SESSION", ADMIN_OPTION="YES")
     server.add("USER_SYS_PRIVS", **own, PRIVILEGE="SELECT ANY DICTIONARY", ADMIN_OPTION="NO")
@@ -775,8 +737,8 @@ def sizes(server: Emulated) -> TablespaceSizes:
         return tablespace_sizes(adapter)
 
 
-def test_tablespaces_in_bytes(serve: Serve) -> None:
-    server = serve("23ai root")
+def test_tablespaces_in_bytes(serve_oracle: ServeOracle) -> None:
+    server = serve_oracle("23ai root")
     shop = server.pdbs[2]
     mega = 2**20
     server.add("TABLESPACES", shop, TABLESPACE_NAME="BIG", CONTENTS="PERMANENT", BLOCK_SIZE=16384)
@@ -795,9 +757,9 @@ def test_tablespaces_in_bytes(serve: Serve) -> None:
     assert rows["HRPDB", "TEMP"].contents == "TEMPORARY"
 
 
-def test_what_has_no_size_is_not_zero(serve: Serve) -> None:
+def test_what_has_no_size_is_not_zero(serve_oracle: ServeOracle) -> None:
     """F3: a mounted PDB, a file that is offline, a view that may not be read."""
-    server = serve("23ai root")
+    server = serve_oracle("23ai root")
     shop, hr = server.pdbs[2:]
     hr.mode, hr.restricted = "MOUNTED", None
     server.add("TABLESPACES", shop, TABLESPACE_NAME="OFF", CONTENTS="PERMANENT", BLOCK_SIZE=8192)
@@ -810,12 +772,12 @@ def test_what_has_no_size_is_not_zero(serve: Serve) -> None:
     assert "OFF" not in {row.tablespace for row in found.rows}
     assert "HRPDB" not in {row.container for row in found.rows}
     for view, left in (("DATA_FILES", {"TEMP"}), ("TEMP_FILES", {"SYSTEM", "USERS"})):
-        server = serve("19c PDB")
+        server = serve_oracle("19c PDB")
         server.denied = {f"SYS.DBA_{view}"}
         found = sizes(server)
         assert {row.tablespace for row in found.rows} == left
         assert [gap.hint for gap in found.gaps] == [f"GRANT SELECT ON SYS.DBA_{view} TO TAIFISH;"]
-    server = serve("19c PDB")
+    server = serve_oracle("19c PDB")
     server.denied = {"SYS.DBA_TABLESPACE_USAGE_METRICS"}
     found = sizes(server)
     assert {row.used_bytes for row in found.rows} == {None}

@@ -76,11 +76,15 @@ def _lines(answer: Answer) -> list[str]:
     return lines + [f"{instance}: not known: {reason}" for instance, reason in answer.unknown.items()]
 
 
+#: What needs no grant.
+_NATURES = {"predefined": "a predefined role", "owner": "the owner of the schema"}
+
+
 def _line(row: Access) -> str:
     words = [f"{row.account.instance}: {row.account!s}"]
     if row.path:
         words.append(f"through {' → '.join(str(role) for role in row.path)}")
-    words.append(str(row.grant) if row.grant else "a predefined role")
+    words.append(str(row.grant) if row.grant else _NATURES[row.because])
     if not row.at_once:
         words.append("only after switching role")
     if row.since:
