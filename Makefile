@@ -1,5 +1,6 @@
 # make run    set up, visit the embedded PostgreSQL, serve on http://127.0.0.1:8000/ (Ctrl-C stops it)
 # make test   set up, pass the tests
+# make test-oracle DSN=oracle://user:password@host:port/service  pass the Oracle contract on a real server
 # make setup  set up for both; make lint, make bench: what they say; make exhaustive: hundreds of random cases
 
 # The newest Python that Taifish supports; PYTHON=/path/to/python chooses another.
@@ -8,13 +9,18 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run test exhaustive setup lint bench
+.PHONY: run test test-oracle exhaustive setup lint bench
 
 run: .venv/run.done
 	@exec $(BIN)/python manage.py up $(UP)
 
 test: setup
 	$(BIN)/python -m pytest -m "not slow and not exhaustive" $(PYTEST)
+
+# An account that may create users, roles and profiles, and grant SELECT on SYS's views; what it makes, it drops.
+test-oracle: setup
+	@[ -n "$(DSN)" ] || { echo "Say which server: make test-oracle DSN=oracle://user:password@host:1521/service"; exit 1; }
+	@TAIFISH_TEST_ORACLE_DSN='$(DSN)' $(BIN)/python -m pytest instances/tests/test_oracle_contract.py -k live $(PYTEST)
 
 exhaustive: setup
 	$(BIN)/python -m pytest -m exhaustive $(PYTEST)

@@ -51,7 +51,7 @@ def visited(db: None, serve_oracle: ServeOracle) -> Visited:
 
 
 def present() -> set[str]:
-    return {str(account) for account in Account.objects.present().filter(is_system=False)}
+    return {str(account) for account in Account.objects.present().filter(is_system=False).exclude(kind="public")}
 
 
 def test_a_mounted_pdb_keeps_its_accounts_and_an_open_one_loses_those_dropped(

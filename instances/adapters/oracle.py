@@ -110,7 +110,7 @@ class OracleAdapter(Adapter):
         for container, row in self._containers.with_rows(self.query(self.statement("ROLES"))):
             facts.append(role_fact(row, container))
         for container in shown.values():
-            facts.append(AccountFact(PUBLIC, container.name, kind="public", is_system=True, can_login=False))
+            facts.append(AccountFact(PUBLIC, container.name, kind="public", can_login=False))
         self._accounts = {fact.key: fact for fact in facts}
         self._administrators = self._password_file(unread, gaps)
         for key, privileges in self._administrators:
@@ -267,7 +267,7 @@ class OracleAdapter(Adapter):
     def _fetch(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> list[tuple[Any, ...]]:
         with self._connection.cursor() as cursor:
             cursor.arraysize = cursor.prefetchrows = ROWS_AT_A_TIME
-            cursor.execute(sql, parameters or {})
+            cursor.execute(sql, parameters)
             return list(cursor.fetchall()) if cursor.description else []
 
     def _failure(self, error: Exception, statement: str) -> AdapterError:

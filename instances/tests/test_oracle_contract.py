@@ -309,6 +309,15 @@ def test_every_view_has_its_page() -> None:
     assert {view.removeprefix("SYS.") for view in asked} <= known
 
 
+def test_a_statement_that_outlasts_the_budget(serve_oracle: ServeOracle) -> None:
+    """F1.10"""
+    with OracleAdapter(replace(serve_oracle().collector(), budget=1)) as adapter:
+        endless = "SELECT COUNT(*) FROM " + ", ".join(f"ALL_TAB_COLUMNS a{number}" for number in range(9))
+        with pytest.raises(AdapterError) as caught:
+            adapter.query(endless)
+    assert caught.value.code == "budget_exceeded"
+
+
 # What rows mean
 
 
