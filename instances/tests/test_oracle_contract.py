@@ -31,7 +31,7 @@ from instances.adapters.oracle import KINDS_AT_A, OracleAdapter
 from instances.adapters.oracle_accounts import clock_of, moment
 from instances.adapters.oracle_sizes import TablespaceSize, TablespaceSizes, tablespace_sizes
 from instances.tests.oracle_dictionary import VIEWS, Version, check, tables
-from instances.tests.oracle_emulated import ROOT, SHAPES, Emulated, Pdb, ServeOracle, guid
+from instances.tests.oracle_emulated import ROOT, SHAPES, Emulated, Pdb, ServeOracle, database_error, guid
 
 DSN = os.environ.get("TAIFISH_TEST_ORACLE_DSN", "")
 VERSIONS: list[Version] = [(12, 1), (12, 2), (18, 0), (19, 0), (21, 0), (23, 0)]
@@ -561,6 +561,35 @@ def test_sysdba_in_the_root(serve_oracle: ServeOracle) -> None:
     assert supers == {("LOCAL", "SHOPPDB"), *(("C##OPS", where) for where in (ROOT, "SHOPPDB", "HRPDB"))}
     backup = {grant.account for grant in permissions.grants if grant.privilege == "SYSBACKUP"}
     assert backup == {("C##OPS", "HRPDB")}
+
+
+def test_what_is_the_engines_own_in_one_container_may_be_somebodys_in_another(serve_oracle: ServeOracle) -> None:
+    server = serve_oracle("23ai root")
+    shop, hr = server.pdbs[2:]
+    for pdb, own in ((shop, "Y"), (hr, "N")):
+        server.user_row("TOOL", pdb, ORACLE_MAINTAINED=own)
+        server.add("ROLES", pdb, ROLE="TOOLS", AUTHENTICATION_TYPE="NONE", ORACLE_MAINTAINED=own)
+        server.object("PUBLIC", "TOOL", "T", "TABLE", "SELECT", pdb)
+        server.object("TOOL", "SYS", "UTL_FILE", "PACKAGE", "EXECUTE", pdb)
+        server.object("TOOLS", "SYS", "UTL_FILE", "PACKAGE", "EXECUTE", pdb)
+    _, permissions = visit(server)
+    objects = {grant.account for grant in permissions.grants if grant.kind in ("table", "routine")}
+    assert objects == {("PUBLIC", "HRPDB"), ("TOOL", "HRPDB"), ("TOOLS", "HRPDB")}
+
+
+@pytest.mark.parametrize("view", ["PROFILES", "PWFILE_USERS", "ROLE_PRIVS", "TAB_PRIVS", "CONTAINER_DATA"])
+def test_what_may_pass_is_no_gap_but_fails_the_visit(serve_oracle: ServeOracle, view: str) -> None:
+    """A gap is for what will be the same tomorrow."""
+    server = serve_oracle("23ai root")
+
+    def lose(statement: str) -> None:
+        if re.search(rf"FROM \S+{view}", statement):
+            raise database_error(3113, "end-of-file on communication channel")
+
+    server.on_execute.append(lose)
+    with pytest.raises(AdapterError) as caught:
+        visit(server)
+    assert (caught.value.code, caught.value.transient) == ("connection_lost", True)
 
 
 @pytest.mark.parametrize(
