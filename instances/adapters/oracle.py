@@ -47,6 +47,9 @@ OBJECTS = ("table", "sequence", "routine", "type", "object")
 #: Rows read of each view of object grants; a gap is reported when there are more.
 ROW_LIMIT = 200_000
 
+#: No container is without a row of these.
+IN_EVERY_CONTAINER = ("ROLES", "ROLE_PRIVS", "SYS_PRIVS")
+
 #: Rows that travel at a time.
 ROWS_AT_A_TIME = 5_000
 
@@ -105,18 +108,17 @@ class OracleAdapter(Adapter):
                 code="server_error",
                 hint="There is always one, our own: look at DBA_USERS.",
             )
-        shown = {container.name: container for container, _ in self._users}
+        self._shown = {container.name: container for container, _ in self._users}
         facts = [user_fact(row, container, self._clock, limits[container.name]) for container, row in self._users]
-        for container, row in self._containers.with_rows(self.query(self.statement("ROLES"))):
+        for container, row in self._whole("ROLES", self.query(self.statement("ROLES"))):
             facts.append(role_fact(row, container))
-        for container in shown.values():
+        for container in self._shown.values():
             facts.append(AccountFact(PUBLIC, container.name, kind="public", can_login=False))
         self._accounts = {fact.key: fact for fact in facts}
         self._administrators = self._password_file(unread, gaps)
         for key, privileges in self._administrators:
             if "SYSDBA" in privileges and key in self._accounts:
                 self._accounts[key] = self._accounts[key]._replace(is_superuser=True)
-        self._shown = frozenset(shown)
         gaps += self._containers.gaps("accounts", self._shown)
         return Inventory(list(self._accounts.values()), frozenset(unread), gaps)
 
@@ -170,8 +172,23 @@ class OracleAdapter(Adapter):
             gaps += [Gap(scope, error.code, str(error), hint=error.hint) for scope in scopes]
             return []
 
-    def _facts(self, name: str, scopes: Iterable[str], gaps: list[Gap]) -> Iterator[tuple[Container, tuple[Any, ...]]]:
-        return self._containers.with_rows(self.rows(name, scopes, gaps))
+    def _facts(self, name: str, scopes: Iterable[str], gaps: list[Gap]) -> Iterable[tuple[Container, tuple[Any, ...]]]:
+        denied: list[Gap] = []
+        rows = self.rows(name, scopes, denied)
+        gaps += denied
+        return [] if denied else self._whole(name, rows)
+
+    def _whole(self, name: str, rows: list[tuple[Any, ...]]) -> list[tuple[Container, tuple[Any, ...]]]:
+        """Rows with their container. Raises AdapterError where one is left out that cannot be: what it holds would seem
+        to be gone."""
+        found = list(self._containers.with_rows(rows))
+        if name in IN_EVERY_CONTAINER and (silent := self._shown.keys() - {container.name for container, _ in found}):
+            raise AdapterError(
+                f"no {sql.READS[name].tells} in container {', '.join(sorted(silent))}, where there are always some",
+                code="server_error",
+                hint=f"Look at {sql.views(self.statement(name))[0]} as the collection account.",
+            )
+        return found
 
     def _limits(self, unread: set[str], gaps: list[Gap]) -> dict[str, dict[str, str]]:
         """Container → profile → how many sessions it allows."""

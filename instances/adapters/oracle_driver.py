@@ -161,6 +161,7 @@ _NETWORK_ENCRYPTION = (
 _BY_NUMBER = {
     "ORA-01013": "Somebody or a limit stopped the statement on the server.",
     "ORA-01035": _RESTRICTED,
+    "ORA-01466": "Something was changed since the visit began: it is tried again.",
     "ORA-01555": "The server overwrote what it needs to show the past: try at a quieter hour, or enlarge undo.",
     "ORA-02391": "The account's profile limits SESSIONS_PER_USER: raise that, or let fewer visits run.",
     "ORA-02392": "A limit of the account's profile stopped the statement: see its resource limits.",
@@ -199,7 +200,7 @@ _MISSING = {
 }
 
 #: A service vanishes from the listener with its database, and a snapshot is newer the next time.
-_TRANSIENT = {"ORA-12514", "DPY-6001", "ORA-01555"}
+_TRANSIENT = {"ORA-12514", "DPY-6001", "ORA-01466", "ORA-01555"}
 
 
 def number_of(error: BaseException) -> str:

@@ -577,6 +577,18 @@ def test_what_is_the_engines_own_in_one_container_may_be_somebodys_in_another(se
     assert objects == {("PUBLIC", "HRPDB"), ("TOOL", "HRPDB"), ("TOOLS", "HRPDB")}
 
 
+@pytest.mark.parametrize("view", ["ROLES", "ROLE_PRIVS", "SYS_PRIVS"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_view_that_leaves_a_container_out_is_not_believed(serve_oracle: ServeOracle, shape: str, view: str) -> None:
+    """F1.5: a container that lists its users and none of these did not answer."""
+    server = serve_oracle(shape)
+    last = (server.pdbs or [server.here])[-1]
+    server.rows[view] = [row for row in server.rows[view] if row["CON_ID"] != last.number]
+    with pytest.raises(AdapterError, match=f"in container {last.name}, where there are always some") as caught:
+        visit(server)
+    assert caught.value.code == "server_error"
+
+
 @pytest.mark.parametrize("view", ["PROFILES", "PWFILE_USERS", "ROLE_PRIVS", "TAB_PRIVS", "CONTAINER_DATA"])
 def test_what_may_pass_is_no_gap_but_fails_the_visit(serve_oracle: ServeOracle, view: str) -> None:
     """A gap is for what will be the same tomorrow."""

@@ -79,6 +79,7 @@ SERVER_ERRORS = [
     (28, "your session has been killed", "connection_lost", True, "alert log"),
     (12170, "TNS:Connect timeout occurred", "timeout", True, "timeouts"),
     (60, "deadlock detected while waiting for resource", "deadlock", True, "again"),
+    (1466, "unable to read data - table definition has changed", "server_error", True, "again"),
     (1555, "snapshot too old: rollback segment number 9", "server_error", True, "undo"),
     (12660, "Encryption or crypto-checksumming parameters incompatible", "unsupported", False, "native network"),
     (29024, "Certificate validation failure", "tls_failed", False, "CA file"),
