@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import oracle_doctor
+from . import oracle_doctor, oracle_sizes
 from . import oracle_sql as sql
 from .base import (
     AccountFact,
@@ -40,6 +40,7 @@ from .oracle_accounts import (
 )
 from .oracle_containers import ROOT, UNREADABLE, Container, Containers
 from .oracle_driver import adapter_error, driver, errors, open_connection
+from .sizes import Databases, Sizes, TableSize
 
 KINDS_AT_A = ("memberships", "system", "attribute", "tablespace", "proxy")
 OBJECTS = ("table", "sequence", "routine", "type", "object")
@@ -140,6 +141,16 @@ class OracleAdapter(Adapter):
         beyond = frozenset(self._object_kinds("C")) - set(kinds)
         return Permissions(facts.memberships, facts.grants, frozenset((*KINDS_AT_A, *kinds)), gaps, beyond)
 
+    def databases(self) -> Databases:
+        """See `oracle_sizes`."""
+        return oracle_sizes.databases(self)
+
+    def sizes(self) -> Sizes:
+        return oracle_sizes.sizes(self)
+
+    def table_sizes(self, database: str, limit: int) -> list[TableSize]:
+        return oracle_sizes.table_sizes(self, database, limit)
+
     def examine(self, hash_blind: bool = False) -> Examination:
         """See `oracle_doctor`."""
         return oracle_doctor.examine(self)
@@ -156,7 +167,7 @@ class OracleAdapter(Adapter):
 
     def statement(self, name: str) -> str:
         """The statement of a `Read` by its name, for where we are."""
-        read = sql.READS.get(name) or sql.SIZES[name]
+        read = (sql.READS | sql.SIZES | sql.ON_DEMAND)[name]
         return sql.statement(read.sql, self.in_root, self._columns)
 
     def rows(self, name: str, scopes: Iterable[str], gaps: list[Gap]) -> list[tuple[Any, ...]]:

@@ -137,6 +137,15 @@ SIZES = {
     ),
 }
 
+#: What is asked when somebody wants to know, and granted only if they do: it is slow on a large dictionary.
+ON_DEMAND = {
+    "SEGMENTS": Read(
+        "SELECT {p}, p.OWNER, p.SEGMENT_NAME, p.BYTES FROM {view}_SEGMENTS p WHERE p.SEGMENT_TYPE IN"
+        " ('TABLE', 'TABLE PARTITION', 'TABLE SUBPARTITION', 'NESTED TABLE', 'CLUSTER')",
+        "sizes of tables",
+    ),
+}
+
 
 def reads(level: str, major: int) -> dict[str, Read]:
     """Those of `READS` that a visit to this depth makes of this major version."""

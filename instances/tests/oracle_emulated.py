@@ -82,7 +82,7 @@ class Emulated:
     """`here` is the container that the service leads to; "" for a server without containers, whose database is ORCL.
 
     `rows` are of all containers: view, less its prefix → rows, with CON_ID. `denied` names GRANT statements' views that
-    the collector lacks.
+    the collector lacks, and `granted` those that it has beyond the script.
     """
 
     def __init__(self, server: PostgresServer, version: str, here: str = "", pdbs: tuple[Pdb, ...] = ()) -> None:
@@ -99,6 +99,7 @@ class Emulated:
         self.time_zone = "Asia/Shanghai"
         self.rows: dict[str, list[dict[str, Any]]] = {}
         self.denied: set[str] = set()
+        self.granted: set[str] = set()
         self.statements: list[str] = []
         self.on_execute: list[Any] = []
         for pdb in self.pdbs or [self.here]:
@@ -296,7 +297,8 @@ class Emulated:
             )
             for name, columns in known.items():
                 self._create_table(cursor, name, columns, self.shown(name))
-            for statement in self.script():
+            beyond = [f"GRANT SELECT ON {view} TO {self.user};" for view in self.granted]
+            for statement in [*self.script(), *beyond]:
                 found = re.fullmatch(r"(GRANT SELECT ON (\S+)) TO \S+?( CONTAINER=ALL)?;", statement)
                 if found and found[2] not in self.denied:
                     cursor.execute(f"{found[1]} TO {READER}")

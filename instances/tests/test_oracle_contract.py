@@ -30,6 +30,7 @@ from instances.adapters.base import AccountFact, AdapterError, Gap, Inventory, M
 from instances.adapters.oracle import KINDS_AT_A, OracleAdapter
 from instances.adapters.oracle_accounts import clock_of, moment
 from instances.adapters.oracle_sizes import TablespaceSize, TablespaceSizes, tablespace_sizes
+from instances.adapters.sizes import SizeFact, TableSize
 from instances.tests.oracle_dictionary import VIEWS, Version, check, tables
 from instances.tests.oracle_emulated import ROOT, SHAPES, Emulated, Pdb, ServeOracle, database_error, guid
 
@@ -271,7 +272,7 @@ def test_sizes(world: World) -> None:
 @pytest.mark.parametrize("in_root", [True, False])
 def test_every_statement_is_oracles_and_asks_for_what_is_documented(version: Version, in_root: bool) -> None:
     columns = {(name.replace("V$", "V_$"), column) for name, found in tables(version).items() for column in found}
-    for read in [*sql.reads("C", version[0]).values(), *sql.SIZES.values()]:
+    for read in [*sql.reads("C", version[0]).values(), *sql.SIZES.values(), *sql.ON_DEMAND.values()]:
         statement = sql.statement(read.sql, in_root, columns)
         check(statement, version)
         check(f"{statement} FETCH FIRST 10 ROWS ONLY", version)
@@ -805,6 +806,49 @@ def test_tablespaces_in_bytes(serve_oracle: ServeOracle) -> None:
     assert rows["SHOPPDB", "SILENT"] == TablespaceSize("SHOPPDB", "SILENT", "UNDO", mega, None, mega)
     assert {key[0] for key in rows} == {ROOT, "SHOPPDB", "HRPDB"}
     assert rows["HRPDB", "TEMP"].contents == "TEMPORARY"
+
+
+def test_a_container_is_a_database_of_its_files(serve_oracle: ServeOracle) -> None:
+    """F2.5, F2.7: allocated is the size, used its data; a PDB that is not open is listed and a gap, and never zero."""
+    server = serve_oracle("23ai root")
+    hr = server.pdbs[3]
+    hr.mode, hr.restricted = "MOUNTED", None
+    for table, size in (("ORDERS", 7), ("ORDERS", 5), ("ITEMS", 9)):
+        server.add(
+            "SEGMENTS", server.pdbs[2], OWNER="SHOP", SEGMENT_NAME=table, SEGMENT_TYPE="TABLE PARTITION", BYTES=size
+        )
+    with OracleAdapter(server.collector()) as adapter:
+        databases, found = adapter.databases(), adapter.sizes()
+        assert [(row.name, row.is_system) for row in databases.databases] == [
+            (ROOT, True),
+            ("HRPDB", False),
+            ("SHOPPDB", False),
+        ]
+        assert databases.gaps == []
+        mega = 2**20
+        assert sorted(found.sizes) == [
+            SizeFact(ROOT, 300 * mega, data_size=20 * mega),
+            SizeFact("SHOPPDB", 300 * mega, data_size=20 * mega),
+        ]
+        assert [(gap.scope, gap.database) for gap in found.gaps] == [("sizes", "HRPDB")]
+        with pytest.raises(AdapterError) as caught:
+            adapter.table_sizes("SHOPPDB", 2)
+        assert caught.value.hint == "GRANT SELECT ON SYS.CDB_SEGMENTS TO C##TAIFISH CONTAINER=ALL;"
+    server.granted = {"SYS.CDB_SEGMENTS"}
+    with OracleAdapter(server.collector()) as adapter:
+        assert adapter.table_sizes("SHOPPDB", 2) == [
+            TableSize("SHOP", "ORDERS", 12, data_size=12),
+            TableSize("SHOP", "ITEMS", 9, data_size=9),
+        ]
+
+
+def test_without_its_files_no_container_has_a_size(serve_oracle: ServeOracle) -> None:
+    """F2.5: an error that names the grant."""
+    server = serve_oracle("19c PDB")
+    server.denied = {"SYS.DBA_DATA_FILES"}
+    with OracleAdapter(server.collector()) as adapter, pytest.raises(AdapterError) as caught:
+        adapter.sizes()
+    assert caught.value.hint == "GRANT SELECT ON SYS.DBA_DATA_FILES TO TAIFISH;"
 
 
 def test_what_has_no_size_is_not_zero(serve_oracle: ServeOracle) -> None:

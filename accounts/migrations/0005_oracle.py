@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("accounts", "0003_coverage"),
+        ("accounts", "0004_filter_fields"),
     ]
 
     operations = [
