@@ -194,26 +194,26 @@ def forecasts_page(request: HttpRequest) -> HttpResponse:
     context = {
         **admin.site.each_context(request),
         "title": _("Forecasts"),
-        "rows": [_told(limit, told) for limit, told in reading.forecasts(limits)],
+        "rows": [told(limit, forecast) for limit, forecast in reading.forecasts(limits)],
         "may_add": request.user.has_perm("aggregation.add_instancelimit"),
         "may_change": request.user.has_perm("aggregation.change_instancelimit"),
     }
     return TemplateResponse(request, "aggregation/forecasts.html", context)
 
 
-def _told(limit: InstanceLimit, told: Any) -> dict[str, Any]:
+def told(limit: InstanceLimit, forecast: Any) -> dict[str, Any]:
     """A forecast as the templates show it."""
-    row: dict[str, Any] = {"limit": limit, "limit_label": bytes_label(limit.size), "forecast": told}
-    if isinstance(told, Forecast):
+    row: dict[str, Any] = {"limit": limit, "limit_label": bytes_label(limit.size), "forecast": forecast}
+    if isinstance(forecast, Forecast):
         row |= {
-            "size": bytes_label(told.size),
-            "part": round(100 * told.size / limit.size),
-            "slope": gettext("%s a day") % bytes_label(round(told.slope), signed=True),
-            "error": None if told.error is None else bytes_label(round(told.error)),
-            "is_near": told.days is not None and told.days <= 30,
+            "size": bytes_label(forecast.size),
+            "part": round(100 * forecast.size / limit.size),
+            "slope": gettext("%s a day") % bytes_label(round(forecast.slope), signed=True),
+            "error": None if forecast.error is None else bytes_label(round(forecast.error)),
+            "is_near": forecast.days is not None and forecast.days <= 30,
         }
     else:
-        row["reason"] = told.reason
+        row["reason"] = forecast.reason
     return row
 
 
@@ -222,7 +222,7 @@ def forecast_section(request: HttpRequest, instance: Instance) -> SafeString:
     limits = InstanceLimit.objects.filter(instance=instance).select_related("instance")
     aggregates = reverse("admin:aggregation_instanceaggregate_changelist")
     context = {
-        "rows": [_told(limit, told) for limit, told in reading.forecasts(limits)],
+        "rows": [told(limit, forecast) for limit, forecast in reading.forecasts(limits)],
         "add": f"{reverse('admin:aggregation_instancelimit_add')}?instance={instance.pk}"
         if request.user.has_perm("aggregation.add_instancelimit")
         else None,

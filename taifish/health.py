@@ -50,7 +50,12 @@ class Check:
 
 def checks() -> list[Check]:
     """Everything that runs by itself: whether it did. A fixed number of queries, but one per schedule that is late."""
-    return [*_schedules(), _backlog(), _collection(), *_retention(), _store()]
+    return [*work_checks(), _collection(), *_retention(), _store()]
+
+
+def work_checks() -> list[Check]:
+    """Whether somebody is there to do the work: the scheduler, its schedules, and the workers."""
+    return [*_schedules(), _backlog()]
 
 
 def _schedules() -> Iterator[Check]:
@@ -60,13 +65,13 @@ def _schedules() -> Iterator[Check]:
     alive = last is not None and timezone.now() - last < GRACE
     told = _("a schedule ran %s ago") % timesince(last) if last else _("no schedule has run yet")
     yield Check(_("Scheduler"), alive, told, _("Start the scheduler: one process of celery beat, or `manage.py up`."))
-    late = [task for task in enabled if _is_late(task)]
+    late = [task for task in enabled if is_late(task)]
     names = ", ".join(task.name for task in late)
     told = _("late: %s") % names if late else _("%d schedules, none is late") % len(enabled)
     yield Check(_("Schedules"), not late, told, _("Look whether the scheduler is alive, and at its log."))
 
 
-def _is_late(task: PeriodicTask) -> bool:
+def is_late(task: PeriodicTask) -> bool:
     """Whether its time has come and gone. One that never ran is counted from when it was last changed."""
     since = task.last_run_at or task.date_changed
     remaining = task.schedule.remaining_estimate(timezone.localtime(since))

@@ -291,10 +291,14 @@ UNFOLD = {
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("taifish/icon.svg")},
     ],
-    "DASHBOARD_CALLBACK": "taifish.admin.dashboard",
+    "DASHBOARD_CALLBACK": "taifish.overview.overview",
     "SIDEBAR": {
         "show_search": True,
         "navigation": [
+            {
+                "title": "",
+                "items": [{"title": _("Overview"), "icon": "home", "link": reverse_lazy("admin:index")}],
+            },
             {
                 "title": _("Instances"),
                 "items": [

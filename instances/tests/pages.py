@@ -20,8 +20,8 @@ def staff(*permissions: str) -> Client:
     return entered(user_with(*permissions))
 
 
-def superstaff() -> Client:
-    return entered(User.objects.create_superuser("root"))
+def superstaff(name: str = "root") -> Client:
+    return entered(User.objects.create_superuser(name))
 
 
 def told(answer) -> str:

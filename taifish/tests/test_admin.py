@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from accounts.models import Account, AccountChange
+from aggregation.models import InstanceLimit
+from capacity.tests.stored import database, total
 from instances.models import Credential, Instance
 from instances.tests.pages import staff, superstaff
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from taifish import schedules
+from taifish.overview import new_superusers
 
 HOME = reverse("admin:index")
 TASKS = reverse("admin:django_celery_beat_periodictask_changelist")
@@ -32,6 +38,22 @@ def store(db: None) -> None:
             instance=instance, name="app", kind="user", first_seen_at=timezone.now(), last_seen_at=timezone.now()
         )
         AccountChange.objects.create(account=account, at=timezone.now(), events=["locked"])
+    boss = Account.objects.create(
+        instance=instance,
+        name="boss",
+        kind="user",
+        is_superuser=True,
+        first_seen_at=timezone.now(),
+        last_seen_at=timezone.now(),
+    )
+    details = {"attributes": {"is_superuser": [False, True]}}
+    AccountChange.objects.create(account=boss, at=timezone.now(), events=["attributes"], details=details)
+    measured = Instance.objects.get(name="db0")
+    total(measured, 10, ago=1)
+    database(measured, "shop", 5)
+    session = SyncSession.objects.create(kind="capacity", trigger="schedule", status="failed")
+    SyncRecord.objects.create(session=session, instance=measured, kind="capacity", status="failed")
+    Instance.objects.update(created_at=timezone.now() - timedelta(days=2))
     VisitHealth.objects.filter(instance__name="db1").update(paused_at=timezone.now())
     Instance.objects.get(name="db4").retire()
 
@@ -42,30 +64,75 @@ def test_each_figure_is_what_its_list_shows(store):
     assert {label: figure["count"] for label, figure in figures.items()} == {
         "Active instances": 4,
         "Last account visit failed": 2,
+        "Last capacity visit failed": 1,
         "Never visited": 1,
         "Paused": 1,
+        "No size yesterday": 4,
+        "New superusers in a day": 1,
     }
     for label, figure in figures.items():
-        assert client.get(figure["url"]).context["cl"].result_count == figure["count"], label
+        shown = client.get(figure["url"]).context
+        if label == "No size yesterday":
+            assert shown["page"].paginator.count == figure["count"]
+        elif label != "New superusers in a day":
+            assert shown["cl"].result_count == figure["count"], label
 
 
 def test_the_home_page_takes_a_fixed_number_of_queries(store, django_assert_num_queries):
     client = superstaff()
-    # Session, user, figures, running sessions, changes, health.
-    with django_assert_num_queries(6):
+    # Session, user, figures (three), scheduler, workers (two), running sessions, changes (two), health of visits,
+    # databases (two), limits, schedules.
+    with django_assert_num_queries(16):
         answer = client.get(HOME)
     assert len(answer.context["running"]) == 5
-    assert len(answer.context["latest"]) == 5
+    assert len(answer.context["latest"]) == 6
     assert [health.instance.name for health in answer.context["oldest"]] == ["db0", "db1", "db2"]
+    assert [change["change"].account.name for change in answer.context["superusers"]] == ["boss"]
+    assert [database.name for database in answer.context["largest"]] == ["shop"]
+
+
+def test_a_superuser_is_news_once_and_only_while_it_is_one(store):
+    """A first visit says what is there, not what happened; who is none any more, or gone, is no news."""
+    since = timezone.now() - timedelta(days=1)
+    boss = Account.objects.get(name="boss")
+    assert [change.account for change in new_superusers(since)] == [boss]
+    change = AccountChange.objects.get(account=boss)
+    for fields in ({"baseline": True}, {"at": since - timedelta(hours=1)}, {"events": ["locked"], "details": {}}):
+        with transaction.atomic():
+            AccountChange.objects.filter(pk=change.pk).update(**fields)
+            assert not new_superusers(since).exists()
+            transaction.set_rollback(True)
+    Account.objects.filter(pk=boss.pk).update(is_superuser=False)
+    assert not new_superusers(since).exists()
 
 
 def test_the_home_page_shows_no_more_than_one_may_see(store):
     page = staff().get(HOME)
     assert page.status_code == 200
-    assert (page.context["figures"], page.context["running"], page.context["latest"]) == ([], None, None)
+    parts = ("figures", "checks", "running", "superusers", "latest", "oldest", "largest", "growers", "forecasts")
+    assert {page.context[part] for part in (*parts, "schedules")} == {None}
     assert "db0" not in page.content.decode()
     seen = staff("instances.view_instance").get(HOME)
     assert [str(figure["label"]) for figure in seen.context["figures"]] == ["Active instances"]
+
+
+def test_the_home_page_names_what_is_nearest_and_what_runs_next(store):
+    schedules.install()
+    instance = Instance.objects.get(name="db0")
+    instance.sizes.all().delete()
+    for ago in range(30):
+        total(instance, 1000 - 10 * ago, ago=ago)
+    InstanceLimit.objects.create(instance=instance, size=1095)
+    page = superstaff().get(HOME)
+    assert [row["forecast"].days for row in page.context["forecasts"]] == [10]
+    assert "in 10 days" in page.content.decode()
+    assert len(page.context["schedules"]) == len(schedules.TIMETABLE)
+    runs = [row["next"] for row in page.context["schedules"]]
+    assert runs == sorted(runs)
+    PeriodicTask.objects.update(last_run_at=timezone.now() - timedelta(days=2))
+    late = superstaff("late").get(HOME)
+    assert {row["is_late"] for row in late.context["schedules"]} == {True}
+    assert "not well" in late.content.decode()
 
 
 def test_a_schedule_is_edited_with_the_registered_tasks(db):

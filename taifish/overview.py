@@ -1,0 +1,148 @@
+"""The home page: what a DBA asks first thing in the morning, each part for those who may see its list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count, Exists, ExpressionWrapper, F, FloatField, OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from django_celery_beat.models import PeriodicTask
+
+from accounts.models import AccountChange
+from accounts.pages import events
+from aggregation import reading
+from aggregation.models import InstanceLimit
+from aggregation.pages import told as forecast_told
+from aggregation.periods import Period, last_closed
+from capacity.gaps import MissingDays
+from capacity.models import Database, InstanceSize
+from instances.models import Instance
+from sync.models import SyncSession, VisitHealth
+from sync.pages import with_last_visit
+
+from .health import is_late, work_checks
+
+May = Callable[[str], bool]
+
+#: Rows of each part.
+ROWS = 6
+
+#: Limits that are looked at: those of the instances that have come closest to theirs.
+NEAREST = 20
+
+
+def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Context of the page, in a fixed number of queries."""
+    may = request.user.has_perm
+    since = timezone.now() - timedelta(days=1)
+    parts: dict[str, tuple[str, Callable[[], Any]]] = {
+        "figures": ("instances.view_instance", lambda: _figures(may, since)),
+        "checks": ("sync.view_syncsession", work_checks),
+        "running": ("sync.view_syncsession", _running),
+        "superusers": ("accounts.view_accountchange", lambda: _changes(new_superusers(since))),
+        "latest": ("accounts.view_accountchange", lambda: _changes(AccountChange.objects.filter(baseline=False))),
+        "oldest": ("sync.view_visithealth", _oldest),
+        "largest": ("capacity.view_database", _largest),
+        "growers": ("aggregation.view_databaseaggregate", _growers),
+        "forecasts": ("aggregation.view_instancelimit", _forecasts),
+        "schedules": ("django_celery_beat.view_periodictask", _schedules),
+    }
+    for name, (permission, told) in parts.items():
+        context[name] = told() if may(permission) else None
+    return context
+
+
+def _figures(may: May, since: datetime) -> list[dict[str, Any]]:
+    url = reverse("admin:instances_instance_changelist")
+    instances = Instance.objects.active().annotate(
+        is_paused=Exists(VisitHealth.objects.paused().filter(instance=OuterRef("pk")))
+    )
+    for kind in ("accounts", "capacity"):
+        instances = with_last_visit(instances, kind)
+    counts = instances.aggregate(
+        active=Count("pk"),
+        paused=Count("pk", filter=Q(is_paused=True)),
+        never=Count("pk", filter=Q(accounts_status=None)),
+        failed=Count("pk", filter=Q(accounts_status="failed")),
+        unmeasured=Count("pk", filter=Q(capacity_status="failed")),
+    )
+    figures = [{"label": _("Active instances"), "count": counts["active"], "url": url}]
+    if may("sync.view_syncrecord"):
+        figures += [
+            _alarm(_("Last account visit failed"), counts["failed"], f"{url}?last_accounts=failed"),
+            _alarm(_("Last capacity visit failed"), counts["unmeasured"], f"{url}?last_capacity=failed"),
+            _alarm(_("Never visited"), counts["never"], f"{url}?last_accounts=never"),
+        ]
+    if may("sync.view_visithealth"):
+        figures.append(_alarm(_("Paused"), counts["paused"], f"{url}?paused=1"))
+    if may("capacity.view_instancesize"):
+        yesterday = timezone.localdate() - timedelta(days=1)
+        lacking = len(MissingDays(yesterday, yesterday, kind="missing"))
+        figures.append(_alarm(_("No size yesterday"), lacking, f"{reverse('capacity-gaps')}?days=1&kind=missing"))
+    if may("accounts.view_accountchange"):
+        changes = f"{reverse('admin:accounts_accountchange_changelist')}?at__gte={since:%Y-%m-%d}"
+        figures.append(_alarm(_("New superusers in a day"), new_superusers(since).count(), changes))
+    return figures
+
+
+def _alarm(label: Any, count: int, url: str) -> dict[str, Any]:
+    return {"label": label, "count": count, "url": url, "alarm": True}
+
+
+def new_superusers(since: datetime) -> QuerySet[AccountChange]:
+    """Changes by which an account that is there now came to be a superuser: it appeared as one, or became one."""
+    became = Q(details__attributes__is_superuser__1=True) | Q(events__overlap=["appeared", "reappeared"])
+    return AccountChange.objects.filter(
+        became, baseline=False, at__gte=since, account__is_superuser=True, account__gone_at=None
+    )
+
+
+def _running() -> list[dict[str, Any]]:
+    sessions = SyncSession.objects.filter(status="running").with_counts().order_by("-pk")[:5]
+    return [
+        {"session": session, "ended": session.n_total - session.n_pending - session.n_running} for session in sessions
+    ]
+
+
+def _changes(changes: QuerySet[AccountChange]) -> list[dict[str, Any]]:
+    rows = changes.select_related("account__instance")[:ROWS]
+    return [{"change": change, "events": events(change)} for change in rows]
+
+
+def _oldest() -> QuerySet[VisitHealth]:
+    rows = VisitHealth.objects.filter(instance__retired_at=None).select_related("instance")
+    return rows.order_by(F("succeeded_at").asc(nulls_first=True), "instance__name")[:ROWS]
+
+
+def _largest() -> QuerySet[Database]:
+    rows = Database.objects.present().visible().exclude(size=None).select_related("instance")
+    return rows.order_by("-size")[:ROWS]
+
+
+def _growers() -> Any:
+    return reading.top_growers(last_closed(Period.WEEKLY, timezone.localdate()), Instance.objects.active(), ROWS)
+
+
+def _forecasts() -> list[dict[str, Any]]:
+    """Of the limits that are nearest to being reached by size, the nearest in time."""
+    latest = InstanceSize.objects.filter(instance=OuterRef("instance")).order_by("-day")
+    part = ExpressionWrapper(Subquery(latest.values("size")[:1]) * 1.0 / F("size"), output_field=FloatField())
+    limits = InstanceLimit.objects.filter(instance__retired_at=None).select_related("instance").annotate(part=part)
+    nearest = limits.order_by(F("part").desc(nulls_last=True))[:NEAREST]
+    return [forecast_told(limit, told) for limit, told in reading.forecasts(nearest)[:ROWS]]
+
+
+def _schedules() -> list[dict[str, Any]]:
+    """Each enabled schedule with its last run and its next one."""
+    tasks = PeriodicTask.objects.filter(enabled=True).select_related("crontab", "interval", "solar", "clocked")
+    now = timezone.now()
+    rows = []
+    for task in tasks:
+        since = timezone.localtime(task.last_run_at or task.date_changed)
+        rows.append({"task": task, "next": now + task.schedule.remaining_estimate(since), "is_late": is_late(task)})
+    return sorted(rows, key=lambda row: row["next"])
