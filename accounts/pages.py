@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any
 
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+
+from instances.models import Instance
+from instances.timeline import SOURCES, Event, Source
 
 from . import access
 from .access import Effective
 from .models import Account, AccountChange, Grant, Membership, RoleReach, describe_grant
 
 ROWS_PER_PAGE = 200
+
+#: Lines of a change that a timeline tells.
+TOLD = 3
 
 #: Attribute, label: the facts at the top of the page, where the engine knows them.
 FACTS = [
@@ -204,3 +212,17 @@ def _said(value: Any) -> str:
     if isinstance(value, bool):
         return gettext("yes") if value else gettext("no")
     return str(value)
+
+
+def change_events(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:
+    """What visits found changed on its accounts, for the instance's timeline; what a first visit found is no change."""
+    rows = AccountChange.objects.filter(account__instance=instance, baseline=False, at__gte=since)
+    for row in rows.select_related("account").order_by("-at", "-pk")[:limit]:
+        lines = [f"{label} {text}" for _word, label, text in details(row)]
+        more = f" … {len(lines) - TOLD} more" if len(lines) > TOLD else ""
+        text = ": ".join(filter(None, [str(row.account), "; ".join(lines[:TOLD]) + more]))
+        url = reverse("admin:accounts_accountchange_change", args=[row.pk])
+        yield Event(row.at, row.events[0], ", ".join(str(label) for _event, label in events(row)), text, url)
+
+
+SOURCES.append(Source("accounts.view_accountchange", change_events))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime, time
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -21,18 +24,21 @@ from capacity.units import bytes_label
 from instances.adapters import ENGINE_CHOICES
 from instances.exchange import csv_file
 from instances.models import Instance
+from instances.timeline import SOURCES, Event, Source
 from sync.models import SyncSession
 from sync.pages import RUN, session_page
 from tagging.models import Tag
 
 from . import reading, services
 from .forecast import Forecast
-from .models import PERIODS, InstanceLimit
+from .models import PERIODS, DatabaseAggregate, InstanceLimit
 from .periods import Period, Span, last_closed
 
 #: How many periods a trend goes back.
 LENGTHS = {Period.DAILY: 60, Period.WEEKLY: 26, Period.MONTHLY: 24, Period.QUARTERLY: 12}
 GROWERS, LACKING, GROUPS = 20, 20, 12
+#: A day's change is a jump when it is as many bytes and as many percent, up or down.
+JUMP, JUMP_PERCENT = 64 * 1024**2, 20
 BAND = "rgba(147, 51, 234, 0.14)"
 
 _INPUT = {"class": "tf-input"}
@@ -230,3 +236,22 @@ def forecast_section(request: HttpRequest, instance: Instance) -> SafeString:
         "aggregates": f"{aggregates}?which=all&instance__id__exact={instance.pk}",
     }
     return SafeString(render_to_string("aggregation/forecast_of_instance.html", context, request))
+
+
+def jump_events(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:
+    """Days on which a database grew or shrank by much, for the instance's timeline."""
+    rows = DatabaseAggregate.objects.filter(
+        Q(change__gte=JUMP) | Q(change__lte=-JUMP),
+        Q(change_percent__gte=JUMP_PERCENT) | Q(change_percent__lte=-JUMP_PERCENT),
+        database__instance=instance,
+        period=Period.DAILY,
+        start__gte=timezone.localdate(since),
+    )
+    for row in rows.select_related("database").order_by("-start", "pk")[:limit]:
+        text = f"{row.database}: {bytes_label(row.change, signed=True)} ({row.change_percent:+.0f} %)"
+        url = reverse("admin:capacity_database_change", args=[row.database_id])
+        at = timezone.make_aware(datetime.combine(row.start, time.max))
+        yield Event(at, "privileges", gettext("size jump"), text, url)
+
+
+SOURCES.append(Source("aggregation.view_databaseaggregate", jump_events))

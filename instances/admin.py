@@ -16,7 +16,7 @@ from django.contrib.admin.options import InlineModelAdmin
 from django.db.models import Count, QuerySet, TextField
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
@@ -30,6 +30,7 @@ from .adapters import ENGINES
 from .buttons import Button, ButtonAdmin
 from .exchange import ImportExportPages
 from .models import Credential, Instance
+from .timeline import timeline_page
 
 
 @dataclass(frozen=True)
@@ -214,10 +215,16 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     def get_inlines(self, request: HttpRequest, obj: Instance | None) -> list[type[InlineModelAdmin]]:
         return [inline for addition in self.additions(request) for inline in addition.inlines]
 
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(timeline_page)
+        return [path("<int:object_id>/timeline/", view, name="instances_instance_timeline"), *super().get_urls()]
+
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         if instance := context.get("original"):
+            url = reverse("admin:instances_instance_timeline", args=[instance.pk])
+            context["links"] = [{"url": url, "icon": "timeline", "label": gettext("Timeline")}]
             context["sections"] = [
                 addition.section(request, instance) for addition in self.additions(request) if addition.section
             ]

@@ -5,6 +5,8 @@ An app that registers a kind of visit calls `offer` for it in its own admin modu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -28,6 +30,7 @@ from unfold.decorators import display
 from instances.admin import ADDITIONS, Addition
 from instances.buttons import Button
 from instances.models import Instance
+from instances.timeline import SOURCES, Event, Source
 
 from . import services
 from .models import SyncRecord, SyncSession, VisitHealth
@@ -250,3 +253,15 @@ def summary(record: SyncRecord) -> str:
     counts = [f"{value} {name}" for name, value in told if isinstance(value, int) and value]
     words = [value for _, value in told if isinstance(value, str) and len(value) > 1]
     return "; ".join(filter(None, [", ".join(counts), *words]))
+
+
+def visit_events(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:
+    """Visits that were made, for the instance's timeline."""
+    rows = instance.sync_records.filter(finished_at__gte=since).exclude(status="skipped", summary={})
+    for row in rows.order_by("-finished_at")[:limit]:
+        text = ": ".join(filter(None, [row.kind, row.error or summary(row)]))
+        url = reverse("admin:sync_syncsession_change", args=[row.session_id])
+        yield Event(row.finished_at, row.status, str(SyncRecord.Status(row.status).label), text, url)
+
+
+SOURCES.append(Source("sync.view_syncrecord", visit_events))

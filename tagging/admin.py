@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -36,6 +37,7 @@ from instances.buttons import Button, ButtonAdmin, InspectOnlyAdmin, posted
 from instances.exchange import csv_file
 from instances.models import Instance
 from instances.resources import InstanceResource
+from instances.timeline import SOURCES, Event, Source
 
 from . import services
 from .models import InstanceTag, Tag, TagOperation
@@ -323,3 +325,14 @@ class TagOperationAdmin(InspectOnlyAdmin):
             "n_more": max(sum(operation.totals.values()) - PAIRS_SHOWN, 0),
         }
         return super().render_change_form(request, context, *args, **kwargs)
+
+
+def tag_events(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:
+    """The tags that it has been given and still has, for the instance's timeline."""
+    rows = instance.instance_tags.filter(added_at__gte=since).select_related("tag", "added_by")
+    for row in rows.order_by("-added_at")[:limit]:
+        text = f"{row.tag.label} ({row.added_by})" if row.added_by else row.tag.label
+        yield Event(row.added_at, "added", gettext("tag added"), text)
+
+
+SOURCES.append(Source("tagging.view_tag", tag_events))

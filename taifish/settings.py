@@ -338,6 +338,11 @@ UNFOLD = {
                         "link": reverse_lazy("who-can"),
                     },
                     {
+                        "title": _("Where is"),
+                        "icon": "travel_explore",
+                        "link": reverse_lazy("where-is"),
+                    },
+                    {
                         "title": _("Changes"),
                         "icon": "history",
                         "link": reverse_lazy("admin:accounts_accountchange_changelist"),

@@ -4,6 +4,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
 from accounts.access_page import who_can_page
+from accounts.where_page import where_page
 from aggregation.pages import backfill_page, forecasts_page, trends_page
 from capacity.pages import gaps_page
 
@@ -14,6 +15,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("healthz", healthz, name="healthz"),
     path("admin/who-can/", admin.site.admin_view(who_can_page), name="who-can"),
+    path("admin/where-is/", admin.site.admin_view(where_page), name="where-is"),
     path("admin/capacity-gaps/", admin.site.admin_view(gaps_page), name="capacity-gaps"),
     path("admin/trends/", admin.site.admin_view(trends_page), name="trends"),
     path("admin/trends/backfill/", admin.site.admin_view(backfill_page), name="backfill"),

@@ -1,0 +1,153 @@
+"""Where an account exists, and the SQL that takes its power away: run here on real servers, by the test."""
+
+from __future__ import annotations
+
+import csv
+from io import StringIO
+
+import pytest
+from django.urls import reverse
+
+from accounts.models import Account, Grant, Membership
+from accounts.tests.stored import MAY_1, MAY_3, account
+from accounts.where_page import take_away, where
+from instances.adapters.remedies import Held, lock, revoke
+from instances.tests.pages import staff, superstaff
+from sync.tests.targets import visit_once
+
+URL = reverse("where-is")
+
+
+def names(pattern: str, at=None) -> list[str]:
+    return [f"{row.instance}: {row}" for row in where(pattern, at)]
+
+
+def test_names_are_patterns_on_all_engines(instances):
+    pg, my = instances
+    account(pg, "alice")
+    account(my, "Alice", host="%")
+    account(my, "al_ice", host="10.0.0.%")
+    account(pg, "a.c", gone_at=MAY_3)
+    assert names("alice") == ["my: Alice@%", "pg: alice"]
+    assert names("al*") == ["my: Alice@%", "my: al_ice@10.0.0.%", "pg: alice"]
+    assert names("al_ice") == ["my: al_ice@10.0.0.%"]
+    assert names("al?ice") == ["my: al_ice@10.0.0.%"]
+    assert names("a.c") == []
+    assert names("a.c", MAY_1) == ["pg: a.c"]
+    assert names("abc", MAY_1) == []
+    my.retire()
+    assert names("alice") == ["pg: alice"]
+
+
+def test_the_page_answers_and_explains(instances, django_assert_num_queries):
+    pg, my = instances
+    role = account(pg, "dba", kind="role")
+    alice = account(pg, "alice", is_superuser=True, can_login=True)
+    account(my, "=alice", host="%")
+    Membership.objects.create(member=alice, role=role, admin_option=False, inherit=True, set_option=True, since=MAY_1)
+    for privilege in ("CREATE", "CONNECT"):
+        Grant.objects.create(
+            account=alice, kind="database", database="shop", scope="shop", privilege=privilege, grantable=False,
+            denied=False, since=MAY_1,
+        )  # fmt: skip
+    client = superstaff()
+    assert "Ask where an account exists" in client.get(URL).content.decode()
+    with django_assert_num_queries(6):
+        page = client.get(URL, {"name": "*alice"})
+    text = page.content.decode()
+    for words in (
+        "2 accounts, as of",
+        "ALTER ROLE &quot;alice&quot; NOLOGIN;",
+        "REVOKE &quot;dba&quot; FROM",
+        "ON DATABASE",
+    ):
+        assert words in text, words
+    rows = list(csv.reader(StringIO(client.get(URL, {"name": "*alice", "csv": 1}).content.decode("utf-8-sig"))))
+    assert [row[2] for row in rows[1:]] == ["'=alice@%", "alice"]
+    assert rows[2][-1] == 'ALTER ROLE "alice" NOLOGIN;'
+    assert "is neither a day" in client.get(URL, {"name": "a", "as_of": "soon"}).content.decode()
+    seen = staff("accounts.view_account").get(URL, {"name": "alice"}).content.decode()
+    assert "REVOKE" not in seen
+    assert staff("instances.view_instance").get(URL).status_code == 403
+
+
+def test_postgresql_takes_every_statement(add, server):
+    """What is shown is what the server understands: afterwards nothing is left but what is said to be by hand."""
+    instance = add("pg", server.collector(level="C"), level="C")
+    server.fresh_database("Odd shop")
+    server.execute(
+        """
+        CREATE ROLE team; CREATE ROLE "O'Hara x""y" LOGIN CREATEDB CREATEROLE IN ROLE team;
+        GRANT CREATE ON DATABASE "Odd shop" TO "O'Hara x""y" WITH GRANT OPTION;
+        GRANT SET ON PARAMETER work_mem TO "O'Hara x""y";
+        """
+    )
+    server.execute(
+        """
+        CREATE SCHEMA "S 1"; CREATE TABLE "S 1"."t.1" (a int, "B b" int); CREATE SEQUENCE "S 1".s;
+        CREATE FUNCTION "S 1".f(int, text) RETURNS int LANGUAGE sql AS 'SELECT 1';
+        GRANT USAGE ON SCHEMA "S 1" TO "O'Hara x""y"; GRANT SELECT, INSERT ON "S 1"."t.1" TO "O'Hara x""y";
+        GRANT UPDATE ("B b") ON "S 1"."t.1" TO "O'Hara x""y"; GRANT USAGE ON SEQUENCE "S 1".s TO "O'Hara x""y";
+        GRANT EXECUTE ON FUNCTION "S 1".f(int, text) TO "O'Hara x""y";
+        """,
+        None,
+        "Odd shop",
+    )
+    assert visit_once("accounts", instance).status == "completed"
+    ohara = Account.objects.get(name="O'Hara x\"y")
+    statements = take_away([ohara])[ohara.pk]["statements"]
+    assert len(statements) > 8
+    for statement in statements:
+        inside = "Odd shop" if "-- in database" in statement else "postgres"
+        server.execute(statement, None, inside)
+    visit_once("accounts", instance)
+    ohara.refresh_from_db()
+    assert (ohara.can_login, list(ohara.grants.filter(until=None)), ohara.memberships.filter(until=None).count()) == (
+        False,
+        [],
+        0,
+    )
+
+
+def test_mariadb_takes_every_statement(add, maria_server):
+    instance = add("maria", maria_server.collector(level="C"), level="C")
+    maria_server.execute(
+        r"""
+        CREATE DATABASE `odd shop`; CREATE TABLE `odd shop`.`t.1` (a INT, `b b` INT); CREATE ROLE team;
+        CREATE PROCEDURE `odd shop`.p() SELECT 1;
+        CREATE USER `o'hara`@`10.%` IDENTIFIED BY 'x'; GRANT team TO `o'hara`@`10.%`;
+        GRANT RELOAD ON *.* TO `o'hara`@`10.%`; GRANT SELECT ON `odd shop`.* TO `o'hara`@`10.%`;
+        GRANT INSERT ON `lab\_%`.* TO `o'hara`@`10.%`; GRANT DELETE ON `odd shop`.`t.1` TO `o'hara`@`10.%`;
+        GRANT UPDATE (`b b`) ON `odd shop`.`t.1` TO `o'hara`@`10.%`;
+        GRANT EXECUTE ON PROCEDURE `odd shop`.p TO `o'hara`@`10.%`;
+        """
+    )
+    assert visit_once("accounts", instance).status == "completed"
+    ohara = Account.objects.get(name="o'hara")
+    statements = take_away([ohara])[ohara.pk]["statements"]
+    assert [line for line in statements if line.startswith("--")] == []
+    for statement in statements:
+        maria_server.execute(statement)
+    visit_once("accounts", instance)
+    ohara.refresh_from_db()
+    assert (ohara.is_locked, list(ohara.grants.filter(until=None)), ohara.memberships.filter(until=None).count()) == (
+        True,
+        [],
+        0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("held", "statement"),
+    [
+        (Held("system", "DROP ANY TABLE", "", ""), "REVOKE DROP ANY TABLE FROM APP;"),
+        (Held("table", "SELECT", 'PDB1.HR."odd name"', "PDB1"), 'REVOKE SELECT ON HR."odd name" FROM APP;'),
+        (Held("tablespace", "QUOTA", "PDB1.USERS", "PDB1"), "-- by hand: QUOTA on tablespace PDB1.USERS"),
+    ],
+)
+def test_oracle_statements(held, statement):
+    """Read, not run: there is no server here."""
+    assert revoke("oracle", ("APP", "PDB1"), [held], [("R", "PDB1")]) == ["REVOKE R FROM APP;", statement]
+    assert lock("oracle", ("app", "PDB1"), False) == 'ALTER USER "app" ACCOUNT LOCK; -- in container PDB1'
+    assert lock("oracle", ("R", "PDB1"), True) == ""
+    assert (lock("db2", ("a", ""), False), revoke("db2", ("a", ""), [held], [])) == ("", [])

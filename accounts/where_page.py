@@ -1,0 +1,140 @@
+"""The page that asks on which instances an account exists, now or at a moment, and what would take its power away."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import Q, QuerySet, Window
+from django.db.models.functions import RowNumber
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from instances.adapters.remedies import Held, lock, revoke
+from instances.exchange import csv_file
+
+from .access import parse_moment
+from .models import Account, Grant, Membership
+
+ROWS_PER_PAGE = 50
+
+#: Statements shown of an account; the others are counted.
+STATEMENTS = 20
+
+
+class WhereForm(forms.Form):
+    name = forms.CharField(
+        label=_("Where does"),
+        widget=forms.TextInput(attrs={"class": "tf-input", "placeholder": "alice*", "size": 24}),
+        help_text=_("* stands for any characters, ? for one; capital or small letters do not matter."),
+    )
+    as_of = forms.CharField(
+        label=_("exist as of"),
+        required=False,
+        widget=forms.TextInput(attrs={"class": "tf-input", "placeholder": "2026-05-03 14:00", "size": 18}),
+    )
+
+
+def where(pattern: str, at: datetime | None = None) -> QuerySet[Account]:
+    """The accounts of that name, on active instances, that existed at the moment, or do now. One that went and came
+    back counts as having been there all the time since it was first seen."""
+    wild = {"*": ".*", "?": "."}
+    expression = "".join(wild.get(char) or re.escape(char) for char in pattern)
+    found = Account.objects.filter(instance__retired_at=None, name__iregex=f"^{expression}$")
+    if at is None:
+        found = found.filter(gone_at=None)
+    else:
+        found = found.filter(Q(gone_at=None) | Q(gone_at__gt=at), first_seen_at__lte=at)
+    return found.select_related("instance").order_by("instance__name", "name", "host")
+
+
+def where_page(request: HttpRequest) -> HttpResponse:
+    """The question as a form, and below it the answer; `csv=1` sends all of it as a file."""
+    if not request.user.has_perm("accounts.view_account"):
+        raise PermissionDenied
+    form = WhereForm(request.GET if "name" in request.GET else None)
+    context: dict[str, Any] = {**admin.site.each_context(request), "title": _("Where is"), "form": form}
+    if form.is_valid():
+        try:
+            at = parse_moment(form.cleaned_data["as_of"])
+        except ValueError as error:
+            context["wrong"] = str(error)
+        else:
+            accounts = where(form.cleaned_data["name"], at).with_counts()
+            if "csv" in request.GET:
+                return _as_csv(accounts, at)
+            query = request.GET.copy()
+            query.pop("page", None)
+            page = Paginator(accounts, ROWS_PER_PAGE).get_page(request.GET.get("page"))
+            remedies = take_away(list(page)) if request.user.has_perm("accounts.view_grant") else {}
+            context |= {
+                "page": page,
+                "rows": [(account, remedies.get(account.pk)) for account in page],
+                "at": at or timezone.now(),
+                "query": query.urlencode(),
+            }
+    return TemplateResponse(request, "accounts/where.html", context)
+
+
+def take_away(accounts: list[Account]) -> dict[int, dict[str, Any]]:
+    """Account id → `statements` that lock it and take away its roles and direct grants of now, and how many `more`
+    there are. Two queries."""
+    ids = [account.pk for account in accounts]
+    roles: dict[int, list[Membership]] = defaultdict(list)
+    for membership in (
+        Membership.objects.filter(member__in=ids, until=None).select_related("role").order_by("role__name")
+    ):
+        roles[membership.member_id].append(membership)
+    number = Window(RowNumber(), partition_by="account_id", order_by=["kind", "scope", "privilege", "id"])
+    grants: dict[int, list[Held]] = defaultdict(list)
+    rows = Grant.objects.filter(account__in=ids, until=None).annotate(number=number).filter(number__lte=STATEMENTS + 1)
+    for row in rows.order_by("account_id", "number").values_list(
+        "account_id", "kind", "privilege", "scope", "database", "denied"
+    ):
+        grants[row[0]].append(Held(*row[1:]))
+    told = {}
+    for account in accounts:
+        engine, key = account.instance.engine, (account.name, account.host)
+        locking = lock(engine, key, account.kind != Account.Kind.USER)
+        taken = revoke(
+            engine,
+            key,
+            grants[account.pk],
+            [(membership.role.name, membership.role.host) for membership in roles[account.pk]],
+        )
+        statements = [*filter(None, [locking]), *taken]
+        told[account.pk] = {"statements": statements[:STATEMENTS], "is_cut": len(statements) > STATEMENTS}
+    return told
+
+
+def _as_csv(accounts: QuerySet[Account], at: datetime | None) -> HttpResponse:
+    header = ["instance", "engine", "account", "kind", "superuser", "can log in", "locked", "grants now", "roles now"]
+    header += ["first seen", "last seen", "gone", "SQL that locks it"]
+    rows = (
+        [
+            account.instance.name,
+            account.instance.engine,
+            account,
+            account.kind,
+            account.is_superuser,
+            account.can_login,
+            account.is_locked,
+            account.n_grants,
+            account.n_roles,
+            *(
+                moment and timezone.localtime(moment).isoformat(timespec="seconds")
+                for moment in (account.first_seen_at, account.last_seen_at, account.gone_at)
+            ),
+            lock(account.instance.engine, (account.name, account.host), account.kind != Account.Kind.USER),
+        ]
+        for account in accounts.iterator(2000)
+    )
+    return csv_file(f"where-is-{timezone.localtime(at or timezone.now()):%Y%m%dT%H%M}", header, rows)

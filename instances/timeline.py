@@ -1,0 +1,98 @@
+"""Everything that happened to an instance, in one line of time. Apps above add what they know: each appends a `Source`
+to SOURCES."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from .models import Instance
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+#: Days that the page can look back; the first without being asked.
+PERIODS = (30, 7, 90, 365)
+
+#: Events asked of each source, and shown altogether.
+LIMIT = 200
+
+
+@dataclass(frozen=True)
+class Event:
+    """`badge` names its colour and `label` is what stands on it; `url` leads to more, "" to nothing."""
+
+    at: datetime
+    badge: str
+    label: str
+    text: str
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one app knows, for those who hold `permission`. `events(instance, since, limit)` returns the newest ones, no
+    more than `limit`."""
+
+    permission: str
+    events: Callable[[Instance, datetime, int], Iterable[Event]]
+
+
+SOURCES: list[Source] = []
+
+
+def timeline(instance: Instance, user: User, since: datetime) -> tuple[list[Event], bool]:
+    """The newest events that the person may see, newest first, and whether there are more."""
+    found: list[Event] = []
+    is_cut = False
+    for source in SOURCES:
+        if user.has_perm(source.permission):
+            events = list(source.events(instance, since, LIMIT + 1))
+            is_cut |= len(events) > LIMIT
+            found += events
+    found.sort(key=lambda event: event.at, reverse=True)
+    return found[:LIMIT], is_cut or len(found) > LIMIT
+
+
+def timeline_page(request: HttpRequest, object_id: int) -> HttpResponse:
+    if not request.user.has_perm("instances.view_instance"):
+        raise PermissionDenied
+    instance = get_object_or_404(Instance, pk=object_id)
+    asked = request.GET.get("days", "")
+    days = int(asked) if asked.isdecimal() and int(asked) in PERIODS else PERIODS[0]
+    events, is_cut = timeline(instance, request.user, timezone.now() - timedelta(days=days))
+    context: dict[str, Any] = {
+        **admin.site.each_context(request),
+        "title": _("Timeline of %s") % instance,
+        "instance": instance,
+        "events": events,
+        "is_cut": is_cut,
+        "days": days,
+        "periods": sorted(PERIODS),
+    }
+    return TemplateResponse(request, "instances/timeline.html", context)
+
+
+def _edits(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:
+    """What people did to it in the admin."""
+    kind = ContentType.objects.get_for_model(Instance)
+    rows = LogEntry.objects.filter(content_type=kind, object_id=str(instance.pk), action_time__gte=since)
+    for row in rows.select_related("user").order_by("-action_time")[:limit]:
+        yield Event(row.action_time, "attributes", str(EDITED), f"{row.user}: {row.get_change_message()}")
+
+
+EDITED = gettext_lazy("edited")
+SOURCES.append(Source("instances.change_instance", _edits))
