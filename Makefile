@@ -7,6 +7,8 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
+# Processes that tests run in, each with servers of its own.
+JOBS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .PHONY: run test test-oracle exhaustive setup lint bench
@@ -15,7 +17,7 @@ run: .venv/run.done
 	@exec $(BIN)/python manage.py up $(UP)
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow and not exhaustive" $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not exhaustive" $(PYTEST)
 
 # An account that may create users, roles and profiles, and grant SELECT on SYS's views; what it makes, it drops.
 test-oracle: setup

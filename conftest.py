@@ -10,10 +10,11 @@ import pytest
 from taifish import embedded
 from taifish.tests.store import FOLDER
 
-# Where a change is judged, the same cases each time; at a desk, new ones.
-hypothesis.settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    hypothesis.settings.load_profile("ci")
+# Where a change is judged, the same cases each time; at a desk, new ones. How long a case takes says something of the
+# machine, and what else it does.
+hypothesis.settings.register_profile("desk", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 pytest_plugins = [
     "taifish.tests.postgres",
