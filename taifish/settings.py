@@ -105,6 +105,7 @@ INSTALLED_APPS = [
     "tagging",
     "sync",
     "accounts",
+    "classification",
 ]
 
 MIDDLEWARE = [
