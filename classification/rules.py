@@ -72,7 +72,7 @@ class Ask(Part):
 
     word: str
     texts: tuple[str, ...] = ()
-    options: Mapping[str, str | bool | int] = field(default_factory=dict)
+    options: Mapping[str, str | bool | int] = field(default_factory=dict, hash=False)
     operator: str = ""
     value: int = 0
 
