@@ -237,8 +237,8 @@ class Assignment(models.Model):
 
 
 class RuleResult(models.Model):
-    """What the last run of a rule made of one instance: examined = matched + unknown + those that do not match, and
-    matched = gained + those of the kept that are certain. With an `error` nothing was changed."""
+    """What the last run of a rule made of one instance: examined = matched + unknown + those it does not match, and
+    matched = gained + kept. What is unknown stays as it was. With an `error` everything does, and all counts are 0."""
 
     COUNTS = ("examined", "matched", "unknown", "gained", "lost", "kept")
 

@@ -104,6 +104,12 @@ def has_wildcards(pattern: str) -> bool:
     return "*" in pattern or "?" in pattern
 
 
+def like(pattern: str, text: str) -> bool:
+    """Whether a text is like a pattern: * stands for any characters, ? for one."""
+    wild = {"*": ".*", "?": "."}
+    return bool(re.fullmatch("".join(wild.get(char) or re.escape(char) for char in pattern), text, re.DOTALL))
+
+
 def nearest(word: str, known: Mapping[str, object] | frozenset[str] | set[str]) -> str:
     """A question after the known word that is most like it, "" where none is."""
     close = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.5)

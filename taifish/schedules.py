@@ -12,6 +12,12 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 TIMETABLE: list[tuple[str, str, str | int, str]] = [
     ("Sync accounts", "accounts.sync", "0 1", "Visit every active instance: accounts and what they may do."),
     (
+        "Classify accounts",
+        "classification.run",
+        "30 3",
+        "Apply every rule to every account, whatever the runs after each visit have missed.",
+    ),
+    (
         "Reap lost visits",
         "sync.reap",
         30,
