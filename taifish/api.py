@@ -3,6 +3,7 @@
 from rest_framework.routers import DefaultRouter
 
 from accounts import viewsets as accounts
+from classification import viewsets as classification
 from instances import viewsets as instances
 from sync import viewsets as sync
 from tagging import viewsets as tagging
@@ -24,3 +25,6 @@ router.register("access", accounts.AccessViewSet, "access")
 router.register(r"accounts/(?P<account_id>\d+)/roles", accounts.RoleReachViewSet, "account-roles")
 router.register("account-changes", accounts.AccountChangeViewSet)
 router.register("account-filters", accounts.AccountFilterViewSet)
+router.register("classifications", classification.ClassificationViewSet)
+router.register("classification-rules", classification.ClassificationRuleViewSet)
+router.register("assignments", classification.AssignmentViewSet)

@@ -22,6 +22,9 @@ LISTS = {
     "account": "accounts.view_account",
     "accountchange": "accounts.view_accountchange",
     "accountfilter": "accounts.view_accountfilter",
+    "classification": "classification.view_classification",
+    "classificationrule": "classification.view_classificationrule",
+    "assignment": "classification.view_assignment",
 }
 #: route name → (path argument, permission to look)
 NESTED = {
