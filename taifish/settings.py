@@ -339,6 +339,26 @@ UNFOLD = {
                 ],
             },
             {
+                "title": _("Classification"),
+                "items": [
+                    {
+                        "title": _("Classifications"),
+                        "icon": "category",
+                        "link": reverse_lazy("admin:classification_classification_changelist"),
+                    },
+                    {
+                        "title": _("Rules"),
+                        "icon": "rule",
+                        "link": reverse_lazy("admin:classification_classificationrule_changelist"),
+                    },
+                    {
+                        "title": _("Assignments"),
+                        "icon": "assignment_ind",
+                        "link": reverse_lazy("admin:classification_assignment_changelist"),
+                    },
+                ],
+            },
+            {
                 "title": _("Sync"),
                 "items": [
                     {

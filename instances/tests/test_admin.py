@@ -94,6 +94,7 @@ def test_apps_above_plug_in_at_one_place(instance):
         "sync.view_visithealth",
         "sync.run_visits",
         "accounts.view_account",
+        "classification.run_classification",
     }
     plain = staff(VIEW).get(LIST).content.decode()
     for word in ("Sync accounts", "never visited", "column-tags", "column-account_count"):
