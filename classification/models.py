@@ -6,6 +6,7 @@ rules are the runs' to begin and end; those that people made are people's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +24,7 @@ from instances.adapters import ENGINE_CHOICES, ENGINES
 from instances.models import Instance
 from tagging.models import Tag
 
-from .rules import RuleError, asks, has_wildcards, nearest, parse
+from .rules import Part, RuleError, asks, has_wildcards, nearest, parse
 
 
 class ClassificationQuerySet(models.QuerySet["Classification"]):
@@ -127,12 +128,16 @@ class ClassificationRule(models.Model):
             rule = parse(self.expression)
         except RuleError as error:
             raise ValidationError({"expression": str(error)}) from error
-        wanted = [slug for ask in asks(rule) if ask.word == "instance_tag" for slug in ask.texts]
-        slugs = set(Tag.objects.values_list("slug", flat=True)) if wanted else set()
-        for slug in wanted:
-            if not has_wildcards(slug) and slug not in slugs:
-                told = gettext("There is no tag “%s”.") % slug
-                raise ValidationError({"expression": told + nearest(slug, slugs)})
+        tags = dict(Tag.objects.values_list("slug", "label"))
+        self._look_up(rule, "instance_tag", tags, gettext("There is no tag “%s”."))
+        codes = dict(Classification.objects.values_list("code", "name"))
+        self._look_up(rule, "assigned", codes, gettext("There is no classification “%s”."))
+
+    def _look_up(self, rule: Part, word: str, known: Mapping[str, str], told: str) -> None:
+        """Refuse names that nothing has: they would quietly match nothing."""
+        for text in (text for ask in asks(rule) if ask.word == word for text in ask.texts):
+            if not has_wildcards(text) and text not in known:
+                raise ValidationError({"expression": told % text + nearest(text, known)})
 
 
 class RuleVersion(models.Model):

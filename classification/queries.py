@@ -116,6 +116,8 @@ class _Compiler(Privileges):
                 return self._like_any(f"nullif({self._fact('auth_method', 'text')}, '')", ask.texts)
             case "instance_tag":
                 return self._tagged(ask.texts)
+            case "assigned":
+                return f"({self._set(self._by_hand(ask.texts))})"
             case "member_of":
                 return self._known(self._members(ask), self._unread({"": {"memberships"}}))
             case "attribute":
@@ -181,6 +183,14 @@ class _Compiler(Privileges):
 
     def _compared(self, number: str, ask: Ask) -> str:
         return f"({number} {ask.operator} {self._parameter(ask.value)})"
+
+    def _by_hand(self, codes: tuple[str, ...]) -> str:
+        # What rules assign is no ground for rules: their order would matter.
+        return (
+            "SELECT DISTINCT s.account_id AS id FROM classification_assignment s\n"
+            "  JOIN classification_classification k ON k.id = s.classification_id\n"
+            f" WHERE s.rule_id IS NULL AND {self._holding('s')} AND {self._like_any('k.code', codes)}"
+        )
 
     def _tagged(self, slugs: tuple[str, ...]) -> str:
         name = self._cte(

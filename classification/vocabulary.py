@@ -48,6 +48,7 @@ WORDS: dict[str, Word] = {
     "name": Word("The account's name is like one of these.", "some"),
     "host": Word("The account's host is like one of these.", "some"),
     "auth": Word("The authentication method is like one of these.", "some"),
+    "assigned": Word("A person has assigned it a classification with a code like one of these.", "some"),
     "attribute": Word('Has the attribute itself, such as attribute("CREATEROLE").', "one"),
     "has": Word(
         "Holds a privilege itself, through roles, as owner of a database, or as anybody: whatever its page shows as "

@@ -53,6 +53,8 @@ class Account:
     fields: dict[str, Any]
     #: field → [(changed at, what it was before)]
     before: dict[str, list[tuple[datetime, Any]]] = field(default_factory=dict)
+    #: (code, while a person says so)
+    assigned: list[tuple[str, Interval]] = field(default_factory=list)
 
 
 @dataclass
@@ -138,6 +140,10 @@ class Naive:
             case "auth":
                 method = self.value(account, "auth_method")
                 return None if method in ("unread", "") else any(like(text, method) for text in texts)
+            case "assigned":
+                return any(
+                    held.holds(self.at) and like(text, code) for text in texts for code, held in account.assigned
+                )
             case "member_of":
                 return self.member_of(ask, account)
             case "attribute":

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from accounts.access import effective
 from accounts.models import Account, AccountChange, Coverage, Grant, Membership
+from classification.models import Assignment, Classification, ClassificationRule
 from classification.queries import compiled
 from classification.rules import parse
 from classification.tests import naive
@@ -108,6 +109,9 @@ def person(rnd: Random, name: str, times: list[datetime], now: datetime) -> naiv
             "gone_at": rnd.choice(times[2:]) if rnd.random() < 0.1 else None,
         },
     )
+    for code in ("approved", "other"):
+        if rnd.random() < 0.3:
+            account.assigned.append((code, naive.Interval(*interval(rnd, times))))
     was: dict[str, Any] = {
         "is_superuser": lambda: maybe(rnd.random() < 0.5),
         "is_locked": lambda: rnd.random() < 0.5,
@@ -155,6 +159,7 @@ def server_of(rnd: Random, engine: str, now: datetime) -> Server:
 
 PRIVILEGES = ("SELECT", "SELECT", "SELECT", "INSERT", "SUPERUSER", "CREATEROLE", "FILE", "CONNECT", "*E*", "CREATE")
 EXAMPLES = {
+    "assigned": ['assigned("approved")', 'assigned("a*", "x")', 'assigned("other")'],
     "engine": ['engine("mysql")', 'engine("postgresql", "mysql")'],
     "instance": ['instance("*-prod")', 'instance("shop-lab", "x")', 'instance("shop_lab")'],
     "instance_tag": ['instance_tag("lab")', 'instance_tag("l?b", "x")', 'instance_tag("*")'],
@@ -207,6 +212,11 @@ def fleet(db: None) -> dict[str, Instance]:
     Tag.objects.all().delete()
     for slug in ("lab", "prod"):
         Tag.objects.create(slug=slug, label=slug)
+    ClassificationRule.objects.all().delete()
+    Classification.objects.all().delete()
+    for code in ("approved", "other"):
+        kept = Classification.objects.create(code=code, name=code)
+    ClassificationRule.objects.create(classification=kept, code="r", name="r", expression="locked")
     return {
         engine: Instance.objects.create(name=name, engine=engine, host=name, credential=credential)
         for engine, name in (("postgresql", "orders-prod"), ("mysql", "shop-lab"))
@@ -259,6 +269,23 @@ def store(instance: Instance, server: Server, now: datetime) -> dict[str, int]:
         for name, account in server.accounts.items()
         for changed, rows in account.before.items()
         for at, was in rows
+    )
+    codes = dict(Classification.objects.values_list("code", "pk"))
+    # One of a rule says nothing.
+    rule = ClassificationRule.objects.get()
+    Assignment.objects.bulk_create(
+        Assignment(
+            account_id=ids[name],
+            classification_id=codes[code],
+            reason="so it is",
+            since=held.since,
+            until=held.until,
+        )
+        for name, account in server.accounts.items()
+        for code, held in account.assigned
+    )
+    Assignment.objects.bulk_create(
+        Assignment(account_id=pk, classification_id=codes["other"], rule=rule, since=now) for pk in ids.values()
     )
     InstanceTag.objects.bulk_create(
         InstanceTag(instance=instance, tag=Tag.objects.get(slug=slug)) for slug in server.tags
