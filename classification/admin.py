@@ -311,14 +311,14 @@ class AssignmentAdmin(ButtonAdmin):
         ("classification", RelatedDropdownFilter),
         ("classification__risk", ChoicesDropdownFilter),
         ("rule", AutocompleteSelectFilter),
-        ("account__instance", AutocompleteSelectFilter),
+        ("instance", AutocompleteSelectFilter),
         ManualFilter,
     ]
     list_filter_submit = True
     list_fullwidth = True
-    list_select_related = ["account__instance", "classification", "rule", "assigned_by"]
+    list_select_related = ["account", "instance", "classification", "rule", "assigned_by"]
     show_full_result_count = False
-    search_fields = ["account__name", "account__instance__name"]
+    search_fields = ["account__name", "instance__name"]
     search_help_text = _("Name of the account or instance")
     autocomplete_fields = ["account", "classification"]
     fields = ["account", "classification", "reason"]
@@ -339,10 +339,6 @@ class AssignmentAdmin(ButtonAdmin):
         url = f"{reverse('admin:accounts_account_change', args=[assignment.account_id])}?tab=classifications"
         query = f"&why={assignment.pk}" if assignment.rule_id and not assignment.until else ""
         return format_html('<a class="tf-link" href="{}{}">{}</a>', url, query, visible(str(assignment.account)))
-
-    @display(description=_("instance"), ordering="account__instance__name")
-    def instance(self, assignment: Assignment) -> Instance:
-        return assignment.account.instance
 
     @display(description=_("classification"), ordering="classification__priority")
     def classification_of(self, assignment: Assignment) -> SafeString:
@@ -385,7 +381,7 @@ class AssignmentAdmin(ButtonAdmin):
 
     def save_model(self, request: HttpRequest, obj: Assignment, form: forms.ModelForm, change: bool) -> None:
         made = services.assign(obj.account, obj.classification, obj.reason, request.user)
-        obj.pk, obj.since = made.pk, made.since
+        obj.pk, obj.since, obj.instance = made.pk, made.since, made.instance
 
 
 ADDITIONS.append(

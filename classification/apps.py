@@ -9,7 +9,7 @@ class ClassificationConfig(AppConfig):
     def ready(self) -> None:
         from sync.registry import StoreKind, after, register
 
-        from . import services
+        from . import runs, services
 
-        register(StoreKind(services.KIND, "Classification", services.write, batch=500, follow_ups=[services.count_day]))
+        register(StoreKind(services.KIND, "Classification", runs.write, batch=500, follow_ups=[services.count_day]))
         after("accounts", services.after_accounts)

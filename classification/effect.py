@@ -24,8 +24,8 @@ OUTCOMES = ("gained", "lost", "kept", "unknown")
 # In the order of accounts, with more than are shown never fetched.
 _EFFECT = """
 present AS (
-    SELECT s.account_id FROM classification_assignment s JOIN accounts_account x ON x.id = s.account_id
-     WHERE s.rule_id = %(rule)s AND {held} AND x.instance_id = ANY(%(instances)s)
+    SELECT s.account_id FROM classification_assignment s
+     WHERE s.rule_id = %(rule)s AND {held} AND s.instance_id = ANY(%(instances)s::bigint[])
 ), judged AS (
     SELECT a.id, {verdict} AS verdict {source}
 ), told AS (

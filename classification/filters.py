@@ -32,8 +32,8 @@ class ClassificationRuleFilters(django_filters.FilterSet):
 
 class AssignmentFilters(django_filters.FilterSet):
     account = KnownFilter(queryset=Account.objects.all())
-    instance = KnownFilter(field_name="account__instance", queryset=Instance.objects.all())
-    instance_name = KnownFilter(field_name="account__instance", queryset=Instance.objects.all(), to_field_name="name")
+    instance = KnownFilter(queryset=Instance.objects.all())
+    instance_name = KnownFilter(field_name="instance", queryset=Instance.objects.all(), to_field_name="name")
     classification = KnownFilter(queryset=Classification.objects.all())
     rule = KnownFilter(queryset=ClassificationRule.objects.all())
     risk = django_filters.ChoiceFilter(field_name="classification__risk", choices=Classification.Risk.choices)

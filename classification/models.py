@@ -181,6 +181,8 @@ class Assignment(models.Model):
     account = models.ForeignKey(
         Account, on_delete=models.CASCADE, related_name="assignments", verbose_name=_("account")
     )
+    # The account's, which never changes: a run for one instance finds what is there without looking at all others.
+    instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="+", verbose_name=_("instance"))
     classification = models.ForeignKey(
         Classification, on_delete=models.PROTECT, related_name="assignments", verbose_name=_("classification")
     )
@@ -214,7 +216,7 @@ class Assignment(models.Model):
     objects = AssignmentQuerySet.as_manager()
 
     class Meta:
-        ordering = ["classification__priority", "account__instance__name", "account__name", "id"]
+        ordering = ["classification__priority", "instance__name", "account__name", "id"]
         verbose_name = _("assignment")
         verbose_name_plural = _("assignments")
         constraints = [
@@ -229,7 +231,7 @@ class Assignment(models.Model):
             models.CheckConstraint(condition=Q(rule__isnull=False) | ~Q(reason=""), name="assignment_says_why"),
         ]
         indexes = [
-            models.Index(fields=["rule", "account"], name="assignment_now", condition=Q(until=None)),
+            models.Index(fields=["rule", "instance"], name="assignment_now", condition=Q(until=None)),
             models.Index(fields=["classification", "account"], name="assignment_of_class", condition=Q(until=None)),
         ]
 

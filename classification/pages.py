@@ -46,8 +46,8 @@ def classification_page(request: HttpRequest, classification: Classification) ->
     if request.user.has_perm("classification.view_classificationrule"):
         context["rules"] = classification.rules.present().order_by("code")
     if request.user.has_perm("classification.view_assignment"):
-        rows = classification.assignments.current().select_related("account__instance", "rule", "assigned_by")
-        rows = rows.order_by("account__instance__name", "account__name", "account__host", "pk")
+        rows = classification.assignments.current().select_related("account", "instance", "rule", "assigned_by")
+        rows = rows.order_by("instance__name", "account__name", "account__host", "pk")
         context["page"] = Paginator(rows, ROWS_PER_PAGE).get_page(request.GET.get("page"))
         context["chart"] = _chart(classification)
     return context

@@ -27,12 +27,13 @@ class Pieces:
             return f"{alias}.until IS NULL"
         return f"({alias}.since <= %(at)s AND ({alias}.until IS NULL OR {alias}.until > %(at)s))"
 
-    def _long_ago(self, ago: timedelta) -> str:
+    def _moment(self, away: timedelta) -> str:
+        """A moment before or after the one asked about, as far as calendars reach."""
         moment = self.parameters["moment"]
         try:
-            then = moment - ago
+            then = moment + away
         except OverflowError:
-            then = datetime.min.replace(year=1900, tzinfo=moment.tzinfo)
+            then = moment.replace(year=1900 if away < timedelta() else 9998)
         return self._parameter(then)
 
     def _like_any(self, column: str, patterns: tuple[str, ...]) -> str:
@@ -84,7 +85,7 @@ class Pieces:
             name = self._cte(
                 "SELECT i.id AS instance_id FROM instances_instance i\n"
                 f"  LEFT JOIN accounts_coverage c ON c.instance_id = i.id AND {read}\n"
-                f" WHERE i.id = ANY(%(instances)s) AND ({' OR '.join(ways)}) GROUP BY i.id"
+                f" WHERE i.id = ANY(%(instances)s::bigint[]) AND ({' OR '.join(ways)}) GROUP BY i.id"
             )
             self.joins.append(f"LEFT JOIN {name} ON {name}.instance_id = a.instance_id")
             return name

@@ -26,10 +26,17 @@ class Privileges(Pieces):
 
     def _members(self, ask: Ask) -> str:
         """The accounts that reach a role of that name."""
+        if self.at is None and not ask.options.get("direct"):
+            admin = " AND r.is_admin" if ask.options.get("admin") else ""
+            return self._set(
+                "SELECT DISTINCT r.member_id AS id FROM accounts_rolereach r\n"
+                "  JOIN accounts_account x ON x.id = r.role_id\n"
+                f" WHERE x.instance_id = ANY(%(instances)s::bigint[]) AND {self._like_any('x.name', ask.texts)}{admin}"
+            )
         admin = " AND m.admin_option" if ask.options.get("admin") else ""
         first = (
             "SELECT m.member_id, m.role_id FROM accounts_membership m JOIN accounts_account r ON r.id = m.role_id\n"
-            f" WHERE {self._holding('m')}{admin} AND r.instance_id = ANY(%(instances)s)"
+            f" WHERE {self._holding('m')}{admin} AND r.instance_id = ANY(%(instances)s::bigint[])"
             f" AND {self._like_any('r.name', ask.texts)}"
         )
         reach = self._cte(
@@ -50,26 +57,42 @@ class Privileges(Pieces):
         unread = self._unread(needed, since, _database(ask))
         if ask.options.get("direct"):
             return self._known(self._set(f"SELECT DISTINCT account_id AS id FROM {held}"), unread)
+        first = f"SELECT account_id AS id, personal FROM {held}\n{self._owners(held, since)}"
+        reach = self._by_steps(first, since) if since or self.at else self._by_closure(first)
+        everybody = (
+            f" UNION SELECT a.id FROM (SELECT DISTINCT instance_id FROM {held} WHERE public AND NOT personal) p\n"
+            "  JOIN accounts_account a ON a.instance_id = p.instance_id"
+        )
+        return self._known(self._set(f"SELECT id FROM {reach}{everybody}"), unread)
+
+    def _by_closure(self, first: str) -> str:
+        """Down from those who hold it, by the closure of today: over what inherits, then over what may be switched."""
+        start = self._cte(first)
+        inheriting = self._cte(
+            f"SELECT id FROM {start}\n UNION SELECT r.member_id FROM {start} s\n"
+            "  JOIN accounts_rolereach r ON r.role_id = s.id WHERE r.inherits AND NOT s.personal"
+        )
+        return self._cte(
+            f"SELECT id FROM {inheriting}\n UNION SELECT r.member_id FROM {inheriting} s\n"
+            "  JOIN accounts_rolereach r ON r.role_id = s.id WHERE r.can_set"
+        )
+
+    def _by_steps(self, first: str, since: str) -> str:
+        """The same by memberships, one step after the other, as they were and for as long as they stood."""
         steady = f" AND m.since <= {since}" if since else ""
-        reach = self._cte(
-            f"SELECT account_id, personal FROM {held}\n"
-            f"{self._owners(held, since)}"
-            " UNION SELECT m.member_id, w.switching OR NOT m.inherit FROM {self} w\n"
+        return self._cte(
+            f"{first} UNION SELECT m.member_id, w.switching OR NOT m.inherit FROM {{self}} w\n"
             "  JOIN accounts_membership m ON m.role_id = w.id\n"
             f" WHERE {self._holding('m')}{steady} AND (m.set_option OR (m.inherit AND NOT w.switching))",
             "(id, switching)",
         )
-        everybody = self._cte(f"SELECT DISTINCT instance_id FROM {held} WHERE public AND NOT personal")
-        self.joins.append(f"LEFT JOIN {everybody} ON {everybody}.instance_id = a.instance_id")
-        members = self._set(f"SELECT DISTINCT id FROM {reach}")
-        return self._known(f"({members} OR {everybody}.instance_id IS NOT NULL)", unread)
 
     def _matching(self, ask: Ask, since: str) -> str:
         """The grants that a word looks for. `personal` ones are their holder's alone, who must be switched to."""
         conditions = [
             self._holding("g"),
             "NOT g.denied",
-            "x.instance_id = ANY(%(instances)s)",
+            "x.instance_id = ANY(%(instances)s::bigint[])",
             self._like("g.privilege", ask.texts[0]),
         ]
         if since:
@@ -103,6 +126,7 @@ class Privileges(Pieces):
         parts = split_path(path)
         named = self._like("g.scope", ".".join(parts))
         ways = [f"({named} AND g.scope <> ''{f' AND g.kind = {self._parameter(kind)}' if kind else ''})"]
+        holders = set()
         database = _named_database(path)
         for name, engine in ENGINES.items():
             for holder, scope in sorted(engine.semantics.scopes(parts, kind)):
@@ -114,7 +138,11 @@ class Privileges(Pieces):
                 if not scope and database:
                     fits += f" AND NOT {self._taken_back(database)}"
                 ways.append(f"(i.engine = '{name}' AND g.kind = '{holder}' AND {fits})")
-        return f"({' OR '.join(ways)})"
+                holders.add(holder)
+        if not holders:
+            return ways[0]
+        # The first says nothing new, but of grants alone: most are out before their instance is looked up.
+        return f"({ways[0]} OR g.kind = ANY({self._parameter(sorted(holders))})) AND ({' OR '.join(ways)})"
 
     def _taken_back(self, database: str) -> str:
         return (

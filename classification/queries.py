@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from .privileges import Privileges
-from .rules import Ask, Every, Opposite, Part, Some
+from .rules import Ask, Every, Opposite, Part, Some, asks
 
 _FIELDS = {
     "superuser": "is_superuser",
@@ -20,7 +20,6 @@ _FIELDS = {
     "locked": "is_locked",
     "password_expired": "password_expired",
 }
-_DAYS = "extract(epoch FROM {}) / 86400"
 
 
 @dataclass
@@ -48,20 +47,17 @@ def compiled(rule: Part, engine: str = "", at: datetime | None = None) -> Query:
     """
     compiler = _Compiler(at)
     verdict = compiler.part(rule)
+    compiler.look_up_gaps()
     there = "a.gone_at IS NULL"
     if at:
         there = "a.first_seen_at <= %(at)s AND (a.gone_at IS NULL OR a.gone_at > %(at)s)"
-    conditions = ["a.instance_id = ANY(%(instances)s)", there]
+    conditions = ["a.instance_id = ANY(%(instances)s::bigint[])", there]
     if engine:
         compiler.parameters["rule_engine"] = engine
         conditions.append("i.engine = %(rule_engine)s")
-    source = "\n".join(
-        [
-            "FROM accounts_account a JOIN instances_instance i ON i.id = a.instance_id",
-            *compiler.joins,
-            f"WHERE {' AND '.join(conditions)}",
-        ]
-    )
+    if engine or {"engine", "instance"} & {ask.word for ask in asks(rule)}:
+        compiler.joins.append("JOIN instances_instance i ON i.id = a.instance_id")
+    source = "\n".join(["FROM accounts_account a", *compiler.joins, f"WHERE {' AND '.join(conditions)}"])
     return Query(verdict, compiler.ctes, source, compiler.parameters, compiler.parts, compiler.grants)
 
 
@@ -69,6 +65,8 @@ class _Compiler(Privileges):
     def __init__(self, at: datetime | None) -> None:
         super().__init__(at)
         self.parts: dict[Part, str] = {}
+        #: Field of an account → the parameter that holds its name.
+        self._unread_fields: dict[str, str] = {}
 
     def part(self, part: Part) -> str:
         if part not in self.parts:
@@ -99,14 +97,13 @@ class _Compiler(Privileges):
             case "expires" | "expired" | "valid_days":
                 return self._validity(ask)
             case "password_age_days":
-                age = f"(%(moment)s - {self._fact('password_changed_at', 'timestamptz')})"
-                return self._compared(_DAYS.format(age), ask)
+                return self._older(self._fact("password_changed_at", "timestamptz"), ask)
             case "known_days":
-                return self._compared(_DAYS.format("(%(moment)s - a.first_seen_at)"), ask)
+                return self._older("a.first_seen_at", ask)
             case "unused_days":
                 return "NULL::boolean"
             case "connection_limit":
-                return self._compared(self._or_infinite("connection_limit", "bigint", "{}::float8"), ask)
+                return self._compared(self._or_infinite("connection_limit", "bigint", "'Infinity'::float8"), ask)
             case "engine":
                 return f"(i.engine = ANY({self._parameter(list(ask.texts))}))"
             case "instance" | "name" | "host":
@@ -127,7 +124,7 @@ class _Compiler(Privileges):
                 return self._holds(ask, ask)
         then = timedelta(hours=ask.options["within_hours"]) if ask.word == "gained" else None
         then = then if then is not None else timedelta(days=ask.options["more_than"])
-        now, steadily = self._holds(ask, ask), self._holds(ask, ask, self._long_ago(then))
+        now, steadily = self._holds(ask, ask), self._holds(ask, ask, self._moment(-then))
         return f"({now} AND NOT {steadily})" if ask.word == "gained" else f"({now} AND {steadily})"
 
     def _fact(self, column: str, kind: str) -> str:
@@ -140,17 +137,24 @@ class _Compiler(Privileges):
 
     def _was_read(self, column: str) -> str:
         """Whether visits could read a field; the gap names those they could not, as the adapter does."""
+        if column not in self._unread_fields:
+            self._unread_fields[column] = self._parameter(column)
+        return f"unread_fields.{column} IS NOT TRUE"
 
-        def make() -> str:
-            name = self._cte(
-                "SELECT c.instance_id FROM accounts_coverage c CROSS JOIN LATERAL jsonb_array_elements(c.gaps) gap\n"
-                f" WHERE {self._holding('c')} AND gap->>'scope' = 'account fields'\n"
-                f"   AND position({self._parameter(column)} IN gap->>'message') > 0 GROUP BY c.instance_id"
-            )
-            self.joins.append(f"LEFT JOIN {name} ON {name}.instance_id = a.instance_id")
-            return name
-
-        return f"{self._once(('unread', column), make)}.instance_id IS NULL"
+    def look_up_gaps(self) -> None:
+        """Join once what visits could not read of the fields asked about."""
+        if not self._unread_fields:
+            return
+        columns = ", ".join(
+            f"bool_or(position({parameter} IN gap->>'message') > 0) AS {column}"
+            for column, parameter in self._unread_fields.items()
+        )
+        self.ctes.append(
+            f"unread_fields AS (\nSELECT c.instance_id, {columns}\n"
+            "  FROM accounts_coverage c CROSS JOIN LATERAL jsonb_array_elements(c.gaps) gap\n"
+            f" WHERE {self._holding('c')} AND gap->>'scope' = 'account fields' GROUP BY c.instance_id)"
+        )
+        self.joins.append("LEFT JOIN unread_fields ON unread_fields.instance_id = a.instance_id")
 
     def _before(self, column: str) -> str:
         """What a field was before the first change since the moment asked about."""
@@ -169,20 +173,25 @@ class _Compiler(Privileges):
 
     def _validity(self, ask: Ask) -> str:
         if ask.word == "valid_days":
-            days = _DAYS.format("({} - %(moment)s)")
-            return self._compared(self._or_infinite("valid_until", "timestamptz", days), ask)
+            ends = self._or_infinite("valid_until", "timestamptz", "'infinity'::timestamptz")
+            return f"({ends} {ask.operator} {self._moment(timedelta(days=ask.value))})"
         said = "IS NOT NULL" if ask.word == "expires" else "<= %(moment)s"
         # Without an end there is nothing to have passed.
         ends = f"coalesce({self._fact('valid_until', 'timestamptz')} {said}, false)"
         return f"(CASE WHEN {self._was_read('valid_until')} THEN {ends} END)"
 
-    def _or_infinite(self, column: str, kind: str, number: str) -> str:
-        """A number made of a field, infinite where the field says that there is no limit."""
-        value = f"coalesce({number.format(self._fact(column, kind))}, 'Infinity'::float8)"
+    def _or_infinite(self, column: str, kind: str, infinite: str) -> str:
+        """A field, infinite where it says that there is no limit."""
+        value = f"coalesce({self._fact(column, kind)}, {infinite})"
         return f"(CASE WHEN {self._was_read(column)} THEN {value} END)"
 
     def _compared(self, number: str, ask: Ask) -> str:
         return f"({number} {ask.operator} {self._parameter(ask.value)})"
+
+    def _older(self, moment: str, ask: Ask) -> str:
+        """Whether it lies so many days back: times are compared, which is quicker than counting days."""
+        flipped = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}[ask.operator]
+        return f"({moment} {flipped} {self._moment(-timedelta(days=ask.value))})"
 
     def _by_hand(self, codes: tuple[str, ...]) -> str:
         # What rules assign is no ground for rules: their order would matter.

@@ -76,8 +76,7 @@ class RuleResultSerializer(serializers.ModelSerializer):
 
 class AssignmentSerializer(serializers.ModelSerializer):
     account_label = serializers.CharField(source="account.__str__", read_only=True)
-    instance = serializers.IntegerField(source="account.instance_id", read_only=True)
-    instance_name = serializers.CharField(source="account.instance.name", read_only=True)
+    instance_name = serializers.CharField(source="instance.name", read_only=True)
     classification_code = serializers.CharField(source="classification.code", read_only=True)
     rule_code = serializers.CharField(source="rule.code", default=None, read_only=True)
     assigned_by = serializers.CharField(source="assigned_by.username", default=None, read_only=True)
@@ -102,7 +101,7 @@ class AssignmentSerializer(serializers.ModelSerializer):
             "until",
             "unconfirmed_since",
         ]
-        read_only_fields = ["rule", "rule_version", "since", "until", "unconfirmed_since"]
+        read_only_fields = ["instance", "rule", "rule_version", "since", "until", "unconfirmed_since"]
         # One that is there already is told by the service, in its own words.
         validators: list[Any] = []
 

@@ -175,7 +175,7 @@ def _effect(rule: ClassificationRule | None, asked: DryRunSerializer) -> Respons
 class AssignmentViewSet(CreateModelMixin, DestroyModelMixin, ReadOnlyModelViewSet):
     """Which accounts are what, and were. Posting assigns by hand; deleting ends what was assigned by hand."""
 
-    queryset = Assignment.objects.select_related("account__instance", "classification", "rule", "assigned_by")
+    queryset = Assignment.objects.select_related("account", "instance", "classification", "rule", "assigned_by")
     serializer_class = AssignmentSerializer
     filterset_class = AssignmentFilters
     search_fields = ["account__name"]

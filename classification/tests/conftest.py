@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
+from accounts import closure
 from accounts.models import Account, Coverage, Grant, Membership
 from accounts.tests.stored import MAY_1, account
-from classification import services
+from classification import runs, services
 from classification.models import Classification, ClassificationRule
 from instances.models import Credential, Instance
 from sync.models import SyncSession
@@ -58,7 +60,10 @@ def grant(holder: Account, privilege: str, **fields: object) -> Grant:
 
 def membership(member: Account, role: Account, **fields: object) -> Membership:
     values = {"admin_option": False, "inherit": True, "set_option": True, "since": MAY_1} | fields
-    return Membership.objects.create(member=member, role=role, **values)
+    made = Membership.objects.create(member=member, role=role, **values)
+    with transaction.atomic():
+        closure.rebuild(role.instance_id)
+    return made
 
 
 @pytest.fixture
@@ -82,7 +87,7 @@ def applied(instances: list[Instance]) -> Callable[..., dict[str, dict[str, obje
         params = {"rules": [one.pk for one in rules]} if rules else {}
         session = SyncSession(kind="classification", trigger="manual", params=params, created_at=timezone.now())
         chosen = only or tuple(instances)
-        outcomes = services.write(session, [instance.pk for instance in chosen])
+        outcomes = runs.write(session, [instance.pk for instance in chosen])
         return {
             instance.name: {**outcomes[instance.pk].summary, "gaps": [*outcomes[instance.pk].gaps]}
             for instance in chosen

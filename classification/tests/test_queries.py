@@ -12,6 +12,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from accounts import closure
 from accounts.access import effective
 from accounts.models import Account, AccountChange, Coverage, Grant, Membership
 from classification.models import Assignment, Classification, ClassificationRule
@@ -244,6 +245,7 @@ def store(instance: Instance, server: Server, now: datetime) -> dict[str, int]:
         )
         for m in server.memberships
     )
+    closure.rebuild(instance.pk)
     Grant.objects.bulk_create(
         Grant(
             account_id=ids[g.account],
@@ -276,6 +278,7 @@ def store(instance: Instance, server: Server, now: datetime) -> dict[str, int]:
     Assignment.objects.bulk_create(
         Assignment(
             account_id=ids[name],
+            instance=instance,
             classification_id=codes[code],
             reason="so it is",
             since=held.since,
@@ -285,7 +288,8 @@ def store(instance: Instance, server: Server, now: datetime) -> dict[str, int]:
         for code, held in account.assigned
     )
     Assignment.objects.bulk_create(
-        Assignment(account_id=pk, classification_id=codes["other"], rule=rule, since=now) for pk in ids.values()
+        Assignment(account_id=pk, instance=instance, classification_id=codes["other"], rule=rule, since=now)
+        for pk in ids.values()
     )
     InstanceTag.objects.bulk_create(
         InstanceTag(instance=instance, tag=Tag.objects.get(slug=slug)) for slug in server.tags
