@@ -57,7 +57,10 @@ class Privileges(Pieces):
         unread = self._unread(needed, since, _database(ask))
         if ask.options.get("direct"):
             return self._known(self._set(f"SELECT DISTINCT account_id AS id FROM {held}"), unread)
-        first = f"SELECT account_id AS id, personal FROM {held}\n{self._owners(held, since)}"
+        first = f"SELECT account_id AS id, personal FROM {held}\n"
+        if ask.options.get("on") != "":
+            # What is granted on the whole instance lies in nobody's database.
+            first += self._owners(held, since)
         reach = self._by_steps(first, since) if since or self.at else self._by_closure(first)
         everybody = (
             f" UNION SELECT a.id FROM (SELECT DISTINCT instance_id FROM {held} WHERE public AND NOT personal) p\n"

@@ -7,7 +7,7 @@ however many accounts there are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,20 +24,19 @@ _FIELDS = {
 
 @dataclass
 class Query:
-    """`verdict` is true, false or null for each account of %(instances)s, or of the one %(account)s, in `source`, which
-    needs the `ctes`. `parts` holds the same for every part of the rule."""
+    """`verdict` is true, false or null for each account `a` of the `source`, which takes %(instances)s, their ids, and
+    needs the `ctes`. `parts` says the same of every part of the rule."""
 
     verdict: str
     ctes: list[str]
     source: str
     parameters: dict[str, Any]
-    parts: dict[Part, str] = field(default_factory=dict)
-    #: CTEs by the ask they serve, of the grants that it looks for.
-    grants: dict[Part, str] = field(default_factory=dict)
+    parts: dict[Part, str]
+    #: Word about privileges → the CTE of the grants that it looks for.
+    grants: dict[Ask, str]
 
-    def with_clause(self, *more: str) -> str:
-        every = [*self.ctes, *more]
-        return f"WITH RECURSIVE {', '.join(every)}" if every else ""
+    def with_clause(self) -> str:
+        return f"WITH RECURSIVE {', '.join(self.ctes)}" if self.ctes else ""
 
 
 def compiled(rule: Part, engine: str = "", at: datetime | None = None) -> Query:

@@ -45,6 +45,11 @@ def test_a_rule_is_made_changed_and_deleted(body):
         ),
         ({"expression": " "}, "expression", "may not be blank"),
         ({"expression": 'instance_tag("labb")'}, "expression", "There is no tag “labb”."),
+        (
+            {"expression": 'assigned("privilegd")'},
+            "expression",
+            "There is no classification “privilegd”. Did you mean privileged?",
+        ),
         ({"engine": "oracle"}, "engine", "not a valid choice"),
         ({"code": "one"}, "code", "already exists"),
     ],
