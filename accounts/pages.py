@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -80,29 +81,46 @@ def changes(account: Account) -> QuerySet[AccountChange]:
     return account.changes.select_related("record")
 
 
-#: Name, label, permission, rows.
-TABS: list[tuple[str, Any, str, Callable[[Account], QuerySet]]] = [
-    ("grants", _("Direct grants"), "accounts.view_grant", direct_grants),
-    ("roles", _("Roles"), "accounts.view_rolereach", reached),
-    ("members", _("Members"), "accounts.view_membership", members),
-    ("ended", _("Ended grants"), "accounts.view_grant", ended_grants),
-    ("left", _("Ended memberships"), "accounts.view_membership", ended_memberships),
-    ("changes", _("Changes"), "accounts.view_accountchange", changes),
+@dataclass(frozen=True)
+class Tab:
+    """One part of the page, for those who hold `permission`: `lines` makes what the template shows of a page of rows,
+    and is given the request too."""
+
+    name: str
+    label: Any
+    permission: str
+    rows: Callable[[Account], QuerySet]
+    lines: Callable[[HttpRequest, Account, Page], Iterable[Any]] = lambda request, account, page: page
+    template: str = "accounts/tab.html"
+
+
+#: Apps above append their own, here and only here.
+TABS: list[Tab] = [
+    Tab("grants", _("Direct grants"), "accounts.view_grant", direct_grants),
+    Tab("roles", _("Roles"), "accounts.view_rolereach", reached, lambda request, *shown: _roles(*shown)),
+    Tab("members", _("Members"), "accounts.view_membership", members),
+    Tab("ended", _("Ended grants"), "accounts.view_grant", ended_grants),
+    Tab("left", _("Ended memberships"), "accounts.view_membership", ended_memberships),
+    Tab("changes", _("Changes"), "accounts.view_accountchange", changes, lambda request, *shown: _changes(*shown)),
 ]
+
+#: What apps above say of an account beside its name: functions of request and account that return HTML or "".
+BADGES: list[Callable[[HttpRequest, Account], str]] = []
 
 
 def account_page(request: HttpRequest, account: Account) -> dict[str, Any]:
     """Context of the page: facts, the tabs this person may open with their counts, and the rows of the open one."""
     tabs = [
-        {"name": name, "label": label, "rows": rows(account)}
-        for name, label, permission, rows in TABS
-        if request.user.has_perm(permission)
+        {"name": tab.name, "label": tab.label, "rows": tab.rows(account), "lines": tab.lines, "template": tab.template}
+        for tab in TABS
+        if request.user.has_perm(tab.permission)
     ]
     asked = request.GET.get("tab")
-    context: dict[str, Any] = {"facts": facts(account)}
+    context: dict[str, Any] = {"facts": facts(account), "badges": [badge(request, account) for badge in BADGES]}
     if request.user.has_perm("accounts.view_grant"):
         context |= _effective(request, account)
-        tabs.insert(1, {"name": "effective", "label": _("Effective"), "rows": context["effective"].grants})
+        rows = context["effective"].grants
+        tabs.insert(1, {"name": "effective", "label": _("Effective"), "rows": rows, "template": "accounts/tab.html"})
     for tab in tabs:
         tab["count"] = tab["rows"].order_by().count()
     chosen = next((tab for tab in tabs if tab["name"] == asked), tabs[0] if tabs else None)
@@ -112,7 +130,8 @@ def account_page(request: HttpRequest, account: Account) -> dict[str, Any]:
         if chosen["name"] == "effective":
             context["lines"] = _effective_lines(context["effective"], page)
         else:
-            context["lines"] = list(_LINES.get(chosen["name"], _plain)(account, page))
+            context["lines"] = list(chosen["lines"](request, account, page))
+        context["tab_template"] = chosen["template"]
     return context
 
 
@@ -146,10 +165,6 @@ def _effective_lines(effective: Effective, page: Page) -> list[dict[str, Any]]:
     ]
 
 
-def _plain(account: Account, page: Page) -> Iterable[Any]:
-    return page
-
-
 def _roles(account: Account, page: Page) -> Iterable[dict[str, Any]]:
     paths = account.role_paths()
     for reach in page:
@@ -166,12 +181,6 @@ def _use(reach: RoleReach) -> str:
 def _changes(account: Account, page: Page) -> Iterable[dict[str, Any]]:
     for change in page:
         yield {"change": change, "events": events(change), "details": details(change)}
-
-
-_LINES: dict[str, Callable[[Account, Page], Iterable[Any]]] = {
-    "roles": _roles,
-    "changes": _changes,
-}
 
 
 def events(change: AccountChange) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from rest_framework.routers import DefaultRouter
 from accounts import viewsets as accounts
 from aggregation import viewsets as aggregation
 from capacity import viewsets as capacity
+from classification import viewsets as classification
 from instances import viewsets as instances
 from sync import viewsets as sync
 from tagging import viewsets as tagging
@@ -38,3 +39,6 @@ router.register("aggregate-lacking", aggregation.LackingViewSet, "aggregate-lack
 router.register("sizes-so-far", aggregation.SoFarViewSet, "sizes-so-far")
 router.register("instance-limits", aggregation.InstanceLimitViewSet)
 router.register("forecasts", aggregation.ForecastViewSet, "forecasts")
+router.register("classifications", classification.ClassificationViewSet)
+router.register("classification-rules", classification.ClassificationRuleViewSet)
+router.register("assignments", classification.AssignmentViewSet)

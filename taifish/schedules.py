@@ -20,6 +20,12 @@ TIMETABLE: list[tuple[str, str, str | int, str]] = [
     ),
     ("Aggregate sizes", "aggregation.run", "0 4", "Aggregate what the collections have left to be aggregated."),
     (
+        "Classify accounts",
+        "classification.run",
+        "30 3",
+        "Apply every rule to every account, whatever the runs after each visit have missed.",
+    ),
+    (
         "Reap lost visits",
         "sync.reap",
         30,

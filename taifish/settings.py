@@ -107,6 +107,7 @@ INSTALLED_APPS = [
     "accounts",
     "capacity",
     "aggregation",
+    "classification",
 ]
 
 MIDDLEWARE = [
@@ -391,6 +392,26 @@ UNFOLD = {
                         "title": _("Filters"),
                         "icon": "filter_alt",
                         "link": reverse_lazy("admin:capacity_databasefilter_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": _("Classification"),
+                "items": [
+                    {
+                        "title": _("Classifications"),
+                        "icon": "category",
+                        "link": reverse_lazy("admin:classification_classification_changelist"),
+                    },
+                    {
+                        "title": _("Rules"),
+                        "icon": "rule",
+                        "link": reverse_lazy("admin:classification_classificationrule_changelist"),
+                    },
+                    {
+                        "title": _("Assignments"),
+                        "icon": "assignment_ind",
+                        "link": reverse_lazy("admin:classification_assignment_changelist"),
                     },
                 ],
             },

@@ -184,7 +184,8 @@ def test_the_page_says_what_an_account_may_do_and_how_it_comes_by_it(instances):
     assert "None." in client.get(page(analysts, "left")).content.decode()
     assert [row.privilege for row in client.get(page(alice, "ended")).context["lines"]] == ["REVOKED-LONG-AGO"]
     counts = {tab["name"]: tab["count"] for tab in effective.context["tabs"]}
-    assert counts == {"grants": 1, "effective": 3, "roles": 2, "members": 0, "ended": 1, "left": 0, "changes": 0}
+    none = dict.fromkeys(("members", "left", "changes", "classifications"), 0)
+    assert counts == {"grants": 1, "effective": 3, "roles": 2, "ended": 1, **none}
 
 
 def test_the_page_answers_for_a_moment_in_the_past(instances):
@@ -220,9 +221,9 @@ def test_a_long_tab_has_pages(instances, django_assert_num_queries):
     client = superstaff()
     # Django looks up content types once a process.
     client.get(page(alice))
-    # Session, user, the account and its instance, what leads to effective grants (4), a count per tab (7), the rows
-    # of the open one (2).
-    with django_assert_num_queries(17):
+    # Session, user, the account and its instance, what heads its classifications, what leads to effective grants (4), a
+    # count per tab (8), the rows of the open one (2).
+    with django_assert_num_queries(19):
         answer = client.get(page(alice, "grants", page="3"))
     assert len(answer.context["lines"]) == 50
     assert "401 to 450 of 450" in answer.content.decode()

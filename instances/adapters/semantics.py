@@ -20,7 +20,8 @@ class Semantics:
     of one schema (kind "schema"), but not in the schemas `protected`. `owners`: an account may do everything with what
     is in the schema of its name, the second part of a path. `host_is_database`: an account's host is the database that
     it lives in, where its rights end, and those of PUBLIC too. `database_role`: stands for the owner of the database in
-    which its grants lie, who has them only after switching to it when it holds the grant `no_inherit`.
+    which its grants lie, who has them only after switching to it when it holds the grant `no_inherit`. `privileges`:
+    kind of object → what grants on one may say; the others may say anything.
     """
 
     paths: Mapping[str, int]
@@ -35,6 +36,11 @@ class Semantics:
     host_is_database: bool = False
     database_role: str = ""
     no_inherit: tuple[str, str] | None = None
+    privileges: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def carries(self, kind: str, fits: Callable[[str], bool]) -> bool:
+        """Whether a grant of that kind may say a privilege that fits."""
+        return kind not in self.privileges or any(map(fits, self.privileges[kind]))
 
     def scopes(self, path: list[str], kind: str = "") -> set[tuple[str, str]]:
         """(kind, scope) of every grant that would hold on the object at `path`, of that kind or of any that fits.
@@ -53,6 +59,9 @@ class Semantics:
 _READ_ALL = {"table": frozenset({"SELECT"}), "sequence": frozenset({"SELECT"}), "schema": frozenset({"USAGE"})}
 _WRITE = frozenset({"INSERT", "UPDATE", "DELETE"})
 _WRITE_ALL = {"table": _WRITE, "sequence": frozenset({"UPDATE"}), "schema": frozenset({"USAGE"})}
+
+_OWNER = frozenset({"OWNER"})
+_OF_TABLES = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN"})
 
 #: https://www.postgresql.org/docs/current/ddl-priv.html and predefined-roles.html; which of them a server has, its
 #: own list of roles says.
@@ -82,6 +91,20 @@ POSTGRESQL = Semantics(
     },
     database_role="pg_database_owner",
     no_inherit=("attribute", "NOINHERIT"),
+    privileges={
+        "database": frozenset({"CREATE", "CONNECT", "TEMPORARY"}) | _OWNER,
+        "tablespace": frozenset({"CREATE"}) | _OWNER,
+        "parameter": frozenset({"SET", "ALTER SYSTEM"}),
+        "schema": frozenset({"CREATE", "USAGE"}) | _OWNER,
+        "language": frozenset({"USAGE"}) | _OWNER,
+        "large_object": frozenset({"SELECT", "UPDATE"}) | _OWNER,
+        "table": _OF_TABLES | _OWNER,
+        "sequence": frozenset({"USAGE", "SELECT", "UPDATE"}) | _OWNER,
+        "routine": frozenset({"EXECUTE"}) | _OWNER,
+        "type": frozenset({"USAGE"}) | _OWNER,
+        "foreign": frozenset({"USAGE"}) | _OWNER,
+        "column": frozenset({"SELECT", "INSERT", "UPDATE", "REFERENCES"}),
+    },
 )
 
 
@@ -108,7 +131,12 @@ def _specificity(product: str, pattern: str) -> tuple[int, ...]:
 _PATTERN = re.compile(r"%+|\\.|.", re.DOTALL)
 _LONGEST_NAME = 64
 
-#: https://dev.mysql.com/doc/refman/8.4/en/request-access.html
+_OF_MYSQL_TABLES = frozenset(
+    {"SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "GRANT OPTION", "REFERENCES", "INDEX", "ALTER"}
+    | {"CREATE VIEW", "SHOW VIEW", "TRIGGER", "DELETE HISTORY"}
+)
+
+#: https://dev.mysql.com/doc/refman/8.4/en/request-access.html, and grant-tables.html for what a grant may say
 MYSQL = Semantics(
     paths={"system": 0, "database": 1, "table": 2, "proxy": 2, "routine": 3, "column": 3},
     containers={
@@ -118,6 +146,15 @@ MYSQL = Semantics(
         "column": ("table", "database", "system"),
     },
     patterns=_specificity,
+    privileges={
+        "database": _OF_MYSQL_TABLES
+        | {"EVENT", "CREATE ROUTINE", "ALTER ROUTINE", "EXECUTE", "LOCK TABLES", "CREATE TEMPORARY TABLES"}
+        | {"SHOW CREATE ROUTINE"},
+        "table": _OF_MYSQL_TABLES,
+        "routine": frozenset({"EXECUTE", "ALTER ROUTINE", "GRANT OPTION", "SHOW CREATE ROUTINE"}),
+        "column": frozenset({"SELECT", "INSERT", "UPDATE", "REFERENCES"}),
+        "proxy": frozenset({"PROXY"}),
+    },
 )
 
 #: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html

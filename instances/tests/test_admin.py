@@ -96,6 +96,7 @@ def test_apps_above_plug_in_at_one_place(instance):
         "accounts.view_account",
         "capacity.view_database",
         "aggregation.view_instancelimit",
+        "classification.run_classification",
     }
     plain = staff(VIEW).get(LIST).content.decode()
     for word in ("Sync accounts", "never visited", "column-tags", "column-account_count", "column-latest_size"):

@@ -11,6 +11,7 @@ from django.utils import timezone
 from accounts.models import Account, AccountChange
 from aggregation.models import DatabaseAggregate
 from capacity.tests.stored import database
+from classification.models import Assignment, Classification
 from instances.models import Credential, Instance
 from instances.tests.pages import staff, superstaff
 from sync.models import SyncRecord, SyncSession
@@ -45,6 +46,10 @@ def lived(db: None) -> Instance:
                 account=row, at=now - timedelta(hours=3), events=["privileges"], details={"granted": [granted]},
                 baseline=baseline,
             )  # fmt: skip
+        risky = Classification.objects.get_or_create(code="risky", defaults={"name": "Risky"})[0]
+        Assignment.objects.create(
+            account=row, instance=instance, classification=risky, reason="known", since=now - timedelta(hours=4)
+        )
         tag, _ = Tag.objects.get_or_create(slug="gold", defaults={"label": "Gold"})
         InstanceTag.objects.create(instance=instance, tag=tag)
         shop = database(instance, "shop", 5 * GIB)
@@ -68,13 +73,14 @@ def test_everything_in_one_line_newest_first(lived, django_assert_num_queries):
     data |= {"tls_mode": "prefer", "connect_timeout": 10, "statement_timeout": 60, "budget": 600, "level": "A"}
     data |= {"instance_tags-TOTAL_FORMS": 0, "instance_tags-INITIAL_FORMS": 0}
     client.post(reverse("admin:instances_instance_change", args=[lived.pk]), data)
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(10):
         page = client.get(url(lived))
     told = [(event.badge, event.label, event.text) for event in page.context["events"]]
     assert told == [
         ("attributes", "edited", "root: Changed Host."),
         ("added", "tag added", "Gold"),
         ("privileges", "privileges changed", "app: granted CREATE on database shop"),
+        ("held", "classified", "app: Risky"),
         ("failed", "failed", "accounts: too slow"),
         ("privileges", "size jump", "shop: +2.00 GiB (+66 %)"),
     ]

@@ -30,6 +30,9 @@ LISTS = {
     "databaseaggregate": "aggregation.view_databaseaggregate",
     "instancelimit": "aggregation.view_instancelimit",
     "forecasts": "aggregation.view_instancelimit",
+    "classification": "classification.view_classification",
+    "classificationrule": "classification.view_classificationrule",
+    "assignment": "classification.view_assignment",
 }
 #: route name → (path argument, permission to look)
 NESTED = {

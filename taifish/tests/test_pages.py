@@ -14,6 +14,8 @@ from accounts.models import Account, AccountChange, AccountFilter
 from aggregation import services as aggregation
 from aggregation.models import DatabaseAggregate, InstanceLimit
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
+from classification.models import Assignment, Classification, ClassificationRule
+from classification.services import assign, keep_rule
 from instances.models import Credential, Instance
 from sync import services
 from sync.models import SyncRecord, SyncSession, VisitHealth
@@ -163,6 +165,15 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
         error_code="auth_failed",
         error="Access denied",
     )
+    ClassificationRule.objects.all().delete()
+    Classification.objects.all().delete()
+    privileged = Classification.objects.create(code="privileged", name="Privileged", risk="critical", colour="#dc2626")
+    expression = 'superuser or member_of("dba") or unused_days > 90 and not has("CREATE", on="postgres")'
+    keep_rule(ClassificationRule(classification=privileged, code="admins", name="Admins", expression=expression), user)
+    # What follows the visits, and is otherwise the workers' to do.
+    for session in SyncSession.objects.filter(kind="classification", status="running"):
+        services.run_here(session)
+    assign(Account.objects.get(name="bob"), privileged, "on call this week", user)
     schedules.install()
     yield instance
     postgres18.reset()
@@ -204,9 +215,14 @@ def urls(instance: Instance) -> dict[str, str]:
         "tag": reverse("admin:tagging_tag_change", args=[Tag.objects.get().pk]),
         "credential": reverse("admin:instances_credential_change", args=[instance.credential_id]),
         "instance-import": reverse("admin:instances_instance_import"),
+        "classification": reverse("admin:classification_classification_change", args=[Classification.objects.get().pk]),
+        "rule": reverse("admin:classification_classificationrule_change", args=[ClassificationRule.objects.get().pk]),
+        "assignment": reverse("admin:classification_assignment_change", args=[Assignment.objects.get(rule=None).pk]),
+        "account-why": reverse("admin:accounts_account_change", args=[alice.pk])
+        + f"?tab=classifications&why={Assignment.objects.get(account=alice, until=None).pk}",
         "all-accounts": reverse("admin:accounts_account_changelist") + "?gone=all&filtered=all",
     }
-    for tab in ("effective", "roles", "members", "ended", "left", "changes"):
+    for tab in ("effective", "roles", "members", "ended", "left", "changes", "classifications"):
         pages[f"account-{tab}"] = f"{pages['account']}?tab={tab}"
     for name in (
         "instances_instance",
@@ -220,6 +236,9 @@ def urls(instance: Instance) -> dict[str, str]:
         "aggregation_instanceaggregate",
         "aggregation_databaseaggregate",
         "aggregation_instancelimit",
+        "classification_classification",
+        "classification_classificationrule",
+        "classification_assignment",
         "sync_syncsession",
         "sync_syncrecord",
         "sync_visithealth",
@@ -233,6 +252,9 @@ def urls(instance: Instance) -> dict[str, str]:
         "instances_credential",
         "tagging_tag",
         "accounts_accountfilter",
+        "classification_classification",
+        "classification_classificationrule",
+        "classification_assignment",
         "django_celery_beat_periodictask",
         "django_celery_beat_crontabschedule",
         "auth_user",
@@ -369,3 +391,50 @@ def test_the_largest_tables_are_asked_for_from_the_page_of_a_database(entered, l
     entered.get_by_role("button", name="Largest tables").click()
     entered.get_by_text("pg_catalog.pg_proc").wait_for()
     picture("database-tables")
+
+
+def test_a_rule_is_written_checked_tried_and_saved(entered, live_server, visited, picture):
+    """F5.3, F5.6: what is wrong is said while it is typed, and who would gain and lose it before it is saved."""
+    entered.goto(live_server.url + urls(visited)["rule"])
+    entered.fill("[name=expression]", "can_login and\n  loked")
+    entered.wait_for_selector("text=Line 2, column 3: There is no word loked. Did you mean locked?")
+    picture("rule-wrong")
+    entered.fill("[name=expression]", 'can_login and has("CREATEDB") or member_of("analysts") or unused_days > 90')
+    entered.wait_for_selector("text=This is a rule.")
+    entered.get_by_role("button", name="Try it").click()
+    entered.wait_for_selector("text=would gain it")
+    told = entered.locator("[data-preview]").inner_text()
+    assert "would lose it" in told
+    assert "bob" in told
+    picture("rule-tried")
+    entered.locator("summary").click()
+    picture("rule-help")
+    entered.get_by_role("button", name="Save", exact=True).click()
+    entered.wait_for_url("**/classificationrule/")
+    assert ClassificationRule.objects.get().version == 2
+
+
+def test_why_an_account_is_classified_is_on_its_page(entered, live_server, visited, picture):
+    """Issue 7: the page of an account tells its classifications and why."""
+    alice = Account.objects.get(name="alice")
+    entered.goto(f"{live_server.url}{reverse('admin:accounts_account_change', args=[alice.pk])}?tab=classifications")
+    assert entered.locator(".tf-card .tf-badges", has_text="Privileged").count() == 1
+    entered.get_by_role("link", name="Why?").click()
+    entered.wait_for_selector("text=through dba")
+    picture("why")
+
+
+def test_accounts_are_classified_from_the_list_and_by_hand(entered, live_server, visited, picture):
+    entered.goto(live_server.url + reverse("admin:classification_classification_changelist"))
+    entered.get_by_role("button", name="Classify all accounts now").click()
+    entered.wait_for_url("**/admin/sync/syncsession/*/change/")
+    session = SyncSession.objects.latest("pk")
+    assert (session.kind, session.trigger) == ("classification", "manual")
+    services.run_here(session)
+    entered.wait_for_selector("[data-open='0']")
+    picture("classification-session")
+    entered.goto(live_server.url + urls(visited)["assignment"])
+    entered.get_by_role("button", name="Withdraw").click()
+    entered.get_by_role("button", name="Withdraw").click()
+    entered.wait_for_selector("text=Withdrawn.")
+    assert not Assignment.objects.current().filter(rule=None).exists()

@@ -58,6 +58,7 @@ class Command(BaseCommand):
             with _one_at_a_time():
                 call_command("migrate", interactive=False, verbosity=0)
                 call_command("install_schedules", stdout=self.stdout)
+                call_command("install_rules", stdout=self.stdout)
                 self._admin()
                 seen = not settings.TAIFISH_EMBEDDED or self._visit(register_store())
         except EmbeddedError as error:

@@ -1,0 +1,401 @@
+"""The pages of classifications, rules and assignments, and what they add to the pages of instances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import (
+    AutocompleteSelectFilter,
+    BooleanRadioFilter,
+    ChoicesDropdownFilter,
+    DropdownFilter,
+    RelatedDropdownFilter,
+)
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminTextareaWidget
+
+from accounts.admin import moment
+from instances.admin import ADDITIONS, NOTES, Addition
+from instances.buttons import Button, ButtonAdmin
+from instances.models import Instance
+from instances.templatetags.names import visible
+from sync.models import SyncSession
+from sync.pages import session_page
+
+from . import services
+from .effect import OUTCOMES, effect_of
+from .models import Assignment, Classification, ClassificationRule
+from .pages import classification_badge, classification_page, risk_badge, rule_page, syntax_help
+from .rules import RuleError, parse
+
+RUN = "classification.run_classification"
+#: How many accounts of each outcome a dry run lists.
+PREVIEW = 50
+
+
+def run_now(
+    request: HttpRequest, instances: QuerySet[Instance], rules: list[ClassificationRule] | None = None
+) -> HttpResponse | None:
+    if not instances.active().exists():
+        messages.warning(request, gettext("There is no active instance."))
+        return None
+    trigger = SyncSession.Trigger.MANUAL
+    return session_page(services.run(instances, trigger=trigger, user=request.user, rules=rules or ()))
+
+
+class ClassificationForm(forms.ModelForm):
+    class Meta:
+        model = Classification
+        fields = ["name", "code", "risk", "colour", "priority", "note"]
+        widgets = {"colour": UnfoldAdminColorInputWidget}
+
+
+@admin.register(Classification)
+class ClassificationAdmin(ButtonAdmin):
+    change_form_template = "classification/classification.html"
+    form = ClassificationForm
+    list_display = ["badge", "code", "risk_of", "priority", "accounts", "rules", "is_system"]
+    list_filter = [("risk", ChoicesDropdownFilter), ("is_system", BooleanRadioFilter)]
+    list_filter_submit = True
+    search_fields = ["code", "name", "note"]
+    formfield_overrides = NOTES
+    fields = [("name", "code"), ("risk", "priority", "colour"), "note"]
+    buttons = [
+        Button(
+            "classify",
+            _("Classify all accounts now"),
+            RUN,
+            lambda request, row: run_now(request, Instance.objects.all()),
+            icon="rule",
+            on_list=True,
+            main=True,
+        ),
+        Button(
+            "classify",
+            _("Apply its rules now"),
+            RUN,
+            lambda request, row: run_now(request, Instance.objects.all(), list(row.rules.in_force())),
+            icon="rule",
+            shown=lambda row: row.rules.in_force().exists(),
+        ),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Classification]:
+        return super().get_queryset(request).with_counts()
+
+    @display(description=_("classification"), ordering="name")
+    def badge(self, classification: Classification) -> SafeString:
+        return classification_badge(classification)
+
+    @display(description=_("risk"), ordering="risk")
+    def risk_of(self, classification: Classification) -> SafeString:
+        return risk_badge(classification)
+
+    @display(description=_("accounts"), ordering="n_accounts")
+    def accounts(self, classification: Classification) -> SafeString:
+        url = reverse("admin:classification_assignment_changelist")
+        query = f"classification__id__exact={classification.pk}"
+        return format_html('<a class="tf-link" href="{}?{}">{}</a>', url, query, classification.n_accounts)
+
+    @display(description=_("active rules"), ordering="n_rules")
+    def rules(self, classification: Classification) -> SafeString:
+        url = reverse("admin:classification_classificationrule_changelist")
+        query = f"classification__id__exact={classification.pk}"
+        return format_html('<a class="tf-link" href="{}?{}">{}</a>', url, query, classification.n_rules)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Classification | None = None) -> bool:
+        return super().has_delete_permission(request, obj) and not (obj and obj.is_system)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """No deleting of many at once: what is shipped stays."""
+        return {name: run for name, run in super().get_actions(request).items() if name != "delete_selected"}
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if kwargs.get("obj"):
+            context |= classification_page(request, kwargs["obj"])
+        return super().render_change_form(request, context, *args, **kwargs)
+
+
+class RuleForm(forms.ModelForm):
+    class Meta:
+        model = ClassificationRule
+        fields = ["classification", "code", "name", "engine", "expression", "active", "mapping", "note"]
+        widgets = {
+            "expression": UnfoldAdminTextareaWidget(
+                attrs={"rows": 4, "class": "tf-expression", "spellcheck": "false", "autocomplete": "off"}
+            ),
+            "note": UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        }
+
+
+@admin.register(ClassificationRule)
+class ClassificationRuleAdmin(ButtonAdmin):
+    change_form_template = "classification/rule_form.html"
+    form = RuleForm
+    list_display = ["code", "name", "classification_of", "engine", "shown_expression", "active", "version"]
+    list_filter = [
+        ("classification", RelatedDropdownFilter),
+        ("engine", ChoicesDropdownFilter),
+        ("active", BooleanRadioFilter),
+        ("is_system", BooleanRadioFilter),
+    ]
+    list_filter_submit = True
+    list_fullwidth = True
+    list_select_related = ["classification"]
+    search_fields = ["code", "name", "expression", "mapping"]
+    fields = [("classification", "engine", "active"), ("code", "name"), "expression", "mapping", "note"]
+    buttons = [
+        Button(
+            "apply",
+            _("Apply now"),
+            RUN,
+            lambda request, rule: run_now(request, Instance.objects.all(), [rule]),
+            icon="rule",
+            shown=lambda rule: rule.active and not rule.retired_at,
+        )
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ClassificationRule]:
+        return super().get_queryset(request).present()
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.preview)
+        return [path("preview/", view, name="classification_classificationrule_preview"), *super().get_urls()]
+
+    @display(description=_("classification"), ordering="classification__priority")
+    def classification_of(self, rule: ClassificationRule) -> SafeString:
+        return classification_badge(rule.classification)
+
+    @display(description=_("expression"))
+    def shown_expression(self, rule: ClassificationRule) -> SafeString:
+        return format_html('<span class="tf-mono">{}</span>', rule.expression)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ClassificationRule | None = None) -> list[str]:
+        """A rule stays with its classification."""
+        return ["classification"] if obj else []
+
+    def preview(self, request: HttpRequest) -> HttpResponse:
+        """Whether the expression in the form is a rule; asked for it, what it would do."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        pk = request.POST.get("id", "")
+        rule = (ClassificationRule.objects.present().filter(pk=pk).first() if pk.isdecimal() else None) or (
+            ClassificationRule()
+        )
+        rule.expression, rule.engine = request.POST.get("expression", rule.expression), request.POST.get("engine", "")
+        context: dict[str, Any] = {"rule": rule, "may_ask": request.user.has_perm("accounts.view_account")}
+        try:
+            parse(rule.expression)
+            rule.clean()
+            if request.POST.get("ask") and context["may_ask"]:
+                effect = effect_of(rule, Instance.objects.active(), limit=PREVIEW)
+                told = [(outcome, effect.counts[outcome], effect.accounts[outcome]) for outcome in OUTCOMES]
+                context |= {"effect": effect, "told": told}
+        except RuleError as error:
+            context |= {"error": error, "marked": _marked(rule.expression, error)}
+        except forms.ValidationError as error:
+            context["told_wrong"] = error.messages
+        return HttpResponse(render_to_string("classification/rule_preview.html", context, request))
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context |= {"preview_url": reverse("admin:classification_classificationrule_preview"), "help": syntax_help()}
+        if kwargs.get("obj"):
+            context |= rule_page(kwargs["obj"])
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: ClassificationRule, form: forms.ModelForm, change: bool) -> None:
+        services.keep_rule(obj, request.user)
+
+    def delete_model(self, request: HttpRequest, obj: ClassificationRule) -> None:
+        services.retire_rule(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ClassificationRule]) -> None:
+        for rule in queryset:
+            services.retire_rule(rule)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[list[Any], dict[str, int], set, list]:
+        """What hangs on a rule stays: it is only retired."""
+        names = [str(rule) for rule in objs]
+        return names, {str(self.opts.verbose_name_plural): len(names)}, set(), []
+
+
+def _marked(expression: str, error: RuleError) -> dict[str, str] | None:
+    """The line of an error, in two at its place."""
+    lines = expression.splitlines()
+    if not 1 <= error.line <= len(lines):
+        return None
+    line = lines[error.line - 1]
+    return {"before": line[: error.column - 1], "after": line[error.column - 1 :] or " "}
+
+
+class CurrentFilter(DropdownFilter):
+    title = _("time")
+    parameter_name = "current"
+    all_option = None
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", _("Now")), ("no", _("Ended")), ("all", _("Now and ended"))]
+
+    def value(self) -> str:
+        return super().value() or "yes"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset if self.value() == "all" else queryset.filter(until__isnull=self.value() == "yes")
+
+
+class ManualFilter(DropdownFilter):
+    title = _("assigned by")
+    parameter_name = "manual"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("no", _("A rule")), ("yes", _("A person"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset.filter(rule__isnull=self.value() == "yes") if self.value() in ("yes", "no") else queryset
+
+
+class AssignmentForm(forms.ModelForm):
+    class Meta:
+        model = Assignment
+        fields = ["account", "classification", "reason"]
+        widgets = {"reason": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "reason" in self.fields:
+            self.fields["reason"].required = True
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        there = Assignment.objects.current().filter(
+            account=cleaned.get("account"), classification=cleaned.get("classification"), rule=None
+        )
+        if cleaned.get("account") and there.exists():
+            self.add_error("classification", gettext("A person has assigned it to this account already."))
+        return cleaned
+
+    def _get_validation_exclusions(self) -> set[str]:
+        # Who makes it, and when, is not in the form: constraints on that are the service's to keep.
+        return super()._get_validation_exclusions() | {"rule", "until"}
+
+
+def withdraw(request: HttpRequest, assignment: Assignment) -> None:
+    services.withdraw(assignment)
+    messages.success(request, gettext("Withdrawn."))
+
+
+@admin.register(Assignment)
+class AssignmentAdmin(ButtonAdmin):
+    form = AssignmentForm
+    list_display = ["account_link", "instance", "classification_of", "risk_of", "source", "begun", "ended", "confirmed"]
+    list_display_links = None
+    list_filter = [
+        CurrentFilter,
+        ("classification", RelatedDropdownFilter),
+        ("classification__risk", ChoicesDropdownFilter),
+        ("rule", AutocompleteSelectFilter),
+        ("instance", AutocompleteSelectFilter),
+        ManualFilter,
+    ]
+    list_filter_submit = True
+    list_fullwidth = True
+    list_select_related = ["account", "instance", "classification", "rule", "assigned_by"]
+    show_full_result_count = False
+    search_fields = ["account__name", "instance__name"]
+    search_help_text = _("Name of the account or instance")
+    autocomplete_fields = ["account", "classification"]
+    fields = ["account", "classification", "reason"]
+    buttons = [
+        Button(
+            "withdraw",
+            _("Withdraw"),
+            "classification.delete_assignment",
+            withdraw,
+            icon="undo",
+            shown=lambda assignment: assignment.is_manual and assignment.until is None,
+            confirm=lambda assignment: [gettext("The account is then no longer classified so by a person's word.")],
+        )
+    ]
+
+    @display(description=_("account"), ordering="account__name")
+    def account_link(self, assignment: Assignment) -> SafeString:
+        url = f"{reverse('admin:accounts_account_change', args=[assignment.account_id])}?tab=classifications"
+        query = f"&why={assignment.pk}" if assignment.rule_id and not assignment.until else ""
+        return format_html('<a class="tf-link" href="{}{}">{}</a>', url, query, visible(str(assignment.account)))
+
+    @display(description=_("classification"), ordering="classification__priority")
+    def classification_of(self, assignment: Assignment) -> SafeString:
+        return classification_badge(assignment.classification)
+
+    @display(description=_("risk"))
+    def risk_of(self, assignment: Assignment) -> SafeString:
+        return risk_badge(assignment.classification)
+
+    @display(description=_("assigned by"))
+    def source(self, assignment: Assignment) -> SafeString:
+        if assignment.rule:
+            url = reverse("admin:classification_classificationrule_change", args=[assignment.rule_id])
+            return format_html('<a class="tf-link" href="{}">{}</a>', url, assignment.rule)
+        url = reverse("admin:classification_assignment_change", args=[assignment.pk])
+        who = assignment.assigned_by or gettext("a person")
+        return format_html('<a class="tf-link" href="{}">{}: {}</a>', url, who, assignment.reason)
+
+    @display(description=_("since"), ordering="since")
+    def begun(self, assignment: Assignment) -> str:
+        return moment(assignment.since)
+
+    @display(description=_("until"), ordering="until")
+    def ended(self, assignment: Assignment) -> str:
+        return moment(assignment.until)
+
+    @display(description=_("confirmed"))
+    def confirmed(self, assignment: Assignment) -> SafeString:
+        if assignment.unconfirmed_since and not assignment.until:
+            title = moment(assignment.unconfirmed_since)
+            return format_html('<span class="tf-badge tf-unknown" title="{}">{}</span>', title, _("unknown"))
+        return SafeString("–")
+
+    def has_change_permission(self, request: HttpRequest, obj: Assignment | None = None) -> bool:
+        """What is said is withdrawn, not said otherwise."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Assignment | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Assignment, form: forms.ModelForm, change: bool) -> None:
+        made = services.assign(obj.account, obj.classification, obj.reason, request.user)
+        obj.pk, obj.since, obj.instance = made.pk, made.since, made.instance
+
+
+ADDITIONS.append(
+    Addition(
+        RUN,
+        buttons=[
+            Button(
+                "classify",
+                _("Classify accounts"),
+                RUN,
+                lambda request, instance: run_now(request, Instance.objects.filter(pk=instance.pk)),
+                icon="rule",
+                shown=lambda instance: not instance.is_retired,
+            )
+        ],
+    )
+)

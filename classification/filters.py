@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import django_filters
+
+from accounts.models import Account
+from instances.adapters import ENGINE_CHOICES
+from instances.filters import KnownFilter, NotNullFilter, YesNoFilter
+from instances.models import Instance
+
+from .models import Assignment, Classification, ClassificationRule
+
+
+class ClassificationFilters(django_filters.FilterSet):
+    code = django_filters.CharFilter()
+    risk = django_filters.ChoiceFilter(choices=Classification.Risk.choices)
+
+    class Meta:
+        model = Classification
+        fields: list[str] = []
+
+
+class ClassificationRuleFilters(django_filters.FilterSet):
+    code = django_filters.CharFilter()
+    classification = KnownFilter(queryset=Classification.objects.all())
+    engine = django_filters.ChoiceFilter(choices=ENGINE_CHOICES)
+    active = YesNoFilter()
+
+    class Meta:
+        model = ClassificationRule
+        fields: list[str] = []
+
+
+class AssignmentFilters(django_filters.FilterSet):
+    account = KnownFilter(queryset=Account.objects.all())
+    instance = KnownFilter(queryset=Instance.objects.all())
+    instance_name = KnownFilter(field_name="instance", queryset=Instance.objects.all(), to_field_name="name")
+    classification = KnownFilter(queryset=Classification.objects.all())
+    rule = KnownFilter(queryset=ClassificationRule.objects.all())
+    risk = django_filters.ChoiceFilter(field_name="classification__risk", choices=Classification.Risk.choices)
+    manual = NotNullFilter(field_name="rule", exclude=True, label="A person assigned it.")
+    current = NotNullFilter(field_name="until", exclude=True, label="Holds now.")
+    confirmed = NotNullFilter(field_name="unconfirmed_since", exclude=True, label="The last run could tell.")
+
+    class Meta:
+        model = Assignment
+        fields: list[str] = []

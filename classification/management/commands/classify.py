@@ -1,0 +1,140 @@
+import json
+import sys
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import QuerySet, Sum
+from django.utils import timezone
+
+from accounts.access import parse_moment
+from classification import services
+from classification.effect import OUTCOMES, Effect, effect_of
+from classification.models import ClassificationRule, RuleResult
+from classification.rules import RuleError
+from instances.models import Instance
+from instances.services import named
+from sync.models import SyncSession
+from sync.services import run_here
+
+#: Accounts told of each outcome of a dry run; in JSON and in text.
+MOST, MOST_IN_TEXT = 10_000, 20
+
+
+class Command(BaseCommand):
+    help = (
+        "Apply the rules of classification now, in this process, or with --dry-run tell what they would do. Exits 0 "
+        "when every rule was applied, 3 when some were not, 1 when none was, 2 for a wrong call."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--instance", nargs="+", metavar="NAME", help="only these; none: all active ones")
+        parser.add_argument("--rule", nargs="+", metavar="CODE", help="only these; none: all that are active")
+        parser.add_argument("--dry-run", action="store_true", help="change nothing, tell who would gain and lose what")
+        parser.add_argument(
+            "--as-of",
+            metavar="T",
+            help="as things stood at a moment or at the end of a day, in TAIFISH_TIME_ZONE; changes nothing",
+        )
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            instances = named(options["instance"]) if options["instance"] else Instance.objects.active()
+            rules = _rules(options["rule"])
+            at = parse_moment(options["as_of"] or "")
+            if at and at > timezone.now():
+                raise ValueError(f"{options['as_of']} is still to come.")
+        except ValueError as error:
+            raise CommandError(str(error), returncode=2) from error
+        if options["dry_run"] or at:
+            sys.exit(self._tell(rules, instances, at, as_json=options["json"]))
+        if idle := [rule.code for rule in rules if not rule.active]:
+            raise CommandError(f"Not active, so that only --dry-run applies: {', '.join(idle)}.", returncode=2)
+        chosen = rules if options["rule"] else ()
+        session = services.run(instances, trigger=SyncSession.Trigger.COMMAND, rules=chosen, enqueue=False)
+        sys.exit(self._report(run_here(session), rules, as_json=options["json"]))
+
+    def _tell(
+        self, rules: list[ClassificationRule], instances: QuerySet[Instance], at: datetime | None, *, as_json: bool
+    ) -> int:
+        """Print what the rules would do. Returns the exit code."""
+        effects: list[Effect] = []
+        errors: dict[str, str] = {}
+        limit = MOST if as_json else MOST_IN_TEXT
+        for rule in rules:
+            try:
+                effects.append(effect_of(rule, instances, at=at, limit=limit))
+            except RuleError as error:
+                errors[rule.code] = str(error)
+        if as_json:
+            document = {"as_of": at, "rules": [_document(effect) for effect in effects], "errors": errors}
+            self.stdout.write(json.dumps(document, indent=2, default=str))
+        else:
+            for effect in effects:
+                counts = ", ".join(f"{effect.counts[outcome]} {outcome}" for outcome in OUTCOMES)
+                self.stdout.write(f"{effect.rule}: {effect.examined} examined, {effect.matched} matched; {counts}")
+                for outcome in OUTCOMES:
+                    for account in effect.accounts[outcome]:
+                        self.stdout.write(f"  {outcome}: {account.instance}: {account!s}")
+                    more = effect.counts[outcome] - len(effect.accounts[outcome])
+                    if more > 0:
+                        self.stdout.write(f"  {outcome}: and {more} more")
+            for code, error in errors.items():
+                self.stderr.write(f"{code}: {error}")
+        return 0 if not errors else 3 if effects else 1
+
+    def _report(self, session: SyncSession, rules: list[ClassificationRule], *, as_json: bool) -> int:
+        """Print what a run did. Returns the exit code."""
+        records = list(session.records.select_related("instance").order_by("instance__name"))
+        ids = [record.instance_id for record in records]
+        results = RuleResult.objects.filter(instance__in=ids, rule__in=rules).order_by()
+        counts = results.values("rule__code").annotate(**{name: Sum(name) for name in RuleResult.COUNTS})
+        problems = [
+            (record.instance.name, text)
+            for record in records
+            for text in ([f"{record.error_code}: {record.error}"] if record.error else [])
+            + [gap["message"] for gap in record.gaps]
+        ]
+        if as_json:
+            told = [{"rule": row.pop("rule__code"), **row} for row in counts.order_by("rule__code")]
+            document = {
+                "session": session.pk,
+                "status": session.status,
+                "rules": told,
+                "problems": [{"instance": name, "problem": text} for name, text in problems],
+            }
+            self.stdout.write(json.dumps(document, indent=2))
+        else:
+            for row in counts.order_by("rule__code"):
+                words = ", ".join(f"{row[name]} {name}" for name in RuleResult.COUNTS)
+                self.stdout.write(f"{row['rule__code']}: {words}")
+            for name, text in problems:
+                self.stderr.write(f"{name}: {text}")
+            self.stdout.write(f"{session}: {session.status}")
+        if session.status == SyncSession.Status.COMPLETED:
+            return 3 if problems else 0
+        return 3 if session.status == SyncSession.Status.PARTIAL else 1
+
+
+def _rules(codes: list[str] | None) -> list[ClassificationRule]:
+    """The rules asked for; without any, those that runs apply. Raises ValueError naming those that are not there."""
+    if not codes:
+        return list(ClassificationRule.objects.in_force())
+    found = {rule.code: rule for rule in ClassificationRule.objects.present().filter(code__in=codes)}
+    if missing := sorted(set(codes) - found.keys()):
+        raise ValueError(f"There is no such rule: {', '.join(missing)}.")
+    return [found[code] for code in codes]
+
+
+def _document(effect: Effect) -> dict[str, Any]:
+    return {
+        "rule": effect.rule.code,
+        "examined": effect.examined,
+        "matched": effect.matched,
+        **{f"n_{outcome}": effect.counts[outcome] for outcome in OUTCOMES},
+        **{
+            outcome: [{"instance": one.instance.name, "account": str(one)} for one in effect.accounts[outcome]]
+            for outcome in OUTCOMES
+        },
+    }

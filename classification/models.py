@@ -1,0 +1,297 @@
+"""Which accounts are what, by which rule, and since when.
+
+An `Assignment` is an interval, as grants are: it holds from `since` until `until`, and now where that is null. Those of
+rules are the runs' to begin and end; those that people made are people's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import Account
+from instances.adapters import ENGINE_CHOICES, ENGINES
+from instances.models import Instance
+from tagging.models import Tag
+
+from .rules import Part, RuleError, asks, has_wildcards, nearest, parse
+
+
+class ClassificationQuerySet(models.QuerySet["Classification"]):
+    def with_counts(self) -> ClassificationQuerySet:
+        """Each classification with n_accounts (that have it now, by any way) and n_rules (active ones)."""
+        held = Assignment.objects.current().filter(classification=OuterRef("pk")).order_by().values("classification")
+        rules = ClassificationRule.objects.in_force().filter(classification=OuterRef("pk")).order_by()
+        return self.annotate(
+            n_accounts=Coalesce(Subquery(held.annotate(n=Count("account", distinct=True)).values("n")), 0),
+            n_rules=Coalesce(Subquery(rules.values("classification").annotate(n=Count("*")).values("n")), 0),
+        )
+
+
+class Classification(models.Model):
+    """What accounts can be, by rule or by a person's word."""
+
+    class Risk(models.TextChoices):
+        CRITICAL = "critical", _("critical")
+        HIGH = "high", _("high")
+        MEDIUM = "medium", _("medium")
+        LOW = "low", _("low")
+        NONE = "none", _("none")
+
+    code = models.SlugField(_("code"), max_length=50, unique=True)
+    name = models.CharField(_("name"), max_length=100)
+    risk = models.CharField(_("risk"), max_length=10, choices=Risk, default=Risk.MEDIUM)
+    colour = models.CharField(
+        _("colour"),
+        max_length=7,
+        default="#64748b",
+        validators=[RegexValidator(r"^#[0-9a-fA-F]{6}$", _("A colour looks like #64748b."))],
+    )
+    priority = models.PositiveIntegerField(
+        _("priority"), default=100, help_text=_("Of all that an account is, the one with the smallest number heads it.")
+    )
+    is_system = models.BooleanField(_("shipped with Taifish"), default=False, editable=False)
+    note = models.TextField(_("note"), blank=True)
+
+    objects = ClassificationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["priority", "name"]
+        verbose_name = _("classification")
+        verbose_name_plural = _("classifications")
+        permissions = [("run_classification", "Can run the rules of classification")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ClassificationRuleQuerySet(models.QuerySet["ClassificationRule"]):
+    def in_force(self) -> ClassificationRuleQuerySet:
+        """Rules that runs apply."""
+        return self.filter(active=True, retired_at=None)
+
+    def present(self) -> ClassificationRuleQuerySet:
+        """Rules that nobody has deleted."""
+        return self.filter(retired_at=None)
+
+
+class ClassificationRule(models.Model):
+    """Who gets a classification, as an expression. Its earlier wordings are kept as versions.
+
+    A deleted rule is retired: it applies no more, and what it had assigned keeps its name.
+    """
+
+    classification = models.ForeignKey(
+        Classification, on_delete=models.PROTECT, related_name="rules", verbose_name=_("classification")
+    )
+    code = models.SlugField(_("code"), max_length=50, unique=True)
+    name = models.CharField(_("name"), max_length=200)
+    engine = models.CharField(
+        _("engine"), max_length=20, choices=ENGINE_CHOICES, blank=True, help_text=_("Empty: all engines.")
+    )
+    expression = models.TextField(_("expression"))
+    active = models.BooleanField(_("active"), default=True)
+    version = models.PositiveIntegerField(_("version"), default=0, editable=False)
+    mapping = models.CharField(
+        _("maps to"), max_length=300, blank=True, help_text=_("Items of standards that the rule answers to.")
+    )
+    note = models.TextField(_("note"), blank=True)
+    is_system = models.BooleanField(_("shipped with Taifish"), default=False, editable=False)
+    updated_at = models.DateTimeField(_("changed"), auto_now=True)
+    retired_at = models.DateTimeField(_("deleted"), null=True, editable=False)
+
+    objects = ClassificationRuleQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["classification__priority", "code"]
+        verbose_name = _("rule")
+        verbose_name_plural = _("rules")
+
+    def __str__(self) -> str:
+        return self.code
+
+    def clean(self) -> None:
+        """Refuse what no run could apply."""
+        if self.engine and self.engine not in ENGINES:
+            raise ValidationError({"engine": gettext("No adapter serves the engine “%s”.") % self.engine})
+        try:
+            rule = parse(self.expression)
+        except RuleError as error:
+            raise ValidationError({"expression": str(error)}) from error
+        tags = dict(Tag.objects.values_list("slug", "label"))
+        self._look_up(rule, "instance_tag", tags, gettext("There is no tag “%s”."))
+        codes = dict(Classification.objects.values_list("code", "name"))
+        self._look_up(rule, "assigned", codes, gettext("There is no classification “%s”."))
+
+    def _look_up(self, rule: Part, word: str, known: Mapping[str, str], told: str) -> None:
+        """Refuse names that nothing has: they would quietly match nothing."""
+        for text in (text for ask in asks(rule) if ask.word == word for text in ask.texts):
+            if not has_wildcards(text) and text not in known:
+                raise ValidationError({"expression": told % text + nearest(text, known)})
+
+
+class RuleVersion(models.Model):
+    """What a rule said, from one edit to the next."""
+
+    rule = models.ForeignKey(ClassificationRule, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField(_("version"))
+    engine = models.CharField(_("engine"), max_length=20, blank=True)
+    expression = models.TextField(_("expression"))
+    at = models.DateTimeField(_("since"), auto_now_add=True)
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        verbose_name=_("by"),
+    )
+
+    class Meta:
+        ordering = ["-number"]
+        verbose_name = _("version of a rule")
+        verbose_name_plural = _("versions of rules")
+        constraints = [models.UniqueConstraint(fields=["rule", "number"], name="rule_version_once")]
+
+    def __str__(self) -> str:
+        return f"{self.rule} {self.number}"
+
+
+class AssignmentQuerySet(models.QuerySet["Assignment"]):
+    def current(self) -> AssignmentQuerySet:
+        return self.filter(until=None)
+
+    def at(self, moment: datetime) -> AssignmentQuerySet:
+        """What held at that moment."""
+        return self.filter(Q(until=None) | Q(until__gt=moment), since__lte=moment)
+
+
+class Assignment(models.Model):
+    """`account` is of this classification, for this time: by a rule, or by a person's word with a reason."""
+
+    account = models.ForeignKey(
+        Account, on_delete=models.CASCADE, related_name="assignments", verbose_name=_("account")
+    )
+    # The account's, which never changes: a run for one instance finds what is there without looking at all others.
+    instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="+", verbose_name=_("instance"))
+    classification = models.ForeignKey(
+        Classification, on_delete=models.PROTECT, related_name="assignments", verbose_name=_("classification")
+    )
+    rule = models.ForeignKey(
+        ClassificationRule,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="assignments",
+        verbose_name=_("rule"),
+        help_text=_("Empty: a person assigned it."),
+    )
+    rule_version = models.PositiveIntegerField(_("version of the rule"), null=True, blank=True)
+    reason = models.TextField(_("reason"), blank=True)
+    assigned_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        verbose_name=_("by"),
+    )
+    since = models.DateTimeField(_("since"))
+    until = models.DateTimeField(_("until"), null=True, blank=True)
+    unconfirmed_since = models.DateTimeField(
+        _("not confirmed since"),
+        null=True,
+        help_text=_("The first run that could not know whether the rule still matches. Empty: the last run knew."),
+    )
+
+    objects = AssignmentQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["classification__priority", "instance__name", "account__name", "id"]
+        verbose_name = _("assignment")
+        verbose_name_plural = _("assignments")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["account", "rule"], condition=Q(until=None, rule__isnull=False), name="assignment_once_by_rule"
+            ),
+            models.UniqueConstraint(
+                fields=["account", "classification"],
+                condition=Q(until=None, rule=None),
+                name="assignment_once_by_hand",
+            ),
+            models.CheckConstraint(condition=Q(rule__isnull=False) | ~Q(reason=""), name="assignment_says_why"),
+        ]
+        indexes = [
+            models.Index(fields=["rule", "instance"], name="assignment_now", condition=Q(until=None)),
+            models.Index(fields=["classification", "account"], name="assignment_of_class", condition=Q(until=None)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account}: {self.classification}"
+
+    @property
+    def is_manual(self) -> bool:
+        return self.rule_id is None
+
+
+class RuleResult(models.Model):
+    """What the last run of a rule made of one instance: examined = matched + unknown + those it does not match, and
+    matched = gained + kept. What is unknown stays as it was. With an `error` everything does, and all counts are 0."""
+
+    COUNTS = ("examined", "matched", "unknown", "gained", "lost", "kept")
+
+    rule = models.ForeignKey(
+        ClassificationRule, on_delete=models.CASCADE, related_name="results", verbose_name=_("rule")
+    )
+    instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="+", verbose_name=_("instance"))
+    version = models.PositiveIntegerField(_("version of the rule"))
+    at = models.DateTimeField(_("run"))
+    examined = models.PositiveIntegerField(_("examined"), default=0)
+    matched = models.PositiveIntegerField(_("matched"), default=0)
+    unknown = models.PositiveIntegerField(_("unknown"), default=0)
+    gained = models.PositiveIntegerField(_("gained"), default=0)
+    lost = models.PositiveIntegerField(_("lost"), default=0)
+    kept = models.PositiveIntegerField(_("kept"), default=0)
+    error = models.TextField(_("error"), blank=True)
+
+    class Meta:
+        ordering = ["rule__code", "instance__name"]
+        verbose_name = _("result of a rule")
+        verbose_name_plural = _("results of rules")
+        constraints = [models.UniqueConstraint(fields=["rule", "instance"], name="rule_result_once")]
+
+    def __str__(self) -> str:
+        return f"{self.rule} on {self.instance}"
+
+    def counts(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.COUNTS}
+
+
+class ClassificationCount(models.Model):
+    """How many accounts had a classification at the end of the last run of a local day, and how many answers of its
+    rules were unknown."""
+
+    day = models.DateField(_("day"))
+    classification = models.ForeignKey(
+        Classification, on_delete=models.CASCADE, related_name="counts", verbose_name=_("classification")
+    )
+    accounts = models.PositiveIntegerField(_("accounts"))
+    unknown = models.PositiveIntegerField(_("unknown"))
+
+    class Meta:
+        ordering = ["-day", "classification__priority"]
+        verbose_name = _("count of a day")
+        verbose_name_plural = _("counts by day")
+        constraints = [models.UniqueConstraint(fields=["classification", "day"], name="count_once_a_day")]
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.classification}"

@@ -1,0 +1,162 @@
+"""What the pages of classification show, and what they add to the page of an account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django.core.paginator import Page, Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import Account
+from accounts.pages import BADGES, TABS, Tab
+from instances.models import Instance
+from instances.timeline import SOURCES, Event, Source
+
+from .explain import Line, explain
+from .models import Assignment, Classification, ClassificationRule
+from .rules import RuleError
+from .services import headline
+from .vocabulary import GRAMMAR, WORDS
+
+ROWS_PER_PAGE = 200
+#: Days of the chart.
+DAYS = 90
+#: Instances listed on the page of a rule.
+INSTANCES = 50
+
+
+def classification_badge(classification: Classification) -> SafeString:
+    return format_html(
+        '<span class="tf-badge tf-tag" style="--tf-tag: {}">{}</span>', classification.colour, classification.name
+    )
+
+
+def risk_badge(classification: Classification) -> SafeString:
+    return format_html(
+        '<span class="tf-badge tf-{}">{}</span>', f"risk-{classification.risk}", classification.get_risk_display()
+    )
+
+
+def classification_page(request: HttpRequest, classification: Classification) -> dict[str, Any]:
+    """Context of its page: the accounts that have it, its rules, and how many had it day by day."""
+    context: dict[str, Any] = {}
+    if request.user.has_perm("classification.view_classificationrule"):
+        context["rules"] = classification.rules.present().order_by("code")
+    if request.user.has_perm("classification.view_assignment"):
+        rows = classification.assignments.current().select_related("account", "instance", "rule", "assigned_by")
+        rows = rows.order_by("instance__name", "account__name", "account__host", "pk")
+        context["page"] = Paginator(rows, ROWS_PER_PAGE).get_page(request.GET.get("page"))
+        context["chart"] = _chart(classification)
+    return context
+
+
+def _chart(classification: Classification) -> dict[str, Any] | None:
+    counts = list(classification.counts.order_by("-day")[:DAYS])[::-1]
+    if not counts:
+        return None
+    most = max(1, *(count.accounts for count in counts))
+    first = counts[0].day
+    days = max(1, (counts[-1].day - first).days)
+    points = [f"{100 * (count.day - first).days / days:.2f},{38 - 36 * count.accounts / most:.2f}" for count in counts]
+    # One day alone is a line too.
+    points = points if len(points) > 1 else [points[0], f"100,{points[0].partition(',')[2]}"]
+    return {"points": " ".join(points), "first": counts[0], "last": counts[-1], "most": most}
+
+
+def rule_page(rule: ClassificationRule) -> dict[str, Any]:
+    """Context of a rule's page: what it said before, and what its last run made of each instance."""
+    results = rule.results.select_related("instance")
+    totals = {name: sum(getattr(row, name) for row in results) for name in ("matched", "unknown", "examined")}
+    return {
+        "versions": rule.versions.select_related("by")[:20],
+        "results": sorted(results, key=lambda row: (not row.error, -row.unknown, row.instance.name))[:INSTANCES],
+        "n_more": max(0, len(results) - INSTANCES),
+        "totals": totals if results else None,
+    }
+
+
+def syntax_help() -> dict[str, Any]:
+    """The words of the language, as the editor lists them."""
+    return {"grammar": GRAMMAR, "words": [(_written(name), word.help) for name, word in WORDS.items()]}
+
+
+def _written(name: str) -> str:
+    word = WORDS[name]
+    if word.is_number:
+        return f"{name} > 90"
+    if not word.takes:
+        return name
+    examples = {int: "24", bool: "True", str: '"…"'}
+    needed = [f"{option}={examples[word.options[option]]}" for option in sorted(word.needed)]
+    texts = ['"…"'] if word.takes == "one" else ['"…"', "…"]
+    return f"{name}({', '.join([*texts, *needed])})"
+
+
+def assignments_of(account: Account) -> QuerySet[Assignment]:
+    """What an account is, and below what it was."""
+    rows = account.assignments.select_related("classification", "rule", "assigned_by")
+    return rows.order_by("-until", "classification__priority", "classification__name", "pk")
+
+
+def _lines(request: HttpRequest, account: Account, page: Page) -> Iterator[dict[str, Any]]:
+    asked = request.GET.get("why", "")
+    for assignment in page:
+        line: dict[str, Any] = {"assignment": assignment}
+        if assignment.rule and asked == str(assignment.pk) and assignment.until is None:
+            line |= why(assignment.rule, account)
+        yield line
+
+
+def why(rule: ClassificationRule, account: Account) -> dict[str, Any]:
+    """The explanation of a rule as the templates take it."""
+    try:
+        lines: list[Line] = explain(rule, account)
+    except RuleError as error:
+        return {"wrong": str(error)}
+    return {"why": lines} if lines else {"wrong": str(_("The rule is not about this account."))}
+
+
+def _badge(request: HttpRequest, account: Account) -> str:
+    """What heads all that the account is."""
+    if not request.user.has_perm("classification.view_assignment"):
+        return ""
+    found = headline(account.assignments.current().select_related("classification"))
+    return classification_badge(found) if found else ""
+
+
+TABS.append(
+    Tab(
+        "classifications",
+        _("Classifications"),
+        "classification.view_assignment",
+        assignments_of,
+        _lines,
+        "classification/tab.html",
+    )
+)
+BADGES.append(_badge)
+
+
+def assignment_events(instance: Instance, since: datetime, limit: int) -> Iterator[Event]:
+    """Accounts that came to be of a classification, or no longer are, for the instance's timeline."""
+    rows = Assignment.objects.filter(instance=instance).select_related("account", "classification", "rule")
+    told = [
+        (row.since, "held", _("classified"), row) for row in rows.filter(since__gte=since).order_by("-since")[:limit]
+    ]
+    told += [
+        (row.until, "left", _("no longer classified"), row)
+        for row in rows.filter(until__gte=since).order_by("-until")[:limit]
+    ]
+    for at, badge, label, row in sorted(told, key=lambda item: item[0], reverse=True)[:limit]:
+        text = f"{row.account}: {row.classification}{f' ({row.rule.code})' if row.rule else ''}"
+        yield Event(at, badge, str(label), text, reverse("admin:accounts_account_change", args=[row.account_id]))
+
+
+SOURCES.append(Source("classification.view_assignment", assignment_events))

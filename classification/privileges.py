@@ -1,0 +1,216 @@
+"""The words of rules about roles and privileges, as sets of accounts.
+
+Which way a privilege comes is told as `accounts.paths` tells it: a walk goes from those who hold it down to the members
+of roles. As long as each step inherits, any step may follow that inherits or may be switched along; after one that does
+not inherit, only those that may be switched along.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from datetime import datetime
+
+from instances.adapters import ENGINES
+from instances.adapters.semantics import Semantics, name_of, split_path
+
+from .pieces import Pieces
+from .rules import Ask, has_wildcards
+
+
+class Privileges(Pieces):
+    """`grants` names, for each word about privileges, the set of the grants that it looks for."""
+
+    def __init__(self, at: datetime | None) -> None:
+        super().__init__(at)
+        self.grants: dict[Ask, str] = {}
+
+    def _members(self, ask: Ask) -> str:
+        """The accounts that reach a role of that name."""
+        if self.at is None and not ask.options.get("direct"):
+            admin = " AND r.is_admin" if ask.options.get("admin") else ""
+            return self._set(
+                "SELECT DISTINCT r.member_id AS id FROM accounts_rolereach r\n"
+                "  JOIN accounts_account x ON x.id = r.role_id\n"
+                f" WHERE x.instance_id = ANY(%(instances)s::bigint[]) AND {self._like_any('x.name', ask.texts)}{admin}"
+            )
+        admin = " AND m.admin_option" if ask.options.get("admin") else ""
+        first = (
+            "SELECT m.member_id, m.role_id FROM accounts_membership m JOIN accounts_account r ON r.id = m.role_id\n"
+            f" WHERE {self._holding('m')}{admin} AND r.instance_id = ANY(%(instances)s::bigint[])"
+            f" AND {self._like_any('r.name', ask.texts)}"
+        )
+        reach = self._cte(
+            first
+            if ask.options.get("direct")
+            else f"{first}\n UNION SELECT m.member_id, w.role_id FROM {{self}} w\n"
+            f"  JOIN accounts_membership m ON m.role_id = w.member_id WHERE {self._holding('m')}",
+            "(member_id, role_id)",
+        )
+        return self._set(f"SELECT DISTINCT member_id AS id FROM {reach} WHERE member_id <> role_id")
+
+    def _holds(self, key: Ask, ask: Ask, since: str = "") -> str:
+        """Whether an account has the privilege, by grants and memberships that stand since then at least."""
+        held = self._cte(self._matching(ask, since))
+        if not since:
+            self.grants[key] = held
+        needed = {name: self._needed(ask, engine.semantics) for name, engine in ENGINES.items()}
+        unread = self._unread(needed, since, _database(ask))
+        if ask.options.get("direct"):
+            return self._known(self._set(f"SELECT DISTINCT account_id AS id FROM {held}"), unread)
+        first = f"SELECT account_id AS id, personal FROM {held}\n"
+        if ask.options.get("on") != "":
+            # What is granted on the whole instance lies in nobody's database.
+            first += self._owners(held, since)
+        reach = self._by_steps(first, since) if since or self.at else self._by_closure(first)
+        everybody = (
+            f" UNION SELECT a.id FROM (SELECT DISTINCT instance_id FROM {held} WHERE public AND NOT personal) p\n"
+            "  JOIN accounts_account a ON a.instance_id = p.instance_id"
+        )
+        return self._known(self._set(f"SELECT id FROM {reach}{everybody}"), unread)
+
+    def _by_closure(self, first: str) -> str:
+        """Down from those who hold it, by the closure of today: over what inherits, then over what may be switched."""
+        start = self._cte(first)
+        inheriting = self._cte(
+            f"SELECT id FROM {start}\n UNION SELECT r.member_id FROM {start} s\n"
+            "  JOIN accounts_rolereach r ON r.role_id = s.id WHERE r.inherits AND NOT s.personal"
+        )
+        return self._cte(
+            f"SELECT id FROM {inheriting}\n UNION SELECT r.member_id FROM {inheriting} s\n"
+            "  JOIN accounts_rolereach r ON r.role_id = s.id WHERE r.can_set"
+        )
+
+    def _by_steps(self, first: str, since: str) -> str:
+        """The same by memberships, one step after the other, as they were and for as long as they stood."""
+        steady = f" AND m.since <= {since}" if since else ""
+        return self._cte(
+            f"{first} UNION SELECT m.member_id, w.switching OR NOT m.inherit FROM {{self}} w\n"
+            "  JOIN accounts_membership m ON m.role_id = w.id\n"
+            f" WHERE {self._holding('m')}{steady} AND (m.set_option OR (m.inherit AND NOT w.switching))",
+            "(id, switching)",
+        )
+
+    def _matching(self, ask: Ask, since: str) -> str:
+        """The grants that a word looks for. `personal` ones are their holder's alone, who must be switched to."""
+        conditions = [
+            self._holding("g"),
+            "NOT g.denied",
+            "x.instance_id = ANY(%(instances)s::bigint[])",
+            self._like("g.privilege", ask.texts[0]),
+        ]
+        if since:
+            conditions.append(f"g.since <= {since}")
+        if ask.options.get("grantable") is not None:
+            conditions.append("g.grantable" if ask.options["grantable"] else "NOT g.grantable")
+        kind, path = str(ask.options.get("kind", "")), ask.options.get("on")
+        if path:
+            conditions.append(self._on(str(path), kind))
+        elif kind:
+            conditions.append(f"g.kind = {self._parameter(kind)}")
+        if path == "":
+            conditions.append("g.scope = ''")
+        if kind != "default":
+            # What later objects will carry, nobody has yet.
+            conditions.append("g.kind <> 'default'")
+        personal = [
+            f"(i.engine = '{name}' AND g.kind = ANY({self._parameter(sorted(engine.semantics.personal))}))"
+            for name, engine in ENGINES.items()
+            if engine.semantics.personal
+        ]
+        return (
+            "SELECT g.id AS grant_id, g.account_id, g.database, x.instance_id, x.name, i.engine,\n"
+            f"       x.kind = 'public' AS public, {' OR '.join(personal) or 'false'} AS personal\n"
+            "  FROM accounts_grant g JOIN accounts_account x ON x.id = g.account_id\n"
+            f"  JOIN instances_instance i ON i.id = x.instance_id\n WHERE {' AND '.join(conditions)}"
+        )
+
+    def _on(self, path: str, kind: str) -> str:
+        """Grants on what is like the path, or on what that lies in where the engine lets them reach down."""
+        parts = split_path(path)
+        named = self._like("g.scope", ".".join(parts))
+        ways = [f"({named} AND g.scope <> ''{f' AND g.kind = {self._parameter(kind)}' if kind else ''})"]
+        holders = set()
+        database = _named_database(path)
+        for name, engine in ENGINES.items():
+            for holder, scope in sorted(engine.semantics.scopes(parts, kind)):
+                fits = self._like("g.scope", scope)
+                if engine.semantics.patterns and holder == "database" and database:
+                    fits = f"({fits} OR {self._parameter(database)} LIKE {_UNQUOTED})"
+                elif scope == ".".join(parts):
+                    continue
+                if not scope and database:
+                    fits += f" AND NOT {self._taken_back(database)}"
+                ways.append(f"(i.engine = '{name}' AND g.kind = '{holder}' AND {fits})")
+                holders.add(holder)
+        if not holders:
+            return ways[0]
+        # The first says nothing new, but of grants alone: most are out before their instance is looked up.
+        return f"({ways[0]} OR g.kind = ANY({self._parameter(sorted(holders))})) AND ({' OR '.join(ways)})"
+
+    def _taken_back(self, database: str) -> str:
+        return (
+            "EXISTS (SELECT FROM accounts_grant d"
+            " WHERE d.account_id = g.account_id AND d.denied AND d.kind = 'database'"
+            f" AND d.privilege = g.privilege AND d.database = {self._parameter(database)} AND {self._holding('d')})"
+        )
+
+    def _owners(self, held: str, since: str) -> str:
+        """Owners of databases, who have what was granted to the role that stands for them."""
+        steady = f" AND o.since <= {since}" if since else ""
+        return "".join(
+            f" UNION SELECT o.account_id, {self._stingy(engine.semantics)} FROM {held} h\n"
+            "  JOIN accounts_account x ON x.instance_id = h.instance_id\n"
+            "  JOIN accounts_grant o ON o.account_id = x.id AND o.kind = 'database' AND o.privilege = 'OWNER'\n"
+            f"   AND o.database = h.database AND NOT o.denied AND {self._holding('o')}{steady}\n"
+            f" WHERE h.engine = '{name}' AND h.name = {self._parameter(engine.semantics.database_role)}\n"
+            for name, engine in ENGINES.items()
+            if engine.semantics.database_role
+        )
+
+    def _stingy(self, semantics: Semantics) -> str:
+        """Whether an owner has that only after switching."""
+        if not semantics.no_inherit:
+            return "false"
+        kind, privilege = map(self._parameter, semantics.no_inherit)
+        return (
+            f"EXISTS (SELECT FROM accounts_grant n WHERE n.account_id = o.account_id AND n.kind = {kind}"
+            f" AND n.privilege = {privilege} AND {self._holding('n')})"
+        )
+
+    def _needed(self, ask: Ask, semantics: Semantics) -> set[str]:
+        """What a visit must have read to say that an account does not have the privilege."""
+        kind, path = str(ask.options.get("kind", "")), ask.options.get("on")
+        if kind:
+            kinds = {kind}
+        elif path is None:
+            kinds = set(semantics.paths)
+        else:
+            length = len(split_path(str(path)))
+            reaches = length and has_wildcards(str(path))
+            kinds = {name for name, parts in semantics.paths.items() if parts == length or (reaches and parts > length)}
+        if path:
+            kinds |= {holder for holder, _ in semantics.scopes(split_path(str(path)), kind)}
+        able = {name for name in kinds if semantics.carries(name, lambda one: _fits(ask.texts[0], one))}
+        if not able:
+            return set()
+        return able if ask.options.get("direct") else able | {"memberships"}
+
+
+def _database(ask: Ask) -> str:
+    return _named_database(str(ask.options.get("on", "")))
+
+
+def _named_database(path: str) -> str:
+    """The one database in which everything like the path lies, "" where it may be any."""
+    parts = split_path(path)
+    return name_of(parts[0]) if parts and not has_wildcards(parts[0]) else ""
+
+
+def _fits(pattern: str, privilege: str) -> bool:
+    return fnmatch.fnmatchcase(privilege, pattern.replace("[", "[[]"))
+
+
+#: A pattern of database names as it was before `dotted()` quoted it.
+_UNQUOTED = (
+    "CASE WHEN g.scope LIKE '\"%%' THEN replace(substr(g.scope, 2, length(g.scope) - 2), '\"\"', '\"') ELSE g.scope END"
+)

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from accounts.models import Account
+from instances.models import Instance
+from instances.serializers import CleanSerializer
+
+from .effect import Effect
+from .models import Assignment, Classification, ClassificationCount, ClassificationRule, RuleResult, RuleVersion
+
+
+class ClassificationSerializer(CleanSerializer):
+    """Expects `Classification.objects.with_counts()`, but for a new one."""
+
+    n_accounts = serializers.IntegerField(read_only=True, default=0, help_text="That have it now, by any way.")
+    n_rules = serializers.IntegerField(read_only=True, default=0, help_text="That are active.")
+
+    class Meta:
+        model = Classification
+        fields = ["id", "code", "name", "risk", "colour", "priority", "note", "is_system", "n_accounts", "n_rules"]
+        read_only_fields = ["is_system"]
+
+
+class ClassificationCountSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = ClassificationCount
+        fields = ["day", "accounts", "unknown"]
+
+
+class ClassificationRuleSerializer(CleanSerializer):
+    classification_code = serializers.CharField(source="classification.code", read_only=True)
+
+    class Meta:
+        model = ClassificationRule
+        fields = [
+            "id",
+            "code",
+            "name",
+            "classification",
+            "classification_code",
+            "engine",
+            "expression",
+            "active",
+            "version",
+            "mapping",
+            "note",
+            "is_system",
+            "updated_at",
+        ]
+        read_only_fields = ["version", "is_system", "updated_at"]
+
+    def validate_classification(self, classification: Classification) -> Classification:
+        if self.instance and classification != self.instance.classification:
+            raise serializers.ValidationError("A rule stays with its classification: make another rule.")
+        return classification
+
+
+class RuleVersionSerializer(serializers.ModelSerializer):
+    by = serializers.CharField(source="by.username", default=None, read_only=True)
+
+    class Meta:
+        model = RuleVersion
+        fields = ["number", "engine", "expression", "at", "by"]
+
+
+class RuleResultSerializer(serializers.ModelSerializer):
+    instance_name = serializers.CharField(source="instance.name", read_only=True)
+
+    class Meta:
+        model = RuleResult
+        fields = ["instance", "instance_name", "version", "at", *RuleResult.COUNTS, "error"]
+
+
+class AssignmentSerializer(serializers.ModelSerializer):
+    account_label = serializers.CharField(source="account.__str__", read_only=True)
+    instance_name = serializers.CharField(source="instance.name", read_only=True)
+    classification_code = serializers.CharField(source="classification.code", read_only=True)
+    rule_code = serializers.CharField(source="rule.code", default=None, read_only=True)
+    assigned_by = serializers.CharField(source="assigned_by.username", default=None, read_only=True)
+    reason = serializers.CharField(help_text="Why a person says so.")
+
+    class Meta:
+        model = Assignment
+        fields = [
+            "id",
+            "account",
+            "account_label",
+            "instance",
+            "instance_name",
+            "classification",
+            "classification_code",
+            "rule",
+            "rule_code",
+            "rule_version",
+            "reason",
+            "assigned_by",
+            "since",
+            "until",
+            "unconfirmed_since",
+        ]
+        read_only_fields = ["instance", "rule", "rule_version", "since", "until", "unconfirmed_since"]
+        # One that is there already is told by the service, in its own words.
+        validators: list[Any] = []
+
+
+def _names(model: type[Any], what: str) -> serializers.SlugRelatedField:
+    return serializers.SlugRelatedField(
+        slug_field=what, queryset=model._default_manager.all(), many=True, required=False, help_text=f"By {what}."
+    )
+
+
+class AutoClassifySerializer(serializers.Serializer):
+    """Which rules to apply to which instances; without any, all that are active."""
+
+    instances = _names(Instance, "name")
+    rules = _names(ClassificationRule, "code")
+
+    def validate_instances(self, instances: list[Instance]) -> list[Instance]:
+        if retired := sorted(one.name for one in instances if one.is_retired):
+            raise serializers.ValidationError(f"Retired: {', '.join(retired)}.")
+        return instances
+
+    def validate_rules(self, rules: list[ClassificationRule]) -> list[ClassificationRule]:
+        if idle := sorted(rule.code for rule in rules if not rule.active or rule.retired_at):
+            raise serializers.ValidationError(f"Not active: {', '.join(idle)}.")
+        return rules
+
+
+class DryRunSerializer(serializers.Serializer):
+    """Where, and as of when (default: now), a rule is tried out."""
+
+    instances = _names(Instance, "name")
+    as_of = serializers.DateTimeField(default=None, allow_null=True)
+
+
+class UnsavedRuleSerializer(DryRunSerializer):
+    """A rule as it could be saved; with `rule`, in place of what that one says."""
+
+    rule = serializers.PrimaryKeyRelatedField(
+        queryset=ClassificationRule.objects.present(), default=None, allow_null=True
+    )
+    expression = serializers.CharField(max_length=4000, trim_whitespace=False)
+    engine = serializers.ChoiceField(
+        choices=ClassificationRule._meta.get_field("engine").choices, default="", allow_blank=True
+    )
+
+
+class EffectAccountSerializer(serializers.ModelSerializer):
+    label = serializers.CharField(source="__str__")
+    instance_name = serializers.CharField(source="instance.name")
+
+    class Meta:
+        model = Account
+        fields = ["id", "label", "instance", "instance_name"]
+
+
+class EffectSerializer(serializers.Serializer):
+    """One `effect.Effect`."""
+
+    as_of = serializers.DateTimeField(source="at")
+    examined = serializers.IntegerField()
+    matched = serializers.IntegerField(help_text="Gained and kept.")
+    counts = serializers.DictField(child=serializers.IntegerField(), help_text="Of all, by outcome.")
+    accounts = serializers.SerializerMethodField(help_text="The first 1,000 of each outcome.")
+
+    def get_accounts(self, effect: Effect) -> dict[str, list[dict[str, Any]]]:
+        return {
+            outcome: list(EffectAccountSerializer(found, many=True).data) for outcome, found in effect.accounts.items()
+        }
+
+
+class LineSerializer(serializers.Serializer):
+    """One `explain.Line`."""
+
+    depth = serializers.IntegerField()
+    text = serializers.CharField()
+    verdict = serializers.BooleanField(allow_null=True, help_text="Null: unknown.")
+    because = serializers.ListField(child=serializers.CharField())

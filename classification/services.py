@@ -1,0 +1,113 @@
+"""Keeping rules, assigning by hand, starting runs, and counting the day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.db import connection, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from accounts.models import Account
+from instances.models import Instance
+from sync.models import SyncRecord, SyncSession
+from sync.services import start
+
+from .models import Assignment, Classification, ClassificationRule, RuleVersion
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+KIND = "classification"
+
+_COUNT = """
+INSERT INTO classification_classificationcount (day, classification_id, accounts, unknown)
+SELECT %(day)s, c.id,
+       (SELECT count(DISTINCT s.account_id) FROM classification_assignment s
+         WHERE s.classification_id = c.id AND s.until IS NULL),
+       (SELECT coalesce(sum(x.unknown), 0) FROM classification_ruleresult x
+          JOIN classification_classificationrule r ON r.id = x.rule_id WHERE r.classification_id = c.id)
+  FROM classification_classification c
+    ON CONFLICT (classification_id, day) DO UPDATE SET accounts = excluded.accounts, unknown = excluded.unknown
+"""
+
+
+@transaction.atomic
+def keep_rule(rule: ClassificationRule, user: User | None = None) -> ClassificationRule:
+    """Save a rule that is valid; where it says something else than before, as another version."""
+    before = ClassificationRule.objects.select_for_update().filter(pk=rule.pk).first() if rule.pk else None
+    changed = before is None or (before.engine, before.expression) != (rule.engine, rule.expression)
+    rule.version = (before.version if before else 0) + changed
+    rule.save()
+    if changed:
+        RuleVersion.objects.create(
+            rule=rule, number=rule.version, engine=rule.engine, expression=rule.expression, by=user
+        )
+    return rule
+
+
+def retire_rule(rule: ClassificationRule) -> None:
+    """Delete a rule: the next run ends what it had assigned. Its name and versions stay for what it had."""
+    rule.retired_at = timezone.now()
+    rule.active = False
+    rule.save(update_fields=["retired_at", "active", "updated_at"])
+
+
+def assign(account: Account, classification: Classification, reason: str, user: User | None) -> Assignment:
+    """Classify an account by a person's word, which no run takes back. Raises ValueError when it is so already."""
+    made, created = Assignment.objects.get_or_create(
+        account=account,
+        classification=classification,
+        rule=None,
+        until=None,
+        defaults={
+            "instance_id": account.instance_id,
+            "reason": reason,
+            "assigned_by": user,
+            "since": timezone.now(),
+        },
+    )
+    if not created:
+        raise ValueError(f"{account} is assigned to {classification} by hand already.")
+    return made
+
+
+def withdraw(assignment: Assignment) -> None:
+    """End what a person assigned. Raises ValueError for what a rule did: the rule is what to change."""
+    if not assignment.is_manual:
+        raise ValueError("A rule assigned this: change the rule, or switch it off.")
+    Assignment.objects.filter(pk=assignment.pk, until=None).update(until=Now())
+
+
+def run(
+    instances: Any,
+    *,
+    trigger: str,
+    user: User | None = None,
+    rules: Sequence[ClassificationRule] = (),
+    **options: Any,
+) -> SyncSession:
+    """Start a session that applies rules, all of them or some, to the instances."""
+    params = {"rules": sorted(rule.pk for rule in rules)} if rules else {}
+    return start(KIND, instances, trigger=trigger, user=user, params=params, **options)
+
+
+def after_accounts(session_id: int) -> None:
+    """Classify the instances that a session of account visits has read. Called twice, it does so once."""
+    done = SyncRecord.objects.filter(session=session_id, status__in=SyncRecord.DONE)
+    instances = Instance.objects.filter(pk__in=done.values("instance"))
+    if instances.active().exists():
+        start(KIND, instances, trigger=SyncSession.Trigger.FOLLOW_UP, slot=f"classification after {session_id}")
+
+
+def count_day(session_id: int) -> None:
+    """Keep how many accounts have each classification today. Called twice, it says the same twice."""
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT, {"day": timezone.localdate()})
+
+
+def headline(assignments: Iterable[Assignment]) -> Classification | None:
+    """Of all that an account is, what heads it."""
+    found = sorted((one.classification for one in assignments), key=lambda one: (one.priority, one.name))
+    return found[0] if found else None

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import ProtectedError, QuerySet
+from django.shortcuts import get_object_or_404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
+from rest_framework.mixins import CreateModelMixin, DestroyModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ModelViewSet, ReadOnlyModelViewSet
+
+from accounts.models import Account
+from instances.filters import check_parameters
+from instances.models import Instance
+from instances.viewsets import Conflict
+from sync.models import SyncSession
+from sync.serializers import SyncSessionSerializer
+from sync.viewsets import session_response
+
+from . import services
+from .effect import effect_of
+from .explain import explain
+from .filters import AssignmentFilters, ClassificationFilters, ClassificationRuleFilters
+from .models import Assignment, Classification, ClassificationRule
+from .rules import RuleError
+from .serializers import (
+    AssignmentSerializer,
+    AutoClassifySerializer,
+    ClassificationCountSerializer,
+    ClassificationRuleSerializer,
+    ClassificationSerializer,
+    DryRunSerializer,
+    EffectSerializer,
+    LineSerializer,
+    RuleResultSerializer,
+    RuleVersionSerializer,
+    UnsavedRuleSerializer,
+)
+
+#: Accounts of each outcome that a dry run lists.
+MOST = 1000
+
+
+class ClassificationViewSet(ModelViewSet):
+    """What accounts can be."""
+
+    queryset = Classification.objects.with_counts()
+    serializer_class = ClassificationSerializer
+    filterset_class = ClassificationFilters
+    search_fields = ["code", "name", "note"]
+    needs = {"auto_classify": "classification.run_classification"}
+
+    def perform_destroy(self, instance: Classification) -> None:
+        if instance.is_system:
+            raise Conflict("It is shipped with Taifish: switch its rules off.")
+        try:
+            instance.delete()
+        except ProtectedError as error:
+            raise Conflict("It has rules or assignments, now or in the past.") from error
+
+    @extend_schema(request=AutoClassifySerializer, responses={202: SyncSessionSerializer})
+    @action(detail=False, methods=["post"], url_path="auto-classify")
+    def auto_classify(self, request: Request) -> Response:
+        """Apply the rules, in the workers."""
+        asked = AutoClassifySerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        session = services.run(
+            _chosen(asked.validated_data),
+            trigger=SyncSession.Trigger.API,
+            user=request.user,
+            rules=asked.validated_data.get("rules", ()),
+        )
+        return session_response(request, session)
+
+    @extend_schema(responses=ClassificationCountSerializer(many=True), filters=False)
+    @action(detail=True, pagination_class=None)
+    def counts(self, request: Request, pk: str) -> Response:
+        """How many accounts had it, day by day, newest first."""
+        return Response(ClassificationCountSerializer(self.get_object().counts.all()[:1000], many=True).data)
+
+
+class ClassificationRuleViewSet(ModelViewSet):
+    """Who gets a classification. Deleting a rule ends what it assigned at the next run, and keeps its history."""
+
+    queryset = ClassificationRule.objects.present().select_related("classification")
+    serializer_class = ClassificationRuleSerializer
+    filterset_class = ClassificationRuleFilters
+    search_fields = ["code", "name", "expression", "mapping"]
+    needs = dict.fromkeys(["dry_run", "dry_run_unsaved", "explain"], "accounts.view_account")
+
+    def perform_create(self, serializer: ClassificationRuleSerializer) -> None:
+        serializer.instance = services.keep_rule(ClassificationRule(**serializer.validated_data), self.request.user)
+
+    def perform_update(self, serializer: ClassificationRuleSerializer) -> None:
+        for name, value in serializer.validated_data.items():
+            setattr(serializer.instance, name, value)
+        services.keep_rule(serializer.instance, self.request.user)
+
+    def perform_destroy(self, instance: ClassificationRule) -> None:
+        services.retire_rule(instance)
+
+    @extend_schema(request=DryRunSerializer, responses=EffectSerializer)
+    @action(detail=True, methods=["post"], url_path="dry-run")
+    def dry_run(self, request: Request, pk: str) -> Response:
+        """Who would gain and lose the classification if the rule ran now, or would have at a moment in the past."""
+        return _effect(self.get_object(), DryRunSerializer(data=request.data))
+
+    @extend_schema(
+        request=UnsavedRuleSerializer, responses=EffectSerializer, operation_id="classification_rules_dry_run_unsaved"
+    )
+    @action(detail=False, methods=["post"], url_path="dry-run")
+    def dry_run_unsaved(self, request: Request) -> Response:
+        """The same, of a rule that is not saved yet."""
+        return _effect(None, UnsavedRuleSerializer(data=request.data))
+
+    @extend_schema(responses=RuleVersionSerializer(many=True), filters=False)
+    @action(detail=True, pagination_class=None)
+    def versions(self, request: Request, pk: str) -> Response:
+        """What the rule has said, newest first."""
+        return Response(RuleVersionSerializer(self.get_object().versions.select_related("by"), many=True).data)
+
+    @extend_schema(responses=RuleResultSerializer(many=True), filters=False)
+    @action(detail=True, pagination_class=None)
+    def results(self, request: Request, pk: str) -> Response:
+        """What the last run made of each instance."""
+        return Response(RuleResultSerializer(self.get_object().results.select_related("instance"), many=True).data)
+
+    @extend_schema(
+        responses=LineSerializer(many=True),
+        filters=False,
+        parameters=[OpenApiParameter("account", OpenApiTypes.INT, required=True)],
+    )
+    @action(detail=True, pagination_class=None, filter_backends=[])
+    def explain(self, request: Request, pk: str) -> Response:
+        """Each part of the rule with its answer for one account, and why. Empty: the rule is not about it."""
+        check_parameters(request, ["account"])
+        asked = request.query_params.get("account", "")
+        if not asked.isdecimal():
+            raise ValidationError({"account": ["Give the id of an account."]})
+        account = get_object_or_404(Account.objects.select_related("instance"), pk=asked)
+        try:
+            lines = explain(self.get_object(), account)
+        except RuleError as error:
+            raise Conflict(str(error)) from error
+        return Response(LineSerializer(lines, many=True).data)
+
+
+def _chosen(asked: dict[str, Any]) -> QuerySet[Instance]:
+    instances = asked.get("instances")
+    if not instances:
+        return Instance.objects.active()
+    return Instance.objects.filter(pk__in=[one.pk for one in instances])
+
+
+def _effect(rule: ClassificationRule | None, asked: DryRunSerializer) -> Response:
+    asked.is_valid(raise_exception=True)
+    values = asked.validated_data
+    if rule is None:
+        rule = values["rule"] or ClassificationRule()
+        rule.expression, rule.engine = values["expression"], values["engine"]
+    try:
+        effect = effect_of(rule, _chosen(values), at=values["as_of"], limit=MOST)
+    except RuleError as error:
+        place = {"line": error.line, "column": error.column}
+        raise ValidationError({"expression": [str(error)], "place": place}) from error
+    except ValueError as error:
+        raise ValidationError({"as_of": [str(error)]}) from error
+    return Response(EffectSerializer(effect).data)
+
+
+class AssignmentViewSet(CreateModelMixin, DestroyModelMixin, ReadOnlyModelViewSet):
+    """Which accounts are what, and were. Posting assigns by hand; deleting ends what was assigned by hand."""
+
+    queryset = Assignment.objects.select_related("account", "instance", "classification", "rule", "assigned_by")
+    serializer_class = AssignmentSerializer
+    filterset_class = AssignmentFilters
+    search_fields = ["account__name"]
+
+    def perform_create(self, serializer: AssignmentSerializer) -> None:
+        try:
+            serializer.instance = services.assign(**serializer.validated_data, user=self.request.user)
+        except ValueError as error:
+            raise Conflict(str(error)) from error
+
+    def perform_destroy(self, instance: Assignment) -> None:
+        try:
+            services.withdraw(instance)
+        except ValueError as error:
+            raise Conflict(str(error)) from error
