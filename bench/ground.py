@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +66,14 @@ def store() -> Iterator[None]:
         cluster.stop()
         shutil.rmtree(cluster.home, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def beside(name: str) -> ModuleType:
+    """The bench of that name, for what it fills its store with. By path: apps have the same names."""
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def seconds(work: Callable[[], object], times: int = 1) -> float:

@@ -47,7 +47,7 @@ def test_everything_read_exits_0(add, server):
     assert first.startswith("prod: completed; ")
     assert "accounts; " in first
     assert "granted" in first
-    session = SyncSession.objects.get()
+    session = SyncSession.objects.get(kind="accounts")
     assert last == f"accounts #{session.pk}: completed; 1 completed of 1"
     assert (session.trigger, session.requested_by) == ("command", None)
     app = Account.objects.get(instance__name="prod", name="app")
@@ -67,7 +67,7 @@ def test_json_is_one_document(add, server, closed_port):
     code, told = run("--all", "--json")
     document = json.loads(told)
     assert (code, document["status"], document["counts"]) == (3, "partial", {"completed": 1, "failed": 1})
-    assert document["session"] == SyncSession.objects.get().pk
+    assert document["session"] == SyncSession.objects.get(kind="accounts").pk
     dead, prod = document["records"]
     assert (dead["instance"], dead["status"], dead["error_code"]) == ("dead", "failed", "unreachable")
     assert dead["error"]
@@ -168,7 +168,7 @@ def test_an_interrupt_cancels_the_session(add, silent_port):
     finally:
         signal.signal(signal.SIGINT, before)
     assert code == 130
-    session = SyncSession.objects.get()
+    session = SyncSession.objects.get(kind="accounts")
     assert (session.status, session.finished_at is not None) == ("cancelled", True)
     assert not session.records.filter(status__in=["pending", "running"]).exists()
     assert "cancelled; " in told.splitlines()[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -29,6 +29,13 @@ class Probe:
 
     def run(self, trigger: str = "manual", **options: Any) -> SyncSession:
         return services.run_here(self.start(trigger, **options))
+
+
+@pytest.fixture(autouse=True)
+def nothing_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What apps above do after a visit is theirs to test."""
+    for kind in list(registry.KINDS.values()):
+        monkeypatch.setitem(registry.KINDS, kind.name, replace(kind, follow_ups=[]))
 
 
 @pytest.fixture
