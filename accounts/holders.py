@@ -78,7 +78,7 @@ class Holders:
         self.instances = instances
         self.at = at
         on_database = self._on_database()
-        denied = {grant.account_id for grant in on_database if grant.denied}
+        denied = {g.account_id for g in on_database if g.denied and g.privilege == question.privilege}
         # A partial revoke takes back, in one database, what was granted on all of them.
         self.grants = [g for g in self._by_scope() if not (g.kind == "system" and g.account_id in denied)]
         self.grants += [g for g in on_database if g.privilege == question.privilege and not g.denied]

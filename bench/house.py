@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import access
-from ground import quick, report, seconds, store
-
-import capacity
+from ground import beside, quick, report, seconds, store
 
 INSTANCES = 20 if quick() else 1000
 ACCOUNTS, GRANTS, DATABASES, DAYS = 200, 2000, 50, 35
