@@ -63,8 +63,9 @@ class Privileges(Pieces):
             first += self._owners(held, since)
         reach = self._by_steps(first, since) if since or self.at else self._by_closure(first)
         everybody = (
-            f" UNION SELECT a.id FROM (SELECT DISTINCT instance_id FROM {held} WHERE public AND NOT personal) p\n"
-            "  JOIN accounts_account a ON a.instance_id = p.instance_id"
+            " UNION SELECT a.id\n"
+            f"  FROM (SELECT DISTINCT instance_id, place FROM {held} WHERE public AND NOT personal) p\n"
+            "  JOIN accounts_account a ON a.instance_id = p.instance_id AND (p.place IS NULL OR a.host = p.place)"
         )
         return self._known(self._set(f"SELECT id FROM {reach}{everybody}"), unread)
 
@@ -117,9 +118,12 @@ class Privileges(Pieces):
             for name, engine in ENGINES.items()
             if engine.semantics.personal
         ]
+        places = sorted(name for name, engine in ENGINES.items() if engine.semantics.host_is_database)
         return (
             "SELECT g.id AS grant_id, g.account_id, g.database, x.instance_id, x.name, i.engine,\n"
-            f"       x.kind = 'public' AS public, {' OR '.join(personal) or 'false'} AS personal\n"
+            f"       x.kind = 'public' AS public, {' OR '.join(personal) or 'false'} AS personal,\n"
+            # Everybody is everybody of that database, where accounts live in one.
+            f"       CASE WHEN i.engine = ANY({self._parameter(places)}) THEN x.host END AS place\n"
             "  FROM accounts_grant g JOIN accounts_account x ON x.id = g.account_id\n"
             f"  JOIN instances_instance i ON i.id = x.instance_id\n WHERE {' AND '.join(conditions)}"
         )

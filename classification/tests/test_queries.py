@@ -437,3 +437,36 @@ def test_what_a_partial_revoke_takes_back_is_not_held_there(fleet, now):
         for on in ("", "mysql", "mysql.user", "shop.orders", "*.user")
     }
     assert {key for key, said in told.items() if not said} == {("INSERT", "mysql"), ("INSERT", "mysql.user")}
+
+
+def test_everybody_of_an_oracle_container_is_nobody_in_another(db, now):
+    """Where accounts live in a database of their own, PUBLIC's rights end with it, as on the page of an account."""
+    credential = Credential.objects.create(name="o", username="u")
+    instance = Instance.objects.create(name="cdb", engine="oracle", host="cdb", database="cdb", credential=credential)
+    since = now - timedelta(days=1)
+    Coverage.objects.create(
+        instance=instance,
+        level="C",
+        covered=["memberships", "system", "routine"],
+        beyond=[],
+        gaps=[],
+        digest="",
+        since=since,
+    )
+    ids = {}
+    for pdb in ("PDB1", "PDB2"):
+        for name, kind in (("PUBLIC", "public"), ("APP", "user")):
+            row = Account.objects.create(
+                instance=instance, name=name, host=pdb, kind=kind, can_login=kind == "user", first_seen_at=since,
+                last_seen_at=now,
+            )  # fmt: skip
+            ids[name, pdb] = row.pk
+    Grant.objects.create(
+        account_id=ids["PUBLIC", "PDB1"], kind="routine", database="PDB1", scope="PDB1.SYS.UTL_FILE",
+        privilege="EXECUTE", grantable=False, denied=False, since=since,
+    )  # fmt: skip
+    told = answers('has("EXECUTE")', None, [instance.pk])
+    assert (told[ids["APP", "PDB1"]], told.get(ids["APP", "PDB2"])) == (True, False)
+    for pdb in ("PDB1", "PDB2"):
+        app = Account.objects.select_related("instance").get(pk=ids["APP", pdb])
+        assert effective(app).grants.exists() == (pdb == "PDB1")
