@@ -16,16 +16,13 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
-from django_celery_beat.models import PeriodicTask
 
 from capacity.models import Database, DatabaseSize, InstanceSize
 from capacity.services import without_row
 from capacity.units import bytes_label
 from instances.models import Instance
+from sync.lateness import GRACE, enabled_schedules, is_late
 from sync.models import SyncRecord, SyncSession
-
-#: How late something may be before it is said to have not run.
-GRACE = timedelta(minutes=10)
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -55,22 +52,15 @@ def checks() -> list[Check]:
 
 def _schedules() -> Iterator[Check]:
     """The scheduler is alive when some schedule ran lately; each that should have run and has not is named."""
-    enabled = list(PeriodicTask.objects.filter(enabled=True).select_related("crontab", "interval", "solar", "clocked"))
+    enabled = enabled_schedules()
     last = max((task.last_run_at for task in enabled if task.last_run_at), default=None)
     alive = last is not None and timezone.now() - last < GRACE
     told = _("a schedule ran %s ago") % timesince(last) if last else _("no schedule has run yet")
     yield Check(_("Scheduler"), alive, told, _("Start the scheduler: one process of celery beat, or `manage.py up`."))
-    late = [task for task in enabled if _is_late(task)]
+    late = [task for task in enabled if is_late(task)]
     names = ", ".join(task.name for task in late)
     told = _("late: %s") % names if late else _("%d schedules, none is late") % len(enabled)
     yield Check(_("Schedules"), not late, told, _("Look whether the scheduler is alive, and at its log."))
-
-
-def _is_late(task: PeriodicTask) -> bool:
-    """Whether its time has come and gone. One that never ran is counted from when it was last changed."""
-    since = task.last_run_at or task.date_changed
-    remaining = task.schedule.remaining_estimate(timezone.localtime(since))
-    return remaining < -GRACE
 
 
 def _backlog() -> Check:

@@ -255,6 +255,11 @@ SPECTACULAR_SETTINGS = {
 IMPORT_EXPORT_USE_TRANSACTIONS = True
 IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
 
+# Metrics
+
+#: Who brings it may scrape /metrics without a login; empty: nobody may.
+TAIFISH_METRICS_TOKEN = text("TAIFISH_METRICS_TOKEN")
+
 # Logging and alerts
 
 DEFAULT_EXCEPTION_REPORTER_FILTER = "taifish.reports.SecretsFilter"
