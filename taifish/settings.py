@@ -107,6 +107,7 @@ INSTALLED_APPS = [
     "accounts",
     "capacity",
     "aggregation",
+    "alerts",
 ]
 
 MIDDLEWARE = [
@@ -264,6 +265,7 @@ TAIFISH_METRICS_TOKEN = text("TAIFISH_METRICS_TOKEN")
 
 DEFAULT_EXCEPTION_REPORTER_FILTER = "taifish.reports.SecretsFilter"
 ADMINS = [(address, address) for address in words("TAIFISH_ALERT_EMAILS")]
+EMAIL_TIMEOUT = 10
 EMAIL_HOST = text("TAIFISH_EMAIL_HOST", "localhost")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL = text("TAIFISH_EMAIL_FROM", "taifish@localhost")
 LOGGING = {
