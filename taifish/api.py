@@ -4,6 +4,7 @@ from rest_framework.routers import DefaultRouter
 
 from accounts import viewsets as accounts
 from aggregation import viewsets as aggregation
+from alerts import viewsets as alerts
 from capacity import viewsets as capacity
 from instances import viewsets as instances
 from sync import viewsets as sync
@@ -38,3 +39,7 @@ router.register("aggregate-lacking", aggregation.LackingViewSet, "aggregate-lack
 router.register("sizes-so-far", aggregation.SoFarViewSet, "sizes-so-far")
 router.register("instance-limits", aggregation.InstanceLimitViewSet)
 router.register("forecasts", aggregation.ForecastViewSet, "forecasts")
+router.register("alert-rules", alerts.AlertRuleViewSet)
+router.register("alert-channels", alerts.ChannelViewSet)
+router.register("alerts", alerts.AlertViewSet)
+router.register("alert-deliveries", alerts.DeliveryViewSet)

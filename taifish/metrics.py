@@ -21,6 +21,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from alerts.models import AlertRule, Delivery
 from capacity.gaps import MissingDays
 from instances.models import Instance
 from sync.lateness import enabled_schedules, is_late
@@ -61,6 +62,7 @@ class StoreCollector(Collector):
         yield from _instances()
         yield from _gaps()
         yield from _schedules()
+        yield from _alerts()
         yield from _store()
 
 
@@ -135,6 +137,28 @@ def _schedules() -> Iterator[Metric]:
         if task.last_run_at:
             ran.add_metric([task.name], task.last_run_at.timestamp())
     yield from (late, ran)
+
+
+def _alerts() -> Iterator[Metric]:
+    n_open = _gauge("alerts_open", "Open alerts of active rules.", "rule", "kind")
+    looked = _gauge("alerts_evaluated_timestamp_seconds", "When the active rules were last looked at.")
+    rules = AlertRule.objects.filter(active=True).annotate(n_open=Count("alerts", filter=Q(alerts__resolved_at=None)))
+    rows = list(rules.values_list("name", "kind", "n_open", "evaluated_at"))
+    for name, kind, count, _at in rows:
+        n_open.add_metric([name, kind], count)
+    if times := [at for *_rest, at in rows if at]:
+        looked.add_metric([], max(times).timestamp())
+    deliveries = _gauge("alert_deliveries", "Alert messages made in the last 24 hours.", "status")
+    late = _gauge("alert_deliveries_overdue", "Alert messages that have been tried in vain, and will be tried again.")
+    lately = Q(created_at__gt=timezone.now() - timedelta(days=1), is_test=False)
+    counts = Delivery.objects.aggregate(
+        **{status: Count("pk", filter=lately & Q(status=status)) for status in Delivery.Status.values},
+        overdue=Count("pk", filter=Q(status="pending", attempts__gt=0)),
+    )
+    late.add_metric([], counts.pop("overdue"))
+    for status, count in counts.items():
+        deliveries.add_metric([status], count)
+    yield from (n_open, looked, deliveries, late)
 
 
 def _store() -> Iterator[Metric]:

@@ -393,6 +393,31 @@ UNFOLD = {
                 ],
             },
             {
+                "title": _("Alerts"),
+                "items": [
+                    {
+                        "title": _("Alerts"),
+                        "icon": "notifications",
+                        "link": reverse_lazy("admin:alerts_alert_changelist"),
+                    },
+                    {
+                        "title": _("Rules"),
+                        "icon": "rule",
+                        "link": reverse_lazy("admin:alerts_alertrule_changelist"),
+                    },
+                    {
+                        "title": _("Channels"),
+                        "icon": "campaign",
+                        "link": reverse_lazy("admin:alerts_channel_changelist"),
+                    },
+                    {
+                        "title": _("Deliveries"),
+                        "icon": "outbox",
+                        "link": reverse_lazy("admin:alerts_delivery_changelist"),
+                    },
+                ],
+            },
+            {
                 "title": _("Sync"),
                 "items": [
                     {

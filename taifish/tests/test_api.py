@@ -30,6 +30,10 @@ LISTS = {
     "databaseaggregate": "aggregation.view_databaseaggregate",
     "instancelimit": "aggregation.view_instancelimit",
     "forecasts": "aggregation.view_instancelimit",
+    "alertrule": "alerts.view_alertrule",
+    "channel": "alerts.view_channel",
+    "alert": "alerts.view_alert",
+    "delivery": "alerts.view_delivery",
 }
 #: route name → (path argument, permission to look)
 NESTED = {

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 from prometheus_client.parser import text_string_to_metric_families
 
+from alerts.models import Alert, AlertRule, Channel, Delivery
 from capacity.tests.stored import total
 from instances.models import Credential, Instance
 from instances.tests.pages import staff
@@ -154,6 +155,27 @@ def test_gaps_and_schedules(db, scraped):
     assert told["schedule_last_run_timestamp_seconds Sync accounts"] == pytest.approx(time.time(), abs=30)
 
 
+def test_alerts(db, scraped):
+    (one,) = instances(1)
+    now = timezone.now()
+    AlertRule.objects.filter(kind="paused").update(active=True, evaluated_at=now)
+    rule = AlertRule.objects.get(kind="paused")
+    for key, over in (("a", None), ("b", None), ("c", now)):
+        Alert.objects.create(
+            rule=rule, instance=one, key=key, text="x", first_seen_at=now, last_seen_at=now, resolved_at=over
+        )
+    channel = Channel.objects.create(name="c", kind="email", addresses="dba@example.com")
+    for status, attempts in (("sent", 1), ("failed", 8), ("failed", 8), ("pending", 0), ("pending", 3)):
+        Delivery.objects.create(channel=channel, digest={}, status=status, attempts=attempts)
+    Delivery.objects.create(channel=channel, digest={}, status="failed", is_test=True)
+    told = scraped()
+    assert told["alerts_open paused Visits are paused"] == 2
+    assert told["alerts_evaluated_timestamp_seconds"] == pytest.approx(now.timestamp())
+    assert [told[f"alert_deliveries {status}"] for status in ("sent", "failed", "pending")] == [1, 2, 2]
+    assert told["alert_deliveries_overdue"] == 1
+    assert "alerts_open growth Abnormal growth" not in told
+
+
 def test_a_thousand_instances_take_no_more_queries(db, scraped, django_assert_num_queries):
     made = instances(1000)
     for kind in ("accounts", "capacity"):
@@ -173,6 +195,6 @@ def test_a_thousand_instances_take_no_more_queries(db, scraped, django_assert_nu
             for instance in made
         )
     began = time.monotonic()
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(10):
         scraped()
     assert time.monotonic() - began < 1
