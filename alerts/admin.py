@@ -235,7 +235,8 @@ class ChannelAdmin(ButtonAdmin):
         elif obj.kind == Channel.Kind.EMAIL:
             where = ["kind", "addresses"]
         else:
-            where = ["kind", "url", *(["secret", "clear_secret"] if obj.kind in Channel.SIGNED else [])]
+            signed = ["secret", "clear_secret"] if obj.secret_token else ["secret"]
+            where = ["kind", "url", *(signed if obj.kind in Channel.SIGNED else [])]
         return [(None, {"fields": ["name", *where, "active", "note"]})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Channel | None = None) -> list[str]:

@@ -68,14 +68,14 @@ class AlertKind:
 def failing(rule: AlertRule, instances: QuerySet[Instance]) -> Iterator[Finding]:
     for health in VisitHealth.objects.filter(failures__gte=rule.threshold, instance__in=instances):
         times = f"{health.failures} times in a row" if health.failures > 1 else "once"
-        told = f"{_visits(health.kind)} failed {times} ({health.error_code}): {health.error[:QUOTED]}"
+        told = f"{_visits(health.kind)} failed {times}: {_error(health.error_code, health.error)}"
         yield Finding(f"{health.instance_id}:{health.kind}", told, health.instance_id)
 
 
 def paused(rule: AlertRule, instances: QuerySet[Instance]) -> Iterator[Finding]:
     for health in VisitHealth.objects.paused().filter(instance__in=instances):
         since = timezone.localtime(health.paused_at).strftime("%Y-%m-%d %H:%M")
-        told = f"{_visits(health.kind)} are paused since {since} ({health.error_code}): {health.error[:QUOTED]}"
+        told = f"{_visits(health.kind)} are paused since {since}: {_error(health.error_code, health.error)}"
         yield Finding(f"{health.instance_id}:{health.kind}", told, health.instance_id)
 
 
@@ -138,8 +138,9 @@ def nothing_collected(rule: AlertRule, instances: QuerySet[Instance]) -> Iterato
     yesterday = timezone.localdate() - timedelta(days=1)
     asked = list(instances.values_list("pk", flat=True))
     for gap in MissingDays(yesterday, yesterday, asked, kind="missing"):
-        reason = f"{gap.status} {gap.code}: {gap.error[:QUOTED]}" if gap.error else gap.status or "it was not visited"
-        yield Finding(str(gap.instance), f"no size of {gap.day}: {reason}", gap.instance)
+        visit = f"last visit: {gap.status}" if gap.status else "it was not visited"
+        why = f", {_error(gap.code, gap.error)}" if gap.error else ""
+        yield Finding(str(gap.instance), f"no size of {gap.day}; {visit}{why}", gap.instance)
 
 
 def late_schedules(rule: AlertRule, instances: QuerySet[Instance]) -> Iterator[Finding]:
@@ -150,6 +151,10 @@ def late_schedules(rule: AlertRule, instances: QuerySet[Instance]) -> Iterator[F
 
 def _visits(kind: str) -> str:
     return f"visits of the kind “{VISITS[kind].label if kind in VISITS else kind}”"
+
+
+def _error(code: str, message: str) -> str:
+    return f"{code}: {message[:QUOTED]}" if code else message[:QUOTED] or "no reason is known"
 
 
 def _since(rule: AlertRule) -> datetime:

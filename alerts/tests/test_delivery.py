@@ -95,7 +95,7 @@ def test_an_alert_is_told_once_and_its_end_once(failing):
     assert message.to == ["dba@example.com", "oncall@example.com"]
     assert message.subject == "Taifish: 1 new alert"
     assert (
-        "Failing\n- one: visits of the kind “Accounts” failed 2 times in a row (unreachable): no route" in message.body
+        "Failing\n- one: visits of the kind “Accounts” failed 2 times in a row: unreachable: no route" in message.body
     )
     VisitHealth.objects.update(failures=0)
     evaluate()

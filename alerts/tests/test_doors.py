@@ -54,7 +54,7 @@ def test_the_command_tells_what_it_found(make_rule, make_instance, make_channel)
     health = VisitHealth.objects.create(
         instance=make_instance("one"), kind="accounts", failures=2, error_code="unreachable", error="no route"
     )
-    what = "visits of the kind “Accounts” failed 2 times in a row (unreachable): no route"
+    what = "visits of the kind “Accounts” failed 2 times in a row: unreachable: no route"
     line = f"new: Failing: one: {what}\n"
     assert run("--dry-run") == f"{line}1 new, 0 over, 0 go on; nobody was told\n"
     alert = {"rule": "Failing", "kind": "failing", "instance": "one", "text": what}
@@ -171,7 +171,7 @@ def form(**changed: object) -> dict[str, object]:
     return {"name": "x", "kind": "failing", "threshold": 3, "min_bytes": "", "note": ""} | changed
 
 
-def test_a_rule_is_made_and_switched_on(db):
+def test_a_rule_is_made_and_switched_on(first_rules):
     client = superstaff()
     add = reverse("admin:alerts_alertrule_add")
     page = client.get(add).content.decode()

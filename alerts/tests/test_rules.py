@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
@@ -75,7 +78,7 @@ def test_failures_in_a_row(make_rule, make_instance):
     health(retired, 9)
     retired.retire()
     evaluate()
-    assert texts() == ["visits of the kind “Accounts” failed 3 times in a row (auth_failed): Access denied"]
+    assert texts() == ["visits of the kind “Accounts” failed 3 times in a row: auth_failed: Access denied"]
     assert Alert.objects.get().instance == one
     VisitHealth.objects.filter(pk=row.pk).update(failures=4)
     evaluate()
@@ -126,7 +129,7 @@ def test_new_superusers(make_rule, make_instance):
 
 
 def test_changed_privileges(make_rule, make_instance):
-    make_rule("privilege_changes", threshold=2)
+    make_rule("privilege_changes", threshold=2, name="two")
     make_rule("privilege_changes", threshold=1, name="any")
     one, two = make_instance("one"), make_instance("two")
     at = timezone.now()
@@ -141,7 +144,7 @@ def test_changed_privileges(make_rule, make_instance):
     assert sorted(told) == [
         ("any", "one", "privileges of 7 accounts changed"),
         ("any", "two", "privileges of one account changed"),
-        ("rule 8", "one", "privileges of 7 accounts changed"),
+        ("two", "one", "privileges of 7 accounts changed"),
     ]
     assert Alert.objects.filter(instance=one)[0].text.endswith(": a, b, c, d, e and 2 more")
     # Another visit is another alert, though the first is still there.
@@ -201,7 +204,10 @@ def test_nothing_collected_yesterday(make_rule, make_instance):
     total(partly, 1, ago=1, is_complete=False)
     evaluate()
     day = timezone.localdate() - timedelta(days=1)
-    assert texts() == [f"no size of {day}: failed unreachable: no route", f"no size of {day}: it was not visited"]
+    assert texts() == [
+        f"no size of {day}; last visit: failed, unreachable: no route",
+        f"no size of {day}; it was not visited",
+    ]
     for instance in (one, two):
         InstanceSize.objects.filter(instance=instance).delete()
         total(instance, 1, ago=1)
@@ -226,7 +232,7 @@ def test_a_late_schedule(make_rule):
 # What is true of all of them
 
 
-def test_rules_come_switched_off(db):
+def test_rules_come_switched_off(first_rules):
     assert {rule.kind for rule in AlertRule.objects.all()} == KINDS.keys()
     assert not AlertRule.objects.filter(active=True).exists()
     for rule in AlertRule.objects.all():
@@ -324,7 +330,7 @@ def test_a_rule_that_means_nothing_is_refused(db, fields, wrong):
     assert list(refused.value.message_dict) == [wrong]
 
 
-def test_a_thousand_instances_take_no_more_queries(make_rule, make_instance, make_channel, django_assert_num_queries):
+def test_a_thousand_instances_take_no_more_queries(first_rules, make_instance, make_channel, django_assert_num_queries):
     """Locking, rules and channels, open alerts; a query or two for each rule; and as many to write it all down."""
     channel = make_channel("email", addresses="dba@example.com")
     AlertRule.objects.update(active=True, active_since=timezone.now() - timedelta(days=1))
@@ -354,3 +360,22 @@ def _like(instance: Instance, number: int) -> Instance:
     return Instance(
         name=f"db{number:04}", engine="postgresql", host=f"host{number}", credential_id=instance.credential_id
     )
+
+
+def test_two_looks_at_a_time_find_a_thing_once(transactional_db, make_rule, make_instance, make_channel):
+    make_rule("failing", make_channel("email", addresses="dba@example.com"), threshold=1, name="Failing")
+    for number in range(20):
+        health(make_instance(f"db{number}"), 5)
+    together = threading.Barrier(4)
+
+    def look(_: int) -> int:
+        try:
+            together.wait()
+            return len(evaluate().opened)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(look, range(4))) == [0, 0, 0, 20]
+    assert Alert.objects.count() == 20
+    assert Delivery.objects.count() == 1

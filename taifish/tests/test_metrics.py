@@ -158,8 +158,8 @@ def test_gaps_and_schedules(db, scraped):
 def test_alerts(db, scraped):
     (one,) = instances(1)
     now = timezone.now()
-    AlertRule.objects.filter(kind="paused").update(active=True, evaluated_at=now)
-    rule = AlertRule.objects.get(kind="paused")
+    rule = AlertRule.objects.create(name="Paused ones", kind="paused", active=True, evaluated_at=now)
+    AlertRule.objects.create(name="Growth", kind="growth", threshold=1, min_bytes=0)
     for key, over in (("a", None), ("b", None), ("c", now)):
         Alert.objects.create(
             rule=rule, instance=one, key=key, text="x", first_seen_at=now, last_seen_at=now, resolved_at=over
@@ -169,11 +169,11 @@ def test_alerts(db, scraped):
         Delivery.objects.create(channel=channel, digest={}, status=status, attempts=attempts)
     Delivery.objects.create(channel=channel, digest={}, status="failed", is_test=True)
     told = scraped()
-    assert told["alerts_open paused Visits are paused"] == 2
+    assert told["alerts_open paused Paused ones"] == 2
     assert told["alerts_evaluated_timestamp_seconds"] == pytest.approx(now.timestamp())
     assert [told[f"alert_deliveries {status}"] for status in ("sent", "failed", "pending")] == [1, 2, 2]
     assert told["alert_deliveries_overdue"] == 1
-    assert "alerts_open growth Abnormal growth" not in told
+    assert "alerts_open growth Growth" not in told
 
 
 def test_a_thousand_instances_take_no_more_queries(db, scraped, django_assert_num_queries):

@@ -13,6 +13,8 @@ from django.utils import timezone
 from accounts.models import Account, AccountChange, AccountFilter
 from aggregation import services as aggregation
 from aggregation.models import DatabaseAggregate, InstanceLimit
+from alerts import services as alerts
+from alerts.models import Alert, AlertRule, Channel, Delivery
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 from instances.models import Credential, Instance
 from sync import services
@@ -163,6 +165,12 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
         error_code="auth_failed",
         error="Access denied",
     )
+    channel = Channel(name="on call", kind="feishu")
+    channel.url = "https://open.example.org/hook/1"
+    channel.save()
+    rule = AlertRule.objects.create(name="Paused ones", kind="paused", active=True)
+    rule.channels.add(channel)
+    alerts.evaluate()
     schedules.install()
     yield instance
     postgres18.reset()
@@ -200,6 +208,10 @@ def urls(instance: Instance) -> dict[str, str]:
         "aggregate": reverse(
             "admin:aggregation_databaseaggregate_change", args=[DatabaseAggregate.objects.order_by("pk")[0].pk]
         ),
+        "alert": reverse("admin:alerts_alert_change", args=[Alert.objects.get().pk]),
+        "alert-rule": reverse("admin:alerts_alertrule_change", args=[AlertRule.objects.get(active=True).pk]),
+        "alert-channel": reverse("admin:alerts_channel_change", args=[Channel.objects.get().pk]),
+        "alert-delivery": reverse("admin:alerts_delivery_change", args=[Delivery.objects.get().pk]),
         "system-health": reverse("health"),
         "tag": reverse("admin:tagging_tag_change", args=[Tag.objects.get().pk]),
         "credential": reverse("admin:instances_credential_change", args=[instance.credential_id]),
