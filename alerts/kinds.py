@@ -83,7 +83,7 @@ def new_superusers(rule: AlertRule, instances: QuerySet[Instance]) -> Iterator[F
     """Accounts that came as superusers, or became such, and are there and superusers still; filtered ones too."""
     came = Q(events__overlap=["appeared", "reappeared", "recreated"]) | Q(details__attributes__is_superuser__1=True)
     changes = _changes(rule, instances).filter(came, account__gone_at=None, account__is_superuser=True)
-    for change in changes.order_by("-pk").select_related("account"):
+    for change in changes.order_by("pk").select_related("account"):
         when = timezone.localtime(change.at).strftime("%Y-%m-%d %H:%M")
         how = "was made" if {"appeared", "reappeared", "recreated"} & {*change.events} else "became"
         told = f"{change.account} {how} a superuser, seen at {when}"

@@ -120,7 +120,8 @@ def _told(reason: object) -> str:
     if isinstance(reason, TimeoutError):
         return f"It did not answer within {TIMEOUT:g} s."
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return f"Its certificate cannot be trusted: {reason.verify_message}"
+        # What follows a comma is the name of the host.
+        return f"Its certificate cannot be trusted: {reason.verify_message.partition(',')[0]}."
     if isinstance(reason, socket.gaierror):
         return "Its host name is not known."
     if isinstance(reason, OSError) and reason.strerror:
@@ -145,12 +146,5 @@ def _judge(answer: bytes, code: str, reason: str, *, secrets: list[str]) -> None
 def _secrets(url: str, secret: str) -> list[str]:
     """Whatever of an address a service might quote, the longest first."""
     parts = urlsplit(url)
-    words = [
-        url,
-        secret,
-        parts.path,
-        parts.query,
-        *parts.path.split("/"),
-        *(value for _, value in parse_qsl(parts.query)),
-    ]
-    return sorted({word for word in words if len(word) >= 8}, key=len, reverse=True)
+    words = [parts.path, parts.query, *parts.path.split("/"), *(value for _, value in parse_qsl(parts.query))]
+    return sorted({url, secret, *(word for word in words if len(word) >= 8)}, key=len, reverse=True)

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import groupby
 from typing import Any
 
 from celery import current_app
@@ -27,8 +28,8 @@ log = logging.getLogger(__name__)
 
 Status = Delivery.Status
 
-#: Alerts that one digest lists of each sort; it counts the others.
-LISTED = 100
+#: Alerts of one rule that a digest lists; it counts the others.
+LISTED = 50
 
 #: How often a message is tried, over two hours about, and how long a try may take before another is made.
 ATTEMPTS = 8
@@ -59,7 +60,7 @@ def evaluate(*, dry_run: bool = False) -> Evaluation:
     told = Prefetch("channels", Channel.objects.filter(active=True), to_attr="told")
     rules = list(AlertRule.objects.filter(active=True).select_related("tag").prefetch_related(told))
     known: dict[int, dict[str, Alert]] = defaultdict(dict)
-    for alert in Alert.objects.open().filter(rule__active=True).select_related("instance"):
+    for alert in Alert.objects.open().filter(rule__active=True):
         known[alert.rule_id][alert.key] = alert
     opened: list[Alert] = []
     resolved: list[Alert] = []
@@ -128,27 +129,26 @@ def _instance_names(alerts: Iterable[Alert]) -> dict[int | None, str]:
 
 
 def _digest(opened: list[Alert], resolved: list[Alert], names: dict[int | None, str]) -> dict[str, Any]:
-    def listed(alerts: list[Alert]) -> list[dict[str, Any]]:
-        return [
-            {
-                "rule": alert.rule.name,
-                "kind": alert.rule.kind,
-                "instance": names.get(alert.instance_id, ""),
-                "text": alert.text,
-                "at": alert.first_seen_at.isoformat(timespec="seconds"),
-            }
-            for alert in alerts[:LISTED]
-        ]
+    """As `shapes` takes it. Both lists are in the order of their rules."""
+
+    def grouped(alerts: list[Alert]) -> list[dict[str, Any]]:
+        groups = []
+        for rule, those in groupby(alerts, key=lambda alert: alert.rule):
+            all_of_rule = list(those)
+            listed = [
+                {
+                    "instance": names.get(alert.instance_id, ""),
+                    "text": alert.text,
+                    "at": alert.first_seen_at.isoformat(timespec="seconds"),
+                }
+                for alert in all_of_rule[:LISTED]
+            ]
+            groups.append({"rule": rule.name, "kind": rule.kind, "count": len(all_of_rule), "alerts": listed})
+        return groups
 
     words = [f"{len(opened)} new {'alert' if len(opened) == 1 else 'alerts'}"] if opened else []
     words += [f"{len(resolved)} over"] if resolved else []
-    return {
-        "subject": f"Taifish: {', '.join(words)}",
-        "opened": listed(opened),
-        "resolved": listed(resolved),
-        "n_opened": len(opened),
-        "n_resolved": len(resolved),
-    }
+    return {"subject": f"Taifish: {', '.join(words)}", "opened": grouped(opened), "resolved": grouped(resolved)}
 
 
 def after_session(session_id: int) -> None:
@@ -190,7 +190,9 @@ def _try(pk: int) -> Delivery | None:
     mine = Delivery.objects.filter(pk=pk, status=Status.PENDING, not_before__lte=Now())
     if not mine.update(attempts=F("attempts") + 1, not_before=Now() + LONGEST_TRY):
         return None
-    delivery = Delivery.objects.select_related("channel").get(pk=pk)
+    delivery = Delivery.objects.select_related("channel").filter(pk=pk).first()
+    if delivery is None:
+        return None
     try:
         if not (delivery.channel.active or delivery.is_test):
             raise NotDelivered("The channel was switched off.", transient=False)
@@ -204,7 +206,9 @@ def _try(pk: int) -> Delivery | None:
             log.warning("alert delivery %s to %s given up: %s", delivery.pk, delivery.channel, failure)
     else:
         delivery.status, delivery.error, delivery.sent_at = Status.SENT, "", timezone.now()
-    delivery.save(update_fields=["status", "error", "not_before", "sent_at"])
+    told = {name: getattr(delivery, name) for name in ("status", "error", "not_before", "sent_at")}
+    # Whoever took so long that another has tried meanwhile says nothing of how it went.
+    Delivery.objects.filter(pk=pk, status=Status.PENDING, attempts=delivery.attempts).update(**told)
     return delivery
 
 
@@ -225,7 +229,8 @@ def send_again(delivery: Delivery) -> bool:
     """Have a message that was given up tried anew. False when it was not given up."""
     failed = Delivery.objects.filter(pk=delivery.pk, status=Status.FAILED, is_test=False)
     again = failed.update(status=Status.PENDING, attempts=0, not_before=Now(), error="")
-    ring("alerts.deliver")
+    if again:
+        ring("alerts.deliver")
     return bool(again)
 
 

@@ -1,7 +1,7 @@
 """What a digest looks like to each service: address, headers and body of one request. Pure; nothing is sent here.
 
-A digest is a dict as `services` makes it: subject, opened and resolved (lists of rule, kind, instance, text, at), and
-n_opened and n_resolved, for it lists no more than some of them. A test has a text in their place.
+A digest is a dict as `services` makes it: subject, and opened and resolved, each a list of groups: rule, kind, count,
+and some of that many alerts (instance, text, at). A test has a text in their place.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import hashlib
 import hmac
 import json
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -26,29 +25,32 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def text_of(digest: Digest, limit: int | None = None) -> str:
-    """What people read, in as many bytes of UTF-8 at most; what is left out is counted."""
-    lines = [digest["subject"]]
-    if "text" in digest:
-        lines += ["", digest["text"]]
-    for word, title in (("opened", ""), ("resolved", "Over: ")):
-        for rule, items in groupby(digest.get(word, ()), key=lambda item: item["rule"]):
-            lines += ["", f"{title}{rule}"]
-            lines += [
-                f"- {item['instance']}: {item['text']}" if item["instance"] else f"- {item['text']}" for item in items
-            ]
-    n_items = digest.get("n_opened", 0) + digest.get("n_resolved", 0)
-    return _fitted(lines, n_items, limit)
-
-
-def _fitted(lines: list[str], n_items: int, limit: int | None) -> str:
-    for kept in range(len(lines), 0, -1):
-        listed = sum(line.startswith("- ") for line in lines[:kept])
-        more = ["", f"… and {n_items - listed} more: see Alerts in Taifish."] if listed < n_items else []
-        told = "\n".join([*lines[:kept], *more])
+def text_of(digest: Digest, limit: int | None = None, escape: Callable[[str], str] = str) -> str:
+    """What people read, in as many bytes of UTF-8 at most. Where there are too many alerts each rule still has its
+    word: all list fewer, and count the others."""
+    most = max((len(group["alerts"]) for _, group in _groups(digest)), default=0)
+    for shown in range(most, -1, -1):
+        told = escape("\n".join(_lines(digest, shown)))
         if limit is None or len(told.encode()) <= limit:
             return told
-    return lines[0].encode()[:limit].decode(errors="ignore")
+    return escape(digest["subject"]).encode()[:limit].decode(errors="ignore")
+
+
+def _groups(digest: Digest) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield from (("", group) for group in digest.get("opened", ()))
+    yield from (("Over: ", group) for group in digest.get("resolved", ()))
+
+
+def _lines(digest: Digest, shown: int) -> Iterator[str]:
+    yield digest["subject"]
+    if "text" in digest:
+        yield from ("", digest["text"])
+    for title, group in _groups(digest):
+        yield from ("", f"{title}{group['rule']}")
+        for alert in group["alerts"][:shown]:
+            yield f"- {alert['instance']}: {alert['text']}" if alert["instance"] else f"- {alert['text']}"
+        if more := group["count"] - min(shown, len(group["alerts"])):
+            yield f"… {more} more: see Alerts in Taifish"
 
 
 def _body(content: Mapping[str, Any]) -> bytes:
@@ -77,14 +79,14 @@ def feishu(url: str, secret: str, digest: Digest, now: float) -> Request:
     if secret:
         signed = {"timestamp": timestamp, "sign": b64encode(_sign(f"{timestamp}\n{secret}", "")).decode()}
     # In <at …> Feishu sees somebody to call.
-    text = text_of(digest, 16_000).replace("<", "＜")
+    text = text_of(digest, 18_000, lambda text: text.replace("<", "＜"))
     return Request(url, _body({**signed, "msg_type": "text", "content": {"text": text}}))
 
 
 def wecom(url: str, secret: str, digest: Digest, now: float) -> Request:
     """https://developer.work.weixin.qq.com/document/path/91770: 2048 bytes at most, and <@…> calls somebody."""
-    escaped = text_of(digest, 1900).replace("<@", "＜@")
-    return Request(url, _body({"msgtype": "text", "text": {"content": escaped}}))
+    text = text_of(digest, 2048, lambda text: text.replace("<@", "＜@"))
+    return Request(url, _body({"msgtype": "text", "text": {"content": text}}))
 
 
 def dingtalk(url: str, secret: str, digest: Digest, now: float) -> Request:
@@ -99,7 +101,7 @@ def dingtalk(url: str, secret: str, digest: Digest, now: float) -> Request:
 
 def slack(url: str, secret: str, digest: Digest, now: float) -> Request:
     """https://docs.slack.dev/messaging/formatting-message-text: these three characters are escaped, and no others."""
-    text = text_of(digest, 12_000).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = text_of(digest, 12_000, lambda text: text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
     return Request(url, _body({"text": text}))
 
 

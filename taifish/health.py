@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
+from alerts.models import Delivery
 from capacity.models import Database, DatabaseSize, InstanceSize
 from capacity.services import without_row
 from capacity.units import bytes_label
@@ -47,7 +48,7 @@ class Check:
 
 def checks() -> list[Check]:
     """Everything that runs by itself: whether it did. A fixed number of queries, but one per schedule that is late."""
-    return [*_schedules(), _backlog(), _collection(), *_retention(), _store()]
+    return [*_schedules(), _backlog(), _collection(), _alerts(), *_retention(), _store()]
 
 
 def _schedules() -> Iterator[Check]:
@@ -89,6 +90,13 @@ def _collection() -> Check:
     return Check(
         _("Last collection"), ok, told, _("Look at the capacity sessions and at the schedule capacity.collect.")
     )
+
+
+def _alerts() -> Check:
+    since = timezone.now() - timedelta(days=1)
+    lost = Delivery.objects.filter(status=Delivery.Status.FAILED, is_test=False, created_at__gt=since).count()
+    told = _("%d messages of the last day did not get there") % lost
+    return Check(_("Alerts"), not lost, told, _("Look at the deliveries of alerts: each says what went wrong."))
 
 
 def _retention() -> Iterator[Check]:

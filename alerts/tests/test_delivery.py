@@ -42,19 +42,35 @@ SECRET = "SEC0123456789abcdef"
 PATH = "/hook/5f1c0a9e-the-key?access_token=9b3e77f0"
 
 DIGEST = {
-    "subject": "Taifish: 2 new alerts, 1 over",
+    "subject": "Taifish: 7 new alerts, 1 over",
     "opened": [
-        {"rule": "New superuser", "kind": "new_superuser", "instance": "pg", "text": "<@all> & <b> was made", "at": ""},
-        {"rule": "Schedule late", "kind": "schedule_late", "instance": "", "text": "“Reap” is late", "at": ""},
+        {
+            "rule": "New superuser",
+            "kind": "new_superuser",
+            "count": 6,
+            "alerts": [{"instance": "pg", "text": "<@all> & <b> was made", "at": ""}],
+        },
+        {
+            "rule": "Schedule late",
+            "kind": "schedule_late",
+            "count": 1,
+            "alerts": [{"instance": "", "text": "“Reap” is late", "at": ""}],
+        },
     ],
-    "resolved": [{"rule": "Paused", "kind": "paused", "instance": "my", "text": "visits are paused", "at": ""}],
-    "n_opened": 2,
-    "n_resolved": 1,
+    "resolved": [
+        {
+            "rule": "Paused",
+            "kind": "paused",
+            "count": 1,
+            "alerts": [{"instance": "my", "text": "visits are paused", "at": ""}],
+        }
+    ],
 }
-TEXT = """Taifish: 2 new alerts, 1 over
+TEXT = """Taifish: 7 new alerts, 1 over
 
 New superuser
 - pg: <@all> & <b> was made
+… 5 more: see Alerts in Taifish
 
 Schedule late
 - “Reap” is late
@@ -227,18 +243,22 @@ def test_slack(make_channel, service):
     assert service.posted[0][2] == {"text": escaped}
 
 
-def test_a_long_digest_is_cut_and_says_so(make_channel, service):
-    items = [dict(DIGEST["opened"][0], instance=f"数据库{number}") for number in range(100)]
-    digest = {"subject": "Taifish", "opened": items, "resolved": [], "n_opened": 500, "n_resolved": 0}
+def test_in_a_long_digest_each_rule_has_its_word(make_channel, service):
+    many = [
+        {"instance": f"数据库{number}", "text": "<@all> grew and grew and grew and grew", "at": ""}
+        for number in range(50)
+    ]
+    digest = {"subject": "Taifish", "opened": [dict(DIGEST["opened"][0], count=500, alerts=many), DIGEST["opened"][1]]}
     service.answer = '{"errcode": 0}'
     queued(make_channel("wecom", service.url + PATH), digest)
     assert deliver() == {"sent": 1}
     content = service.posted[0][2]["text"]["content"]
     assert len(content.encode()) <= 2048
-    listed = content.count("\n- ")
-    assert content.endswith(f"\n\n… and {500 - listed} more: see Alerts in Taifish.")
-    assert 20 < listed < 100
-    assert text_of(digest).endswith("… and 400 more: see Alerts in Taifish.")
+    listed = content.count("\n- 数")
+    assert 20 < listed < 50
+    assert f"\n… {500 - listed} more: see Alerts in Taifish\n\nSchedule late\n- “Reap” is late" in content
+    assert "\n… 450 more: see Alerts in Taifish\n" in text_of(digest)
+    assert text_of(digest, 120).startswith("Taifish\n\nNew superuser\n… 500 more: ")
     assert len(text_of(digest | {"subject": "字" * 999}, 1000).encode()) <= 1000
 
 
@@ -391,6 +411,19 @@ def test_a_try_that_died_with_its_worker_is_made_good(make_channel, monkeypatch)
     # Others leave it alone for as long as a try may take.
     assert deliver() == {}
     assert again() == {"sent": 1}
+
+
+def test_who_was_too_slow_does_not_say_how_it_went(make_channel, monkeypatch):
+    delivery = queued(make_channel("email", addresses="dba@example.com"))
+
+    def slow(*args):
+        Delivery.objects.update(attempts=2)
+        raise services.NotDelivered("late", transient=False)
+
+    monkeypatch.setattr(services, "send", slow)
+    deliver()
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.error) == ("pending", "")
 
 
 def test_a_channel_that_was_switched_off(make_channel):
