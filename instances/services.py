@@ -7,13 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.utils import timezone
 
 from .adapters import adapter_for
 from .adapters.base import AdapterError, Capability, Excess, ServerInfo, Target, failed
 from .crypto import CredentialKeyError, rotate
 from .models import Credential, Instance
+
+#: The fields that hold secrets under TAIFISH_CREDENTIAL_KEYS. Apps above add theirs.
+ENCRYPTED: list[tuple[type[Model], str]] = [(Credential, "token")]
 
 
 @dataclass(frozen=True)
@@ -143,15 +146,18 @@ def purge_retired() -> int:
 
 @transaction.atomic
 def rotate_credential_keys() -> int:
-    """Encrypt every stored password anew under the first key, all or none. Returns how many.
+    """Encrypt every stored secret anew under the first key, all or none. Returns how many.
 
     Raises CredentialKeyError, with nothing changed, when one of them cannot be opened.
     """
-    credentials = list(Credential.objects.exclude(token="").select_for_update())
-    for credential in credentials:
-        try:
-            credential.token = rotate(credential.token)
-        except CredentialKeyError as error:
-            raise CredentialKeyError(f"Credential {credential.name!r}: {error}") from error
-    Credential.objects.bulk_update(credentials, ["token"], batch_size=1000)
-    return len(credentials)
+    count = 0
+    for model, field in ENCRYPTED:
+        rows = list(model._default_manager.exclude(**{field: ""}).select_for_update())
+        for row in rows:
+            try:
+                setattr(row, field, rotate(getattr(row, field)))
+            except CredentialKeyError as error:
+                raise CredentialKeyError(f"{model._meta.verbose_name.capitalize()} {str(row)!r}: {error}") from error
+        model._default_manager.bulk_update(rows, [field], batch_size=1000)
+        count += len(rows)
+    return count

@@ -4,6 +4,7 @@ from rest_framework.routers import DefaultRouter
 
 from accounts import viewsets as accounts
 from aggregation import viewsets as aggregation
+from alerts import viewsets as alerts
 from capacity import viewsets as capacity
 from classification import viewsets as classification
 from instances import viewsets as instances
@@ -42,3 +43,7 @@ router.register("forecasts", aggregation.ForecastViewSet, "forecasts")
 router.register("classifications", classification.ClassificationViewSet)
 router.register("classification-rules", classification.ClassificationRuleViewSet)
 router.register("assignments", classification.AssignmentViewSet)
+router.register("alert-rules", alerts.AlertRuleViewSet)
+router.register("alert-channels", alerts.ChannelViewSet)
+router.register("alerts", alerts.AlertViewSet)
+router.register("alert-deliveries", alerts.DeliveryViewSet)

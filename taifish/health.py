@@ -16,16 +16,14 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
-from django_celery_beat.models import PeriodicTask
 
+from alerts.models import Delivery
 from capacity.models import Database, DatabaseSize, InstanceSize
 from capacity.services import without_row
 from capacity.units import bytes_label
 from instances.models import Instance
+from sync.lateness import GRACE, enabled_schedules, is_late
 from sync.models import SyncRecord, SyncSession
-
-#: How late something may be before it is said to have not run.
-GRACE = timedelta(minutes=10)
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -50,7 +48,7 @@ class Check:
 
 def checks() -> list[Check]:
     """Everything that runs by itself: whether it did. A fixed number of queries, but one per schedule that is late."""
-    return [*work_checks(), _collection(), *_retention(), _store()]
+    return [*work_checks(), _collection(), _alerts(), *_retention(), _store()]
 
 
 def work_checks() -> list[Check]:
@@ -60,7 +58,7 @@ def work_checks() -> list[Check]:
 
 def _schedules() -> Iterator[Check]:
     """The scheduler is alive when some schedule ran lately; each that should have run and has not is named."""
-    enabled = list(PeriodicTask.objects.filter(enabled=True).select_related("crontab", "interval", "solar", "clocked"))
+    enabled = enabled_schedules()
     last = max((task.last_run_at for task in enabled if task.last_run_at), default=None)
     alive = last is not None and timezone.now() - last < GRACE
     told = _("a schedule ran %s ago") % timesince(last) if last else _("no schedule has run yet")
@@ -69,13 +67,6 @@ def _schedules() -> Iterator[Check]:
     names = ", ".join(task.name for task in late)
     told = _("late: %s") % names if late else _("%d schedules, none is late") % len(enabled)
     yield Check(_("Schedules"), not late, told, _("Look whether the scheduler is alive, and at its log."))
-
-
-def is_late(task: PeriodicTask) -> bool:
-    """Whether its time has come and gone. One that never ran is counted from when it was last changed."""
-    since = task.last_run_at or task.date_changed
-    remaining = task.schedule.remaining_estimate(timezone.localtime(since))
-    return remaining < -GRACE
 
 
 def _backlog() -> Check:
@@ -104,6 +95,13 @@ def _collection() -> Check:
     return Check(
         _("Last collection"), ok, told, _("Look at the capacity sessions and at the schedule capacity.collect.")
     )
+
+
+def _alerts() -> Check:
+    since = timezone.now() - timedelta(days=1)
+    lost = Delivery.objects.filter(status=Delivery.Status.FAILED, is_test=False, created_at__gt=since).count()
+    told = _("%d messages of the last day did not get there") % lost
+    return Check(_("Alerts"), not lost, told, _("Look at the deliveries of alerts: each says what went wrong."))
 
 
 def _retention() -> Iterator[Check]:

@@ -22,10 +22,11 @@ from aggregation.periods import Period, last_closed
 from capacity.gaps import MissingDays
 from capacity.models import Database, InstanceSize
 from instances.models import Instance
+from sync.lateness import enabled_schedules, is_late
 from sync.models import SyncSession, VisitHealth
 from sync.pages import with_last_visit
 
-from .health import is_late, work_checks
+from .health import work_checks
 
 May = Callable[[str], bool]
 

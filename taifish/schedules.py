@@ -32,8 +32,21 @@ TIMETABLE: list[tuple[str, str, str | int, str]] = [
         "Make good what died: lost workers, lost messages, sessions left open.",
     ),
     ("Resume tag operations", "tagging.resume", 60, "Send again the bulk taggings whose message was lost."),
+    (
+        "Look at alert rules",
+        "alerts.evaluate",
+        300,
+        "Find what the active alert rules look for, and note whom to tell.",
+    ),
+    (
+        "Deliver alerts",
+        "alerts.deliver",
+        60,
+        "Send what channels are to be told, and try again what did not get there.",
+    ),
     ("Forget old sessions", "sync.purge", "30 4", "Delete sessions older than TAIFISH_KEEP_SESSIONS_DAYS."),
     ("Forget old sizes", "capacity.purge", "15 4", "Delete sizes older than TAIFISH_KEEP_SIZES_DAYS."),
+    ("Forget old alerts", "alerts.purge", "50 4", "Delete alerts that are over for TAIFISH_KEEP_SESSIONS_DAYS."),
     (
         "Purge retired instances",
         "instances.purge",

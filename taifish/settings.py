@@ -108,6 +108,7 @@ INSTALLED_APPS = [
     "capacity",
     "aggregation",
     "classification",
+    "alerts",
 ]
 
 MIDDLEWARE = [
@@ -256,10 +257,16 @@ SPECTACULAR_SETTINGS = {
 IMPORT_EXPORT_USE_TRANSACTIONS = True
 IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
 
+# Metrics
+
+#: Who brings it may scrape /metrics without a login; empty: nobody may.
+TAIFISH_METRICS_TOKEN = text("TAIFISH_METRICS_TOKEN")
+
 # Logging and alerts
 
 DEFAULT_EXCEPTION_REPORTER_FILTER = "taifish.reports.SecretsFilter"
 ADMINS = [(address, address) for address in words("TAIFISH_ALERT_EMAILS")]
+EMAIL_TIMEOUT = 10
 EMAIL_HOST = text("TAIFISH_EMAIL_HOST", "localhost")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL = text("TAIFISH_EMAIL_FROM", "taifish@localhost")
 LOGGING = {
@@ -412,6 +419,31 @@ UNFOLD = {
                         "title": _("Assignments"),
                         "icon": "assignment_ind",
                         "link": reverse_lazy("admin:classification_assignment_changelist"),
+                    },
+                ],
+            },
+            {
+                "title": _("Alerts"),
+                "items": [
+                    {
+                        "title": _("Alerts"),
+                        "icon": "notifications",
+                        "link": reverse_lazy("admin:alerts_alert_changelist"),
+                    },
+                    {
+                        "title": _("Rules"),
+                        "icon": "rule",
+                        "link": reverse_lazy("admin:alerts_alertrule_changelist"),
+                    },
+                    {
+                        "title": _("Channels"),
+                        "icon": "campaign",
+                        "link": reverse_lazy("admin:alerts_channel_changelist"),
+                    },
+                    {
+                        "title": _("Deliveries"),
+                        "icon": "outbox",
+                        "link": reverse_lazy("admin:alerts_delivery_changelist"),
                     },
                 ],
             },

@@ -10,10 +10,12 @@ from capacity.pages import gaps_page
 
 from .api import router
 from .health import health_page, healthz
+from .metrics import metrics
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("healthz", healthz, name="healthz"),
+    path("metrics", metrics, name="metrics"),
     path("admin/who-can/", admin.site.admin_view(who_can_page), name="who-can"),
     path("admin/where-is/", admin.site.admin_view(where_page), name="where-is"),
     path("admin/capacity-gaps/", admin.site.admin_view(gaps_page), name="capacity-gaps"),

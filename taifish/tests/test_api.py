@@ -33,6 +33,10 @@ LISTS = {
     "classification": "classification.view_classification",
     "classificationrule": "classification.view_classificationrule",
     "assignment": "classification.view_assignment",
+    "alertrule": "alerts.view_alertrule",
+    "channel": "alerts.view_channel",
+    "alert": "alerts.view_alert",
+    "delivery": "alerts.view_delivery",
 }
 #: route name → (path argument, permission to look)
 NESTED = {

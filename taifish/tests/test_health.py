@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
+from alerts.models import Channel, Delivery
 from capacity.tests.stored import database, total
 from instances.models import Credential, Instance
 from instances.tests.pages import superstaff
@@ -37,7 +38,7 @@ def red() -> set[str]:
 
 def test_all_is_well(running, django_assert_num_queries):
     assert red() == set()
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(11):
         checks()
     page = superstaff().get(reverse("health")).content.decode()
     assert "not well" not in page
@@ -74,6 +75,17 @@ def test_no_worker(running):
     assert red() == {"Workers"}
     record.status = "running"
     record.save()
+    assert red() == set()
+
+
+def test_an_alert_that_nobody_got(running):
+    channel = Channel.objects.create(name="dba", kind="email", addresses="dba@example.com")
+    Delivery.objects.create(channel=channel, digest={}, status="failed", is_test=True)
+    Delivery.objects.create(channel=channel, digest={}, status="pending", attempts=3)
+    assert red() == set()
+    Delivery.objects.filter(is_test=False).update(status="failed")
+    assert red() == {"Alerts"}
+    Delivery.objects.update(created_at=timezone.now() - timedelta(days=2))
     assert red() == set()
 
 

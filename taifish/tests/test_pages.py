@@ -13,6 +13,8 @@ from django.utils import timezone
 from accounts.models import Account, AccountChange, AccountFilter
 from aggregation import services as aggregation
 from aggregation.models import DatabaseAggregate, InstanceLimit
+from alerts import services as alerts
+from alerts.models import Alert, AlertRule, Channel, Delivery
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 from classification.models import Assignment, Classification, ClassificationRule
 from classification.services import assign, keep_rule
@@ -174,6 +176,12 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
     for session in SyncSession.objects.filter(kind="classification", status="running"):
         services.run_here(session)
     assign(Account.objects.get(name="bob"), privileged, "on call this week", user)
+    channel = Channel(name="on call", kind="feishu")
+    channel.url = "https://open.example.org/hook/1"
+    channel.save()
+    rule = AlertRule.objects.create(name="Paused ones", kind="paused", active=True)
+    rule.channels.add(channel)
+    alerts.evaluate()
     schedules.install()
     yield instance
     postgres18.reset()
@@ -211,6 +219,10 @@ def urls(instance: Instance) -> dict[str, str]:
         "aggregate": reverse(
             "admin:aggregation_databaseaggregate_change", args=[DatabaseAggregate.objects.order_by("pk")[0].pk]
         ),
+        "alert": reverse("admin:alerts_alert_change", args=[Alert.objects.get().pk]),
+        "alert-rule": reverse("admin:alerts_alertrule_change", args=[AlertRule.objects.get(active=True).pk]),
+        "alert-channel": reverse("admin:alerts_channel_change", args=[Channel.objects.get().pk]),
+        "alert-delivery": reverse("admin:alerts_delivery_change", args=[Delivery.objects.get().pk]),
         "system-health": reverse("health"),
         "tag": reverse("admin:tagging_tag_change", args=[Tag.objects.get().pk]),
         "credential": reverse("admin:instances_credential_change", args=[instance.credential_id]),
@@ -239,6 +251,10 @@ def urls(instance: Instance) -> dict[str, str]:
         "classification_classification",
         "classification_classificationrule",
         "classification_assignment",
+        "alerts_alert",
+        "alerts_alertrule",
+        "alerts_channel",
+        "alerts_delivery",
         "sync_syncsession",
         "sync_syncrecord",
         "sync_visithealth",
@@ -255,6 +271,8 @@ def urls(instance: Instance) -> dict[str, str]:
         "classification_classification",
         "classification_classificationrule",
         "classification_assignment",
+        "alerts_alertrule",
+        "alerts_channel",
         "django_celery_beat_periodictask",
         "django_celery_beat_crontabschedule",
         "auth_user",

@@ -202,7 +202,7 @@ def admin_pages(secret: Secret) -> tuple[Places, list[str]]:
                 form = _form(answer)
                 if form is None:
                     continue
-                typed = {name: secret.text for name in form.fields if name.startswith("password")}
+                typed = {name: secret.text for name in form.fields if name.startswith(("password", "url", "secret"))}
                 if typed:
                     keep(path, client.post(path, typed))
                 if pattern.name.endswith("_export"):
@@ -320,6 +320,23 @@ def answers_of_the_api(secret: Secret) -> Places:
     return {f"answer {number} of the API": answer.content for number, answer in enumerate(said)}
 
 
+def channels(secret: Secret, port: int) -> Places:
+    """What is said to addresses and secrets of alert channels, where nobody listens and when they are wrong."""
+    client = superclient()
+    url = f"http://127.0.0.1:{port}/{quote(secret.text, safe='')}"
+    word = {"name": "bot", "kind": "feishu", "url": url, "secret": secret.text}
+    said = [
+        client.post("/api/alert-channels/", word, format="json"),
+        client.post("/api/alert-channels/", word, format="json"),
+        client.post("/api/alert-channels/", word | {"name": "b", "kind": "slack"}, format="json"),
+        client.post("/api/alert-channels/", word | {"name": "b", "url": secret.text}, format="json"),
+    ]
+    assert [answer.status_code for answer in said] == [201, 400, 400, 400]
+    said.append(client.post(f"/api/alert-channels/{said[0].json()['id']}/test/"))
+    assert said[-1].json()["error"] == "It cannot be reached: Connection refused."
+    return {f"answer {number} about channels": answer.content for number, answer in enumerate(said)}
+
+
 def said_by_commands() -> Places:
     """What the commands print, in this process."""
     said = {}
@@ -389,7 +406,7 @@ def test_no_password_is_anywhere(right, logged, proxy_to, workers, settings):
         other = Fernet(Fernet.generate_key()).encrypt(secret.text.encode()).decode()
         Credential.objects.filter(pk=lost.credential_id).update(token=other)
         places = seen_while_visiting(workers, proxy)
-        places |= answers_of_the_api(secret) | said_by_commands()
+        places |= answers_of_the_api(secret) | said_by_commands() | channels(secret, stopped)
         services.run_here(services.start("accounts", Instance.objects.all(), trigger="manual", enqueue=False))
         places |= endpoints()
         pages, broken = admin_pages(secret)

@@ -1,0 +1,344 @@
+"""The pages of rules and channels, of what was found, and of who was told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import (
+    AutocompleteSelectFilter,
+    BooleanRadioFilter,
+    ChoicesDropdownFilter,
+    RangeDateTimeFilter,
+)
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
+
+from capacity.units import bytes_label, parsed_bytes
+from instances.admin import NOTES
+from instances.buttons import Button, ButtonAdmin, InspectOnlyAdmin
+from instances.list_filters import LeavingFilter
+from sync.pages import badge
+
+from . import services
+from .kinds import KINDS
+from .models import Alert, AlertRule, Channel, Delivery
+from .shapes import text_of
+
+#: How deliveries look like the visits whose colours they take.
+TONES = {"sent": "completed", "pending": "running", "failed": "failed"}
+
+
+# Rules
+
+
+class RuleForm(forms.ModelForm):
+    """Bytes as people write them: "10 GiB"."""
+
+    min_bytes = forms.CharField(
+        label=_("Bytes at least"),
+        required=False,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text=_("For abnormal growth, for example 10 GiB: small databases double on an ordinary day."),
+    )
+
+    class Meta:
+        model = AlertRule
+        fields = ["name", "kind", "threshold", "min_bytes", "tag", "channels", "tell_resolved", "active", "note"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "kind" in self.fields:
+            self.fields["kind"].help_text = format_html_join(
+                "",
+                "<div><b>{}</b>: {}{}</div>",
+                (
+                    (kind.label, kind.help, gettext(" Threshold: %s.") % kind.threshold if kind.threshold else "")
+                    for kind in KINDS.values()
+                ),
+            )
+        if self.instance.min_bytes is not None and "min_bytes" in self.fields:
+            self.initial["min_bytes"] = str(self.instance.min_bytes)
+
+    def clean_min_bytes(self) -> int | None:
+        told = self.cleaned_data["min_bytes"].strip()
+        if told in ("", "0"):
+            return int(told) if told else None
+        try:
+            return parsed_bytes(told)
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
+
+
+def look_now(request: HttpRequest, row: None) -> None:
+    found = services.evaluate()
+    told = ngettext("%d new alert", "%d new alerts", len(found.opened)) % len(found.opened)
+    rest = gettext("%(resolved)d are over, %(lasting)d go on, %(messages)d messages are on their way.") % {
+        "resolved": len(found.resolved),
+        "lasting": found.n_lasting,
+        "messages": len(found.deliveries),
+    }
+    messages.success(request, f"{told}; {rest}")
+
+
+@admin.register(AlertRule)
+class AlertRuleAdmin(ButtonAdmin):
+    form = RuleForm
+    list_display = ["name", "what", "tag", "told", "active", "open_alerts", "evaluated_at"]
+    list_filter = [("kind", ChoicesDropdownFilter), ("active", BooleanRadioFilter)]
+    list_filter_submit = True
+    list_select_related = ["tag"]
+    search_fields = ["name", "note"]
+    autocomplete_fields = ["tag", "channels"]
+    formfield_overrides = NOTES
+    actions = ["switch_on", "switch_off"]
+    fieldsets = [
+        (None, {"fields": ["name", "active"]}),
+        (_("What to look for"), {"fields": ["kind", ("threshold", "min_bytes"), "tag"]}),
+        (_("Whom to tell"), {"fields": ["channels", "tell_resolved", "note"]}),
+    ]
+    buttons = [
+        Button("look", _("Look now"), "alerts.change_alertrule", look_now, icon="search", on_list=True, main=True)
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AlertRule]:
+        n_open = Count("alerts", filter=Q(alerts__resolved_at=None))
+        return super().get_queryset(request).annotate(n_open=n_open).prefetch_related("channels")
+
+    @display(description=_("what"), ordering="kind")
+    def what(self, rule: AlertRule) -> str:
+        words = [str(rule.get_kind_display())]
+        if rule.threshold is not None:
+            words.append(f"{rule.threshold} {KINDS[rule.kind].threshold}")
+        if rule.min_bytes is not None:
+            words.append(bytes_label(rule.min_bytes))
+        return ", ".join(words)
+
+    @display(description=_("channels"))
+    def told(self, rule: AlertRule) -> str:
+        return ", ".join(str(channel) for channel in rule.channels.all()) or "–"
+
+    @display(description=_("open"), ordering="n_open")
+    def open_alerts(self, rule: AlertRule) -> SafeString:
+        url = reverse("admin:alerts_alert_changelist")
+        return format_html('<a class="tf-link" href="{}?rule__id__exact={}">{}</a>', url, rule.pk, rule.n_open)
+
+    @admin.action(description=_("Switch on"), permissions=["change"])
+    def switch_on(self, request: HttpRequest, queryset: QuerySet[AlertRule]) -> None:
+        self._switch(request, queryset, True)
+
+    @admin.action(description=_("Switch off"), permissions=["change"])
+    def switch_off(self, request: HttpRequest, queryset: QuerySet[AlertRule]) -> None:
+        self._switch(request, queryset, False)
+
+    def _switch(self, request: HttpRequest, rules: QuerySet[AlertRule], active: bool) -> None:
+        for rule in rules.exclude(active=active):
+            rule.active = active
+            rule.save()
+            self.log_change(request, rule, "Switched on." if active else "Switched off.")
+        names = ", ".join(rule.name for rule in rules)
+        messages.success(request, (gettext("Switched on: %s.") if active else gettext("Switched off: %s.")) % names)
+
+
+# Channels
+
+
+class ChannelForm(forms.ModelForm):
+    """Address and secret go in and never come out."""
+
+    url = forms.CharField(
+        label=_("Address"),
+        required=False,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text=_(
+            "For webhooks: the https://… that the service gave. Who has it can write there, so it is not shown."
+        ),
+    )
+    secret = forms.CharField(
+        label=_("Secret"),
+        required=False,
+        strip=False,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text=_(
+            "For Feishu and DingTalk: of the bot's signature check, if that is on. For JSON: what the receiver checks "
+            "X-Taifish-Signature with. A bot that asks for a keyword instead is given: Taifish."
+        ),
+    )
+    clear_secret = forms.BooleanField(
+        label=_("No secret"),
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
+        help_text=_("Forget the stored secret: messages are no longer signed."),
+    )
+
+    class Meta:
+        model = Channel
+        fields = ["name", "kind", "addresses", "active", "note"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, stored in (("url", self.instance.url_token), ("secret", self.instance.secret_token)):
+            if name in self.fields and self.instance.pk:
+                told = gettext("One is stored. Leave this empty to keep it.") if stored else gettext("None is stored.")
+                self.fields[name].help_text = told
+
+    def clean(self) -> dict[str, Any]:
+        """What was typed is put on the channel here, for its own `clean()` to look at."""
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("secret") and cleaned.get("clear_secret"):
+            self.add_error("clear_secret", gettext("Either enter a secret or choose none."))
+        if cleaned.get("url"):
+            self.instance.url = cleaned["url"]
+        if cleaned.get("secret"):
+            self.instance.secret = cleaned["secret"]
+        elif cleaned.get("clear_secret"):
+            self.instance.secret = ""
+        return cleaned
+
+
+def send_a_test(request: HttpRequest, channel: Channel) -> None:
+    delivery = services.send_test(channel)
+    if delivery.status == Delivery.Status.SENT:
+        messages.success(request, gettext("The test was taken. Look whether it is there."))
+    else:
+        messages.error(request, gettext("The test did not get there. %s") % delivery.error)
+
+
+@admin.register(Channel)
+class ChannelAdmin(ButtonAdmin):
+    form = ChannelForm
+    list_display = ["name", "kind", "has_address", "active", "used_by", "updated_at"]
+    list_filter = [("kind", ChoicesDropdownFilter), ("active", BooleanRadioFilter)]
+    list_filter_submit = True
+    search_fields = ["name", "note"]
+    formfield_overrides = NOTES
+    buttons = [
+        Button("test", _("Send a test"), "alerts.change_channel", send_a_test, icon="send", main=True),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Channel]:
+        return super().get_queryset(request).annotate(n_rules=Count("rules"))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Channel | None = None) -> list[Any]:
+        if obj is None:
+            where = ["kind", "addresses", "url", "secret"]
+        elif not self.has_change_permission(request, obj):
+            where = ["kind", "addresses", "has_address", "has_secret"]
+        elif obj.kind == Channel.Kind.EMAIL:
+            where = ["kind", "addresses"]
+        else:
+            signed = ["secret", "clear_secret"] if obj.secret_token else ["secret"]
+            where = ["kind", "url", *(signed if obj.kind in Channel.SIGNED else [])]
+        return [(None, {"fields": ["name", *where, "active", "note"]})]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Channel | None = None) -> list[str]:
+        """Another kind is another channel: an address means nothing to it."""
+        return ["kind"] if obj else []
+
+    @display(description=_("address stored"), boolean=True)
+    def has_address(self, channel: Channel) -> bool:
+        return bool(channel.url_token or channel.addresses)
+
+    @display(description=_("secret stored"), boolean=True)
+    def has_secret(self, channel: Channel) -> bool:
+        return bool(channel.secret_token)
+
+    @display(description=_("rules"), ordering="n_rules")
+    def used_by(self, channel: Channel) -> int:
+        return channel.n_rules
+
+
+# What was found, and who was told
+
+
+class OpenFilter(LeavingFilter):
+    title = _("state")
+    parameter_name = "state"
+
+    default = "open"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("open", _("Open")), ("over", _("Over")), ("all", _("Open and over"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset if self.value() == "all" else queryset.filter(resolved_at__isnull=self.value() == "open")
+
+
+@admin.register(Alert)
+class AlertAdmin(InspectOnlyAdmin):
+    list_display = ["text", "instance", "rule", "state", "first_seen_at", "last_seen_at"]
+    list_filter = [
+        OpenFilter,
+        ("rule__kind", ChoicesDropdownFilter),
+        ("rule", AutocompleteSelectFilter),
+        ("instance", AutocompleteSelectFilter),
+        ("first_seen_at", RangeDateTimeFilter),
+    ]
+    list_filter_submit = True
+    list_select_related = ["rule", "instance"]
+    list_fullwidth = True
+    show_full_result_count = False
+    search_fields = ["text", "instance__name"]
+    fields = ["text", "instance_link", "rule", "state", ("first_seen_at", "last_seen_at", "resolved_at")]
+
+    @display(description=_("state"), ordering="resolved_at")
+    def state(self, alert: Alert) -> SafeString:
+        return badge("completed", gettext("over")) if alert.resolved_at else badge("failed", gettext("open"))
+
+    @display(description=_("instance"))
+    def instance_link(self, alert: Alert) -> str:
+        if not alert.instance:
+            return "–"
+        url = reverse("admin:instances_instance_change", args=[alert.instance_id])
+        return format_html('<a class="tf-link" href="{}">{}</a>', url, alert.instance)
+
+
+def try_again(request: HttpRequest, delivery: Delivery) -> None:
+    if services.send_again(delivery):
+        messages.success(request, gettext("It is tried anew within a minute."))
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(InspectOnlyAdmin):
+    list_display = ["subject", "channel", "state", "attempts", "error", "created_at", "sent_at"]
+    list_filter = [
+        ("status", ChoicesDropdownFilter),
+        ("channel", AutocompleteSelectFilter),
+        ("is_test", BooleanRadioFilter),
+        ("created_at", RangeDateTimeFilter),
+    ]
+    list_filter_submit = True
+    list_select_related = ["channel"]
+    show_full_result_count = False
+    fields = ["channel", "state", ("attempts", "not_before"), "error", ("created_at", "sent_at"), "message"]
+    buttons = [
+        Button(
+            "again",
+            _("Send again"),
+            "alerts.change_delivery",
+            try_again,
+            icon="replay",
+            shown=lambda delivery: delivery.status == Delivery.Status.FAILED and not delivery.is_test,
+            main=True,
+        )
+    ]
+
+    @display(description=_("message"), ordering="pk")
+    def subject(self, delivery: Delivery) -> str:
+        return delivery.digest["subject"]
+
+    @display(description=_("status"), ordering="status")
+    def state(self, delivery: Delivery) -> SafeString:
+        return badge(TONES[delivery.status], delivery.get_status_display())
+
+    @display(description=_("message"))
+    def message(self, delivery: Delivery) -> SafeString:
+        return format_html('<pre class="tf-name">{}</pre>', text_of(delivery.digest))

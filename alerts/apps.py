@@ -1,0 +1,18 @@
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class AlertsConfig(AppConfig):
+    name = "alerts"
+    verbose_name = _("Alerts")
+
+    def ready(self) -> None:
+        from instances.services import ENCRYPTED
+        from sync.registry import after
+
+        from . import services
+        from .models import Channel
+
+        ENCRYPTED.extend([(Channel, "url_token"), (Channel, "secret_token")])
+        for kind in ("accounts", "capacity", "aggregation"):
+            after(kind, services.after_session)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from alerts import services
+from alerts.models import Alert
+from instances.models import Instance
+
+
+class Command(BaseCommand):
+    help = (
+        "Look at all active alert rules now, print what is new and what is over, and have a worker tell the channels."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="store nothing and tell nobody")
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        found = services.evaluate(dry_run=options["dry_run"])
+        document = {
+            "dry_run": options["dry_run"],
+            "opened": _told(found.opened),
+            "resolved": _told(found.resolved),
+            "lasting": found.n_lasting,
+            "messages": [delivery.channel.name for delivery in found.deliveries],
+        }
+        if options["json"]:
+            self.stdout.write(json.dumps(document, indent=2, ensure_ascii=False))
+            return
+        for word, alerts in (("new", document["opened"]), ("over", document["resolved"])):
+            for alert in alerts:
+                where = f"{alert['instance']}: " if alert["instance"] else ""
+                self.stdout.write(f"{word}: {alert['rule']}: {where}{alert['text']}")
+        self.stdout.write(
+            f"{len(found.opened)} new, {len(found.resolved)} over, {found.n_lasting} go on; "
+            f"{'nobody was told' if options['dry_run'] else f'{len(found.deliveries)} messages are to be sent'}"
+        )
+
+
+def _told(alerts: Iterable[Alert]) -> list[dict[str, Any]]:
+    alerts = list(alerts)
+    names = Instance.objects.in_bulk([alert.instance_id for alert in alerts if alert.instance_id])
+    return [
+        {
+            "rule": alert.rule.name,
+            "kind": alert.rule.kind,
+            "instance": str(names[alert.instance_id]) if alert.instance_id in names else None,
+            "text": alert.text,
+        }
+        for alert in alerts
+    ]

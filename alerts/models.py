@@ -1,0 +1,283 @@
+"""Rules that people switch on, what they have found, and who was told of it."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator, validate_email
+from django.db import models
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from instances import crypto
+from instances.models import Instance
+from tagging.models import Tag
+
+from .kinds import KINDS
+
+
+class Channel(models.Model):
+    """Where alerts are sent. The address of a webhook lets anybody write there who has it: it is write-only, encrypted
+    like a password, and so is the secret that messages are signed with."""
+
+    class Kind(models.TextChoices):
+        EMAIL = "email", _("e-mail")
+        WEBHOOK = "webhook", _("webhook: JSON")
+        FEISHU = "feishu", _("Feishu, Lark")
+        WECOM = "wecom", _("WeCom")
+        DINGTALK = "dingtalk", _("DingTalk")
+        SLACK = "slack", _("Slack")
+
+    #: Those that sign what they send.
+    SIGNED = (Kind.WEBHOOK, Kind.FEISHU, Kind.DINGTALK)
+
+    name = models.CharField(_("name"), max_length=100, unique=True)
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind)
+    addresses = models.TextField(
+        _("e-mail addresses"), blank=True, help_text=_("For e-mail: one or more, separated by commas or lines.")
+    )
+    url_token = models.TextField(editable=False, default="", blank=True)
+    secret_token = models.TextField(editable=False, default="", blank=True)
+    active = models.BooleanField(_("active"), default=True, help_text=_("Nothing is sent to one that is not."))
+    note = models.TextField(_("note"), blank=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("changed"), auto_now=True)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = _("alert channel")
+        verbose_name_plural = _("alert channels")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def url(self) -> str:
+        """The address of the webhook, for sending only. Raises CredentialKeyError."""
+        return crypto.decrypt(self.url_token) if self.url_token else ""
+
+    @url.setter
+    def url(self, url: str) -> None:
+        self.url_token = crypto.encrypt(url.strip()) if url.strip() else ""
+
+    @property
+    def secret(self) -> str:
+        """What messages are signed with, for sending only. Raises CredentialKeyError."""
+        return crypto.decrypt(self.secret_token) if self.secret_token else ""
+
+    @secret.setter
+    def secret(self, secret: str) -> None:
+        self.secret_token = crypto.encrypt(secret) if secret else ""
+
+    @property
+    def recipients(self) -> list[str]:
+        return self.addresses.replace(",", " ").split()
+
+    def clean(self) -> None:
+        errors: dict[str, Any] = {}
+        if self.kind == self.Kind.EMAIL:
+            errors |= self._wrong_addresses()
+        elif self.addresses:
+            errors["addresses"] = _("Only for e-mail: leave it empty.")
+        if self.kind == self.Kind.EMAIL and self.url_token:
+            errors["url"] = _("Only for webhooks: leave it empty.")
+        elif self.kind != self.Kind.EMAIL:
+            errors |= self._wrong_url()
+        if self.secret_token and self.kind not in self.SIGNED:
+            errors["secret"] = _("This kind signs nothing: leave it empty.")
+        if errors:
+            raise ValidationError(errors)
+
+    def _wrong_addresses(self) -> dict[str, Any]:
+        if not self.recipients:
+            return {"addresses": _("At least one address is needed.")}
+        for address in self.recipients:
+            try:
+                validate_email(address)
+            except ValidationError:
+                return {"addresses": _("“%s” is no e-mail address.") % address}
+        return {}
+
+    def _wrong_url(self) -> dict[str, Any]:
+        """Says nothing of what the address is."""
+        try:
+            url = self.url
+        except crypto.CredentialKeyError as error:
+            return {"url": str(error)}
+        if not url:
+            return {"url": _("The address that the service gave for its bot or webhook is needed.")}
+        return {} if is_address(url) else {"url": _("Not an address like https://host/path without user and password.")}
+
+
+def is_address(url: str) -> bool:
+    """Whether messages can be posted there."""
+    try:
+        parts = urlsplit(url)
+        port_is_good = parts.port != 0
+    except ValueError:
+        return False
+    plain = url.isascii() and url.isprintable() and " " not in url
+    return (
+        parts.scheme in ("http", "https")
+        and bool(parts.hostname)
+        and "@" not in parts.netloc
+        and plain
+        and port_is_good
+    )
+
+
+class AlertRule(models.Model):
+    """What to look for, where, and whom to tell."""
+
+    name = models.CharField(_("name"), max_length=100, unique=True)
+    kind = models.CharField(_("kind"), max_length=20, choices=[(name, kind.label) for name, kind in KINDS.items()])
+    threshold = models.PositiveIntegerField(
+        _("threshold"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("Failures in a row, accounts, percent or days, as the kind says; empty where it says none."),
+    )
+    min_bytes = models.BigIntegerField(
+        _("bytes at least"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text=_("For abnormal growth: small databases double on an ordinary day."),
+    )
+    tag = models.ForeignKey(
+        Tag,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="+",
+        verbose_name=_("only instances tagged"),
+        help_text=_("Empty: all active instances. A rule goes when its tag is deleted."),
+    )
+    channels = models.ManyToManyField(
+        Channel,
+        blank=True,
+        related_name="rules",
+        verbose_name=_("channels"),
+        help_text=_("Who is told. With none, what is found is only listed under Alerts."),
+    )
+    tell_resolved = models.BooleanField(
+        _("tell when it is over"),
+        default=False,
+        help_text=_("What has happened, such as growth, is never told to be over."),
+    )
+    active = models.BooleanField(_("active"), default=False)
+    active_since = models.DateTimeField(_("active since"), null=True, blank=True, editable=False)
+    evaluated_at = models.DateTimeField(_("last looked at"), null=True, blank=True, editable=False)
+    note = models.TextField(_("note"), blank=True)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = _("alert rule")
+        verbose_name_plural = _("alert rules")
+
+    def __str__(self) -> str:
+        return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self.active:
+            self.active_since = None
+        elif self.active_since is None:
+            self.active_since = timezone.now()
+        super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        kind = KINDS.get(self.kind)
+        if kind is None:
+            return
+        errors: dict[str, Any] = {}
+        if kind.threshold and self.threshold is None:
+            errors["threshold"] = _("This kind needs a number of: %s.") % kind.threshold
+        elif not kind.threshold and self.threshold is not None:
+            errors["threshold"] = _("This kind has none: leave it empty.")
+        if kind.has_min_bytes and self.min_bytes is None:
+            errors["min_bytes"] = _("This kind needs it; 0 for any growth.")
+        elif not kind.has_min_bytes and self.min_bytes is not None:
+            errors["min_bytes"] = _("This kind has none: leave it empty.")
+        if self.tag and not kind.of_instances:
+            errors["tag"] = _("This kind is not about instances: leave it empty.")
+        if errors:
+            raise ValidationError(errors)
+
+    def instances(self) -> QuerySet[Instance]:
+        """Those that it is about."""
+        active = Instance.objects.active().order_by()
+        return active.filter(tags=self.tag) if self.tag_id else active
+
+
+class AlertQuerySet(models.QuerySet["Alert"]):
+    def open(self) -> AlertQuerySet:
+        return self.filter(resolved_at=None)
+
+
+class Alert(models.Model):
+    """What a rule has found. It is open for as long as each look finds it again, by the same key."""
+
+    rule = models.ForeignKey(AlertRule, on_delete=models.CASCADE, related_name="alerts", verbose_name=_("rule"))
+    instance = models.ForeignKey(
+        Instance,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="alerts",
+        verbose_name=_("instance"),
+    )
+    key = models.CharField(max_length=200, editable=False)
+    text = models.TextField(_("what"))
+    first_seen_at = models.DateTimeField(_("first seen"))
+    last_seen_at = models.DateTimeField(_("last seen"))
+    resolved_at = models.DateTimeField(_("over"), null=True, blank=True)
+
+    objects = AlertQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-first_seen_at", "-pk"]
+        verbose_name = _("alert")
+        verbose_name_plural = _("alerts")
+        constraints = [
+            models.UniqueConstraint(fields=["rule", "key"], condition=Q(resolved_at=None), name="alert_once_open")
+        ]
+        indexes = [models.Index(fields=["-first_seen_at", "-id"], name="alert_seen")]
+
+    def __str__(self) -> str:
+        return f"{self.instance}: {self.text}" if self.instance_id else self.text
+
+
+class Delivery(models.Model):
+    """One message to one channel: what it says, and how far it got.
+
+    It is tried when `not_before` has come. Whoever tries it puts that off first: so a try that dies with its worker is
+    made good.
+    """
+
+    class Status(models.TextChoices):
+        PENDING = "pending", _("pending")
+        SENT = "sent", _("sent")
+        FAILED = "failed", _("failed")
+
+    channel = models.ForeignKey(Channel, on_delete=models.CASCADE, related_name="deliveries", verbose_name=_("channel"))
+    digest = models.JSONField(_("message"), help_text=_("What is new and what is over, as one message tells it."))
+    is_test = models.BooleanField(_("test"), default=False)
+    status = models.CharField(_("status"), max_length=10, choices=Status, default=Status.PENDING)
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    not_before = models.DateTimeField(_("not before"), default=timezone.now)
+    error = models.TextField(_("error"), blank=True)
+    created_at = models.DateTimeField(_("made"), auto_now_add=True)
+    sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
+
+    class Meta:
+        ordering = ["-pk"]
+        verbose_name = _("alert delivery")
+        verbose_name_plural = _("alert deliveries")
+        indexes = [models.Index(fields=["not_before"], name="delivery_due", condition=Q(status="pending"))]
+
+    def __str__(self) -> str:
+        return f"{self.channel} #{self.pk}"

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ModelViewSet, ReadOnlyModelViewSet
+
+from instances.viewsets import Conflict
+
+from . import services
+from .filters import AlertFilters, AlertRuleFilters, ChannelFilters, DeliveryFilters
+from .models import Alert, AlertRule, Channel, Delivery
+from .serializers import AlertRuleSerializer, AlertSerializer, ChannelSerializer, DeliverySerializer
+
+
+class AlertRuleViewSet(ModelViewSet):
+    """What is looked for, where, and who is told."""
+
+    queryset = AlertRule.objects.select_related("tag").prefetch_related("channels")
+    serializer_class = AlertRuleSerializer
+    filterset_class = AlertRuleFilters
+    search_fields = ["name", "note"]
+
+
+class ChannelViewSet(ModelViewSet):
+    """Where alerts are sent. Addresses of webhooks and secrets go in and never come out."""
+
+    queryset = Channel.objects.all()
+    serializer_class = ChannelSerializer
+    filterset_class = ChannelFilters
+    search_fields = ["name", "note"]
+    needs = {"test": "alerts.change_channel"}
+
+    @extend_schema(request=None, responses=DeliverySerializer)
+    @action(detail=True, methods=["post"])
+    def test(self, request: Request, pk: str) -> Response:
+        """Send a message that says it is a test, now. `status` says whether it was taken; if not, `error` says why."""
+        return Response(DeliverySerializer(services.send_test(self.get_object())).data)
+
+
+class AlertViewSet(ReadOnlyModelViewSet):
+    """What rules have found. One is open for as long as each look finds it again."""
+
+    queryset = Alert.objects.select_related("rule", "instance")
+    serializer_class = AlertSerializer
+    filterset_class = AlertFilters
+    search_fields = ["text", "instance__name"]
+
+
+class DeliveryViewSet(ReadOnlyModelViewSet):
+    """Messages to channels: what they say, and how far they got."""
+
+    queryset = Delivery.objects.select_related("channel")
+    serializer_class = DeliverySerializer
+    filterset_class = DeliveryFilters
+    needs = {"send_again": "alerts.change_delivery"}
+
+    @extend_schema(request=None)
+    @action(detail=True, methods=["post"], url_path="send-again")
+    def send_again(self, request: Request, pk: str) -> Response:
+        """Have a message that was given up tried anew, within a minute."""
+        delivery = self.get_object()
+        if not services.send_again(delivery):
+            raise Conflict(_("Only a message that was given up can be sent again, and no test."))
+        delivery.refresh_from_db()
+        return Response(self.get_serializer(delivery).data)

@@ -1,0 +1,211 @@
+"""`/metrics` for Prometheus, computed from the store when it is scraped: every web process tells the same.
+
+What visits did is told as gauges over the last 24 hours, not as counters: rows go away, with the sessions that are
+purged and the instances that are deleted, and a counter made of them would fall. Prometheus takes a fall for a restart,
+and would count again what it had counted.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from alerts.models import AlertRule, Delivery
+from capacity.gaps import MissingDays
+from instances.models import Instance
+from sync.lateness import enabled_schedules, is_late
+from sync.models import SyncRecord
+from sync.registry import KINDS
+
+ENDED = [status for status in SyncRecord.Status.values if status not in SyncRecord.OPEN]
+QUANTILES = [0.5, 0.95, 1.0]
+
+#: How long ago an instance was last visited with success, by the label of those no longer than that.
+STALENESS = {"1d": timedelta(days=1), "2d": timedelta(days=2), "7d": timedelta(days=7)}
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """For whoever brings TAIFISH_METRICS_TOKEN as a bearer token, or is logged in and may see sessions."""
+    if not (_has_token(request) or request.user.has_perm("sync.view_syncsession")):
+        if request.user.is_authenticated:
+            return HttpResponse("You may not see sync sessions.\n", status=403, content_type="text/plain")
+        told = "Bring TAIFISH_METRICS_TOKEN as a bearer token.\n"
+        return HttpResponse(told, status=401, content_type="text/plain", headers={"WWW-Authenticate": "Bearer"})
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return HttpResponse(encode(REGISTRY), content_type=content_type, headers={"Cache-Control": "no-store"})
+
+
+def _has_token(request: HttpRequest) -> bool:
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    wanted = settings.TAIFISH_METRICS_TOKEN
+    return bool(wanted) and scheme.lower() == "bearer" and secrets.compare_digest(given.encode(), wanted.encode())
+
+
+class StoreCollector(Collector):
+    """Everything, in a fixed number of queries, however many instances there are."""
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _visits()
+        yield from _backlog()
+        yield from _last_successes()
+        yield from _instances()
+        yield from _gaps()
+        yield from _schedules()
+        yield from _alerts()
+        yield from _store()
+
+
+def _gauge(name: str, told: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"taifish_{name}", told, labels=labels)
+
+
+def _visits() -> Iterator[Metric]:
+    visits = _gauge("visits", "Visits that ended in the last 24 hours, by how they ended.", "kind", "outcome")
+    took = _gauge("visit_seconds", "What visits of the last 24 hours took that were made.", "kind", "quantile")
+    counts = {(kind, status): 0 for kind in KINDS for status in ENDED}
+    for kind, status, count, seconds in _rows(_VISITS, {"quantiles": QUANTILES}):
+        if status is not None:
+            counts[kind, status] = count
+        elif seconds is not None:
+            for quantile, value in zip(QUANTILES, seconds, strict=True):
+                took.add_metric([kind, f"{quantile:g}"], value)
+    for labels, count in counts.items():
+        visits.add_metric(labels, count)
+    yield from (visits, took)
+
+
+def _backlog() -> Iterator[Metric]:
+    """ "due" could begin now, and waits for a worker or for its host; "later" has been put off to a time to come."""
+    backlog = _gauge("visits_open", "Visits that have not ended: due, later, running.", "kind", "state")
+    oldest = _gauge("visits_due_seconds", "How long the visit has been due that waits the longest.", "kind")
+    told = dict.fromkeys(KINDS, (0, 0, 0, 0.0)) | {kind: rest for kind, *rest in _rows(_BACKLOG, {})}
+    for kind, (due, later, running, seconds) in told.items():
+        for state, count in (("due", due), ("later", later), ("running", running)):
+            backlog.add_metric([kind, state], count)
+        oldest.add_metric([kind], seconds or 0)
+    yield from (backlog, oldest)
+
+
+def _last_successes() -> Iterator[Metric]:
+    age = _gauge("last_success_seconds", "Age of the last success, of the active instance where it is oldest.", "kind")
+    spread = _gauge("instances_by_last_success", "Active instances by the age of their last success.", "kind", "age")
+    paused = _gauge("instances_paused", "Active instances that are no longer visited after too many failures.", "kind")
+    values = {"kinds": list(KINDS), **{f"within_{label}": span for label, span in STALENESS.items()}}
+    for kind, seconds, n_paused, *counts in _rows(_LAST_SUCCESSES, values):
+        if seconds is not None:
+            age.add_metric([kind], seconds)
+        paused.add_metric([kind], n_paused)
+        for label, count in zip([*STALENESS, "older", "never"], counts, strict=True):
+            spread.add_metric([kind, label], count)
+    yield from (age, spread, paused)
+
+
+def _instances() -> Iterator[Metric]:
+    instances = _gauge("instances", "Instances.", "state")
+    retired = Q(retired_at__isnull=False)
+    for state, count in Instance.objects.aggregate(
+        active=Count("pk", filter=~retired), retired=Count("pk", filter=retired)
+    ).items():
+        instances.add_metric([state], count)
+    yield instances
+
+
+def _gaps() -> Iterator[Metric]:
+    gaps = _gauge("capacity_gaps", "Instances without a size for yesterday, or without a whole one.", "gap")
+    yesterday = timezone.localdate() - timedelta(days=1)
+    for kind in ("missing", "incomplete"):
+        gaps.add_metric([kind], len(MissingDays(yesterday, yesterday, kind=kind)))
+    yield gaps
+
+
+def _schedules() -> Iterator[Metric]:
+    late = _gauge("schedule_late", "1 for a schedule that should have run by now, and has not.", "schedule")
+    ran = _gauge("schedule_last_run_timestamp_seconds", "When the schedule last ran.", "schedule")
+    for task in enabled_schedules():
+        late.add_metric([task.name], is_late(task))
+        if task.last_run_at:
+            ran.add_metric([task.name], task.last_run_at.timestamp())
+    yield from (late, ran)
+
+
+def _alerts() -> Iterator[Metric]:
+    n_open = _gauge("alerts_open", "Open alerts of active rules.", "rule", "kind")
+    looked = _gauge("alerts_evaluated_timestamp_seconds", "When the active rules were last looked at.")
+    rules = AlertRule.objects.filter(active=True).annotate(n_open=Count("alerts", filter=Q(alerts__resolved_at=None)))
+    rows = list(rules.values_list("name", "kind", "n_open", "evaluated_at"))
+    for name, kind, count, _at in rows:
+        n_open.add_metric([name, kind], count)
+    if times := [at for *_rest, at in rows if at]:
+        looked.add_metric([], max(times).timestamp())
+    deliveries = _gauge("alert_deliveries", "Alert messages made in the last 24 hours.", "status")
+    late = _gauge("alert_deliveries_overdue", "Alert messages that have been tried in vain, and will be tried again.")
+    lately = Q(created_at__gt=timezone.now() - timedelta(days=1), is_test=False)
+    counts = Delivery.objects.aggregate(
+        **{status: Count("pk", filter=lately & Q(status=status)) for status in Delivery.Status.values},
+        overdue=Count("pk", filter=Q(status="pending", attempts__gt=0)),
+    )
+    late.add_metric([], counts.pop("overdue"))
+    for status, count in counts.items():
+        deliveries.add_metric([status], count)
+    yield from (n_open, looked, deliveries, late)
+
+
+def _store() -> Iterator[Metric]:
+    ((size,),) = _rows("SELECT pg_database_size(current_database())", {})
+    yield GaugeMetricFamily("taifish_store_bytes", "What the store takes on disk.", value=size)
+
+
+def _rows(sql: str, values: dict[str, object]) -> list[tuple]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return cursor.fetchall()
+
+
+#: By way of the sessions, whose index knows the recent ones: no visit ends a day after its session began.
+_VISITS = """
+SELECT r.kind, r.status, count(*),
+       percentile_cont(%(quantiles)s::float8[]) WITHIN GROUP (ORDER BY extract(epoch FROM r.finished_at - r.started_at))
+           FILTER (WHERE r.started_at IS NOT NULL AND r.status NOT IN ('skipped', 'cancelled'))
+  FROM sync_syncsession s JOIN sync_syncrecord r ON r.session_id = s.id
+ WHERE s.created_at > now() - interval '48 hours' AND r.finished_at > now() - interval '24 hours'
+   AND r.status NOT IN ('pending', 'running')
+ GROUP BY GROUPING SETS ((r.kind, r.status), (r.kind))
+"""
+
+_BACKLOG = """
+SELECT r.kind, count(*) FILTER (WHERE r.status = 'pending' AND coalesce(r.not_before <= now(), true)),
+       count(*) FILTER (WHERE r.status = 'pending' AND r.not_before > now()),
+       count(*) FILTER (WHERE r.status = 'running'),
+       max(extract(epoch FROM now() - coalesce(r.not_before, s.created_at)))
+           FILTER (WHERE r.status = 'pending' AND coalesce(r.not_before <= now(), true))::float8
+  FROM sync_syncrecord r JOIN sync_syncsession s ON s.id = r.session_id
+ WHERE r.status IN ('pending', 'running')
+ GROUP BY r.kind
+"""
+
+_LAST_SUCCESSES = """
+SELECT k.kind, max(extract(epoch FROM a.age))::float8, count(*) FILTER (WHERE h.paused_at IS NOT NULL),
+       count(*) FILTER (WHERE a.age <= %(within_1d)s),
+       count(*) FILTER (WHERE a.age > %(within_1d)s AND a.age <= %(within_2d)s),
+       count(*) FILTER (WHERE a.age > %(within_2d)s AND a.age <= %(within_7d)s),
+       count(*) FILTER (WHERE a.age > %(within_7d)s), count(*) FILTER (WHERE a.age IS NULL)
+  FROM instances_instance i CROSS JOIN unnest(%(kinds)s::text[]) AS k(kind)
+  LEFT JOIN sync_visithealth h ON h.instance_id = i.id AND h.kind = k.kind
+ CROSS JOIN LATERAL (SELECT now() - h.succeeded_at AS age) a
+ WHERE i.retired_at IS NULL
+ GROUP BY k.kind
+"""
+
+REGISTRY = CollectorRegistry()
+REGISTRY.register(StoreCollector())
