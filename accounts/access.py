@@ -151,7 +151,12 @@ def who_can(
     instances = Instance.objects.active() if instances is None else instances.active()
     instances = instances.filter(engine__in=question.scopes)
     ways = Holders(question, instances, at).ways()
-    if all(way.because == "superuser" for way in ways) and not Grant.objects.filter(privilege=privilege).exists():
+    if (
+        all(way.because == "superuser" for way in ways)
+        and not Grant.objects.filter(privilege=privilege).exists()
+        # Of instances that nobody has visited nothing is known, whatever the word.
+        and (Coverage.objects.filter(instance__in=instances).exists() or not instances.exists())
+    ):
         raise ValueError(_unheard_of(privilege))
     everybody = {pk for way in ways for pk in (way.account, *way.path)}
     accounts = Account.objects.select_related("instance").in_bulk(everybody)

@@ -82,8 +82,11 @@ def trend(period: Period, instances: QuerySet[Instance], count: int) -> list[Tre
 
 
 def top_growers(span: Span, instances: QuerySet[Instance], limit: int) -> QuerySet[DatabaseAggregate]:
-    """The databases that grew most in a closed period, the most first; those without a baseline are none."""
-    rows = DatabaseAggregate.objects.of(span).filter(change__gt=0, database__instance__in=instances.order_by())
+    """The databases that grew most in a closed period, the most first, but for filtered ones and those without a
+    baseline."""
+    rows = DatabaseAggregate.objects.of(span).filter(
+        change__gt=0, database__is_filtered=False, database__instance__in=instances.order_by()
+    )
     order = F("change").desc(nulls_last=True)
     return rows.select_related("database__instance").order_by(order, "pk")[:limit]
 

@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from instances.adapters import ENGINE_CHOICES
 from instances.models import Instance
-from instances.serializers import CleanSerializer
+from instances.serializers import CleanSerializer, StrictSerializer
 from tagging.models import Tag
 
 from .forecast import Forecast, NoForecast
@@ -58,7 +58,7 @@ class PeriodField(serializers.ChoiceField):
         self.error_messages["invalid_choice"] = f"There is no period “{{input}}”: {names}."
 
 
-class BackfillSerializer(serializers.Serializer):
+class BackfillSerializer(StrictSerializer):
     """What to aggregate: every closed period with a day in the range, of all active instances or of those named."""
 
     period = PeriodField("all")

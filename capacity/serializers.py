@@ -3,7 +3,7 @@ from __future__ import annotations
 from rest_framework import serializers
 
 from instances.models import Instance
-from instances.serializers import FilterSerializer
+from instances.serializers import FilterSerializer, StrictSerializer
 from tagging.models import Tag
 
 from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
@@ -75,7 +75,7 @@ class InstanceSizeSerializer(serializers.ModelSerializer):
         ]
 
 
-class TableSizesRequestSerializer(serializers.Serializer):
+class TableSizesRequestSerializer(StrictSerializer):
     limit = serializers.IntegerField(min_value=1, max_value=1000, default=20)
 
 

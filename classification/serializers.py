@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from accounts.models import Account
 from instances.models import Instance
-from instances.serializers import CleanSerializer
+from instances.serializers import CleanSerializer, StrictSerializer
 
 from .effect import Effect
 from .models import Assignment, Classification, ClassificationCount, ClassificationRule, RuleResult, RuleVersion
@@ -112,7 +112,7 @@ def _names(model: type[Any], what: str) -> serializers.SlugRelatedField:
     )
 
 
-class AutoClassifySerializer(serializers.Serializer):
+class AutoClassifySerializer(StrictSerializer):
     """Which rules to apply to which instances; without any, all that are active."""
 
     instances = _names(Instance, "name")
@@ -129,7 +129,7 @@ class AutoClassifySerializer(serializers.Serializer):
         return rules
 
 
-class DryRunSerializer(serializers.Serializer):
+class DryRunSerializer(StrictSerializer):
     """Where, and as of when (default: now), a rule is tried out."""
 
     instances = _names(Instance, "name")

@@ -11,6 +11,16 @@ from rest_framework.exceptions import PermissionDenied
 from .models import Credential, Instance
 
 
+class StrictSerializer(serializers.Serializer):
+    """What is asked for in a body: a word that means nothing is refused, or a typing error would ask for everything."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if unknown := sorted(self.initial_data.keys() - self.fields.keys()):
+            told = f"Unknown. Valid are: {', '.join(sorted(self.fields))}."
+            raise serializers.ValidationError({name: [told] for name in unknown})
+        return attrs
+
+
 class CleanSerializer(serializers.ModelSerializer):
     """A model serializer that holds to the model's own `clean()`, as the forms of the admin do."""
 

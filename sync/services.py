@@ -169,6 +169,13 @@ def run_here(session: SyncSession, parallel: int = 4) -> SyncSession:
     return session
 
 
+def finish_open(kind: str) -> None:
+    """Run, in this process, the sessions of a kind that are still open: what is asked for next would be left to them,
+    who may wait for a worker that is not there."""
+    for session in SyncSession.objects.filter(kind=kind, status=SyncSession.Status.RUNNING).order_by("pk"):
+        run_here(session)
+
+
 @transaction.atomic
 def retry_failed(session: SyncSession, user: User | None, trigger: str = Trigger.RETRY) -> SyncSession | None:
     """A new session for the instances that failed in this one; None when none did."""

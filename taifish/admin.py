@@ -24,6 +24,9 @@ for model in (User, Group, PeriodicTask, CrontabSchedule, IntervalSchedule, Cloc
     admin.site.unregister(model)
 
 
+admin.site.index_title = _("Overview")
+
+
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, ModelAdmin):
     form = UserChangeForm

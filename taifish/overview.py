@@ -11,7 +11,6 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from django_celery_beat.models import PeriodicTask
 
 from accounts.models import AccountChange
 from accounts.pages import events
@@ -25,6 +24,7 @@ from instances.models import Instance
 from sync.lateness import enabled_schedules, is_late
 from sync.models import SyncSession, VisitHealth
 from sync.pages import with_last_visit
+from sync.registry import KINDS, VisitKind
 
 from .health import work_checks
 
@@ -116,7 +116,8 @@ def _changes(changes: QuerySet[AccountChange]) -> list[dict[str, Any]]:
 
 
 def _oldest() -> QuerySet[VisitHealth]:
-    rows = VisitHealth.objects.filter(instance__retired_at=None).select_related("instance")
+    visits = [kind.name for kind in KINDS.values() if isinstance(kind, VisitKind)]
+    rows = VisitHealth.objects.filter(instance__retired_at=None, kind__in=visits).select_related("instance")
     return rows.order_by(F("succeeded_at").asc(nulls_first=True), "instance__name")[:ROWS]
 
 
@@ -140,10 +141,11 @@ def _forecasts() -> list[dict[str, Any]]:
 
 def _schedules() -> list[dict[str, Any]]:
     """Each enabled schedule with its last run and its next one."""
-    tasks = PeriodicTask.objects.filter(enabled=True).select_related("crontab", "interval", "solar", "clocked")
     now = timezone.now()
     rows = []
-    for task in tasks:
+    for task in enabled_schedules():
         since = timezone.localtime(task.last_run_at or task.date_changed)
-        rows.append({"task": task, "next": now + task.schedule.remaining_estimate(since), "is_late": is_late(task)})
+        # What remains was told a moment ago: shown by the minute, a whole hour would be a minute before.
+        due = now + task.schedule.remaining_estimate(since) + timedelta(seconds=1)
+        rows.append({"task": task, "next": due, "is_late": is_late(task)})
     return sorted(rows, key=lambda row: row["next"])

@@ -304,3 +304,13 @@ def test_the_page_answers_and_exports(shop):
     assert lines[0].startswith("\ufeffinstance,account,through")
     assert [line.split(",")[1] for line in lines[1:]] == ["'=cmd|x", "ada", "bob", "root", "writers"]
     assert staff("accounts.view_account").get(url).status_code == 403
+
+
+def test_of_an_instance_never_visited_nothing_is_known_whatever_the_privilege(db):
+    """F1.5: no answer is not "there is no such privilege"."""
+    my = instance("my", "mysql")
+    with pytest.raises(ValueError, match="No visit has ever seen"):
+        who_can("SELECT", "shop.orders")
+    Coverage.objects.all().delete()
+    answer = who_can("SELECT", "shop.orders")
+    assert (answer.rows, answer.unknown) == ([], {my: "not visited by then"})

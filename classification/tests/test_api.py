@@ -150,3 +150,10 @@ def test_classifications_count_and_are_not_deleted_while_in_use(body, people, ap
         result["instance_name"]
         for result in client.get(f"{RULES}{ClassificationRule.objects.get().pk}/results/").json()
     ] == ["my", "pg"]
+
+
+def test_a_word_that_means_nothing_starts_no_run(db):
+    """With `instance` for `instances` the rules would have been applied to all."""
+    answer = superclient().post("/api/classifications/auto-classify/", {"instance": ["prod"]}, format="json")
+    assert (answer.status_code, answer.json()["instance"]) == (400, ["Unknown. Valid are: instances, rules."])
+    assert not SyncSession.objects.exists()

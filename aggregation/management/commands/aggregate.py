@@ -34,9 +34,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
+            asked = _asked(options)
+            sync.finish_open("aggregation")
             sessions = [
                 services.backfill(name, first, last, trigger=SyncSession.Trigger.COMMAND, enqueue=False)
-                for name, first, last in _asked(options)
+                for name, first, last in asked
             ]
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error

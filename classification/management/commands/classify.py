@@ -15,7 +15,7 @@ from classification.rules import RuleError
 from instances.models import Instance
 from instances.services import named
 from sync.models import SyncSession
-from sync.services import run_here
+from sync.services import finish_open, run_here
 
 #: Accounts told of each outcome of a dry run; in JSON and in text.
 MOST, MOST_IN_TEXT = 10_000, 20
@@ -52,6 +52,7 @@ class Command(BaseCommand):
         if idle := [rule.code for rule in rules if not rule.active]:
             raise CommandError(f"Not active, so that only --dry-run applies: {', '.join(idle)}.", returncode=2)
         chosen = rules if options["rule"] else ()
+        finish_open("classification")
         session = services.run(instances, trigger=SyncSession.Trigger.COMMAND, rules=chosen, enqueue=False)
         sys.exit(self._report(run_here(session), rules, as_json=options["json"]))
 
