@@ -9,6 +9,8 @@ from instances import viewsets as instances
 from sync import viewsets as sync
 from tagging import viewsets as tagging
 
+from . import viewsets as house
+
 router = DefaultRouter()
 router.register("instances", instances.InstanceViewSet)
 router.register("credentials", instances.CredentialViewSet)
@@ -38,3 +40,4 @@ router.register("aggregate-lacking", aggregation.LackingViewSet, "aggregate-lack
 router.register("sizes-so-far", aggregation.SoFarViewSet, "sizes-so-far")
 router.register("instance-limits", aggregation.InstanceLimitViewSet)
 router.register("forecasts", aggregation.ForecastViewSet, "forecasts")
+router.register("tokens", house.ApiTokenViewSet)

@@ -7,6 +7,7 @@ import secrets
 from datetime import datetime
 
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import Group, Permission
 from django.db import models
 from django.db.models import Q
@@ -33,6 +34,10 @@ class Role(models.Model):
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
     def valid(self, now: datetime | None = None) -> ApiTokenQuerySet:
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=now or timezone.now()), user__is_active=True)
+
+    def of(self, user: AbstractBaseUser) -> ApiTokenQuerySet:
+        """Those that a person may see and delete: their own; for a superuser everybody's."""
+        return self if user.is_superuser else self.filter(user=user.pk)
 
 
 class ApiToken(models.Model):

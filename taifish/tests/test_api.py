@@ -30,6 +30,7 @@ LISTS = {
     "databaseaggregate": "aggregation.view_databaseaggregate",
     "instancelimit": "aggregation.view_instancelimit",
     "forecasts": "aggregation.view_instancelimit",
+    "apitoken": "taifish.view_apitoken",
 }
 #: route name → (path argument, permission to look)
 NESTED = {

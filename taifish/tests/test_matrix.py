@@ -36,6 +36,7 @@ PAGES: dict[str, tuple[str, list[str] | None]] = {
     "health": ("get", ["sync.view_syncsession"]),
     "healthz": ("get", None),
     "schema": ("get", None),
+    "docs": ("get", None),
 }
 LET_IN, KEPT_OUT = "let in", "kept out"
 
