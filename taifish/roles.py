@@ -11,6 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from django.apps import AppConfig, apps
+from django.apps.registry import Apps
 from django.conf import settings
 from django.contrib.auth.models import Group, Permission
 from django.db import transaction
@@ -102,11 +103,10 @@ def install() -> list[str]:
     return created
 
 
-def install_after_migrate(sender: AppConfig, apps: object, **kwargs: object) -> None:
-    """Connected to the last app's `post_migrate`: only then are the permissions of all apps there."""
-    try:
-        apps.get_model("taifish", "Role")
-    except LookupError:
-        # The migration that makes it is not applied, or was taken back.
-        return
-    install()
+def install_after_migrate(sender: AppConfig, apps: Apps | None = None, **kwargs: object) -> None:
+    """Connected to the last app's `post_migrate`: only then are the permissions of all apps there.
+
+    `apps` are the models as far as they are migrated; `flush`, which also sends the signal, names none.
+    """
+    if apps is None or "role" in apps.all_models["taifish"]:
+        install()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from django.apps import apps
+from django.apps.registry import Apps
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
@@ -106,3 +107,9 @@ def test_nothing_is_written_when_nothing_is_new(installed, django_assert_num_que
     with django_assert_num_queries(5) as told:
         roles.install()
     assert not [query for query in told if "INSERT" in query["sql"]]
+
+
+def test_flushing_the_store_and_taking_the_migration_back_do_no_harm(transactional_db):
+    call_command("flush", interactive=False, verbosity=0)
+    assert "instances.view_instance" in held("Viewer")
+    roles.install_after_migrate(apps.get_app_config("taifish"), apps=Apps())
