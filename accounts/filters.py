@@ -5,7 +5,7 @@ from django.db.models import QuerySet
 
 from instances.adapters import ENGINE_CHOICES
 from instances.adapters.base import GRANT_KINDS
-from instances.filters import FilterFilters, KnownFilter, NotNullFilter, YesNoFilter
+from instances.filters import FilterFilters, KnownFilter, MomentFilter, NotNullFilter, YesNoFilter
 from instances.models import Instance
 from sync.models import SyncRecord
 from tagging.models import Tag
@@ -65,8 +65,8 @@ class AccountChangeFilters(django_filters.FilterSet):
     account = KnownFilter(queryset=Account.objects.all())
     record = KnownFilter(queryset=SyncRecord.objects.all())
     event = django_filters.ChoiceFilter(choices=AccountChange.Event.choices, method="has_event")
-    since = django_filters.IsoDateTimeFilter(field_name="at", lookup_expr="gte")
-    until = django_filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt")
+    since = MomentFilter(field_name="at", lookup_expr="gte")
+    until = MomentFilter(field_name="at", lookup_expr="lt")
     baseline = YesNoFilter()
 
     class Meta:

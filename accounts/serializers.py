@@ -143,7 +143,7 @@ class AccountChangeSerializer(serializers.ModelSerializer):
     account_label = serializers.CharField(source="account.__str__", read_only=True)
     instance = serializers.IntegerField(source="account.instance_id", read_only=True)
     instance_name = serializers.CharField(source="account.instance.name", read_only=True)
-    session = serializers.IntegerField(source="record.session_id", default=None, read_only=True)
+    session = serializers.IntegerField(source="record.session_id", default=None, allow_null=True, read_only=True)
 
     class Meta:
         model = AccountChange

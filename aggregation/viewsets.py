@@ -64,7 +64,7 @@ class InstanceAggregateViewSet(ReadOnlyModelViewSet):
                 user=request.user,
             )
         except ValueError as error:
-            raise ValidationError({"detail": [str(error)]}) from error
+            raise ValidationError({"detail": str(error)}) from error
         return session_response(request, session)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import django_filters
@@ -61,6 +62,20 @@ class NotNullFilter(YesNoFilter):
 
     def filter(self, queryset: QuerySet, value: bool | None) -> QuerySet:
         return queryset if value is None else queryset.filter(**{f"{self.field_name}__isnull": value == self.exclude})
+
+
+class MomentField(django_filters.fields.IsoDateTimeField):
+    def clean(self, value: Any) -> datetime | None:
+        """In UTC: the store knows no offset of 16 hours or more, which ISO 8601 does."""
+        moment = super().clean(value)
+        try:
+            return moment and moment.astimezone(UTC)
+        except OverflowError:
+            raise forms.ValidationError("Enter a valid date/time.") from None
+
+
+class MomentFilter(django_filters.IsoDateTimeFilter):
+    field_class = MomentField
 
 
 class KnownFilter(django_filters.ModelChoiceFilter):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import django_filters
 
-from instances.filters import KnownFilter, NotNullFilter
+from instances.filters import KnownFilter, MomentFilter, NotNullFilter
 from instances.models import Instance
 
 from .models import SyncRecord, SyncSession, VisitHealth
@@ -19,8 +19,8 @@ class SyncSessionFilters(django_filters.FilterSet):
     trigger = django_filters.ChoiceFilter(choices=SyncSession.Trigger.choices)
     requested_by = django_filters.CharFilter(field_name="requested_by__username")
     retry_of = KnownFilter(queryset=SyncSession.objects.all())
-    since = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
-    until = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    since = MomentFilter(field_name="created_at", lookup_expr="gte")
+    until = MomentFilter(field_name="created_at", lookup_expr="lt")
 
     class Meta:
         model = SyncSession

@@ -15,7 +15,7 @@ class SyncSessionSerializer(serializers.ModelSerializer):
     """Expects `SyncSession.objects.with_counts()`."""
 
     url = serializers.HyperlinkedIdentityField(view_name="syncsession-detail")
-    requested_by = serializers.CharField(source="requested_by.username", default=None, read_only=True)
+    requested_by = serializers.CharField(source="requested_by.username", default=None, allow_null=True, read_only=True)
     counts = serializers.SerializerMethodField()
 
     class Meta:

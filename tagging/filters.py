@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import django_filters
 
-from instances.filters import KnownFilter, YesNoFilter
+from instances.filters import KnownFilter, MomentFilter, YesNoFilter
 from instances.models import Instance
 
 from .models import Tag, TagOperation
@@ -22,8 +22,8 @@ class TagFilters(django_filters.FilterSet):
 class TagOperationFilters(django_filters.FilterSet):
     action = django_filters.ChoiceFilter(choices=TagOperation.Action.choices)
     requested_by = django_filters.CharFilter(field_name="requested_by__username")
-    since = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
-    until = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    since = MomentFilter(field_name="created_at", lookup_expr="gte")
+    until = MomentFilter(field_name="created_at", lookup_expr="lt")
 
     class Meta:
         model = TagOperation

@@ -83,7 +83,7 @@ class BlockSerializer(serializers.Serializer):
 
 
 class TagOperationSerializer(serializers.ModelSerializer):
-    requested_by = serializers.CharField(source="requested_by.username", default=None, read_only=True)
+    requested_by = serializers.CharField(source="requested_by.username", default=None, allow_null=True, read_only=True)
     totals = serializers.DictField(child=serializers.IntegerField(), help_text="Pairs by outcome.")
     outcomes = serializers.DictField(
         child=BlockSerializer(many=True),

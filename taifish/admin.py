@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+from axes.models import AccessAttempt
+from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
-from django.http import HttpRequest
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat import admin as beat
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
@@ -18,7 +26,9 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from instances.buttons import ButtonAdmin
+from instances.buttons import ButtonAdmin, InspectOnlyAdmin
+
+from .models import ApiToken
 
 for model in (User, Group, PeriodicTask, CrontabSchedule, IntervalSchedule, ClockedSchedule, SolarSchedule):
     admin.site.unregister(model)
@@ -37,6 +47,70 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
     pass
+
+
+@admin.register(AccessAttempt)
+class AccessAttemptAdmin(InspectOnlyAdmin):
+    """Wrong passwords by name and address. Deleting a row lets that login in again before its pause is over."""
+
+    list_display = fields = ["username", "ip_address", "failures_since_start", "is_locked", "attempt_time"]
+    search_fields = ["username", "ip_address"]
+    ordering = ["-attempt_time"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: AccessAttempt | None = None) -> bool:
+        return request.user.has_perm("axes.delete_accessattempt")
+
+    @display(description=_("locked"), boolean=True)
+    def is_locked(self, attempt: AccessAttempt) -> bool:
+        over = attempt.attempt_time + settings.AXES_COOLOFF_TIME
+        return attempt.failures_since_start >= settings.AXES_FAILURE_LIMIT and over > timezone.now()
+
+
+class ApiTokenForm(forms.ModelForm):
+    class Meta:
+        model = ApiToken
+        fields = ["name", "expires_at"]
+
+    def clean_expires_at(self) -> datetime | None:
+        expires = self.cleaned_data["expires_at"]
+        if expires and expires <= timezone.now():
+            raise forms.ValidationError(_("This is over already."))
+        return expires
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(ButtonAdmin):
+    """A person's own tokens, and for superusers everybody's. One is made for oneself, and shown this once."""
+
+    form = ApiTokenForm
+    list_display = ["name", "user", "created_at", "expires_at", "last_used_at"]
+    list_select_related = ["user"]
+    search_fields = ["name", "user__username"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
+        return super().get_queryset(request).of(request.user)
+
+    def get_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> list[str]:
+        return self.list_display if obj else ["name", "expires_at"]
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: ApiToken, form: ApiTokenForm, change: bool) -> None:
+        obj.user = request.user
+        obj.secret = obj.draw()
+        super().save_model(request, obj, form, change)
+
+    def response_add(self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None) -> HttpResponse:
+        """The page with the token itself: not by a redirect, which would have to keep it somewhere meanwhile."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("API token"),
+            "token": obj,
+            "secret": obj.secret,
+            "api": request.build_absolute_uri(reverse("api-root")),
+        }
+        return TemplateResponse(request, "taifish/token.html", context)
 
 
 class TaskSelect(UnfoldAdminSelectWidget, beat.TaskSelectWidget):

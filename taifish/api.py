@@ -11,6 +11,8 @@ from instances import viewsets as instances
 from sync import viewsets as sync
 from tagging import viewsets as tagging
 
+from . import viewsets as house
+
 router = DefaultRouter()
 router.register("instances", instances.InstanceViewSet)
 router.register("credentials", instances.CredentialViewSet)
@@ -47,3 +49,4 @@ router.register("alert-rules", alerts.AlertRuleViewSet)
 router.register("alert-channels", alerts.ChannelViewSet)
 router.register("alerts", alerts.AlertViewSet)
 router.register("alert-deliveries", alerts.DeliveryViewSet)
+router.register("tokens", house.ApiTokenViewSet)

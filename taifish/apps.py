@@ -1,4 +1,5 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+from django.db.models.signals import post_migrate
 
 
 class TaifishConfig(AppConfig):
@@ -6,3 +7,6 @@ class TaifishConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401
+        from .roles import install_after_migrate
+
+        post_migrate.connect(install_after_migrate, sender=list(apps.get_app_configs())[-1])

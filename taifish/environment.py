@@ -48,6 +48,12 @@ def number(name: str, default: int, least: int, most: int) -> int:
     return int(value)
 
 
+def per_minute(name: str, default: int) -> str | None:
+    """A rate as REST framework has it, from a number of requests a minute; None, no limit, from 0."""
+    count = number(name, default, 0, 1_000_000)
+    return f"{count}/min" if count else None
+
+
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list, blanks dropped."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]

@@ -12,5 +12,6 @@ class SecretsFilter(SafeExceptionReporterFilter):
     def cleanse_setting(self, key: str, value: Any) -> Any:
         cleansed = super().cleanse_setting(key, value)
         if isinstance(cleansed, str):
-            return re.sub(r"://\S*@", f"://{self.cleansed_substitute}@", cleansed)
+            # Lazy settings pass for strings, and are none.
+            return re.sub(r"://\S*@", f"://{self.cleansed_substitute}@", str(cleansed))
         return cleansed

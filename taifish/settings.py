@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from instances.adapters.base import GRANT_KINDS
 from taifish import embedded
-from taifish.environment import flag, kept_secret, number, text, words
+from taifish.environment import flag, kept_secret, number, per_minute, text, words
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 TAIFISH_DATA_DIR = Path(text("TAIFISH_DATA_DIR", str(BASE_DIR / "var"))).resolve()
@@ -77,11 +77,26 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = TAIFISH_HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
 SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if TAIFISH_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = TAIFISH_HTTPS
-if flag("TAIFISH_BEHIND_PROXY", False):
+TAIFISH_BEHIND_PROXY = flag("TAIFISH_BEHIND_PROXY", False)
+if TAIFISH_BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
 LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
+
+# By name and address together: nobody can lock another out, and who shares a proxy's address is not locked with it.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = number("TAIFISH_LOGIN_TRIES", 10, 1, 1000)
+AXES_COOLOFF_TIME = timedelta(minutes=number("TAIFISH_LOGIN_PAUSE", 15, 1, 10080))
+AXES_RESET_ON_SUCCESS = True
+# A pause is over when it was said to be, however often somebody tries meanwhile.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_CLIENT_IP_CALLABLE = "taifish.login.client_address"
+AXES_LOCKOUT_CALLABLE = "taifish.login.locked"
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 
 INSTALLED_APPS = [
     "unfold",
@@ -95,9 +110,11 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "axes",
     "django_celery_beat",
     "django_filters",
     "drf_spectacular",
+    "drf_spectacular_sidecar",
     "import_export",
     "rest_framework",
     "taifish",
@@ -121,6 +138,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 TEMPLATES = [
@@ -226,9 +244,11 @@ DJANGO_CELERY_BEAT_TZ_AWARE = True
 # API
 
 REST_FRAMEWORK = {
+    # The first tells strangers how to prove who they are.
     "DEFAULT_AUTHENTICATION_CLASSES": [
+        "taifish.tokens.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
-        "rest_framework.authentication.BasicAuthentication",
+        "taifish.login.PasswordAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["taifish.permissions.ViewAndModelPermissions"],
     "DEFAULT_FILTER_BACKENDS": [
@@ -237,7 +257,18 @@ REST_FRAMEWORK = {
         "taifish.filters.StrictOrdering",
     ],
     "DEFAULT_PAGINATION_CLASS": "taifish.pagination.Pages",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "taifish.schema.Schema",
+    "EXCEPTION_HANDLER": "taifish.errors.told",
+    # Each web process counts for itself.
+    "DEFAULT_THROTTLE_CLASSES": [
+        "rest_framework.throttling.AnonRateThrottle",
+        "rest_framework.throttling.UserRateThrottle",
+    ],
+    "DEFAULT_THROTTLE_RATES": {
+        "anon": per_minute("TAIFISH_API_RATE_ANONYMOUS", 60),
+        "user": per_minute("TAIFISH_API_RATE", 1200),
+    },
+    "NUM_PROXIES": int(TAIFISH_BEHIND_PROXY),
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
 }
 SPECTACULAR_SETTINGS = {
@@ -245,6 +276,10 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Who may do what on every database instance, since when.",
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    # No address of ours goes to anybody else's validator.
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
     "ENUM_NAME_OVERRIDES": {
         "GrantKindEnum": [(kind, kind) for kind in GRANT_KINDS],
         "FilterActionEnum": "instances.hiding.Filter.Action",
@@ -282,6 +317,7 @@ LOGGING = {
         "django": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
+        "axes": {"level": "WARNING"},
         "sync.alerts": {"handlers": ["email"] if ADMINS else [], "level": "ERROR"},
     },
 }
@@ -484,6 +520,22 @@ UNFOLD = {
                         "title": _("Groups"),
                         "icon": "shield",
                         "link": reverse_lazy("admin:auth_group_changelist"),
+                    },
+                    {
+                        "title": _("API tokens"),
+                        "icon": "vpn_key",
+                        "link": reverse_lazy("admin:taifish_apitoken_changelist"),
+                    },
+                    {
+                        "title": _("API"),
+                        "icon": "api",
+                        "link": reverse_lazy("docs"),
+                    },
+                    {
+                        "title": _("Locked logins"),
+                        "icon": "lock_clock",
+                        "link": reverse_lazy("admin:axes_accessattempt_changelist"),
+                        "permission": lambda request: request.user.has_perm("axes.view_accessattempt"),
                     },
                 ],
             },

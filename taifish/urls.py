@@ -1,7 +1,7 @@
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from accounts.access_page import who_can_page
 from accounts.where_page import where_page
@@ -25,5 +25,11 @@ urlpatterns = [
     path("admin/health/", admin.site.admin_view(health_page), name="health"),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(), name="docs"),
     path("api/", include(router.urls)),
 ]
+
+handler400 = "taifish.errors.bad_request"
+handler403 = "taifish.errors.forbidden"
+handler404 = "taifish.errors.not_found"
+handler500 = "taifish.errors.failed"

@@ -37,6 +37,7 @@ LISTS = {
     "channel": "alerts.view_channel",
     "alert": "alerts.view_alert",
     "delivery": "alerts.view_delivery",
+    "apitoken": "taifish.view_apitoken",
 }
 #: route name → (path argument, permission to look)
 NESTED = {
@@ -136,3 +137,17 @@ def test_a_question_needs_the_permission_too(db, name):
     permission, answer = QUESTIONS[name]
     assert client_with(permission).get(url).status_code == answer
     assert client_with(permission).get(f"{url}?colour_of=red").status_code == 400
+
+
+@pytest.mark.parametrize("name", ["syncsession", "tagoperation", "accountchange"])
+@pytest.mark.parametrize(
+    ("moment", "status"),
+    [
+        ("2026-05-03T14:00:00%2B23:40", 200),
+        ("0001-01-01T00:00:00%2B01:00", 400),
+        ("9999-12-31T23:59:59-01:00", 400),
+    ],
+)
+def test_a_moment_that_the_store_cannot_hold_is_no_failure(db, name, moment, status):
+    answer = superclient().get(f"{reverse(f'{name}-list')}?since={moment}")
+    assert answer.status_code == status

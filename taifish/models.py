@@ -1,0 +1,80 @@
+"""What the house keeps of its own: which group is which role, and the keys of programs."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import datetime
+
+from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import Group, Permission
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class Role(models.Model):
+    """The group of a role, by whatever name people give it, and what it has been given once."""
+
+    key = models.CharField(_("key"), max_length=20, unique=True)
+    group = models.OneToOneField(Group, on_delete=models.CASCADE, related_name="role", verbose_name=_("group"))
+    offered = models.ManyToManyField(Permission, related_name="+", verbose_name=_("given once"))
+
+    class Meta:
+        verbose_name = _("role")
+        verbose_name_plural = _("roles")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    def valid(self, now: datetime | None = None) -> ApiTokenQuerySet:
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=now or timezone.now()), user__is_active=True)
+
+    def of(self, user: AbstractBaseUser) -> ApiTokenQuerySet:
+        """Those that a person may see and delete: their own; for a superuser everybody's."""
+        return self if user.is_superuser else self.filter(user=user.pk)
+
+
+class ApiToken(models.Model):
+    """A key with which a program uses the API in a person's name. Only its digest is stored."""
+
+    #: Searches for secrets in code and logs know our tokens by it.
+    PREFIX = "taifish_"
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens", verbose_name=_("user")
+    )
+    name = models.CharField(_("name"), max_length=100, help_text=_("What uses it, such as “nightly report”."))
+    digest = models.CharField(_("digest"), max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    expires_at = models.DateTimeField(
+        _("expires"), null=True, blank=True, help_text=_("Not valid from then on. Empty: until it is deleted.")
+    )
+    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
+
+    objects = ApiTokenQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+        verbose_name = _("API token")
+        verbose_name_plural = _("API tokens")
+        default_permissions = ("add", "delete", "view")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @staticmethod
+    def digest_of(secret: str) -> str:
+        """Random as the secret is, a plain hash is as good as a slow one."""
+        return hashlib.sha256(secret.encode()).hexdigest()
+
+    def draw(self) -> str:
+        """A new secret for this token, which is to be saved. It can be told now, and never again."""
+        secret = self.PREFIX + secrets.token_urlsafe(32)
+        self.digest = self.digest_of(secret)
+        return secret

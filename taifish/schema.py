@@ -1,0 +1,52 @@
+"""What the OpenAPI description says beyond what the viewsets tell by themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ResolvedComponent
+
+#: What every refusal looks like; taifish/errors.py sees to it.
+ERROR = {
+    "type": "object",
+    "description": (
+        "Why a request was refused. `detail` says it in a sentence. Where single fields or parameters are wrong, each "
+        "is named with its reasons instead, and `non_field_errors` holds what concerns several; a field that is itself "
+        "a list or an object holds the same once more, by position or name."
+    ),
+    "properties": {"detail": {"type": "string"}},
+    "additionalProperties": True,
+    "minProperties": 1,
+    "example": {"detail": "Not found."},
+}
+
+
+class Schema(AutoSchema):
+    """drf-spectacular's, with the refusals that every operation knows."""
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        operation = super().get_operation(*args, **kwargs)
+        if operation:
+            error = ResolvedComponent("Error", ResolvedComponent.SCHEMA, schema=ERROR, object="Error")
+            self.registry.register_on_missing(error)
+            content = {"application/json": {"schema": error.ref}}
+            operation["responses"]["4XX"] = {"description": "Refused.", "content": content}
+        return operation
+
+
+class TokenScheme(OpenApiAuthenticationExtension):
+    target_class = "taifish.tokens.TokenAuthentication"
+    name = "token"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
+        return {"type": "http", "scheme": "bearer", "description": "A token made in the admin or by POST /api/tokens/."}
+
+
+class PasswordScheme(OpenApiAuthenticationExtension):
+    target_class = "taifish.login.PasswordAuthentication"
+    name = "password"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, str]:
+        return {"type": "http", "scheme": "basic"}

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.mixins import CreateModelMixin, DestroyModelMixin, ListModelMixin, RetrieveModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from .models import ApiToken
+
+
+class ApiTokenSerializer(serializers.ModelSerializer):
+    user = serializers.CharField(source="user.username", read_only=True)
+
+    class Meta:
+        model = ApiToken
+        fields = ["id", "name", "user", "created_at", "expires_at", "last_used_at"]
+        read_only_fields = ["last_used_at"]
+
+    def validate_expires_at(self, moment):
+        if moment and moment <= timezone.now():
+            raise serializers.ValidationError(_("This is over already."))
+        return moment
+
+
+class NewApiTokenSerializer(ApiTokenSerializer):
+    token = serializers.CharField(read_only=True, help_text="Shown in this answer, and never again.")
+
+    class Meta(ApiTokenSerializer.Meta):
+        fields = [*ApiTokenSerializer.Meta.fields, "token"]
+
+
+class ApiTokenViewSet(ListModelMixin, RetrieveModelMixin, CreateModelMixin, DestroyModelMixin, GenericViewSet):
+    """Your keys for programs. A superuser sees and deletes everybody's."""
+
+    queryset = ApiToken.objects.select_related("user")
+    serializer_class = ApiTokenSerializer
+
+    def get_queryset(self) -> QuerySet[ApiToken]:
+        return super().get_queryset().of(self.request.user)
+
+    @extend_schema(responses={201: NewApiTokenSerializer})
+    def create(self, request: Request) -> Response:
+        """Make a token for yourself; only this answer tells it. With a token none can be made: that takes a person."""
+        if isinstance(request.auth, ApiToken):
+            raise PermissionDenied(_("A token cannot make tokens: log in, or give user name and password."))
+        asked = self.get_serializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        token = ApiToken(user=request.user, **asked.validated_data)
+        secret = token.draw()
+        token.save()
+        answer = NewApiTokenSerializer(token).data | {"token": secret}
+        return Response(answer, status=201, headers={"Cache-Control": "no-store"})
