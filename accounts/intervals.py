@@ -19,24 +19,8 @@ if TYPE_CHECKING:
     from .changes import ChangeLog
     from .services import Roster
 
-GRANT_COLUMNS = {
-    "account_id": "bigint",
-    "kind": "varchar",
-    "database": "text",
-    "scope": "text",
-    "privilege": "varchar",
-    "denied": "boolean",
-    "grantable": "boolean",
-    "since": "timestamptz",
-}
-MEMBERSHIP_COLUMNS = {
-    "member_id": "bigint",
-    "role_id": "bigint",
-    "admin_option": "boolean",
-    "inherit": "boolean",
-    "set_option": "boolean",
-    "since": "timestamptz",
-}
+GRANT_COLUMNS = ("account_id", "kind", "database", "scope", "privilege", "denied", "grantable", "since")
+MEMBERSHIP_COLUMNS = ("member_id", "role_id", "admin_option", "inherit", "set_option", "since")
 GrantRow = tuple[int, str, str, str, str, bool, bool]
 """The columns of GRANT_COLUMNS, but for the last."""
 MembershipRow = tuple[int, int, bool, bool, bool]

@@ -26,28 +26,22 @@ from .coverage import digest_of, write_coverage
 from .intervals import write_grants, write_memberships
 from .models import Account, AccountFilter, Coverage, account_label
 
-#: Field → its type in the store. Stored as the adapter tells them; `is_filtered` is ours.
-FACT_FIELDS = {
-    "kind": "varchar",
-    "native_id": "varchar",
-    "is_system": "boolean",
-    "can_login": "boolean",
-    "is_locked": "boolean",
-    "is_superuser": "boolean",
-    "valid_until": "timestamptz",
-    "password_changed_at": "timestamptz",
-    "password_expired": "boolean",
-    "auth_method": "varchar",
-    "connection_limit": "bigint",
-}
-FIELDS = FACT_FIELDS | {"is_filtered": "boolean"}
-NEW_ACCOUNT = {
-    "instance_id": "bigint",
-    "name": "text",
-    "host": "text",
-    "first_seen_at": "timestamptz",
-    "last_seen_at": "timestamptz",
-} | FIELDS
+#: Stored as the adapter tells them; `is_filtered` is ours.
+FACT_FIELDS = (
+    "kind",
+    "native_id",
+    "is_system",
+    "can_login",
+    "is_locked",
+    "is_superuser",
+    "valid_until",
+    "password_changed_at",
+    "password_expired",
+    "auth_method",
+    "connection_limit",
+)
+FIELDS = (*FACT_FIELDS, "is_filtered")
+NEW_ACCOUNT = ("instance_id", "name", "host", "first_seen_at", "last_seen_at", *FIELDS)
 
 
 @dataclass(frozen=True)
@@ -166,17 +160,18 @@ class Roster:
     def write(self, now: datetime, log: ChangeLog) -> None:
         new = sorted(self.new)
         values = [self.values(self.facts[key], None) for key in new]
-        created = insert(
+        insert(
             Account,
             NEW_ACCOUNT,
             (
                 (self.instance.pk, *key, now, now, *(row[field] for field in FIELDS))
                 for key, row in zip(new, values, strict=True)
             ),
-            returning="id, name, host",
         )
-        for pk, _, _ in created:
-            log.event(pk, "appeared")
+        self.ids = self._stored_ids() if new else {key: account.pk for key, account in self.stored.items()}
+        self.new_ids = {self.ids[key] for key in new}
+        for key in new:
+            log.event(self.ids[key], "appeared")
         changed = []
         for key in self.facts.keys() & self.stored.keys():
             account = self.stored[key]
@@ -195,11 +190,12 @@ class Roster:
         Account.objects.filter(pk__in=gone).update(gone_at=now)
         for pk in gone:
             log.event(pk, "disappeared")
-        self.ids = {key: account.pk for key, account in self.stored.items()}
-        self.ids |= {(name, host): pk for pk, name, host in created}
         self.seen_ids = {self.ids[key] for key in self.facts}
-        self.new_ids = {pk for pk, _, _ in created}
         self.gone_ids = set(gone)
+
+    def _stored_ids(self) -> dict[AccountKey, int]:
+        rows = Account.objects.filter(instance=self.instance).order_by().values_list("name", "host", "pk")
+        return {(name, host): pk for name, host, pk in rows}
 
     def names(self) -> dict[int, str]:
         """Every account's name for people, by id."""
