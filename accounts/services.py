@@ -46,7 +46,7 @@ NEW_ACCOUNT = ("instance_id", "name", "host", "first_seen_at", "last_seen_at", *
 
 @dataclass(frozen=True)
 class AccountFacts:
-    """Everything one visit read."""
+    """Everything one visit read; what is in it may be made of the server's rows only when it is looked at."""
 
     server: ServerInfo
     inventory: Inventory
@@ -73,10 +73,10 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
     digest = digest_of(facts, gaps)
     unlisted = {gap.database for gap in gaps if gap.scope == "accounts"}
     if not unlisted and Coverage.objects.filter(instance=instance, until=None, digest=digest).exists():
-        # Everything is as the last visit stored it.
-        Account.objects.filter(instance=instance, gone_at=None).update(last_seen_at=now)
+        # Everything is as the last visit stored it, and nobody need know what it is.
+        present = Account.objects.filter(instance=instance, gone_at=None).update(last_seen_at=now)
         remember_server(instance, facts.server)
-        return _outcome(facts, gaps)
+        return _outcome(facts, gaps, accounts=present)
     accounts = Roster(instance, facts, record.confirmed_count or 0, unlisted)
     log = ChangeLog(now, record, baseline=not accounts.stored)
     accounts.write(now, log)
@@ -91,6 +91,7 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
     return _outcome(
         facts,
         gaps,
+        accounts=len(accounts.facts),
         appeared=len(accounts.new),
         reappeared=len(accounts.back),
         disappeared=len(accounts.gone),
@@ -102,14 +103,13 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
     )
 
 
-def _outcome(facts: AccountFacts, gaps: list[Gap], **changes: int) -> Outcome:
+def _outcome(facts: AccountFacts, gaps: list[Gap], **numbers: int) -> Outcome:
     """The visit in numbers; those not given are zero."""
-    counted = ("appeared", "reappeared", "disappeared", "changed", "granted", "revoked", "joined", "left")
+    counted = ("accounts", "appeared", "reappeared", "disappeared", "changed", "granted", "revoked", "joined", "left")
     return Outcome(
         summary={
-            "accounts": len(facts.inventory.accounts),
             **dict.fromkeys(counted, 0),
-            **changes,
+            **numbers,
             "statements": facts.statements,
             "level": facts.level,
             "server": f"{facts.server.product} {facts.server.version}",
