@@ -14,7 +14,8 @@ from django.db.models import Model
 def insert(model: type[Model], columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
     """COPY rows whose values stand in the order of `columns`, those of the store; those left out get their defaults.
 
-    Values of array and jsonb columns come as their text. Text is never null.
+    Values of array and jsonb columns come as their text; so may a time that all rows share, which then is written out
+    once and not for each of them. Text is never null.
     """
     fields = {field.column: field for field in model._meta.concrete_fields}
     columns = list(columns)

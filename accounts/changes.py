@@ -93,16 +93,17 @@ class ChangeLog:
             self.event(account_id, event)
         return self._lists[account_id][word]
 
-    def _details(self, account_id: int) -> dict[str, object]:
+    def _details(self, account_id: int) -> str:
         if self.baseline:
-            return {}
+            return "{}"
         details: dict[str, object] = dict(self._lists.get(account_id, {}))
         if account_id in self._attributes:
             details["attributes"] = self._attributes[account_id]
-        return details
+        return json.dumps(details)
 
     def save(self) -> int:
         """Write one row per account that changed. Returns how many."""
+        at = self.at.isoformat()
         insert(
             AccountChange,
             ("account_id", "record_id", "at", "events", "details", "baseline"),
@@ -110,9 +111,9 @@ class ChangeLog:
                 (
                     account_id,
                     self.record.pk,
-                    self.at,
+                    at,
                     f"{{{','.join(events)}}}",
-                    json.dumps(self._details(account_id)),
+                    self._details(account_id),
                     self.baseline,
                 )
                 for account_id, events in sorted(self._events.items())

@@ -160,13 +160,11 @@ class Roster:
     def write(self, now: datetime, log: ChangeLog) -> None:
         new = sorted(self.new)
         values = [self.values(self.facts[key], None) for key in new]
+        seen_at = now.isoformat()
         insert(
             Account,
             NEW_ACCOUNT,
-            (
-                (self.instance.pk, *key, now, now, *(row[field] for field in FIELDS))
-                for key, row in zip(new, values, strict=True)
-            ),
+            ((self.instance.pk, *key, seen_at, seen_at, *row.values()) for key, row in zip(new, values, strict=True)),
         )
         self.ids = self._stored_ids() if new else {key: account.pk for key, account in self.stored.items()}
         self.new_ids = {self.ids[key] for key in new}

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .sizes import Databases, Sizes, TableSize
@@ -241,6 +242,7 @@ class Examination:
     excess: Sequence[Excess]
 
 
+@lru_cache(maxsize=10_000)
 def dotted(*parts: str) -> str:
     """Canonical path of an object, outermost part first, in original case.
 
