@@ -1,4 +1,4 @@
-"""COPY past the ORM stores what it was given."""
+"""An insert past the ORM stores what it was given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 from django.db import DataError
 
 from accounts.bulk import insert
-from accounts.models import Account, AccountChange
+from accounts.intervals import GRANT_COLUMNS
+from accounts.models import Account, AccountChange, Grant
 from accounts.services import NEW_ACCOUNT
 from accounts.tests.stored import account
 
@@ -61,3 +62,10 @@ def test_the_store_refuses_in_the_words_of_the_orm(instances):
     """What a visit knows to be transient goes by Django's exceptions."""
     with pytest.raises(DataError):
         insert(Account, ("instance_id", "name", "first_seen_at"), [(instances[0].pk, "a", "no time")])
+
+
+def test_what_is_too_long_is_refused_and_not_cut(instances):
+    owner = account(instances[0], "a")
+    row = (owner.pk, "k" * 21, "", "", "SELECT", False, False, NOON)
+    with pytest.raises(DataError, match="too long"):
+        insert(Grant, GRANT_COLUMNS, [row])

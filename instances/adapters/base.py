@@ -185,7 +185,10 @@ class GrantFact(NamedTuple):
 
 @dataclass(frozen=True)
 class Inventory:
-    """Phase one. `unread` names the `AccountFact` fields that could not be read; their stored values stay."""
+    """Phase one. `unread` names the `AccountFact` fields that could not be read; their stored values stay.
+
+    Here and in `Permissions` facts may be a list, or `derived.Derived`, which is made only when somebody looks.
+    """
 
     accounts: Sequence[AccountFact]
     unread: frozenset[str] = frozenset()
