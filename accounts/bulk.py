@@ -1,8 +1,13 @@
-"""Many rows in one statement, past the ORM: a first visit of a large server stores tens of thousands."""
+"""Many rows in one statement, past the ORM: a first visit of a large server stores tens of thousands.
+
+Not COPY, quick as it is: while the store waits for the rest of a COPY it takes its client for busy, so that a worker
+that freezes there would hold its locks for ever. A statement arrives whole.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.db import connection
@@ -11,30 +16,30 @@ from django.db.models import Model
 BATCH = 50_000
 
 
-def insert(
-    model: type[Model], columns: Mapping[str, str], rows: Iterable[Sequence[Any]], returning: str = ""
-) -> list[tuple[Any, ...]]:
-    """Insert rows whose values stand in the order of `columns`, which maps each column to its type in the store.
+def insert(model: type[Model], columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Insert rows whose values stand in the order of `columns`, those of the store; those left out get their defaults.
 
-    Values of array and jsonb columns come as their text. Returns the columns named in `returning`, of every row.
+    Values of array and jsonb columns come as their text; so may a time that all rows share, which then is written out
+    once and not for each of them.
     """
-    rows = list(rows)
-    arrays = ", ".join(f"%s::{'text' if _as_text(kind) else kind}[]" for kind in columns.values())
-    values = ", ".join(f"r.{name}::{kind}" for name, kind in columns.items())
-    names = ", ".join(columns)
+    columns, rows = list(columns), list(rows)
+    fields = {field.column: field for field in model._meta.concrete_fields}
+    # Without its length: a cast would cut a text short, where storing it is refused.
+    kinds = [re.sub(r"\(\d+\)", "", fields[column].db_type(connection)) for column in columns]
+    values = ", ".join(f"r.{column}::{kind}" for column, kind in zip(columns, kinds, strict=True))
+    names, arrays = ", ".join(columns), ", ".join(["%s::text[]"] * len(columns))
     # Names of tables, columns and types are the code's own.
     sql = f"INSERT INTO {model._meta.db_table} ({names}) SELECT {values} FROM unnest({arrays}) AS r({names})"  # noqa: S608
-    found: list[tuple[Any, ...]] = []
     with connection.cursor() as cursor:
         # In batches, so that no statement grows past what the server takes.
         for start in range(0, len(rows), BATCH):
-            cursor.execute(
-                f"{sql} RETURNING {returning}" if returning else sql,
-                [list(column) for column in zip(*rows[start : start + BATCH], strict=True)],
-            )
-            found += cursor.fetchall() if returning else []
-    return found
+            cursor.execute(sql, list(map(_array, zip(*rows[start : start + BATCH], strict=True))))
 
 
-def _as_text(kind: str) -> bool:
-    return kind == "jsonb" or kind.endswith("[]")
+def _array(values: Iterable[Any]) -> str:
+    """As the store writes an array, in one text: the driver would quote each value on its own."""
+    return "{" + ",".join(["NULL" if value is None else _quoted(str(value)) for value in values]) + "}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -50,6 +50,9 @@ class ChangeLog:
             self._attributes[account_id] = changed
 
     def grants(self, new: Iterable[GrantRow], over: Iterable[GrantRow]) -> None:
+        if self.baseline:
+            self._baseline(new, "privileges")
+            return
         for word, rows in (("granted", new), ("revoked", over)):
             for account_id, kind, database, scope, privilege, denied, grantable in sorted(rows):
                 self._list(account_id, "privileges", word).append(
@@ -66,6 +69,9 @@ class ChangeLog:
     def memberships(
         self, new: Iterable[MembershipRow], over: Iterable[MembershipRow], names: Mapping[int, str]
     ) -> None:
+        if self.baseline:
+            self._baseline(new, "memberships")
+            return
         for word, rows in (("joined", new), ("left", over)):
             for member, role, admin_option, inherit, set_option in sorted(rows):
                 self._list(member, "memberships", word).append(
@@ -77,39 +83,37 @@ class ChangeLog:
                     }
                 )
 
+    def _baseline(self, new: Iterable[GrantRow | MembershipRow], event: str) -> None:
+        """The intervals that begin with the first visit say what it found; here is only whose they are."""
+        for account_id in {row[0] for row in new}:
+            self.event(account_id, event)
+
     def _list(self, account_id: int, event: str, word: str) -> list[dict[str, object]]:
         if event not in self._events[account_id]:
             self.event(account_id, event)
         return self._lists[account_id][word]
 
-    def _details(self, account_id: int) -> dict[str, object]:
+    def _details(self, account_id: int) -> str:
         if self.baseline:
-            # The intervals that begin with the first visit say all of it.
-            return {}
+            return "{}"
         details: dict[str, object] = dict(self._lists.get(account_id, {}))
         if account_id in self._attributes:
             details["attributes"] = self._attributes[account_id]
-        return details
+        return json.dumps(details)
 
     def save(self) -> int:
         """Write one row per account that changed. Returns how many."""
+        at = self.at.isoformat()
         insert(
             AccountChange,
-            {
-                "account_id": "bigint",
-                "record_id": "bigint",
-                "at": "timestamptz",
-                "events": "varchar[]",
-                "details": "jsonb",
-                "baseline": "boolean",
-            },
+            ("account_id", "record_id", "at", "events", "details", "baseline"),
             (
                 (
                     account_id,
                     self.record.pk,
-                    self.at,
+                    at,
                     f"{{{','.join(events)}}}",
-                    json.dumps(self._details(account_id)),
+                    self._details(account_id),
                     self.baseline,
                 )
                 for account_id, events in sorted(self._events.items())

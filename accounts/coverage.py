@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import marshal
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple
 from datetime import datetime
 from hashlib import blake2b
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from instances.adapters.base import Gap
+from instances.adapters.derived import Derived, fingerprint_of
 from instances.models import Instance
 
 from .models import Coverage
@@ -19,23 +18,25 @@ if TYPE_CHECKING:
     from .services import AccountFacts
 
 #: Raised when the same facts would be stored differently, so that the next visit compares everything again.
-FORMAT = 1
+FORMAT = 2
 
 
 def digest_of(facts: AccountFacts, gaps: Iterable[Gap]) -> str:
-    """The same for the same facts in any order, gaps included but for their wording."""
+    """The same for the same facts in any order, gaps included but for their wording. It may differ where the facts do
+    not: an adapter that makes them of rows on demand answers for the rows."""
     permissions = facts.permissions
-    accounts = sorted(facts.inventory.accounts, key=itemgetter(0, 1))
-    everything = [
+    everything = (
         FORMAT,
-        [[value.isoformat() if isinstance(value, datetime) else value for value in fact] for fact in accounts],
+        astuple(facts.server),
         sorted(facts.inventory.unread),
-        list(map(tuple, sorted(permissions.memberships))),
-        list(map(tuple, sorted(permissions.grants))),
         _essence(facts.level, permissions.covered, permissions.beyond, [asdict(gap) for gap in gaps]),
-    ]
-    # Version 2 of the format writes equal values alike; later ones write what is shared as references.
-    return blake2b(marshal.dumps(everything, 2)).hexdigest()
+        *map(_fingerprint, (facts.inventory.accounts, permissions.memberships, permissions.grants)),
+    )
+    return blake2b(fingerprint_of(everything)).hexdigest()
+
+
+def _fingerprint(facts: Sequence[Any]) -> bytes:
+    return fingerprint_of(facts if isinstance(facts, Derived) else list(facts))
 
 
 def write_coverage(instance: Instance, facts: AccountFacts, gaps: Iterable[Gap], digest: str, now: datetime) -> None:

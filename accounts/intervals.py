@@ -19,24 +19,8 @@ if TYPE_CHECKING:
     from .changes import ChangeLog
     from .services import Roster
 
-GRANT_COLUMNS = {
-    "account_id": "bigint",
-    "kind": "varchar",
-    "database": "text",
-    "scope": "text",
-    "privilege": "varchar",
-    "denied": "boolean",
-    "grantable": "boolean",
-    "since": "timestamptz",
-}
-MEMBERSHIP_COLUMNS = {
-    "member_id": "bigint",
-    "role_id": "bigint",
-    "admin_option": "boolean",
-    "inherit": "boolean",
-    "set_option": "boolean",
-    "since": "timestamptz",
-}
+GRANT_COLUMNS = ("account_id", "kind", "database", "scope", "privilege", "denied", "grantable", "since")
+MEMBERSHIP_COLUMNS = ("member_id", "role_id", "admin_option", "inherit", "set_option", "since")
 GrantRow = tuple[int, str, str, str, str, bool, bool]
 """The columns of GRANT_COLUMNS, but for the last."""
 MembershipRow = tuple[int, int, bool, bool, bool]
@@ -54,7 +38,8 @@ def write_memberships(
         if (member := accounts.id_of(fact.member)) and (role := accounts.id_of(fact.role))
     }
     covered = "memberships" in permissions.covered and not any(gap.scope == "memberships" for gap in gaps)
-    held_now = {row[:2] for row in seen}
+    unseen = stored.keys() - seen
+    held_now = {row[:2] for row in seen} if unseen else set()
 
     def is_over(row: MembershipRow) -> bool:
         ends = set(row[:2])
@@ -63,11 +48,12 @@ def write_memberships(
             return True
         return covered and ends <= accounts.seen_ids
 
-    over = {row for row in stored.keys() - seen if is_over(row)}
+    over = {row for row in unseen if is_over(row)}
     new = seen - stored.keys()
     _keep_in_sight(Membership, stored, seen, over, accounts.visited_at)
     Membership.objects.filter(pk__in=[stored[row].pk for row in over]).update(until=now)
-    insert(Membership, MEMBERSHIP_COLUMNS, [(*row, now) for row in sorted(new)])
+    since = now.isoformat()
+    insert(Membership, MEMBERSHIP_COLUMNS, [(*row, since) for row in sorted(new)])
     if new or over:
         log.memberships(new, over, accounts.names())
     return len(new), len(over)
@@ -84,7 +70,8 @@ def write_grants(
         if (pk := accounts.id_of(fact.account))
     }
     unread = {(gap.scope, gap.database) for gap in gaps}
-    held_now = {row[:6] for row in seen}
+    unseen = stored.keys() - seen
+    held_now = {row[:6] for row in seen} if unseen else set()
 
     def is_over(row: GrantRow) -> bool:
         owner, kind, database = row[:3]
@@ -93,7 +80,7 @@ def write_grants(
         read = kind in permissions.covered and not unread & {(kind, ""), (kind, database)}
         return read and owner in accounts.seen_ids
 
-    over = {row for row in stored.keys() - seen if is_over(row)}
+    over = {row for row in unseen if is_over(row)}
     # An account that is gone takes its grants along; that was weighed with the accounts.
     staying = {row for row in stored if row[0] not in accounts.gone_ids}
     lost = sum(row[:6] not in held_now for row in over & staying)
@@ -101,7 +88,8 @@ def write_grants(
     new = seen - stored.keys()
     _keep_in_sight(Grant, stored, seen, over, accounts.visited_at)
     Grant.objects.filter(pk__in=[stored[row].pk for row in over]).update(until=now)
-    insert(Grant, GRANT_COLUMNS, [(*row, now) for row in sorted(new)])
+    since = now.isoformat()
+    insert(Grant, GRANT_COLUMNS, [(*row, since) for row in sorted(new)])
     log.grants(new, over)
     return len(new), len(over)
 

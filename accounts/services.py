@@ -26,33 +26,27 @@ from .coverage import digest_of, write_coverage
 from .intervals import write_grants, write_memberships
 from .models import Account, AccountFilter, Coverage, account_label
 
-#: Field → its type in the store. Stored as the adapter tells them; `is_filtered` is ours.
-FACT_FIELDS = {
-    "kind": "varchar",
-    "native_id": "varchar",
-    "is_system": "boolean",
-    "can_login": "boolean",
-    "is_locked": "boolean",
-    "is_superuser": "boolean",
-    "valid_until": "timestamptz",
-    "password_changed_at": "timestamptz",
-    "password_expired": "boolean",
-    "auth_method": "varchar",
-    "connection_limit": "bigint",
-}
-FIELDS = FACT_FIELDS | {"is_filtered": "boolean"}
-NEW_ACCOUNT = {
-    "instance_id": "bigint",
-    "name": "text",
-    "host": "text",
-    "first_seen_at": "timestamptz",
-    "last_seen_at": "timestamptz",
-} | FIELDS
+#: Stored as the adapter tells them; `is_filtered` is ours.
+FACT_FIELDS = (
+    "kind",
+    "native_id",
+    "is_system",
+    "can_login",
+    "is_locked",
+    "is_superuser",
+    "valid_until",
+    "password_changed_at",
+    "password_expired",
+    "auth_method",
+    "connection_limit",
+)
+FIELDS = (*FACT_FIELDS, "is_filtered")
+NEW_ACCOUNT = ("instance_id", "name", "host", "first_seen_at", "last_seen_at", *FIELDS)
 
 
 @dataclass(frozen=True)
 class AccountFacts:
-    """Everything one visit read."""
+    """Everything one visit read; what is in it may be made of the server's rows only when it is looked at."""
 
     server: ServerInfo
     inventory: Inventory
@@ -79,10 +73,10 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
     digest = digest_of(facts, gaps)
     unlisted = {gap.database for gap in gaps if gap.scope == "accounts"}
     if not unlisted and Coverage.objects.filter(instance=instance, until=None, digest=digest).exists():
-        # Everything is as the last visit stored it.
-        Account.objects.filter(instance=instance, gone_at=None).update(last_seen_at=now)
+        # Everything is as the last visit stored it, and nobody need know what it is.
+        present = Account.objects.filter(instance=instance, gone_at=None).update(last_seen_at=now)
         remember_server(instance, facts.server)
-        return _outcome(facts, gaps)
+        return _outcome(facts, gaps, accounts=present)
     accounts = Roster(instance, facts, record.confirmed_count or 0, unlisted)
     log = ChangeLog(now, record, baseline=not accounts.stored)
     accounts.write(now, log)
@@ -97,6 +91,7 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
     return _outcome(
         facts,
         gaps,
+        accounts=len(accounts.facts),
         appeared=len(accounts.new),
         reappeared=len(accounts.back),
         disappeared=len(accounts.gone),
@@ -108,14 +103,13 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
     )
 
 
-def _outcome(facts: AccountFacts, gaps: list[Gap], **changes: int) -> Outcome:
+def _outcome(facts: AccountFacts, gaps: list[Gap], **numbers: int) -> Outcome:
     """The visit in numbers; those not given are zero."""
-    counted = ("appeared", "reappeared", "disappeared", "changed", "granted", "revoked", "joined", "left")
+    counted = ("accounts", "appeared", "reappeared", "disappeared", "changed", "granted", "revoked", "joined", "left")
     return Outcome(
         summary={
-            "accounts": len(facts.inventory.accounts),
             **dict.fromkeys(counted, 0),
-            **changes,
+            **numbers,
             "statements": facts.statements,
             "level": facts.level,
             "server": f"{facts.server.product} {facts.server.version}",
@@ -166,17 +160,16 @@ class Roster:
     def write(self, now: datetime, log: ChangeLog) -> None:
         new = sorted(self.new)
         values = [self.values(self.facts[key], None) for key in new]
-        created = insert(
+        seen_at = now.isoformat()
+        insert(
             Account,
             NEW_ACCOUNT,
-            (
-                (self.instance.pk, *key, now, now, *(row[field] for field in FIELDS))
-                for key, row in zip(new, values, strict=True)
-            ),
-            returning="id, name, host",
+            ((self.instance.pk, *key, seen_at, seen_at, *row.values()) for key, row in zip(new, values, strict=True)),
         )
-        for pk, _, _ in created:
-            log.event(pk, "appeared")
+        self.ids = self._stored_ids() if new else {key: account.pk for key, account in self.stored.items()}
+        self.new_ids = {self.ids[key] for key in new}
+        for key in new:
+            log.event(self.ids[key], "appeared")
         changed = []
         for key in self.facts.keys() & self.stored.keys():
             account = self.stored[key]
@@ -195,11 +188,12 @@ class Roster:
         Account.objects.filter(pk__in=gone).update(gone_at=now)
         for pk in gone:
             log.event(pk, "disappeared")
-        self.ids = {key: account.pk for key, account in self.stored.items()}
-        self.ids |= {(name, host): pk for pk, name, host in created}
         self.seen_ids = {self.ids[key] for key in self.facts}
-        self.new_ids = {pk for pk, _, _ in created}
         self.gone_ids = set(gone)
+
+    def _stored_ids(self) -> dict[AccountKey, int]:
+        rows = Account.objects.filter(instance=self.instance).order_by().values_list("name", "host", "pk")
+        return {(name, host): pk for name, host, pk in rows}
 
     def names(self) -> dict[int, str]:
         """Every account's name for people, by id."""

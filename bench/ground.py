@@ -96,6 +96,7 @@ def report(name: str, figures: Mapping[str, Any], targets: Mapping[str, tuple[st
         "name": name,
         "figures": {key: round(value, 4) if isinstance(value, float) else value for key, value in figures.items()},
         "targets": {figure: f"{sign} {bound}" for figure, (sign, bound) in targets.items()},
+        "missed": [figure for figure in met if not met[figure]],
         "ok": all(met.values()),
     }
     print(json.dumps(line))

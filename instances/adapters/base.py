@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .sizes import Databases, Sizes, TableSize
@@ -184,7 +185,10 @@ class GrantFact(NamedTuple):
 
 @dataclass(frozen=True)
 class Inventory:
-    """Phase one. `unread` names the `AccountFact` fields that could not be read; their stored values stay."""
+    """Phase one. `unread` names the `AccountFact` fields that could not be read; their stored values stay.
+
+    Here and in `Permissions` facts may be a list, or `derived.Derived`, which is made only when somebody looks.
+    """
 
     accounts: Sequence[AccountFact]
     unread: frozenset[str] = frozenset()
@@ -241,6 +245,7 @@ class Examination:
     excess: Sequence[Excess]
 
 
+@lru_cache(maxsize=10_000)
 def dotted(*parts: str) -> str:
     """Canonical path of an object, outermost part first, in original case.
 

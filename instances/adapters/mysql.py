@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import mysql_doctor, mysql_sizes
-from .base import AccountKey, Adapter, AdapterError, Examination, Gap, Inventory, Permissions, ServerInfo, dotted
-from .facts import GRANT_OPTION, FactSet
-from .mysql_accounts import Account, Server, Source, everybody
+from . import mysql_doctor, mysql_facts, mysql_sizes
+from .base import Adapter, AdapterError, Examination, Gap, Inventory, MembershipFact, Permissions, ServerInfo
+from .derived import Derived
+from .mysql_accounts import Account, Server, Source
 from .mysql_driver import Driver, adapter_error, driver, open_connection, whole_seconds
-from .mysql_grants import DB_COLUMNS, database_scope, quoted_account, restrictions, role_names, set_members, yes_no
+from .mysql_grants import DB_COLUMNS, quoted_account
 from .mysql_sql import READS
 from .sizes import Databases, Sizes, TableSize
 
@@ -67,7 +67,7 @@ class MySQLAdapter(Adapter):
     def connect(self) -> ServerInfo:
         self._driver: Driver = driver(self.target)
         self.grantee = quoted_account(self.target.username, "%")
-        self._accounts: dict[AccountKey, Account] = {}
+        self._accounts: Derived[Account] | None = None
         self._folders: dict[str, str] = {}
         self._variables: dict[str, str] = {}
         self._read_timeout = whole_seconds(min(self.target.statement_timeout, self.remaining()) + GRACE)
@@ -81,14 +81,14 @@ class MySQLAdapter(Adapter):
         self.query(SESSION)
         self._variables.update(self.query(VARIABLES))
         self._begin()
-        ((version, name, now),) = self.query("SELECT VERSION(), CURRENT_USER(), UNIX_TIMESTAMP()")
+        ((version, name, self._now),) = self.query("SELECT VERSION(), CURRENT_USER(), UNIX_TIMESTAMP()")
         self.grantee = quoted_account(*name.rsplit("@", 1))
         columns: dict[str, list[str]] = {}
         for table, column in self.query(COLUMNS):
             columns.setdefault(table, []).append(column)
         is_mariadb = "max_statement_time" in self._variables
         privileges = {name.upper() for name, *_ in self.query("SHOW PRIVILEGES")} if is_mariadb else set()
-        self.features = Server(version, self._variables, columns, privileges, now)
+        self.features = Server(version, self._variables, columns, privileges)
         return ServerInfo("MariaDB" if is_mariadb else "MySQL", version, str(self._driver))
 
     def inventory(self) -> Inventory:
@@ -103,12 +103,13 @@ class MySQLAdapter(Adapter):
         self._source = Source(self.features)
         unread = set(self._source.unread)
         self._no_edges: list[Gap] = []
-        self._edges = self._role_edges(self._no_edges)
+        self._edges: list[tuple[Any, ...]] = []
+        if self.features.has_roles:
+            self._edges = self._rows(READS["role_edges"].sql, ["account fields"], self._no_edges)
         if self._no_edges:
             unread |= {"kind", "can_login"}
             gaps += self._no_edges
         self._mandatory = self._mandatory_roles()
-        granted = {role for role, *_ in self._edges}.union(self._mandatory)
         rows = self.query(self._source.sql)
         if not rows:
             raise AdapterError(
@@ -116,38 +117,43 @@ class MySQLAdapter(Adapter):
                 code="server_error",
                 hint="There is always one, our own: look at mysql.user.",
             )
-        accounts = [self._source.account(row, granted) for row in rows]
-        self._accounts = {account.fact.key: account for account in accounts}
-        nameless = "SELECT DISTINCT Host FROM mysql.db WHERE User = ''"
-        for (host,) in self._rows(nameless, ["accounts"], gaps):
-            self._accounts.setdefault(("", host), everybody(host))
+        nameless = self._rows("SELECT DISTINCT Host FROM mysql.db WHERE User = ''", ["accounts"], gaps)
         if self._source.unread:
             message = f"could not be read: {', '.join(sorted(self._source.unread))}"
             gaps.append(self._unread("account fields", message))
-        return Inventory([account.fact for account in self._accounts.values()], frozenset(unread), gaps)
+        ended = self._source.ended(rows, self._now)
+        self._accounts = Derived(
+            mysql_facts.accounts, self.features, rows, ended, self._edges, self._mandatory, nameless
+        )
+        return Inventory(Derived(mysql_facts.account_facts, self._accounts), frozenset(unread), gaps)
 
     def permissions(self) -> Permissions:
         """The grant tables, each in one statement. One that may not be read is a gap for what it holds.
 
         Rows of accounts that are not in mysql.user stay there after a manual DELETE, and give nothing.
         """
-        if not self._accounts:
+        if self._accounts is None:
             self.inventory()
         gaps: list[Gap] = []
-        facts = FactSet(self._accounts)
-        self._add_memberships(facts, gaps)
-        self._add_system(facts, gaps)
-        self._add_databases(facts, gaps)
-        for user, host, name, from_host, grantable in self._rows(READS["proxies_priv"].sql, ["proxy"], gaps):
-            # To the server, no host is any host.
-            scope = dotted(name, from_host or "%")
-            facts.grant((user, host), "proxy", ["PROXY"], scope, grantable=bool(grantable))
+        server, known = self.features, self._accounts
+        memberships = self._memberships(gaps)
+        if "system" in self._source.lacks:
+            gaps.append(self._unread("system", "not every privilege on *.* can be read"))
+        dynamic = self._rows(READS["global_grants"].sql, ["system"], gaps) if server.has_roles else []
+        columns = self.database_columns()
+        databases = self._rows(READS["db"].sql.format(columns=", ".join(columns)), ["database"], gaps)
+        if "restrictions" in self._source.lacks:
+            gaps.append(self._unread("database", "partial revokes cannot be read"))
+        proxies = self._rows(READS["proxies_priv"].sql, ["proxy"], gaps)
+        grants = Derived(
+            mysql_facts.together,
+            Derived(mysql_facts.system_grants, server, known, dynamic),
+            Derived(mysql_facts.database_grants, server, known, columns, databases),
+            Derived(mysql_facts.other_grants, server, known, proxies, *self._object_rows(gaps)),
+        )
         kinds = OBJECT_KINDS[self.target.level]
-        if "table" in kinds:
-            self._add_tables("column" in kinds, facts, gaps)
-            self._add_routines(facts, gaps)
         beyond = frozenset(OBJECT_KINDS["C"]) - set(kinds)
-        return Permissions(facts.memberships, facts.grants, frozenset((*KINDS_AT_A, *kinds)), gaps, beyond)
+        return Permissions(memberships, grants, frozenset((*KINDS_AT_A, *kinds)), gaps, beyond)
 
     def databases(self) -> Databases:
         """See `mysql_sizes`."""
@@ -172,112 +178,49 @@ class MySQLAdapter(Adapter):
                 self._connection.close()
             self._connection = None
 
-    def _role_edges(self, gaps: list[Gap]) -> list[tuple[AccountKey, AccountKey, bool]]:
-        """(role, member, admin option) of MySQL's mysql.role_edges."""
-        if not self.features.has_roles:
-            return []
-        rows = self._rows(READS["role_edges"].sql, ["account fields"], gaps)
-        return [((row[0], row[1]), (row[2], row[3]), row[4] == "Y") for row in rows]
-
-    def _mandatory_roles(self) -> list[AccountKey]:
+    def _mandatory_roles(self) -> str:
         # SHOW VARIABLES cuts values at 1,024 characters.
         if not self._variables.get("mandatory_roles"):
-            return []
-        return role_names(self.query("SELECT @@GLOBAL.mandatory_roles")[0][0])
+            return ""
+        return str(self.query("SELECT @@GLOBAL.mandatory_roles")[0][0])
 
-    def _add_memberships(self, facts: FactSet, gaps: list[Gap]) -> None:
+    def _memberships(self, gaps: list[Gap]) -> Sequence[MembershipFact]:
         # Which roles are active from login on hangs on both: better no membership than one with the wrong options.
         if "kind" in self._source.unread or "default_role" in self._source.lacks:
             gaps.append(self._unread("memberships", "roles and default roles cannot be read"))
         elif self.features.is_mariadb:
-            self._add_mariadb_memberships(facts, gaps)
+            rows = self._rows(READS["roles_mapping"].sql, ["memberships"], gaps)
+            return Derived(mysql_facts.mariadb_memberships, self._accounts, rows)
         elif self._no_edges:
             gaps += [replace(gap, scope="memberships") for gap in self._no_edges]
         elif self.features.has_roles:
-            self._add_mysql_memberships(facts, gaps)
+            denied: list[Gap] = []
+            rows = self._rows(READS["default_roles"].sql, ["memberships"], denied)
+            gaps += denied
+            if not denied:
+                arguments = self.features, self._accounts, self._edges, self._mandatory, rows
+                return Derived(mysql_facts.mysql_memberships, *arguments)
+        return []
 
-    def _add_mariadb_memberships(self, facts: FactSet, gaps: list[Gap]) -> None:
-        for user, host, role, admin in self._rows(READS["roles_mapping"].sql, ["memberships"], gaps):
-            member = self._accounts.get((user, host))
-            if member:
-                active = member.fact.kind != "user" or member.default_role == role
-                facts.membership(member.fact.key, (role, ""), admin == "Y", active)
-
-    def _add_mysql_memberships(self, facts: FactSet, gaps: list[Gap]) -> None:
-        denied: list[Gap] = []
-        rows = self._rows(READS["default_roles"].sql, ["memberships"], denied)
-        defaults = {((row[0], row[1]), (row[2], row[3])) for row in rows}
-        gaps += denied
-        if denied:
-            return
-        all_active = self._variables.get("activate_all_roles_on_login") == "ON"
-        users = {key for key, account in self._accounts.items() if account.fact.kind == "user"}
-        for role, member, admin in self._edges:
-            active = all_active or member not in users or (member, role) in defaults
-            facts.membership(member, role, admin, active)
-        for role in self._mandatory:
-            for member in users - {role}:
-                facts.membership(member, role, False, all_active or (member, role) in defaults)
-
-    def _add_system(self, facts: FactSet, gaps: list[Gap]) -> None:
-        partly = "system" in self._source.lacks
-        if partly:
-            gaps.append(self._unread("system", "not every privilege on *.* can be read"))
-        if self._source.knows_grant_option:
-            for key, account in self._accounts.items():
-                # The grant option alone is a fact only if nothing else may hide beside it.
-                if not (partly and account.privileges == {GRANT_OPTION}):
-                    facts.grant(key, "system", account.privileges)
-        if self.features.has_roles:
-            for user, host, privilege, grantable in self._rows(READS["global_grants"].sql, ["system"], gaps):
-                facts.grant((user, host), "system", [privilege.upper()], grantable=grantable == "Y")
-
-    def _add_databases(self, facts: FactSet, gaps: list[Gap]) -> None:
-        columns = self.database_columns()
-        # With partial_revokes the server takes the wildcards in these names for what they look like.
-        literal = self._variables.get("partial_revokes") == "ON"
-        sql = READS["db"].sql.format(columns=", ".join(columns))
-        for user, host, name, flags in self._rows(sql, ["database"], gaps):
-            database, scope = database_scope(name, literal)
-            privileges = yes_no(columns, flags, self.features.is_mariadb)
-            facts.grant((user, host), "database", privileges, scope, database)
-        if "restrictions" in self._source.lacks:
-            gaps.append(self._unread("database", "partial revokes cannot be read"))
-        for key, account in self._accounts.items():
-            for name, privilege in restrictions(account.restrictions):
-                database, scope = database_scope(name, literal=True)
-                facts.grant(key, "database", [privilege], scope, database, denied=True)
-
-    def _add_tables(self, with_columns: bool, facts: FactSet, gaps: list[Gap]) -> None:
-        mariadb, passed_on, before = self.features.is_mariadb, set(), len(gaps)
-        scopes = ["table", "column"][: 1 + with_columns]
-        for user, host, database, table, words in self._some_rows(READS["tables_priv"].sql, scopes, gaps):
-            privileges = set_members(words, mariadb)
-            facts.grant((user, host), "table", privileges, dotted(database, table), database)
-            if GRANT_OPTION in privileges:
-                passed_on.add((user, host, database, table))
-        if not with_columns or len(gaps) > before:
+    def _object_rows(self, gaps: list[Gap]) -> tuple[list[tuple[Any, ...]], ...]:
+        """Rows of tables_priv, columns_priv and procs_priv, as far as the depth goes."""
+        kinds = OBJECT_KINDS[self.target.level]
+        tables: list[tuple[Any, ...]] = []
+        columns: list[tuple[Any, ...]] = []
+        routines: list[tuple[Any, ...]] = []
+        if "table" in kinds:
+            scopes, before = [kind for kind in kinds if kind != "routine"], len(gaps)
+            tables = self._some_rows(READS["tables_priv"].sql, scopes, gaps)
             # Whether a column's privileges may be passed on is written at its table.
-            return
-        for user, host, database, table, column, words in self._some_rows(READS["columns_priv"].sql, ["column"], gaps):
-            facts.grant(
-                (user, host),
-                "column",
-                set_members(words, mariadb),
-                dotted(database, table, column),
-                database,
-                grantable=(user, host, database, table) in passed_on,
-            )
+            if "column" in kinds and len(gaps) == before:
+                columns = self._some_rows(READS["columns_priv"].sql, ["column"], gaps)
+            routines = self._some_rows(READS["procs_priv"].sql, ["routine"], gaps)
+        return tables, columns, routines
 
-    def _add_routines(self, facts: FactSet, gaps: list[Gap]) -> None:
-        for user, host, database, name, kind, words in self._some_rows(READS["procs_priv"].sql, ["routine"], gaps):
-            scope = dotted(database, kind.lower(), name)
-            facts.grant((user, host), "routine", set_members(words, self.features.is_mariadb), scope, database)
-
-    def database_columns(self) -> list[str]:
+    def database_columns(self) -> tuple[str, ...]:
         """Columns of mysql.db that hold a privilege on this server."""
         listed = self.features.columns.get("db", ())
-        return sorted(DB_COLUMNS.union(name for name in listed if name.endswith("_priv")))
+        return tuple(sorted(DB_COLUMNS.union(name for name in listed if name.endswith("_priv"))))
 
     def _rows(self, sql: str, scopes: Sequence[str], gaps: list[Gap]) -> list[tuple[Any, ...]]:
         """Rows of a table; none, and a gap for each scope, where it may not be read or is not there."""

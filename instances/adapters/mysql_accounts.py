@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from .base import AccountFact, AccountKey
@@ -27,16 +28,19 @@ SYSTEM_ACCOUNTS = frozenset(
 MARIADB_PUBLIC: AccountKey = ("PUBLIC", "")
 
 
+#: In seconds.
+_DAY = 86_400
+
+
 @dataclass(frozen=True)
 class Server:
     """What tells one server's grant tables from another's: the `variables` it has, the `columns` that may be read, by
-    table, the `privileges` it knows (SHOW PRIVILEGES; asked of MariaDB only), and its clock, a Unix time."""
+    table, and the `privileges` it knows (SHOW PRIVILEGES; asked of MariaDB only)."""
 
     version: str
     variables: Mapping[str, str]
     columns: Mapping[str, Sequence[str]]
-    privileges: Container[str]
-    now: int
+    privileges: Set[str]
 
     @property
     def is_mariadb(self) -> bool:
@@ -126,6 +130,7 @@ class Source:
 
     def __init__(self, server: Server) -> None:
         self.server = server
+        self._lifetime = int(server.variables.get("default_password_lifetime", 0))
         readable = set(server.columns.get("user", ()))
         priv_readable = "Priv" in server.columns.get("global_priv", ())
         # Where nothing may be read, it seems, all is asked for, and the server says what is wrong.
@@ -165,10 +170,19 @@ class Source:
         table = "global_priv" if in_json else "user"
         self.sql = f"SELECT User, Host, {', '.join(terms)} FROM mysql.{table}"  # noqa: S608 - the catalogue's own names
 
-    def account(self, row: Sequence[Any], granted: Container[AccountKey]) -> Account:
+    def ended(self, rows: Iterable[Sequence[Any]], now: int) -> list[AccountKey]:
+        """Of the rows of `sql`, whose password's lifetime is over at a Unix time. Nothing else goes by the clock."""
+        places = {field.name: place for place, field in enumerate(self._fields, start=2)}
+        if "changed" not in places:
+            return []
+        changed, lifetime = places["changed"], places.get("lifetime")
+        ends = ((row, self._end(row[changed], None if lifetime is None else row[lifetime])) for row in rows)
+        return [(row[0], row[1]) for row, end in ends if end and end <= now]
+
+    def account(self, row: Sequence[Any], granted: Container[AccountKey], ended: Container[AccountKey]) -> Account:
         """What a row of `sql` says. `granted` are the accounts that have been granted to others: MySQL does not mark
         roles, so a role is who is locked and has either an expired password too, which is how CREATE ROLE leaves it,
-        or members."""
+        or members. For `ended` see there."""
         key: AccountKey = (row[0], row[1])
         read = dict(zip((field.name for field in self._fields), row[2:-1], strict=True))
         privileges = self._privileges(read, row[-1])
@@ -177,7 +191,7 @@ class Source:
             kind = "public" if self.server.is_mariadb and key == MARIADB_PUBLIC else "role"
             fact = fact._replace(kind=kind, is_locked=False)
         else:
-            fact = self._user(fact, read)
+            fact = self._user(fact, read, key in ended)
         return Account(fact, privileges, read.get("default_role") or "", read.get("restrictions"))
 
     def _is_role(self, key: AccountKey, read: Mapping[str, Any], granted: Container[AccountKey]) -> bool:
@@ -187,33 +201,43 @@ class Source:
             return False
         return _flag(read.get("locked", key in granted)) and (_flag(read.get("expired")) or key in granted)
 
-    def _user(self, fact: AccountFact, read: Mapping[str, Any]) -> AccountFact:
-        changed, lifetime = _number(read.get("changed")), _number(read.get("lifetime"))
-        if lifetime is None or lifetime < 0:
-            lifetime = int(self.server.variables.get("default_password_lifetime", 0))
-        valid_until = _time(changed) + timedelta(days=lifetime) if changed and lifetime else None
+    def _user(self, fact: AccountFact, read: Mapping[str, Any], ended: bool) -> AccountFact:
+        changed = _number(read.get("changed"))
+        end = self._end(changed, read.get("lifetime"))
         expired = _flag(read.get("expired")) or changed == 0
         limit = _number(read.get("limit"))
-        plugins = [read.get("plugin") or "", *json.loads(read.get("more_plugins") or "[]")]
+        more = read.get("more_plugins")
+        plugins = [read.get("plugin") or "", *(json.loads(more) if more else ())]
         return fact._replace(
             # Whose plugin this is, nobody logs in as: https://dev.mysql.com/doc/refman/8.4/en/no-login-pluggable-authentication.html
             can_login="mysql_no_login" not in plugins,
             is_locked=_flag(read.get("locked")),
-            valid_until=valid_until,
+            valid_until=_time(end) if end else None,
             password_changed_at=_time(changed) if changed else None,
-            password_expired=expired or bool(valid_until and valid_until <= _time(self.server.now)),
+            password_expired=expired or ended,
             auth_method=" or ".join(filter(None, plugins)),
             # 0 is "as the server's max_user_connections"; MariaDB has -1 for "none at all".
             connection_limit=max(limit, 0) if limit else None,
         )
 
+    def _end(self, changed: Any, lifetime: Any) -> int | None:
+        """When a password set at `changed` is over, both Unix times; None for never. The lifetime is in days, and
+        the server's where there is none or a negative one."""
+        days = self._lifetime if lifetime is None or int(lifetime) < 0 else int(lifetime)
+        changed = _number(changed)
+        return changed + days * _DAY if changed and days else None
+
     def _privileges(self, read: Mapping[str, Any], flags: str) -> frozenset[str]:
         if "access" not in read:
             return frozenset(yes_no(self._flags, flags, self.server.is_mariadb))
-        known = sum(name in self.server.privileges for name in MARIADB_BITS)
+        return mariadb_access(int(read["access"] or 0), int(read["row_version"] or 0), *self._knowledge)
+
+    @cached_property
+    def _knowledge(self) -> tuple[int, int]:
+        """The last two arguments of `mariadb_access`."""
         numbers = re.findall(r"\d+", self.server.version)[:3]
         version = int("".join(f"{int(number):02}" for number in numbers))
-        return mariadb_access(int(read["access"] or 0), int(read["row_version"] or 0), version, known)
+        return version, sum(name in self.server.privileges for name in MARIADB_BITS)
 
     @property
     def knows_grant_option(self) -> bool:

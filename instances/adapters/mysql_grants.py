@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from .base import AccountKey
 from .facts import GRANT_OPTION
@@ -73,6 +74,7 @@ def privilege_name(stored: str, mariadb: bool) -> str:
     return "BINLOG MONITOR" if mariadb and name == "REPLICATION CLIENT" else name
 
 
+@lru_cache(maxsize=1000)
 def mariadb_access(access: int, row_version: int, server_version: int, known: int) -> frozenset[str]:
     """Privileges behind `$.access` of a row written by `row_version` (`$.version_id`) on a `server_version`
     (100_500 = 10.5.0) that knows the first `known` bits.

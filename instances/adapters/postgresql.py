@@ -1,7 +1,7 @@
 """PostgreSQL 12 to 18, through any role that can log in; levels B and C also want CONNECT on each database.
 
-One read-only transaction holds both phases, so that they see one snapshot. `postgresql_sql` says what is read
-and `postgresql_driver` how; here is in what order, in which database and time, and what facts come of it.
+One read-only transaction holds both phases, so that they see one snapshot. `postgresql_sql` says what is read,
+`postgresql_driver` how and `postgresql_facts` what it means; here is in what order, in which database and time.
 """
 
 from __future__ import annotations
@@ -11,28 +11,23 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from . import postgresql_doctor, postgresql_sizes
+from . import postgresql_doctor, postgresql_facts, postgresql_sizes
 from . import postgresql_sql as sql
 from .base import (
     AccountFact,
-    AccountKey,
     Adapter,
     AdapterError,
     Examination,
     Gap,
-    GrantFact,
     Inventory,
-    MembershipFact,
     Permissions,
     ServerInfo,
-    dotted,
 )
+from .derived import Derived
 from .postgresql_driver import connect, connect_denied, driver, fetch
+from .postgresql_facts import Entry
 from .postgresql_sizes import RESERVED, TEMPLATES
 from .sizes import Databases, Sizes, TableSize
-
-#: A reserved name, so that no role can collide with it.
-PUBLIC: AccountKey = ("public", "")
 
 KINDS_AT_A = ("memberships", "attribute", "database", "tablespace", "parameter")
 KINDS_AT_B = tuple(kind for kind in sql.OBJECTS if kind != "column")
@@ -69,7 +64,7 @@ class PostgreSQLAdapter(Adapter):
 
     def connect(self) -> ServerInfo:
         self._listed: dict[int, str] = {}
-        self._names: dict[int, str] = {}
+        self._accounts: Derived[AccountFact] | None = None
         self._database = self.target.database or "postgres"
         self._connection = self._open(self._database)
         version, self._database, self.has_options, has_parameters = self.begin()
@@ -89,40 +84,21 @@ class PostgreSQLAdapter(Adapter):
             self.connect()
         elif self._idle():
             self.begin()
-        accounts = [AccountFact(*PUBLIC, kind="public", can_login=False)]
-        for oid, name, can_login, superuser, limit, valid_until, expired, system in self.query(sql.ACCOUNTS):
-            self._names[oid] = name
-            accounts.append(
-                AccountFact(
-                    name=name,
-                    kind="user" if can_login else "role",
-                    native_id=str(oid),
-                    is_system=system,
-                    can_login=can_login,
-                    is_locked=can_login and expired,
-                    is_superuser=superuser,
-                    valid_until=valid_until,
-                    connection_limit=limit,
-                )
-            )
-        return Inventory(accounts)
+        self._accounts = Derived(postgresql_facts.accounts, self.query(sql.ACCOUNTS))
+        return Inventory(self._accounts)
 
     def permissions(self) -> Permissions:
         """pg_auth_members and every ACL. A database that cannot be read is a gap for each kind in it."""
-        if self._idle() or not self._names:
+        if self._idle() or self._accounts is None:
             self.inventory()
-        memberships = [
-            MembershipFact((self._names[member], ""), (self._names[role], ""), *options)
-            for member, role, *options in self.query(self.membership_sql)
-        ]
-        grants = _Grants(self._names)
-        for kind, name, grantee, privilege, grantable in self.query(self.grant_sql):
-            database = name if kind == "database" else ""
-            grants.add(grantee, kind, privilege, [name] if name else [], database, grantable)
+        known = self._accounts
+        memberships = Derived(postgresql_facts.memberships, known, self.query(self.membership_sql))
+        entries = [Derived(postgresql_facts.instance_entries, self.query(self.grant_sql))]
         kinds = OBJECT_KINDS[self.target.level]
-        gaps = self._visit_databases(kinds, grants) if kinds else []
+        gaps = self._visit_databases(kinds, entries) if kinds else []
+        grants = Derived(postgresql_facts.grants, known, *entries)
         beyond = frozenset(OBJECT_KINDS["C"]) - set(kinds)
-        return Permissions(memberships, grants.facts(), frozenset((*KINDS_AT_A, *kinds)), gaps, beyond)
+        return Permissions(memberships, grants, frozenset((*KINDS_AT_A, *kinds)), gaps, beyond)
 
     def databases(self) -> Databases:
         """See `postgresql_sizes`."""
@@ -161,7 +137,7 @@ class PostgreSQLAdapter(Adapter):
             if name not in TEMPLATES
         ]
 
-    def _visit_databases(self, kinds: tuple[str, ...], grants: _Grants) -> list[Gap]:
+    def _visit_databases(self, kinds: tuple[str, ...], entries: list[Derived[Entry]]) -> list[Gap]:
         """Read the object grants of every database; what goes wrong in one stays there, as gaps."""
         gaps: list[Gap] = []
         for oid, name, allowed, reason in self.candidates():
@@ -171,7 +147,7 @@ class PostgreSQLAdapter(Adapter):
             try:
                 if not allowed:
                     raise connect_denied(self.target, name)
-                gaps += self._visit_database(name, kinds, grants)
+                gaps += self._visit_database(name, kinds, entries)
             except AdapterError as error:
                 # A database dropped meanwhile leaves no gap; a lost server fails here again, and for good.
                 if error.code == "budget_exceeded":
@@ -180,11 +156,10 @@ class PostgreSQLAdapter(Adapter):
                     gaps += _gaps(kinds, name, error.code, str(error), error.hint)
         return gaps
 
-    def _visit_database(self, name: str, kinds: tuple[str, ...], grants: _Grants) -> list[Gap]:
+    def _visit_database(self, name: str, kinds: tuple[str, ...], entries: list[Derived[Entry]]) -> list[Gap]:
         with self.inside(name):
             rows = self.query(sql.object_grants(kinds), {"limit": ROW_LIMIT + 1})
-        for kind, path, grantee, privilege, grantable in rows[:ROW_LIMIT]:
-            grants.add(grantee, kinds[kind], privilege, [name, *path], name, grantable)
+        entries.append(Derived(postgresql_facts.object_entries, name, kinds, rows[:ROW_LIMIT]))
         if len(rows) <= ROW_LIMIT:
             return []
         message = f"more than {ROW_LIMIT} grants on objects in database {name}: the rest was not read"
@@ -252,31 +227,6 @@ class PostgreSQLAdapter(Adapter):
         except AdapterError:
             self.remaining()
             raise
-
-
-class _Grants:
-    """Grant facts under way: what several grantors gave is one fact, grantable if any of them made it so."""
-
-    def __init__(self, names: Mapping[int, str]) -> None:
-        self._names = names
-        self._held: dict[tuple[AccountKey, str, str, str, str], bool] = {}
-
-    def add(self, grantee: int, kind: str, privilege: str, path: Sequence[str], database: str, grantable: bool) -> None:
-        """One entry of an ACL. A role made after the accounts were read is left to the next visit."""
-        if grantee and grantee not in self._names:
-            return
-        account = (self._names[grantee], "") if grantee else PUBLIC
-        if kind == "routine":
-            scope = f"{dotted(*path[:-1])}({path[-1]})"
-        elif kind == "default":
-            scope = dotted(path[0], self._names.get(int(path[1]), path[1]), *path[2:])
-        else:
-            scope = dotted(*path)
-        key = (account, kind, privilege, scope, database)
-        self._held[key] = grantable or self._held.get(key, False)
-
-    def facts(self) -> list[GrantFact]:
-        return [GrantFact(*key, grantable=grantable) for key, grantable in self._held.items()]
 
 
 def _unvisited(name: str, connectable: bool, template: bool) -> tuple[str, str, str] | None:

@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -36,6 +36,7 @@ from instances.adapters.base import (
     Permissions,
     Target,
 )
+from instances.adapters.derived import fingerprint_of
 from instances.adapters.mysql import MySQLAdapter
 from instances.adapters.mysql_accounts import user_columns
 from instances.adapters.mysql_driver import Driver
@@ -403,6 +404,99 @@ def test_mandatory_roles(serve: Any) -> None:
     users = {account.key for account in inventory.accounts if account.kind == "user"}
     assert {m.member for m in permissions.memberships} == users
     assert kinds(inventory)["plain"] == "role"
+
+
+CHANGES: dict[str, Callable[[Catalogue], object]] = {
+    "a user": lambda catalogue: catalogue.user("eve"),
+    **{
+        column: lambda catalogue, column=column, value=value: catalogue.rows["user"][-1].update({column: value})
+        for column, value in {
+            "account_locked": "Y",
+            "password_expired": "Y",
+            "password_last_changed": CHANGED + 1,
+            "password_lifetime": 3,
+            "plugin": "mysql_no_login",
+            "max_user_connections": 9,
+            "Super_priv": "Y",
+            "Grant_priv": "Y",
+            "Create_role_priv": "Y",
+            "User_attributes": '{"Restrictions": [{"Database": "shop", "Privileges": ["SELECT"]}]}',
+        }.items()
+    },
+    "a membership": lambda catalogue: catalogue.grant_role("team", "alice"),
+    "an admin": lambda catalogue: catalogue.rows["role_edges"][0].update(WITH_ADMIN_OPTION="Y"),
+    "a default role": lambda catalogue: catalogue.add(
+        "default_roles", HOST="%", USER="bob", DEFAULT_ROLE_HOST="%", DEFAULT_ROLE_USER="team"
+    ),
+    "all roles active": lambda catalogue: catalogue.variables.update(activate_all_roles_on_login="ON"),
+    "a mandatory role": lambda catalogue: catalogue.variables.update(mandatory_roles="team"),
+    "the lifetime of passwords": lambda catalogue: catalogue.variables.update(default_password_lifetime="30"),
+    "patterns taken literally": lambda catalogue: catalogue.variables.update(partial_revokes="OFF"),
+    "a dynamic privilege": lambda catalogue: catalogue.add(
+        "global_grants", USER="bob", HOST="%", PRIV="BACKUP_ADMIN", WITH_GRANT_OPTION="N"
+    ),
+    "a database": lambda catalogue: catalogue.add("db", Host="%", User="bob", Db="lab", Drop_priv="Y"),
+    "everybody": lambda catalogue: catalogue.add("db", Host="%", User="", Db="lab", Drop_priv="Y"),
+    "a table": lambda catalogue: catalogue.add(
+        "tables_priv", Host="%", User="bob", Db="shop", Table_name="t", Table_priv="Select"
+    ),
+    "a column": lambda catalogue: catalogue.add(
+        "columns_priv", Host="%", User="bob", Db="shop", Table_name="t", Column_name="a", Column_priv="Select"
+    ),
+    "a routine": lambda catalogue: catalogue.add(
+        "procs_priv", Host="%", User="bob", Db="shop", Routine_name="p", Routine_type="PROCEDURE", Proc_priv="Execute"
+    ),
+    "a proxy": lambda catalogue: catalogue.add(
+        "proxies_priv", Host="%", User="bob", Proxied_host="%", Proxied_user="team", With_grant=0
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_of_facts_is_one_of_fingerprints(serve: Any, change: str) -> None:
+    """Facts with the fingerprints of the visit before are not made: it must tell of every change."""
+
+    def visit() -> tuple[list[bytes], list[set[Any]]]:
+        catalogue = serve("8.4.3", variables={"partial_revokes": "ON"})
+        catalogue.role("team")
+        catalogue.user("alice")
+        catalogue.grant_role("team", "bob")
+        catalogue.add("db", Host="%", User="team", Db="sho_", Select_priv="Y")
+        catalogue.user("bob", Select_priv="Y")
+        if changed:
+            CHANGES[change](catalogue)
+        inventory, permissions = catalogue.visit(level="C")
+        facts = inventory.accounts, permissions.memberships, permissions.grants
+        return [fingerprint_of(some) for some in facts], [set(some) for some in facts]
+
+    changed = False
+    prints, facts = visit()
+    assert visit() == (prints, facts)
+    changed = True
+    other_prints, other_facts = visit()
+    assert other_facts != facts
+    changed_facts = [some != other for some, other in zip(facts, other_facts, strict=True)]
+    changed_prints = [some != other for some, other in zip(prints, other_prints, strict=True)]
+    assert all(of_prints >= of_facts for of_prints, of_facts in zip(changed_prints, changed_facts, strict=True))
+
+
+def test_the_clock_alone_is_noticed(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F1.7: a password's lifetime ends, and no row changes; other seconds pass unnoticed."""
+
+    def visit(now: int) -> tuple[bytes, bool | None]:
+        catalogue = serve("8.4.3")
+        catalogue.user("alice", password_lifetime=30)
+        monkeypatch.setitem(globals(), "NOW", now)
+        inventory, _ = catalogue.visit()
+        (alice,) = [account for account in inventory.accounts if account.name == "alice"]
+        return fingerprint_of(inventory.accounts), alice.password_expired
+
+    end = CHANGED + 30 * 86_400
+    last, first = visit(end - 1), visit(end)
+    assert (last[1], first[1]) == (False, True)
+    assert visit(end - 1000) == last
+    assert visit(end + 1000) == first
+    assert last[0] != first[0]
 
 
 @pytest.mark.parametrize("version", WITH_ROLES)
