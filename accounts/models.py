@@ -256,6 +256,15 @@ class Coverage(models.Model):
         return f"{self.instance}: {self.level}"
 
 
+class AccountChangeQuerySet(models.QuerySet["AccountChange"]):
+    def of_new_superusers(self) -> AccountChangeQuerySet:
+        """Changes by which an account that is there now, and a superuser, came to be one. What a first visit finds was
+        there before."""
+        came = Q(events__overlap=["appeared", "reappeared", "recreated"])
+        came |= Q(details__attributes__is_superuser__1=True)
+        return self.filter(came, baseline=False, account__is_superuser=True, account__gone_at=None)
+
+
 class AccountChange(models.Model):
     """What one visit found changed on one account. Append-only.
 
@@ -287,6 +296,8 @@ class AccountChange(models.Model):
     events = ArrayField(models.CharField(max_length=20, choices=Event), verbose_name=_("events"))
     details = models.JSONField(_("details"), default=dict)
     baseline = models.BooleanField(_("baseline"), default=False)
+
+    objects = AccountChangeQuerySet.as_manager()
 
     class Meta:
         ordering = ["-at", "-id"]

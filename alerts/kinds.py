@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -81,8 +81,7 @@ def paused(rule: AlertRule, instances: QuerySet[Instance]) -> Iterator[Finding]:
 
 def new_superusers(rule: AlertRule, instances: QuerySet[Instance]) -> Iterator[Finding]:
     """Accounts that came as superusers, or became such, and are there and superusers still; filtered ones too."""
-    came = Q(events__overlap=["appeared", "reappeared", "recreated"]) | Q(details__attributes__is_superuser__1=True)
-    changes = _changes(rule, instances).filter(came, account__gone_at=None, account__is_superuser=True)
+    changes = _changes(rule, instances).of_new_superusers()
     for change in changes.order_by("pk").select_related("account"):
         when = timezone.localtime(change.at).strftime("%Y-%m-%d %H:%M")
         how = "was made" if {"appeared", "reappeared", "recreated"} & {*change.events} else "became"

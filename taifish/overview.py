@@ -41,11 +41,12 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Context of the page, in a fixed number of queries."""
     may = request.user.has_perm
     since = timezone.now() - timedelta(days=1)
+    new_superusers = AccountChange.objects.filter(at__gte=since).of_new_superusers()
     parts: dict[str, tuple[str, Callable[[], Any]]] = {
-        "figures": ("instances.view_instance", lambda: _figures(may, since)),
+        "figures": ("instances.view_instance", lambda: _figures(may, since, new_superusers)),
         "checks": ("sync.view_syncsession", work_checks),
         "running": ("sync.view_syncsession", _running),
-        "superusers": ("accounts.view_accountchange", lambda: _changes(new_superusers(since))),
+        "superusers": ("accounts.view_accountchange", lambda: _changes(new_superusers)),
         "latest": ("accounts.view_accountchange", lambda: _changes(AccountChange.objects.filter(baseline=False))),
         "oldest": ("sync.view_visithealth", _oldest),
         "largest": ("capacity.view_database", _largest),
@@ -58,7 +59,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return context
 
 
-def _figures(may: May, since: datetime) -> list[dict[str, Any]]:
+def _figures(may: May, since: datetime, new_superusers: QuerySet[AccountChange]) -> list[dict[str, Any]]:
     url = reverse("admin:instances_instance_changelist")
     instances = Instance.objects.active().annotate(
         is_paused=Exists(VisitHealth.objects.paused().filter(instance=OuterRef("pk")))
@@ -87,20 +88,12 @@ def _figures(may: May, since: datetime) -> list[dict[str, Any]]:
         figures.append(_alarm(_("No size yesterday"), lacking, f"{reverse('capacity-gaps')}?days=1&kind=missing"))
     if may("accounts.view_accountchange"):
         changes = f"{reverse('admin:accounts_accountchange_changelist')}?at__gte={since:%Y-%m-%d}"
-        figures.append(_alarm(_("New superusers in a day"), new_superusers(since).count(), changes))
+        figures.append(_alarm(_("New superusers in a day"), new_superusers.count(), changes))
     return figures
 
 
 def _alarm(label: Any, count: int, url: str) -> dict[str, Any]:
     return {"label": label, "count": count, "url": url, "alarm": True}
-
-
-def new_superusers(since: datetime) -> QuerySet[AccountChange]:
-    """Changes by which an account that is there now came to be a superuser: it appeared as one, or became one."""
-    became = Q(details__attributes__is_superuser__1=True) | Q(events__overlap=["appeared", "reappeared"])
-    return AccountChange.objects.filter(
-        became, baseline=False, at__gte=since, account__is_superuser=True, account__gone_at=None
-    )
 
 
 def _running() -> list[dict[str, Any]]:
