@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils import timezone
@@ -281,15 +282,30 @@ def urls(instance: Instance) -> dict[str, str]:
     return pages
 
 
+def faults(page) -> list[str]:
+    """What axe-core finds seriously wrong for people who cannot see, or cannot see well. The select boxes that search
+    are a library's own, and left out."""
+    found = Axe().run(page, context={"exclude": [[".select2-container"]]}).response["violations"]
+    return [
+        f"{fault['id']}: {node['html'][:200]}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]
+
+
 def test_every_page_opens_without_errors(entered, live_server, visited, picture):
+    """And everybody can read it."""
     for name, url in urls(visited).items():
         answer = entered.goto(live_server.url + url)
         assert answer.status == 200, url
         assert entered.locator("h1").count() == 1, url
+        assert faults(entered) == [], url
         picture(name)
     entered.emulate_media(color_scheme="dark")
     for name in ("home", "session", "account", "instance", "database", "trends", "list-instances_instance"):
         entered.goto(live_server.url + urls(visited)[name])
+        assert faults(entered) == [], name
         picture(f"dark-{name}")
     entered.emulate_media(color_scheme="light")
 
