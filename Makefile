@@ -2,6 +2,7 @@
 # make test   set up, pass the tests
 # make test-oracle DSN=oracle://user:password@host:port/service  pass the Oracle contract on a real server
 # make setup  set up for both; make lint, make bench: what they say; make exhaustive: hundreds of random cases
+# make messages  bring the Chinese catalogue up to date, and list what is to be translated
 
 # The newest Python that Taifish supports; PYTHON=/path/to/python chooses another.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
@@ -11,7 +12,7 @@ BIN := .venv/bin
 JOBS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run test test-oracle exhaustive setup lint bench
+.PHONY: run test test-oracle exhaustive setup lint bench messages
 
 run: .venv/run.done
 	@exec $(BIN)/python manage.py up $(UP)
@@ -34,6 +35,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+messages: setup
+	@$(BIN)/python -m taifish.tests.catalogue
 
 bench: setup
 	@set -e; for file in bench/*.py; do [ ! -e $$file ] || $(BIN)/python $$file $(BENCH); done

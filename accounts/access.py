@@ -15,6 +15,7 @@ from datetime import datetime, time
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.translation import gettext
 
 from instances.adapters import ENGINES
 from instances.adapters.semantics import split_path
@@ -194,14 +195,14 @@ def parse_moment(text: str) -> datetime | None:
         if day == timezone.localdate():
             return timezone.now()
     if moment is None:
-        raise ValueError(f"{text!r} is neither a day (2026-05-03) nor a moment (2026-05-03 14:00).")
+        raise ValueError(gettext("%r is neither a day (2026-05-03) nor a moment (2026-05-03 14:00).") % text)
     return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
 
 
 def _moment(at: datetime | None) -> datetime:
     now = timezone.now()
     if at and at > now:
-        raise ValueError(f"{at.isoformat()} is still to come.")
+        raise ValueError(gettext("%s is still to come.") % at.isoformat())
     return at or now
 
 
@@ -227,9 +228,12 @@ def _unknown(question: Question, instances: QuerySet[Instance], at: datetime) ->
     for instance in instances:
         coverage, needed = read.get(instance.pk), question.needed(instance.engine)
         if coverage is None:
-            unknown[instance] = "not visited by then"
+            unknown[instance] = gettext("not visited by then")
         elif beyond := sorted(needed.intersection(coverage.beyond)):
-            unknown[instance] = f"read depth {coverage.level} leaves out: {', '.join(beyond)}"
+            unknown[instance] = gettext("read depth %(level)s leaves out: %(kinds)s") % {
+                "level": coverage.level,
+                "kinds": ", ".join(beyond),
+            }
         elif gaps := [gap["message"] for gap in coverage.gaps if _touches(gap, needed, question.database)]:
             unknown[instance] = gaps[0]
     return unknown
@@ -242,5 +246,5 @@ def _touches(gap: Mapping[str, str], needed: Collection[str], database: str) -> 
 def _unheard_of(privilege: str) -> str:
     known = Grant.objects.order_by().values_list("privilege", flat=True).distinct()
     close = difflib.get_close_matches(privilege, known, n=3, cutoff=0.5)
-    meant = f" Did you mean {' or '.join(close)}?" if close else ""
-    return f"No visit has ever seen a privilege {privilege!r}.{meant}"
+    told = gettext("No visit has ever seen a privilege %r.") % privilege
+    return told + gettext(" Did you mean %s?") % gettext(" or ").join(close) if close else told

@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 
 class AccountsConfig(AppConfig):
@@ -11,4 +12,4 @@ class AccountsConfig(AppConfig):
 
         from . import services
 
-        register(VisitKind("accounts", "Accounts", services.read, services.write))
+        register(VisitKind(gettext_noop("accounts"), _("Accounts"), services.read, services.write))

@@ -15,6 +15,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Count, OuterRef, Q, Subquery
 from django.db.models.functions import MD5, Coalesce
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from instances.adapters.base import GRANT_KINDS
@@ -134,7 +135,7 @@ class Membership(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.member} in {self.role}"
+        return gettext("%(member)s in %(role)s") % {"member": self.member, "role": self.role}
 
 
 class Grant(models.Model):
@@ -190,10 +191,10 @@ class Grant(models.Model):
 
 def describe_grant(privilege: str, kind: str, scope: str, grantable: bool, denied: bool) -> str:
     """A grant as people say it: "CREATE on database shop, may pass it on"."""
-    words = f"{'no ' if denied else ''}{privilege}"
+    words = gettext("no %s") % privilege if denied else privilege
     if scope:
-        words += f" on {kind} {scope}"
-    return f"{words}, may pass it on" if grantable else words
+        words = gettext("%(privilege)s on %(kind)s %(scope)s") % {"privilege": words, "kind": kind, "scope": scope}
+    return gettext("%s, may pass it on") % words if grantable else words
 
 
 class RoleReach(models.Model):

@@ -86,7 +86,9 @@ class AggregateAdmin(InspectOnlyAdmin):
     @display(description=_("period"), ordering="start")
     def when(self, row: Aggregate) -> SafeString:
         days = row.start.isoformat() if row.start == row.end else f"{row.start.isoformat()} – {row.end.isoformat()}"
-        return format_html('<span class="tf-nowrap">{}</span> <span class="tf-quiet">{}</span>', days, row.period)
+        return format_html(
+            '<span class="tf-nowrap">{}</span> <span class="tf-quiet">{}</span>', days, row.get_period_display()
+        )
 
     @display(description=_("average"), ordering="avg_size")
     def average(self, row: Aggregate) -> SafeString:
@@ -196,7 +198,7 @@ class LimitForm(forms.ModelForm):
 @admin.register(InstanceLimit)
 class InstanceLimitAdmin(ButtonAdmin):
     form = LimitForm
-    list_display = ["instance", "limit", "note", "set_by", "set_at"]
+    list_display = ["instance", "limit", "note", "setter", "set_at"]
     list_select_related = ["instance", "set_by"]
     search_fields = ["instance__name", "note"]
     autocomplete_fields = ["instance"]
@@ -205,6 +207,10 @@ class InstanceLimitAdmin(ButtonAdmin):
     @display(description=_("limit"), ordering="size")
     def limit(self, row: InstanceLimit) -> SafeString:
         return number(bytes_label(row.size))
+
+    @display(description=_("set by"), ordering="set_by__username")
+    def setter(self, row: InstanceLimit) -> str:
+        return str(row.set_by or "–")
 
     def save_model(self, request: HttpRequest, obj: InstanceLimit, form: forms.ModelForm, change: bool) -> None:
         obj.set_by = request.user

@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 
 class AggregationConfig(AppConfig):
@@ -11,5 +12,5 @@ class AggregationConfig(AppConfig):
 
         from . import services
 
-        register(StoreKind("aggregation", "Aggregation", services.write, batch=100))
+        register(StoreKind(gettext_noop("aggregation"), _("Aggregation"), services.write, batch=100))
         after("capacity", services.after_collection)

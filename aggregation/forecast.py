@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
+from django.utils.translation import gettext
 from numpy.typing import NDArray
 
 #: Days looked back at, and how many with a size a line is drawn from at least.
@@ -60,15 +61,19 @@ class NoForecast:
 def forecast(sizes: dict[date, int], limit: int) -> Forecast | NoForecast:
     """From day → bytes. Days may be missing, and the last one need not be today."""
     if not sizes:
-        return NoForecast("There is no size yet.")
+        return NoForecast(gettext("There is no size yet."))
     last = max(sizes)
     days = sorted(day for day in sizes if day > last - timedelta(days=WINDOW))
     x = np.array([(day - days[0]).days for day in days], dtype=np.float64)
     y = np.array([sizes[day] for day in days], dtype=np.float64)
     start = change_point(x, y)
     if len(x) - start < ENOUGH:
-        since = "" if start == 0 else f" since it jumped on {days[start]}"
-        return NoForecast(f"Not enough data: {len(x) - start} days with a size{since}, {ENOUGH} are needed.")
+        told = gettext("Not enough data: %(days)d days with a size, %(needed)d are needed.")
+        if start:
+            told = gettext(
+                "Not enough data: %(days)d days with a size since it jumped on %(day)s, %(needed)d are needed."
+            )
+        return NoForecast(told % {"days": len(x) - start, "day": days[start], "needed": ENOUGH})
     x, y = x[start:], y[start:]
     slope, level = line(x, y)
     now = sizes[last]

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from capacity.models import Database
@@ -85,7 +86,8 @@ class DatabaseAggregate(Aggregate):
         indexes = [growth_index("database_growth")]
 
     def __str__(self) -> str:
-        return f"{self.database}, {self.period} from {self.start}"
+        told = gettext("%(what)s, %(period)s from %(start)s")
+        return told % {"what": self.database, "period": self.get_period_display(), "start": self.start}
 
 
 class InstanceAggregate(Aggregate):
@@ -103,7 +105,8 @@ class InstanceAggregate(Aggregate):
         indexes = [growth_index("instance_growth")]
 
     def __str__(self) -> str:
-        return f"{self.instance}, {self.period} from {self.start}"
+        told = gettext("%(what)s, %(period)s from %(start)s")
+        return told % {"what": self.instance, "period": self.get_period_display(), "start": self.start}
 
 
 class ChangedDay(models.Model):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from capacity.models import InstanceSize
 from instances.models import Instance
@@ -22,7 +23,7 @@ from sync.models import SyncRecord, SyncSession
 from sync.registry import Outcome
 
 from . import statements
-from .models import ChangedDay, InstanceAggregate
+from .models import PERIODS, ChangedDay, InstanceAggregate
 from .periods import Period, Span, closed_between, closed_with, last_closed, named
 
 if TYPE_CHECKING:
@@ -78,8 +79,16 @@ def backfill(
     spans = [span for each in named(period) for span in asked_for(each, first, last)]
     if not spans:
         raise ValueError(
-            f"No {'' if period == 'all' else period + ' '}period from {first} to {last} is closed and has all its "
-            f"sizes still: those of before {horizon()} are no longer kept."
+            gettext(
+                "No %(period)speriod from %(first)s to %(last)s is closed and has all its sizes still: those of before "
+                "%(kept_since)s are no longer kept."
+            )
+            % {
+                "period": "" if period == "all" else f"{dict(PERIODS)[period]} ",
+                "first": first,
+                "last": last,
+                "kept_since": horizon(),
+            }
         )
     return sync.start(
         "aggregation",
@@ -94,7 +103,9 @@ def backfill(
 def asked_for(period: Period, first: date, last: date) -> list[Span]:
     """The closed spans with a day in that range, less those whose sizes are no longer all kept."""
     if first > last:
-        raise ValueError(f"The range ends, on {last}, before it begins, on {first}.")
+        raise ValueError(
+            gettext("The range ends, on %(last)s, before it begins, on %(first)s.") % {"last": last, "first": first}
+        )
     kept_since = horizon()
     # From there on at most: a range that begins in the year 1 is no longer to walk through than any other.
     spans = closed_between(period, max(first, kept_since), min(last, timezone.localdate()), timezone.localdate())

@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 
 class CapacityConfig(AppConfig):
@@ -11,4 +12,4 @@ class CapacityConfig(AppConfig):
 
         from . import services
 
-        register(VisitKind("capacity", "Capacity", services.read, services.write))
+        register(VisitKind(gettext_noop("capacity"), _("Capacity"), services.read, services.write))

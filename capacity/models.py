@@ -10,6 +10,7 @@ from datetime import timedelta
 from django.db import models
 from django.db.models import OuterRef, Q, Subquery
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from instances.hiding import Filter
@@ -100,7 +101,7 @@ class DatabaseSize(models.Model):
         verbose_name_plural = _("database sizes")
 
     def __str__(self) -> str:
-        return f"{self.database} on {self.day}"
+        return gettext("%(what)s on %(day)s") % {"what": self.database, "day": self.day}
 
 
 class InstanceSize(models.Model):
@@ -129,7 +130,7 @@ class InstanceSize(models.Model):
         verbose_name_plural = _("instance sizes")
 
     def __str__(self) -> str:
-        return f"{self.instance} on {self.day}"
+        return gettext("%(what)s on %(day)s") % {"what": self.instance, "day": self.day}
 
 
 class DatabaseFilter(Filter):

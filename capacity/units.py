@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
+from django.utils.translation import gettext
+
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -27,5 +29,5 @@ def parsed_bytes(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:[.,]\d+)?)\s*([KMGTPE]?)i?B?\s*", text, re.IGNORECASE)
     size = round(Decimal(match[1].replace(",", ".")) * 1024 ** "_KMGTPE".index(match[2].upper() or "_")) if match else 0
     if not 0 < size < 2**63:
-        raise ValueError(f"“{text}” is no size; write it as 500 GiB, or as a number of bytes.")
+        raise ValueError(gettext("“%s” is no size; write it as 500 GiB, or as a number of bytes.") % text)
     return size

@@ -145,7 +145,7 @@ class RuleForm(forms.ModelForm):
 class ClassificationRuleAdmin(ButtonAdmin):
     change_form_template = "classification/rule_form.html"
     form = RuleForm
-    list_display = ["code", "name", "classification_of", "engine", "shown_expression", "active", "version"]
+    list_display = ["code", "title_of", "classification_of", "engine", "shown_expression", "active", "version"]
     list_filter = [
         ("classification", RelatedDropdownFilter),
         ("engine", ChoicesDropdownFilter),
@@ -174,6 +174,10 @@ class ClassificationRuleAdmin(ButtonAdmin):
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.preview)
         return [path("preview/", view, name="classification_classificationrule_preview"), *super().get_urls()]
+
+    @display(description=_("name"), ordering="name")
+    def title_of(self, rule: ClassificationRule) -> str:
+        return rule.title
 
     @display(description=_("classification"), ordering="classification__priority")
     def classification_of(self, rule: ClassificationRule) -> SafeString:

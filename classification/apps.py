@@ -11,5 +11,5 @@ class ClassificationConfig(AppConfig):
 
         from . import runs, services
 
-        register(StoreKind(services.KIND, "Classification", runs.write, batch=500, follow_ups=[services.count_day]))
+        register(StoreKind(services.KIND, _("Classification"), runs.write, batch=500, follow_ups=[services.count_day]))
         after("accounts", services.after_accounts)

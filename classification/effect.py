@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from django.db import connection
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from accounts.models import Account
 from instances.models import Instance
@@ -68,7 +69,7 @@ def effect_of(
     moment. Raises RuleError for what is no rule, and ValueError for a moment to come."""
     now = timezone.now()
     if at and at > now:
-        raise ValueError(f"{at.isoformat()} is still to come.")
+        raise ValueError(gettext("%s is still to come.") % at.isoformat())
     query = compiled(parse(rule.expression), rule.engine, at)
     held = "s.until IS NULL" if at is None else "s.since <= %(at)s AND (s.until IS NULL OR s.until > %(at)s)"
     sql = _EFFECT.format(held=held, verdict=query.verdict, source=query.source)

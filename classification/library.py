@@ -3,6 +3,8 @@
 The words are ours; `maps to` cites numbers of items only. PCI is PCI DSS 4, STIG the DISA guides by rule number, MLPS
 GB/T 22239-2019, CIS the benchmark of the engine. What needs a fact that no visit reads yet is not here: hba lines,
 empty, default and second passwords, their policies, definer functions, links, proxies, reviews, ends of an elevation.
+
+Names are stored in English, and shown in the reader's language.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from django.db import transaction
+from django.utils.translation import gettext_noop as _
 
 from . import services
 from .models import Classification, ClassificationRule
@@ -39,18 +42,20 @@ class Shipped(NamedTuple):
 
 
 CLASSIFICATIONS = [
-    Kind("all-powerful", "All-powerful", "critical", "#b91c1c", 10),
-    Kind("escalation", "Can become all-powerful", "critical", "#be123c", 20),
-    Kind("open-door", "Open door", "critical", "#c2410c", 30, "Anybody may come in, or from anywhere."),
-    Kind("account-admin", "Rules over accounts", "high", "#d97706", 40),
-    Kind("wide-data", "Reads or writes all data", "high", "#ca8a04", 50),
-    Kind("server-access", "Reaches into the server", "high", "#a16207", 60),
-    Kind("passes-on", "Passes rights on", "high", "#7c3aed", 70),
-    Kind("new-power", "Newly powerful", "high", "#db2777", 80),
-    Kind("everybody", "Given to everybody", "medium", "#2563eb", 90),
-    Kind("weak-identity", "Weak identity", "medium", "#0284c7", 100, "Shared names, old passwords, weak methods."),
-    Kind("left-over", "Left over", "low", "#64748b", 110),
-    Kind("approved-admin", "Approved administrator", "none", "#15803d", 900, "Assigned by people; rules leave it out."),
+    Kind("all-powerful", _("All-powerful"), "critical", "#b91c1c", 10),
+    Kind("escalation", _("Can become all-powerful"), "critical", "#be123c", 20),
+    Kind("open-door", _("Open door"), "critical", "#c2410c", 30, "Anybody may come in, or from anywhere."),
+    Kind("account-admin", _("Rules over accounts"), "high", "#d97706", 40),
+    Kind("wide-data", _("Reads or writes all data"), "high", "#ca8a04", 50),
+    Kind("server-access", _("Reaches into the server"), "high", "#a16207", 60),
+    Kind("passes-on", _("Passes rights on"), "high", "#7c3aed", 70),
+    Kind("new-power", _("Newly powerful"), "high", "#db2777", 80),
+    Kind("everybody", _("Given to everybody"), "medium", "#2563eb", 90),
+    Kind("weak-identity", _("Weak identity"), "medium", "#0284c7", 100, "Shared names, old passwords, weak methods."),
+    Kind("left-over", _("Left over"), "low", "#64748b", 110),
+    Kind(
+        "approved-admin", _("Approved administrator"), "none", "#15803d", 900, "Assigned by people; rules leave it out."
+    ),
 ]
 
 _ADMIN = 'assigned("approved-admin")'
@@ -61,14 +66,14 @@ RULES = [
     Shipped(
         "all-01",
         "all-powerful",
-        "May do everything, itself or through a role, and is no approved administrator",
+        _("May do everything, itself or through a role, and is no approved administrator"),
         f'can_login and (superuser or has("SUPERUSER") or has("SUPER", on="")) and not {_ADMIN}',
         mapping="CIS PG 4.3; CIS MySQL 5.1, 5.4; STIG V-61497; MLPS 8.1.4.2 d",
     ),
     Shipped(
         "all-02",
         "left-over",
-        "Not used for 90 days; unknown where the engine does not show it",
+        _("Not used for 90 days; unknown where the engine does not show it"),
         "can_login and unused_days > 90",
         mapping="PCI 8.2.6; STIG V-61717; CIS PG 4.4; MLPS 8.1.4.2 c",
         active=False,
@@ -76,14 +81,14 @@ RULES = [
     Shipped(
         "all-03",
         "weak-identity",
-        "An account that every server is delivered with can log in",
+        _("An account that every server is delivered with can log in"),
         'name("postgres", "root", "sa", "SYS", "SYSTEM") and can_login and not locked',
         mapping="MLPS 8.1.4.2 b; STIG V-61541; CIS 1.2",
     ),
     Shipped(
         "all-04",
         "passes-on",
-        "May pass rights or roles on, and is no administrator",
+        _("May pass rights or roles on, and is no administrator"),
         '(has("*", grantable=True, direct=True) or member_of("*", admin=True)) and not superuser and not is_system'
         f" and not {_ADMIN}",
         mapping="CIS MySQL 5.7; STIG V-61421, V-61433, V-61437",
@@ -91,21 +96,21 @@ RULES = [
     Shipped(
         "all-05",
         "weak-identity",
-        "A name that people tend to share",
+        _("A name that people tend to share"),
         'can_login and name("app", "test*", "dev*", "tmp*", "temp*", "demo*")',
         mapping="MLPS 8.1.4.2 c; PCI 8.2.2",
     ),
     Shipped(
         "all-06",
         "weak-identity",
-        "The password is older than 90 days",
+        _("The password is older than 90 days"),
         "can_login and password_age_days > 90",
         mapping="MLPS 8.1.4.1 a; PCI 8.3.9",
     ),
     Shipped(
         "all-07",
         "left-over",
-        "Locked or expired, and still holds rights or roles",
+        _("Locked or expired, and still holds rights or roles"),
         '(locked or expired) and not is_role and not is_system and (has("*", on="*", direct=True)'
         ' or has("*", kind="system", direct=True) or member_of("*"))',
         mapping="MLPS 8.1.4.2 c",
@@ -113,7 +118,7 @@ RULES = [
     Shipped(
         "all-08",
         "new-power",
-        "Got a dangerous right in the last 24 hours",
+        _("Got a dangerous right in the last 24 hours"),
         " or ".join(
             f'gained("{one}", within_hours=24)'
             for one in ("SUPERUSER", "CREATEROLE", "BYPASSRLS", "REPLICATION", "SUPER", "FILE", "CREATE USER")
@@ -123,7 +128,7 @@ RULES = [
     Shipped(
         "all-11",
         "account-admin",
-        "Writes business data and rules over accounts as well",
+        _("Writes business data and rules over accounts as well"),
         'not superuser and (has("CREATEROLE") or has("CREATE USER", on="")) and (has("INSERT", on="*") or '
         'has("UPDATE", on="*") or has("DELETE", on="*"))',
         mapping="MLPS 8.1.4.2 d",
@@ -132,45 +137,45 @@ RULES = [
     Shipped(
         "all-12",
         "server-access",
-        "The collection account holds more than it needs",
+        _("The collection account holds more than it needs"),
         'name("taifish*") and (superuser or has("SUPERUSER") or has("SUPER", on="") or has("FILE") or '
         'has("INSERT", on="") or has("CREATE USER", on=""))',
         mapping="least privilege",
     ),
     # PostgreSQL
-    Shipped("pg-01", "all-powerful", "A superuser that can log in", "superuser and can_login", _PG),
+    Shipped("pg-01", "all-powerful", _("A superuser that can log in"), "superuser and can_login", _PG),
     Shipped(
-        "pg-02", "escalation", "May switch to a superuser", 'not superuser and has("SUPERUSER")', _PG, "CIS PG 4.3"
+        "pg-02", "escalation", _("May switch to a superuser"), 'not superuser and has("SUPERUSER")', _PG, "CIS PG 4.3"
     ),
     Shipped(
         "pg-03",
         "escalation",
-        "Reads or writes files of the server, or runs programs there",
+        _("Reads or writes files of the server, or runs programs there"),
         'not superuser and not is_system and (member_of("pg_execute_server_program") or '
         'member_of("pg_write_server_files") or member_of("pg_read_server_files"))',
         _PG,
     ),
-    Shipped("pg-04", "account-admin", "Makes and changes roles", 'not superuser and has("CREATEROLE")', _PG),
-    Shipped("pg-05", "wide-data", "Looks past row security", 'not superuser and has("BYPASSRLS")', _PG),
+    Shipped("pg-04", "account-admin", _("Makes and changes roles"), 'not superuser and has("CREATEROLE")', _PG),
+    Shipped("pg-05", "wide-data", _("Looks past row security"), 'not superuser and has("BYPASSRLS")', _PG),
     Shipped(
         "pg-06",
         "wide-data",
-        "May copy the whole server as a replica does, and is not named as one",
+        _("May copy the whole server as a replica does, and is not named as one"),
         'not superuser and has("REPLICATION") and not name("*repl*")',
         _PG,
     ),
     Shipped(
         "pg-07",
         "wide-data",
-        "Reads or writes all data by a predefined role",
+        _("Reads or writes all data by a predefined role"),
         'not is_system and (member_of("pg_read_all_data") or member_of("pg_write_all_data"))',
         _PG,
     ),
-    Shipped("pg-08", "weak-identity", "Valid without end", "can_login and not expires", _PG, active=False),
+    Shipped("pg-08", "weak-identity", _("Valid without end"), "can_login and not expires", _PG, active=False),
     Shipped(
         "pg-09",
         "weak-identity",
-        "Any number of connections",
+        _("Any number of connections"),
         "can_login and connection_limit > 1000000",
         _PG,
         "CIS PG 5.5; STIG V-214059",
@@ -179,14 +184,14 @@ RULES = [
     Shipped(
         "pg-10",
         "everybody",
-        "Everybody may create objects in a schema public",
+        _("Everybody may create objects in a schema public"),
         'is_public and has("CREATE", on="*.public", kind="schema", direct=True)',
         _PG,
     ),
     Shipped(
         "pg-11",
         "everybody",
-        "Everybody may connect to a database",
+        _("Everybody may connect to a database"),
         'is_public and has("CONNECT", kind="database", direct=True)',
         _PG,
         active=False,
@@ -194,14 +199,14 @@ RULES = [
     Shipped(
         "pg-12",
         "everybody",
-        "What is created later will be everybody's",
+        _("What is created later will be everybody's"),
         'is_public and has("*", kind="default", direct=True)',
         _PG,
     ),
     Shipped(
         "pg-14",
         "passes-on",
-        "A login that owns a database or a schema",
+        _("A login that owns a database or a schema"),
         'can_login and not superuser and (has("OWNER", kind="database", direct=True) or '
         'has("OWNER", kind="schema", direct=True))',
         _PG,
@@ -210,14 +215,14 @@ RULES = [
     Shipped(
         "pg-15",
         "all-powerful",
-        "Administrator of a cloud provider's server",
+        _("Administrator of a cloud provider's server"),
         'member_of("rds_superuser") or member_of("azure_pg_admin") or member_of("cloudsqlsuperuser")',
         _PG,
     ),
     Shipped(
         "pg-17",
         "server-access",
-        "Maintains tables or ends sessions of others",
+        _("Maintains tables or ends sessions of others"),
         'not superuser and not is_system and (member_of("pg_maintain") or member_of("pg_signal_backend") or '
         'member_of("pg_checkpoint"))',
         _PG,
@@ -227,60 +232,60 @@ RULES = [
     Shipped(
         "my-01",
         "all-powerful",
-        "SUPER, or the dynamic privileges that come to the same",
+        _("SUPER, or the dynamic privileges that come to the same"),
         'has("SUPER", on="") or has("SYSTEM_USER") and (has("ROLE_ADMIN") or has("CONNECTION_ADMIN") or '
         'has("SYSTEM_VARIABLES_ADMIN"))',
         _MY,
     ),
-    Shipped("my-02", "open-door", "An account without a name", 'name("") and not is_public', _MY),
-    Shipped("my-04", "open-door", "From any host", 'can_login and host("", "*%*")', _MY, "CIS MySQL 7.7"),
+    Shipped("my-02", "open-door", _("An account without a name"), 'name("") and not is_public', _MY),
+    Shipped("my-04", "open-door", _("From any host"), 'can_login and host("", "*%*")', _MY, "CIS MySQL 7.7"),
     Shipped(
         "my-05",
         "open-door",
-        "root from another host",
+        _("root from another host"),
         'name("root") and can_login and not host("localhost", "127.0.0.1", "::1")',
         _MY,
     ),
-    Shipped("my-06", "server-access", "Reads and writes files of the server", 'has("FILE")', _MY),
+    Shipped("my-06", "server-access", _("Reads and writes files of the server"), 'has("FILE")', _MY),
     Shipped(
         "my-07",
         "account-admin",
-        "Makes and changes accounts, or acts in their name",
+        _("Makes and changes accounts, or acts in their name"),
         'has("CREATE USER", on="") or has("ROLE_ADMIN") or has("SET_USER_ID") or has("SET_ANY_DEFINER")',
         _MY,
     ),
     Shipped(
         "my-08",
         "passes-on",
-        "Passes on rights on everything, or on whole databases",
+        _("Passes on rights on everything, or on whole databases"),
         'has("*", on="", grantable=True) or has("*", kind="database", grantable=True)',
         _MY,
     ),
     Shipped(
         "my-09",
         "server-access",
-        "Sees, ends or reloads what others do, and is no administrator",
+        _("Sees, ends or reloads what others do, and is no administrator"),
         'not has("SUPER", on="") and (has("PROCESS") or has("SHUTDOWN") or has("RELOAD"))',
         _MY,
     ),
     Shipped(
         "my-10",
         "wide-data",
-        "Reads every change as a replica does, and is not named as one",
+        _("Reads every change as a replica does, and is not named as one"),
         'has("REPLICATION SLAVE") and not name("*repl*")',
         _MY,
     ),
     Shipped(
         "my-11",
         "escalation",
-        "Writes the grant tables",
+        _("Writes the grant tables"),
         'has("INSERT", on="mysql.user") or has("UPDATE", on="mysql.user") or has("DELETE", on="mysql.user")',
         _MY,
     ),
     Shipped(
         "my-12",
         "wide-data",
-        "Writes or changes everything on the server",
+        _("Writes or changes everything on the server"),
         " or ".join(f'has("{one}", on="")' for one in ("INSERT", "UPDATE", "DELETE", "DROP", "ALTER", "CREATE")),
         _MY,
         "CIS MySQL 5.9",
@@ -288,22 +293,22 @@ RULES = [
     Shipped(
         "my-13",
         "weak-identity",
-        "A password kept in an old way",
+        _("A password kept in an old way"),
         'auth("*mysql_native_password*", "*mysql_old_password*")',
         _MY,
     ),
-    Shipped("my-14", "weak-identity", "A password without end", "can_login and not expires", _MY, active=False),
+    Shipped("my-14", "weak-identity", _("A password without end"), "can_login and not expires", _MY, active=False),
     Shipped(
         "my-16",
         "everybody",
-        "Everybody holds rights, or a role passes itself on",
+        _("Everybody holds rights, or a role passes itself on"),
         'is_public and has("*", direct=True) or is_role and member_of("*", admin=True)',
         _MY,
     ),
     Shipped(
         "my-18",
         "wide-data",
-        "Rights on every database whose name is like a pattern",
+        _("Rights on every database whose name is like a pattern"),
         'has("*", on="*%*", kind="database")',
         _MY,
     ),
@@ -311,7 +316,7 @@ RULES = [
     Shipped(
         "or-01",
         "all-powerful",
-        "The role DBA, or an administrator of the instance",
+        _("The role DBA, or an administrator of the instance"),
         'member_of("DBA") or has("SYSDBA") or has("SYSOPER")',
         _OR,
         active=False,
@@ -319,7 +324,7 @@ RULES = [
     Shipped(
         "or-03",
         "escalation",
-        "Grants whatever it likes",
+        _("Grants whatever it likes"),
         'has("GRANT ANY PRIVILEGE") or has("GRANT ANY ROLE") or has("GRANT ANY OBJECT PRIVILEGE")',
         _OR,
         active=False,
@@ -327,16 +332,16 @@ RULES = [
     Shipped(
         "or-04",
         "escalation",
-        "Becomes others, or changes the system",
+        _("Becomes others, or changes the system"),
         'has("BECOME USER") or has("ALTER SYSTEM") or has("CREATE ANY LIBRARY") or has("ALTER USER")',
         _OR,
         active=False,
     ),
-    Shipped("or-05", "wide-data", "A right on any object", 'not is_system and has("* ANY *")', _OR, active=False),
+    Shipped("or-05", "wide-data", _("A right on any object"), 'not is_system and has("* ANY *")', _OR, active=False),
     Shipped(
         "or-06",
         "passes-on",
-        "Passes system rights or roles on",
+        _("Passes system rights or roles on"),
         'not is_system and (has("*", kind="system", grantable=True) or member_of("*", admin=True))',
         _OR,
         "STIG V-61433, V-61437",
@@ -345,7 +350,7 @@ RULES = [
     Shipped(
         "or-07",
         "everybody",
-        "Everybody holds a system right or a role",
+        _("Everybody holds a system right or a role"),
         'is_public and (has("*", kind="system", direct=True) or member_of("*"))',
         _OR,
         "STIG V-61435, V-61443",
@@ -354,7 +359,7 @@ RULES = [
     Shipped(
         "or-08",
         "everybody",
-        "Everybody may run packages that reach out of the database",
+        _("Everybody may run packages that reach out of the database"),
         "is_public and ("
         + " or ".join(
             f'has("EXECUTE", on="*{one}", direct=True)'
@@ -367,7 +372,7 @@ RULES = [
     Shipped(
         "or-09",
         "wide-data",
-        "Reads the whole dictionary",
+        _("Reads the whole dictionary"),
         'not is_system and (member_of("SELECT_CATALOG_ROLE") or member_of("EXECUTE_CATALOG_ROLE") or '
         'has("SELECT ANY DICTIONARY"))',
         _OR,
@@ -376,7 +381,7 @@ RULES = [
     Shipped(
         "or-10",
         "wide-data",
-        "Looks past row security or redaction",
+        _("Looks past row security or redaction"),
         'has("EXEMPT ACCESS POLICY") or has("EXEMPT REDACTION POLICY")',
         _OR,
         active=False,
@@ -384,7 +389,7 @@ RULES = [
     Shipped(
         "or-12",
         "open-door",
-        "An account that Oracle maintains is open",
+        _("An account that Oracle maintains is open"),
         "is_system and can_login and not locked",
         _OR,
         active=False,
@@ -392,22 +397,27 @@ RULES = [
     Shipped(
         "or-13",
         "left-over",
-        "A sample schema",
+        _("A sample schema"),
         'name("SCOTT", "HR", "OE", "SH", "PM", "IX", "BI")',
         _OR,
         "CIS 1.3",
         active=False,
     ),
     Shipped(
-        "or-15", "left-over", "Space without limit", 'has("UNLIMITED TABLESPACE")', _OR, "STIG V-61459", active=False
+        "or-15", "left-over", _("Space without limit"), 'has("UNLIMITED TABLESPACE")', _OR, "STIG V-61459", active=False
     ),
     Shipped(
-        "or-16", "wide-data", "An account common to all containers", 'name("C##*") and not is_system', _OR, active=False
+        "or-16",
+        "wide-data",
+        _("An account common to all containers"),
+        'name("C##*") and not is_system',
+        _OR,
+        active=False,
     ),
     Shipped(
         "or-17",
         "escalation",
-        "Rights on the tables of passwords, links or audits themselves",
+        _("Rights on the tables of passwords, links or audits themselves"),
         'has("*", on="SYS.USER$") or has("*", on="SYS.LINK$") or has("*", on="SYS.AUD$")',
         _OR,
         active=False,

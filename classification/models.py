@@ -72,7 +72,8 @@ class Classification(models.Model):
         permissions = [("run_classification", "Can run the rules of classification")]
 
     def __str__(self) -> str:
-        return self.name
+        """Its name; of those that are shipped, in the reader's language."""
+        return gettext(self.name) if self.is_system else self.name
 
 
 class ClassificationRuleQuerySet(models.QuerySet["ClassificationRule"]):
@@ -119,6 +120,11 @@ class ClassificationRule(models.Model):
 
     def __str__(self) -> str:
         return self.code
+
+    @property
+    def title(self) -> str:
+        """Its name; of those that are shipped, in the reader's language."""
+        return gettext(self.name) if self.is_system else self.name
 
     def clean(self) -> None:
         """Refuse what no run could apply."""

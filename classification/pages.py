@@ -34,7 +34,7 @@ INSTANCES = 50
 
 def classification_badge(classification: Classification) -> SafeString:
     return format_html(
-        '<span class="tf-badge tf-tag" style="--tf-tag: {}">{}</span>', classification.colour, classification.name
+        '<span class="tf-badge tf-tag" style="--tf-tag: {}">{}</span>', classification.colour, classification
     )
 
 

@@ -14,6 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
 from instances.adapters import ENGINES
 from instances.adapters.semantics import split_path
 
@@ -26,7 +29,7 @@ MOST_WORDS = 60
 #: Of days, hours and connections.
 LARGEST = 10_000_000
 
-_ONE_TOO_MANY = "A closing bracket is one too many."
+_ONE_TOO_MANY = gettext_noop("A closing bracket is one too many.")
 _OPERATORS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 
 
@@ -34,7 +37,8 @@ class RuleError(ValueError):
     """An expression that is not a rule: what is wrong, and where. Lines and columns count from 1."""
 
     def __init__(self, message: str, line: int = 1, column: int = 1) -> None:
-        super().__init__(f"Line {line}, column {column}: {message}")
+        place = {"line": line, "column": column, "message": message}
+        super().__init__(_("Line %(line)d, column %(column)d: %(message)s") % place)
         self.message = message
         self.line = line
         self.column = column
@@ -80,11 +84,11 @@ class Ask(Part):
 def parse(text: str) -> Part:
     """The tree of an expression. Raises RuleError, and nothing else, whatever the text."""
     if not text.strip():
-        raise RuleError("The rule is empty: it would match nothing. Say what it looks for.")
+        raise RuleError(_("The rule is empty: it would match nothing. Say what it looks for."))
     if len(text) > LONGEST:
-        raise RuleError(f"The rule is longer than {LONGEST} characters: make two of it.")
+        raise RuleError(_("The rule is longer than %d characters: make two of it.") % LONGEST)
     if bad := re.search(r"[\x00\ud800-\udfff]", text):
-        raise RuleError("There is a character here that cannot be stored.", *_place(text, bad.start()))
+        raise RuleError(_("There is a character here that cannot be stored."), *_place(text, bad.start()))
     return _Reader(text).read()
 
 
@@ -115,7 +119,7 @@ def nearest(word: str, known: Mapping[str, object] | frozenset[str] | set[str]) 
     close = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.5)
     contained = [one for one in sorted(known) if one in word.lower() or word.lower() in one]
     found = close or contained[:1]
-    return f" Did you mean {found[0]}?" if found else ""
+    return _(" Did you mean %s?") % found[0] if found else ""
 
 
 def _place(text: str, offset: int) -> tuple[int, int]:
@@ -140,19 +144,19 @@ class _Reader:
         except SyntaxError as error:
             self._unreadable(error)
         except (RecursionError, MemoryError) as error:
-            raise RuleError("There are too many brackets or operators inside each other.") from error
+            raise RuleError(_("There are too many brackets or operators inside each other.")) from error
         except ValueError as error:
-            raise RuleError(f"This cannot be read: {error}.") from error
+            raise RuleError(_("This cannot be read: %s.") % error) from error
         if (tree.lineno, tree.col_offset) == (1, 0) and not isinstance(tree, ast.Tuple | ast.GeneratorExp):
-            raise RuleError(_ONE_TOO_MANY, *_place(self.text, self.text.find(")")))
+            raise RuleError(_(_ONE_TOO_MANY), *_place(self.text, self.text.find(")")))
         return self._part(tree, 1)
 
     def _unreadable(self, error: SyntaxError) -> NoReturn:
         told, line, column = error.msg or "", error.lineno or 1, error.offset or 1
         if told == "'(' was never closed" and (line, column) == (1, 1):
-            raise RuleError("A bracket is not closed.", *_place(self.text, len(self.text))) from error
+            raise RuleError(_("A bracket is not closed."), *_place(self.text, len(self.text))) from error
         if told == "unmatched ')'":
-            raise RuleError(_ONE_TOO_MANY, *_place(self.text, self.text.rfind(")"))) from error
+            raise RuleError(_(_ONE_TOO_MANY), *_place(self.text, self.text.rfind(")"))) from error
         # In the first line stands a bracket of ours, and after the last one.
         column -= line == 1
         if line > len(self.lines):
@@ -161,13 +165,14 @@ class _Reader:
         column = max(1, min(column, len(written) + 1))
         if match := re.search(r"\b(AND|OR|NOT)\b|&&|\|\||!(?!=)", written):
             meant = {"&&": "and", "||": "or", "!": "not"}.get(match[0], match[0].lower())
-            raise RuleError(f"Write {meant} for {match[0]}.", line, match.start() + 1) from error
+            raise RuleError(
+                _("Write %(meant)s for %(found)s.") % {"meant": meant, "found": match[0]}, line, match.start() + 1
+            ) from error
         if told.startswith("invalid syntax"):
-            told = "an and, an or, a comma or a bracket may be missing"
+            told = _("an and, an or, a comma or a bracket may be missing")
         rest = written[column - 1 :].split()
-        raise RuleError(
-            f"This cannot be read{f' from {rest[0]!r} on' if rest else ''}: {told}.", line, column
-        ) from error
+        message = _("This cannot be read from %(word)r on: %(told)s.") if rest else _("This cannot be read: %(told)s.")
+        raise RuleError(message % {"word": "".join(rest[:1]), "told": told}, line, column) from error
 
     def _fail(self, node: ast.AST, message: str) -> NoReturn:
         line, column = getattr(node, "lineno", 1), getattr(node, "col_offset", 0)
@@ -182,7 +187,7 @@ class _Reader:
 
     def _part(self, node: ast.expr, depth: int) -> Part:
         if depth > DEEPEST:
-            self._fail(node, f"More than {DEEPEST} brackets or operators are inside each other.")
+            self._fail(node, _("More than %d brackets or operators are inside each other.") % DEEPEST)
         text = self._written(node)
         match node:
             case ast.BoolOp(op=op, values=values):
@@ -195,80 +200,86 @@ class _Reader:
             case ast.Name(id=name):
                 word = self._word(node, name)
                 if word.takes:
-                    self._fail(node, f'{name} asks for more: {name}("…").')
+                    self._fail(node, _('%(name)s asks for more: %(name)s("…").') % {"name": name})
                 if word.is_number:
-                    self._fail(node, f"{name} is a number: compare it, as in {name} > 90.")
+                    self._fail(node, _("%(name)s is a number: compare it, as in %(name)s > 90.") % {"name": name})
                 return Ask(text, name)
             case ast.Call(func=ast.Name(id=name)):
                 return self._call(node, name, text)
             case ast.Constant(value=str()):
-                self._fail(node, f"A text says nothing by itself: name({text}) or has({text}), perhaps.")
-        self._fail(node, "Only words, and, or, not and brackets make a rule.")
+                told = _("A text says nothing by itself: name(%(text)s) or has(%(text)s), perhaps.")
+                self._fail(node, told % {"text": text})
+        self._fail(node, _("Only words, and, or, not and brackets make a rule."))
 
     def _word(self, node: ast.AST, name: str) -> Word:
         self.words += 1
         if self.words > MOST_WORDS:
-            self._fail(node, f"There are more than {MOST_WORDS} words: make two rules of it.")
+            self._fail(node, _("There are more than %d words: make two rules of it.") % MOST_WORDS)
         if name not in WORDS:
-            self._fail(node, f"There is no word {name}.{nearest(name, WORDS)}")
+            self._fail(node, _("There is no word %s.") % name + nearest(name, WORDS))
         return WORDS[name]
 
     def _number(self, node: ast.Compare, text: str) -> Ask:
         match node:
             case ast.Compare(left=ast.Name(id=name) as left, ops=[op], comparators=[right]):
                 if not self._word(left, name).is_number:
-                    self._fail(left, f"{name} is no number, and cannot be compared.")
+                    self._fail(left, _("%s is no number, and cannot be compared.") % name)
                 if type(op) not in _OPERATORS:
-                    self._fail(node, f"Compare {name} with <, <=, > or >=.")
+                    self._fail(node, _("Compare %s with <, <=, > or >=.") % name)
                 return Ask(text, name, operator=_OPERATORS[type(op)], value=self._whole(right))
-        self._fail(node, "Compare one word with one number, as in password_age_days > 90.")
+        self._fail(node, _("Compare one word with one number, as in password_age_days > 90."))
 
     def _whole(self, node: ast.expr) -> int:
         if isinstance(node, ast.Constant) and type(node.value) is int and node.value <= LARGEST:
             return node.value
-        self._fail(node, f"Give a whole number from 0 to {LARGEST}.")
+        self._fail(node, _("Give a whole number from 0 to %d.") % LARGEST)
 
     def _call(self, node: ast.Call, name: str, text: str) -> Ask:
         word = self._word(node.func, name)
         if not word.takes:
-            self._fail(node, f"{name} takes nothing in brackets: write {name} alone.")
+            self._fail(node, _("%(name)s takes nothing in brackets: write %(name)s alone.") % {"name": name})
         for argument in node.args:
             if not (isinstance(argument, ast.Constant) and type(argument.value) is str):
-                self._fail(argument, f'{name} takes texts in quotes: {name}("…").')
+                self._fail(argument, _('%(name)s takes texts in quotes: %(name)s("…").') % {"name": name})
         texts = tuple(argument.value for argument in node.args)  # type: ignore[attr-defined]
         if not texts or (word.takes == "one" and len(texts) > 1):
-            self._fail(node, f'{name} takes {"one text" if word.takes == "one" else "one text or more"}: {name}("…").')
+            one, some = (
+                _('%(name)s takes one text: %(name)s("…").'),
+                _('%(name)s takes one text or more: %(name)s("…").'),
+            )
+            self._fail(node, (one if word.takes == "one" else some) % {"name": name})
         for argument, given in zip(node.args, texts, strict=True):
             self._text(argument, name, given)
         options: dict[str, str | bool | int] = {}
         for keyword in node.keywords:
             option = keyword.arg or "**"
             if option not in word.options:
-                listed = f" Options: {', '.join(word.options)}." if word.options else ""
+                listed = _(" Options: %s.") % ", ".join(word.options) if word.options else ""
                 near = nearest(option, set(word.options))
-                self._fail(keyword, f"{name} has no option {option}.{near or listed}")
+                told = _("%(name)s has no option %(option)s.") % {"name": name, "option": option}
+                self._fail(keyword, told + (near or listed))
             options[option] = self._option(keyword.value, option, word.options[option])
         for option in sorted(word.needed - options.keys()):
-            self._fail(node, f"{name} needs {option}=.")
+            self._fail(node, _("%(name)s needs %(option)s=.") % {"name": name, "option": option})
         if name in ("has", "gained", "held_days", "attribute"):
             texts = tuple(given.strip().upper() for given in texts)
         return Ask(text, name, texts, options)
 
     def _text(self, node: ast.expr, word: str, given: str) -> None:
         if re.search(r"[\x00\ud800-\udfff]", given):
-            self._fail(node, "There is a character in this text that cannot be stored.")
+            self._fail(node, _("There is a character in this text that cannot be stored."))
         if not given.strip() and word not in ("name", "host", "auth"):
-            self._fail(node, "This text is empty.")
+            self._fail(node, _("This text is empty."))
         if word == "engine" and given not in ENGINES:
-            self._fail(node, f"No adapter serves an engine {given!r}.{nearest(given, ENGINES)}")
+            self._fail(node, _("No adapter serves an engine %r.") % given + nearest(given, ENGINES))
 
     def _option(self, node: ast.expr, option: str, kind: type) -> str | bool | int:
         if kind is int:
             return self._whole(node)
         if not (isinstance(node, ast.Constant) and type(node.value) is kind):
-            self._fail(node, f"{option} is {'True or False' if kind is bool else 'a text in quotes'}.")
+            self._fail(node, (_("%s is True or False.") if kind is bool else _("%s is a text in quotes.")) % option)
         if option == "kind" and node.value not in KINDS:
-            self._fail(node, f"There is no kind {node.value!r}.{nearest(str(node.value), KINDS)}")
+            self._fail(node, _("There is no kind %r.") % node.value + nearest(str(node.value), KINDS))
         if option == "on":
             self._text(node, "name", str(node.value))
             try:

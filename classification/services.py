@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from accounts.models import Account
 from instances.models import Instance
@@ -69,14 +70,17 @@ def assign(account: Account, classification: Classification, reason: str, user: 
         },
     )
     if not created:
-        raise ValueError(f"{account} is assigned to {classification} by hand already.")
+        raise ValueError(
+            gettext("%(account)s is assigned to %(classification)s by hand already.")
+            % {"account": account, "classification": classification}
+        )
     return made
 
 
 def withdraw(assignment: Assignment) -> None:
     """End what a person assigned. Raises ValueError for what a rule did: the rule is what to change."""
     if not assignment.is_manual:
-        raise ValueError("A rule assigned this: change the rule, or switch it off.")
+        raise ValueError(gettext("A rule assigned this: change the rule, or switch it off."))
     Assignment.objects.filter(pk=assignment.pk, until=None).update(until=Now())
 
 

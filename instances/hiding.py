@@ -62,7 +62,7 @@ class Filter(models.Model):
         ordering = ["engine", "instance__name", "pattern"]
 
     def __str__(self) -> str:
-        return f"{self.action} {self.pattern}"
+        return f"{self.get_action_display()} {self.pattern}"
 
     def concerned(self) -> models.QuerySet[Instance]:
         """The instances whose rows this filter may hide or show."""

@@ -209,7 +209,7 @@ class SyncSessionAdmin(InspectOnlyAdmin):
 
 @admin.register(SyncRecord)
 class SyncRecordAdmin(InspectOnlyAdmin):
-    list_display = ["instance", "session_link", "kind", "state", "error_code", "what", "started_at", "took"]
+    list_display = ["instance", "session_link", "kind_of", "state", "error_code", "what", "started_at", "took"]
     list_filter = [
         KindFilter,
         ("status", ChoicesDropdownFilter),
@@ -224,7 +224,7 @@ class SyncRecordAdmin(InspectOnlyAdmin):
     fields = [
         "instance",
         "session_link",
-        "kind",
+        "kind_of",
         "state",
         ("phase", "attempt", "max_attempts"),
         ("started_at", "finished_at", "took"),
@@ -258,6 +258,10 @@ class SyncRecordAdmin(InspectOnlyAdmin):
         )
     ]
 
+    @display(description=_("kind"), ordering="kind")
+    def kind_of(self, record: SyncRecord) -> str:
+        return gettext(record.kind)
+
     @display(description=_("session"), ordering="session")
     def session_link(self, record: SyncRecord) -> str:
         url = reverse("admin:sync_syncsession_change", args=[record.session_id])
@@ -269,7 +273,7 @@ class SyncRecordAdmin(InspectOnlyAdmin):
 
     @display(description=_("what it found"))
     def what(self, record: SyncRecord) -> str:
-        return summary(record) or record.error
+        return summary(record) or gettext(record.error)
 
     @display(description=_("not read"))
     def not_read(self, record: SyncRecord) -> str:
@@ -286,13 +290,13 @@ class SyncRecordAdmin(InspectOnlyAdmin):
 
 @admin.register(VisitHealth)
 class VisitHealthAdmin(InspectOnlyAdmin):
-    list_display = ["instance", "kind", "state", "failures", "succeeded_at", "failed_at", "error_code", "error"]
+    list_display = ["instance", "kind_of", "state", "failures", "succeeded_at", "failed_at", "error_code", "error"]
     list_filter = [KindFilter, PausedFilter, ("instance", AutocompleteSelectFilter)]
     list_filter_submit = True
     list_select_related = ["instance"]
     search_fields = ["instance__name", "error"]
     actions = ["resume"]
-    fields = ["instance", "kind", "state", "failures", "succeeded_at", "failed_at", "error_code", "error"]
+    fields = ["instance", "kind_of", "state", "failures", "succeeded_at", "failed_at", "error_code", "error"]
     buttons = [
         Button(
             "resume",
@@ -307,6 +311,10 @@ class VisitHealthAdmin(InspectOnlyAdmin):
 
     def has_run_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(RUN)
+
+    @display(description=_("kind"), ordering="kind")
+    def kind_of(self, health: VisitHealth) -> str:
+        return gettext(health.kind)
 
     @display(description=_("state"), ordering="paused_at")
     def state(self, health: VisitHealth) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 from django.db.models import Count, Q
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from instances.models import Instance
@@ -94,7 +95,7 @@ class SyncSession(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} #{self.pk}"
+        return f"{gettext(self.kind)} #{self.pk}"
 
     @property
     def is_open(self) -> bool:
@@ -167,7 +168,7 @@ class SyncRecord(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.instance}: {self.kind}"
+        return f"{self.instance}: {gettext(self.kind)}"
 
 
 class VisitHealthQuerySet(models.QuerySet["VisitHealth"]):
@@ -198,4 +199,4 @@ class VisitHealth(models.Model):
         constraints = [models.UniqueConstraint(fields=["instance", "kind"], name="health_once_per_kind")]
 
     def __str__(self) -> str:
-        return f"{self.instance}: {self.kind}"
+        return f"{self.instance}: {gettext(self.kind)}"

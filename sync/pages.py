@@ -250,8 +250,9 @@ def told(record: SyncRecord) -> dict[str, Any]:
 def summary(record: SyncRecord) -> str:
     """What a visit wrote, zeros left out: "12 accounts, 3 appeared; PostgreSQL 18.4"."""
     told = sorted(record.summary.items())
-    counts = [f"{value} {name}" for name, value in told if isinstance(value, int) and value]
-    words = [value for _, value in told if isinstance(value, str) and len(value) > 1]
+    said = gettext("%(n)d %(what)s")
+    counts = [said % {"n": n, "what": gettext(name)} for name, n in told if isinstance(n, int) and n]
+    words = [gettext(value) for _, value in told if isinstance(value, str) and len(value) > 1]
     return "; ".join(filter(None, [", ".join(counts), *words]))
 
 
@@ -259,7 +260,7 @@ def visit_events(instance: Instance, since: datetime, limit: int) -> Iterable[Ev
     """Visits that were made, for the instance's timeline."""
     rows = instance.sync_records.filter(finished_at__gte=since).exclude(status="skipped", summary={})
     for row in rows.order_by("-finished_at")[:limit]:
-        text = ": ".join(filter(None, [row.kind, row.error or summary(row)]))
+        text = ": ".join(filter(None, [gettext(row.kind), gettext(row.error) or summary(row)]))
         url = reverse("admin:sync_syncsession_change", args=[row.session_id])
         yield Event(row.finished_at, row.status, str(SyncRecord.Status(row.status).label), text, url)
 

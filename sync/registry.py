@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from django.utils.functional import Promise
+
 from instances.adapters.base import Gap
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class VisitKind:
     """
 
     name: str
-    label: str
+    label: str | Promise
     read: Callable[[Instance, Phase], Any]
     write: Callable[[Instance, Any, SyncRecord], Outcome]
     follow_ups: list[FollowUp] = field(default_factory=list)
@@ -60,7 +62,7 @@ class StoreKind:
     """
 
     name: str
-    label: str
+    label: str | Promise
     write: Callable[[SyncSession, Sequence[int]], Mapping[int, Outcome]]
     batch: int = 500
     follow_ups: list[FollowUp] = field(default_factory=list)

@@ -15,6 +15,7 @@ from django.db import connection, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Least, Now
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from instances.models import Instance
 
@@ -193,7 +194,7 @@ def confirm_shrink(record: SyncRecord, user: User | None) -> SyncSession:
     Raises ValueError when the record holds nothing.
     """
     if record.held_count is None:
-        raise ValueError("This visit was not held for confirmation.")
+        raise ValueError(gettext("This visit was not held for confirmation."))
     return start(
         record.kind,
         Instance.objects.filter(pk=record.instance_id),

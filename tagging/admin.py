@@ -74,18 +74,24 @@ class TagFilter(DropdownFilter):
 
 class InstanceTagInline(TabularInline):
     model = InstanceTag
-    fields = ["tag", "added_at", "added_by"]
-    readonly_fields = ["added_at", "added_by"]
+    fields = ["tag", "added_at", "adder"]
+    readonly_fields = ["added_at", "adder"]
     autocomplete_fields = ["tag"]
     extra = 0
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[InstanceTag]:
         return super().get_queryset(request).select_related("tag", "added_by")
 
+    @display(description=_("added by"))
+    def adder(self, row: InstanceTag) -> str:
+        return str(row.added_by or "–")
+
     def get_formset(
         self, request: HttpRequest, obj: Model | None = None, **kwargs: Any
     ) -> type[forms.BaseInlineFormSet]:
         formset = super().get_formset(request, obj, **kwargs)
+        if "tag" in formset.form.base_fields:
+            formset.form.base_fields["tag"].label = _("tag")
 
         class ByWhom(formset):  # type: ignore[misc, valid-type]
             def save_new(self, form: forms.ModelForm, commit: bool = True) -> InstanceTag:

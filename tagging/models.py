@@ -98,7 +98,7 @@ class TagOperation(models.Model):
         indexes = [models.Index(fields=["id"], name="tag_operation_waiting", condition=models.Q(finished_at=None))]
 
     def __str__(self) -> str:
-        return f"{self.action} #{self.pk}"
+        return f"{self.get_action_display()} #{self.pk}"
 
     @property
     def totals(self) -> dict[str, int]:

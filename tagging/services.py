@@ -13,6 +13,7 @@ from celery import current_app
 from django.db import DatabaseError, connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext
 from kombu.exceptions import OperationalError as BrokerError
 
 from .models import TagOperation
@@ -127,10 +128,10 @@ def undo(operation: TagOperation, user: User | None = None) -> TagOperation:
     """Take back what an operation changed, and only that. Returns the undo's own receipt. Raises NotUndoable."""
     locked = TagOperation.objects.select_for_update().get(pk=operation.pk)
     if TagOperation.objects.filter(undo_of=locked).exists():
-        raise NotUndoable("It has been undone already.")
+        raise NotUndoable(gettext("It has been undone already."))
     changed = locked.outcomes.get(TagOperation.CHANGED[Action(locked.action)])
     if not changed:
-        raise NotUndoable("It changed nothing: there is nothing to undo.")
+        raise NotUndoable(gettext("It changed nothing: there is nothing to undo."))
     inverse = Action.REMOVE if locked.action == Action.ASSIGN else Action.ASSIGN
     undoing = TagOperation(action=inverse, requested_by=user, undo_of=locked)
     return _operate(undoing, [_Block(**block) for block in changed])

@@ -64,7 +64,7 @@ def _schedules() -> Iterator[Check]:
     told = _("a schedule ran %s ago") % timesince(last) if last else _("no schedule has run yet")
     yield Check(_("Scheduler"), alive, told, _("Start the scheduler: one process of celery beat, or `manage.py up`."))
     late = [task for task in enabled if is_late(task)]
-    names = ", ".join(task.name for task in late)
+    names = ", ".join(_(task.name) for task in late)
     told = _("late: %s") % names if late else _("%d schedules, none is late") % len(enabled)
     yield Check(_("Schedules"), not late, told, _("Look whether the scheduler is alive, and at its log."))
 

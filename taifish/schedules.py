@@ -6,49 +6,51 @@ import json
 
 from django.conf import settings
 from django.db import transaction
+from django.utils.translation import gettext_noop as _
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
+#: The names are stored in English, and translated where they are shown.
 #: name, task, when ("minute hour" in TAIFISH_TIME_ZONE, * for every hour, or seconds), description
 TIMETABLE: list[tuple[str, str, str | int, str]] = [
-    ("Sync accounts", "accounts.sync", "0 1", "Visit every active instance: accounts and what they may do."),
-    ("Collect capacity", "capacity.collect", "0 3", "Visit every active instance: databases and their sizes."),
+    (_("Sync accounts"), "accounts.sync", "0 1", "Visit every active instance: accounts and what they may do."),
+    (_("Collect capacity"), "capacity.collect", "0 3", "Visit every active instance: databases and their sizes."),
     (
-        "Catch up capacity",
+        _("Catch up capacity"),
         "capacity.catch_up",
         "20 *",
         "Visit again whatever today's collection has left without a size.",
     ),
-    ("Aggregate sizes", "aggregation.run", "0 4", "Aggregate what the collections have left to be aggregated."),
+    (_("Aggregate sizes"), "aggregation.run", "0 4", "Aggregate what the collections have left to be aggregated."),
     (
-        "Classify accounts",
+        _("Classify accounts"),
         "classification.run",
         "30 3",
         "Apply every rule to every account, whatever the runs after each visit have missed.",
     ),
     (
-        "Reap lost visits",
+        _("Reap lost visits"),
         "sync.reap",
         30,
         "Make good what died: lost workers, lost messages, sessions left open.",
     ),
-    ("Resume tag operations", "tagging.resume", 60, "Send again the bulk taggings whose message was lost."),
+    (_("Resume tag operations"), "tagging.resume", 60, "Send again the bulk taggings whose message was lost."),
     (
-        "Look at alert rules",
+        _("Look at alert rules"),
         "alerts.evaluate",
         300,
         "Find what the active alert rules look for, and note whom to tell.",
     ),
     (
-        "Deliver alerts",
+        _("Deliver alerts"),
         "alerts.deliver",
         60,
         "Send what channels are to be told, and try again what did not get there.",
     ),
-    ("Forget old sessions", "sync.purge", "30 4", "Delete sessions older than TAIFISH_KEEP_SESSIONS_DAYS."),
-    ("Forget old sizes", "capacity.purge", "15 4", "Delete sizes older than TAIFISH_KEEP_SIZES_DAYS."),
-    ("Forget old alerts", "alerts.purge", "50 4", "Delete alerts that are over for TAIFISH_KEEP_SESSIONS_DAYS."),
+    (_("Forget old sessions"), "sync.purge", "30 4", "Delete sessions older than TAIFISH_KEEP_SESSIONS_DAYS."),
+    (_("Forget old sizes"), "capacity.purge", "15 4", "Delete sizes older than TAIFISH_KEEP_SIZES_DAYS."),
+    (_("Forget old alerts"), "alerts.purge", "50 4", "Delete alerts that are over for TAIFISH_KEEP_SESSIONS_DAYS."),
     (
-        "Purge retired instances",
+        _("Purge retired instances"),
         "instances.purge",
         "45 4",
         "Delete instances retired for TAIFISH_KEEP_RETIRED_DAYS.",
@@ -73,9 +75,9 @@ def install() -> list[str]:
 
 def _schedule(when: str | int) -> dict[str, object]:
     if isinstance(when, int):
-        interval, _ = IntervalSchedule.objects.get_or_create(every=when, period=IntervalSchedule.SECONDS)
+        interval, _made = IntervalSchedule.objects.get_or_create(every=when, period=IntervalSchedule.SECONDS)
         # Late ones are worthless: the next is on its way.
         return {"interval": interval, "expire_seconds": when}
     minute, hour = when.split()
-    crontab, _ = CrontabSchedule.objects.get_or_create(minute=minute, hour=hour, timezone=settings.TIME_ZONE)
+    crontab, _made = CrontabSchedule.objects.get_or_create(minute=minute, hour=hour, timezone=settings.TIME_ZONE)
     return {"crontab": crontab}
