@@ -50,10 +50,10 @@ class Privileges(Pieces):
 
     def _holds(self, key: Ask, ask: Ask, since: str = "") -> str:
         """Whether an account has the privilege, by grants and memberships that stand since then at least."""
-        held = self._cte(self._matching(ask, since))
+        needed = {name: self._needed(ask, engine.semantics) for name, engine in ENGINES.items()}
+        held = self._cte(self._matching(ask, since, needed))
         if not since:
             self.grants[key] = held
-        needed = {name: self._needed(ask, engine.semantics) for name, engine in ENGINES.items()}
         unread = self._unread(needed, since, _database(ask))
         if ask.options.get("direct"):
             return self._known(self._set(f"SELECT DISTINCT account_id AS id FROM {held}"), unread)
@@ -62,21 +62,26 @@ class Privileges(Pieces):
             # What is granted on the whole instance lies in nobody's database.
             first += self._owners(held, since)
         reach = self._by_steps(first, since) if since or self.at else self._by_closure(first)
+        places = sorted(name for name, engine in ENGINES.items() if engine.semantics.host_is_database)
         everybody = (
-            " UNION SELECT a.id\n"
-            f"  FROM (SELECT DISTINCT instance_id, place FROM {held} WHERE public AND NOT personal) p\n"
-            "  JOIN accounts_account a ON a.instance_id = p.instance_id AND (p.place IS NULL OR a.host = p.place)"
+            "\n UNION SELECT a.id\n"
+            f"  FROM (SELECT DISTINCT instance_id, host FROM {held} WHERE public AND NOT personal) p\n"
+            "  JOIN instances_instance i ON i.id = p.instance_id\n"
+            "  JOIN accounts_account a ON a.instance_id = p.instance_id\n"
+            # Everybody is everybody of that database, where accounts live in one.
+            f"   AND (i.engine <> ALL({self._parameter(places)}) OR a.host = p.host)"
         )
-        return self._known(self._set(f"SELECT id FROM {reach}{everybody}"), unread)
+        return self._known(self._set(f"{reach}{everybody}"), unread)
 
     def _by_closure(self, first: str) -> str:
-        """Down from those who hold it, by the closure of today: over what inherits, then over what may be switched."""
+        """Down from those who hold it, by the closure of today: over what inherits, then over what may be switched.
+        Like the next, the query of the accounts that are reached."""
         start = self._cte(first)
         inheriting = self._cte(
             f"SELECT id FROM {start}\n UNION SELECT r.member_id FROM {start} s\n"
             "  JOIN accounts_rolereach r ON r.role_id = s.id WHERE r.inherits AND NOT s.personal"
         )
-        return self._cte(
+        return (
             f"SELECT id FROM {inheriting}\n UNION SELECT r.member_id FROM {inheriting} s\n"
             "  JOIN accounts_rolereach r ON r.role_id = s.id WHERE r.can_set"
         )
@@ -84,15 +89,17 @@ class Privileges(Pieces):
     def _by_steps(self, first: str, since: str) -> str:
         """The same by memberships, one step after the other, as they were and for as long as they stood."""
         steady = f" AND m.since <= {since}" if since else ""
-        return self._cte(
+        reach = self._cte(
             f"{first} UNION SELECT m.member_id, w.switching OR NOT m.inherit FROM {{self}} w\n"
             "  JOIN accounts_membership m ON m.role_id = w.id\n"
             f" WHERE {self._holding('m')}{steady} AND (m.set_option OR (m.inherit AND NOT w.switching))",
             "(id, switching)",
         )
+        return f"SELECT id FROM {reach}"
 
-    def _matching(self, ask: Ask, since: str) -> str:
-        """The grants that a word looks for. `personal` ones are their holder's alone, who must be switched to."""
+    def _matching(self, ask: Ask, since: str, needed: dict[str, set[str]]) -> str:
+        """The grants that a word looks for, of the kinds that are needed. `personal` ones are their holder's alone, who
+        must be switched to."""
         conditions = [
             self._holding("g"),
             "NOT g.denied",
@@ -113,19 +120,19 @@ class Privileges(Pieces):
         if kind != "default":
             # What later objects will carry, nobody has yet.
             conditions.append("g.kind <> 'default'")
-        personal = [
-            f"(i.engine = '{name}' AND g.kind = ANY({self._parameter(sorted(engine.semantics.personal))}))"
+        personal = " OR ".join(
+            f"(i.engine = '{name}' AND g.kind = ANY({self._parameter(sorted(kinds))}))"
             for name, engine in ENGINES.items()
-            if engine.semantics.personal
-        ]
-        places = sorted(name for name, engine in ENGINES.items() if engine.semantics.host_is_database)
+            if (kinds := engine.semantics.personal & needed[name])
+        )
+        where = " AND ".join(conditions)
         return (
-            "SELECT g.id AS grant_id, g.account_id, g.database, x.instance_id, x.name, i.engine,\n"
-            f"       x.kind = 'public' AS public, {' OR '.join(personal) or 'false'} AS personal,\n"
-            # Everybody is everybody of that database, where accounts live in one.
-            f"       CASE WHEN i.engine = ANY({self._parameter(places)}) THEN x.host END AS place\n"
+            "SELECT g.id AS grant_id, g.account_id, g.database, x.instance_id, x.name, x.host,\n"
+            f"       x.kind = 'public' AS public, {personal or 'false'} AS personal\n"
             "  FROM accounts_grant g JOIN accounts_account x ON x.id = g.account_id\n"
-            f"  JOIN instances_instance i ON i.id = x.instance_id\n WHERE {' AND '.join(conditions)}"
+            # Most words mean the same whatever the engine.
+            + ("  JOIN instances_instance i ON i.id = x.instance_id\n" if "i.engine" in personal + where else "")
+            + f" WHERE {where}"
         )
 
     def _on(self, path: str, kind: str) -> str:
@@ -163,10 +170,11 @@ class Privileges(Pieces):
         steady = f" AND o.since <= {since}" if since else ""
         return "".join(
             f" UNION SELECT o.account_id, {self._stingy(engine.semantics)} FROM {held} h\n"
+            "  JOIN instances_instance i ON i.id = h.instance_id\n"
             "  JOIN accounts_account x ON x.instance_id = h.instance_id\n"
             "  JOIN accounts_grant o ON o.account_id = x.id AND o.kind = 'database' AND o.privilege = 'OWNER'\n"
             f"   AND o.database = h.database AND NOT o.denied AND {self._holding('o')}{steady}\n"
-            f" WHERE h.engine = '{name}' AND h.name = {self._parameter(engine.semantics.database_role)}\n"
+            f" WHERE i.engine = '{name}' AND h.name = {self._parameter(engine.semantics.database_role)}\n"
             for name, engine in ENGINES.items()
             if engine.semantics.database_role
         )

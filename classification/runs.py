@@ -47,7 +47,7 @@ hits AS MATERIALIZED (
        SET until = CASE WHEN c.account_id IS NULL THEN now() END,
            unconfirmed_since = CASE WHEN c.account_id IS NOT NULL AND c.verdict IS NULL THEN now() END
       FROM compared c
-     WHERE s.id = c.assignment_id
+     WHERE s.id = c.assignment_id AND s.rule_id = %(rule)s AND s.until IS NULL AND c.assignment_id IS NOT NULL
        AND (c.account_id IS NULL OR (c.verdict IS NULL) <> (c.unconfirmed_since IS NOT NULL))
 )
 SELECT instance_id, count(*) FILTER (WHERE verdict) AS matched,

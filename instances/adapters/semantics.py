@@ -92,6 +92,9 @@ POSTGRESQL = Semantics(
     database_role="pg_database_owner",
     no_inherit=("attribute", "NOINHERIT"),
     privileges={
+        "attribute": frozenset(
+            {"SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS", "LOGIN", "NOINHERIT"}
+        ),
         "database": frozenset({"CREATE", "CONNECT", "TEMPORARY"}) | _OWNER,
         "tablespace": frozenset({"CREATE"}) | _OWNER,
         "parameter": frozenset({"SET", "ALTER SYSTEM"}),
