@@ -10,7 +10,7 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext
 
-from accounts.models import Account
+from accounts.models import Account, Coverage
 from instances.models import Instance
 
 from .models import ClassificationRule
@@ -49,13 +49,14 @@ SELECT outcome, min(examined), min(n), array_agg(account_id ORDER BY account_id)
 @dataclass(frozen=True)
 class Effect:
     """Accounts by outcome: `counts` of all, `accounts` the first of each. `matched` = gained + kept; unknown ones stay
-    what they are."""
+    what they are. `unvisited` are instances asked about of which no visit had told any account by then."""
 
     rule: ClassificationRule
     at: datetime
     examined: int = 0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     accounts: dict[str, list[Account]] = field(default_factory=lambda: {outcome: [] for outcome in OUTCOMES})
+    unvisited: list[str] = field(default_factory=list)
 
     @property
     def matched(self) -> int:
@@ -73,8 +74,10 @@ def effect_of(
     query = compiled(parse(rule.expression), rule.engine, at)
     held = "s.until IS NULL" if at is None else "s.since <= %(at)s AND (s.until IS NULL OR s.until > %(at)s)"
     sql = _EFFECT.format(held=held, verdict=query.verdict, source=query.source)
-    ids = list(instances.active().order_by().values_list("pk", flat=True))
-    effect = Effect(rule, at or now)
+    names = dict(instances.active().values_list("pk", "name"))
+    ids = list(names)
+    known = set(Coverage.objects.at(at or now).filter(instance__in=ids).values_list("instance", flat=True))
+    effect = Effect(rule, at or now, unvisited=sorted(names[pk] for pk in names.keys() - known))
     with connection.cursor() as cursor:
         values = query.parameters | {"instances": ids, "rule": rule.pk, "limit": limit}
         cursor.execute(f"{query.with_clause()}{',' if query.ctes else 'WITH'} {sql}", values)

@@ -165,6 +165,9 @@ class EffectSerializer(serializers.Serializer):
     matched = serializers.IntegerField(help_text="Gained and kept.")
     counts = serializers.DictField(child=serializers.IntegerField(), help_text="Of all, by outcome.")
     accounts = serializers.SerializerMethodField(help_text="The first 1,000 of each outcome.")
+    unvisited = serializers.ListField(
+        child=serializers.CharField(), help_text="Instances of which no visit had told any account by then."
+    )
 
     def get_accounts(self, effect: Effect) -> dict[str, list[dict[str, Any]]]:
         return {

@@ -7,6 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from accounts.models import Coverage
 from classification.models import Assignment, ClassificationRule
 
 
@@ -47,6 +48,18 @@ def test_a_dry_run_writes_nothing(ready):
     told = {row["rule"]: row for row in json.loads(out)["rules"]}
     assert told["roles"]["gained"] == [{"instance": "pg", "account": "bob"}, {"instance": "pg", "account": "dba"}]
     assert told["super"]["n_gained"] == 1
+
+
+def test_a_moment_before_the_first_visit_is_told(ready):
+    """Nobody matched then because nothing was known, which is no clean bill."""
+    code, out, err = classify("--as-of", "2026-04-01", "--rule", "super")
+    assert (code, "super: 0 examined" in out) == (1, True)
+    assert err.splitlines() == [
+        f"{name}: not visited by then: nothing was known of its accounts" for name in ("my", "pg")
+    ]
+    Coverage.objects.filter(instance__name="my").update(since="2026-05-20T00:00:00Z")
+    code, out, err = classify("--as-of", "2026-05-10", "--rule", "super", "--json")
+    assert (code, json.loads(out)["unvisited"], err) == (3, ["my"], "")
 
 
 def test_rules_that_fail_are_told_and_the_exit_code_says_so(ready):

@@ -6,13 +6,17 @@ from io import StringIO
 
 import pytest
 from django.core.management import call_command
+from django.db import transaction
 
+from accounts import services as accounts_services
 from accounts.models import Account
 from accounts.tests.stored import account
-from classification import library, services
-from classification.models import Assignment, Classification, ClassificationRule
+from accounts.tests.test_oracle import stored
+from classification import library, runs, services
+from classification.models import Assignment, Classification, ClassificationRule, RuleResult
 from classification.tests.conftest import grant, membership
-from instances.adapters import ENGINES
+from instances.tests.oracle_emulated import ServeOracle
+from sync.models import SyncRecord, SyncSession
 
 
 @pytest.fixture
@@ -30,13 +34,7 @@ def test_every_shipped_rule_is_one_and_belongs_to_something(installed):
     for kind in Classification.objects.all():
         kind.full_clean()
     for rule in ClassificationRule.objects.all():
-        if rule.engine in ("", *ENGINES):
-            rule.full_clean()
-        else:
-            # Until an adapter serves it.
-            assert (rule.engine, rule.active) == ("oracle", False)
-            rule.engine = ""
-            rule.full_clean()
+        rule.full_clean()
 
 
 def test_what_people_edit_or_delete_stays_so(installed):
@@ -60,7 +58,7 @@ def test_what_people_edit_or_delete_stays_so(installed):
 
 def test_they_find_what_they_are_for(installed, people, instances, applied):
     pg, my = instances
-    ClassificationRule.objects.exclude(engine="oracle").update(active=True)
+    ClassificationRule.objects.update(active=True)
     public = account(pg, "PUBLIC", kind="public", can_login=False)
     grant(public, "CREATE", kind="schema", database="shop", scope="shop.public")
     reader = account(pg, "reader", can_login=True, is_superuser=False, is_locked=False)
@@ -88,3 +86,67 @@ def test_they_find_what_they_are_for(installed, people, instances, applied):
     assert held("my-06") == ["web@%"]
     assert held("all-02") == []
     assert Account.objects.get(name="root").assignments.filter(classification__code="open-door").exists()
+
+
+#: Rule → whom it finds on the server below, DBSNMP and OUTLN being open there from the start.
+FOUND_ON_ORACLE = {
+    "or-01": {"CHIEF", "DEPUTY", "DEPUTIES", "STARTER", "SYS"},
+    "or-03": {"GRANTER", "GRANTERS"},
+    "or-04": {"OPERATOR"},
+    "or-05": {"CHIEF", "DEPUTY", "DEPUTIES", "GRANTER", "GRANTERS", "READER"},
+    "or-06": {"PASSER"},
+    "or-07": {"PUBLIC"},
+    "or-09": {"LOOKER"},
+    "or-10": {"BLIND"},
+    "or-12": {"DBSNMP", "OUTLN"},
+    "or-13": {"SCOTT"},
+    "or-15": {"HOARDER"},
+    "or-16": {"C##ANYWHERE"},
+    "or-17": {"SPY"},
+}
+
+
+def test_each_oracle_rule_finds_what_a_visit_stored(db: None, serve_oracle: ServeOracle) -> None:
+    """On the emulated dictionary: not on an Oracle server."""
+    library.install()
+    rules = ClassificationRule.objects.filter(engine="oracle")
+    assert {rule.code for rule in rules} == set(FOUND_ON_ORACLE)
+    # Every root has a common user for visits, so that is for people to choose.
+    assert {rule.code for rule in rules if not rule.active} == {"or-16"}
+    rules.update(active=True)
+    server = serve_oracle("19c PDB")
+    for role in ("DEPUTIES", "GRANTERS"):
+        server.execute(f"CREATE ROLE {role}")
+    for name in ("CHIEF", "DEPUTY", "GRANTER", "OPERATOR", "READER", "PASSER", "LOOKER", "BLIND", "SCOTT", "HOARDER"):
+        server.user_row(name)
+    for name in ("STARTER", "C##ANYWHERE", "SPY", "NOBODY"):
+        server.user_row(name)
+    server.execute(
+        "GRANT DBA TO CHIEF",
+        "GRANT DBA TO DEPUTIES",
+        "GRANT DEPUTIES TO DEPUTY",
+        "GRANT GRANT ANY ROLE TO GRANTERS",
+        "GRANT GRANTERS TO GRANTER",
+        "GRANT ALTER SYSTEM TO OPERATOR",
+        "GRANT SELECT ANY TABLE TO READER",
+        "GRANT CREATE SESSION TO PASSER WITH ADMIN OPTION",
+        "GRANT CREATE SESSION TO PUBLIC",
+        "GRANT SELECT_CATALOG_ROLE TO LOOKER",
+        "GRANT EXEMPT ACCESS POLICY TO BLIND",
+        "GRANT UNLIMITED TABLESPACE TO HOARDER",
+        "GRANT CREATE SESSION TO NOBODY",
+    )
+    server.object("SPY", "SYS", "USER$", "TABLE", "SELECT")
+    server.rows.setdefault("V$PWFILE_USERS", []).append(server.pwfile("STARTER", "SYSOPER", common="NO"))
+    instance = stored(server)
+    session = SyncSession.objects.create(kind="accounts")
+    record = SyncRecord.objects.create(session=session, instance=instance, kind="accounts", status="running")
+    facts = accounts_services.read(instance, lambda _: None)
+    with transaction.atomic():
+        accounts_services.write(instance, facts, record)
+        outcome = runs.write(SyncSession(kind="classification"), [instance.pk])[instance.pk]
+    assert outcome.gaps == []
+    found = {rule.code: {one.removesuffix("@SHOPPDB") for one in held(rule.code)} for rule in rules}
+    assert found == FOUND_ON_ORACLE
+    unknown = RuleResult.objects.filter(rule__in=rules).exclude(unknown=0)
+    assert not unknown.exists()

@@ -24,7 +24,7 @@ MOST, MOST_IN_TEXT = 10_000, 20
 class Command(BaseCommand):
     help = (
         "Apply the rules of classification now, in this process, or with --dry-run tell what they would do. Exits 0 "
-        "when every rule was applied, 3 when some were not, 1 when none was, 2 for a wrong call."
+        "when every rule was applied, 3 when some were not or not everywhere, 1 when none was, 2 for a wrong call."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -68,8 +68,14 @@ class Command(BaseCommand):
                 effects.append(effect_of(rule, instances, at=at, limit=limit))
             except RuleError as error:
                 errors[rule.code] = str(error)
+        unvisited = effects[0].unvisited if effects else []
         if as_json:
-            document = {"as_of": at, "rules": [_document(effect) for effect in effects], "errors": errors}
+            document = {
+                "as_of": at,
+                "rules": [_document(effect) for effect in effects],
+                "errors": errors,
+                "unvisited": unvisited,
+            }
             self.stdout.write(json.dumps(document, indent=2, default=str))
         else:
             for effect in effects:
@@ -83,7 +89,11 @@ class Command(BaseCommand):
                         self.stdout.write(f"  {outcome}: and {more} more")
             for code, error in errors.items():
                 self.stderr.write(f"{code}: {error}")
-        return 0 if not errors else 3 if effects else 1
+            for name in unvisited:
+                self.stderr.write(f"{name}: not visited by then: nothing was known of its accounts")
+        if not errors and not unvisited:
+            return 0
+        return 3 if effects and len(unvisited) < instances.active().count() else 1
 
     def _report(self, session: SyncSession, rules: list[ClassificationRule], *, as_json: bool) -> int:
         """Print what a run did. Returns the exit code."""
