@@ -233,6 +233,12 @@ def test_a_backfill_over_the_api_is_a_session(fleet):
 # Pages
 
 
+def test_trends_before_the_first_period_is_over_do_not_say_that_all_is_whole(db):
+    text = superstaff().get(reverse("trends")).content.decode()
+    assert "No instance was there in this period" in text
+    assert "Every instance has a whole size" not in text
+
+
 def test_the_trends_page(fleet):
     """F3.3, F3.6: charts, growers, what is not whole; period, tag and engine narrow it."""
     client, url = superstaff(), reverse("trends")

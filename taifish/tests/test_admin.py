@@ -154,6 +154,13 @@ def test_a_schedule_is_edited_with_the_registered_tasks(db):
     assert "Unable to parse JSON" in answer.content.decode()
 
 
+def test_a_schedule_says_when_in_words(db):
+    schedules.install()
+    text = superstaff().get(TASKS).content.decode()
+    for words in ("every day at 04:45, UTC", "every hour at minute 20", "every 30 seconds"):
+        assert words in text, words
+
+
 @pytest.mark.parametrize("action", ["run_tasks", "disable_tasks", "toggle_tasks", "enable_tasks", "delete_selected"])
 def test_who_may_look_at_schedules_may_not_run_or_switch_them(db, action):
     schedules.install()
