@@ -131,7 +131,7 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
     form = PeriodicTaskForm
     # Not celery-beat's: its inline script does nothing that the read-only translation does not.
     change_form_template = ButtonAdmin.change_form_template
-    list_display = ["name", "enabled", "task", "scheduler", "last_run_at", "total_run_count"]
+    list_display = ["name", "enabled", "scheduler", "last_run", "runs", "task"]
     list_filter = [("enabled", BooleanRadioFilter), "task"]
     list_filter_submit = True
     date_hierarchy = None
@@ -151,6 +151,14 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
         if when.hour.isdecimal():
             return gettext("every day at %(hour)s:%(minute)s, %(zone)s") % told
         return gettext("every hour at minute %(minute)s") % told if when.hour == "*" else str(when)
+
+    @display(description=_("last run"), ordering="last_run_at")
+    def last_run(self, task: PeriodicTask) -> datetime | None:
+        return task.last_run_at
+
+    @display(description=_("runs"), ordering="total_run_count")
+    def runs(self, task: PeriodicTask) -> int:
+        return task.total_run_count
 
 
 class TaskInline(beat.PeriodicTaskInline, TabularInline):

@@ -326,6 +326,7 @@ LOGGING = {
 
 # Admin
 
+STYLE = BASE_DIR / "taifish" / "static" / "taifish" / "taifish.css"
 UNFOLD = {
     "SITE_TITLE": "Taifish",
     "SITE_HEADER": "Taifish",
@@ -334,7 +335,8 @@ UNFOLD = {
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_LANGUAGES": True,
-    "STYLES": [lambda request: static("taifish/taifish.css")],
+    # By its age: browsers keep it for an hour, and after an upgrade would lay the old one over new pages.
+    "STYLES": [lambda request: f"{static('taifish/taifish.css')}?{STYLE.stat().st_mtime_ns}"],
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("taifish/icon.svg")},
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.urls import reverse
@@ -179,3 +180,8 @@ def test_a_user_is_added_and_the_password_is_not_shown(db):
     page = answer.content.decode()
     assert secret not in page
     assert ann.password not in page
+
+
+def test_a_new_style_is_not_hidden_by_the_one_that_browsers_keep(db):
+    style = settings.BASE_DIR / "taifish" / "static" / "taifish" / "taifish.css"
+    assert f'taifish/taifish.css?{style.stat().st_mtime_ns}"' in superstaff().get(HOME).content.decode()
