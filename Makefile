@@ -48,6 +48,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/run.done: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing Taifish and what it needs into .venv; this takes a minute or two."
 	$(PIP) --editable .
 	@touch $@
 

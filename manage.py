@@ -18,23 +18,36 @@ STORELESS = {
 }
 
 
+def touches_store(words: list[str]) -> bool:
+    """`check` does when it is told which database to check, and then needs it awake."""
+    return bool(words) and (words[0] not in STORELESS or any(word.startswith("--database") for word in words))
+
+
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taifish.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
+    from django.db import OperationalError
 
     from taifish.embedded import EmbeddedError
 
     try:
         from django.conf import settings
 
-        if settings.TAIFISH_EMBEDDED and len(sys.argv) > 1 and sys.argv[1] not in STORELESS:
+        if settings.TAIFISH_EMBEDDED and touches_store(sys.argv[1:]):
             from taifish import embedded
 
             embedded.hold(settings.TAIFISH_DATA_DIR)
         execute_from_command_line(sys.argv)
     except (EmbeddedError, ImproperlyConfigured) as error:
         sys.exit(f"taifish: {error}")
+    except OperationalError as error:
+        # Only where nothing is connected it is the store that does not answer; else the traceback is worth having.
+        from django.db import connection
+
+        if connection.connection is not None:
+            raise
+        sys.exit(f"taifish: the store does not answer: {str(error).strip()}\nStart it, or mend DATABASE_URL.")
 
 
 if __name__ == "__main__":

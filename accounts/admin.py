@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Case, Count, Exists, OuterRef, Q, QuerySet, Subquery, When
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
@@ -33,7 +33,7 @@ from sync.pages import ago, badge, offer
 from tagging.admin import TagFilter
 
 from .list_filters import BaselineFilter, ChangedFilter, EventFilter
-from .models import Account, AccountChange, AccountFilter
+from .models import Account, AccountChange, AccountFilter, Coverage
 from .pages import account_page, details, events
 
 #: How many lines of a change its list shows.
@@ -217,9 +217,12 @@ admin.site.register(AccountFilter, FilterAdmin)
 
 
 def with_account_count(instances: QuerySet[Instance]) -> QuerySet[Instance]:
-    """Each instance with n_accounts: present ones that no filter hides, as its list of accounts shows them."""
+    """Each instance with n_accounts: present ones that no filter hides, as its list of accounts shows them. None before
+    the first visit: nobody knows."""
     rows = Account.objects.present().visible().filter(instance=OuterRef("pk")).order_by().values("instance")
-    return instances.annotate(n_accounts=Coalesce(Subquery(rows.annotate(n=Count("*")).values("n")), 0))
+    counted = Coalesce(Subquery(rows.annotate(n=Count("*")).values("n")), 0)
+    visited = Exists(Coverage.objects.filter(instance=OuterRef("pk")))
+    return instances.annotate(n_accounts=Case(When(visited, then=counted)))
 
 
 def accounts_of(instance: Instance, **query: str) -> str:
@@ -228,7 +231,9 @@ def accounts_of(instance: Instance, **query: str) -> str:
 
 
 @display(description=_("accounts"), ordering="n_accounts")
-def account_count(instance: Instance) -> SafeString:
+def account_count(instance: Instance) -> str:
+    if instance.n_accounts is None:
+        return "–"
     return format_html('<a class="tf-link" href="{}">{}</a>', accounts_of(instance), instance.n_accounts)
 
 

@@ -3,21 +3,14 @@ from __future__ import annotations
 import django_filters
 from django.db.models import QuerySet
 
-from instances.adapters import ENGINE_CHOICES
 from instances.adapters.base import GRANT_KINDS
-from instances.filters import FilterFilters, KnownFilter, MomentFilter, NotNullFilter, YesNoFilter
-from instances.models import Instance
+from instances.filters import FilterFilters, KnownFilter, MomentFilter, NotNullFilter, OfInstances, YesNoFilter
 from sync.models import SyncRecord
-from tagging.models import Tag
 
 from .models import Account, AccountChange, AccountFilter, Grant, RoleReach
 
 
-class AccountFilters(django_filters.FilterSet):
-    instance = KnownFilter(queryset=Instance.objects.all())
-    instance_name = KnownFilter(field_name="instance", queryset=Instance.objects.all(), to_field_name="name")
-    tag = KnownFilter(field_name="instance__tags", queryset=Tag.objects.all(), to_field_name="slug")
-    engine = django_filters.ChoiceFilter(field_name="instance__engine", choices=ENGINE_CHOICES)
+class AccountFilters(OfInstances):
     kind = django_filters.ChoiceFilter(choices=Account.Kind.choices)
     name = django_filters.CharFilter()
     host = django_filters.CharFilter()
@@ -59,9 +52,8 @@ class RoleReachFilters(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class AccountChangeFilters(django_filters.FilterSet):
-    instance = KnownFilter(field_name="account__instance", queryset=Instance.objects.all())
-    instance_name = KnownFilter(field_name="account__instance", queryset=Instance.objects.all(), to_field_name="name")
+class AccountChangeFilters(OfInstances):
+    path = "account__instance"
     account = KnownFilter(queryset=Account.objects.all())
     record = KnownFilter(queryset=SyncRecord.objects.all())
     event = django_filters.ChoiceFilter(choices=AccountChange.Event.choices, method="has_event")

@@ -3,8 +3,7 @@ from __future__ import annotations
 from rest_framework import serializers
 
 from instances.adapters.base import GRANT_KINDS
-from instances.models import Instance
-from instances.serializers import FilterSerializer
+from instances.serializers import FilterSerializer, InstanceQuestionSerializer
 
 from .models import Account, AccountChange, AccountFilter, Coverage, Grant, RoleReach
 
@@ -125,7 +124,7 @@ class UnknownSerializer(serializers.Serializer):
     reason = serializers.CharField()
 
 
-class AccessQuestionSerializer(serializers.Serializer):
+class AccessQuestionSerializer(InstanceQuestionSerializer):
     """What `access.who_can()` is asked."""
 
     privilege = serializers.CharField()
@@ -134,9 +133,6 @@ class AccessQuestionSerializer(serializers.Serializer):
     )
     kind = serializers.CharField(default="", allow_blank=True, help_text=f"One of: {', '.join(GRANT_KINDS)}.")
     as_of = serializers.DateTimeField(default=None, allow_null=True)
-    instance = serializers.SlugRelatedField(
-        slug_field="name", queryset=Instance.objects.all(), many=True, required=False, help_text="Names; none: all."
-    )
 
 
 class AccountChangeSerializer(serializers.ModelSerializer):

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from instances.filters import asked
-from instances.models import Instance
+from instances.serializers import chosen_instances
 from instances.viewsets import FilterViewSet
 
 from . import access
@@ -132,14 +132,13 @@ class AccessViewSet(GenericViewSet):
     @extend_schema(parameters=[AccessQuestionSerializer])
     def list(self, request: Request) -> Response:
         question = asked(request, AccessQuestionSerializer, repeatable=["instance"])
-        instances = question.get("instance")
         try:
             answer = access.who_can(
                 question["privilege"],
                 question["scope"],
                 kind=question["kind"],
                 at=question["as_of"],
-                instances=Instance.objects.filter(pk__in=[one.pk for one in instances]) if instances else None,
+                instances=chosen_instances(question),
             )
         except ValueError as error:
             raise ValidationError({"detail": str(error)}) from error

@@ -15,6 +15,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RangeDateFilter
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from capacity.admin import number
 from capacity.units import bytes_label, parsed_bytes
@@ -177,7 +178,11 @@ class DatabaseAggregateAdmin(AggregateAdmin):
 class LimitForm(forms.ModelForm):
     """Bytes as people write them: "500 GiB"."""
 
-    size = forms.CharField(label=_("Limit"), help_text=_("For example 500 GiB, or a number of bytes."))
+    size = forms.CharField(
+        label=_("Limit"),
+        help_text=_("For example 500 GiB, or a number of bytes."),
+        widget=UnfoldAdminTextInputWidget(),
+    )
 
     class Meta:
         model = InstanceLimit

@@ -4,10 +4,7 @@ import django_filters
 from django.db.models import F, QuerySet
 
 from capacity.models import Database
-from instances.adapters import ENGINE_CHOICES
-from instances.filters import KnownFilter, YesNoFilter
-from instances.models import Instance
-from tagging.models import Tag
+from instances.filters import KnownFilter, OfInstances, YesNoFilter
 
 from .models import PERIODS, DatabaseAggregate, InstanceAggregate, InstanceLimit
 from .periods import Period
@@ -16,7 +13,7 @@ from .periods import Period
 UNKNOWN_PERIOD = {"invalid_choice": f"There is no period “%(value)s”: {', '.join(Period)}."}
 
 
-class _Aggregates(django_filters.FilterSet):
+class _Aggregates(OfInstances):
     period = django_filters.ChoiceFilter(choices=PERIODS, error_messages=UNKNOWN_PERIOD)
     start = django_filters.DateFilter()
     since = django_filters.DateFilter(field_name="start", lookup_expr="gte")
@@ -30,31 +27,21 @@ class _Aggregates(django_filters.FilterSet):
 
 
 class InstanceAggregateFilters(_Aggregates):
-    instance = KnownFilter(queryset=Instance.objects.all())
-    instance_name = KnownFilter(field_name="instance", queryset=Instance.objects.all(), to_field_name="name")
-    tag = KnownFilter(field_name="instance__tags", queryset=Tag.objects.all(), to_field_name="slug")
-    engine = django_filters.ChoiceFilter(field_name="instance__engine", choices=ENGINE_CHOICES)
-
     class Meta:
         model = InstanceAggregate
         fields: list[str] = []
 
 
 class DatabaseAggregateFilters(_Aggregates):
+    path = "database__instance"
     database = KnownFilter(queryset=Database.objects.all())
-    instance = KnownFilter(field_name="database__instance", queryset=Instance.objects.all())
-    instance_name = KnownFilter(field_name="database__instance", queryset=Instance.objects.all(), to_field_name="name")
-    tag = KnownFilter(field_name="database__instance__tags", queryset=Tag.objects.all(), to_field_name="slug")
-    engine = django_filters.ChoiceFilter(field_name="database__instance__engine", choices=ENGINE_CHOICES)
 
     class Meta:
         model = DatabaseAggregate
         fields: list[str] = []
 
 
-class InstanceLimitFilters(django_filters.FilterSet):
-    instance = KnownFilter(queryset=Instance.objects.all())
-
+class InstanceLimitFilters(OfInstances):
     class Meta:
         model = InstanceLimit
         fields: list[str] = []

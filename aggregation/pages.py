@@ -78,15 +78,17 @@ def trends_page(request: HttpRequest) -> HttpResponse:
         lacking = reading.lacking(span, instances)
         query = request.GET.copy()
         query.pop("csv", None)
+        totals = [
+            (label, reading.totals(by, span, instances)[:GROUPS])
+            for by, label in (("engine", _("Per engine")), ("tag", _("Per tag")), ("instance", _("Per instance")))
+        ]
         context |= {
             "span": span,
             "trend": _trend_chart(rows),
             "changes": _change_chart(rows),
             "growers": list(reading.top_growers(span, instances, GROWERS)) if may_see_databases else None,
-            "totals": [
-                (label, reading.totals(by, span, instances)[:GROUPS])
-                for by, label in (("engine", _("Per engine")), ("tag", _("Per tag")), ("instance", _("Per instance")))
-            ],
+            "totals": totals,
+            "aggregated": any(rows for _label, rows in totals),
             "lacking": lacking[:LACKING],
             "n_lacking": len(lacking),
             "query": query.urlencode(),

@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from instances.adapters import ENGINE_CHOICES
 from instances.models import Instance
-from instances.serializers import CleanSerializer, StrictSerializer
+from instances.serializers import CleanSerializer, InstanceIdsField, StrictSerializer
 from tagging.models import Tag
 
 from .forecast import Forecast, NoForecast
@@ -64,9 +64,7 @@ class BackfillSerializer(StrictSerializer):
     period = PeriodField("all")
     first = serializers.DateField()
     last = serializers.DateField()
-    instances = serializers.SlugRelatedField(
-        slug_field="name", queryset=Instance.objects.active(), many=True, required=False, help_text="Names; none: all."
-    )
+    instance_ids = InstanceIdsField(required=False)
 
 
 class SelectionSerializer(serializers.Serializer):
@@ -104,7 +102,7 @@ class LackingSerializer(serializers.Serializer):
 
 class SoFarQuestionSerializer(serializers.Serializer):
     period = PeriodField()
-    instance = serializers.SlugRelatedField(slug_field="name", queryset=Instance.objects.all())
+    instance = serializers.PrimaryKeyRelatedField(queryset=Instance.objects.all())
     database = serializers.CharField(default="", allow_blank=True, help_text="Name of one of its databases.")
 
 

@@ -11,7 +11,6 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
 
 from instances.filters import asked
-from instances.models import Instance
 from sync.models import SyncSession
 from sync.serializers import SyncSessionSerializer
 from sync.viewsets import session_response
@@ -53,14 +52,13 @@ class InstanceAggregateViewSet(ReadOnlyModelViewSet):
         wanted = BackfillSerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
         data = wanted.validated_data
-        named = data.get("instances")
         try:
             session = services.backfill(
                 data["period"],
                 data["first"],
                 data["last"],
                 trigger=SyncSession.Trigger.API,
-                instances=Instance.objects.filter(pk__in=[one.pk for one in named]) if named else None,
+                instances=data.get("instance_ids"),
                 user=request.user,
             )
         except ValueError as error:

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import django_filters
 
-from instances.filters import KnownFilter, NotNullFilter, YesNoFilter
-from instances.models import Instance
+from instances.filters import KnownFilter, NotNullFilter, OfInstances, YesNoFilter
 from tagging.models import Tag
 
 from .kinds import KINDS
@@ -34,11 +33,9 @@ class ChannelFilters(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class AlertFilters(django_filters.FilterSet):
+class AlertFilters(OfInstances):
     rule = KnownFilter(queryset=AlertRule.objects.all())
     kind = django_filters.ChoiceFilter(field_name="rule__kind", choices=KIND_CHOICES)
-    instance = KnownFilter(queryset=Instance.objects.all())
-    instance_name = KnownFilter(field_name="instance", queryset=Instance.objects.all(), to_field_name="name")
     open = NotNullFilter(field_name="resolved_at", exclude=True)
     since = django_filters.IsoDateTimeFilter(field_name="first_seen_at", lookup_expr="gte")
     until = django_filters.IsoDateTimeFilter(field_name="first_seen_at", lookup_expr="lt")

@@ -2,19 +2,12 @@ from __future__ import annotations
 
 import django_filters
 
-from instances.adapters import ENGINE_CHOICES
-from instances.filters import FilterFilters, KnownFilter, NotNullFilter, YesNoFilter
-from instances.models import Instance
-from tagging.models import Tag
+from instances.filters import FilterFilters, KnownFilter, NotNullFilter, OfInstances, YesNoFilter
 
 from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 
 
-class DatabaseFilters(django_filters.FilterSet):
-    instance = KnownFilter(queryset=Instance.objects.all())
-    instance_name = KnownFilter(field_name="instance", queryset=Instance.objects.all(), to_field_name="name")
-    tag = KnownFilter(field_name="instance__tags", queryset=Tag.objects.all(), to_field_name="slug")
-    engine = django_filters.ChoiceFilter(field_name="instance__engine", choices=ENGINE_CHOICES)
+class DatabaseFilters(OfInstances):
     name = django_filters.CharFilter()
     gone = NotNullFilter(field_name="gone_at")
     filtered = YesNoFilter(field_name="is_filtered")
@@ -27,15 +20,15 @@ class DatabaseFilters(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class _Days(django_filters.FilterSet):
+class _Days(OfInstances):
     day = django_filters.DateFilter()
     since = django_filters.DateFilter(field_name="day", lookup_expr="gte")
     until = django_filters.DateFilter(field_name="day", lookup_expr="lte")
 
 
 class DatabaseSizeFilters(_Days):
+    path = "database__instance"
     database = KnownFilter(queryset=Database.objects.all())
-    instance = KnownFilter(field_name="database__instance", queryset=Instance.objects.all())
 
     class Meta:
         model = DatabaseSize
@@ -43,9 +36,6 @@ class DatabaseSizeFilters(_Days):
 
 
 class InstanceSizeFilters(_Days):
-    instance = KnownFilter(queryset=Instance.objects.all())
-    instance_name = KnownFilter(field_name="instance", queryset=Instance.objects.all(), to_field_name="name")
-    tag = KnownFilter(field_name="instance__tags", queryset=Tag.objects.all(), to_field_name="slug")
     complete = YesNoFilter(field_name="is_complete")
 
     class Meta:

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 from rest_framework import serializers
 
-from instances.models import Instance
-from instances.serializers import FilterSerializer, StrictSerializer
-from tagging.models import Tag
+from instances.serializers import FilterSerializer, InstanceQuestionSerializer, StrictSerializer
 
 from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 
@@ -99,15 +97,11 @@ class TableSizesSerializer(serializers.Serializer):
     hint = serializers.CharField(allow_blank=True)
 
 
-class GapQuestionSerializer(serializers.Serializer):
+class GapQuestionSerializer(InstanceQuestionSerializer):
     """What `gaps.MissingDays` is asked."""
 
     since = serializers.DateField(default=None, allow_null=True, help_text="Thirty days, if not given.")
     until = serializers.DateField(default=None, allow_null=True, help_text="Yesterday, at most.")
-    instance = serializers.SlugRelatedField(
-        slug_field="name", queryset=Instance.objects.all(), many=True, required=False, help_text="Names; none: all."
-    )
-    tag = serializers.SlugRelatedField(slug_field="slug", queryset=Tag.objects.all(), default=None, allow_null=True)
     kind = serializers.ChoiceField(["missing", "incomplete"], default="", allow_blank=True)
 
 

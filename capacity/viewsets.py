@@ -9,7 +9,7 @@ from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from instances.adapters.base import AdapterError
 from instances.filters import asked
-from instances.models import Instance
+from instances.serializers import chosen_instances
 from instances.viewsets import FilterViewSet
 
 from . import services
@@ -79,14 +79,8 @@ class GapViewSet(GenericViewSet):
     @extend_schema(parameters=[GapQuestionSerializer])
     def list(self, request: Request) -> Response:
         question = asked(request, GapQuestionSerializer, repeatable=["instance"])
-        chosen = None
-        if question.get("instance") or question["tag"]:
-            instances = Instance.objects.all()
-            if question.get("instance"):
-                instances = instances.filter(pk__in=[one.pk for one in question["instance"]])
-            if question["tag"]:
-                instances = instances.filter(tags=question["tag"])
-            chosen = list(instances.order_by().values_list("pk", flat=True))
+        instances = chosen_instances(question)
+        chosen = None if instances is None else list(instances.order_by().values_list("pk", flat=True))
         gaps = MissingDays(question["since"], question["until"], chosen, question["kind"])
         return self.get_paginated_response(self.get_serializer(self.paginate_queryset(gaps), many=True).data)
 

@@ -70,7 +70,7 @@ class ClassificationAdmin(ButtonAdmin):
     list_filter_submit = True
     search_fields = ["code", "name", "note"]
     formfield_overrides = NOTES
-    fields = [("name", "code"), ("risk", "priority", "colour"), "note"]
+    fields = [("name", "code"), "risk", ("priority", "colour"), "note"]
     buttons = [
         Button(
             "classify",
@@ -156,7 +156,7 @@ class ClassificationRuleAdmin(ButtonAdmin):
     list_fullwidth = True
     list_select_related = ["classification"]
     search_fields = ["code", "name", "expression", "mapping"]
-    fields = [("classification", "engine", "active"), ("code", "name"), "expression", "mapping", "note"]
+    fields = ["classification", "engine", "active", ("code", "name"), "expression", "mapping", "note"]
     buttons = [
         Button(
             "apply",

@@ -4,8 +4,7 @@ import django_filters
 
 from accounts.models import Account
 from instances.adapters import ENGINE_CHOICES
-from instances.filters import KnownFilter, NotNullFilter, YesNoFilter
-from instances.models import Instance
+from instances.filters import KnownFilter, NotNullFilter, OfInstances, YesNoFilter
 
 from .models import Assignment, Classification, ClassificationRule
 
@@ -30,10 +29,8 @@ class ClassificationRuleFilters(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class AssignmentFilters(django_filters.FilterSet):
+class AssignmentFilters(OfInstances):
     account = KnownFilter(queryset=Account.objects.all())
-    instance = KnownFilter(queryset=Instance.objects.all())
-    instance_name = KnownFilter(field_name="instance", queryset=Instance.objects.all(), to_field_name="name")
     classification = KnownFilter(queryset=Classification.objects.all())
     rule = KnownFilter(queryset=ClassificationRule.objects.all())
     risk = django_filters.ChoiceFilter(field_name="classification__risk", choices=Classification.Risk.choices)

@@ -5,8 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts.models import Account
-from instances.models import Instance
-from instances.serializers import CleanSerializer, StrictSerializer
+from instances.serializers import CleanSerializer, InstanceIdsField, StrictSerializer
 
 from .effect import Effect
 from .models import Assignment, Classification, ClassificationCount, ClassificationRule, RuleResult, RuleVersion
@@ -106,22 +105,17 @@ class AssignmentSerializer(serializers.ModelSerializer):
         validators: list[Any] = []
 
 
-def _names(model: type[Any], what: str) -> serializers.SlugRelatedField:
-    return serializers.SlugRelatedField(
-        slug_field=what, queryset=model._default_manager.all(), many=True, required=False, help_text=f"By {what}."
-    )
-
-
 class AutoClassifySerializer(StrictSerializer):
     """Which rules to apply to which instances; without any, all that are active."""
 
-    instances = _names(Instance, "name")
-    rules = _names(ClassificationRule, "code")
-
-    def validate_instances(self, instances: list[Instance]) -> list[Instance]:
-        if retired := sorted(one.name for one in instances if one.is_retired):
-            raise serializers.ValidationError(f"Retired: {', '.join(retired)}.")
-        return instances
+    instance_ids = InstanceIdsField(required=False)
+    rules = serializers.SlugRelatedField(
+        slug_field="code",
+        queryset=ClassificationRule._default_manager.all(),
+        many=True,
+        required=False,
+        help_text="By code.",
+    )
 
     def validate_rules(self, rules: list[ClassificationRule]) -> list[ClassificationRule]:
         if idle := sorted(rule.code for rule in rules if not rule.active or rule.retired_at):
@@ -132,7 +126,7 @@ class AutoClassifySerializer(StrictSerializer):
 class DryRunSerializer(StrictSerializer):
     """Where, and as of when (default: now), a rule is tried out."""
 
-    instances = _names(Instance, "name")
+    instance_ids = InstanceIdsField(required=False)
     as_of = serializers.DateTimeField(default=None, allow_null=True)
 
 

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.options import InlineModelAdmin
 from django.db.models import Count, QuerySet, TextField
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -131,7 +131,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
             _("Where it is"),
             {"fields": ["engine", ("host", "port"), "database", "credential", ("tls_mode", "tls_ca"), "server"]},
         ),
-        (_("How it is read"), {"fields": ["level", ("connect_timeout", "statement_timeout", "budget")]}),
+        (_("How it is read"), {"fields": ["level", ("connect_timeout", "statement_timeout"), "budget"]}),
     ]
     readonly_fields = ["server"]
 
@@ -211,6 +211,14 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
                 shown=lambda instance: instance.is_retired,
             ),
         ]
+
+    def response_post_save_add(self, request: HttpRequest, obj: Instance) -> HttpResponse:
+        """To its page, where the next steps are."""
+        if not self.has_view_permission(request, obj):
+            return super().response_post_save_add(request, obj)
+        told = gettext("Nothing has visited it yet. Test the connection, then sync its accounts and collect capacity.")
+        messages.info(request, told)
+        return HttpResponseRedirect(reverse("admin:instances_instance_change", args=[obj.pk]))
 
     def get_inlines(self, request: HttpRequest, obj: Instance | None) -> list[type[InlineModelAdmin]]:
         return [inline for addition in self.additions(request) for inline in addition.inlines]
@@ -300,6 +308,10 @@ class CredentialForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "username" in self.fields:
+            self.fields["username"].help_text = gettext(
+                "The collection account on the servers. manage.py print_grants ENGINE prints the SQL that makes it."
+            )
         if "password" in self.fields and self.instance.pk:
             self.fields["password"].help_text = (
                 gettext("One is stored. Leave this empty to keep it.")

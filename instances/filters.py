@@ -86,12 +86,38 @@ class KnownFilter(django_filters.ModelChoiceFilter):
         super().__init__(*args, error_messages={"invalid_choice": f"There is no {what}."}, **kwargs)
 
 
+class TagFilter(KnownFilter):
+    """Rows by the slug of a tag. Tags live above, and are found where they are plugged in."""
+
+    def __init__(self, field_name: str) -> None:
+        tags = Instance._meta.get_field("tags").related_model
+        super().__init__(field_name=field_name, queryset=tags._default_manager.all(), to_field_name="slug")
+
+
+class OfInstances(django_filters.FilterSet):
+    """Base for rows that belong to an instance by `path`: everywhere the same words choose by instance."""
+
+    path = "instance"
+
+    @classmethod
+    def get_filters(cls) -> dict[str, django_filters.Filter]:
+        known = Instance.objects.all()
+        return {
+            "instance": KnownFilter(field_name=cls.path, queryset=known),
+            "instance_name": KnownFilter(field_name=cls.path, queryset=known, to_field_name="name"),
+            "tag": TagFilter(f"{cls.path}__tags"),
+            "engine": django_filters.ChoiceFilter(field_name=f"{cls.path}__engine", choices=ENGINE_CHOICES),
+            **super().get_filters(),
+        }
+
+
 class InstanceFilters(django_filters.FilterSet):
     name = django_filters.CharFilter()
     engine = django_filters.ChoiceFilter(choices=ENGINE_CHOICES)
     host = django_filters.CharFilter()
     credential = KnownFilter(queryset=Credential.objects.all())
     retired = NotNullFilter(field_name="retired_at")
+    tag = TagFilter("tags")
 
     class Meta:
         model = Instance

@@ -4,10 +4,12 @@ from copy import copy
 from typing import Any
 
 from django.core.exceptions import ValidationError as ModelError
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 
+from .adapters import ENGINE_CHOICES
 from .models import Credential, Instance
 
 
@@ -79,6 +81,48 @@ class InstanceSerializer(CleanSerializer):
         if moved and not self.context["request"].user.has_perm("instances.use_credential"):
             raise PermissionDenied(_("You may not say where a stored password is sent (%s).") % ", ".join(moved))
         return attrs
+
+
+class InstanceIdsField(serializers.ListField):
+    """Ids of active instances, as a queryset of them; one that is not there, or retired, is an error."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        child = serializers.IntegerField(min_value=1, max_value=2**63 - 1)
+        super().__init__(child=child, allow_empty=False, max_length=10_000, **kwargs)
+
+    def to_internal_value(self, data: Any) -> QuerySet[Instance]:
+        ids = super().to_internal_value(data)
+        chosen = Instance.objects.active().filter(pk__in=ids)
+        if missing := sorted(set(ids) - set(chosen.order_by().values_list("pk", flat=True))):
+            raise serializers.ValidationError(f"Not there, or retired: {', '.join(map(str, missing))}.")
+        return chosen
+
+
+class InstanceQuestionSerializer(serializers.Serializer):
+    """Which instances a question is about, in the words of the filters: `instance` by id, any number of times."""
+
+    instance = serializers.PrimaryKeyRelatedField(
+        queryset=Instance.objects.all(), many=True, required=False, help_text="Id of an instance; none: all."
+    )
+    tag = serializers.CharField(default="", allow_blank=True, help_text="Slug of a tag.")
+    engine = serializers.ChoiceField(ENGINE_CHOICES, default="", allow_blank=True)
+
+    def validate_tag(self, slug: str) -> str:
+        tags = Instance._meta.get_field("tags").related_model
+        if slug and not tags._default_manager.filter(slug=slug).exists():
+            raise serializers.ValidationError(f"There is no tag “{slug}”.")
+        return slug
+
+
+def chosen_instances(question: dict[str, Any]) -> QuerySet[Instance] | None:
+    """Those that an `InstanceQuestionSerializer` was asked about. None: all."""
+    wanted = {
+        "pk__in": [one.pk for one in question.get("instance", ())],
+        "tags__slug": question["tag"],
+        "engine": question["engine"],
+    }
+    wanted = {name: value for name, value in wanted.items() if value}
+    return Instance.objects.filter(**wanted) if wanted else None
 
 
 class ConnectionCheckSerializer(serializers.Serializer):

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import django_filters
 
-from instances.filters import KnownFilter, MomentFilter, NotNullFilter
-from instances.models import Instance
+from instances.filters import KnownFilter, MomentFilter, NotNullFilter, OfInstances
 
 from .models import SyncRecord, SyncSession, VisitHealth
 from .registry import KINDS
@@ -27,9 +26,7 @@ class SyncSessionFilters(django_filters.FilterSet):
         fields: list[str] = []
 
 
-class RecordsOfSessionFilters(django_filters.FilterSet):
-    instance = KnownFilter(queryset=Instance.objects.all())
-    instance_name = KnownFilter(field_name="instance", queryset=Instance.objects.all(), to_field_name="name")
+class RecordsOfSessionFilters(OfInstances):
     status = django_filters.ChoiceFilter(choices=SyncRecord.Status.choices)
     error_code = django_filters.CharFilter()
     held = NotNullFilter(field_name="held_count")
@@ -44,9 +41,7 @@ class SyncRecordFilters(RecordsOfSessionFilters):
     kind = django_filters.ChoiceFilter(choices=kinds)
 
 
-class VisitHealthFilters(django_filters.FilterSet):
-    instance = KnownFilter(queryset=Instance.objects.all())
-    instance_name = KnownFilter(field_name="instance", queryset=Instance.objects.all(), to_field_name="name")
+class VisitHealthFilters(OfInstances):
     kind = django_filters.ChoiceFilter(choices=kinds)
     paused = NotNullFilter(field_name="paused_at")
 

@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 from rest_framework import serializers
 
 from instances.models import Instance
+from instances.serializers import InstanceIdsField
 
 from .models import SyncRecord, SyncSession, VisitHealth
 from .registry import KINDS
@@ -43,12 +44,7 @@ class StartSerializer(serializers.Serializer):
     """Which visits to start: of `kind`, on the instances named by exactly one of `instance_ids`, `tag` and `all`."""
 
     kind = serializers.CharField()
-    instance_ids = serializers.ListField(
-        child=serializers.IntegerField(min_value=1, max_value=2**63 - 1),
-        required=False,
-        allow_empty=False,
-        max_length=10_000,
-    )
+    instance_ids = InstanceIdsField(required=False)
     tag = serializers.CharField(required=False, help_text="Slug of a tag.")
     all = serializers.BooleanField(required=False, help_text="Every active instance.")
 
@@ -62,16 +58,9 @@ class StartSerializer(serializers.Serializer):
         given = [name for name in ("instance_ids", "tag", "all") if attrs.get(name)]
         if len(given) != 1:
             raise serializers.ValidationError('Give one of "instance_ids", "tag" and "all": true.')
-        attrs["instances"] = getattr(self, f"_{given[0]}")(attrs[given[0]])
+        name = given[0]
+        attrs["instances"] = attrs[name] if name == "instance_ids" else getattr(self, f"_{name}")(attrs[name])
         return attrs
-
-    def _instance_ids(self, ids: list[int]) -> QuerySet[Instance]:
-        chosen = Instance.objects.active().filter(pk__in=ids)
-        if missing := sorted(set(ids) - set(chosen.values_list("pk", flat=True))):
-            raise serializers.ValidationError(
-                {"instance_ids": [f"Not there, or retired: {', '.join(map(str, missing))}."]}
-            )
-        return chosen
 
     def _tag(self, slug: str) -> QuerySet[Instance]:
         chosen = Instance.objects.active().filter(tags__slug=slug)

@@ -5,6 +5,7 @@ from itertools import product
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from instances.models import Instance
@@ -85,7 +86,7 @@ class TagOperation(models.Model):
     undo_of = models.OneToOneField(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="undone_by", verbose_name=_("undo of")
     )
-    created_at = models.DateTimeField(_("asked for"), auto_now_add=True)
+    created_at = models.DateTimeField(_("asked for"), default=timezone.now, editable=False)
     finished_at = models.DateTimeField(_("done"), null=True, blank=True)
     asked = models.JSONField(default=list, blank=True, editable=False)
     outcomes = models.JSONField(_("outcomes"), default=dict)

@@ -23,7 +23,7 @@ def _ids(most: int, **options: Any) -> serializers.ListField:
 
 
 class InstanceFilterSerializer(serializers.Serializer):
-    """The parameters of GET /api/instances/, and a tag, to choose instances by."""
+    """The parameters of GET /api/instances/, to choose instances by."""
 
     name = serializers.CharField(required=False)
     engine = serializers.CharField(required=False)
@@ -56,15 +56,10 @@ class BulkSerializer(serializers.Serializer):
         if not asked:
             raise serializers.ValidationError({"filter": ["Empty: say which instances."]})
         words = {name: str(value) for name, value in asked.items()}
-        tag = words.pop("tag", None)
         chosen = InstanceFilters(words, queryset=Instance.objects.all())
         if not chosen.is_valid():
             raise serializers.ValidationError({"filter": chosen.errors})
         found = chosen.qs if "retired" in words else chosen.qs.active()
-        if tag is not None:
-            if not Tag.objects.filter(slug=tag).exists():
-                raise serializers.ValidationError({"filter": {"tag": [f"There is no tag “{tag}”."]}})
-            found = found.filter(tags__slug=tag)
         ids = list(found.order_by().values_list("pk", flat=True))
         if not ids:
             raise serializers.ValidationError({"filter": ["No instance is like that."]})

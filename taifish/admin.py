@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat import admin as beat
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
@@ -130,7 +131,7 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
     form = PeriodicTaskForm
     # Not celery-beat's: its inline script does nothing that the read-only translation does not.
     change_form_template = ButtonAdmin.change_form_template
-    list_display = ["name", "enabled", "task", "scheduler", "last_run_at", "total_run_count"]
+    list_display = ["name", "enabled", "scheduler", "last_run", "runs", "task"]
     list_filter = [("enabled", BooleanRadioFilter), "task"]
     list_filter_submit = True
     date_hierarchy = None
@@ -141,7 +142,23 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
 
     @display(description=_("when"))
     def scheduler(self, task: PeriodicTask) -> str:
-        return str(task.scheduler)
+        """Times as people read them; what a clock time does not say, as celery-beat has it."""
+        when = task.scheduler
+        daily = isinstance(when, CrontabSchedule) and {when.day_of_week, when.day_of_month, when.month_of_year} == {"*"}
+        if not daily or not when.minute.isdecimal():
+            return str(when)
+        told = {"minute": when.minute.zfill(2), "hour": when.hour.zfill(2), "zone": when.timezone}
+        if when.hour.isdecimal():
+            return gettext("every day at %(hour)s:%(minute)s, %(zone)s") % told
+        return gettext("every hour at minute %(minute)s") % told if when.hour == "*" else str(when)
+
+    @display(description=_("last run"), ordering="last_run_at")
+    def last_run(self, task: PeriodicTask) -> datetime | None:
+        return task.last_run_at
+
+    @display(description=_("runs"), ordering="total_run_count")
+    def runs(self, task: PeriodicTask) -> int:
+        return task.total_run_count
 
 
 class TaskInline(beat.PeriodicTaskInline, TabularInline):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -26,7 +26,19 @@ from sync.lateness import GRACE, enabled_schedules, is_late
 from sync.models import SyncRecord, SyncSession
 
 
-def healthz(request: HttpRequest) -> JsonResponse:
+def answer_probes(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Middleware, the first of all: /healthz is answered under any name and without HTTPS, since probes ask by IP.
+
+    That is safe: the answer holds nothing of the request, so a forged Host has nothing to get into.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        return healthz() if request.path_info == "/healthz" else get_response(request)
+
+    return middleware
+
+
+def healthz() -> JsonResponse:
     """200 {"status": "ok"}, or 503 when the store does not answer."""
     try:
         with connection.cursor() as cursor:
@@ -66,6 +78,10 @@ def _schedules() -> Iterator[Check]:
     late = [task for task in enabled if is_late(task)]
     names = ", ".join(_(task.name) for task in late)
     told = _("late: %s") % names if late else _("%d schedules, none is late") % len(enabled)
+    zone = settings.TIME_ZONE
+    if elsewhere := [_(task.name) for task in enabled if task.crontab and str(task.crontab.timezone) != zone]:
+        named = {"zone": zone, "names": ", ".join(elsewhere)}
+        told += " · " + _("in another time zone than %(zone)s: %(names)s") % named
     yield Check(_("Schedules"), not late, told, _("Look whether the scheduler is alive, and at its log."))
 
 
@@ -88,7 +104,7 @@ def _collection() -> Check:
     last = InstanceSize.objects.aggregate(last=Max("day"))["last"]
     expected = Instance.objects.active().filter(created_at__date__lte=yesterday)
     if not expected.exists():
-        return Check(_("Last collection"), True, _("no instance is older than a day"))
+        return Check(_("Last collection"), True, _("no instance has been here for a day yet"))
     lacking = without_row(yesterday).filter(created_at__date__lte=yesterday).count()
     told = _("%(day)s; %(count)d instances lack a size for yesterday") % {"day": last or _("never"), "count": lacking}
     ok = last is not None and last >= yesterday

@@ -8,7 +8,7 @@ from django.middleware.locale import LocaleMiddleware
 from django.utils import translation
 
 #: What programs read is the same whoever asks: a text that a script looks for must not hang on a browser's setting.
-FOR_PROGRAMS = ("/api/", "/healthz", "/metrics")
+FOR_PROGRAMS = ("/api/", "/metrics")
 
 
 class LanguageMiddleware(LocaleMiddleware):

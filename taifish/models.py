@@ -31,6 +31,21 @@ class Role(models.Model):
         return self.key
 
 
+class InstalledSchedule(models.Model):
+    """A schedule that was installed once, so that one that people deleted stays deleted; and for which time zone."""
+
+    task = models.CharField(_("task"), max_length=200, unique=True)
+    time_zone = models.CharField(_("time zone"), max_length=63)
+
+    class Meta:
+        verbose_name = _("installed schedule")
+        verbose_name_plural = _("installed schedules")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.task
+
+
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
     def valid(self, now: datetime | None = None) -> ApiTokenQuerySet:
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=now or timezone.now()), user__is_active=True)

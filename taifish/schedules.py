@@ -9,6 +9,8 @@ from django.db import transaction
 from django.utils.translation import gettext_noop as _
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
+from .models import InstalledSchedule
+
 #: The names are stored in English, and translated where they are shown.
 #: name, task, when ("minute hour" in TAIFISH_TIME_ZONE, * for every hour, or seconds), description
 TIMETABLE: list[tuple[str, str, str | int, str]] = [
@@ -59,18 +61,44 @@ TIMETABLE: list[tuple[str, str, str | int, str]] = [
 
 
 @transaction.atomic
-def install() -> list[str]:
-    """Create the schedules that are missing, by task; touch nothing that exists. Returns the names created."""
+def install(deleted: bool = False) -> list[str]:
+    """Create the schedules that are missing, by task, each once: what people deleted comes back only with `deleted`.
+    Touches nothing that exists. Returns the names created."""
     present = set(PeriodicTask.objects.values_list("task", flat=True))
+    known = set(InstalledSchedule.objects.values_list("task", flat=True))
     created = []
     for name, task, when, description in TIMETABLE:
-        if task in present:
-            continue
-        PeriodicTask.objects.create(
-            name=name, task=task, description=description, kwargs=json.dumps({}), **_schedule(when)
-        )
-        created.append(name)
+        if task not in present and (deleted or task not in known):
+            PeriodicTask.objects.create(
+                name=name, task=task, description=description, kwargs=json.dumps({}), **_schedule(when)
+            )
+            created.append(name)
+        if task not in known:
+            InstalledSchedule.objects.create(task=task, time_zone=settings.TIME_ZONE)
     return created
+
+
+@transaction.atomic
+def follow_time_zone() -> list[str]:
+    """Move to TAIFISH_TIME_ZONE what still runs when it was shipped to run, in the zone of then. Returns the names.
+
+    Whatever people set to another time or zone means what they said.
+    """
+    moved = []
+    shipped = {task: when for _name, task, when, _description in TIMETABLE if isinstance(when, str)}
+    for row in InstalledSchedule.objects.exclude(time_zone=settings.TIME_ZONE).filter(task__in=shipped):
+        minute, hour = shipped[row.task].split()
+        then = CrontabSchedule.objects.filter(
+            minute=minute, hour=hour, day_of_week="*", day_of_month="*", month_of_year="*", timezone=row.time_zone
+        )
+        for task in PeriodicTask.objects.filter(task=row.task, crontab__in=then):
+            task.crontab = _schedule(shipped[row.task])["crontab"]
+            # Not update(): saving tells beat.
+            task.save()
+            moved.append(task.name)
+        row.time_zone = settings.TIME_ZONE
+        row.save()
+    return moved
 
 
 def _schedule(when: str | int) -> dict[str, object]:

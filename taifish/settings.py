@@ -74,7 +74,6 @@ WSGI_APPLICATION = "taifish.wsgi.application"
 
 TAIFISH_HTTPS = flag("TAIFISH_HTTPS", not TAIFISH_EMBEDDED)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = TAIFISH_HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
 SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if TAIFISH_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = TAIFISH_HTTPS
 TAIFISH_BEHIND_PROXY = flag("TAIFISH_BEHIND_PROXY", False)
@@ -129,6 +128,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "taifish.health.answer_probes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -175,6 +175,7 @@ WHITENOISE_MAX_AGE = 3600
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+FORMAT_MODULE_PATH = "taifish.formats"
 LOCALE_PATHS = [BASE_DIR / "locale"]
 USE_I18N = True
 USE_TZ = True
@@ -325,6 +326,7 @@ LOGGING = {
 
 # Admin
 
+STYLE = BASE_DIR / "taifish" / "static" / "taifish" / "taifish.css"
 UNFOLD = {
     "SITE_TITLE": "Taifish",
     "SITE_HEADER": "Taifish",
@@ -333,7 +335,8 @@ UNFOLD = {
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_LANGUAGES": True,
-    "STYLES": [lambda request: static("taifish/taifish.css")],
+    # By its age: browsers keep it for an hour, and after an upgrade would lay the old one over new pages.
+    "STYLES": [lambda request: f"{static('taifish/taifish.css')}?{STYLE.stat().st_mtime_ns}"],
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("taifish/icon.svg")},
     ],

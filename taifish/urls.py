@@ -9,12 +9,11 @@ from aggregation.pages import backfill_page, forecasts_page, trends_page
 from capacity.pages import gaps_page
 
 from .api import router
-from .health import health_page, healthz
+from .health import health_page
 from .metrics import metrics
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
-    path("healthz", healthz, name="healthz"),
     path("metrics", metrics, name="metrics"),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin/who-can/", admin.site.admin_view(who_can_page), name="who-can"),

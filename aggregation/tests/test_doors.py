@@ -182,11 +182,11 @@ def test_aggregates_over_the_api(fleet, django_assert_num_queries):
 
 
 def test_so_far_over_the_api(fleet):
-    client, url = superclient(), reverse("sizes-so-far-list")
-    answer = client.get(url, {"period": "quarterly", "instance": "one", "database": "shop"}).json()
+    client, url, one = superclient(), reverse("sizes-so-far-list"), fleet[0].pk
+    answer = client.get(url, {"period": "quarterly", "instance": one, "database": "shop"}).json()
     assert (answer["last_size"], answer["end"]) == (299 * GIB, span_of(Period.QUARTERLY, today()).last.isoformat())
-    assert client.get(url, {"period": "daily", "instance": "one"}).status_code == 404
-    assert client.get(url, {"period": "daily", "instance": "one", "database": "x"}).status_code == 400
+    assert client.get(url, {"period": "daily", "instance": one}).status_code == 404
+    assert client.get(url, {"period": "daily", "instance": one, "database": "x"}).status_code == 400
 
 
 def test_limits_and_forecasts_over_the_api(fleet):
@@ -210,7 +210,8 @@ def test_limits_and_forecasts_over_the_api(fleet):
 def test_a_backfill_over_the_api_is_a_session(fleet):
     """F3.7: audited: who, when, what was asked; refused where it makes no sense."""
     url = reverse("instanceaggregate-backfill")
-    asked = {"period": "weekly", "first": ago(60).isoformat(), "last": ago(30).isoformat(), "instances": ["one"]}
+    asked = {"period": "weekly", "first": ago(60).isoformat(), "last": ago(30).isoformat()}
+    asked["instance_ids"] = [fleet[0].pk]
     assert client_with("aggregation.view_instanceaggregate").post(url, asked, format="json").status_code == 403
     answer = superclient().post(url, asked, format="json")
     assert answer.status_code == 202
@@ -222,7 +223,7 @@ def test_a_backfill_over_the_api_is_a_session(fleet):
     for wrong, complaint in (
         ({"period": "yearly"}, "daily, weekly, monthly, quarterly, all"),
         ({"first": today().isoformat(), "last": today().isoformat()}, "is closed"),
-        ({"instances": ["nobody"]}, "nobody"),
+        ({"instance_ids": [10**9]}, "Not there, or retired: 1000000000."),
         ({"last": "soon"}, "format"),
     ):
         answer = superclient().post(url, asked | wrong, format="json")
@@ -230,6 +231,12 @@ def test_a_backfill_over_the_api_is_a_session(fleet):
 
 
 # Pages
+
+
+def test_trends_before_the_first_period_is_over_do_not_say_that_all_is_whole(db):
+    text = superstaff().get(reverse("trends")).content.decode()
+    assert "No instance was there in this period" in text
+    assert "Every instance has a whole size" not in text
 
 
 def test_the_trends_page(fleet):

@@ -71,7 +71,9 @@ def test_a_dry_run_of_a_saved_and_of_an_unsaved_rule(body, people):
     """F5.6"""
     client = client_with(VIEW_RULE, VIEW_ACCOUNT)
     first = ClassificationRule.objects.get(code="one")
-    told = client.post(f"{RULES}{first.pk}/dry-run/", {"instances": ["pg"]}, format="json").json()
+    told = client.post(
+        f"{RULES}{first.pk}/dry-run/", {"instance_ids": [people["ada"].instance_id]}, format="json"
+    ).json()
     assert (told["examined"], told["matched"]) == (4, 1)
     assert told["counts"] == {"gained": 1, "lost": 0, "kept": 0, "unknown": 0}
     assert told["accounts"]["gained"][0] | {"id": 0} == {
@@ -120,7 +122,7 @@ def test_people_assign_and_withdraw_and_rules_are_left_to_runs(body, people, app
 def test_auto_classify_starts_a_session(body, people, instances):
     url = "/api/classifications/auto-classify/"
     client = client_with("classification.view_classification", "classification.run_classification")
-    answer = client.post(url, {"instances": ["pg"], "rules": ["one"]}, format="json")
+    answer = client.post(url, {"instance_ids": [instances[0].pk], "rules": ["one"]}, format="json")
     assert (answer.status_code, answer.json()["kind"]) == (202, "classification")
     session = SyncSession.objects.get()
     assert (session.trigger, session.params) == ("api", {"rules": [ClassificationRule.objects.get().pk]})
@@ -128,7 +130,7 @@ def test_auto_classify_starts_a_session(body, people, instances):
     assert client.post(url, {}, format="json").json()["counts"]["total"] == 2
     instances[1].retire()
     services.retire_rule(ClassificationRule.objects.get())
-    for wrong in ({"instances": ["x"]}, {"instances": ["my"]}, {"rules": ["one"]}, {"rules": ["x"]}):
+    for wrong in ({"instance_ids": [0]}, {"instance_ids": [instances[1].pk]}, {"rules": ["one"]}, {"rules": ["x"]}):
         assert client.post(url, wrong, format="json").status_code == 400, wrong
     assert client_with("classification.view_classification").post(url, {}, format="json").status_code == 403
 
@@ -153,7 +155,7 @@ def test_classifications_count_and_are_not_deleted_while_in_use(body, people, ap
 
 
 def test_a_word_that_means_nothing_starts_no_run(db):
-    """With `instance` for `instances` the rules would have been applied to all."""
+    """With `instance` for `instance_ids` the rules would have been applied to all."""
     answer = superclient().post("/api/classifications/auto-classify/", {"instance": ["prod"]}, format="json")
-    assert (answer.status_code, answer.json()["instance"]) == (400, ["Unknown. Valid are: instances, rules."])
+    assert (answer.status_code, answer.json()["instance"]) == (400, ["Unknown. Valid are: instance_ids, rules."])
     assert not SyncSession.objects.exists()

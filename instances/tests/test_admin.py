@@ -331,3 +331,42 @@ def test_a_credential_in_use_says_by_how_many_and_stays(instance, credential):
     client.post(reverse("admin:instances_credential_delete", args=[credential.pk]), {"post": "yes"})
     client.post(CREDENTIAL, {"action": "delete_selected", "_selected_action": [credential.pk], "post": "yes"})
     assert Credential.objects.exists()
+
+
+def test_the_list_has_a_button_that_adds(instance):
+    """It was lost once, and with it the first thing that a new user looks for."""
+    add = f'href="{reverse("admin:instances_instance_add")}"'
+    assert add in superstaff().get(LIST).content.decode()
+    assert add not in staff("instances.view_instance").get(LIST).content.decode()
+
+
+def test_who_added_an_instance_comes_to_its_page_and_is_told_what_comes_next(credential):
+    page = superstaff().post(
+        reverse("admin:instances_instance_add"),
+        {
+            "name": "new", "engine": "mysql", "host": "h", "credential": credential.pk, "tls_mode": "prefer", "level": "A",
+            "connect_timeout": 10, "statement_timeout": 60, "budget": 600,
+            "instance_tags-TOTAL_FORMS": 0, "instance_tags-INITIAL_FORMS": 0,
+        },
+        follow=True,
+    )  # fmt: skip
+    made = Instance.objects.get(name="new")
+    assert page.redirect_chain == [(reverse("admin:instances_instance_change", args=[made.pk]), 302)]
+    assert "Nothing has visited it yet." in told(page)
+
+
+def test_before_the_first_visit_nobody_knows_how_many_accounts_there_are(instance):
+    (row,) = superstaff().get(LIST).context["cl"].result_list
+    assert row.n_accounts is None
+
+
+def test_an_empty_list_proposes_only_what_can_be_done(db):
+    """unfold's own text proposes to create an item, on lists that nobody can add to as well."""
+    client = superstaff()
+    page = client.get(reverse("admin:instances_instance_changelist")).content.decode()
+    assert "There is nothing here yet." in page
+    assert "Show all" not in page
+    page = client.get(reverse("admin:accounts_account_changelist"), {"q": "nobody"}).content.decode()
+    assert "Nothing is like that." in page
+    assert "Show all" in page
+    assert "Create a new item" not in page

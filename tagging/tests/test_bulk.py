@@ -440,3 +440,10 @@ def test_a_lost_store_is_an_error_and_no_receipt(db, monkeypatch):
     with pytest.raises(DatabaseError):
         services.assign([one], [prod])
     assert links() == set()
+
+
+def test_a_receipt_is_done_after_it_was_asked_for(db):
+    instances, tags = make(1, 1)
+    receipt = services.assign(instances[:1], tags[:1])
+    receipt.refresh_from_db()
+    assert receipt.created_at <= receipt.finished_at

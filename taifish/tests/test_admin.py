@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.urls import reverse
@@ -154,6 +155,13 @@ def test_a_schedule_is_edited_with_the_registered_tasks(db):
     assert "Unable to parse JSON" in answer.content.decode()
 
 
+def test_a_schedule_says_when_in_words(db):
+    schedules.install()
+    text = superstaff().get(TASKS).content.decode()
+    for words in ("every day at 04:45, UTC", "every hour at minute 20", "every 30 seconds"):
+        assert words in text, words
+
+
 @pytest.mark.parametrize("action", ["run_tasks", "disable_tasks", "toggle_tasks", "enable_tasks", "delete_selected"])
 def test_who_may_look_at_schedules_may_not_run_or_switch_them(db, action):
     schedules.install()
@@ -172,3 +180,8 @@ def test_a_user_is_added_and_the_password_is_not_shown(db):
     page = answer.content.decode()
     assert secret not in page
     assert ann.password not in page
+
+
+def test_a_new_style_is_not_hidden_by_the_one_that_browsers_keep(db):
+    style = settings.BASE_DIR / "taifish" / "static" / "taifish" / "taifish.css"
+    assert f'taifish/taifish.css?{style.stat().st_mtime_ns}"' in superstaff().get(HOME).content.decode()

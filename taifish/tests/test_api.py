@@ -7,7 +7,9 @@ from django.core.management import call_command
 from django.urls import reverse
 from rest_framework.test import APIClient
 
+from instances.models import Credential, Instance
 from instances.tests.api import client_with, superclient
+from tagging.models import Tag
 from taifish.api import router
 
 #: route name → permission to look
@@ -151,3 +153,32 @@ def test_a_question_needs_the_permission_too(db, name):
 def test_a_moment_that_the_store_cannot_hold_is_no_failure(db, name, moment, status):
     answer = superclient().get(f"{reverse(f'{name}-list')}?since={moment}")
     assert answer.status_code == status
+
+
+def test_instances_are_chosen_by_the_same_words_everywhere(db):
+    """A filter that is called otherwise, or takes a name where others take an id, is one to look up each time."""
+    words = {"instance", "instance_name", "tag", "engine"}
+    of_instances = [
+        "account", "accountchange", "alert", "assignment", "database", "databaseaggregate", "databasesize",
+        "instanceaggregate", "instancelimit", "instancesize", "syncrecord", "visithealth",
+    ]  # fmt: skip
+    client = superclient()
+    for name in of_instances:
+        for word in words:
+            answer = client.get(reverse(f"{name}-list"), {word: "nope"})
+            assert (answer.status_code, list(answer.json())) == (400, [word]), (name, word)
+    for name in ("access", "capacity-gaps"):
+        for word in words - {"instance_name"}:
+            answer = client.get(
+                reverse(f"{name}-list"), {"privilege": "X", word: "nope"} if name == "access" else {word: "nope"}
+            )
+            assert (answer.status_code, list(answer.json())) == (400, [word]), (name, word)
+
+
+def test_instances_with_a_tag(db):
+    credential = Credential.objects.create(name="c", username="u")
+    one, _two = (Instance.objects.create(name=name, engine="mysql", host=name, credential=credential) for name in "ab")
+    Tag.objects.create(slug="lab", label="Lab").instances.add(one)
+    client = superclient()
+    assert [row["name"] for row in client.get(reverse("instance-list"), {"tag": "lab"}).json()["results"]] == ["a"]
+    assert client.get(reverse("instance-list"), {"tag": "lob"}).json() == {"tag": ["There is no tag “lob”."]}

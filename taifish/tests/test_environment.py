@@ -158,3 +158,19 @@ def test_the_readme_documents_every_variable():
             read |= set(re.findall(r'^[A-Z_]+ = "(TAIFISH_[A-Z_]+)"', code, re.MULTILINE))
     rows = [line.split("|")[1] for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")]
     assert {name for row in rows for name in re.findall(r"`([A-Z_]{6,})`", row)} == read
+
+
+def test_a_check_of_the_store_wakes_the_embedded_one(tmp_path):
+    found = check(tmp_path, "--database", "default")
+    assert (found.returncode, found.stderr) == (0, ""), found.stderr
+    assert "no issues" in found.stdout
+
+
+def test_a_store_that_does_not_answer_is_told_in_words(tmp_path):
+    keys = {"TAIFISH_SECRET_KEY": "s" * 60, "TAIFISH_CREDENTIAL_KEYS": Fernet.generate_key().decode()}
+    found = check(tmp_path, "--database", "default", DATABASE_URL=URL, **keys)
+    assert found.returncode == 1
+    assert "taifish: the store does not answer: " in found.stderr
+    assert "mend DATABASE_URL" in found.stderr
+    assert "Traceback" not in found.stderr
+    assert "Hidden-1" not in found.stderr

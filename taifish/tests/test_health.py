@@ -96,3 +96,12 @@ def test_what_should_have_been_deleted(running):
     old = timezone.now() - timedelta(days=settings.TAIFISH_KEEP_SESSIONS_DAYS + 3)
     SyncSession.objects.create(kind="capacity", trigger="schedule", status="completed", finished_at=old)
     assert red() == {"Old sizes", "Old sessions"}
+
+
+def test_probes_ask_by_ip_and_without_https(client, settings, db):
+    """Container platforms ask the address of the container, which ALLOWED_HOSTS cannot know."""
+    settings.ALLOWED_HOSTS, settings.SECURE_SSL_REDIRECT = ["taifish.example.org"], True
+    for host in ("10.1.2.3:8000", "evil.example", "a b"):
+        answer = client.get("/healthz", headers={"host": host})
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"}), host
+    assert client.get("/", headers={"host": "10.1.2.3"}).status_code == 400

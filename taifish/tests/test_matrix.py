@@ -36,7 +36,6 @@ PAGES: dict[str, tuple[str, list[str] | None]] = {
     "forecasts": ("get", ["aggregation.view_instancelimit"]),
     "health": ("get", ["sync.view_syncsession"]),
     "metrics": ("get", ["sync.view_syncsession"]),
-    "healthz": ("get", None),
     "schema": ("get", None),
     "docs": ("get", None),
 }

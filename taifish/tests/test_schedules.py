@@ -30,6 +30,7 @@ from sync.models import SyncSession
 from taifish import beat, schedules
 from taifish.beat import LeaderScheduler
 from taifish.celery import app
+from taifish.health import checks
 
 QUEUE = Path(django_settings.CELERY_BROKER_TRANSPORT_OPTIONS["data_folder_in"])
 
@@ -113,10 +114,45 @@ def test_what_a_person_changed_survives_every_deploy(db, capsys):
     PeriodicTask.objects.create(name="Sync accounts", task="something.else", interval=reap.interval)
     before = list(PeriodicTask.objects.exclude(task="sync.purge").order_by("pk").values())
     call_command("install_schedules")
+    assert capsys.readouterr().out == "all schedules are there already\n"
+    assert list(PeriodicTask.objects.order_by("pk").values()) == before
+    call_command("install_schedules", "--deleted")
     assert capsys.readouterr().out == "created: Forget old sessions\n"
     assert list(PeriodicTask.objects.exclude(task="sync.purge").order_by("pk").values()) == before
+
+
+def test_a_schedule_that_is_new_in_a_version_is_created(db, monkeypatch, capsys):
+    monkeypatch.setattr(schedules, "TIMETABLE", schedules.TIMETABLE[1:])
+    schedules.install()
+    monkeypatch.undo()
+    assert schedules.install() == ["Sync accounts"]
+
+
+def test_times_as_shipped_follow_the_zone_and_those_of_people_do_not(db, settings, capsys):
+    schedules.install()
+    sync, capacity, classify = (
+        PeriodicTask.objects.get(task=task) for task in ("accounts.sync", "capacity.collect", "classification.run")
+    )
+    capacity.crontab = CrontabSchedule.objects.create(minute="15", hour="22", timezone="UTC")
+    classify.crontab = CrontabSchedule.objects.create(minute="30", hour="3", timezone="Europe/Berlin")
+    capacity.save()
+    classify.save()
+    settings.TIME_ZONE = "Asia/Shanghai"
     call_command("install_schedules")
-    assert capsys.readouterr().out == "all schedules are there already\n"
+    assert "now in Asia/Shanghai: Sync accounts" in capsys.readouterr().out
+    zones = {}
+    for task in (sync, capacity, classify):
+        task.refresh_from_db()
+        zones[task.task] = (task.crontab.hour, str(task.crontab.timezone))
+    assert zones == {
+        "accounts.sync": ("1", "Asia/Shanghai"),
+        "capacity.collect": ("22", "UTC"),
+        "classification.run": ("3", "Europe/Berlin"),
+    }
+    assert schedules.follow_time_zone() == []
+    (told,) = (check.told for check in checks() if check.name == "Schedules")
+    _before, names = told.split("in another time zone than Asia/Shanghai: ")
+    assert sorted(names.split(", ")) == ["Classify accounts", "Collect capacity"]
 
 
 def test_every_schedule_names_a_task_that_exists():

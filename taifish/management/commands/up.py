@@ -143,7 +143,7 @@ class Command(BaseCommand):
 
     def _serve(self, listener: socket.socket) -> None:
         workers = environment.number("TAIFISH_WORKERS", 4, 1, 1000)
-        python, celery = (sys.executable, "-m"), ("celery", "-A", "taifish")
+        python, celery = (sys.executable, "-m"), ("celery", "--quiet", "-A", "taifish")
         web = f"gunicorn taifish.wsgi --bind fd://{listener.fileno()} --workers 1 --worker-class gthread"
         worker = f"worker --concurrency={workers} --without-gossip --without-mingle --without-heartbeat --pidfile="
         children = [
