@@ -7,7 +7,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -17,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from instances.adapters.base import GRANT_KINDS
 from instances.exchange import csv_file
+from instances.permissions import needs
 
 from .access import Access, Answer, parse_moment, who_can
 
@@ -46,10 +46,9 @@ class QuestionForm(forms.Form):
     )
 
 
+@needs("accounts.view_grant", "accounts.view_account")
 def who_can_page(request: HttpRequest) -> HttpResponse:
     """The question as a form, and below it the answer to the one in the query; `csv=1` sends all of it as a file."""
-    if not (request.user.has_perm("accounts.view_grant") and request.user.has_perm("accounts.view_account")):
-        raise PermissionDenied
     form = QuestionForm(request.GET if "privilege" in request.GET else None)
     context: dict[str, Any] = {**admin.site.each_context(request), "title": _("Who can"), "form": form}
     if form.is_valid():

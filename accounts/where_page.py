@@ -9,7 +9,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet, Window
 from django.db.models.functions import RowNumber
@@ -20,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from instances.adapters.remedies import Held, lock, revoke
 from instances.exchange import csv_file
+from instances.permissions import needs
 
 from .access import parse_moment
 from .models import Account, Grant, Membership
@@ -56,10 +56,9 @@ def where(pattern: str, at: datetime | None = None) -> QuerySet[Account]:
     return found.select_related("instance").order_by("instance__name", "name", "host")
 
 
+@needs("accounts.view_account")
 def where_page(request: HttpRequest) -> HttpResponse:
     """The question as a form, and below it the answer; `csv=1` sends all of it as a file."""
-    if not request.user.has_perm("accounts.view_account"):
-        raise PermissionDenied
     form = WhereForm(request.GET if "name" in request.GET else None)
     context: dict[str, Any] = {**admin.site.each_context(request), "title": _("Where is"), "form": form}
     if form.is_valid():

@@ -8,7 +8,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.loader import render_to_string
@@ -24,6 +23,7 @@ from capacity.units import bytes_label
 from instances.adapters import ENGINE_CHOICES
 from instances.exchange import csv_file
 from instances.models import Instance
+from instances.permissions import needs
 from instances.timeline import SOURCES, Event, Source
 from sync.models import SyncSession
 from sync.pages import RUN, session_page
@@ -57,11 +57,10 @@ class TrendForm(forms.Form):
     )
 
 
+@needs("aggregation.view_instanceaggregate")
 def trends_page(request: HttpRequest) -> HttpResponse:
     """Growth of all instances, or of those with a tag or of an engine, period by period; `csv=trend` and `csv=growers`
     send the figures as a file."""
-    if not request.user.has_perm("aggregation.view_instanceaggregate"):
-        raise PermissionDenied
     form = TrendForm({"period": Period.MONTHLY.value, **request.GET.dict()})
     context: dict[str, Any] = {**admin.site.each_context(request), "title": _("Trends"), "form": form}
     if form.is_valid():
@@ -170,12 +169,11 @@ class BackfillForm(forms.Form):
     last = forms.DateField(label=_("to"), widget=forms.DateInput(attrs=_INPUT | {"type": "date"}))
 
 
+@needs("aggregation.view_instanceaggregate", RUN)
 def backfill_page(request: HttpRequest) -> HttpResponse:
     """Aggregate a range of days again, for all active instances; by POST only, and on to its session."""
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
-    if not (request.user.has_perm(RUN) and request.user.has_perm("aggregation.view_instanceaggregate")):
-        raise PermissionDenied
     form = BackfillForm(request.POST)
     try:
         if not form.is_valid():
@@ -194,10 +192,9 @@ def backfill_page(request: HttpRequest) -> HttpResponse:
     return session_page(session)
 
 
+@needs("aggregation.view_instancelimit")
 def forecasts_page(request: HttpRequest) -> HttpResponse:
     """When the instances that have a limit will reach it, the nearest first."""
-    if not request.user.has_perm("aggregation.view_instancelimit"):
-        raise PermissionDenied
     limits = InstanceLimit.objects.filter(instance__retired_at=None).select_related("instance")
     context = {
         **admin.site.each_context(request),

@@ -7,7 +7,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Count, F, Q
 from django.http import HttpRequest, HttpResponse
@@ -19,6 +18,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from instances.models import Instance
+from instances.permissions import needs
 from tagging.models import Tag
 
 from .charts import every_day, size_chart
@@ -128,10 +128,9 @@ class GapForm(forms.Form):
     )
 
 
+@needs("capacity.view_instancesize")
 def gaps_page(request: HttpRequest) -> HttpResponse:
     """Days without a size, or without a whole one, newest first."""
-    if not request.user.has_perm("capacity.view_instancesize"):
-        raise PermissionDenied
     form = GapForm(request.GET or None)
     asked = form.cleaned_data if form.is_valid() else {"days": 30, "kind": "", "tag": None, "instance": None}
     chosen = None

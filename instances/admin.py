@@ -17,7 +17,7 @@ from django.db.models import Count, QuerySet, TextField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -155,7 +155,9 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     def address(self, instance: Instance) -> str:
         host = f"[{instance.host}]" if ":" in instance.host else instance.host
         port = instance.port or (ENGINES[instance.engine].port if instance.engine in ENGINES else "")
-        return format_html('<span class="tf-mono">{}:{}</span>', host, port)
+        # Where a long name may be broken: nowhere but at its dots.
+        parts = format_html_join(SafeString(".<wbr>"), "{}", ((part,) for part in host.split(".")))
+        return format_html('<span class="tf-mono tf-address">{}:{}</span>', parts, port)
 
     # What apps above add
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -20,6 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from .models import Instance
+from .permissions import needs
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -67,9 +67,8 @@ def timeline(instance: Instance, user: User, since: datetime) -> tuple[list[Even
     return found[:LIMIT], is_cut or len(found) > LIMIT
 
 
+@needs("instances.view_instance")
 def timeline_page(request: HttpRequest, object_id: int) -> HttpResponse:
-    if not request.user.has_perm("instances.view_instance"):
-        raise PermissionDenied
     instance = get_object_or_404(Instance, pk=object_id)
     asked = request.GET.get("days", "")
     days = int(asked) if asked.isdecimal() and int(asked) in PERIODS else PERIODS[0]

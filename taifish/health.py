@@ -8,7 +8,6 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db import Error, connection
 from django.db.models import Exists, Max, OuterRef, Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -22,6 +21,7 @@ from capacity.models import Database, DatabaseSize, InstanceSize
 from capacity.services import without_row
 from capacity.units import bytes_label
 from instances.models import Instance
+from instances.permissions import needs
 from sync.lateness import GRACE, enabled_schedules, is_late
 from sync.models import SyncRecord, SyncSession
 
@@ -141,10 +141,9 @@ def _store() -> Check:
     return Check(_("Store"), True, bytes_label(size))
 
 
+@needs("sync.view_syncsession")
 def health_page(request: HttpRequest) -> HttpResponse:
     """What `checks` found, red where something did not run."""
-    if not request.user.has_perm("sync.view_syncsession"):
-        raise PermissionDenied
     found = checks()
     context = {**admin.site.each_context(request), "title": _("Health"), "checks": found}
     return TemplateResponse(request, "taifish/health.html", context)

@@ -23,6 +23,7 @@ from taifish import roles
 from taifish.api import router
 from taifish.permissions import ViewAndModelPermissions
 from taifish.roles import permissions_of
+from taifish.sidebar import SECTIONS, navigation
 from taifish.tests.fleet import small_fleet
 
 WHO = ["anonymous", "nobody", *roles.ROLES, "superuser"]
@@ -182,6 +183,25 @@ def test_every_page_and_endpoint(installed, who):
 def test_every_page_of_ours_is_in_the_table():
     named = {pattern.name for pattern in get_resolver().url_patterns if isinstance(pattern, URLPattern)}
     assert named - {None} == PAGES.keys()
+
+
+@pytest.mark.parametrize("who", ["nobody", *roles.ROLES, "superuser"])
+def test_the_sidebar_leads_where_one_may_go_and_nowhere_else(installed, who):
+    client = entered(somebody(who))
+    home = client.get(reverse("admin:index"))
+    shown = {item["link"] for section in home.context["sidebar_navigation"] for item in section["items"]}
+    opened = {
+        reverse(page) for _, pages in SECTIONS for *_, page in pages if client.get(reverse(page)).status_code == 200
+    }
+    assert shown == opened
+    assert all(f'href="{link}"' in home.text for link in shown)
+
+
+def test_a_section_of_which_nothing_may_be_opened_is_not_in_the_sidebar(db):
+    roles.install()
+    titles = [str(section["title"]) for section in navigation(request_of(held_by("keeper")))]
+    assert titles == ["", "Instances", "System"]
+    assert len(navigation(request_of(held_by("superuser")))) == len(SECTIONS)
 
 
 # What must hold whatever the tables say

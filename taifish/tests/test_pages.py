@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.conf import settings
+from django.contrib.admin import ModelAdmin
 from django.contrib.auth.models import User
-from django.urls import reverse
+from django.test import Client
+from django.urls import resolve, reverse
 from django.utils import timezone
 
 from accounts.models import Account, AccountChange, AccountFilter
@@ -20,12 +24,17 @@ from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 from classification.models import Assignment, Classification, ClassificationRule
 from classification.services import assign, keep_rule
 from instances.models import Credential, Instance
+from instances.tests.pages import entered as entered_client
 from sync import services
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from tagging.models import InstanceTag, Tag
-from taifish import schedules
+from taifish import roles, schedules
+from taifish.tests.test_matrix import held_by, request_of, somebody
 
 pytestmark = pytest.mark.page
+
+#: Pages that are looked at most.
+MAIN = ("home", "session", "account", "instance", "database", "trends", "list-instances_instance")
 
 ROLES = """
 CREATE ROLE dba CREATEROLE;
@@ -225,6 +234,8 @@ def urls(instance: Instance) -> dict[str, str]:
         "alert-channel": reverse("admin:alerts_channel_change", args=[Channel.objects.get().pk]),
         "alert-delivery": reverse("admin:alerts_delivery_change", args=[Delivery.objects.get().pk]),
         "system-health": reverse("health"),
+        "who-can": f"{reverse('who-can')}?privilege=CREATE",
+        "where-is": f"{reverse('where-is')}?name=a*",
         "tag": reverse("admin:tagging_tag_change", args=[Tag.objects.get().pk]),
         "credential": reverse("admin:instances_credential_change", args=[instance.credential_id]),
         "instance-import": reverse("admin:instances_instance_import"),
@@ -262,6 +273,9 @@ def urls(instance: Instance) -> dict[str, str]:
         "django_celery_beat_periodictask",
         "auth_user",
         "auth_group",
+        "tagging_tagoperation",
+        "taifish_apitoken",
+        "axes_accessattempt",
     ):
         pages[f"list-{name}"] = reverse(f"admin:{name}_changelist")
     for name in (
@@ -277,6 +291,7 @@ def urls(instance: Instance) -> dict[str, str]:
         "django_celery_beat_periodictask",
         "django_celery_beat_crontabschedule",
         "auth_user",
+        "taifish_apitoken",
     ):
         pages[f"add-{name}"] = reverse(f"admin:{name}_add")
     return pages
@@ -294,6 +309,7 @@ def faults(page) -> list[str]:
     ]
 
 
+@pytest.mark.timeout(400)
 def test_every_page_opens_without_errors(entered, live_server, visited, picture):
     """And everybody can read it."""
     for name, url in urls(visited).items():
@@ -303,11 +319,104 @@ def test_every_page_opens_without_errors(entered, live_server, visited, picture)
         assert faults(entered) == [], url
         picture(name)
     entered.emulate_media(color_scheme="dark")
-    for name in ("home", "session", "account", "instance", "database", "trends", "list-instances_instance"):
+    for name in MAIN:
         entered.goto(live_server.url + urls(visited)[name])
         assert faults(entered) == [], name
         picture(f"dark-{name}")
     entered.emulate_media(color_scheme="light")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_every_page_in_dark(entered, live_server, visited, picture):
+    entered.emulate_media(color_scheme="dark")
+    for name, url in urls(visited).items():
+        entered.goto(live_server.url + url)
+        assert faults(entered) == [], url
+        picture(f"dark-{name}")
+    entered.emulate_media(color_scheme="light")
+
+
+def enter(page, live_server, user: User) -> None:
+    """The browser with this person logged in."""
+    session = entered_client(user).cookies[settings.SESSION_COOKIE_NAME].value
+    page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
+
+
+def opens(request, url: str) -> bool:
+    """Whether the page behind an address is for whoever makes this request: what the tables of test_matrix say."""
+    page = resolve(urlsplit(url).path).func
+    pages = getattr(getattr(page, "__wrapped__", None), "__self__", None)
+    if not isinstance(pages, ModelAdmin):
+        return request.user.has_perms(getattr(page, "needs", ()))
+    asks = {"add_view": "add", "delete_view": "delete", "import_action": "import", "export_action": "export"}
+    return getattr(pages, f"has_{asks.get(page.__name__, 'view')}_permission")(request)
+
+
+def presses(request, url: str) -> bool:
+    """Whether a button that posts to this address is for whoever makes this request."""
+    page = resolve(urlsplit(url).path)
+    buttons = page.func.__wrapped__.__self__.get_buttons(request)
+    button = next(button for button in buttons if button.name == page.kwargs["button"])
+    return request.user.has_perm(button.permission)
+
+
+def walked(role: str, names: Iterable[str], page, live_server, instance: Instance, keep=None) -> None:
+    """Open these pages as somebody in a role; what is shut answers 403, and what is open offers nothing that is."""
+    roles.install()
+    request = request_of(held_by(role))
+    enter(page, live_server, somebody(role))
+    for name in names:
+        url = urls(instance)[name]
+        if not opens(request, url):
+            assert page.request.get(live_server.url + url).status == 403, (role, url)
+            continue
+        assert page.goto(live_server.url + url).status == 200, (role, url)
+        assert page.locator("h1").count() == 1, (role, url)
+        links = page.eval_on_selector_all("a[href^='/admin/']", "all => all.map(one => one.getAttribute('href'))")
+        assert [link for link in links if not opens(request, link)] == [], (role, url)
+        buttons = page.eval_on_selector_all("[formaction]", "all => all.map(one => one.getAttribute('formaction'))")
+        assert [button for button in buttons if not presses(request, button)] == [], (role, url)
+        if name in MAIN:
+            assert faults(page) == [], (role, url)
+        if keep:
+            keep(f"{role}-{name}")
+
+
+def test_main_pages_as_each_role(browser_page, live_server, visited):
+    for role in roles.ROLES:
+        walked(role, [*MAIN, "credential", "add-instances_credential"], browser_page, live_server, visited)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("role", roles.ROLES)
+def test_every_page_as_each_role(role, browser_page, live_server, visited, picture):
+    walked(role, urls(visited), browser_page, live_server, visited, picture)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_of_a_new_token_and_of_a_locked_login(scheme, browser_page, live_server, transactional_db, picture):
+    browser_page.emulate_media(color_scheme=scheme)
+    roles.install()
+    enter(browser_page, live_server, somebody("viewer"))
+    browser_page.goto(live_server.url + reverse("admin:taifish_apitoken_add"))
+    browser_page.fill("[name=name]", "nightly report")
+    browser_page.get_by_role("button", name="Save", exact=True).click()
+    browser_page.get_by_text("taifish_").first.wait_for()
+    assert faults(browser_page) == []
+    picture(f"{scheme}-token")
+    browser_page.context.clear_cookies()
+    # What a person sees, and not as an answer of the server, which the browser tells as an error: 429 is meant.
+    tried = Client(REMOTE_ADDR="127.0.0.1")
+    for _ in range(settings.AXES_FAILURE_LIMIT):
+        answer = tried.post(reverse("admin:login"), {"username": "viewer", "password": "wrong"})
+    assert answer.status_code == 429
+    browser_page.route("**/admin/login/", lambda route: route.fulfill(body=answer.text, content_type="text/html"))
+    browser_page.goto(live_server.url + reverse("admin:login"))
+    browser_page.get_by_text("Too many wrong passwords").wait_for()
+    assert faults(browser_page) == []
+    picture(f"{scheme}-locked")
+    browser_page.emulate_media(color_scheme="light")
 
 
 def test_sync_now_from_the_page_of_an_instance(entered, live_server, visited, postgres18, picture):

@@ -1,0 +1,105 @@
+"""The sidebar: each page once, by the name of its URL, for those who may open it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import resolve, reverse
+from django.utils.translation import gettext_lazy as _
+
+#: Title of a section → title, icon and page of each of its links.
+SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
+    (
+        "",
+        [
+            (_("Overview"), "home", "admin:index"),
+        ],
+    ),
+    (
+        _("Instances"),
+        [
+            (_("Instances"), "database", "admin:instances_instance_changelist"),
+            (_("Credentials"), "key", "admin:instances_credential_changelist"),
+            (_("Tags"), "sell", "admin:tagging_tag_changelist"),
+            (_("Tag operations"), "receipt_long", "admin:tagging_tagoperation_changelist"),
+        ],
+    ),
+    (
+        _("Accounts"),
+        [
+            (_("Accounts"), "group", "admin:accounts_account_changelist"),
+            (_("Who can"), "help", "who-can"),
+            (_("Where is"), "travel_explore", "where-is"),
+            (_("Changes"), "history", "admin:accounts_accountchange_changelist"),
+            (_("Filters"), "filter_alt", "admin:accounts_accountfilter_changelist"),
+        ],
+    ),
+    (
+        _("Capacity"),
+        [
+            (_("Databases"), "hard_drive", "admin:capacity_database_changelist"),
+            (_("Trends"), "trending_up", "trends"),
+            (_("Forecasts"), "event_upcoming", "forecasts"),
+            (_("Aggregates of instances"), "bar_chart", "admin:aggregation_instanceaggregate_changelist"),
+            (_("Aggregates of databases"), "bar_chart", "admin:aggregation_databaseaggregate_changelist"),
+            (_("Days without a size"), "event_busy", "capacity-gaps"),
+            (_("Filters"), "filter_alt", "admin:capacity_databasefilter_changelist"),
+        ],
+    ),
+    (
+        _("Classification"),
+        [
+            (_("Classifications"), "category", "admin:classification_classification_changelist"),
+            (_("Rules"), "rule", "admin:classification_classificationrule_changelist"),
+            (_("Assignments"), "assignment_ind", "admin:classification_assignment_changelist"),
+        ],
+    ),
+    (
+        _("Alerts"),
+        [
+            (_("Alerts"), "notifications", "admin:alerts_alert_changelist"),
+            (_("Rules"), "rule", "admin:alerts_alertrule_changelist"),
+            (_("Channels"), "campaign", "admin:alerts_channel_changelist"),
+            (_("Deliveries"), "outbox", "admin:alerts_delivery_changelist"),
+        ],
+    ),
+    (
+        _("Sync"),
+        [
+            (_("Sessions"), "sync", "admin:sync_syncsession_changelist"),
+            (_("Health of visits"), "monitor_heart", "admin:sync_visithealth_changelist"),
+            (_("Schedules"), "schedule", "admin:django_celery_beat_periodictask_changelist"),
+        ],
+    ),
+    (
+        _("System"),
+        [
+            (_("Health"), "ecg_heart", "health"),
+            (_("Users"), "person", "admin:auth_user_changelist"),
+            (_("Groups"), "shield", "admin:auth_group_changelist"),
+            (_("API tokens"), "vpn_key", "admin:taifish_apitoken_changelist"),
+            (_("API"), "api", "docs"),
+            (_("Locked logins"), "lock_clock", "admin:axes_accessattempt_changelist"),
+        ],
+    ),
+]
+
+
+def may_open(request: HttpRequest, link: str) -> bool:
+    """Whether the page behind a link lets this person in: a model's list asks its admin, a page of ours says itself."""
+    page = resolve(link).func
+    if pages := getattr(page, "model_admin", None):
+        return pages.has_view_or_change_permission(request)
+    return request.user.has_perms(getattr(page, "needs", ()))
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """What unfold shows; a section of which nothing may be opened is left out."""
+    sections = []
+    for title, pages in SECTIONS:
+        links = [(name, icon, reverse(page)) for name, icon, page in pages]
+        items = [{"title": name, "icon": icon, "link": link} for name, icon, link in links if may_open(request, link)]
+        if items:
+            sections.append({"title": title, "items": items})
+    return sections
