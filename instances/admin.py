@@ -155,7 +155,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     def address(self, instance: Instance) -> str:
         host = f"[{instance.host}]" if ":" in instance.host else instance.host
         port = instance.port or (ENGINES[instance.engine].port if instance.engine in ENGINES else "")
-        return format_html('<span class="tf-mono">{}:{}</span>', host, port)
+        return format_html('<span class="tf-mono">{}<wbr>:{}</span>', host, port)
 
     # What apps above add
 
