@@ -262,4 +262,4 @@ def accounts_section(request: HttpRequest, instance: Instance) -> SafeString:
 ADDITIONS.append(
     Addition("accounts.view_account", annotate=with_account_count, columns=[account_count], section=accounts_section)
 )
-offer("accounts", _("last account visit"), _("Sync accounts now"), _("Sync accounts of all active instances"))
+offer("accounts", _("last account visit"), _("Sync accounts now"), _("Sync all accounts"))

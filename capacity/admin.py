@@ -171,4 +171,4 @@ def latest_size(instance: Instance) -> SafeString:
 ADDITIONS.append(
     Addition("capacity.view_database", annotate=with_latest_size, columns=[latest_size], section=sizes_section)
 )
-offer("capacity", _("last capacity visit"), _("Collect capacity now"), _("Collect capacity of all active instances"))
+offer("capacity", _("last capacity visit"), _("Collect capacity now"), _("Collect all capacity"))

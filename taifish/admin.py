@@ -131,7 +131,7 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
     form = PeriodicTaskForm
     # Not celery-beat's: its inline script does nothing that the read-only translation does not.
     change_form_template = ButtonAdmin.change_form_template
-    list_display = ["name", "enabled", "scheduler", "last_run", "runs", "task"]
+    list_display = ["title", "enabled", "scheduler", "last_run", "runs", "task_name"]
     list_filter = [("enabled", BooleanRadioFilter), "task"]
     list_filter_submit = True
     date_hierarchy = None
@@ -151,6 +151,15 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
         if when.hour.isdecimal():
             return gettext("every day at %(hour)s:%(minute)s, %(zone)s") % told
         return gettext("every hour at minute %(minute)s") % told if when.hour == "*" else str(when)
+
+    @display(description=_("name"), ordering="name")
+    def title(self, task: PeriodicTask) -> str:
+        """Shipped names are stored in English."""
+        return gettext(task.name)
+
+    @display(description=_("task"), ordering="task")
+    def task_name(self, task: PeriodicTask) -> str:
+        return task.task
 
     @display(description=_("last run"), ordering="last_run_at")
     def last_run(self, task: PeriodicTask) -> datetime | None:

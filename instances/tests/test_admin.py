@@ -65,7 +65,7 @@ def test_the_list_is_filtered_by_state_engine_and_credential(credential, instanc
 def test_an_address_is_shown_as_people_write_it(credential):
     for name, host, port in (("a", "2001:db8::1", 5433), ("b", "db1", None), ("c", "<i>x</i>", None)):
         Instance.objects.create(name=name, engine="postgresql", host=host, port=port, credential=credential)
-    page = staff(VIEW).get(LIST).content.decode()
+    page = staff(VIEW).get(LIST).content.decode().replace("<wbr>", "")
     assert "[2001:db8::1]:5433" in page
     assert "db1:5432" in page
     assert "&lt;i&gt;x&lt;/i&gt;" in page

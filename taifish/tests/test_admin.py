@@ -162,6 +162,12 @@ def test_a_schedule_says_when_in_words(db):
         assert words in text, words
 
 
+def test_shipped_schedules_have_chinese_names_in_their_list(db):
+    schedules.install()
+    text = superstaff().get(TASKS, headers={"accept-language": "zh-hans"}).content.decode()
+    assert "Sync accounts" not in text.split('id="result_list"')[1]
+
+
 @pytest.mark.parametrize("action", ["run_tasks", "disable_tasks", "toggle_tasks", "enable_tasks", "delete_selected"])
 def test_who_may_look_at_schedules_may_not_run_or_switch_them(db, action):
     schedules.install()

@@ -443,7 +443,7 @@ def test_sync_now_from_the_page_of_an_instance(entered, live_server, visited, po
 def test_sync_all_and_cancel(entered, live_server, visited):
     """F1, F6.3, F1.11"""
     entered.goto(live_server.url + reverse("admin:instances_instance_changelist"))
-    entered.click("text=Sync accounts of all active instances")
+    entered.click("text=Sync all accounts")
     entered.wait_for_url("**/admin/sync/syncsession/*/change/")
     assert "0 of 13 visits have ended" in entered.locator("[data-live]").inner_text()
     entered.get_by_role("button", name="Cancel").click()
