@@ -2,7 +2,8 @@
 
 Each fleet is half PostgreSQL, half MySQL, with roles two deep, 25 grants an account on average and a tenth ended. The
 hand-written statements do the same work on the same tables: they judge, begin and end assignments, and answer alike,
-which is checked; what is unknown they are told by a join on coverage, as one would write it for that rule.
+which is checked; what is unknown they are told by a join on coverage, as one would write it for that rule. They do less
+than a rule: they count all instances together, mark nobody as not confirmed, and know of no PUBLIC and no other engine.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ground import quick, report, seconds, store
 #: (instances, accounts an instance, rules)
 SIZES = {"small": (10, 200, 20)} if quick() else {"small": (50, 200, 20), "large": (1000, 200, 60)}
 GRANTS = 25  # an account
+LONG_ENOUGH = 10.0  # seconds, for two statements side by side
 
 FILL = r"""
 TRUNCATE instances_credential, instances_instance, sync_syncsession, classification_classification CASCADE;
@@ -262,8 +264,12 @@ def _beside(rule: Any, apply: Callable[[], Any], ids: list[int]) -> dict[str, An
             cursor.execute(sql, values)
             told["hand"] = cursor.fetchone()
 
+    # In turns, and the best of each: as often as shows through what else the machine does, which is long for a
+    # statement of few milliseconds.
     times: dict[str, float] = {}
-    for _ in range(5):
+    started, n = time.perf_counter(), 0
+    while n < 5 or (n < 200 and time.perf_counter() - started < LONG_ENOUGH):
+        n += 1
         for name, work in (("ours", ours), ("hand", hand)):
             times[name] = min(times.get(name, 1e9), seconds(work))
     assert told["ours"] == told["hand"], (rule.code, told)
