@@ -33,7 +33,7 @@ from sync.pages import ago, badge, offer
 from tagging.admin import TagFilter
 
 from .list_filters import BaselineFilter, ChangedFilter, EventFilter
-from .models import Account, AccountChange, AccountFilter, Coverage
+from .models import Account, AccountChange, AccountFilter
 from .pages import account_page, details, events
 
 #: How many lines of a change its list shows.
@@ -221,7 +221,7 @@ def with_account_count(instances: QuerySet[Instance]) -> QuerySet[Instance]:
     the first visit: nobody knows."""
     rows = Account.objects.present().visible().filter(instance=OuterRef("pk")).order_by().values("instance")
     counted = Coalesce(Subquery(rows.annotate(n=Count("*")).values("n")), 0)
-    visited = Exists(Coverage.objects.filter(instance=OuterRef("pk")))
+    visited = Exists(Account.objects.filter(instance=OuterRef("pk")))
     return instances.annotate(n_accounts=Case(When(visited, then=counted)))
 
 
@@ -245,6 +245,9 @@ def accounts_section(request: HttpRequest, instance: Instance) -> SafeString:
         filtered=Count("pk", filter=Q(gone_at=None, is_filtered=True)),
         gone=Count("pk", filter=Q(gone_at__isnull=False, is_filtered=False)),
     )
+    if not any(counts.values()):
+        # Every server has accounts: none was ever read, and nobody knows how many there are.
+        counts = dict.fromkeys(counts, "–")
     figures = [
         (_("Accounts"), counts["shown"], accounts_of(instance)),
         (_("Superusers"), counts["superusers"], accounts_of(instance, is_superuser__exact="1")),

@@ -373,10 +373,12 @@ def test_the_page_of_an_instance_counts_its_accounts(instances):
         account(pg, name, **fields)
     client = superstaff()
     listed = client.get(reverse("admin:instances_instance_changelist")).context["cl"].result_list
-    assert {row.name: row.n_accounts for row in listed} == {"pg": 2, "my": 0}
+    assert {row.name: row.n_accounts for row in listed} == {"pg": 2, "my": None}
     shown = client.get(reverse("admin:instances_instance_change", args=[pg.pk])).content.decode()
     for label, count in (("Accounts", 2), ("Superusers", 1), ("Filtered", 1), ("Gone", 1)):
         assert f"<b>{count}</b>{label}" in shown
+    never = client.get(reverse("admin:instances_instance_change", args=[instances[1].pk])).content.decode()
+    assert "<b>–</b>Accounts" in never
     for query, found in (("", 2), ("&filtered=yes", 1), ("&gone=yes", 1), ("&is_superuser__exact=1", 1)):
         url = f"{LIST}?instance__id__exact={pg.pk}{query}"
         assert url.replace("&", "&amp;") in shown

@@ -18,6 +18,8 @@ from django.conf import settings
 from django.core.management import get_commands
 from django.urls import resolve
 
+from taifish.tests.test_environment import forget_store
+
 ROOT = Path(settings.BASE_DIR)
 README = ROOT / "README.md"
 DOCS = [README, *sorted((ROOT / "docs").glob("*.md"))]
@@ -162,3 +164,5 @@ def test_the_backup_of_the_embedded_store_works_as_it_is_told(tmp_path):
     manage("new", "shell", "-v", "0", "-c", "\n".join([*lines[:-1], last]))
     assert manage("new", "install_schedules") == "all schedules are there already\n"
     manage("new", "migrate", "--check")
+    for folder in ("old", "new"):
+        forget_store(tmp_path / folder)
