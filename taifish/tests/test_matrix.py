@@ -40,6 +40,8 @@ PAGES: dict[str, tuple[str, list[str] | None]] = {
     "healthz": ("get", None),
     "schema": ("get", None),
     "docs": ("get", None),
+    "oidc-login": ("post", None),
+    "oidc-callback": ("get", None),
 }
 LET_IN, KEPT_OUT = "let in", "kept out"
 
