@@ -20,6 +20,7 @@ pytest_plugins = [
     "taifish.tests.postgres",
     "taifish.tests.mariadb",
     "taifish.tests.browser",
+    "taifish.tests.oidc_provider",
     "sync.tests.workers",
     "sync.tests.targets",
     "instances.tests.oracle_emulated",

@@ -146,9 +146,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     @display(description=_("server"), ordering="engine")
     def server(self, instance: Instance) -> str:
         if not instance.product:
-            return format_html(
-                '{} <span class="tf-quiet">{}</span>', instance.get_engine_display(), _("not reached yet")
-            )
+            return format_html('{}<div class="tf-quiet">{}</div>', instance.get_engine_display(), _("not reached yet"))
         return f"{instance.product} {instance.version}"
 
     @display(description=_("address"), ordering="host")

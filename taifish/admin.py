@@ -29,7 +29,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from instances.buttons import ButtonAdmin, InspectOnlyAdmin
 
-from .models import ApiToken
+from .models import ApiToken, Identity
 
 for model in (User, Group, PeriodicTask, CrontabSchedule, IntervalSchedule, ClockedSchedule, SolarSchedule):
     admin.site.unregister(model)
@@ -38,11 +38,20 @@ for model in (User, Group, PeriodicTask, CrontabSchedule, IntervalSchedule, Cloc
 admin.site.index_title = _("Overview")
 
 
+class IdentityInline(TabularInline):
+    """By which a person logs in through the OpenID provider; a superuser may connect an account by hand."""
+
+    model = Identity
+
+
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
+
+    def get_inlines(self, request: HttpRequest, obj: User | None) -> list[type[TabularInline]]:
+        return [IdentityInline] if obj and settings.TAIFISH_OIDC else []
 
 
 @admin.register(Group)

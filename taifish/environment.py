@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -57,6 +58,32 @@ def per_minute(name: str, default: int) -> str | None:
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list, blanks dropped."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def pairs(name: str, example: str) -> list[tuple[str, str]]:
+    """A list of "this:that", with commas or, as a name may have commas, line by line. Raises ImproperlyConfigured."""
+    value = text(name)
+    found = []
+    for entry in filter(str.strip, value.splitlines() if "\n" in value else value.split(",")):
+        this, _, that = (part.strip() for part in entry.rpartition(":"))
+        if not (this and that):
+            raise ImproperlyConfigured(f"{name} has {entry.strip()!r}; write it as {example}.")
+        found.append((this, that))
+    return found
+
+
+def https_url(name: str) -> str:
+    """An address that secrets may be sent to: by HTTPS, or on this machine. Raises ImproperlyConfigured."""
+    value = text(name)
+    try:
+        parts = urlsplit(value)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    is_local = host in ("localhost", "127.0.0.1", "::1")
+    if value and not (host and (parts.scheme == "https" or (parts.scheme == "http" and is_local))):
+        raise ImproperlyConfigured(f"{name} is {value!r}; give an https:// address.")
+    return value
 
 
 def kept_secret(name: str, path: Path, make: Callable[[], str], *, may_make: bool, hint: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.translation import ngettext
@@ -44,6 +45,13 @@ def locked(request: HttpRequest, response: HttpResponse | None, credentials: dic
         return JsonResponse({"detail": told}, status=429, headers={"Retry-After": minutes * 60})
     context = {**admin.site.each_context(request), "title": "", "told": told}
     return render(request, "taifish/locked.html", context, status=429)
+
+
+class NoPasswords(ModelBackend):
+    """Where only the OpenID provider lets people in: users and permissions as ever, and no password is right."""
+
+    def authenticate(self, request: HttpRequest | None, **credentials: Any) -> None:
+        return None
 
 
 class PasswordAuthentication(BasicAuthentication):

@@ -1,4 +1,4 @@
-"""What the house keeps of its own: which group is which role, and the keys of programs."""
+"""What the house keeps of its own: which group is which role, who is whom elsewhere, and the keys of programs."""
 
 from __future__ import annotations
 
@@ -44,6 +44,25 @@ class InstalledSchedule(models.Model):
 
     def __str__(self) -> str:
         return self.task
+
+
+class Identity(models.Model):
+    """Who a user is to an OpenID provider: names and addresses change hands there, a subject never does."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="identity", verbose_name=_("user")
+    )
+    issuer = models.CharField(_("issuer"), max_length=255)
+    subject = models.CharField(_("subject"), max_length=255, help_text=_("The claim “sub”."))
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["issuer", "subject"], name="one_user_of_an_identity")]
+        verbose_name = _("identity")
+        verbose_name_plural = _("identities")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.subject} ({self.issuer})"
 
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):

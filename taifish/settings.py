@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from instances.adapters.base import GRANT_KINDS
 from taifish import embedded
 from taifish.environment import flag, kept_secret, number, per_minute, text, words
+from taifish.provider import provider
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 TAIFISH_DATA_DIR = Path(text("TAIFISH_DATA_DIR", str(BASE_DIR / "var"))).resolve()
@@ -95,7 +96,15 @@ AXES_LOCKOUT_CALLABLE = "taifish.login.locked"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
-AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+TAIFISH_OIDC = provider()
+TAIFISH_OIDC_PASSWORDS = flag("TAIFISH_OIDC_PASSWORDS", True)
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    # The last one keeps the sessions.
+    "taifish.login.NoPasswords"
+    if TAIFISH_OIDC and not TAIFISH_OIDC_PASSWORDS
+    else "django.contrib.auth.backends.ModelBackend",
+]
 
 INSTALLED_APPS = [
     "unfold",
@@ -320,6 +329,8 @@ LOGGING = {
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
+        # In debugging it writes down what only the provider and we may know.
+        "authlib": {"level": "WARNING"},
         "sync.alerts": {"handlers": ["email"] if ADMINS else [], "level": "ERROR"},
     },
 }

@@ -8,6 +8,7 @@ from accounts.where_page import where_page
 from aggregation.pages import backfill_page, forecasts_page, trends_page
 from capacity.pages import gaps_page
 
+from . import oidc
 from .api import router
 from .health import health_page
 from .metrics import metrics
@@ -23,6 +24,11 @@ urlpatterns = [
     path("admin/trends/backfill/", admin.site.admin_view(backfill_page), name="backfill"),
     path("admin/forecasts/", admin.site.admin_view(forecasts_page), name="forecasts"),
     path("admin/health/", admin.site.admin_view(health_page), name="health"),
+    # Before the admin's own, which go by these names.
+    path("admin/login/", oidc.login_page),
+    path("admin/logout/", oidc.logout_page),
+    path("oidc/login/", oidc.start, name="oidc-login"),
+    path("oidc/callback/", oidc.callback, name="oidc-callback"),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(), name="docs"),

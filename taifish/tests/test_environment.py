@@ -154,7 +154,10 @@ def test_the_readme_documents_every_variable():
         if "tests" not in path.parts:
             code = path.read_text()
             read |= set(
-                re.findall(r'(?:text|flag|number|per_minute|words|kept_secret|environ\.get)\(\s*"([A-Z_]+)"', code)
+                re.findall(
+                    r'(?:text|flag|number|per_minute|words|pairs|https_url|kept_secret|environ\.get)\(\s*"([A-Z_]+)"',
+                    code,
+                )
             )
             read |= set(re.findall(r'^[A-Z_]+ = "(TAIFISH_[A-Z_]+)"', code, re.MULTILINE))
     rows = [line.split("|")[1] for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")]

@@ -39,6 +39,8 @@ PAGES: dict[str, tuple[str, list[str] | None]] = {
     "metrics": ("get", ["sync.view_syncsession"]),
     "schema": ("get", None),
     "docs": ("get", None),
+    "oidc-login": ("post", None),
+    "oidc-callback": ("get", None),
 }
 LET_IN, KEPT_OUT = "let in", "kept out"
 

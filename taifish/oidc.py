@@ -1,0 +1,293 @@
+"""Logging in by an OpenID provider: Authlib speaks with it, and what stands here decides who that is and may be.
+
+A person is an issuer and its subject, whatever name or address the provider tells beside: an account that is there
+already is not taken over by its name, unless a setting says so, and a superuser's never is.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlencode
+
+from authlib.common.errors import AuthlibBaseError
+from authlib.integrations.base_client import OAuthError
+from authlib.integrations.django_client import DjangoIntegration, DjangoOAuth2App
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth import login
+from django.contrib.auth.models import Group, User
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+from joserfc.errors import JoseError
+from requests import RequestException
+
+from . import roles
+from .models import Identity
+from .provider import SUPERUSER, Provider
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT = 10
+#: Seconds that the clocks of two machines may differ by.
+LEEWAY = 60
+#: With keys that only the provider has: whatever its metadata offers, not "none", and not the client's own secret.
+ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
+#: In the session: where to go afterwards, and that it was opened by the provider.
+NEXT, OPENED = "oidc_next", "oidc"
+
+#: What a library says of answers that are wrong. For those of an odd shape it has no error of its own.
+WRONG = (AuthlibBaseError, JoseError, ValueError, LookupError, TypeError, AttributeError)
+
+
+class Refused(Exception):
+    """Somebody whom the provider knows, and who is not let in; the text is for them."""
+
+
+@lru_cache(maxsize=1)
+def app_of(provider: Provider) -> DjangoOAuth2App:
+    """Authlib's client, which keeps the metadata and keys that it has fetched."""
+    found = {"server_metadata_url": provider.issuer.rstrip("/") + "/.well-known/openid-configuration"}
+    return DjangoOAuth2App(
+        DjangoIntegration("oidc"),
+        name="oidc",
+        client_id=provider.client_id,
+        client_secret=provider.client_secret or None,
+        client_kwargs={
+            "scope": provider.scopes,
+            "code_challenge_method": "S256",
+            "default_timeout": TIMEOUT,
+            "token_endpoint_auth_method": "client_secret_basic" if provider.client_secret else "none",
+        },
+        **(found if provider.is_discovered else {"issuer": provider.issuer}),
+        **dict(provider.endpoints),
+    )
+
+
+def ready(provider: Provider) -> DjangoOAuth2App:
+    """The client, with metadata that is the issuer's own."""
+    app = app_of(provider)
+    metadata = app.load_server_metadata()
+    metadata.update(provider.endpoints)
+    if metadata.get("issuer") != provider.issuer:
+        app_of.cache_clear()
+        raise OAuthError(error="wrong_issuer")
+    metadata["id_token_signing_alg_values_supported"] = ALGORITHMS
+    return app
+
+
+def _provider() -> Provider:
+    if settings.TAIFISH_OIDC is None:
+        raise Http404
+    return settings.TAIFISH_OIDC
+
+
+def login_page(request: HttpRequest) -> HttpResponse:
+    """The admin's own, with the provider's button."""
+    provider, passwords = settings.TAIFISH_OIDC, settings.TAIFISH_OIDC_PASSWORDS
+    return admin.site.login(request, {"provider": provider, "passwords": passwords or provider is None})
+
+
+def logout_page(request: HttpRequest) -> HttpResponse:
+    """The admin's own; with TAIFISH_OIDC_LOGOUT on to the provider's, for those who came from there."""
+    came_from_there = request.session.get(OPENED)
+    answer = admin.site.logout(request)
+    provider = settings.TAIFISH_OIDC
+    if not (request.method == "POST" and came_from_there and provider and provider.logs_out):
+        return answer
+    try:
+        end = ready(provider).server_metadata.get("end_session_endpoint")
+    except (RequestException, *WRONG) as error:
+        logger.warning("The OpenID provider cannot be asked to log out: %s", type(error).__name__)
+        return answer
+    back = {"client_id": provider.client_id, "post_logout_redirect_uri": _absolute(request, "admin:login")}
+    return HttpResponseRedirect(f"{end}{'&' if '?' in end else '?'}{urlencode(back)}") if end else answer
+
+
+def _absolute(request: HttpRequest, page: str) -> str:
+    return request.build_absolute_uri(reverse(page))
+
+
+@never_cache
+@require_POST
+def start(request: HttpRequest) -> HttpResponse:
+    """On to the provider; by POST, so that no page elsewhere begins it."""
+    provider = _provider()
+    request.session[NEXT] = request.POST.get("next", "")
+    try:
+        return ready(provider).authorize_redirect(request, _absolute(request, "oidc-callback"))
+    except (RequestException, *WRONG) as error:
+        return _failed(request, provider, error)
+
+
+@never_cache
+@require_GET
+def callback(request: HttpRequest) -> HttpResponse:
+    """Back from the provider: whoever it is, with the roles that it says now."""
+    provider = _provider()
+    try:
+        claims = claims_of(request, provider)
+    except (RequestException, *WRONG) as error:
+        return _failed(request, provider, error)
+    try:
+        user = admitted(provider, claims)
+    except Refused as refused:
+        logger.warning("OpenID login refused: subject %.80r: %s", claims["sub"], refused)
+        return _page(request, str(refused), 403)
+    after = request.session.pop(NEXT, "")
+    login(request, user, backend=settings.AUTHENTICATION_BACKENDS[-1])
+    request.session[OPENED] = True
+    if not url_has_allowed_host_and_scheme(after, {request.get_host()}, request.is_secure()):
+        after = reverse("admin:index")
+    return HttpResponseRedirect(after)
+
+
+def _failed(request: HttpRequest, provider: Provider, error: Exception) -> HttpResponse:
+    """The page for what went wrong with the provider. The log gets a name, never the text: that may hold anything."""
+    code = str(getattr(error, "error", ""))[:60]
+    logger.warning("OpenID login failed: %s %r", type(error).__name__, code)
+    if isinstance(error, RequestException):
+        return _page(request, _("%s does not answer as it should. Try again later.") % provider.name, 503)
+    if code == "access_denied":
+        return _page(request, _("%s did not let you in.") % provider.name, 403)
+    return _page(request, _("The answer of %s cannot be trusted, or is too old. Log in again.") % provider.name, 403)
+
+
+def _page(request: HttpRequest, told: str, status: int) -> HttpResponse:
+    context = {**admin.site.each_context(request), "title": "", "told": told}
+    return render(request, "taifish/refused.html", context, status=status)
+
+
+def claims_of(request: HttpRequest, provider: Provider) -> dict[str, Any]:
+    """What the provider vouches for; groups that the ID token does not tell are asked for.
+
+    Raises RequestException when the provider fails, and one of WRONG when its answer is not to be trusted.
+    """
+    app = ready(provider)
+    wanted = {"iss": provider.issuer, "aud": provider.client_id}
+    options = {name: {"essential": True, "value": value} for name, value in wanted.items()}
+    token = app.authorize_access_token(request, claims_options=options, leeway=LEEWAY)
+    claims = token.get("userinfo")
+    if not claims:
+        raise OAuthError(error="no_id_token")
+    if provider.groups_claim not in claims and app.server_metadata.get("userinfo_endpoint"):
+        more = app.userinfo(token=token)
+        if more.get("sub") != claims["sub"]:
+            raise OAuthError(error="wrong_subject")
+        claims = {**more, **claims}
+    return dict(claims)
+
+
+# Who that is, and may be
+
+
+def admitted(provider: Provider, claims: dict[str, Any]) -> User:
+    """The person of these claims, with the roles that they tell. Raises Refused.
+
+    Who has lost every group is refused, and loses the roles with it: their tokens must not keep them.
+    """
+    targets = provider.targets(claims)
+    is_welcome = bool(targets) or not provider.requires_group
+    with transaction.atomic():
+        user = _known(provider, claims)
+        if user is None and is_welcome:
+            user = _linked(provider, claims) or _new(provider, claims)
+        if user is not None:
+            give(provider, user, targets)
+    if user is None or not is_welcome:
+        raise Refused(_("None of your groups may use Taifish. Who runs it can tell which may."))
+    if not (user.is_active and user.is_staff):
+        raise Refused(_("Your account is switched off here. Who runs Taifish can switch it on."))
+    return user
+
+
+def _known(provider: Provider, claims: dict[str, Any]) -> User | None:
+    subject = claims["sub"]
+    if not isinstance(subject, str) or not 0 < len(subject) <= 255 or "\0" in subject:
+        raise Refused(_("Your account has no proper identity there."))
+    rows = Identity.objects.select_for_update(of=("self",)).select_related("user")
+    identity = rows.filter(issuer=provider.issuer, subject=subject).first()
+    return identity and identity.user
+
+
+def _linked(provider: Provider, claims: dict[str, Any]) -> User | None:
+    """The account that TAIFISH_OIDC_LINK says is theirs, from now on."""
+    unlinked = User.objects.filter(identity=None, is_superuser=False)
+    if provider.link == "username":
+        found = unlinked.filter(username=_text(claims, provider.username_claim))
+    elif provider.link == "email" and claims.get("email_verified") is True and _text(claims, "email"):
+        found = unlinked.filter(email__iexact=_text(claims, "email"))
+    else:
+        return None
+    # Two of one address are neither.
+    user = found.get() if found.count() == 1 else None
+    if user:
+        Identity.objects.create(user=user, issuer=provider.issuer, subject=claims["sub"])
+    return user
+
+
+def _new(provider: Provider, claims: dict[str, Any]) -> User:
+    name = _text(claims, provider.username_claim) or _text(claims, "email") or claims["sub"]
+    user = User(
+        username=name,
+        email=_text(claims, "email"),
+        first_name=_text(claims, "given_name"),
+        last_name=_text(claims, "family_name"),
+        is_staff=True,
+    )
+    user.set_unusable_password()
+    try:
+        validate_email(user.email)
+    except ValidationError:
+        user.email = ""
+    try:
+        User.username_validator(name)
+    except ValidationError:
+        raise Refused(_("Your name there cannot be a name here: letters, digits and @ . + - _ only.")) from None
+    try:
+        with transaction.atomic():
+            user.save()
+            Identity.objects.create(user=user, issuer=provider.issuer, subject=claims["sub"])
+    except IntegrityError:
+        raise Refused(
+            _("There is a user of your name here already. Who runs Taifish can connect the two, under Users.")
+        ) from None
+    return user
+
+
+def _text(claims: dict[str, Any], name: str) -> str:
+    """A claim as the store can keep it."""
+    value = claims.get(name)
+    return value.replace("\0", "")[:150] if isinstance(value, str) else ""
+
+
+def give(provider: Provider, user: User, targets: set[str]) -> None:
+    """The groups that these targets stand for, and of those that others stand for none. What no target names is left
+    as people gave it; so is a superuser, unless the mapping speaks of superusers."""
+    everything = {target for _, target in provider.groups}
+    groups = {target: _groups(target) for target in everything - {SUPERUSER}}
+    wanted = {group for target, found in groups.items() if target in targets for group in found}
+    user.groups.remove(*({group for found in groups.values() for group in found} - wanted))
+    user.groups.add(*wanted)
+    if SUPERUSER in everything and user.is_superuser != (SUPERUSER in targets):
+        user.is_superuser = not user.is_superuser
+        user.save(update_fields=["is_superuser"])
+
+
+def _groups(target: str) -> list[Group]:
+    """The group of a role, by the role's key or first name, whatever it is called now; or any other by its name."""
+    keys = [key for key, (name, *_) in roles.ROLES.items() if target.lower() in (key, name.lower())]
+    found = list(Group.objects.filter(Q(role__key__in=keys) if keys else Q(name=target)))
+    if not found:
+        logger.warning("TAIFISH_OIDC_GROUPS names %r, which is no role and no group", target)
+    return found
