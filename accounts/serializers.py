@@ -4,7 +4,7 @@ from rest_framework import serializers
 
 from instances.adapters.base import GRANT_KINDS
 from instances.models import Instance
-from instances.serializers import FilterSerializer
+from instances.serializers import FilterSerializer, ShownSlugField
 
 from .models import Account, AccountChange, AccountFilter, Coverage, Grant, RoleReach
 
@@ -134,7 +134,7 @@ class AccessQuestionSerializer(serializers.Serializer):
     )
     kind = serializers.CharField(default="", allow_blank=True, help_text=f"One of: {', '.join(GRANT_KINDS)}.")
     as_of = serializers.DateTimeField(default=None, allow_null=True)
-    instance = serializers.SlugRelatedField(
+    instance = ShownSlugField(
         slug_field="name", queryset=Instance.objects.all(), many=True, required=False, help_text="Names; none: all."
     )
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from rest_framework import serializers
 
 from instances.models import Instance
-from instances.serializers import FilterSerializer, StrictSerializer
+from instances.serializers import FilterSerializer, ShownSlugField, StrictSerializer
 from tagging.models import Tag
 
 from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
@@ -104,10 +104,10 @@ class GapQuestionSerializer(serializers.Serializer):
 
     since = serializers.DateField(default=None, allow_null=True, help_text="Thirty days, if not given.")
     until = serializers.DateField(default=None, allow_null=True, help_text="Yesterday, at most.")
-    instance = serializers.SlugRelatedField(
+    instance = ShownSlugField(
         slug_field="name", queryset=Instance.objects.all(), many=True, required=False, help_text="Names; none: all."
     )
-    tag = serializers.SlugRelatedField(slug_field="slug", queryset=Tag.objects.all(), default=None, allow_null=True)
+    tag = ShownSlugField(slug_field="slug", queryset=Tag.objects.all(), default=None, allow_null=True)
     kind = serializers.ChoiceField(["missing", "incomplete"], default="", allow_blank=True)
 
 

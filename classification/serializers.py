@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from accounts.models import Account
 from instances.models import Instance
-from instances.serializers import CleanSerializer, StrictSerializer
+from instances.serializers import CleanSerializer, ShownKeyField, ShownSlugField, StrictSerializer
 
 from .effect import Effect
 from .models import Assignment, Classification, ClassificationCount, ClassificationRule, RuleResult, RuleVersion
@@ -82,6 +82,8 @@ class AssignmentSerializer(serializers.ModelSerializer):
     assigned_by = serializers.CharField(source="assigned_by.username", default=None, read_only=True)
     reason = serializers.CharField(help_text="Why a person says so.")
 
+    serializer_related_field = ShownKeyField
+
     class Meta:
         model = Assignment
         fields = [
@@ -106,8 +108,8 @@ class AssignmentSerializer(serializers.ModelSerializer):
         validators: list[Any] = []
 
 
-def _names(model: type[Any], what: str) -> serializers.SlugRelatedField:
-    return serializers.SlugRelatedField(
+def _names(model: type[Any], what: str) -> ShownSlugField:
+    return ShownSlugField(
         slug_field=what, queryset=model._default_manager.all(), many=True, required=False, help_text=f"By {what}."
     )
 

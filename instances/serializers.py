@@ -4,11 +4,28 @@ from copy import copy
 from typing import Any
 
 from django.core.exceptions import ValidationError as ModelError
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 
 from .models import Credential, Instance
+from .visibility import shown_to
+
+
+class _Shown:
+    """A field that names rows, and finds only those that the person who asks sees."""
+
+    def get_queryset(self) -> QuerySet:
+        return shown_to(super().get_queryset(), self.context["request"].user)
+
+
+class ShownKeyField(_Shown, serializers.PrimaryKeyRelatedField):
+    pass
+
+
+class ShownSlugField(_Shown, serializers.SlugRelatedField):
+    pass
 
 
 class StrictSerializer(serializers.Serializer):
@@ -23,6 +40,8 @@ class StrictSerializer(serializers.Serializer):
 
 class CleanSerializer(serializers.ModelSerializer):
     """A model serializer that holds to the model's own `clean()`, as the forms of the admin do."""
+
+    serializer_related_field = ShownKeyField
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         row = copy(self.instance) if self.instance else self.Meta.model()

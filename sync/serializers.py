@@ -6,6 +6,7 @@ from django.db.models import QuerySet
 from rest_framework import serializers
 
 from instances.models import Instance
+from instances.visibility import shown_to
 
 from .models import SyncRecord, SyncSession, VisitHealth
 from .registry import KINDS
@@ -65,8 +66,11 @@ class StartSerializer(serializers.Serializer):
         attrs["instances"] = getattr(self, f"_{given[0]}")(attrs[given[0]])
         return attrs
 
+    def _active(self) -> QuerySet[Instance]:
+        return shown_to(Instance.objects.active(), self.context["request"].user)
+
     def _instance_ids(self, ids: list[int]) -> QuerySet[Instance]:
-        chosen = Instance.objects.active().filter(pk__in=ids)
+        chosen = self._active().filter(pk__in=ids)
         if missing := sorted(set(ids) - set(chosen.values_list("pk", flat=True))):
             raise serializers.ValidationError(
                 {"instance_ids": [f"Not there, or retired: {', '.join(map(str, missing))}."]}
@@ -74,13 +78,13 @@ class StartSerializer(serializers.Serializer):
         return chosen
 
     def _tag(self, slug: str) -> QuerySet[Instance]:
-        chosen = Instance.objects.active().filter(tags__slug=slug)
+        chosen = self._active().filter(tags__slug=slug)
         if not chosen.exists():
             raise serializers.ValidationError({"tag": [f"No active instance has the tag {slug!r}."]})
         return chosen
 
     def _all(self, _: bool) -> QuerySet[Instance]:
-        chosen = Instance.objects.active()
+        chosen = self._active()
         if not chosen.exists():
             raise serializers.ValidationError({"all": ["There is no active instance."]})
         return chosen

@@ -22,6 +22,7 @@ from capacity.models import Database, DatabaseSize, InstanceSize
 from capacity.services import without_row
 from capacity.units import bytes_label
 from instances.models import Instance
+from instances.visibility import limit_of
 from sync.lateness import GRACE, enabled_schedules, is_late
 from sync.models import SyncRecord, SyncSession
 
@@ -125,9 +126,14 @@ def _store() -> Check:
     return Check(_("Store"), True, bytes_label(size))
 
 
+def may_see(request: HttpRequest) -> bool:
+    """It is about the whole fleet: not for people who do not see all of it."""
+    return request.user.has_perm("sync.view_syncsession") and limit_of(request.user) is None
+
+
 def health_page(request: HttpRequest) -> HttpResponse:
     """What `checks` found, red where something did not run."""
-    if not request.user.has_perm("sync.view_syncsession"):
+    if not may_see(request):
         raise PermissionDenied
     found = checks()
     context = {**admin.site.each_context(request), "title": _("Health"), "checks": found}

@@ -96,7 +96,12 @@ AXES_LOCKOUT_CALLABLE = "taifish.login.locked"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
-AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    # Before the one that gives permissions: it takes some from people who do not see all instances.
+    "tagging.visibility.LimitBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
 
 INSTALLED_APPS = [
     "unfold",
@@ -512,6 +517,7 @@ UNFOLD = {
                         "title": _("Health"),
                         "icon": "ecg_heart",
                         "link": reverse_lazy("health"),
+                        "permission": "taifish.health.may_see",
                     },
                     {
                         "title": _("Users"),
