@@ -481,6 +481,8 @@ def test_no_answer_of_the_api_names_what_is_hidden(fleet, limited):
             query = QUESTIONS.get(url, "" if account is None else f"?account={account}")
             answer = program.get(url + query)
             check(answer, url + query)
+            if account and Account.objects.get(pk=account).instance == fleet[HIDDEN]:
+                assert answer.status_code == 404, url + query
             if row is not None and is_hidden(row):
                 hidden += 1
                 # Messages are shown to nobody who is limited.
@@ -608,6 +610,35 @@ def test_the_limit_is_looked_up_once_a_request(fleet):
 
     assert looked_up(entered(with_all_roles("anybody"))) == 1
     assert looked_up(entered(User.objects.create_superuser("root"))) == 0
+
+
+def test_lists_count_what_is_seen(fleet, limited):
+    """Of a tag, a credential and a rule that a hidden instance has too."""
+    common = Tag.objects.create(slug="common", label="Common")
+    for word in (SEEN, HIDDEN):
+        InstanceTag.objects.create(instance=fleet[word], tag=common)
+    Instance.objects.filter(pk=fleet[HIDDEN].pk).update(credential=fleet[SEEN].credential)
+    browser = entered(limited)
+    for row, count in (
+        (common, "n_instances"),
+        (fleet[SEEN].credential, "n_instances"),
+        (fleet["alert_rule"], "n_open"),
+    ):
+        listed = browser.get(reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_changelist")).context["cl"]
+        assert getattr(listed.queryset.get(pk=row.pk), count) == 1, row
+
+
+def test_a_form_takes_no_hidden_row(fleet, limited):
+    InstanceLimit.objects.all().delete()
+    browser, url = entered(limited), reverse("admin:aggregation_instancelimit_add")
+    for word, made in ((HIDDEN, 0), (SEEN, 1)):
+        check(browser.post(url, {"instance": fleet[word].pk, "size": "1 GiB", "note": ""}), url)
+        assert InstanceLimit.objects.count() == made
+    # The preview of a filter says that there is no such instance, and not that it matches nothing there.
+    url = reverse("admin:accounts_accountfilter_preview")
+    asked = {"pattern": "*", "action": "hide", "active": "on"}
+    assert body(browser.get(url, asked | {"instance": fleet[SEEN].pk})) != ""
+    assert body(browser.get(url, asked | {"instance": fleet[HIDDEN].pk})) == ""
 
 
 # Runs and verbs
