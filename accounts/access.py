@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, time
+from typing import TYPE_CHECKING
 
 from django.db.models import Q, QuerySet
 from django.utils import timezone
@@ -20,11 +21,15 @@ from django.utils.translation import gettext
 from instances.adapters import ENGINES
 from instances.adapters.semantics import split_path
 from instances.models import Instance
+from instances.visibility import shown_to
 from sync.models import SyncRecord
 
 from .holders import Holders, Question, edges, without_inheritance, without_last_step
 from .models import Account, Coverage, Grant
 from .paths import Graph, Way
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 
 @dataclass(frozen=True)
@@ -139,26 +144,29 @@ def who_can(
     kind: str = "",
     at: datetime | None = None,
     instances: QuerySet[Instance] | None = None,
+    user: User | None = None,
 ) -> Answer:
     """Who holds a privilege on an object at a moment (default: now), by whatever way.
 
     `scope` is the object's path as grants show it ("shop.public.orders"; "" for the instance as a whole) and `kind`
-    one of GRANT_KINDS, for a path that several kinds could have. What PUBLIC holds is one row, PUBLIC's own. Raises
-    ValueError for a path that cannot be read, a privilege nobody ever held, or a moment to come.
+    one of GRANT_KINDS, for a path that several kinds could have. `user` is who asks: what they do not see is not in the
+    answer. What PUBLIC holds is one row, PUBLIC's own. Raises ValueError for a path that cannot be read, a privilege
+    nobody ever held, or a moment to come.
     """
     at = _moment(at)
     privilege = privilege.strip().upper()
     question = Question(privilege, split_path(scope.strip()), kind)
     instances = Instance.objects.active() if instances is None else instances.active()
-    instances = instances.filter(engine__in=question.scopes)
+    instances = shown_to(instances.filter(engine__in=question.scopes), user)
+    grants = shown_to(Grant.objects.all(), user)
     ways = Holders(question, instances, at).ways()
     if (
         all(way.because == "superuser" for way in ways)
-        and not Grant.objects.filter(privilege=privilege).exists()
+        and not grants.filter(privilege=privilege).exists()
         # Of instances that nobody has visited nothing is known, whatever the word.
         and (Coverage.objects.filter(instance__in=instances).exists() or not instances.exists())
     ):
-        raise ValueError(_unheard_of(privilege))
+        raise ValueError(_unheard_of(privilege, grants))
     everybody = {pk for way in ways for pk in (way.account, *way.path)}
     accounts = Account.objects.select_related("instance").in_bulk(everybody)
     seen_by = _sessions(way.grant for way in ways if way.grant)
@@ -243,8 +251,8 @@ def _touches(gap: Mapping[str, str], needed: Collection[str], database: str) -> 
     return gap["scope"] in {*needed, "accounts"} and gap["database"] in ("", database)
 
 
-def _unheard_of(privilege: str) -> str:
-    known = Grant.objects.order_by().values_list("privilege", flat=True).distinct()
+def _unheard_of(privilege: str, grants: QuerySet[Grant]) -> str:
+    known = grants.order_by().values_list("privilege", flat=True).distinct()
     close = difflib.get_close_matches(privilege, known, n=3, cutoff=0.5)
     told = gettext("No visit has ever seen a privilege %r.") % privilege
     return told + gettext(" Did you mean %s?") % gettext(" or ").join(close) if close else told

@@ -55,7 +55,7 @@ def who_can_page(request: HttpRequest) -> HttpResponse:
         asked = form.cleaned_data
         try:
             at = parse_moment(asked["as_of"])
-            answer = who_can(asked["privilege"], asked["scope"], kind=asked["kind"], at=at)
+            answer = who_can(asked["privilege"], asked["scope"], kind=asked["kind"], at=at, user=request.user)
         except ValueError as error:
             context["wrong"] = str(error)
         else:

@@ -16,7 +16,6 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import (
-    AutocompleteSelectFilter,
     BooleanRadioFilter,
     ChoicesDropdownFilter,
     RangeDateTimeFilter,
@@ -26,7 +25,7 @@ from unfold.decorators import display
 from instances.admin import ADDITIONS, Addition
 from instances.buttons import InspectOnlyAdmin
 from instances.hiding_pages import FilterAdmin, HideableAdmin
-from instances.list_filters import EngineFilter, FilteredFilter, GoneFilter
+from instances.list_filters import EngineFilter, FilteredFilter, GoneFilter, ShownSelectFilter
 from instances.models import Instance
 from instances.templatetags.names import visible
 from sync.pages import ago, badge, offer
@@ -66,7 +65,7 @@ class AccountAdmin(HideableAdmin):
         "last_seen",
     ]
     list_filter = [
-        ("instance", AutocompleteSelectFilter),
+        ("instance", ShownSelectFilter),
         EngineFilter,
         TagFilter,
         GoneFilter,
@@ -146,10 +145,10 @@ class AccountAdmin(HideableAdmin):
 class AccountChangeAdmin(InspectOnlyAdmin):
     list_display = ["seen", "account_name", "instance", "what", "some_details", "session"]
     list_filter = [
-        ("account__instance", AutocompleteSelectFilter),
+        ("account__instance", ShownSelectFilter),
         EventFilter,
         ("at", RangeDateTimeFilter),
-        ("account", AutocompleteSelectFilter),
+        ("account", ShownSelectFilter),
         BaselineFilter,
     ]
     list_filter_submit = True

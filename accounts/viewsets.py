@@ -16,6 +16,7 @@ from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 from instances.filters import asked
 from instances.serializers import chosen_instances
 from instances.viewsets import FilterViewSet
+from instances.visibility import ShownRowsOfAPI, shown_to
 
 from . import access
 from .filters import (
@@ -40,7 +41,7 @@ from .serializers import (
 )
 
 
-class AccountViewSet(ReadOnlyModelViewSet):
+class AccountViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
     """Users and roles inside the managed instances; those that are gone or filtered too, and marked so."""
 
     queryset = Account.objects.select_related("instance").with_counts()
@@ -49,7 +50,7 @@ class AccountViewSet(ReadOnlyModelViewSet):
     search_fields = ["name", "host"]
 
 
-class GrantViewSet(ListModelMixin, GenericViewSet):
+class GrantViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
     """What one account holds directly, and what it held."""
 
     queryset = Grant.objects.all()
@@ -61,11 +62,11 @@ class GrantViewSet(ListModelMixin, GenericViewSet):
         return super().get_queryset().filter(account=self.kwargs.get("account_id"))
 
     def list(self, request: Request, account_id: str) -> Response:
-        get_object_or_404(Account, pk=account_id)
+        get_object_or_404(shown_to(Account.objects.all(), self.person), pk=account_id)
         return super().list(request)
 
 
-class RoleReachViewSet(ListModelMixin, GenericViewSet):
+class RoleReachViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
     """The roles that one account reaches now, nearest first, and by which path."""
 
     queryset = RoleReach.objects.select_related("role")
@@ -76,7 +77,7 @@ class RoleReachViewSet(ListModelMixin, GenericViewSet):
         return super().get_queryset().filter(member=self.kwargs.get("account_id"))
 
     def list(self, request: Request, account_id: str) -> Response:
-        self.account = get_object_or_404(Account, pk=account_id)
+        self.account = get_object_or_404(shown_to(Account.objects.all(), self.person), pk=account_id)
         return super().list(request)
 
     def get_serializer_context(self) -> dict[str, Any]:
@@ -84,7 +85,7 @@ class RoleReachViewSet(ListModelMixin, GenericViewSet):
         return super().get_serializer_context() | {"paths": account.role_paths() if account else {}}
 
 
-class EffectiveGrantViewSet(ListModelMixin, GenericViewSet):
+class EffectiveGrantViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
     """What one account may do, by its own grants, through its roles, and as anybody; now, or `as_of` a moment."""
 
     queryset = Grant.objects.all()
@@ -99,7 +100,8 @@ class EffectiveGrantViewSet(ListModelMixin, GenericViewSet):
 
     @extend_schema(parameters=[OpenApiParameter("as_of", OpenApiTypes.DATETIME, description="Now, if not given.")])
     def list(self, request: Request, account_id: str) -> Response:
-        account = get_object_or_404(Account.objects.select_related("instance"), pk=account_id)
+        accounts = shown_to(Account.objects.select_related("instance"), self.person)
+        account = get_object_or_404(accounts, pk=account_id)
         moment = DateTimeField(allow_null=True)
         try:
             self.effective = access.effective(account, moment.run_validation(request.query_params.get("as_of") or None))
@@ -121,7 +123,7 @@ class EffectiveGrantViewSet(ListModelMixin, GenericViewSet):
         }
 
 
-class AccessViewSet(GenericViewSet):
+class AccessViewSet(ShownRowsOfAPI, GenericViewSet):
     """Who may do this, by whatever way; now, or `as_of` a moment. `unknown` are the instances of which the answer is
     not known, or not wholly."""
 
@@ -139,6 +141,7 @@ class AccessViewSet(GenericViewSet):
                 kind=question["kind"],
                 at=question["as_of"],
                 instances=chosen_instances(question),
+                user=self.person,
             )
         except ValueError as error:
             raise ValidationError({"detail": str(error)}) from error
@@ -149,7 +152,7 @@ class AccessViewSet(GenericViewSet):
         return response
 
 
-class AccountChangeViewSet(ReadOnlyModelViewSet):
+class AccountChangeViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
     """What visits found changed. Newest first; nothing is ever edited or taken away."""
 
     queryset = AccountChange.objects.select_related("account__instance", "record")

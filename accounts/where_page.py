@@ -9,6 +9,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet, Window
 from django.db.models.functions import RowNumber
@@ -20,6 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from instances.adapters.remedies import Held, lock, revoke
 from instances.exchange import csv_file
 from instances.permissions import needs
+from instances.visibility import shown_to
 
 from .access import parse_moment
 from .models import Account, Grant, Membership
@@ -43,9 +45,9 @@ class WhereForm(forms.Form):
     )
 
 
-def where(pattern: str, at: datetime | None = None) -> QuerySet[Account]:
-    """The accounts of that name, on active instances, that existed at the moment, or do now. One that went and came
-    back counts as having been there all the time since it was first seen."""
+def where(pattern: str, at: datetime | None = None, user: User | None = None) -> QuerySet[Account]:
+    """The accounts of that name, on active instances that the person sees, that existed at the moment, or do now. One
+    that went and came back counts as having been there all the time since it was first seen."""
     wild = {"*": ".*", "?": "."}
     expression = "".join(wild.get(char) or re.escape(char) for char in pattern)
     found = Account.objects.filter(instance__retired_at=None, name__iregex=f"^{expression}$")
@@ -53,7 +55,7 @@ def where(pattern: str, at: datetime | None = None) -> QuerySet[Account]:
         found = found.filter(gone_at=None)
     else:
         found = found.filter(Q(gone_at=None) | Q(gone_at__gt=at), first_seen_at__lte=at)
-    return found.select_related("instance").order_by("instance__name", "name", "host")
+    return shown_to(found, user).select_related("instance").order_by("instance__name", "name", "host")
 
 
 @needs("accounts.view_account")
@@ -67,7 +69,7 @@ def where_page(request: HttpRequest) -> HttpResponse:
         except ValueError as error:
             context["wrong"] = str(error)
         else:
-            accounts = where(form.cleaned_data["name"], at).with_counts()
+            accounts = where(form.cleaned_data["name"], at, request.user).with_counts()
             if "csv" in request.GET:
                 return _as_csv(accounts, at)
             query = request.GET.copy()

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, RangeDateFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -22,7 +22,7 @@ from capacity.units import bytes_label, parsed_bytes
 from instances.admin import ADDITIONS, Addition
 from instances.buttons import ButtonAdmin, InspectOnlyAdmin
 from instances.exchange import csv_file
-from instances.list_filters import LeavingFilter
+from instances.list_filters import LeavingFilter, ShownSelectFilter
 from instances.templatetags.names import visible
 from sync.pages import badge
 
@@ -136,7 +136,7 @@ class InstanceAggregateAdmin(AggregateAdmin):
     list_filter = [
         PeriodFilter,
         WhichFilter,
-        ("instance", AutocompleteSelectFilter),
+        ("instance", ShownSelectFilter),
         ("instance__engine", ChoicesDropdownFilter),
         ("start", RangeDateFilter),
     ]
@@ -155,7 +155,7 @@ class DatabaseAggregateAdmin(AggregateAdmin):
     list_filter = [
         PeriodFilter,
         WhichFilter,
-        ("database__instance", AutocompleteSelectFilter),
+        ("database__instance", ShownSelectFilter),
         ("database__instance__engine", ChoicesDropdownFilter),
         ("start", RangeDateFilter),
     ]

@@ -25,6 +25,7 @@ from instances.exchange import csv_file
 from instances.models import Instance
 from instances.permissions import needs
 from instances.timeline import SOURCES, Event, Source
+from instances.visibility import narrow_choices, shown_to
 from sync.models import SyncSession
 from sync.pages import RUN, session_page
 from tagging.models import Tag
@@ -62,11 +63,12 @@ def trends_page(request: HttpRequest) -> HttpResponse:
     """Growth of all instances, or of those with a tag or of an engine, period by period; `csv=trend` and `csv=growers`
     send the figures as a file."""
     form = TrendForm({"period": Period.MONTHLY.value, **request.GET.dict()})
+    narrow_choices(form, request.user)
     context: dict[str, Any] = {**admin.site.each_context(request), "title": _("Trends"), "form": form}
     if form.is_valid():
         period = Period(form.cleaned_data["period"])
         span = last_closed(period, timezone.localdate())
-        instances = reading.chosen_instances(form.cleaned_data["tag"], form.cleaned_data["engine"])
+        instances = reading.chosen_instances(form.cleaned_data["tag"], form.cleaned_data["engine"], request.user)
         rows = reading.trend(period, instances, LENGTHS[period])
         may_see_databases = request.user.has_perm("aggregation.view_databaseaggregate")
         wanted = request.GET.get("csv")
@@ -195,11 +197,11 @@ def backfill_page(request: HttpRequest) -> HttpResponse:
 @needs("aggregation.view_instancelimit")
 def forecasts_page(request: HttpRequest) -> HttpResponse:
     """When the instances that have a limit will reach it, the nearest first."""
-    limits = InstanceLimit.objects.filter(instance__retired_at=None).select_related("instance")
+    limits = shown_to(InstanceLimit.objects.filter(instance__retired_at=None), request.user)
     context = {
         **admin.site.each_context(request),
         "title": _("Forecasts"),
-        "rows": [told(limit, forecast) for limit, forecast in reading.forecasts(limits)],
+        "rows": [told(limit, forecast) for limit, forecast in reading.forecasts(limits.select_related("instance"))],
         "may_add": request.user.has_perm("aggregation.add_instancelimit"),
         "may_change": request.user.has_perm("aggregation.change_instancelimit"),
     }

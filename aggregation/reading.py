@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 from django.db.models import Avg, Count, F, Max, Min, Q, QuerySet, Sum
@@ -14,16 +14,20 @@ from django.utils import timezone
 
 from capacity.models import InstanceSize
 from instances.models import Instance
+from instances.visibility import shown_to
 from tagging.models import Tag
 
 from .forecast import WINDOW, Forecast, NoForecast, forecast
 from .models import DatabaseAggregate, InstanceAggregate, InstanceLimit
 from .periods import Period, Span, last_closed, span_of
 
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
-def chosen_instances(tag: Tag | None = None, engine: str = "") -> QuerySet[Instance]:
-    """The active instances with that tag and of that engine, where those are given."""
-    instances = Instance.objects.active()
+
+def chosen_instances(tag: Tag | None = None, engine: str = "", user: User | None = None) -> QuerySet[Instance]:
+    """The active instances, of those that the person sees, with that tag and of that engine, where those are given."""
+    instances = shown_to(Instance.objects.active(), user)
     instances = instances.filter(tags=tag) if tag else instances
     return instances.filter(engine=engine) if engine else instances
 

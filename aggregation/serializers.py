@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from instances.adapters import ENGINE_CHOICES
 from instances.models import Instance
-from instances.serializers import CleanSerializer, InstanceIdsField, StrictSerializer
+from instances.serializers import CleanSerializer, InstanceIdsField, ShownKeyField, ShownSlugField, StrictSerializer
 from tagging.models import Tag
 
 from .forecast import Forecast, NoForecast
@@ -72,7 +72,7 @@ class SelectionSerializer(serializers.Serializer):
 
     period = PeriodField(default=Period.MONTHLY.value)
     on = serializers.DateField(default=None, allow_null=True, help_text="A day of the period; the last closed one.")
-    tag = serializers.SlugRelatedField(slug_field="slug", queryset=Tag.objects.all(), default=None, allow_null=True)
+    tag = ShownSlugField(slug_field="slug", queryset=Tag.objects.all(), default=None, allow_null=True)
     engine = serializers.ChoiceField(ENGINE_CHOICES, default="", allow_blank=True)
 
 
@@ -102,7 +102,7 @@ class LackingSerializer(serializers.Serializer):
 
 class SoFarQuestionSerializer(serializers.Serializer):
     period = PeriodField()
-    instance = serializers.PrimaryKeyRelatedField(queryset=Instance.objects.all())
+    instance = ShownKeyField(queryset=Instance.objects.all())
     database = serializers.CharField(default="", allow_blank=True, help_text="Name of one of its databases.")
 
 

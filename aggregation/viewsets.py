@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
 
 from instances.filters import asked
+from instances.visibility import ShownRowsOfAPI
 from sync.models import SyncSession
 from sync.serializers import SyncSessionSerializer
 from sync.viewsets import session_response
@@ -36,7 +37,7 @@ from .serializers import (
 ORDERINGS = ["start", "avg_size", "max_size", "last_size", "change", "change_percent"]
 
 
-class InstanceAggregateViewSet(ReadOnlyModelViewSet):
+class InstanceAggregateViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
     """Sizes of instances by closed period, in bytes. Posting to `backfill` aggregates a range of days again."""
 
     queryset = InstanceAggregate.objects.select_related("instance")
@@ -49,7 +50,7 @@ class InstanceAggregateViewSet(ReadOnlyModelViewSet):
     @action(detail=False, methods=["post"])
     def backfill(self, request: Request) -> Response:
         """Aggregate every closed period with a day in the range; the work goes on in a session."""
-        wanted = BackfillSerializer(data=request.data)
+        wanted = BackfillSerializer(data=request.data, context={"request": request})
         wanted.is_valid(raise_exception=True)
         data = wanted.validated_data
         try:
@@ -66,7 +67,7 @@ class InstanceAggregateViewSet(ReadOnlyModelViewSet):
         return session_response(request, session)
 
 
-class DatabaseAggregateViewSet(ReadOnlyModelViewSet):
+class DatabaseAggregateViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
     """Sizes of databases by closed period, in bytes."""
 
     queryset = DatabaseAggregate.objects.select_related("database__instance")
@@ -75,7 +76,7 @@ class DatabaseAggregateViewSet(ReadOnlyModelViewSet):
     ordering_fields = ORDERINGS
 
 
-class _Question(GenericViewSet):
+class _Question(ShownRowsOfAPI, GenericViewSet):
     queryset = InstanceAggregate.objects.all()
     filter_backends: list[type] = []
 
@@ -101,7 +102,7 @@ class TotalViewSet(_Question):
     def list(self, request: Request) -> Response:
         question = asked(request, TotalsQuestionSerializer)
         span = _span(question)
-        chosen = reading.chosen_instances(question["tag"], question["engine"])
+        chosen = reading.chosen_instances(question["tag"], question["engine"], self.person)
         answer = self.told(reading.totals(question["by"], span, chosen))
         answer.data |= {"period": span.period.value, "start": span.first, "end": span.last}
         return answer
@@ -116,7 +117,9 @@ class LackingViewSet(_Question):
     def list(self, request: Request) -> Response:
         question = asked(request, SelectionSerializer)
         span = _span(question)
-        answer = self.told(reading.lacking(span, reading.chosen_instances(question["tag"], question["engine"])))
+        answer = self.told(
+            reading.lacking(span, reading.chosen_instances(question["tag"], question["engine"], self.person))
+        )
         answer.data |= {"period": span.period.value, "start": span.first, "end": span.last}
         return answer
 
@@ -140,7 +143,7 @@ class SoFarViewSet(_Question):
         return Response(self.get_serializer(answer).data)
 
 
-class InstanceLimitViewSet(ModelViewSet):
+class InstanceLimitViewSet(ShownRowsOfAPI, ModelViewSet):
     """How big instances may become, for forecasts."""
 
     queryset = InstanceLimit.objects.select_related("instance")
@@ -154,7 +157,7 @@ class InstanceLimitViewSet(ModelViewSet):
         serializer.save(set_by=self.request.user)
 
 
-class ForecastViewSet(GenericViewSet):
+class ForecastViewSet(ShownRowsOfAPI, GenericViewSet):
     """When instances with a limit will reach it, the nearest first, and how far such forecasts were wrong."""
 
     queryset = InstanceLimit.objects.filter(instance__retired_at=None).select_related("instance")

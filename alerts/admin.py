@@ -14,7 +14,6 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import (
-    AutocompleteSelectFilter,
     BooleanRadioFilter,
     ChoicesDropdownFilter,
     RangeDateTimeFilter,
@@ -25,7 +24,8 @@ from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 from capacity.units import bytes_label, parsed_bytes
 from instances.admin import NOTES
 from instances.buttons import Button, ButtonAdmin, InspectOnlyAdmin
-from instances.list_filters import LeavingFilter
+from instances.list_filters import LeavingFilter, ShownSelectFilter
+from instances.visibility import shown_to
 from sync.pages import badge
 
 from . import services
@@ -110,7 +110,7 @@ class AlertRuleAdmin(ButtonAdmin):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AlertRule]:
-        n_open = Count("alerts", filter=Q(alerts__resolved_at=None))
+        n_open = Count("alerts", filter=Q(alerts__in=shown_to(Alert.objects.open(), request.user)))
         return super().get_queryset(request).annotate(n_open=n_open).prefetch_related("channels")
 
     @display(description=_("what"), ordering="kind")
@@ -278,8 +278,8 @@ class AlertAdmin(InspectOnlyAdmin):
     list_filter = [
         OpenFilter,
         ("rule__kind", ChoicesDropdownFilter),
-        ("rule", AutocompleteSelectFilter),
-        ("instance", AutocompleteSelectFilter),
+        ("rule", ShownSelectFilter),
+        ("instance", ShownSelectFilter),
         ("first_seen_at", RangeDateTimeFilter),
     ]
     list_filter_submit = True
@@ -311,7 +311,7 @@ class DeliveryAdmin(InspectOnlyAdmin):
     list_display = ["subject", "channel", "state", "attempts", "error", "created_at", "sent_at"]
     list_filter = [
         ("status", ChoicesDropdownFilter),
-        ("channel", AutocompleteSelectFilter),
+        ("channel", ShownSelectFilter),
         ("is_test", BooleanRadioFilter),
         ("created_at", RangeDateTimeFilter),
     ]

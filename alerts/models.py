@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from instances import crypto
 from instances.models import Instance
+from instances.visibility import CONDITIONS
 from tagging.models import Tag
 
 from .kinds import KINDS
@@ -281,3 +282,11 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.channel} #{self.pk}"
+
+
+def _shown_rules(ids: QuerySet) -> Q:
+    """Those about all instances, and about a tag that an instance shown carries."""
+    return Q(tag=None) | Q(tag__in=Tag.objects.filter(instance_tags__instance__in=ids).order_by().values("pk"))
+
+
+CONDITIONS |= {AlertRule: _shown_rules, Delivery: lambda ids: Q(pk__in=[])}

@@ -5,14 +5,14 @@ from typing import Any
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 
-from instances.serializers import CleanSerializer
+from instances.serializers import CleanSerializer, ShownSlugField
 from tagging.models import Tag
 
 from .models import Alert, AlertRule, Channel, Delivery
 
 
 class AlertRuleSerializer(CleanSerializer):
-    tag = serializers.SlugRelatedField(
+    tag = ShownSlugField(
         slug_field="slug", queryset=Tag.objects.all(), allow_null=True, required=False, help_text="Slug of a tag."
     )
 

@@ -8,6 +8,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ModelViewSet, ReadOnlyModelViewSet
 
 from instances.viewsets import Conflict
+from instances.visibility import ShownRowsOfAPI
 
 from . import services
 from .filters import AlertFilters, AlertRuleFilters, ChannelFilters, DeliveryFilters
@@ -15,7 +16,7 @@ from .models import Alert, AlertRule, Channel, Delivery
 from .serializers import AlertRuleSerializer, AlertSerializer, ChannelSerializer, DeliverySerializer
 
 
-class AlertRuleViewSet(ModelViewSet):
+class AlertRuleViewSet(ShownRowsOfAPI, ModelViewSet):
     """What is looked for, where, and who is told."""
 
     queryset = AlertRule.objects.select_related("tag").prefetch_related("channels")
@@ -24,7 +25,7 @@ class AlertRuleViewSet(ModelViewSet):
     search_fields = ["name", "note"]
 
 
-class ChannelViewSet(ModelViewSet):
+class ChannelViewSet(ShownRowsOfAPI, ModelViewSet):
     """Where alerts are sent. Addresses of webhooks and secrets go in and never come out."""
 
     queryset = Channel.objects.all()
@@ -40,7 +41,7 @@ class ChannelViewSet(ModelViewSet):
         return Response(DeliverySerializer(services.send_test(self.get_object())).data)
 
 
-class AlertViewSet(ReadOnlyModelViewSet):
+class AlertViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
     """What rules have found. One is open for as long as each look finds it again."""
 
     queryset = Alert.objects.select_related("rule", "instance")
@@ -49,7 +50,7 @@ class AlertViewSet(ReadOnlyModelViewSet):
     search_fields = ["text", "instance__name"]
 
 
-class DeliveryViewSet(ReadOnlyModelViewSet):
+class DeliveryViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
     """Messages to channels: what they say, and how far they got."""
 
     queryset = Delivery.objects.select_related("channel")

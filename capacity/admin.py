@@ -14,14 +14,14 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, BooleanRadioFilter, DropdownFilter
+from unfold.contrib.filters.admin import BooleanRadioFilter, DropdownFilter
 from unfold.decorators import display
 
 from instances.adapters.base import AdapterError
 from instances.admin import ADDITIONS, Addition
 from instances.buttons import Button
 from instances.hiding_pages import FilterAdmin, HideableAdmin
-from instances.list_filters import EngineFilter, FilteredFilter, GoneFilter
+from instances.list_filters import EngineFilter, FilteredFilter, GoneFilter, ShownSelectFilter
 from instances.models import Instance
 from instances.templatetags.names import visible
 from sync.pages import badge, offer
@@ -77,7 +77,7 @@ class DatabaseAdmin(HideableAdmin):
     change_form_template = "capacity/database.html"
     list_display = ["shown_name", "instance", "shown_size", "growth", "measured", "first_seen", "state"]
     list_filter = [
-        ("instance", AutocompleteSelectFilter),
+        ("instance", ShownSelectFilter),
         EngineFilter,
         TagFilter,
         GoneFilter,

@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from instances.models import Instance
 from instances.permissions import needs
+from instances.visibility import ids_shown_to, narrow_choices
 from tagging.models import Tag
 
 from .charts import every_day, size_chart
@@ -132,12 +133,12 @@ class GapForm(forms.Form):
 def gaps_page(request: HttpRequest) -> HttpResponse:
     """Days without a size, or without a whole one, newest first."""
     form = GapForm(request.GET or None)
+    narrow_choices(form, request.user)
     asked = form.cleaned_data if form.is_valid() else {"days": 30, "kind": "", "tag": None, "instance": None}
-    chosen = None
     if asked["instance"]:
         chosen = [asked["instance"].pk]
-    elif asked["tag"]:
-        chosen = list(asked["tag"].instances.order_by().values_list("pk", flat=True))
+    else:
+        chosen = ids_shown_to(request.user, asked["tag"].instances.all() if asked["tag"] else None)
     since = timezone.localdate() - timedelta(days=asked["days"] or 30)
     gaps = MissingDays(since, None, chosen, asked["kind"])
     query = request.GET.copy()

@@ -11,6 +11,7 @@ from instances.adapters.base import AdapterError
 from instances.filters import asked
 from instances.serializers import chosen_instances
 from instances.viewsets import FilterViewSet
+from instances.visibility import ShownRowsOfAPI, ids_shown_to
 
 from . import services
 from .filters import DatabaseFilterFilters, DatabaseFilters, DatabaseSizeFilters, InstanceSizeFilters
@@ -28,7 +29,7 @@ from .serializers import (
 )
 
 
-class DatabaseViewSet(ReadOnlyModelViewSet):
+class DatabaseViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
     """Databases of the managed instances with their latest size; those that are gone or filtered too, marked so."""
 
     queryset = Database.objects.select_related("instance").with_growth()
@@ -51,7 +52,7 @@ class DatabaseViewSet(ReadOnlyModelViewSet):
         return Response(TableSizesSerializer(answer).data)
 
 
-class DatabaseSizeViewSet(ListModelMixin, GenericViewSet):
+class DatabaseSizeViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
     """What each database took on each day, in bytes. A day that is not there is a gap."""
 
     queryset = DatabaseSize.objects.select_related("database")
@@ -60,7 +61,7 @@ class DatabaseSizeViewSet(ListModelMixin, GenericViewSet):
     ordering_fields = ["day", "size"]
 
 
-class InstanceSizeViewSet(ListModelMixin, GenericViewSet):
+class InstanceSizeViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
     """What each instance took on each day, its databases and what they share, in bytes."""
 
     queryset = InstanceSize.objects.select_related("instance")
@@ -69,7 +70,7 @@ class InstanceSizeViewSet(ListModelMixin, GenericViewSet):
     ordering_fields = ["day", "size"]
 
 
-class GapViewSet(GenericViewSet):
+class GapViewSet(ShownRowsOfAPI, GenericViewSet):
     """Days on which an instance has no size, or not a whole one; newest first."""
 
     queryset = InstanceSize.objects.all()
@@ -79,8 +80,7 @@ class GapViewSet(GenericViewSet):
     @extend_schema(parameters=[GapQuestionSerializer])
     def list(self, request: Request) -> Response:
         question = asked(request, GapQuestionSerializer, repeatable=["instance"])
-        instances = chosen_instances(question)
-        chosen = None if instances is None else list(instances.order_by().values_list("pk", flat=True))
+        chosen = ids_shown_to(self.person, chosen_instances(question))
         gaps = MissingDays(question["since"], question["until"], chosen, question["kind"])
         return self.get_paginated_response(self.get_serializer(self.paginate_queryset(gaps), many=True).data)
 

@@ -16,7 +16,6 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import (
-    AutocompleteSelectFilter,
     BooleanRadioFilter,
     ChoicesDropdownFilter,
     DropdownFilter,
@@ -28,8 +27,10 @@ from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminTextareaWidge
 from accounts.admin import moment
 from instances.admin import ADDITIONS, NOTES, Addition
 from instances.buttons import Button, ButtonAdmin
+from instances.list_filters import ShownSelectFilter
 from instances.models import Instance
 from instances.templatetags.names import visible
+from instances.visibility import shown_to
 from sync.models import SyncSession
 from sync.pages import session_page
 
@@ -47,7 +48,7 @@ PREVIEW = 50
 def run_now(
     request: HttpRequest, instances: QuerySet[Instance], rules: list[ClassificationRule] | None = None
 ) -> HttpResponse | None:
-    if not instances.active().exists():
+    if not shown_to(instances.active(), request.user).exists():
         messages.warning(request, gettext("There is no active instance."))
         return None
     trigger = SyncSession.Trigger.MANUAL
@@ -92,7 +93,7 @@ class ClassificationAdmin(ButtonAdmin):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Classification]:
-        return super().get_queryset(request).with_counts()
+        return super().get_queryset(request).with_counts(request.user)
 
     @display(description=_("classification"), ordering="name")
     def badge(self, classification: Classification) -> SafeString:
@@ -205,9 +206,10 @@ class ClassificationRuleAdmin(ButtonAdmin):
         context: dict[str, Any] = {"rule": rule, "may_ask": request.user.has_perm("accounts.view_account")}
         try:
             parse(rule.expression)
+            rule.asked_by = request.user
             rule.clean()
             if request.POST.get("ask") and context["may_ask"]:
-                effect = effect_of(rule, Instance.objects.active(), limit=PREVIEW)
+                effect = effect_of(rule, shown_to(Instance.objects.active(), request.user), limit=PREVIEW)
                 told = [(outcome, effect.counts[outcome], effect.accounts[outcome]) for outcome in OUTCOMES]
                 context |= {"effect": effect, "told": told}
         except RuleError as error:
@@ -221,7 +223,7 @@ class ClassificationRuleAdmin(ButtonAdmin):
     ) -> HttpResponse:
         context |= {"preview_url": reverse("admin:classification_classificationrule_preview"), "help": syntax_help()}
         if kwargs.get("obj"):
-            context |= rule_page(kwargs["obj"])
+            context |= rule_page(request, kwargs["obj"])
         return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: ClassificationRule, form: forms.ModelForm, change: bool) -> None:
@@ -314,8 +316,8 @@ class AssignmentAdmin(ButtonAdmin):
         CurrentFilter,
         ("classification", RelatedDropdownFilter),
         ("classification__risk", ChoicesDropdownFilter),
-        ("rule", AutocompleteSelectFilter),
-        ("instance", AutocompleteSelectFilter),
+        ("rule", ShownSelectFilter),
+        ("instance", ShownSelectFilter),
         ManualFilter,
     ]
     list_filter_submit = True

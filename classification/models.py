@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -22,15 +22,25 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import Account
 from instances.adapters import ENGINE_CHOICES, ENGINES
 from instances.models import Instance
+from instances.visibility import shown_to
 from tagging.models import Tag
 
 from .rules import Part, RuleError, asks, has_wildcards, nearest, parse
 
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
 
 class ClassificationQuerySet(models.QuerySet["Classification"]):
-    def with_counts(self) -> ClassificationQuerySet:
-        """Each classification with n_accounts (that have it now, by any way) and n_rules (active ones)."""
-        held = Assignment.objects.current().filter(classification=OuterRef("pk")).order_by().values("classification")
+    def with_counts(self, user: User | None = None) -> ClassificationQuerySet:
+        """Each classification with n_accounts (that have it now, by any way, and the person sees) and n_rules (active
+        ones)."""
+        held = (
+            shown_to(Assignment.objects.current(), user)
+            .filter(classification=OuterRef("pk"))
+            .order_by()
+            .values("classification")
+        )
         rules = ClassificationRule.objects.in_force().filter(classification=OuterRef("pk")).order_by()
         return self.annotate(
             n_accounts=Coalesce(Subquery(held.annotate(n=Count("account", distinct=True)).values("n")), 0),
@@ -111,6 +121,9 @@ class ClassificationRule(models.Model):
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
     retired_at = models.DateTimeField(_("deleted"), null=True, editable=False)
 
+    #: Who tries it out: tags that they do not see are not suggested to them.
+    asked_by: User | None = None
+
     objects = ClassificationRuleQuerySet.as_manager()
 
     class Meta:
@@ -134,7 +147,7 @@ class ClassificationRule(models.Model):
             rule = parse(self.expression)
         except RuleError as error:
             raise ValidationError({"expression": str(error)}) from error
-        tags = dict(Tag.objects.values_list("slug", "label"))
+        tags = dict(shown_to(Tag.objects.all(), self.asked_by).values_list("slug", "label"))
         self._look_up(rule, "instance_tag", tags, gettext("There is no tag “%s”."))
         codes = dict(Classification.objects.values_list("code", "name"))
         self._look_up(rule, "assigned", codes, gettext("There is no classification “%s”."))

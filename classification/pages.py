@@ -18,6 +18,7 @@ from accounts.models import Account
 from accounts.pages import BADGES, TABS, Tab
 from instances.models import Instance
 from instances.timeline import SOURCES, Event, Source
+from instances.visibility import limit_of, shown_to
 
 from .explain import Line, explain
 from .models import Assignment, Classification, ClassificationRule
@@ -50,10 +51,12 @@ def classification_page(request: HttpRequest, classification: Classification) ->
     if request.user.has_perm("classification.view_classificationrule"):
         context["rules"] = classification.rules.present().order_by("code")
     if request.user.has_perm("classification.view_assignment"):
-        rows = classification.assignments.current().select_related("account", "instance", "rule", "assigned_by")
+        rows = shown_to(classification.assignments.current(), request.user)
+        rows = rows.select_related("account", "instance", "rule", "assigned_by")
         rows = rows.order_by("instance__name", "account__name", "account__host", "pk")
         context["page"] = Paginator(rows, ROWS_PER_PAGE).get_page(request.GET.get("page"))
-        context["chart"] = _chart(classification)
+        # Counted for the whole fleet, day by day.
+        context["chart"] = _chart(classification) if limit_of(request.user) is None else None
     return context
 
 
@@ -70,9 +73,9 @@ def _chart(classification: Classification) -> dict[str, Any] | None:
     return {"points": " ".join(points), "first": counts[0], "last": counts[-1], "most": most}
 
 
-def rule_page(rule: ClassificationRule) -> dict[str, Any]:
+def rule_page(request: HttpRequest, rule: ClassificationRule) -> dict[str, Any]:
     """Context of a rule's page: what it said before, and what its last run made of each instance."""
-    results = rule.results.select_related("instance")
+    results = shown_to(rule.results.select_related("instance"), request.user)
     totals = {name: sum(getattr(row, name) for row in results) for name in ("matched", "unknown", "examined")}
     return {
         "versions": rule.versions.select_related("by")[:20],

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts.models import Account
-from instances.serializers import CleanSerializer, InstanceIdsField, StrictSerializer
+from instances.serializers import CleanSerializer, InstanceIdsField, ShownKeyField, StrictSerializer
 
 from .effect import Effect
 from .models import Assignment, Classification, ClassificationCount, ClassificationRule, RuleResult, RuleVersion
@@ -80,6 +80,8 @@ class AssignmentSerializer(serializers.ModelSerializer):
     rule_code = serializers.CharField(source="rule.code", default=None, read_only=True)
     assigned_by = serializers.CharField(source="assigned_by.username", default=None, read_only=True)
     reason = serializers.CharField(help_text="Why a person says so.")
+
+    serializer_related_field = ShownKeyField
 
     class Meta:
         model = Assignment

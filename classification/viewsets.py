@@ -4,10 +4,11 @@ from typing import Any
 
 from django.db.models import ProtectedError, QuerySet
 from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import action
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.mixins import CreateModelMixin, DestroyModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,6 +18,7 @@ from accounts.models import Account
 from instances.filters import check_parameters
 from instances.models import Instance
 from instances.viewsets import Conflict
+from instances.visibility import ShownRowsOfAPI, limit_of, shown_to
 from sync.models import SyncSession
 from sync.serializers import SyncSessionSerializer
 from sync.viewsets import session_response
@@ -45,14 +47,17 @@ from .serializers import (
 MOST = 1000
 
 
-class ClassificationViewSet(ModelViewSet):
+class ClassificationViewSet(ShownRowsOfAPI, ModelViewSet):
     """What accounts can be."""
 
-    queryset = Classification.objects.with_counts()
+    queryset = Classification.objects.all()
     serializer_class = ClassificationSerializer
     filterset_class = ClassificationFilters
     search_fields = ["code", "name", "note"]
     needs = {"auto_classify": "classification.run_classification"}
+
+    def get_queryset(self) -> QuerySet[Classification]:
+        return super().get_queryset().with_counts(self.person)
 
     def perform_destroy(self, instance: Classification) -> None:
         if instance.is_system:
@@ -66,10 +71,10 @@ class ClassificationViewSet(ModelViewSet):
     @action(detail=False, methods=["post"], url_path="auto-classify")
     def auto_classify(self, request: Request) -> Response:
         """Apply the rules, in the workers."""
-        asked = AutoClassifySerializer(data=request.data)
+        asked = AutoClassifySerializer(data=request.data, context={"request": request})
         asked.is_valid(raise_exception=True)
         session = services.run(
-            _chosen(asked.validated_data),
+            _chosen(asked.validated_data, request),
             trigger=SyncSession.Trigger.API,
             user=request.user,
             rules=asked.validated_data.get("rules", ()),
@@ -79,11 +84,14 @@ class ClassificationViewSet(ModelViewSet):
     @extend_schema(responses=ClassificationCountSerializer(many=True), filters=False)
     @action(detail=True, pagination_class=None)
     def counts(self, request: Request, pk: str) -> Response:
-        """How many accounts had it, day by day, newest first."""
+        """How many accounts had it, day by day, newest first. Counted for the whole fleet: not told to whoever is
+        limited to tags."""
+        if limit_of(request.user) is not None:
+            raise PermissionDenied(_("These counts are of all instances, and you do not see all."))
         return Response(ClassificationCountSerializer(self.get_object().counts.all()[:1000], many=True).data)
 
 
-class ClassificationRuleViewSet(ModelViewSet):
+class ClassificationRuleViewSet(ShownRowsOfAPI, ModelViewSet):
     """Who gets a classification. Deleting a rule ends what it assigned at the next run, and keeps its history."""
 
     queryset = ClassificationRule.objects.present().select_related("classification")
@@ -107,7 +115,7 @@ class ClassificationRuleViewSet(ModelViewSet):
     @action(detail=True, methods=["post"], url_path="dry-run")
     def dry_run(self, request: Request, pk: str) -> Response:
         """Who would gain and lose the classification if the rule ran now, or would have at a moment in the past."""
-        return _effect(self.get_object(), DryRunSerializer(data=request.data))
+        return _effect(request, self.get_object(), DryRunSerializer)
 
     @extend_schema(
         request=UnsavedRuleSerializer, responses=EffectSerializer, operation_id="classification_rules_dry_run_unsaved"
@@ -115,7 +123,7 @@ class ClassificationRuleViewSet(ModelViewSet):
     @action(detail=False, methods=["post"], url_path="dry-run")
     def dry_run_unsaved(self, request: Request) -> Response:
         """The same, of a rule that is not saved yet."""
-        return _effect(None, UnsavedRuleSerializer(data=request.data))
+        return _effect(request, None, UnsavedRuleSerializer)
 
     @extend_schema(responses=RuleVersionSerializer(many=True), filters=False)
     @action(detail=True, pagination_class=None)
@@ -127,7 +135,8 @@ class ClassificationRuleViewSet(ModelViewSet):
     @action(detail=True, pagination_class=None)
     def results(self, request: Request, pk: str) -> Response:
         """What the last run made of each instance."""
-        return Response(RuleResultSerializer(self.get_object().results.select_related("instance"), many=True).data)
+        results = shown_to(self.get_object().results.all(), request.user)
+        return Response(RuleResultSerializer(results.select_related("instance"), many=True).data)
 
     @extend_schema(
         responses=LineSerializer(many=True),
@@ -141,7 +150,8 @@ class ClassificationRuleViewSet(ModelViewSet):
         asked = request.query_params.get("account", "")
         if not asked.isdecimal():
             raise ValidationError({"account": ["Give the id of an account."]})
-        account = get_object_or_404(Account.objects.select_related("instance"), pk=asked)
+        accounts = shown_to(Account.objects.select_related("instance"), request.user)
+        account = get_object_or_404(accounts, pk=asked)
         try:
             lines = explain(self.get_object(), account)
         except RuleError as error:
@@ -149,19 +159,20 @@ class ClassificationRuleViewSet(ModelViewSet):
         return Response(LineSerializer(lines, many=True).data)
 
 
-def _chosen(asked: dict[str, Any]) -> QuerySet[Instance]:
-    """Every active instance where none is named."""
-    return asked["instance_ids"] if "instance_ids" in asked else Instance.objects.active()
+def _chosen(asked: dict[str, Any], request: Request) -> QuerySet[Instance]:
+    """Every active instance that the person sees where none is named."""
+    return asked["instance_ids"] if "instance_ids" in asked else shown_to(Instance.objects.active(), request.user)
 
 
-def _effect(rule: ClassificationRule | None, asked: DryRunSerializer) -> Response:
+def _effect(request: Request, rule: ClassificationRule | None, question: type[DryRunSerializer]) -> Response:
+    asked = question(data=request.data, context={"request": request})
     asked.is_valid(raise_exception=True)
     values = asked.validated_data
     if rule is None:
         rule = values["rule"] or ClassificationRule()
         rule.expression, rule.engine = values["expression"], values["engine"]
     try:
-        effect = effect_of(rule, _chosen(values), at=values["as_of"], limit=MOST)
+        effect = effect_of(rule, _chosen(values, request), at=values["as_of"], limit=MOST)
     except RuleError as error:
         place = {"line": error.line, "column": error.column}
         raise ValidationError({"expression": [str(error)], "place": place}) from error
@@ -170,7 +181,7 @@ def _effect(rule: ClassificationRule | None, asked: DryRunSerializer) -> Respons
     return Response(EffectSerializer(effect).data)
 
 
-class AssignmentViewSet(CreateModelMixin, DestroyModelMixin, ReadOnlyModelViewSet):
+class AssignmentViewSet(ShownRowsOfAPI, CreateModelMixin, DestroyModelMixin, ReadOnlyModelViewSet):
     """Which accounts are what, and were. Posting assigns by hand; deleting ends what was assigned by hand."""
 
     queryset = Assignment.objects.select_related("account", "instance", "classification", "rule", "assigned_by")

@@ -21,7 +21,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter, DropdownFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
@@ -29,8 +29,10 @@ from . import services
 from .adapters import ENGINES
 from .buttons import Button, ButtonAdmin
 from .exchange import ImportExportPages
+from .list_filters import ShownSelectFilter
 from .models import Credential, Instance
 from .timeline import timeline_page
+from .visibility import within
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
         return own + [column for addition in self.additions(request) for column in addition.columns]
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
-        own = [StateFilter, ("engine", ChoicesDropdownFilter), ("credential", AutocompleteSelectFilter)]
+        own = [StateFilter, ("engine", ChoicesDropdownFilter), ("credential", ShownSelectFilter)]
         return own + [item for addition in self.additions(request) for item in addition.filters]
 
     def get_actions(self, request: HttpRequest) -> dict[str, tuple[Any, str, str]]:
@@ -344,7 +346,11 @@ class CredentialAdmin(ButtonAdmin):
     fieldsets = [(None, {"fields": ["name", "username", "password", "clear_password", "note"]})]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Credential]:
-        return super().get_queryset(request).annotate(n_instances=Count("instances"))
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(n_instances=Count("instances", filter=within("instances", request.user)))
+        )
 
     def get_fieldsets(self, request: HttpRequest, obj: Credential | None = None) -> list[Any]:
         if obj and not self.has_change_permission(request, obj):

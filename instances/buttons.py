@@ -20,6 +20,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from unfold.admin import ModelAdmin
 
+from .visibility import ShownRows, shown_to
+
 
 @dataclass(frozen=True)
 class Button:
@@ -51,7 +53,7 @@ def posted(request: HttpRequest, *but: str) -> list[tuple[str, str]]:
     ]
 
 
-class ButtonAdmin(ModelAdmin):
+class ButtonAdmin(ShownRows, ModelAdmin):
     """A ModelAdmin whose pages carry `buttons`; its templates show those that the person may press."""
 
     change_form_template = "taifish/change_form.html"
@@ -81,7 +83,11 @@ class ButtonAdmin(ModelAdmin):
             raise Http404
         if not (self.has_view_permission(request) and request.user.has_perm(pressed.permission)):
             raise PermissionDenied
-        row = None if on_list else get_object_or_404(self.model, pk=object_id)
+        row = (
+            None
+            if on_list
+            else get_object_or_404(shown_to(self.model._default_manager.all(), request.user), pk=object_id)
+        )
         if not pressed.shown(row):
             messages.warning(request, _("“%s” is no longer possible here.") % pressed.label)
             return self.back(request, row)

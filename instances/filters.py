@@ -14,6 +14,7 @@ from rest_framework.serializers import Serializer
 from .adapters import ENGINE_CHOICES
 from .hiding import Filter
 from .models import Credential, Instance
+from .visibility import shown_to
 
 
 def check_parameters(request: Request, valid: Iterable[str], repeatable: Iterable[str] = ()) -> None:
@@ -34,7 +35,7 @@ def check_parameters(request: Request, valid: Iterable[str], repeatable: Iterabl
 def asked(request: Request, question: type[Serializer], repeatable: Iterable[str] = ()) -> dict[str, Any]:
     """What the query asks, by the fields of a serializer. Raises ValidationError for whatever means nothing."""
     check_parameters(request, question().fields, repeatable)
-    answers = question(data=request.query_params)
+    answers = question(data=request.query_params, context={"request": request})
     answers.is_valid(raise_exception=True)
     return answers.validated_data
 
@@ -79,11 +80,15 @@ class MomentFilter(django_filters.IsoDateTimeFilter):
 
 
 class KnownFilter(django_filters.ModelChoiceFilter):
-    """A related row by id, or by `to_field_name`; one that is not there is an error, not an empty list."""
+    """A related row by id, or by `to_field_name`; one that is not there, or not shown to the person, is an error, not
+    an empty list."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         what = f"{kwargs['queryset'].model._meta.verbose_name} “%(value)s”"
         super().__init__(*args, error_messages={"invalid_choice": f"There is no {what}."}, **kwargs)
+
+    def get_queryset(self, request: Request | None) -> QuerySet:
+        return shown_to(super().get_queryset(request), request.user if request else None)
 
 
 class TagFilter(KnownFilter):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models, transaction
 from django.db.models import Q
@@ -16,6 +16,10 @@ from django.utils.translation import gettext_lazy as _
 
 from .adapters import ENGINE_CHOICES
 from .models import Instance
+from .visibility import shown_to
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 #: (name, is the engine's own) → hidden
 Hidden = Callable[[str, bool], bool]
@@ -143,8 +147,9 @@ class Effect:
     n_shown: int
 
 
-def effect_of(candidate: Filter, limit: int) -> Effect:
-    """The effect of a filter as it stands, stored, changed or new. Lists at most `limit` rows."""
+def effect_of(candidate: Filter, limit: int, user: User | None = None) -> Effect:
+    """The effect of a filter as it stands, stored, changed or new, on what the person sees. Lists at most `limit`
+    rows."""
     filters = type(candidate)._default_manager
     stored = filters.filter(pk=candidate.pk).first()
     concerned = candidate.concerned()
@@ -155,6 +160,7 @@ def effect_of(candidate: Filter, limit: int) -> Effect:
     within = set(concerned.values_list("pk", flat=True))
     is_meant = matcher([type(candidate)(action="hide", pattern=candidate.pattern, system_only=candidate.system_only)])
     rows = candidate.hides._default_manager.filter(gone_at=None, instance__in=after).select_related("instance")
+    rows = shown_to(rows, user)
     matched: list[Any] = []
     n_matched = 0
     flips = {True: 0, False: 0}

@@ -11,10 +11,12 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, BooleanRadioFilter, ChoicesDropdownFilter
+from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
 
 from .buttons import ButtonAdmin, InspectOnlyAdmin
 from .hiding import Filter, apply_filters, effect_of
+from .list_filters import ShownSelectFilter
+from .visibility import narrow_choices
 
 #: How many of the rows that a filter matches its page lists.
 PREVIEW = 100
@@ -52,7 +54,7 @@ class FilterAdmin(ButtonAdmin):
     list_filter = [
         ("action", ChoicesDropdownFilter),
         ("engine", ChoicesDropdownFilter),
-        ("instance", AutocompleteSelectFilter),
+        ("instance", ShownSelectFilter),
         ("active", BooleanRadioFilter),
     ]
     list_filter_submit = True
@@ -73,16 +75,17 @@ class FilterAdmin(ButtonAdmin):
         if not (self.has_view_permission(request) and self.may_preview(request)):
             raise PermissionDenied
         pk = request.GET.get("id", "")
-        stored = self.model.objects.filter(pk=pk).first() if pk.isdecimal() else None
+        stored = self.get_queryset(request).filter(pk=pk).first() if pk.isdecimal() else None
         fields = ["action", "engine", "instance", "pattern", "system_only", "active", "note"]
         form = forms.modelform_factory(self.model, fields=fields)(request.GET, instance=stored)
-        html = self.shown_preview(form.instance) if form.is_valid() else ""
+        narrow_choices(form, request.user)
+        html = self.shown_preview(request, form.instance) if form.is_valid() else ""
         return HttpResponse(html)
 
-    def shown_preview(self, candidate: Filter) -> str:
+    def shown_preview(self, request: HttpRequest, candidate: Filter) -> str:
         hidden = self.model.hides._meta
         context = {
-            "effect": effect_of(candidate, PREVIEW),
+            "effect": effect_of(candidate, PREVIEW, request.user),
             "candidate": candidate,
             "noun": hidden.verbose_name,
             "nouns": hidden.verbose_name_plural,
@@ -96,7 +99,7 @@ class FilterAdmin(ButtonAdmin):
         if self.may_preview(request):
             context["preview_url"] = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_preview")
             if kwargs.get("obj"):
-                context["preview"] = self.shown_preview(kwargs["obj"])
+                context["preview"] = self.shown_preview(request, kwargs["obj"])
         return super().render_change_form(request, context, *args, **kwargs)
 
     @transaction.atomic

@@ -7,9 +7,24 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import DropdownFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
+from unfold.contrib.filters.forms import AutocompleteDropdownForm
 
 from .adapters import ENGINE_CHOICES
+from .visibility import shown_to
+
+
+class _ShownRowsForm(AutocompleteDropdownForm):
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().__init__(request, *args, **kwargs)
+        for field in self.fields.values():
+            field.queryset = shown_to(field.queryset.all(), request.user)
+
+
+class ShownSelectFilter(AutocompleteSelectFilter):
+    """A related row to choose; a row that the person does not see is not named, though its number be asked for."""
+
+    form_class = _ShownRowsForm
 
 
 class EngineFilter(DropdownFilter):

@@ -9,20 +9,26 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 
+from .visibility import limit_of
+
 Page = Callable[..., HttpResponse]
 
 
-def needs(*permissions: str) -> Callable[[Page], Page]:
-    """A page for those who have all of these permissions, which it carries as `needs`."""
+def needs(*permissions: str, whole_fleet: bool = False) -> Callable[[Page], Page]:
+    """A page for those who have all of these permissions and, for the `whole_fleet`, see all instances. It carries the
+    question as `may_open`."""
+
+    def may_open(request: HttpRequest) -> bool:
+        return request.user.has_perms(permissions) and not (whole_fleet and limit_of(request.user) is not None)
 
     def of(page: Page) -> Page:
         @wraps(page)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            if not request.user.has_perms(permissions):
+            if not may_open(request):
                 raise PermissionDenied
             return page(request, *args, **kwargs)
 
-        guarded.needs = permissions
+        guarded.may_open = may_open
         return guarded
 
     return of

@@ -11,6 +11,22 @@ from rest_framework.exceptions import PermissionDenied
 
 from .adapters import ENGINE_CHOICES
 from .models import Credential, Instance
+from .visibility import shown_to
+
+
+class _Shown:
+    """A field that names rows, and finds only those that the person who asks sees."""
+
+    def get_queryset(self) -> QuerySet:
+        return shown_to(super().get_queryset(), self.context["request"].user)
+
+
+class ShownKeyField(_Shown, serializers.PrimaryKeyRelatedField):
+    pass
+
+
+class ShownSlugField(_Shown, serializers.SlugRelatedField):
+    pass
 
 
 class StrictSerializer(serializers.Serializer):
@@ -25,6 +41,8 @@ class StrictSerializer(serializers.Serializer):
 
 class CleanSerializer(serializers.ModelSerializer):
     """A model serializer that holds to the model's own `clean()`, as the forms of the admin do."""
+
+    serializer_related_field = ShownKeyField
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         row = copy(self.instance) if self.instance else self.Meta.model()
@@ -84,7 +102,8 @@ class InstanceSerializer(CleanSerializer):
 
 
 class InstanceIdsField(serializers.ListField):
-    """Ids of active instances, as a queryset of them; one that is not there, or retired, is an error."""
+    """Ids of active instances, as a queryset of them; one that is not there, retired, or hidden from whoever asks is an
+    error."""
 
     def __init__(self, **kwargs: Any) -> None:
         child = serializers.IntegerField(min_value=1, max_value=2**63 - 1)
@@ -92,7 +111,7 @@ class InstanceIdsField(serializers.ListField):
 
     def to_internal_value(self, data: Any) -> QuerySet[Instance]:
         ids = super().to_internal_value(data)
-        chosen = Instance.objects.active().filter(pk__in=ids)
+        chosen = shown_to(Instance.objects.active(), self.context["request"].user).filter(pk__in=ids)
         if missing := sorted(set(ids) - set(chosen.order_by().values_list("pk", flat=True))):
             raise serializers.ValidationError(f"Not there, or retired: {', '.join(map(str, missing))}.")
         return chosen
@@ -101,15 +120,15 @@ class InstanceIdsField(serializers.ListField):
 class InstanceQuestionSerializer(serializers.Serializer):
     """Which instances a question is about, in the words of the filters: `instance` by id, any number of times."""
 
-    instance = serializers.PrimaryKeyRelatedField(
+    instance = ShownKeyField(
         queryset=Instance.objects.all(), many=True, required=False, help_text="Id of an instance; none: all."
     )
     tag = serializers.CharField(default="", allow_blank=True, help_text="Slug of a tag.")
     engine = serializers.ChoiceField(ENGINE_CHOICES, default="", allow_blank=True)
 
     def validate_tag(self, slug: str) -> str:
-        tags = Instance._meta.get_field("tags").related_model
-        if slug and not tags._default_manager.filter(slug=slug).exists():
+        tags = Instance._meta.get_field("tags").related_model._default_manager
+        if slug and not shown_to(tags.filter(slug=slug), self.context["request"].user).exists():
             raise serializers.ValidationError(f"There is no tag “{slug}”.")
         return slug
 

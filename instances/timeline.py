@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy
 
 from .models import Instance
 from .permissions import needs
+from .visibility import shown_to
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -69,7 +70,7 @@ def timeline(instance: Instance, user: User, since: datetime) -> tuple[list[Even
 
 @needs("instances.view_instance")
 def timeline_page(request: HttpRequest, object_id: int) -> HttpResponse:
-    instance = get_object_or_404(Instance, pk=object_id)
+    instance = get_object_or_404(shown_to(Instance.objects.all(), request.user), pk=object_id)
     asked = request.GET.get("days", "")
     days = int(asked) if asked.isdecimal() and int(asked) in PERIODS else PERIODS[0]
     events, is_cut = timeline(instance, request.user, timezone.now() - timedelta(days=days))

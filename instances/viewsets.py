@@ -22,6 +22,7 @@ from .serializers import (
     FilterSerializer,
     InstanceSerializer,
 )
+from .visibility import ShownRowsOfAPI
 
 
 class Conflict(APIException):
@@ -31,7 +32,7 @@ class Conflict(APIException):
     default_code = "conflict"
 
 
-class InstanceViewSet(ModelViewSet):
+class InstanceViewSet(ShownRowsOfAPI, ModelViewSet):
     """Database servers that are looked after. Deleting one retires it; `restore` takes it back."""
 
     queryset = Instance.objects.select_related("credential")
@@ -70,7 +71,7 @@ class InstanceViewSet(ModelViewSet):
         return Response(DiagnosisSerializer(services.examine(self.get_object(), **asked.validated_data)).data)
 
 
-class CredentialViewSet(ModelViewSet):
+class CredentialViewSet(ShownRowsOfAPI, ModelViewSet):
     """Logins on managed instances. Passwords go in and never come out."""
 
     queryset = Credential.objects.all()
@@ -86,7 +87,7 @@ class CredentialViewSet(ModelViewSet):
             raise Conflict(_("In use by: %s. Give them another credential first.") % names) from error
 
 
-class FilterViewSet(ModelViewSet):
+class FilterViewSet(ShownRowsOfAPI, ModelViewSet):
     """Base for the filters of one kind of row."""
 
     @transaction.atomic

@@ -15,7 +15,6 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import (
-    AutocompleteSelectFilter,
     ChoicesDropdownFilter,
     DropdownFilter,
     RangeDateTimeFilter,
@@ -24,6 +23,8 @@ from unfold.contrib.filters.admin import (
 from unfold.decorators import display
 
 from instances.buttons import Button, InspectOnlyAdmin
+from instances.list_filters import ShownSelectFilter
+from instances.visibility import shown_to
 
 from . import services
 from .filters import kinds
@@ -75,6 +76,9 @@ def retry_failed(request: HttpRequest, session: SyncSession) -> HttpResponse | N
 
 
 def cancel(request: HttpRequest, session: SyncSession) -> None:
+    if services.visits_hidden(session, request.user):
+        messages.error(request, services.NOT_YOURS)
+        return
     count = services.cancel(session)
     messages.success(
         request,
@@ -128,7 +132,7 @@ class SyncSessionAdmin(InspectOnlyAdmin):
         return [live, *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SyncSession]:
-        return super().get_queryset(request).with_counts()
+        return super().get_queryset(request).with_counts(request.user)
 
     @display(description=_("session"), ordering="pk")
     def session(self, session: SyncSession) -> str:
@@ -177,10 +181,11 @@ class SyncSessionAdmin(InspectOnlyAdmin):
             ],
             "chosen": request.GET.get("status", ""),
             "session_buttons": self.offered(request, session),
-            "retries": list(session.retries.order_by("pk")),
+            "retries": list(shown_to(session.retries.order_by("pk"), request.user)),
         }
         if request.user.has_perm("sync.view_syncrecord"):
-            rows = session.records.select_related("instance").annotate(is_superseded=Exists(newer_visits()))
+            rows = shown_to(session.records.select_related("instance"), request.user)
+            rows = rows.annotate(is_superseded=Exists(newer_visits()))
             if context["chosen"] in SyncRecord.Status.values:
                 rows = rows.filter(status=context["chosen"])
             context["page"] = page_of(request, rows.order_by("instance__name"), RECORDS_PER_PAGE)
@@ -213,7 +218,7 @@ class SyncRecordAdmin(InspectOnlyAdmin):
     list_filter = [
         KindFilter,
         ("status", ChoicesDropdownFilter),
-        ("instance", AutocompleteSelectFilter),
+        ("instance", ShownSelectFilter),
         ("started_at", RangeDateTimeFilter),
     ]
     list_filter_submit = True
@@ -291,7 +296,7 @@ class SyncRecordAdmin(InspectOnlyAdmin):
 @admin.register(VisitHealth)
 class VisitHealthAdmin(InspectOnlyAdmin):
     list_display = ["instance", "kind_of", "state", "failures", "succeeded_at", "failed_at", "error_code", "error"]
-    list_filter = [KindFilter, PausedFilter, ("instance", AutocompleteSelectFilter)]
+    list_filter = [KindFilter, PausedFilter, ("instance", ShownSelectFilter)]
     list_filter_submit = True
     list_select_related = ["instance"]
     search_fields = ["instance__name", "error"]

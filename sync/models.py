@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.conf import settings
 from django.db import models
-from django.db.models import Count, Q
+from django.db.models import Count, Exists, OuterRef, Q
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from instances.models import Instance
+from instances.visibility import CONDITIONS, within
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 
 class SyncSessionQuerySet(models.QuerySet["SyncSession"]):
-    def with_counts(self) -> SyncSessionQuerySet:
-        """Each session with n_total and one n_<status> per record status."""
+    def with_counts(self, user: User | None = None) -> SyncSessionQuerySet:
+        """Each session with n_total and one n_<status> per record status, of the instances that the person sees."""
+        shown = within("records__instance", user)
         counts = {
-            f"n_{status}": Count("records", filter=Q(records__status=status)) for status in SyncRecord.Status.values
+            f"n_{status}": Count("records", filter=Q(records__status=status) & shown)
+            for status in SyncRecord.Status.values
         }
-        return self.annotate(n_total=Count("records"), **counts)
+        return self.annotate(n_total=Count("records", filter=shown), **counts)
 
 
 class SyncSession(models.Model):
@@ -169,6 +177,10 @@ class SyncRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.instance}: {gettext(self.kind)}"
+
+
+# A session is shown to whoever sees an instance that it visits.
+CONDITIONS[SyncSession] = lambda ids: Q(Exists(SyncRecord.objects.filter(session=OuterRef("pk"), instance__in=ids)))
 
 
 class VisitHealthQuerySet(models.QuerySet["VisitHealth"]):

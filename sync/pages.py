@@ -31,6 +31,7 @@ from instances.admin import ADDITIONS, Addition
 from instances.buttons import Button
 from instances.models import Instance
 from instances.timeline import SOURCES, Event, Source
+from instances.visibility import shown_to
 
 from . import services
 from .models import SyncRecord, SyncSession, VisitHealth
@@ -80,7 +81,7 @@ def session_page(session: SyncSession) -> HttpResponseRedirect:
 
 def begin(request: HttpRequest, kind: str, instances: QuerySet[Instance]) -> HttpResponse | None:
     """Start visits and go to their session; None, with a word to the person, when there is nothing to visit."""
-    if not instances.active().exists():
+    if not shown_to(instances.active(), request.user).exists():
         messages.warning(request, gettext("No active instance is among them: there is nothing to visit."))
         return None
     return session_page(services.start(kind, instances, trigger=SyncSession.Trigger.MANUAL, user=request.user))

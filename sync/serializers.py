@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from instances.models import Instance
 from instances.serializers import InstanceIdsField
+from instances.visibility import shown_to
 
 from .models import SyncRecord, SyncSession, VisitHealth
 from .registry import KINDS
@@ -62,14 +63,17 @@ class StartSerializer(serializers.Serializer):
         attrs["instances"] = attrs[name] if name == "instance_ids" else getattr(self, f"_{name}")(attrs[name])
         return attrs
 
+    def _active(self) -> QuerySet[Instance]:
+        return shown_to(Instance.objects.active(), self.context["request"].user)
+
     def _tag(self, slug: str) -> QuerySet[Instance]:
-        chosen = Instance.objects.active().filter(tags__slug=slug)
+        chosen = self._active().filter(tags__slug=slug)
         if not chosen.exists():
             raise serializers.ValidationError({"tag": [f"No active instance has the tag {slug!r}."]})
         return chosen
 
     def _all(self, _: bool) -> QuerySet[Instance]:
-        chosen = Instance.objects.active()
+        chosen = self._active()
         if not chosen.exists():
             raise serializers.ValidationError({"all": ["There is no active instance."]})
         return chosen

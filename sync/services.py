@@ -15,9 +15,10 @@ from django.db import connection, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Least, Now
 from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_lazy
 
 from instances.models import Instance
+from instances.visibility import limit_of, shown_to, within
 
 from .models import SyncRecord, SyncSession, VisitHealth
 from .registry import KINDS, StoreKind
@@ -37,6 +38,7 @@ Trigger = SyncSession.Trigger
 UNATTENDED = (Trigger.SCHEDULE, Trigger.FOLLOW_UP, Trigger.CATCH_UP)
 
 PAUSED = "Paused after too many failures in a row. Resume it under Health of visits, or sync it by hand."
+NOT_YOURS = gettext_lazy("It also visits instances that you do not see: you cannot cancel it.")
 WAITING = "A visit of this kind is waiting already, in session %d."
 
 
@@ -76,7 +78,8 @@ def start(
             return session
     else:
         session = SyncSession.objects.create(**values)
-    ids = list(instances.active().order_by("name").values_list("pk", flat=True))
+    # Wherever it is asked for: nobody starts visits of instances that they do not see.
+    ids = list(shown_to(instances.active(), user).order_by("name").values_list("pk", flat=True))
     waiting = _waiting(session, ids)
     for instance_id, count in (confirmed or {}).items():
         if instance_id in waiting:
@@ -180,7 +183,7 @@ def finish_open(kind: str) -> None:
 @transaction.atomic
 def retry_failed(session: SyncSession, user: User | None, trigger: str = Trigger.RETRY) -> SyncSession | None:
     """A new session for the instances that failed in this one; None when none did."""
-    failed = Instance.objects.active().filter(
+    failed = shown_to(Instance.objects.active(), user).filter(
         Exists(SyncRecord.objects.filter(session=session, instance=OuterRef("pk"), status=Status.FAILED))
     )
     if not failed.exists():
@@ -215,6 +218,12 @@ def held_counts(kind: str, instances: QuerySet[Instance]) -> dict[int, int]:
     )
     held = SyncRecord.objects.filter(~Exists(newer), kind=kind, instance__in=instances, held_count__isnull=False)
     return dict(held.values_list("instance_id", "held_count"))
+
+
+def visits_hidden(session: SyncSession, user: User | None) -> bool:
+    """Whether it visits instances that the person does not see: then it is not theirs to cancel."""
+    records = SyncRecord.objects.filter(session=session)
+    return limit_of(user) is not None and records.exclude(within("instance", user)).exists()
 
 
 def cancel(session: SyncSession) -> int:

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from instances.viewsets import Conflict
+from instances.visibility import ShownRowsOfAPI, shown_to
 
 from . import services
 from .filters import RecordsOfSessionFilters, SyncRecordFilters, SyncSessionFilters, VisitHealthFilters
@@ -20,24 +21,27 @@ from .serializers import StartSerializer, SyncRecordSerializer, SyncSessionSeria
 
 def session_response(request: Request, session: SyncSession, status: int = 202) -> Response:
     """A session as it is now; 202 says that its visits go on."""
-    told = SyncSession.objects.select_related("requested_by").with_counts().get(pk=session.pk)
+    told = SyncSession.objects.select_related("requested_by").with_counts(request.user).get(pk=session.pk)
     data = SyncSessionSerializer(told, context={"request": request}).data
     return Response(data, status=status, headers={"Location": data["url"]})
 
 
-class SyncSessionViewSet(ReadOnlyModelViewSet):
+class SyncSessionViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
     """Batches of visits. Posting starts one."""
 
-    # Grouping drops the model's ordering.
-    queryset = SyncSession.objects.select_related("requested_by").with_counts().order_by("-pk")
+    queryset = SyncSession.objects.select_related("requested_by")
     serializer_class = SyncSessionSerializer
     filterset_class = SyncSessionFilters
     needs = dict.fromkeys(["create", "retry_failed", "cancel"], "sync.run_visits")
 
+    def get_queryset(self) -> QuerySet[SyncSession]:
+        # Grouping drops the model's ordering.
+        return super().get_queryset().with_counts(self.person).order_by("-pk")
+
     @extend_schema(request=StartSerializer, responses={202: SyncSessionSerializer})
     def create(self, request: Request) -> Response:
         """Start visits; they run in the workers."""
-        asked = StartSerializer(data=request.data)
+        asked = StartSerializer(data=request.data, context={"request": request})
         asked.is_valid(raise_exception=True)
         kind, instances = asked.validated_data["kind"], asked.validated_data["instances"]
         return session_response(
@@ -60,11 +64,13 @@ class SyncSessionViewSet(ReadOnlyModelViewSet):
         session = self.get_object()
         if not session.is_open:
             raise Conflict(_("This session has ended: it is %s.") % session.get_status_display())
+        if services.visits_hidden(session, request.user):
+            raise Conflict(services.NOT_YOURS)
         services.cancel(session)
         return session_response(request, session, status=200)
 
 
-class SessionRecordViewSet(ListModelMixin, GenericViewSet):
+class SessionRecordViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
     """The visits of one session."""
 
     queryset = SyncRecord.objects.select_related("instance")
@@ -75,11 +81,11 @@ class SessionRecordViewSet(ListModelMixin, GenericViewSet):
         return super().get_queryset().filter(session=self.kwargs.get("session_id"))
 
     def list(self, request: Request, session_id: str) -> Response:
-        get_object_or_404(SyncSession, pk=session_id)
+        get_object_or_404(shown_to(SyncSession.objects.all(), self.person), pk=session_id)
         return super().list(request)
 
 
-class SyncRecordViewSet(ReadOnlyModelViewSet):
+class SyncRecordViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
     """Visits of all sessions."""
 
     queryset = SyncRecord.objects.select_related("instance")
@@ -98,7 +104,7 @@ class SyncRecordViewSet(ReadOnlyModelViewSet):
         return session_response(request, session)
 
 
-class VisitHealthViewSet(ListModelMixin, RetrieveModelMixin, GenericViewSet):
+class VisitHealthViewSet(ShownRowsOfAPI, ListModelMixin, RetrieveModelMixin, GenericViewSet):
     """How each kind of visit has been going on each instance, and which are paused."""
 
     queryset = VisitHealth.objects.select_related("instance")

@@ -9,7 +9,8 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.validators import RegexValidator
 from django.db.models import Count, Model, Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -38,9 +39,11 @@ from instances.exchange import csv_file
 from instances.models import Instance
 from instances.resources import InstanceResource
 from instances.timeline import SOURCES, Event, Source
+from instances.visibility import ShownRows, limit_of, shown_to, within
 
 from . import services
 from .models import InstanceTag, Tag, TagOperation
+from .visibility import givable
 
 #: Pairs of an operation that its page lists; the CSV holds all.
 PAIRS_SHOWN = 500
@@ -63,7 +66,7 @@ class TagFilter(DropdownFilter):
     parameter_name = "tag"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return list(Tag.objects.values_list("slug", "label"))
+        return list(shown_to(Tag.objects.all(), request.user).values_list("slug", "label"))
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         if not self.value():
@@ -72,7 +75,9 @@ class TagFilter(DropdownFilter):
         return queryset.filter(**{f"{path}__slug": self.value()})
 
 
-class InstanceTagInline(TabularInline):
+class InstanceTagInline(ShownRows, TabularInline):
+    """Whoever is limited to tags gives and takes them by the bulk pages, which know what may be given."""
+
     model = InstanceTag
     fields = ["tag", "added_at", "adder"]
     readonly_fields = ["added_at", "adder"]
@@ -81,6 +86,15 @@ class InstanceTagInline(TabularInline):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[InstanceTag]:
         return super().get_queryset(request).select_related("tag", "added_by")
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None) -> bool:
+        return limit_of(request.user) is None and super().has_add_permission(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return limit_of(request.user) is None and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return limit_of(request.user) is None and super().has_delete_permission(request, obj)
 
     @display(description=_("added by"))
     def adder(self, row: InstanceTag) -> str:
@@ -120,7 +134,8 @@ def bulk_page(model_admin: Any, request: HttpRequest, queryset: QuerySet[Instanc
     """Choose tags, see what would happen, agree: each step posts the selection once more."""
     adding = action == TagOperation.Action.ASSIGN
     instances = Instance.objects.filter(pk__in=queryset.order_by().values("pk"))
-    offered = Tag.objects.filter(active=True) if adding else Tag.objects.filter(instances__in=instances).distinct()
+    tags = shown_to(givable(Tag.objects.all(), request.user), request.user)
+    offered = tags.filter(active=True) if adding else tags.filter(instances__in=instances).distinct()
     chosen = list(offered.filter(pk__in=[pk for pk in request.POST.getlist("tags") if pk.isdecimal()]))
     if chosen and "confirmed" in request.POST:
         ids = list(instances.order_by().values_list("pk", flat=True))
@@ -224,7 +239,11 @@ class TagAdmin(ButtonAdmin):
     prepopulated_fields = {"slug": ["label"]}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tag]:
-        return super().get_queryset(request).annotate(n_instances=Count("instance_tags"))
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(n_instances=Count("instance_tags", filter=within("instance_tags__instance", request.user)))
+        )
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: Tag | None = None) -> dict[str, Any]:
         return {} if obj else self.prepopulated_fields
@@ -240,6 +259,8 @@ class TagAdmin(ButtonAdmin):
 
 
 def undo(request: HttpRequest, operation: TagOperation) -> HttpResponse | None:
+    if not services.may_undo(operation, request.user):
+        raise PermissionDenied
     try:
         return receipt_page(services.undo(operation, request.user))
     except services.NotUndoable as error:
@@ -267,10 +288,11 @@ def undo_button(action: str) -> Button:
     )
 
 
-def lines(operation: TagOperation) -> Iterator[tuple[str, str, str, str]]:
-    """Instance, tag, outcome and reason of every pair; what has been deleted since is told by its number."""
-    names = dict(Instance.objects.order_by().values_list("pk", "name"))
-    labels = dict(Tag.objects.order_by().values_list("pk", "label"))
+def lines(operation: TagOperation, user: User) -> Iterator[tuple[str, str, str, str]]:
+    """Instance, tag, outcome and reason of every pair; what has been deleted since, or is not shown to the person, is
+    told by its number."""
+    names = dict(shown_to(Instance.objects.order_by(), user).values_list("pk", "name"))
+    labels = dict(shown_to(Tag.objects.order_by(), user).values_list("pk", "label"))
     reasons = {(row["instance"], row["tag"]): row["reason"] for row in operation.reasons}
     for outcome in operation.outcomes:
         for pair in operation.pairs(outcome):
@@ -278,7 +300,7 @@ def lines(operation: TagOperation) -> Iterator[tuple[str, str, str, str]]:
 
 
 def as_csv(request: HttpRequest, operation: TagOperation) -> HttpResponse:
-    return csv_file(f"tags-{operation.pk}", ["instance", "tag", "outcome", "reason"], lines(operation))
+    return csv_file(f"tags-{operation.pk}", ["instance", "tag", "outcome", "reason"], lines(operation, request.user))
 
 
 @admin.register(TagOperation)
@@ -326,7 +348,7 @@ class TagOperationAdmin(InspectOnlyAdmin):
             "totals": self.totals(operation),
             "lines": [
                 (name, label, outcome, TagOperation.Outcome(outcome).label, reason)
-                for name, label, outcome, reason in islice(lines(operation), PAIRS_SHOWN)
+                for name, label, outcome, reason in islice(lines(operation, request.user), PAIRS_SHOWN)
             ],
             "n_more": max(sum(operation.totals.values()) - PAIRS_SHOWN, 0),
         }

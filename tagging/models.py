@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from django.conf import settings
+from django.contrib.auth.models import Group
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -47,6 +48,40 @@ class InstanceTag(models.Model):
 
     def __str__(self) -> str:
         return f"{self.instance}: {self.tag}"
+
+
+class TagLimit(models.Model):
+    """The members of a group, or one person, see only instances that carry this tag, or another they are limited to.
+
+    Edited by superusers alone, on the pages of groups and users: so it has no permissions.
+    """
+
+    group = models.ForeignKey(
+        Group, null=True, blank=True, on_delete=models.CASCADE, related_name="tag_limits", verbose_name=_("group")
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="tag_limits",
+        verbose_name=_("user"),
+    )
+    # Deleting a tag must not lift a limit.
+    tag = models.ForeignKey(Tag, on_delete=models.PROTECT, related_name="limits", verbose_name=_("tag"))
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["group", "tag"], name="group_limit_once"),
+            models.UniqueConstraint(fields=["user", "tag"], name="user_limit_once"),
+            models.CheckConstraint(condition=models.Q(group=None) ^ models.Q(user=None), name="limit_of_group_or_user"),
+        ]
+        verbose_name = _("limit to a tag")
+        verbose_name_plural = _("sees only instances with one of these tags")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.group or self.user}: {self.tag}"
 
 
 class TagOperation(models.Model):

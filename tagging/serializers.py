@@ -7,8 +7,10 @@ from rest_framework import serializers
 from instances.filters import InstanceFilters
 from instances.models import Instance
 from instances.serializers import CleanSerializer
+from instances.visibility import ids_shown_to, limit_of, shown_to
 
 from .models import Tag, TagOperation
+from .visibility import givable
 
 
 class TagSerializer(CleanSerializer):
@@ -48,7 +50,21 @@ class BulkSerializer(serializers.Serializer):
         if "filter" in attrs:
             attrs["instance_ids"] = self._chosen(self.initial_data["filter"])
             del attrs["filter"]
+        self._check_limit(attrs["instance_ids"], attrs["tag_ids"])
         return attrs
+
+    def _check_limit(self, instance_ids: list[int], tag_ids: list[int]) -> None:
+        """Whoever is limited to tags names instances that they see, and tags that limit nobody."""
+        user = self.context["request"].user
+        if limit_of(user) is None:
+            return
+        hidden = sorted({*instance_ids} - {*ids_shown_to(user, Instance.objects.filter(pk__in=instance_ids))})
+        if hidden:
+            raise serializers.ValidationError({"instance_ids": [f"Not there: {', '.join(map(str, hidden))}."]})
+        tags = shown_to(givable(Tag.objects.filter(pk__in=tag_ids), user), user)
+        if taboo := sorted({*tag_ids} - {*tags.values_list("pk", flat=True)}):
+            told = f"Not there, or what somebody sees depends on it: {', '.join(map(str, taboo))}."
+            raise serializers.ValidationError({"tag_ids": [told]})
 
     def _chosen(self, asked: dict[str, Any]) -> list[int]:
         if unknown := sorted(asked.keys() - InstanceFilterSerializer().fields.keys()):
@@ -56,7 +72,8 @@ class BulkSerializer(serializers.Serializer):
         if not asked:
             raise serializers.ValidationError({"filter": ["Empty: say which instances."]})
         words = {name: str(value) for name, value in asked.items()}
-        chosen = InstanceFilters(words, queryset=Instance.objects.all())
+        request = self.context["request"]
+        chosen = InstanceFilters(words, queryset=shown_to(Instance.objects.all(), request.user), request=request)
         if not chosen.is_valid():
             raise serializers.ValidationError({"filter": chosen.errors})
         found = chosen.qs if "retired" in words else chosen.qs.active()

@@ -16,7 +16,8 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from kombu.exceptions import OperationalError as BrokerError
 
-from .models import TagOperation
+from .models import Tag, TagOperation
+from .visibility import givable
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -121,6 +122,13 @@ def _send(operation_ids: Iterable[int]) -> None:
 def undo_needs(operation: TagOperation) -> str:
     """The permission to undo an operation: that of its inverse."""
     return f"tagging.{'delete' if operation.action == Action.ASSIGN else 'add'}_instancetag"
+
+
+def may_undo(operation: TagOperation, user: User) -> bool:
+    """Whether the person may give or take, as an undo would, all the tags that the operation took or gave."""
+    blocks = operation.outcomes.get(TagOperation.CHANGED[Action(operation.action)], ())
+    tags = Tag.objects.filter(pk__in={tag for block in blocks for tag in block["tags"]})
+    return user.has_perm(undo_needs(operation)) and givable(tags, user).count() == tags.count()
 
 
 @transaction.atomic

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.db.models import ProtectedError, QuerySet
 from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin
@@ -14,6 +15,7 @@ from instances.filters import InstanceFilters
 from instances.models import Instance
 from instances.serializers import InstanceSerializer
 from instances.viewsets import Conflict
+from instances.visibility import ShownRowsOfAPI, shown_to
 
 from . import services
 from .filters import TagFilters, TagOperationFilters
@@ -21,7 +23,7 @@ from .models import Tag, TagOperation
 from .serializers import BulkSerializer, TagOperationSerializer, TagSerializer
 
 
-class TagViewSet(ModelViewSet):
+class TagViewSet(ShownRowsOfAPI, ModelViewSet):
     """Labels on instances."""
 
     queryset = Tag.objects.all()
@@ -29,6 +31,12 @@ class TagViewSet(ModelViewSet):
     filterset_class = TagFilters
     search_fields = ["slug", "label"]
     needs = {"bulk_assign": "tagging.add_instancetag", "bulk_remove": "tagging.delete_instancetag"}
+
+    def perform_destroy(self, instance: Tag) -> None:
+        try:
+            instance.delete()
+        except ProtectedError as error:
+            raise Conflict(_("People are limited to it: take it from their limits first.")) from error
 
     @extend_schema(request=BulkSerializer, responses={200: TagOperationSerializer, 202: TagOperationSerializer})
     @action(detail=False, methods=["post"], url_path="bulk/assign")
@@ -44,7 +52,7 @@ class TagViewSet(ModelViewSet):
 
     def _bulk(self, request: Request, action: str) -> Response:
         """200 with the receipt; 202, and where to look for it, when a worker is to do it."""
-        asked = BulkSerializer(data=request.data)
+        asked = BulkSerializer(data=request.data, context={"request": request})
         asked.is_valid(raise_exception=True)
         operation = services.request(action, **asked.validated_data, user=request.user)
         told = TagOperationSerializer(operation).data
@@ -54,7 +62,7 @@ class TagViewSet(ModelViewSet):
         return Response(told, status=202, headers={"Location": where})
 
 
-class TagOperationViewSet(ReadOnlyModelViewSet):
+class TagOperationViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
     """Receipts of bulk tagging. Newest first."""
 
     queryset = TagOperation.objects.select_related("requested_by")
@@ -69,7 +77,7 @@ class TagOperationViewSet(ReadOnlyModelViewSet):
     def undo(self, request: Request, pk: str) -> Response:
         """Take back what an operation changed, and only that."""
         operation = self.get_object()
-        if not request.user.has_perm(services.undo_needs(operation)):
+        if not services.may_undo(operation, request.user):
             self.permission_denied(request)
         try:
             receipt = services.undo(operation, request.user)
@@ -78,7 +86,7 @@ class TagOperationViewSet(ReadOnlyModelViewSet):
         return Response(self.get_serializer(receipt).data)
 
 
-class TaggedInstanceViewSet(ListModelMixin, GenericViewSet):
+class TaggedInstanceViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
     """The instances that have one tag."""
 
     queryset = Instance.objects.select_related("credential")
@@ -90,5 +98,5 @@ class TaggedInstanceViewSet(ListModelMixin, GenericViewSet):
         return super().get_queryset().filter(tags=self.kwargs.get("tag_id"))
 
     def list(self, request: Request, tag_id: str) -> Response:
-        get_object_or_404(Tag, pk=tag_id)
+        get_object_or_404(shown_to(Tag.objects.all(), self.person), pk=tag_id)
         return super().list(request)

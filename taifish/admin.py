@@ -28,6 +28,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from instances.buttons import ButtonAdmin, InspectOnlyAdmin
+from tagging.models import TagLimit
 
 from .models import ApiToken, Identity
 
@@ -44,18 +45,34 @@ class IdentityInline(TabularInline):
     model = Identity
 
 
+class TagLimitInline(TabularInline):
+    """For superusers: nobody else has permissions on limits."""
+
+    model = TagLimit
+    fields = autocomplete_fields = ["tag"]
+    extra = 0
+
+
+class LimitedAdmin(ModelAdmin):
+    """Whose limits are on the page once the row is there."""
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> list[type[TabularInline]]:
+        return [TagLimitInline] if obj else []
+
+
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(DjangoUserAdmin, LimitedAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
 
     def get_inlines(self, request: HttpRequest, obj: User | None) -> list[type[TabularInline]]:
-        return [IdentityInline] if obj and settings.TAIFISH_OIDC else []
+        identity = [IdentityInline] if obj and settings.TAIFISH_OIDC else []
+        return identity + super().get_inlines(request, obj)
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
+class GroupAdmin(DjangoGroupAdmin, LimitedAdmin):
     pass
 
 

@@ -141,7 +141,7 @@ def _store() -> Check:
     return Check(_("Store"), True, bytes_label(size))
 
 
-@needs("sync.view_syncsession")
+@needs("sync.view_syncsession", whole_fleet=True)
 def health_page(request: HttpRequest) -> HttpResponse:
     """What `checks` found, red where something did not run."""
     found = checks()

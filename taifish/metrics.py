@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from alerts.models import AlertRule, Delivery
 from capacity.gaps import MissingDays
 from instances.models import Instance
+from instances.visibility import limit_of
 from sync.lateness import enabled_schedules, is_late
 from sync.models import SyncRecord
 from sync.registry import KINDS
@@ -37,9 +38,13 @@ STALENESS = {"1d": timedelta(days=1), "2d": timedelta(days=2), "7d": timedelta(d
 
 def metrics(request: HttpRequest) -> HttpResponse:
     """For whoever brings TAIFISH_METRICS_TOKEN as a bearer token, or is logged in and may see sessions."""
-    if not (_has_token(request) or request.user.has_perm("sync.view_syncsession")):
+    # Numbers of the whole fleet: not for people who do not see all of it.
+    may = request.user.has_perm("sync.view_syncsession") and limit_of(request.user) is None
+    if not (_has_token(request) or may):
         if request.user.is_authenticated:
-            return HttpResponse("You may not see sync sessions.\n", status=403, content_type="text/plain")
+            return HttpResponse(
+                "You may not see the sync sessions of all instances.\n", status=403, content_type="text/plain"
+            )
         told = "Bring TAIFISH_METRICS_TOKEN as a bearer token.\n"
         return HttpResponse(told, status=401, content_type="text/plain", headers={"WWW-Authenticate": "Bearer"})
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db.models import Count, Exists, ExpressionWrapper, F, FloatField, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
@@ -21,14 +22,13 @@ from aggregation.periods import Period, last_closed
 from capacity.gaps import MissingDays
 from capacity.models import Database, InstanceSize
 from instances.models import Instance
+from instances.visibility import ids_shown_to, limit_of, shown_to
 from sync.lateness import enabled_schedules, is_late
 from sync.models import SyncSession, VisitHealth
 from sync.pages import with_last_visit
 from sync.registry import KINDS, VisitKind
 
 from .health import work_checks
-
-May = Callable[[str], bool]
 
 #: Rows of each part.
 ROWS = 6
@@ -41,17 +41,19 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Context of the page, in a fixed number of queries."""
     may = request.user.has_perm
     since = timezone.now() - timedelta(days=1)
-    new_superusers = AccountChange.objects.filter(at__gte=since).of_new_superusers()
+    user = request.user
+    changes = shown_to(AccountChange.objects.all(), user)
+    new_superusers = changes.filter(at__gte=since).of_new_superusers()
     parts: dict[str, tuple[str, Callable[[], Any]]] = {
-        "figures": ("instances.view_instance", lambda: _figures(may, since, new_superusers)),
-        "checks": ("sync.view_syncsession", work_checks),
-        "running": ("sync.view_syncsession", _running),
+        "figures": ("instances.view_instance", lambda: _figures(user, since, new_superusers)),
+        "checks": ("sync.view_syncsession", lambda: work_checks() if limit_of(user) is None else None),
+        "running": ("sync.view_syncsession", lambda: _running(user)),
         "superusers": ("accounts.view_accountchange", lambda: _changes(new_superusers)),
-        "latest": ("accounts.view_accountchange", lambda: _changes(AccountChange.objects.filter(baseline=False))),
-        "oldest": ("sync.view_visithealth", _oldest),
-        "largest": ("capacity.view_database", _largest),
-        "growers": ("aggregation.view_databaseaggregate", _growers),
-        "forecasts": ("aggregation.view_instancelimit", _forecasts),
+        "latest": ("accounts.view_accountchange", lambda: _changes(changes.filter(baseline=False))),
+        "oldest": ("sync.view_visithealth", lambda: _oldest(user)),
+        "largest": ("capacity.view_database", lambda: _largest(user)),
+        "growers": ("aggregation.view_databaseaggregate", lambda: _growers(user)),
+        "forecasts": ("aggregation.view_instancelimit", lambda: _forecasts(user)),
         "schedules": ("django_celery_beat.view_periodictask", _schedules),
     }
     for name, (permission, told) in parts.items():
@@ -59,9 +61,10 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return context
 
 
-def _figures(may: May, since: datetime, new_superusers: QuerySet[AccountChange]) -> list[dict[str, Any]]:
+def _figures(user: User, since: datetime, new_superusers: QuerySet[AccountChange]) -> list[dict[str, Any]]:
+    may = user.has_perm
     url = reverse("admin:instances_instance_changelist")
-    instances = Instance.objects.active().annotate(
+    instances = shown_to(Instance.objects.active(), user).annotate(
         is_paused=Exists(VisitHealth.objects.paused().filter(instance=OuterRef("pk")))
     )
     for kind in ("accounts", "capacity"):
@@ -84,7 +87,7 @@ def _figures(may: May, since: datetime, new_superusers: QuerySet[AccountChange])
         figures.append(_alarm(_("Paused"), counts["paused"], f"{url}?paused=1"))
     if may("capacity.view_instancesize"):
         yesterday = timezone.localdate() - timedelta(days=1)
-        lacking = len(MissingDays(yesterday, yesterday, kind="missing"))
+        lacking = len(MissingDays(yesterday, yesterday, ids_shown_to(user), "missing"))
         figures.append(_alarm(_("No size yesterday"), lacking, f"{reverse('capacity-gaps')}?days=1&kind=missing"))
     if may("accounts.view_accountchange"):
         changes = f"{reverse('admin:accounts_accountchange_changelist')}?at__gte={since:%Y-%m-%d}"
@@ -96,8 +99,9 @@ def _alarm(label: Any, count: int, url: str) -> dict[str, Any]:
     return {"label": label, "count": count, "url": url, "alarm": True}
 
 
-def _running() -> list[dict[str, Any]]:
-    sessions = SyncSession.objects.filter(status="running").with_counts().order_by("-pk")[:5]
+def _running(user: User) -> list[dict[str, Any]]:
+    running = shown_to(SyncSession.objects.filter(status="running"), user)
+    sessions = running.with_counts(user).order_by("-pk")[:5]
     return [
         {"session": session, "ended": session.n_total - session.n_pending - session.n_running} for session in sessions
     ]
@@ -108,27 +112,29 @@ def _changes(changes: QuerySet[AccountChange]) -> list[dict[str, Any]]:
     return [{"change": change, "events": events(change)} for change in rows]
 
 
-def _oldest() -> QuerySet[VisitHealth]:
+def _oldest(user: User) -> QuerySet[VisitHealth]:
     visits = [kind.name for kind in KINDS.values() if isinstance(kind, VisitKind)]
     rows = VisitHealth.objects.filter(instance__retired_at=None, kind__in=visits).select_related("instance")
-    return rows.order_by(F("succeeded_at").asc(nulls_first=True), "instance__name")[:ROWS]
+    return shown_to(rows, user).order_by(F("succeeded_at").asc(nulls_first=True), "instance__name")[:ROWS]
 
 
-def _largest() -> QuerySet[Database]:
+def _largest(user: User) -> QuerySet[Database]:
     rows = Database.objects.present().visible().exclude(size=None).select_related("instance")
-    return rows.order_by("-size")[:ROWS]
+    return shown_to(rows, user).order_by("-size")[:ROWS]
 
 
-def _growers() -> Any:
-    return reading.top_growers(last_closed(Period.WEEKLY, timezone.localdate()), Instance.objects.active(), ROWS)
+def _growers(user: User) -> Any:
+    return reading.top_growers(
+        last_closed(Period.WEEKLY, timezone.localdate()), reading.chosen_instances(user=user), ROWS
+    )
 
 
-def _forecasts() -> list[dict[str, Any]]:
+def _forecasts(user: User) -> list[dict[str, Any]]:
     """Of the limits that are nearest to being reached by size, the nearest in time."""
     latest = InstanceSize.objects.filter(instance=OuterRef("instance")).order_by("-day")
     part = ExpressionWrapper(Subquery(latest.values("size")[:1]) * 1.0 / F("size"), output_field=FloatField())
     limits = InstanceLimit.objects.filter(instance__retired_at=None).select_related("instance").annotate(part=part)
-    nearest = limits.order_by(F("part").desc(nulls_last=True))[:NEAREST]
+    nearest = shown_to(limits, user).order_by(F("part").desc(nulls_last=True))[:NEAREST]
     return [forecast_told(limit, told) for limit, told in reading.forecasts(nearest)[:ROWS]]
 
 

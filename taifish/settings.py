@@ -100,6 +100,8 @@ TAIFISH_OIDC = provider()
 TAIFISH_OIDC_PASSWORDS = flag("TAIFISH_OIDC_PASSWORDS", True)
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
+    # Before the one that gives permissions: it takes some from people who do not see all instances.
+    "tagging.visibility.LimitBackend",
     # The last one keeps the sessions.
     "taifish.login.NoPasswords"
     if TAIFISH_OIDC and not TAIFISH_OIDC_PASSWORDS

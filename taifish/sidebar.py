@@ -91,7 +91,7 @@ def may_open(request: HttpRequest, link: str) -> bool:
     page = resolve(link).func
     if pages := getattr(page, "model_admin", None):
         return pages.has_view_or_change_permission(request)
-    return request.user.has_perms(getattr(page, "needs", ()))
+    return not hasattr(page, "may_open") or page.may_open(request)
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from instances.visibility import ShownRowsOfAPI
+
 from .models import ApiToken
 
 
@@ -35,7 +37,9 @@ class NewApiTokenSerializer(ApiTokenSerializer):
         fields = [*ApiTokenSerializer.Meta.fields, "token"]
 
 
-class ApiTokenViewSet(ListModelMixin, RetrieveModelMixin, CreateModelMixin, DestroyModelMixin, GenericViewSet):
+class ApiTokenViewSet(
+    ShownRowsOfAPI, ListModelMixin, RetrieveModelMixin, CreateModelMixin, DestroyModelMixin, GenericViewSet
+):
     """Your keys for programs. A superuser sees and deletes everybody's."""
 
     queryset = ApiToken.objects.select_related("user")

@@ -79,8 +79,8 @@ def test_the_last_use_is_noted_once_a_minute(ann, django_assert_num_queries):
     secret = token_of(ann)
     ask(secret)
     first = ApiToken.objects.get().last_used_at
-    with django_assert_num_queries(4):
-        # Token and user, their permissions and those of their groups, no row.
+    with django_assert_num_queries(5):
+        # Token and user, their permissions and those of their groups, what they are limited to, no row.
         ask(secret)
     assert ApiToken.objects.get().last_used_at == first
 
