@@ -348,7 +348,7 @@ def opens(request, url: str) -> bool:
     page = resolve(urlsplit(url).path).func
     pages = getattr(getattr(page, "__wrapped__", None), "__self__", None)
     if not isinstance(pages, ModelAdmin):
-        return request.user.has_perms(getattr(page, "needs", ()))
+        return not hasattr(page, "may_open") or page.may_open(request)
     asks = {"add_view": "add", "delete_view": "delete", "import_action": "import", "export_action": "export"}
     return getattr(pages, f"has_{asks.get(page.__name__, 'view')}_permission")(request)
 

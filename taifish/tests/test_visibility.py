@@ -46,6 +46,8 @@ SEEN, HIDDEN = "aardvark", "zebra"
 OF_ALL = {
     "taifish.Role": "which group is which role",
     "taifish.ApiToken": "a person's own",
+    "taifish.InstalledSchedule": "shown nowhere",
+    "taifish.Identity": "superusers' alone",
     "tagging.TagLimit": "superusers' alone",
     "alerts.Channel": "of the fleet; addresses are not shown",
     "classification.Classification": "of the fleet; its counts are narrowed",
@@ -388,10 +390,11 @@ ASKED: dict[str, list[str]] = {
     "forecasts": [""],
     "health": [""],
     "metrics": [""],
-    "healthz": [""],
     "schema": [""],
     "docs": [""],
     "backfill": [""],
+    "oidc-login": [""],
+    "oidc-callback": [""],
 }
 
 
@@ -403,6 +406,7 @@ def test_no_page_of_ours_names_what_is_hidden(fleet, limited):
         for query in queries:
             check(browser.get(reverse(name) + query.format(**ids)), name + query)
     check(browser.get(reverse("admin:index")), "home")
+    check(browser.get("/healthz"), "healthz")
     account = Account.objects.get(name=f"{SEEN}-user")
     for tab in ("grants", "effective", "roles", "members", "ended", "left", "changes", "classifications"):
         url = reverse("admin:accounts_account_change", args=[account.pk])
@@ -466,8 +470,12 @@ def operations() -> Iterator[tuple[str, str, Model | None]]:
 #: What questions have to say.
 QUESTIONS = {
     "/api/access/": f"?privilege=SELECT&scope={SEEN}.public.orders",
-    "/api/sizes-so-far/": f"?period=weekly&instance={SEEN}-db",
+    "/api/sizes-so-far/": "?period=weekly&instance={seen}",
 }
+
+
+def question(url: str) -> str:
+    return QUESTIONS.get(url, "").format(seen=Instance.objects.get(name=f"{SEEN}-db").pk)
 
 
 def test_no_answer_of_the_api_names_what_is_hidden(fleet, limited):
@@ -478,7 +486,7 @@ def test_no_answer_of_the_api_names_what_is_hidden(fleet, limited):
             continue
         accounts = Account.objects.values_list("pk", flat=True) if url.endswith("/explain/") else [None]
         for account in accounts:
-            query = QUESTIONS.get(url, "" if account is None else f"?account={account}")
+            query = question(url) if account is None else f"?account={account}"
             answer = program.get(url + query)
             check(answer, url + query)
             if account and Account.objects.get(pk=account).instance == fleet[HIDDEN]:
@@ -524,13 +532,16 @@ def test_nothing_hidden_is_named_in_a_question(fleet, limited):
             if name in filters:
                 assert program.get(url, {name: value}).status_code == 400, (url, name)
     for url, query in (
-        ("/api/capacity-gaps/", {"instance": instance.name}),
+        ("/api/capacity-gaps/", {"instance": instance.pk}),
         ("/api/capacity-gaps/", {"tag": tag.slug}),
         ("/api/aggregate-totals/", {"tag": tag.slug}),
-        ("/api/sizes-so-far/", {"period": "weekly", "instance": instance.name}),
-        ("/api/access/", {"privilege": "SELECT", "instance": instance.name}),
+        ("/api/sizes-so-far/", {"period": "weekly", "instance": instance.pk}),
+        ("/api/access/", {"privilege": "SELECT", "scope": "*", "instance": instance.pk}),
+        ("/api/access/", {"privilege": "SELECT", "scope": "*", "tag": tag.slug}),
     ):
-        assert program.get(url, query).status_code == 400, url
+        answer = program.get(url, query)
+        assert answer.status_code == 400, url
+        assert answer.json().keys() == {[*query][-1]}, url
     today = timezone.localdate()
     span = {"period": "all", "first": today - timedelta(days=60), "last": today}
     dry = f"/api/classification-rules/{fleet['rule'].pk}/dry-run/"
@@ -538,9 +549,9 @@ def test_nothing_hidden_is_named_in_a_question(fleet, limited):
         ("/api/sync-sessions/", {"kind": "accounts", "instance_ids": [instance.pk]}),
         ("/api/sync-sessions/", {"kind": "accounts", "instance_ids": [fleet[SEEN].pk, instance.pk]}),
         ("/api/sync-sessions/", {"kind": "accounts", "tag": tag.slug}),
-        ("/api/instance-aggregates/backfill/", span | {"instances": [instance.name]}),
-        ("/api/classifications/auto-classify/", {"instances": [instance.name]}),
-        (dry, {"instances": [instance.name]}),
+        ("/api/instance-aggregates/backfill/", span | {"instance_ids": [instance.pk]}),
+        ("/api/classifications/auto-classify/", {"instance_ids": [instance.pk]}),
+        (dry, {"instance_ids": [instance.pk]}),
         ("/api/instance-limits/", {"instance": instance.pk, "size": 1}),
         (
             "/api/assignments/",
@@ -552,6 +563,7 @@ def test_nothing_hidden_is_named_in_a_question(fleet, limited):
     ):
         answer = program.post(url, asked, format="json")
         assert answer.status_code == 400, (url, asked, answer.json())
+        assert "Unknown" not in answer.text
     assert snapshot() == before
     effect = program.post(dry, {}, format="json").json()
     assert effect["examined"] == Account.objects.filter(instance=fleet[SEEN]).count()
@@ -566,7 +578,7 @@ def answers(program: Any) -> dict[str, Any]:
     urls |= {"/api/aggregate-totals/?by=tag", "/api/aggregate-totals/?by=engine"}
     told = {}
     for url in sorted(urls):
-        answer = program.get(url + QUESTIONS.get(url, ""))
+        answer = program.get(url + question(url))
         if answer.status_code == 200:
             told[url] = {key: value for key, value in answer.json().items() if key != "as_of"}
     return told
