@@ -268,7 +268,7 @@ def _beside(rule: Any, apply: Callable[[], Any], ids: list[int]) -> dict[str, An
     # statement of few milliseconds.
     times: dict[str, float] = {}
     started, n = time.perf_counter(), 0
-    while n < 5 or (n < 200 and time.perf_counter() - started < LONG_ENOUGH):
+    while n < 5 or time.perf_counter() - started < LONG_ENOUGH:
         n += 1
         for name, work in (("ours", ours), ("hand", hand)):
             times[name] = min(times.get(name, 1e9), seconds(work))

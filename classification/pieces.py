@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
-
-from django.utils import timezone
 
 from .rules import has_wildcards
 
+#: Of an instance and its coverage `c`, which it has none of yet.
+_UNVISITED = "c.id IS NULL"
+
 
 class Pieces:
-    """A query under way, as of a moment or, with none, as things stand. What people wrote goes in as parameters."""
+    """A query under way, as of the moment %(at)s or as things stand. What people wrote goes in as parameters."""
 
-    def __init__(self, at: datetime | None) -> None:
-        self.at = at
-        self.parameters: dict[str, Any] = {"at": at, "moment": at or timezone.now()}
+    def __init__(self, is_past: bool) -> None:
+        self.is_past = is_past
+        self.parameters: dict[str, Any] = {}
+        #: Parameter → how far it lies from the moment asked about.
+        self.moments: dict[str, timedelta] = {}
         self.ctes: list[str] = []
         self.joins: list[str] = []
         self._made: dict[Any, str] = {}
+        #: Since when it was read → what is asked of it, in the order of the columns.
+        self._coverage: dict[str, list[str]] = {}
 
     def _holding(self, alias: str) -> str:
         """The interval holds at the moment asked about."""
-        if self.at is None:
+        if not self.is_past:
             return f"{alias}.until IS NULL"
         return f"({alias}.since <= %(at)s AND ({alias}.until IS NULL OR {alias}.until > %(at)s))"
 
     def _moment(self, away: timedelta) -> str:
-        """A moment before or after the one asked about, as far as calendars reach."""
-        moment = self.parameters["moment"]
-        try:
-            then = moment + away
-        except OverflowError:
-            then = moment.replace(year=1900 if away < timedelta() else 9998)
-        return self._parameter(then)
+        """A moment before or after the one asked about."""
+        name = f"m{len(self.moments)}"
+        self.moments[name] = away
+        return f"%({name})s"
 
     def _like_any(self, column: str, patterns: tuple[str, ...]) -> str:
         return f"({' OR '.join(self._like(column, pattern) for pattern in patterns)})"
@@ -67,31 +70,61 @@ class Pieces:
         return self._made[key]
 
     def _unread(self, needed: dict[str, set[str]], since: str = "", database: str = "") -> str:
-        """The set of instances of which visits had not read, by then, what an answer hangs on; "" is any engine."""
-        elsewhere = f" AND gap->>'database' IN ('', {self._parameter(database)})" if database else ""
+        """Whether visits had not read, by then, what an answer hangs on; the engine "" is any."""
 
         def make() -> str:
-            read = f"c.since <= {since} AND (c.until IS NULL OR c.until > {since})" if since else self._holding("c")
-            ways = ["c.id IS NULL"]
+            ways = [_UNVISITED]
             for engine, scopes in needed.items():
                 if not scopes:
                     continue
-                beyond, gaps = self._parameter(sorted(scopes)), self._parameter(sorted({*scopes, "accounts"}))
-                lacking = (
-                    f"c.beyond && {beyond}::varchar[] OR EXISTS (SELECT FROM jsonb_array_elements(c.gaps) gap"
-                    f" WHERE gap->>'scope' = ANY({gaps}){elsewhere})"
-                )
+                beyond, gaps = self._parameter(sorted(scopes)), self._parameter(_gaps({*scopes, "accounts"}, database))
+                lacking = f"c.beyond && {beyond}::varchar[] OR c.gaps @? {gaps}::jsonpath"
                 ways.append(f"(i.engine = '{engine}' AND ({lacking}))" if engine else f"({lacking})")
-            name = self._cte(
-                "SELECT i.id AS instance_id FROM instances_instance i\n"
-                f"  LEFT JOIN accounts_coverage c ON c.instance_id = i.id AND {read}\n"
-                f" WHERE i.id = ANY(%(instances)s::bigint[]) AND ({' OR '.join(ways)}) GROUP BY i.id"
-            )
-            self.joins.append(f"LEFT JOIN {name} ON {name}.instance_id = a.instance_id")
-            return name
+            return self._lacking(" OR ".join(ways), since)
 
         return self._once(("unread", str({k: sorted(v) for k, v in needed.items()}), since, database), make)
 
+    def _unread_field(self, column: str) -> str:
+        """Whether visits could not read a field of accounts; the gap names those, as the adapter does."""
+
+        def make() -> str:
+            fields = """'$[*] ? (@.scope == "account fields").message'"""
+            told = f"jsonb_path_query_array(c.gaps, {fields})::text"
+            return self._lacking(f"c.gaps <> '[]' AND strpos({told}, {self._parameter(column)}) > 0", "")
+
+        return self._once(("unread field", column), make)
+
+    def _lacking(self, condition: str, since: str) -> str:
+        """Whether that holds for what visits to the account's instance `i` had read by then, its coverage `c`."""
+        conditions = self._coverage.setdefault(since, [])
+        conditions.append(condition)
+        return f"coverage{list(self._coverage).index(since)}.lacks{len(conditions)} IS TRUE"
+
+    def look_up_coverage(self) -> None:
+        """Join what `_lacking` was asked: all of one moment at once, after whatever else is joined."""
+        for n, (since, conditions) in enumerate(self._coverage.items()):
+            held = f"c.since <= {since} AND (c.until IS NULL OR c.until > {since})" if since else self._holding("c")
+            columns = [f"lacks{m}" for m in range(1, len(conditions) + 1)]
+            lacks = ", ".join(f"bool_or({one}) AS {column}" for one, column in zip(conditions, columns, strict=True))
+            # Of fields it says nothing that there was no visit.
+            key, rows = "c.instance_id", f"accounts_coverage c WHERE {held} AND"
+            if any(_UNVISITED in one for one in conditions):
+                key = "i.id"
+                rows = f"instances_instance i LEFT JOIN accounts_coverage c ON c.instance_id = i.id AND {held}\n WHERE"
+            # Most lack nothing, and to find no row is the quickest join.
+            self.ctes.append(
+                f"coverage{n} AS (\nSELECT * FROM (SELECT {key} AS instance_id, {lacks} FROM {rows}"
+                f" {key} = ANY(%(instances)s::bigint[]) GROUP BY {key}) found WHERE {' OR '.join(columns)})"
+            )
+            self.joins.append(f"LEFT JOIN coverage{n} ON coverage{n}.instance_id = a.instance_id")
+
     def _known(self, found: str, unread: str) -> str:
         """True where it was found; where it was not, false only if all was read."""
-        return f"(CASE WHEN {found} THEN true WHEN {unread}.instance_id IS NULL THEN false END)"
+        return f"(CASE WHEN {found} THEN true WHEN NOT {unread} THEN false END)"
+
+
+def _gaps(scopes: set[str], database: str) -> str:
+    """The jsonpath of gaps in one of these scopes; with a database, of those there or in no one database."""
+    scope = " || ".join(f"@.scope == {json.dumps(one)}" for one in sorted(scopes))
+    place = f' && (@.database == "" || @.database == {json.dumps(database)})' if database else ""
+    return f"$[*] ? (({scope}){place})"

@@ -8,7 +8,6 @@ not inherit, only those that may be switched along.
 from __future__ import annotations
 
 import fnmatch
-from datetime import datetime
 
 from instances.adapters import ENGINES
 from instances.adapters.semantics import Semantics, name_of, split_path
@@ -20,13 +19,13 @@ from .rules import Ask, has_wildcards
 class Privileges(Pieces):
     """`grants` names, for each word about privileges, the set of the grants that it looks for."""
 
-    def __init__(self, at: datetime | None) -> None:
-        super().__init__(at)
+    def __init__(self, is_past: bool) -> None:
+        super().__init__(is_past)
         self.grants: dict[Ask, str] = {}
 
     def _members(self, ask: Ask) -> str:
         """The accounts that reach a role of that name."""
-        if self.at is None and not ask.options.get("direct"):
+        if not self.is_past and not ask.options.get("direct"):
             admin = " AND r.is_admin" if ask.options.get("admin") else ""
             return self._set(
                 "SELECT DISTINCT r.member_id AS id FROM accounts_rolereach r\n"
@@ -54,43 +53,41 @@ class Privileges(Pieces):
         held = self._cte(self._matching(ask, since, needed))
         if not since:
             self.grants[key] = held
-        unread = self._unread(needed, since, _database(ask))
         if ask.options.get("direct"):
-            return self._known(self._set(f"SELECT DISTINCT account_id AS id FROM {held}"), unread)
-        first = f"SELECT account_id AS id, personal FROM {held}\n"
+            found = self._set(f"SELECT DISTINCT account_id AS id FROM {held}")
+            return self._known(found, self._unread(needed, since, _database(ask)))
+        start = held
         if ask.options.get("on") != "":
             # What is granted on the whole instance lies in nobody's database.
-            first += self._owners(held, since)
-        reach = self._by_steps(first, since) if since or self.at else self._by_closure(first)
-        places = sorted(name for name, engine in ENGINES.items() if engine.semantics.host_is_database)
+            start = self._cte(f"SELECT account_id, personal FROM {held}\n{self._owners(held, since)}")
+        reach = self._by_steps(start, since) if since or self.is_past else self._by_closure(start)
         everybody = (
             "\n UNION SELECT a.id\n"
             f"  FROM (SELECT DISTINCT instance_id, host FROM {held} WHERE public AND NOT personal) p\n"
-            "  JOIN instances_instance i ON i.id = p.instance_id\n"
             "  JOIN accounts_account a ON a.instance_id = p.instance_id\n"
-            # Everybody is everybody of that database, where accounts live in one.
-            f"   AND (i.engine <> ALL({self._parameter(places)}) OR a.host = p.host)"
+            # Everybody is everybody of that database, where accounts live in one. Elsewhere PUBLIC has no host.
+            "   AND (p.host = '' OR a.host = p.host)"
         )
-        return self._known(self._set(f"{reach}{everybody}"), unread)
+        return self._known(self._set(f"{reach}{everybody}"), self._unread(needed, since, _database(ask)))
 
-    def _by_closure(self, first: str) -> str:
+    def _by_closure(self, start: str) -> str:
         """Down from those who hold it, by the closure of today: over what inherits, then over what may be switched.
         Like the next, the query of the accounts that are reached."""
-        start = self._cte(first)
         inheriting = self._cte(
-            f"SELECT id FROM {start}\n UNION SELECT r.member_id FROM {start} s\n"
-            "  JOIN accounts_rolereach r ON r.role_id = s.id WHERE r.inherits AND NOT s.personal"
+            f"SELECT account_id AS id FROM {start}\n UNION SELECT r.member_id FROM {start} s\n"
+            "  JOIN accounts_rolereach r ON r.role_id = s.account_id WHERE r.inherits AND NOT s.personal"
         )
         return (
             f"SELECT id FROM {inheriting}\n UNION SELECT r.member_id FROM {inheriting} s\n"
             "  JOIN accounts_rolereach r ON r.role_id = s.id WHERE r.can_set"
         )
 
-    def _by_steps(self, first: str, since: str) -> str:
+    def _by_steps(self, start: str, since: str) -> str:
         """The same by memberships, one step after the other, as they were and for as long as they stood."""
         steady = f" AND m.since <= {since}" if since else ""
         reach = self._cte(
-            f"{first} UNION SELECT m.member_id, w.switching OR NOT m.inherit FROM {{self}} w\n"
+            f"SELECT account_id, personal FROM {start}\n"
+            " UNION SELECT m.member_id, w.switching OR NOT m.inherit FROM {self} w\n"
             "  JOIN accounts_membership m ON m.role_id = w.id\n"
             f" WHERE {self._holding('m')}{steady} AND (m.set_option OR (m.inherit AND NOT w.switching))",
             "(id, switching)",
@@ -117,9 +114,8 @@ class Privileges(Pieces):
             conditions.append(f"g.kind = {self._parameter(kind)}")
         if path == "":
             conditions.append("g.scope = ''")
-        if kind != "default":
-            # What later objects will carry, nobody has yet.
-            conditions.append("g.kind <> 'default'")
+        if not path and not kind:
+            conditions.append(_PRESENT)
         personal = " OR ".join(
             f"(i.engine = '{name}' AND g.kind = ANY({self._parameter(sorted(kinds))}))"
             for name, engine in ENGINES.items()
@@ -139,7 +135,8 @@ class Privileges(Pieces):
         """Grants on what is like the path, or on what that lies in where the engine lets them reach down."""
         parts = split_path(path)
         named = self._like("g.scope", ".".join(parts))
-        ways = [f"({named} AND g.scope <> ''{f' AND g.kind = {self._parameter(kind)}' if kind else ''})"]
+        # With the likeness first, which few pass: this is looked at for every grant of the privilege.
+        ways = [f"({named} AND g.scope <> '' AND {f'g.kind = {self._parameter(kind)}' if kind else _PRESENT})"]
         holders = set()
         database = _named_database(path)
         for name, engine in ENGINES.items():
@@ -222,6 +219,8 @@ def _fits(pattern: str, privilege: str) -> bool:
     return fnmatch.fnmatchcase(privilege, pattern.replace("[", "[[]"))
 
 
+#: What later objects will carry, nobody has yet.
+_PRESENT = "g.kind <> 'default'"
 #: A pattern of database names as it was before `dotted()` quoted it.
 _UNQUOTED = (
     "CASE WHEN g.scope LIKE '\"%%' THEN replace(substr(g.scope, 2, length(g.scope) - 2), '\"\"', '\"') ELSE g.scope END"

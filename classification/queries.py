@@ -7,9 +7,12 @@ however many accounts there are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
+
+from django.utils import timezone
 
 from .privileges import Privileges
 from .rules import Ask, Every, Opposite, Part, Some, asks
@@ -44,11 +47,29 @@ def compiled(rule: Part, engine: str = "", at: datetime | None = None) -> Query:
 
     The caller adds the parameter "instances", a list of ids.
     """
-    compiler = _Compiler(at)
+    query, moments = _compiled(rule, engine, at is not None)
+    moment = at or timezone.now()
+    given = {"at": at, "moment": moment} | {name: _moved(moment, away) for name, away in moments.items()}
+    return replace(query, parameters=query.parameters | given)
+
+
+def _moved(moment: datetime, away: timedelta) -> datetime:
+    """As far as calendars reach."""
+    try:
+        return moment + away
+    except OverflowError:
+        return moment.replace(year=1900 if away < timedelta() else 9998)
+
+
+# Workers apply the same rules after every visit.
+@lru_cache(maxsize=1000)
+def _compiled(rule: Part, engine: str, is_past: bool) -> tuple[Query, dict[str, timedelta]]:
+    """The same for any moment, and which parameters are to be moments, so far from it."""
+    compiler = _Compiler(is_past)
     verdict = compiler.part(rule)
-    compiler.look_up_gaps()
+    compiler.look_up_coverage()
     there = "a.gone_at IS NULL"
-    if at:
+    if is_past:
         there = "a.first_seen_at <= %(at)s AND (a.gone_at IS NULL OR a.gone_at > %(at)s)"
     conditions = ["a.instance_id = ANY(%(instances)s::bigint[])", there]
     if engine:
@@ -57,15 +78,14 @@ def compiled(rule: Part, engine: str = "", at: datetime | None = None) -> Query:
     if engine or {"engine", "instance"} & {ask.word for ask in asks(rule)}:
         compiler.joins.append("JOIN instances_instance i ON i.id = a.instance_id")
     source = "\n".join(["FROM accounts_account a", *compiler.joins, f"WHERE {' AND '.join(conditions)}"])
-    return Query(verdict, compiler.ctes, source, compiler.parameters, compiler.parts, compiler.grants)
+    query = Query(verdict, compiler.ctes, source, compiler.parameters, compiler.parts, compiler.grants)
+    return query, compiler.moments
 
 
 class _Compiler(Privileges):
-    def __init__(self, at: datetime | None) -> None:
-        super().__init__(at)
+    def __init__(self, is_past: bool) -> None:
+        super().__init__(is_past)
         self.parts: dict[Part, str] = {}
-        #: Field of an account → the parameter that holds its name.
-        self._unread_fields: dict[str, str] = {}
 
     def part(self, part: Part) -> str:
         if part not in self.parts:
@@ -129,31 +149,10 @@ class _Compiler(Privileges):
     def _fact(self, column: str, kind: str) -> str:
         """A field as it was, or null where visits could not read it, or the engine has no such thing."""
         value = f"a.{column}"
-        if self.at:
+        if self.is_past:
             before = self._once(("before", column), lambda: self._before(column))
             value = f"CASE WHEN {before}.account_id IS NULL THEN {value} ELSE ({before}.value)::{kind} END"
-        return f"(CASE WHEN {self._was_read(column)} THEN {value} END)"
-
-    def _was_read(self, column: str) -> str:
-        """Whether visits could read a field; the gap names those they could not, as the adapter does."""
-        if column not in self._unread_fields:
-            self._unread_fields[column] = self._parameter(column)
-        return f"unread_fields.{column} IS NOT TRUE"
-
-    def look_up_gaps(self) -> None:
-        """Join once what visits could not read of the fields asked about."""
-        if not self._unread_fields:
-            return
-        columns = ", ".join(
-            f"bool_or(position({parameter} IN gap->>'message') > 0) AS {column}"
-            for column, parameter in self._unread_fields.items()
-        )
-        self.ctes.append(
-            f"unread_fields AS (\nSELECT c.instance_id, {columns}\n"
-            "  FROM accounts_coverage c CROSS JOIN LATERAL jsonb_array_elements(c.gaps) gap\n"
-            f" WHERE {self._holding('c')} AND gap->>'scope' = 'account fields' GROUP BY c.instance_id)"
-        )
-        self.joins.append("LEFT JOIN unread_fields ON unread_fields.instance_id = a.instance_id")
+        return f"(CASE WHEN NOT {self._unread_field(column)} THEN {value} END)"
 
     def _before(self, column: str) -> str:
         """What a field was before the first change since the moment asked about."""
@@ -177,12 +176,12 @@ class _Compiler(Privileges):
         said = "IS NOT NULL" if ask.word == "expires" else "<= %(moment)s"
         # Without an end there is nothing to have passed.
         ends = f"coalesce({self._fact('valid_until', 'timestamptz')} {said}, false)"
-        return f"(CASE WHEN {self._was_read('valid_until')} THEN {ends} END)"
+        return f"(CASE WHEN NOT {self._unread_field('valid_until')} THEN {ends} END)"
 
     def _or_infinite(self, column: str, kind: str, infinite: str) -> str:
         """A field, infinite where it says that there is no limit."""
         value = f"coalesce({self._fact(column, kind)}, {infinite})"
-        return f"(CASE WHEN {self._was_read(column)} THEN {value} END)"
+        return f"(CASE WHEN NOT {self._unread_field(column)} THEN {value} END)"
 
     def _compared(self, number: str, ask: Ask) -> str:
         return f"({number} {ask.operator} {self._parameter(ask.value)})"

@@ -28,7 +28,7 @@ Examined = Mapping[int, tuple[str, int]]
 # Matched minus present begins, present minus matched ends. What is unknown ends nothing, and says so. Accounts that the
 # rule is not about, which are most, are only counted, and that once for all rules.
 _APPLY = """
-hits AS MATERIALIZED (
+hits AS (
     SELECT a.id, a.instance_id, {verdict} AS verdict {source} AND {verdict} IS NOT FALSE
 ), present AS (
     SELECT id, account_id, instance_id, unconfirmed_since FROM classification_assignment
@@ -50,11 +50,9 @@ hits AS MATERIALIZED (
      WHERE s.id = c.assignment_id AND s.rule_id = %(rule)s AND s.until IS NULL AND c.assignment_id IS NOT NULL
        AND (c.account_id IS NULL OR (c.verdict IS NULL) <> (c.unconfirmed_since IS NOT NULL))
 )
-SELECT instance_id, count(*) FILTER (WHERE verdict) AS matched,
-       count(*) FILTER (WHERE account_id IS NOT NULL AND verdict IS NULL) AS unknown,
+SELECT instance_id, count(*) AS compared, count(*) FILTER (WHERE verdict) AS matched,
        count(*) FILTER (WHERE verdict AND assignment_id IS NULL) AS gained,
-       count(*) FILTER (WHERE account_id IS NULL) AS lost,
-       count(*) FILTER (WHERE verdict AND assignment_id IS NOT NULL) AS kept
+       count(*) FILTER (WHERE account_id IS NULL) AS lost
   FROM compared GROUP BY instance_id
 """
 
@@ -187,11 +185,14 @@ def apply(
     }
     with connection.cursor() as cursor:
         cursor.execute(f"{query.with_clause()}{',' if query.ctes else 'WITH'} {sql}", values)
-        counts = {row[0]: row[1:] for row in cursor.fetchall()}
+        found = {
+            pk: (matched, compared - matched - lost, gained, lost, matched - gained)
+            for pk, compared, matched, gained, lost in cursor
+        }
     told: dict[int, tuple[int, ...] | Gap] = {}
     for pk in instance_ids:
         engine, there = examined.get(pk, ("", 0))
-        told[pk] = (there if rule.engine in ("", engine) else 0, *counts.get(pk, _NOTHING))
+        told[pk] = (there if rule.engine in ("", engine) else 0, *found.get(pk, _NOTHING))
     return told
 
 

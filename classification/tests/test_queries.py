@@ -90,12 +90,13 @@ def person(rnd: Random, name: str, times: list[datetime], now: datetime) -> naiv
         return value if rnd.random() < 0.8 else None
 
     some_time = [*times, now + timedelta(days=5), None]
+    is_public = name in ("PUBLIC", "")
     account = naive.Account(
         name,
         {
             "name": name,
-            "host": rnd.choice(["", "%", "localhost"]),
-            "kind": "public" if name in ("PUBLIC", "") else rnd.choice(["user", "role"]),
+            "host": "" if is_public else rnd.choice(["", "%", "localhost"]),
+            "kind": "public" if is_public else rnd.choice(["user", "role"]),
             "is_system": rnd.random() < 0.5,
             "is_filtered": rnd.random() < 0.5,
             "can_login": maybe(rnd.random() < 0.5),

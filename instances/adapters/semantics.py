@@ -19,9 +19,9 @@ class Semantics:
     `anywhere`: kind of object → privilege → those that give it on every such object, of the instance (kind "system") or
     of one schema (kind "schema"), but not in the schemas `protected`. `owners`: an account may do everything with what
     is in the schema of its name, the second part of a path. `host_is_database`: an account's host is the database that
-    it lives in, where its rights end, and those of PUBLIC too. `database_role`: stands for the owner of the database in
-    which its grants lie, who has them only after switching to it when it holds the grant `no_inherit`. `privileges`:
-    kind of object → what grants on one may say; the others may say anything.
+    it lives in, where its rights end, and those of PUBLIC too; elsewhere PUBLIC has no host. `database_role`: stands
+    for the owner of the database in which its grants lie, who has them only after switching to it when it holds the
+    grant `no_inherit`. `privileges`: kind of object → what grants on one may say; the others may say anything.
     """
 
     paths: Mapping[str, int]
