@@ -108,36 +108,26 @@ class Privileges(Pieces):
         if ask.options.get("grantable") is not None:
             conditions.append("g.grantable" if ask.options["grantable"] else "NOT g.grantable")
         kind, path = str(ask.options.get("kind", "")), ask.options.get("on")
+        # What later objects will carry, nobody has yet.
+        of_kind = f"g.kind = {self._parameter(kind)}" if kind else "g.kind <> 'default'"
         if path:
-            conditions.append(self._on(str(path), kind))
-        elif kind:
-            conditions.append(f"g.kind = {self._parameter(kind)}")
-        if path == "":
-            conditions.append("g.scope = ''")
-        if not path and not kind:
-            conditions.append(_PRESENT)
+            ways = self._on(str(path), kind, of_kind)
+        else:
+            ways = [f"g.scope = '' AND {of_kind}" if path == "" else of_kind]
         personal = " OR ".join(
             f"(i.engine = '{name}' AND g.kind = ANY({self._parameter(sorted(kinds))}))"
             for name, engine in ENGINES.items()
             if (kinds := engine.semantics.personal & needed[name])
         )
-        where = " AND ".join(conditions)
-        return (
-            "SELECT g.id AS grant_id, g.account_id, g.database, x.instance_id, x.name, x.host,\n"
-            f"       x.kind = 'public' AS public, {personal or 'false'} AS personal\n"
-            "  FROM accounts_grant g JOIN accounts_account x ON x.id = g.account_id\n"
-            # Most words mean the same whatever the engine.
-            + ("  JOIN instances_instance i ON i.id = x.instance_id\n" if "i.engine" in personal + where else "")
-            + f" WHERE {where}"
-        )
+        return "\n UNION ALL ".join(_grants(" AND ".join([*conditions, way]), personal) for way in ways)
 
-    def _on(self, path: str, kind: str) -> str:
-        """Grants on what is like the path, or on what that lies in where the engine lets them reach down."""
+    def _on(self, path: str, kind: str, of_kind: str) -> list[str]:
+        """Conditions of grants: on what is like the path, and on what that lies in where the engine lets them reach
+        down. They are apart because of the former there are many to look through, and of the latter few."""
         parts = split_path(path)
-        named = self._like("g.scope", ".".join(parts))
-        # With the likeness first, which few pass: this is looked at for every grant of the privilege.
-        ways = [f"({named} AND g.scope <> '' AND {f'g.kind = {self._parameter(kind)}' if kind else _PRESENT})"]
-        holders = set()
+        # The likeness first, which few pass.
+        named = f"{self._like('g.scope', '.'.join(parts))} AND g.scope <> '' AND {of_kind}"
+        ways, holders = [], set()
         database = _named_database(path)
         for name, engine in ENGINES.items():
             for holder, scope in sorted(engine.semantics.scopes(parts, kind)):
@@ -150,10 +140,9 @@ class Privileges(Pieces):
                     fits += f" AND NOT {self._taken_back(database)}"
                 ways.append(f"(i.engine = '{name}' AND g.kind = '{holder}' AND {fits})")
                 holders.add(holder)
-        if not holders:
-            return ways[0]
-        # The first says nothing new, but of grants alone: most are out before their instance is looked up.
-        return f"({ways[0]} OR g.kind = ANY({self._parameter(sorted(holders))})) AND ({' OR '.join(ways)})"
+        if not ways:
+            return [named]
+        return [named, f"g.kind = ANY({self._parameter(sorted(holders))}) AND NOT ({named}) AND ({' OR '.join(ways)})"]
 
     def _taken_back(self, database: str) -> str:
         return (
@@ -205,6 +194,16 @@ class Privileges(Pieces):
         return able if ask.options.get("direct") else able | {"memberships"}
 
 
+def _grants(where: str, personal: str) -> str:
+    # Most words mean the same whatever the engine.
+    instances = "  JOIN instances_instance i ON i.id = x.instance_id\n" if "i.engine" in personal + where else ""
+    return (
+        "SELECT g.id AS grant_id, g.account_id, g.database, x.instance_id, x.name, x.host,\n"
+        f"       x.kind = 'public' AS public, {personal or 'false'} AS personal\n"
+        f"  FROM accounts_grant g JOIN accounts_account x ON x.id = g.account_id\n{instances} WHERE {where}"
+    )
+
+
 def _database(ask: Ask) -> str:
     return _named_database(str(ask.options.get("on", "")))
 
@@ -219,8 +218,6 @@ def _fits(pattern: str, privilege: str) -> bool:
     return fnmatch.fnmatchcase(privilege, pattern.replace("[", "[[]"))
 
 
-#: What later objects will carry, nobody has yet.
-_PRESENT = "g.kind <> 'default'"
 #: A pattern of database names as it was before `dotted()` quoted it.
 _UNQUOTED = (
     "CASE WHEN g.scope LIKE '\"%%' THEN replace(substr(g.scope, 2, length(g.scope) - 2), '\"\"', '\"') ELSE g.scope END"
