@@ -115,12 +115,12 @@ def _changes(changes: QuerySet[AccountChange]) -> list[dict[str, Any]]:
 def _oldest(user: User) -> QuerySet[VisitHealth]:
     visits = [kind.name for kind in KINDS.values() if isinstance(kind, VisitKind)]
     rows = VisitHealth.objects.filter(instance__retired_at=None, kind__in=visits).select_related("instance")
-    return shown_to(rows, user).order_by(F("succeeded_at").asc(nulls_first=True), "instance__name")[:ROWS]
+    return shown_to(rows, user).order_by(F("succeeded_at").asc(nulls_first=True), "instance__name", "kind")[:ROWS]
 
 
 def _largest(user: User) -> QuerySet[Database]:
     rows = Database.objects.present().visible().exclude(size=None).select_related("instance")
-    return shown_to(rows, user).order_by("-size")[:ROWS]
+    return shown_to(rows, user).order_by("-size", "pk")[:ROWS]
 
 
 def _growers(user: User) -> Any:
@@ -134,7 +134,7 @@ def _forecasts(user: User) -> list[dict[str, Any]]:
     latest = InstanceSize.objects.filter(instance=OuterRef("instance")).order_by("-day")
     part = ExpressionWrapper(Subquery(latest.values("size")[:1]) * 1.0 / F("size"), output_field=FloatField())
     limits = InstanceLimit.objects.filter(instance__retired_at=None).select_related("instance").annotate(part=part)
-    nearest = shown_to(limits, user).order_by(F("part").desc(nulls_last=True))[:NEAREST]
+    nearest = shown_to(limits, user).order_by(F("part").desc(nulls_last=True), "pk")[:NEAREST]
     return [forecast_told(limit, told) for limit, told in reading.forecasts(nearest)[:ROWS]]
 
 
