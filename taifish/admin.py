@@ -25,7 +25,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import BooleanRadioFilter
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelect2MultipleWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from instances.buttons import ButtonAdmin, InspectOnlyAdmin
 from tagging.models import TagLimit
@@ -56,12 +56,20 @@ class TagLimitInline(TabularInline):
 class LimitedAdmin(ModelAdmin):
     """Whose limits are on the page once the row is there."""
 
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        """A box that searches. Django's pair of boxes cannot be read aloud, and a bare list asks for keys held down."""
+        field = super().formfield_for_manytomany(db_field, request, **options)
+        field.widget = UnfoldAdminSelect2MultipleWidget(choices=field.choices)
+        field.help_text = db_field.help_text
+        return field
+
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[type[TabularInline]]:
         return [TagLimitInline] if obj else []
 
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin, LimitedAdmin):
+    filter_horizontal = ()
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -73,7 +81,7 @@ class UserAdmin(DjangoUserAdmin, LimitedAdmin):
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, LimitedAdmin):
-    pass
+    filter_horizontal = ()
 
 
 @admin.register(AccessAttempt)

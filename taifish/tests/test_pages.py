@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.contrib.admin import ModelAdmin
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import resolve, reverse
 from django.utils import timezone
@@ -27,7 +27,7 @@ from instances.models import Credential, Instance
 from instances.tests.pages import entered as entered_client
 from sync import services
 from sync.models import SyncRecord, SyncSession, VisitHealth
-from tagging.models import InstanceTag, Tag
+from tagging.models import InstanceTag, Tag, TagLimit
 from taifish import roles, schedules
 from taifish.tests.test_matrix import held_by, request_of, somebody
 
@@ -106,6 +106,7 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
     Tag.objects.all().delete()
     prod = Tag.objects.create(slug="prod", label="Production", colour="#dc2626")
     InstanceTag.objects.create(instance=instance, tag=prod, added_by=user)
+    TagLimit.objects.create(group=Group.objects.create(name="production people"), tag=prod)
     services.run_here(
         services.start("accounts", Instance.objects.filter(pk=instance.pk), trigger="schedule", enqueue=False)
     )
@@ -236,6 +237,8 @@ def urls(instance: Instance) -> dict[str, str]:
         "system-health": reverse("health"),
         "who-can": f"{reverse('who-can')}?privilege=CREATE",
         "where-is": f"{reverse('where-is')}?name=a*",
+        "group": reverse("admin:auth_group_change", args=[Group.objects.get(name="production people").pk]),
+        "user": reverse("admin:auth_user_change", args=[User.objects.get(username="admin").pk]),
         "tag": reverse("admin:tagging_tag_change", args=[Tag.objects.get().pk]),
         "credential": reverse("admin:instances_credential_change", args=[instance.credential_id]),
         "instance-import": reverse("admin:instances_instance_import"),
@@ -392,6 +395,19 @@ def test_main_pages_as_each_role(browser_page, live_server, visited):
 @pytest.mark.parametrize("role", roles.ROLES)
 def test_every_page_as_each_role(role, browser_page, live_server, visited, picture):
     walked(role, urls(visited), browser_page, live_server, visited, picture)
+
+
+def test_saving_a_group_keeps_its_permissions(entered, live_server):
+    roles.install()
+    group = Group.objects.get(role__key="viewer")
+    held = set(group.permissions.all())
+    entered.goto(live_server.url + reverse("admin:auth_group_change", args=[group.pk]))
+    assert entered.locator(".select2-selection__choice").count() == len(held) > 20
+    entered.fill("[name=name]", "Readers")
+    entered.get_by_role("button", name="Save", exact=True).click()
+    entered.wait_for_url(f"**{reverse('admin:auth_group_changelist')}")
+    group.refresh_from_db()
+    assert (group.name, set(group.permissions.all())) == ("Readers", held)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
