@@ -27,11 +27,12 @@ class Pieces:
         #: Since when it was read → what is asked of it, in the order of the columns.
         self._coverage: dict[str, list[str]] = {}
 
-    def _holding(self, alias: str) -> str:
-        """The interval holds at the moment asked about."""
-        if not self.is_past:
+    def _holding(self, alias: str, moment: str = "") -> str:
+        """The interval holds at the moment asked about, or at the one that this SQL says."""
+        moment = moment or ("%(at)s" if self.is_past else "")
+        if not moment:
             return f"{alias}.until IS NULL"
-        return f"({alias}.since <= %(at)s AND ({alias}.until IS NULL OR {alias}.until > %(at)s))"
+        return f"({alias}.since <= {moment} AND ({alias}.until IS NULL OR {alias}.until > {moment}))"
 
     def _moment(self, away: timedelta) -> str:
         """A moment before or after the one asked about."""
@@ -84,15 +85,16 @@ class Pieces:
 
         return self._once(("unread", str({k: sorted(v) for k, v in needed.items()}), since, database), make)
 
-    def _unread_field(self, column: str) -> str:
-        """Whether visits could not read a field of accounts; the gap names those, as the adapter does."""
+    def _if_read(self, column: str, value: str) -> str:
+        """A value, or null where visits could not read the field of accounts that it hangs on; the gap names those, as
+        the adapter does."""
 
         def make() -> str:
             fields = """'$[*] ? (@.scope == "account fields").message'"""
             told = f"jsonb_path_query_array(c.gaps, {fields})::text"
             return self._lacking(f"c.gaps <> '[]' AND strpos({told}, {self._parameter(column)}) > 0", "")
 
-        return self._once(("unread field", column), make)
+        return f"(CASE WHEN NOT {self._once(('unread field', column), make)} THEN {value} END)"
 
     def _lacking(self, condition: str, since: str) -> str:
         """Whether that holds for what visits to the account's instance `i` had read by then, its coverage `c`."""
@@ -103,7 +105,7 @@ class Pieces:
     def look_up_coverage(self) -> None:
         """Join what `_lacking` was asked: all of one moment at once, after whatever else is joined."""
         for n, (since, conditions) in enumerate(self._coverage.items()):
-            held = f"c.since <= {since} AND (c.until IS NULL OR c.until > {since})" if since else self._holding("c")
+            held = self._holding("c", since)
             columns = [f"lacks{m}" for m in range(1, len(conditions) + 1)]
             lacks = ", ".join(f"bool_or({one}) AS {column}" for one, column in zip(conditions, columns, strict=True))
             # Of fields it says nothing that there was no visit.

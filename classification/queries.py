@@ -152,7 +152,7 @@ class _Compiler(Privileges):
         if self.is_past:
             before = self._once(("before", column), lambda: self._before(column))
             value = f"CASE WHEN {before}.account_id IS NULL THEN {value} ELSE ({before}.value)::{kind} END"
-        return f"(CASE WHEN NOT {self._unread_field(column)} THEN {value} END)"
+        return self._if_read(column, value)
 
     def _before(self, column: str) -> str:
         """What a field was before the first change since the moment asked about."""
@@ -176,12 +176,12 @@ class _Compiler(Privileges):
         said = "IS NOT NULL" if ask.word == "expires" else "<= %(moment)s"
         # Without an end there is nothing to have passed.
         ends = f"coalesce({self._fact('valid_until', 'timestamptz')} {said}, false)"
-        return f"(CASE WHEN NOT {self._unread_field('valid_until')} THEN {ends} END)"
+        return self._if_read("valid_until", ends)
 
     def _or_infinite(self, column: str, kind: str, infinite: str) -> str:
         """A field, infinite where it says that there is no limit."""
         value = f"coalesce({self._fact(column, kind)}, {infinite})"
-        return f"(CASE WHEN NOT {self._unread_field(column)} THEN {value} END)"
+        return self._if_read(column, value)
 
     def _compared(self, number: str, ask: Ask) -> str:
         return f"({number} {ask.operator} {self._parameter(ask.value)})"

@@ -11,14 +11,13 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilte
 from unfold.contrib.filters.forms import AutocompleteDropdownForm
 
 from .adapters import ENGINE_CHOICES
-from .visibility import shown_to
+from .visibility import narrow_choices
 
 
 class _ShownRowsForm(AutocompleteDropdownForm):
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, *args, **kwargs)
-        for field in self.fields.values():
-            field.queryset = shown_to(field.queryset.all(), request.user)
+        narrow_choices(self, request.user)
 
 
 class ShownSelectFilter(AutocompleteSelectFilter):
