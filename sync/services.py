@@ -120,7 +120,8 @@ def start(
                 if record.status == Status.PENDING
             }
         )
-    transaction.on_commit(lambda: close(session.pk))
+    if all(record.status == Status.SKIPPED for record in records):
+        transaction.on_commit(lambda: close(session.pk))
     return session
 
 

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping
 
 from celery import current_app
-from django.db import transaction
-from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
+from django.db import connection, transaction
+from django.db.models import F
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerError
 
@@ -15,8 +15,6 @@ from .models import SyncRecord, SyncSession
 from .registry import KINDS, StoreKind
 
 log = logging.getLogger(__name__)
-
-Status = SyncSession.Status
 
 
 def send(delays: Mapping[int, float]) -> None:
@@ -50,36 +48,35 @@ def _send(delays: Mapping[int, float]) -> None:
 
 def close(session_id: int) -> bool:
     """Close the session if none of its records is open, and call its follow-ups. True for the one who closed it."""
-    records = SyncRecord.objects.filter(session_id=OuterRef("pk"))
-    has = {status: Exists(records.filter(status=status)) for status in SyncRecord.Status.values}
-    done = Exists(records.filter(status__in=SyncRecord.DONE))
-    spoilt = Exists(records.filter(status__in=["failed", "partial", "cancelled"]))
-    closed = (
-        SyncSession.objects.filter(pk=session_id, status=Status.RUNNING)
-        .exclude(Exists(records.filter(status__in=SyncRecord.OPEN)))
-        .update(
-            status=Case(
-                When(Q(cancel_requested_at__isnull=False) & has["cancelled"], then=Value(Status.CANCELLED)),
-                When(has["failed"] & ~done, then=Value(Status.FAILED)),
-                When(spoilt, then=Value(Status.PARTIAL)),
-                default=Value(Status.COMPLETED),
-            ),
-            finished_at=Now(),
-        )
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(_CLOSE, {"session": session_id})
+        closed = cursor.rowcount == 1
     if closed:
         follow_up(session_id)
-    return bool(closed)
+    return closed
 
 
 def follow_up(session_id: int) -> None:
     """Call the follow-ups of a closed session's kind. One that raises is called again by the reaper."""
-    session = SyncSession.objects.get(pk=session_id)
+    kind = SyncSession.objects.values_list("kind", flat=True).get(pk=session_id)
     try:
-        for callback in KINDS[session.kind].follow_ups if session.kind in KINDS else ():
+        for callback in KINDS[kind].follow_ups if kind in KINDS else ():
             callback(session_id)
     except Exception:
         # What follows belongs to another app: its fault must not undo the visit that is done.
-        log.exception("a follow-up of %s failed", session)
+        log.exception("a follow-up of %s #%s failed", kind, session_id)
         return
     SyncSession.objects.filter(pk=session_id, followed_up_at=None).update(followed_up_at=Now())
+
+
+_CLOSE = """
+UPDATE sync_syncsession s
+   SET finished_at = statement_timestamp(),
+       status = CASE WHEN s.cancel_requested_at IS NOT NULL AND 'cancelled' = ANY(r.statuses) THEN 'cancelled'
+                     WHEN 'failed' = ANY(r.statuses) AND NOT r.statuses && '{completed,partial}' THEN 'failed'
+                     WHEN r.statuses && '{failed,partial,cancelled}' THEN 'partial'
+                     ELSE 'completed' END
+  FROM (SELECT coalesce(array_agg(DISTINCT status::text), '{}') AS statuses
+          FROM sync_syncrecord WHERE session_id = %(session)s) r
+ WHERE s.id = %(session)s AND s.status = 'running' AND NOT r.statuses && '{pending,running}'
+"""

@@ -72,8 +72,9 @@ def _run(record: SyncRecord) -> None:
             if not _mine(record).select_for_update().exists():
                 raise VisitLost
             outcome = kind.write(record.instance, facts, record)
-            if not _end(record, good=True, **ended(outcome)):
+            if not _end(record, **ended(outcome)):
                 raise VisitLost
+            note_successes([record.pk])
     except VisitLost:
         log.warning("visit %s: no longer ours, nothing written", record.pk)
     except VisitCancelled:
@@ -100,7 +101,8 @@ def ended(outcome: Outcome) -> dict[str, Any]:
 
 def _claim(record_id: int, worker: str) -> SyncRecord | None:
     """Make a pending record ours, or return None. A record that must wait its turn is sent again for later."""
-    record = SyncRecord.objects.select_related("instance__credential").filter(pk=record_id).first()
+    records = SyncRecord.objects.select_related("instance__credential")
+    record = records.filter(pk=record_id).first()
     if record is None or record.status != Status.PENDING:
         return None
     host = record.instance.host
@@ -124,7 +126,7 @@ def _claim(record_id: int, worker: str) -> SyncRecord | None:
     if not claimed:
         _wait_turn(record)
         return None
-    record.refresh_from_db()
+    record.refresh_from_db(from_queryset=records)
     return record
 
 
@@ -179,10 +181,8 @@ class _Lease:
 
     def phase(self, name: str) -> None:
         """Enter the named phase. Raises VisitCancelled or VisitLost."""
-        if not _mine(self.record).update(phase=name, lease_until=lease_end()):
-            raise VisitLost
-        if SyncSession.objects.filter(pk=self.record.session_id).exclude(cancel_requested_at=None).exists():
-            raise VisitCancelled
+        if not _mine(self.record).filter(~being_cancelled()).update(phase=name, lease_until=lease_end()):
+            raise VisitCancelled if _mine(self.record).exists() else VisitLost
 
     def _renew(self) -> None:
         try:
@@ -232,14 +232,9 @@ def _mine(record: SyncRecord) -> QuerySet[SyncRecord]:
     return SyncRecord.objects.filter(pk=record.pk, status=Status.RUNNING, attempt=record.attempt, worker=record.worker)
 
 
-def _end(record: SyncRecord, status: str, *, good: bool = False, **values: object) -> bool:
-    """Give a running record its final state, if it is still ours; a good end also clears the failure streak."""
-    with brief_transaction():
-        if not _mine(record).update(status=status, phase="", lease_until=None, finished_at=Now(), **values):
-            return False
-        if good:
-            note_successes([record.pk])
-    return True
+def _end(record: SyncRecord, status: str, **values: object) -> bool:
+    """Give a running record its final state, if it is still ours."""
+    return _mine(record).update(status=status, phase="", lease_until=None, finished_at=Now(), **values) == 1
 
 
 def _fail(
