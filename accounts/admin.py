@@ -86,7 +86,7 @@ class AccountAdmin(HideableAdmin):
     fields = ["name"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
-        return super().get_queryset(request).with_counts()
+        return super().get_queryset(request).with_counts().with_last_seen()
 
     @display(description=_("name"), ordering="name")
     def shown_name(self, account: Account) -> SafeString:

@@ -8,6 +8,8 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from django.db import connection
+
 from instances.adapters.base import Gap
 from instances.adapters.derived import Derived, fingerprint_of
 from instances.models import Instance
@@ -39,8 +41,23 @@ def _fingerprint(facts: Sequence[Any]) -> bytes:
     return fingerprint_of(facts if isinstance(facts, Derived) else list(facts))
 
 
+def read_again(instance: Instance, digest: str, now: datetime) -> int | None:
+    """Keep that a visit read what the last one had read. Returns how many accounts there are; None if it had not."""
+    with connection.cursor() as cursor:
+        cursor.execute(_READ_AGAIN, {"instance": instance.pk, "digest": digest, "now": now})
+        return cursor.fetchone()[0] if cursor.rowcount else None
+
+
+_READ_AGAIN = """
+UPDATE accounts_coverage SET read_at = %(now)s
+ WHERE instance_id = %(instance)s AND until IS NULL AND digest = %(digest)s
+RETURNING (SELECT count(*) FROM accounts_account WHERE instance_id = %(instance)s AND gone_at IS NULL)
+"""
+
+
 def write_coverage(instance: Instance, facts: AccountFacts, gaps: Iterable[Gap], digest: str, now: datetime) -> None:
-    """Begin another interval of coverage when it differs from the one that is open, and keep the digest."""
+    """Begin another interval of coverage when it differs from the one that is open; keep the digest, and when that was
+    read."""
     read = Coverage(
         instance=instance,
         level=facts.level,
@@ -49,13 +66,14 @@ def write_coverage(instance: Instance, facts: AccountFacts, gaps: Iterable[Gap],
         gaps=[asdict(gap) for gap in gaps],
         digest=digest,
         since=now,
+        read_at=now,
     )
     open_one = Coverage.objects.filter(instance=instance, until=None)
     before = open_one.first()
     if before and _essence(before.level, before.covered, before.beyond, before.gaps) == _essence(
         read.level, read.covered, read.beyond, read.gaps
     ):
-        open_one.update(digest=digest)
+        open_one.update(digest=digest, read_at=now)
     else:
         open_one.update(until=now)
         read.save()

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from django.db.models import Model
+
 from instances.adapters.base import Gap, Permissions
 
 from .bulk import insert
@@ -50,7 +52,7 @@ def write_memberships(
 
     over = {row for row in unseen if is_over(row)}
     new = seen - stored.keys()
-    _keep_in_sight(Membership, stored, seen, over, accounts.visited_at)
+    keep_in_sight(Membership, stored, seen, over, accounts.visited_at)
     Membership.objects.filter(pk__in=[stored[row].pk for row in over]).update(until=now)
     since = now.isoformat()
     insert(Membership, MEMBERSHIP_COLUMNS, [(*row, since) for row in sorted(new)])
@@ -86,7 +88,7 @@ def write_grants(
     lost = sum(row[:6] not in held_now for row in over & staying)
     accounts.hold("grants", len(staying), lost, implausible=lost >= 100 and lost * 2 > len(staying))
     new = seen - stored.keys()
-    _keep_in_sight(Grant, stored, seen, over, accounts.visited_at)
+    keep_in_sight(Grant, stored, seen, over, accounts.visited_at)
     Grant.objects.filter(pk__in=[stored[row].pk for row in over]).update(until=now)
     since = now.isoformat()
     insert(Grant, GRANT_COLUMNS, [(*row, since) for row in sorted(new)])
@@ -104,17 +106,20 @@ def _stored(rows: Iterable[tuple[Any, ...]]) -> dict[Any, _Stored]:
     return {row[2:-1]: _Stored(*row[:2]) for row in rows}
 
 
-def _keep_in_sight(
-    model: type[Grant] | type[Membership],
-    stored: Mapping[Any, _Stored],
+def keep_in_sight(
+    model: type[Model],
+    stored: Mapping[Any, Any],
     seen: Set[Any],
     over: Set[Any],
     visited_at: datetime | None,
 ) -> None:
-    """Mark the intervals that stay open unseen with the last visit that saw them, and clear those seen again."""
+    """Mark what stays unseen with the last visit that saw it, and clear what is seen again.
+
+    `stored` maps what a row says to its pk and unobserved_since.
+    """
     lost = [stored[row].pk for row in stored.keys() - seen - over if stored[row].unobserved_since is None]
     found = [stored[row].pk for row in stored.keys() & seen if stored[row].unobserved_since]
     if lost:
-        model.objects.filter(pk__in=lost).update(unobserved_since=visited_at)
+        model._default_manager.filter(pk__in=lost).update(unobserved_since=visited_at)
     if found:
-        model.objects.filter(pk__in=found).update(unobserved_since=None)
+        model._default_manager.filter(pk__in=found).update(unobserved_since=None)

@@ -13,7 +13,7 @@ from typing import Any
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import Count, FilteredRelation, OuterRef, Q, Subquery
 from django.db.models.functions import MD5, Coalesce
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -40,6 +40,13 @@ class AccountQuerySet(models.QuerySet["Account"]):
             return Coalesce(Subquery(rows.order_by().values(owner).annotate(n=Count("*")).values("n")), 0)
 
         return self.annotate(n_grants=count(Grant, "account", until=None), n_roles=count(RoleReach, "member"))
+
+    def with_last_seen(self) -> AccountQuerySet:
+        """Each account with last_seen_at: the start of the last visit that saw it."""
+        # By a join, not row by row: lists are sorted by it.
+        covered = FilteredRelation("instance__coverage", condition=Q(instance__coverage__until=None))
+        seen_at = Coalesce("unobserved_since", "covered__read_at", "first_seen_at")
+        return self.annotate(covered=covered).annotate(last_seen_at=seen_at)
 
 
 class Account(models.Model):
@@ -68,7 +75,12 @@ class Account(models.Model):
     auth_method = models.CharField(_("authentication"), max_length=200, blank=True)
     connection_limit = models.BigIntegerField(_("connection limit"), null=True)
     first_seen_at = models.DateTimeField(_("first seen"))
-    last_seen_at = models.DateTimeField(_("last seen"))
+    # Not when it was last seen: a visit that finds everything as it was would have to tell each account so.
+    unobserved_since = models.DateTimeField(
+        _("not observed since"),
+        null=True,
+        help_text=_("The last visit that saw it; later ones did not. Empty: all saw it."),
+    )
     gone_at = models.DateTimeField(_("gone"), null=True)
 
     objects = AccountQuerySet.as_manager()
@@ -243,6 +255,7 @@ class Coverage(models.Model):
         help_text=_("Of all that the last visit read: another that reads the same is done."),
     )
     since = models.DateTimeField(_("since"))
+    read_at = models.DateTimeField(_("last read"), help_text=_("When the last visit that read this much began."))
     until = models.DateTimeField(_("until"), null=True)
 
     objects = IntervalQuerySet.as_manager()

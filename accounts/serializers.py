@@ -9,11 +9,12 @@ from .models import Account, AccountChange, AccountFilter, Coverage, Grant, Role
 
 
 class AccountSerializer(serializers.ModelSerializer):
-    """Expects `Account.objects.with_counts()`."""
+    """Expects `Account.objects.with_counts().with_last_seen()`."""
 
     label = serializers.CharField(source="__str__", read_only=True)
     instance_name = serializers.CharField(source="instance.name", read_only=True)
     engine = serializers.CharField(source="instance.engine", read_only=True)
+    last_seen_at = serializers.DateTimeField(read_only=True, help_text="When the last visit that saw it began.")
     n_grants = serializers.IntegerField(read_only=True, help_text="Held now, directly.")
     n_roles = serializers.IntegerField(read_only=True, help_text="Reached now, by any path.")
 
@@ -84,7 +85,7 @@ class RoleReachSerializer(serializers.ModelSerializer):
 class CoverageSerializer(serializers.ModelSerializer):
     class Meta:
         model = Coverage
-        fields = ["level", "covered", "beyond", "gaps", "since", "until"]
+        fields = ["level", "covered", "beyond", "gaps", "since", "read_at", "until"]
 
 
 class EffectiveGrantSerializer(GrantSerializer):

@@ -22,8 +22,8 @@ from sync.registry import Outcome, Phase, hold_shrink
 from . import closure
 from .bulk import insert
 from .changes import ChangeLog
-from .coverage import digest_of, write_coverage
-from .intervals import write_grants, write_memberships
+from .coverage import digest_of, read_again, write_coverage
+from .intervals import keep_in_sight, write_grants, write_memberships
 from .models import Account, AccountFilter, Coverage, account_label
 
 #: Stored as the adapter tells them; `is_filtered` is ours.
@@ -41,7 +41,7 @@ FACT_FIELDS = (
     "connection_limit",
 )
 FIELDS = (*FACT_FIELDS, "is_filtered")
-NEW_ACCOUNT = ("instance_id", "name", "host", "first_seen_at", "last_seen_at", *FIELDS)
+NEW_ACCOUNT = ("instance_id", "name", "host", "first_seen_at", *FIELDS)
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
     gaps = [*facts.inventory.gaps, *facts.permissions.gaps]
     digest = digest_of(facts, gaps)
     unlisted = {gap.database for gap in gaps if gap.scope == "accounts"}
-    if not unlisted and Coverage.objects.filter(instance=instance, until=None, digest=digest).exists():
+    present = None if unlisted else read_again(instance, digest, now)
+    if present is not None:
         # Everything is as the last visit stored it, and nobody need know what it is.
-        present = Account.objects.filter(instance=instance, gone_at=None).update(last_seen_at=now)
         remember_server(instance, facts.server)
         return _outcome(facts, gaps, accounts=present)
     accounts = Roster(instance, facts, record.confirmed_count or 0, unlisted)
@@ -86,7 +86,6 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
     if joined or left:
         closure.rebuild(instance.pk)
     changed = log.save()
-    Account.objects.filter(pk__in=accounts.seen_ids - accounts.new_ids).update(last_seen_at=now)
     remember_server(instance, facts.server)
     return _outcome(
         facts,
@@ -121,7 +120,7 @@ def _outcome(facts: AccountFacts, gaps: list[Gap], **numbers: int) -> Outcome:
 class Roster:
     """The instance's accounts, as stored and as seen, and the ids of both.
 
-    `visited_at` is when a visit last stored anything here; `seen_ids`, `new_ids` and `gone_ids` stand after `write`.
+    `visited_at` is when a visit last stored anything here; `seen_ids` and `gone_ids` stand after `write`.
     """
 
     def __init__(self, instance: Instance, facts: AccountFacts, confirmed: int, unlisted: Set[str]) -> None:
@@ -133,7 +132,8 @@ class Roster:
         self.hidden = hidden_on(instance, AccountFilter)
         stored = list(Account.objects.filter(instance=instance))
         self.stored = {(account.name, account.host): account for account in stored}
-        self.visited_at = max((account.last_seen_at for account in stored), default=None)
+        covered = Coverage.objects.filter(instance=instance, until=None)
+        self.visited_at = covered.values_list("read_at", flat=True).first()
         present = {key for key, account in self.stored.items() if account.gone_at is None}
         self.new = self.facts.keys() - self.stored.keys()
         self.back = (self.facts.keys() & self.stored.keys()) - present
@@ -160,14 +160,13 @@ class Roster:
     def write(self, now: datetime, log: ChangeLog) -> None:
         new = sorted(self.new)
         values = [self.values(self.facts[key], None) for key in new]
-        seen_at = now.isoformat()
+        first_seen_at = now.isoformat()
         insert(
             Account,
             NEW_ACCOUNT,
-            ((self.instance.pk, *key, seen_at, seen_at, *row.values()) for key, row in zip(new, values, strict=True)),
+            ((self.instance.pk, *key, first_seen_at, *row.values()) for key, row in zip(new, values, strict=True)),
         )
         self.ids = self._stored_ids() if new else {key: account.pk for key, account in self.stored.items()}
-        self.new_ids = {self.ids[key] for key in new}
         for key in new:
             log.event(self.ids[key], "appeared")
         changed = []
@@ -184,6 +183,7 @@ class Roster:
                 changed.append(account)
                 log.attributes(account.pk, before, after, back=key in self.back)
         Account.objects.bulk_update(changed, [*FIELDS, "gone_at"], batch_size=1000)
+        keep_in_sight(Account, self.stored, self.facts.keys(), set(), self.visited_at)
         gone = [self.stored[key].pk for key in self.gone]
         Account.objects.filter(pk__in=gone).update(gone_at=now)
         for pk in gone:

@@ -44,7 +44,7 @@ from .serializers import (
 class AccountViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
     """Users and roles inside the managed instances; those that are gone or filtered too, and marked so."""
 
-    queryset = Account.objects.select_related("instance").with_counts()
+    queryset = Account.objects.select_related("instance").with_counts().with_last_seen()
     serializer_class = AccountSerializer
     filterset_class = AccountFilters
     search_fields = ["name", "host"]

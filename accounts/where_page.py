@@ -69,7 +69,7 @@ def where_page(request: HttpRequest) -> HttpResponse:
         except ValueError as error:
             context["wrong"] = str(error)
         else:
-            accounts = where(form.cleaned_data["name"], at, request.user).with_counts()
+            accounts = where(form.cleaned_data["name"], at, request.user).with_counts().with_last_seen()
             if "csv" in request.GET:
                 return _as_csv(accounts, at)
             query = request.GET.copy()

@@ -1,16 +1,16 @@
 """First and no-change account sync of a big server, as a ratio to reading its catalogues by hand.
 
 By hand means: connect, run the adapter's own statements through the bare driver, fetch every row. `first_ratio` and
-`no_change_ratio` are issue 3's, and so are their bounds. MariaDB misses both, and will: it reads these rows in some
-30 ms. Storing them alone takes ten times as long, whoever does it; and without news a visit still fingerprints them,
-writes last_seen_at, and keeps its record and its session, which takes another 30.
+`no_change_ratio` are issue 3's, and so are their bounds. MariaDB misses the first, and will: its rows are read in some
+30 ms, and storing them takes ten times as long, whoever does it.
 
-So beside them stands the ratio to reading and writing by hand: COPY of the very rows that the first sync left, indexes,
-foreign keys and commit included; for the sync without news the one UPDATE of last_seen_at. Its bound for the first sync
-says that making facts, comparing and logging take no longer than the work itself.
+So beside it stands the ratio to reading and writing by hand: COPY of the very rows that the first sync left, indexes,
+foreign keys and commit included. Its bound says that making facts, comparing and logging take no longer than the work
+itself. `rows_alone_s` is the COPY of the same rows into tables that have neither.
 
-A first sync is that of an instance new to a store and a worker that have been at work before. Each figure in seconds is
-the best of several.
+A sync is a session of one visit, from its beginning to its closing; the classification that follows it has a bench of
+its own. A first sync is that of an instance new to a store and a worker that have been at work before. Each figure in
+seconds is the best of several.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ TABLES = {
 }
 
 
-def writes_by_hand(instance_id: int) -> float:
-    """Seconds to put back an instance's rows, which are there afterwards as before."""
+def writes_by_hand(instance_id: int) -> dict[str, float]:
+    """Seconds to put back an instance's rows, which are there afterwards as before, and to put them down bare."""
     from django.db import connection, transaction
 
     copies = {}
@@ -65,22 +65,16 @@ def writes_by_hand(instance_id: int) -> float:
         for table, owned in reversed(TABLES.items()):
             cursor.execute(f"DELETE FROM {table} WHERE {owned.format(instance_id)}")
 
-    def copy() -> None:
+    def copy(prefix: str = "") -> None:
         with transaction.atomic(), connection.cursor() as cursor:
             for table, rows in copies.items():
                 rows.seek(0)
-                cursor.copy_expert(f"COPY {table} FROM STDIN", rows)
-
-    return seconds(copy)
-
-
-def update_by_hand(instance_id: int) -> None:
-    from django.db import connection
+                cursor.copy_expert(f"COPY {prefix}{table} FROM STDIN", rows)
 
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE accounts_account SET last_seen_at = now() WHERE instance_id = %s AND gone_at IS NULL", [instance_id]
-        )
+        for table in TABLES:
+            cursor.execute(f"DROP TABLE IF EXISTS bare_{table}; CREATE UNLOGGED TABLE bare_{table} (LIKE {table})")
+    return {"writes_by_hand_s": seconds(copy), "rows_alone_s": seconds(lambda: copy("bare_"))}
 
 
 def measure(engine: str, server: Any) -> dict[str, Any]:
@@ -90,7 +84,11 @@ def measure(engine: str, server: Any) -> dict[str, Any]:
     from instances.adapters import adapter_for
     from instances.models import Credential, Instance
     from sync import services
+    from sync.models import SyncRecord
+    from sync.registry import KINDS
     from sync.visits import visit
+
+    KINDS["accounts"].follow_ups.clear()
 
     target = server.collector()
     server.execute(POSTGRESQL if engine == "postgresql" else MARIADB)
@@ -118,18 +116,14 @@ def measure(engine: str, server: Any) -> dict[str, Any]:
 
     def sync(visited: Instance) -> None:
         session = services.start("accounts", Instance.objects.filter(pk=visited.pk), trigger="command", enqueue=False)
-        visit(session.records.get().pk)
-        record = session.records.get()
-        assert record.status == "completed", record.error
-        figures["statements"] = record.summary["statements"]
+        visit(session.records.values_list("pk", flat=True).get())
 
     def timed(visited: Instance) -> dict[str, float]:
         return {
             "by_hand_s": seconds(by_hand, 3),
             "first_s": seconds(lambda: sync(visited)),
             "no_change_s": seconds(lambda: sync(visited), 5),
-            "update_by_hand_s": seconds(lambda: update_by_hand(visited.pk), 5),
-            "writes_by_hand_s": writes_by_hand(visited.pk),
+            **writes_by_hand(visited.pk),
         }
 
     figures: dict[str, Any] = {}
@@ -137,6 +131,9 @@ def measure(engine: str, server: Any) -> dict[str, Any]:
     sync(last)
     rounds = [timed(instance(f"round {number}")) for number in range(ROUNDS)]
     figures |= {figure: min(taken[figure] for taken in rounds) for figure in rounds[0]}
+    wrong = SyncRecord.objects.filter(instance__engine=engine).exclude(status="completed")
+    assert not wrong.exists(), wrong.first().error
+    figures["statements"] = SyncRecord.objects.latest("pk").summary["statements"]
     with CaptureQueriesContext(connection) as captured:
         sync(last)
     figures["store_queries_no_change"] = len(captured)
@@ -144,7 +141,6 @@ def measure(engine: str, server: Any) -> dict[str, Any]:
     figures["first_ratio"] = figures["first_s"] / reads
     figures["no_change_ratio"] = figures["no_change_s"] / reads
     figures["first_to_reads_and_writes"] = figures["first_s"] / (reads + figures["writes_by_hand_s"])
-    figures["no_change_to_reads_and_update"] = figures["no_change_s"] / (reads + figures["update_by_hand_s"])
     return {f"{engine}_{name}": value for name, value in figures.items()}
 
 

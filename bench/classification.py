@@ -30,19 +30,19 @@ INSERT INTO instances_instance (name, engine, host, database, credential_id, tls
 SELECT 'db' || i, CASE WHEN i %% 2 = 0 THEN 'postgresql' ELSE 'mysql' END, 'host' || i, '',
        (SELECT id FROM instances_credential), 'prefer', '', 10, 60, 600, 'B', '', '', '', now(), now()
   FROM generate_series(1, %(instances)s) i;
-INSERT INTO accounts_coverage (instance_id, level, covered, beyond, gaps, digest, since)
+INSERT INTO accounts_coverage (instance_id, level, covered, beyond, gaps, digest, since, read_at)
 SELECT id, 'B', '{memberships,attribute,system,database,table,routine}', '{}', CASE id %% 20
        WHEN 0 THEN '[{"scope": "table", "database": "", "message": "no"}]'::jsonb
        WHEN 5 THEN '[{"scope": "memberships", "database": "", "message": "no"}]'::jsonb
        WHEN 10 THEN '[{"scope": "account fields", "database": "",
                        "message": "could not be read: is_locked, password_changed_at"}]'::jsonb
-       ELSE '[]' END, '', now() - interval '30 days' FROM instances_instance;
+       ELSE '[]' END, '', now() - interval '30 days', now() FROM instances_instance;
 INSERT INTO accounts_account (instance_id, name, host, kind, native_id, is_system, is_filtered, can_login, is_locked,
-       is_superuser, password_changed_at, auth_method, first_seen_at, last_seen_at)
+       is_superuser, password_changed_at, auth_method, first_seen_at)
 SELECT i.id, CASE WHEN n <= 20 THEN 'role' || n ELSE 'user' || n END,
        CASE WHEN i.engine = 'mysql' THEN '%%' ELSE '' END,
        CASE WHEN n <= 20 THEN 'role' ELSE 'user' END, '', false, false, n > 20, n %% 17 = 0, n %% 40 = 0,
-       CASE WHEN i.engine = 'mysql' THEN now() - n * interval '1 day' END, '', now() - interval '30 days', now()
+       CASE WHEN i.engine = 'mysql' THEN now() - n * interval '1 day' END, '', now() - interval '30 days'
   FROM instances_instance i, generate_series(1, %(accounts)s) n;
 CREATE OR REPLACE TEMPORARY VIEW numbered AS
 SELECT a.*, i.engine, regexp_replace(a.name, '\D', '', 'g')::int AS n

@@ -12,5 +12,5 @@ MAY_3 = MAY_1 + timedelta(days=2)
 
 
 def account(instance: Instance, name: str, **fields: object) -> Account:
-    values = {"kind": "user", "first_seen_at": MAY_1, "last_seen_at": MAY_3} | fields
+    values = {"kind": "user", "first_seen_at": MAY_1} | fields
     return Account.objects.create(instance=instance, name=name, **values)

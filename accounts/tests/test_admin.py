@@ -95,8 +95,7 @@ def test_the_list_says_what_it_leaves_out(instances):
 def test_lists_take_a_fixed_number_of_queries(instances, django_assert_num_queries):
     pg, my = instances
     rows = Account.objects.bulk_create(
-        Account(instance=pg if n % 2 else my, name=f"a{n:03}", kind="user", first_seen_at=MAY_1, last_seen_at=MAY_3)
-        for n in range(150)
+        Account(instance=pg if n % 2 else my, name=f"a{n:03}", kind="user", first_seen_at=MAY_1) for n in range(150)
     )
     session = SyncSession.objects.create(kind="accounts", trigger="manual")
     record = SyncRecord.objects.create(session=session, instance=pg, kind="accounts")
@@ -194,7 +193,7 @@ def test_the_page_answers_for_a_moment_in_the_past(instances):
     alice, dba = account(pg, "alice"), account(pg, "dba", kind="role")
     member(alice, dba, until=MAY_3)
     grant(dba, "CREATE", until=MAY_3)
-    Coverage.objects.create(instance=pg, level="A", covered=["database"], beyond=["table"], since=MAY_1)
+    Coverage.objects.create(instance=pg, level="A", covered=["database"], beyond=["table"], since=MAY_1, read_at=MAY_3)
     client = superstaff()
     assert client.get(page(alice, "effective")).context["lines"] == []
     then = client.get(page(alice, "effective", as_of="2026-05-02T12:00"))

@@ -29,7 +29,7 @@ def instance(db):
 def build(instance: Instance, size: int, edges: list[Edge]) -> list[int]:
     Account.objects.filter(instance=instance).delete()
     accounts = Account.objects.bulk_create(
-        Account(instance=instance, name=f"a{n}", kind="role", first_seen_at=NOW, last_seen_at=NOW) for n in range(size)
+        Account(instance=instance, name=f"a{n}", kind="role", first_seen_at=NOW) for n in range(size)
     )
     ids = [account.pk for account in accounts]
     once = {(member, role): rest for member, role, *rest in edges if member != role}

@@ -37,7 +37,7 @@ def instance(name: str, engine: str, **coverage: object) -> Instance:
     credential, _ = Credential.objects.get_or_create(name="c", username="u")
     made = Instance.objects.create(name=name, engine=engine, host=name, credential=credential)
     covered = ["memberships", "system", "attribute", "database", "table", "routine", "column"]
-    values = {"level": "B", "covered": covered, "beyond": [], "since": MAY_1} | coverage
+    values = {"level": "B", "covered": covered, "beyond": [], "since": MAY_1, "read_at": MAY_3} | coverage
     Coverage.objects.create(instance=made, **values)
     return made
 

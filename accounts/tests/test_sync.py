@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from importlib import import_module
 from typing import Any
 
@@ -42,6 +43,12 @@ def names(instance: Instance) -> set[str]:
 
 def held(name: str) -> set[str]:
     return {str(grant) for grant in Grant.objects.filter(account__name=name, until=None)}
+
+
+def last_seen(*names: str) -> set[datetime]:
+    """Of these accounts, or of all."""
+    accounts = Account.objects.filter(name__in=names) if names else Account.objects.all()
+    return set(accounts.with_last_seen().values_list("last_seen_at", flat=True))
 
 
 def last_change(name: str) -> AccountChange:
@@ -426,6 +433,23 @@ def statements(sql: list[dict[str, str]], verb: str, table: str = "accounts_") -
     return [q["sql"] for q in sql if q["sql"].lstrip().upper().startswith(verb) and table in q["sql"]]
 
 
+def test_an_account_was_last_seen_by_the_last_visit_that_saw_it(add, server):
+    """F1.5: whether that visit stored anything or not; one that is gone stays with the visit before."""
+    instance = add("prod", server.collector())
+    server.execute("CREATE ROLE app LOGIN; CREATE ROLE other")
+    sync(instance)
+    idle = sync(instance)
+    assert last_seen() == {idle.started_at}
+    server.execute("DROP ROLE app")
+    without = sync(instance)
+    assert (last_seen("app"), last_seen("other")) == ({idle.started_at}, {without.started_at})
+    again = sync(instance)
+    assert (last_seen("app"), last_seen("other")) == ({idle.started_at}, {again.started_at})
+    server.execute("CREATE ROLE app LOGIN")
+    back = sync(instance)
+    assert last_seen() == {back.started_at}
+
+
 @pytest.mark.parametrize("engine", ["postgresql", "mysql"])
 def test_5000_accounts_cost_no_more_statements_than_50(add, server, maria_server, engine):
     """F1.8: the statements on the target do not grow; a visit that finds nothing new writes one UPDATE."""
@@ -466,11 +490,11 @@ def test_5000_accounts_cost_no_more_statements_than_50(add, server, maria_server
         sql for verb in ("INSERT", "UPDATE", "DELETE", "CREATE") for sql in statements(captured.captured_queries, verb)
     ]
     assert len(written) == 1
-    assert written[0].startswith('UPDATE "accounts_account" SET "last_seen_at"')
+    assert written[0].strip().startswith("UPDATE accounts_coverage SET read_at")
     after = rows()
-    seen = [row.pop("last_seen_at") for row in after["Account"]]
-    assert [row.pop("last_seen_at") for row in before["Account"]] != seen
+    assert after["Coverage"][0].pop("read_at") > before["Coverage"][0].pop("read_at")
     assert after == before
+    assert last_seen() == {session.records.get().started_at}
 
 
 # Coverage
@@ -547,9 +571,14 @@ def test_an_incomplete_listing_ends_nothing_of_those_it_leaves_out(add, server, 
     monkeypatch.setattr(PostgreSQLAdapter, "inventory", half)
     assert sync(instance).status == "partial"
     app = Account.objects.get(name="app")
-    assert (app.gone_at, app.last_seen_at) == (None, first.started_at)
+    assert app.gone_at is None
+    assert last_seen("app") == {first.started_at}
     assert {row.unobserved_since for row in (*app.grants.all(), *app.memberships.all())} == {first.started_at}
     assert {row.until for row in (*app.grants.all(), *app.memberships.all())} == {None}
+    later = sync(instance)
+    assert (last_seen("app"), last_seen("team")) == ({first.started_at}, {later.started_at})
     monkeypatch.undo()
-    assert sync(instance).status == "completed"
+    whole = sync(instance)
+    assert whole.status == "completed"
+    assert last_seen() == {whole.started_at}
     assert {row.unobserved_since for row in (*app.grants.all(), *app.memberships.all())} == {None}

@@ -232,7 +232,7 @@ def store(instance: Instance, server: Server, now: datetime) -> dict[str, int]:
     Coverage.objects.filter(instance=instance).delete()
     InstanceTag.objects.filter(instance=instance).delete()
     made = Account.objects.bulk_create(
-        Account(instance=instance, last_seen_at=now, **account.fields) for account in server.accounts.values()
+        Account(instance=instance, **account.fields) for account in server.accounts.values()
     )
     ids = {account.name: account.pk for account in made}
     Membership.objects.bulk_create(
@@ -264,7 +264,14 @@ def store(instance: Instance, server: Server, now: datetime) -> dict[str, int]:
     )
     Coverage.objects.bulk_create(
         Coverage(
-            instance=instance, level="A", covered=[], beyond=list(c.beyond), gaps=c.gaps, since=c.since, until=c.until
+            instance=instance,
+            level="A",
+            covered=[],
+            beyond=list(c.beyond),
+            gaps=c.gaps,
+            since=c.since,
+            read_at=c.since,
+            until=c.until,
         )
         for c in server.coverage
     )
@@ -453,13 +460,13 @@ def test_everybody_of_an_oracle_container_is_nobody_in_another(db, now):
         gaps=[],
         digest="",
         since=since,
+        read_at=now,
     )
     ids = {}
     for pdb in ("PDB1", "PDB2"):
         for name, kind in (("PUBLIC", "public"), ("APP", "user")):
             row = Account.objects.create(
                 instance=instance, name=name, host=pdb, kind=kind, can_login=kind == "user", first_seen_at=since,
-                last_seen_at=now,
             )  # fmt: skip
             ids[name, pdb] = row.pk
     Grant.objects.create(

@@ -39,7 +39,7 @@ def lived(db: None) -> Instance:
             status="skipped",
             finished_at=now,
         )
-        row = Account.objects.create(instance=instance, name="app", kind="user", first_seen_at=now, last_seen_at=now)
+        row = Account.objects.create(instance=instance, name="app", kind="user", first_seen_at=now)
         granted = {"kind": "database", "privilege": "CREATE", "scope": "shop", "grantable": False, "denied": False}
         for baseline in (False, True):
             AccountChange.objects.create(

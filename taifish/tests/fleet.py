@@ -33,7 +33,7 @@ def small_fleet() -> Instance:
             session=session, instance=instance, kind=kind, status="failed", error_code="suspicious_shrink", held_count=9
         )
         VisitHealth.objects.create(instance=instance, kind=kind, failures=5, failed_at=now, paused_at=now)
-    seen = {"first_seen_at": now, "last_seen_at": now}
+    seen = {"first_seen_at": now}
     account = Account.objects.create(instance=instance, name="app", kind="user", can_login=True, **seen)
     AccountChange.objects.create(account=account, at=now, events=["appeared"])
     AccountFilter.objects.get_or_create(pattern="pg_*")
@@ -46,7 +46,9 @@ def small_fleet() -> Instance:
         denied=False,
         since=now,
     )
-    database = Database.objects.create(instance=instance, name="shop", size=2048, size_day=today, **seen)
+    database = Database.objects.create(
+        instance=instance, name="shop", size=2048, size_day=today, last_seen_at=now, **seen
+    )
     DatabaseFilter.objects.get_or_create(pattern="template*")
     DatabaseSize.objects.create(database=database, day=today, size=2048, collected_at=now)
     InstanceSize.objects.create(

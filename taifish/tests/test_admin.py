@@ -34,17 +34,10 @@ def store(db: None) -> None:
         if status:
             SyncRecord.objects.create(session=session, instance=instance, kind="accounts", status=status)
             VisitHealth.objects.create(instance=instance, kind="accounts", succeeded_at=timezone.now())
-        account = Account.objects.create(
-            instance=instance, name="app", kind="user", first_seen_at=timezone.now(), last_seen_at=timezone.now()
-        )
+        account = Account.objects.create(instance=instance, name="app", kind="user", first_seen_at=timezone.now())
         AccountChange.objects.create(account=account, at=timezone.now(), events=["locked"])
     boss = Account.objects.create(
-        instance=instance,
-        name="boss",
-        kind="user",
-        is_superuser=True,
-        first_seen_at=timezone.now(),
-        last_seen_at=timezone.now(),
+        instance=instance, name="boss", kind="user", is_superuser=True, first_seen_at=timezone.now()
     )
     details = {"attributes": {"is_superuser": [False, True]}}
     AccountChange.objects.create(account=boss, at=timezone.now(), events=["attributes"], details=details)

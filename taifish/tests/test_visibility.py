@@ -100,8 +100,9 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
         beyond=["column"],
         gaps=[{"scope": "table", "database": "", "code": "denied", "message": f"no {word}", "hint": ""}],
         since=now,
+        read_at=now,
     )
-    seen = {"instance": instance, "first_seen_at": now, "last_seen_at": now}
+    seen = {"instance": instance, "first_seen_at": now}
     role = Account.objects.create(name=f"{word}-role", kind="role", **seen)
     account = Account.objects.create(name=f"{word}-user", kind="user", can_login=True, is_superuser=True, **seen)
     holds = {"admin_option": False, "inherit": True, "set_option": True, "since": now}
@@ -124,7 +125,7 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
         account=account, at=now, events=["appeared"], details={"attributes": {"auth_method": [None, word]}}
     )
     AccountFilter.objects.create(pattern=f"{word}*x", instance=instance, note=word)
-    database = Database.objects.create(name=f"{word}_shop", size=2048, size_day=today, **seen)
+    database = Database.objects.create(name=f"{word}_shop", size=2048, size_day=today, last_seen_at=now, **seen)
     DatabaseFilter.objects.create(pattern=f"{word}*x", instance=instance, note=word)
     DatabaseSize.objects.create(database=database, day=today, size=2048, collected_at=now)
     InstanceSize.objects.create(
