@@ -57,8 +57,9 @@ class Account(models.Model):
         ROLE = "role", _("role")
         PUBLIC = "public", _("everyone")
 
+    # Without an index, as some below: a constraint, or another index, begins with the column.
     instance = models.ForeignKey(
-        Instance, on_delete=models.CASCADE, related_name="accounts", verbose_name=_("instance")
+        Instance, on_delete=models.CASCADE, db_index=False, related_name="accounts", verbose_name=_("instance")
     )
     name = models.TextField(_("name"), blank=True)
     host = models.TextField(_("host"), blank=True, default="")
@@ -217,7 +218,7 @@ class RoleReach(models.Model):
     `accounts.closure` in the visit's own transaction.
     """
 
-    member = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="reaches")
+    member = models.ForeignKey(Account, on_delete=models.CASCADE, db_index=False, related_name="reaches")
     role = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="reached_by")
     depth = models.PositiveIntegerField(_("steps"))
     via = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="+")
@@ -298,7 +299,9 @@ class AccountChange(models.Model):
         PRIVILEGES = "privileges", _("privileges changed")
         MEMBERSHIPS = "memberships", _("memberships changed")
 
-    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="changes", verbose_name=_("account"))
+    account = models.ForeignKey(
+        Account, on_delete=models.CASCADE, db_index=False, related_name="changes", verbose_name=_("account")
+    )
     record = models.ForeignKey(
         SyncRecord,
         null=True,

@@ -125,11 +125,12 @@ class SyncRecord(models.Model):
     OPEN = (Status.PENDING, Status.RUNNING)
     DONE = (Status.COMPLETED, Status.PARTIAL)
 
+    # Without an index: a constraint, or another index, begins with each of the two.
     session = models.ForeignKey(
-        SyncSession, on_delete=models.CASCADE, related_name="records", verbose_name=_("session")
+        SyncSession, on_delete=models.CASCADE, db_index=False, related_name="records", verbose_name=_("session")
     )
     instance = models.ForeignKey(
-        Instance, on_delete=models.CASCADE, related_name="sync_records", verbose_name=_("instance")
+        Instance, on_delete=models.CASCADE, db_index=False, related_name="sync_records", verbose_name=_("instance")
     )
     kind = models.CharField(_("kind"), max_length=30)
     status = models.CharField(_("status"), max_length=10, choices=Status, default=Status.PENDING)
