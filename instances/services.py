@@ -133,6 +133,8 @@ def target_of(instance: Instance) -> Target:
 
 def remember_server(instance: Instance, info: ServerInfo) -> None:
     """Keep product and version; writes only when they changed."""
+    if (instance.product, instance.version) == (info.product, info.version):
+        return
     Instance.objects.filter(pk=instance.pk).exclude(product=info.product, version=info.version).update(
         product=info.product, version=info.version
     )

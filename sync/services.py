@@ -263,8 +263,8 @@ def reap() -> dict[str, int]:
         finished_at__lt=Now() - timedelta(minutes=1),
         finished_at__gt=Now() - timedelta(days=1),
     )
-    for pk in unfollowed.values_list("pk", flat=True):
-        follow_up(pk)
+    for pk, kind in unfollowed.values_list("pk", "kind"):
+        follow_up(pk, kind)
     return counts
 
 

@@ -50,15 +50,14 @@ def close(session_id: int) -> bool:
     """Close the session if none of its records is open, and call its follow-ups. True for the one who closed it."""
     with connection.cursor() as cursor:
         cursor.execute(_CLOSE, {"session": session_id})
-        closed = cursor.rowcount == 1
+        closed = cursor.fetchone()
     if closed:
-        follow_up(session_id)
-    return closed
+        follow_up(session_id, *closed)
+    return bool(closed)
 
 
-def follow_up(session_id: int) -> None:
-    """Call the follow-ups of a closed session's kind. One that raises is called again by the reaper."""
-    kind = SyncSession.objects.values_list("kind", flat=True).get(pk=session_id)
+def follow_up(session_id: int, kind: str) -> None:
+    """Call the follow-ups of a closed session of that kind. One that raises is called again by the reaper."""
     try:
         for callback in KINDS[kind].follow_ups if kind in KINDS else ():
             callback(session_id)
@@ -79,4 +78,5 @@ UPDATE sync_syncsession s
   FROM (SELECT coalesce(array_agg(DISTINCT status::text), '{}') AS statuses
           FROM sync_syncrecord WHERE session_id = %(session)s) r
  WHERE s.id = %(session)s AND s.status = 'running' AND NOT r.statuses && '{pending,running}'
+RETURNING s.kind
 """

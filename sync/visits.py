@@ -21,7 +21,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, transaction
-from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.db.models import Case, Exists, OuterRef, Q, QuerySet, Value, When
 from django.db.models.functions import Now
 
 from instances.adapters.base import AdapterError
@@ -101,33 +101,22 @@ def ended(outcome: Outcome) -> dict[str, Any]:
 
 def _claim(record_id: int, worker: str) -> SyncRecord | None:
     """Make a pending record ours, or return None. A record that must wait its turn is sent again for later."""
-    records = SyncRecord.objects.select_related("instance__credential")
-    record = records.filter(pk=record_id).first()
-    if record is None or record.status != Status.PENDING:
-        return None
-    host = record.instance.host
-    same_host = SyncRecord.objects.filter(status=Status.RUNNING, instance__host=host)
     try:
         with brief_transaction(), connection.cursor() as cursor:
             # Two claims must not both take a host's last place.
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('visit:' || %s, 0))", [host])
-            claimed = same_host.count() < settings.TAIFISH_VISITS_PER_HOST and (
-                SyncRecord.objects.filter(
-                    ~being_cancelled(),
-                    # Clocks of workers and store differ a little; a message one second early is on time.
-                    Q(not_before=None) | Q(not_before__lte=Now() + timedelta(seconds=1)),
-                    pk=record_id,
-                    status=Status.PENDING,
-                ).update(**claimed_by(worker, phase="connect"))
-            )
+            cursor.execute(_LOCK_HOST, [record_id])
+            if not cursor.rowcount:
+                return None
+            most = {"host": cursor.fetchone()[0], "most": settings.TAIFISH_VISITS_PER_HOST}
+            cursor.execute(_CLAIM, {"id": record_id, **most, **claimed_by(worker, phase="connect")})
+            claimed = cursor.rowcount
     except IntegrityError:
         # one_running_visit_per_kind: another session is visiting this instance.
         claimed = 0
     if not claimed:
-        _wait_turn(record)
+        _wait_turn(record_id)
         return None
-    record.refresh_from_db(from_queryset=records)
-    return record
+    return SyncRecord.objects.select_related("instance__credential").get(pk=record_id)
 
 
 def being_cancelled() -> Exists:
@@ -136,29 +125,17 @@ def being_cancelled() -> Exists:
 
 
 def claimed_by(worker: str, *, phase: str) -> dict[str, Any]:
-    """What makes a pending record the worker's, for an UPDATE."""
-    return {
-        "status": Status.RUNNING,
-        "attempt": F("attempt") + 1,
-        "worker": worker,
-        "phase": phase,
-        "lease_until": lease_end(),
-        "started_at": Now(),
-        "error_code": "",
-        "error": "",
-        "hint": "",
-    }
+    """What CLAIMED asks for."""
+    return {"worker": worker, "phase": phase, "lease": settings.TAIFISH_LEASE}
 
 
-def _wait_turn(record: SyncRecord) -> None:
+def _wait_turn(record_id: int) -> None:
     delay = random.uniform(3, 8)
     waiting = SyncRecord.objects.filter(
-        Q(not_before=None) | Q(not_before__lte=Now() + timedelta(seconds=1)),
-        pk=record.pk,
-        status=Status.PENDING,
+        Q(not_before=None) | Q(not_before__lte=Now() + timedelta(seconds=1)), pk=record_id, status=Status.PENDING
     )
     if waiting.update(not_before=Now() + timedelta(seconds=delay), sent_times=0):
-        send({record.pk: delay})
+        send({record_id: delay})
 
 
 class _Lease:
@@ -181,8 +158,12 @@ class _Lease:
 
     def phase(self, name: str) -> None:
         """Enter the named phase. Raises VisitCancelled or VisitLost."""
-        if not _mine(self.record).filter(~being_cancelled()).update(phase=name, lease_until=lease_end()):
-            raise VisitCancelled if _mine(self.record).exists() else VisitLost
+        record = self.record
+        ours = {"id": record.pk, "attempt": record.attempt, "worker": record.worker}
+        with connection.cursor() as cursor:
+            cursor.execute(_ENTER_PHASE, {"phase": name, "lease": settings.TAIFISH_LEASE, **ours})
+            if not cursor.rowcount:
+                raise VisitCancelled if _mine(record).exists() else VisitLost
 
     def _renew(self) -> None:
         try:
@@ -307,6 +288,36 @@ def _alert(record_ids: list[int]) -> None:
     for record in SyncRecord.objects.filter(pk__in=record_ids).select_related("instance"):
         alerts.error("%s visit of %s failed (%s): %s", record.kind, record.instance, record.error_code, record.error)
 
+
+_LOCK_HOST = """
+SELECT i.host, pg_advisory_xact_lock(hashtextextended('visit:' || i.host, 0))
+  FROM sync_syncrecord r JOIN instances_instance i ON i.id = r.instance_id
+ WHERE r.id = %s AND r.status = 'pending'
+"""
+
+#: What makes a pending record a worker's, for an UPDATE; see `claimed_by`.
+CLAIMED = """
+       status = 'running', attempt = attempt + 1, worker = %(worker)s, phase = %(phase)s,
+       lease_until = statement_timestamp() + %(lease)s * interval '1 second', started_at = statement_timestamp(),
+       error_code = '', error = '', hint = ''
+"""
+
+# Clocks of workers and store differ a little; a message one second early is on time.
+_CLAIM = f"""
+UPDATE sync_syncrecord r SET {CLAIMED}
+ WHERE id = %(id)s AND status = 'pending'
+   AND (not_before IS NULL OR not_before <= statement_timestamp() + interval '1 second')
+   AND NOT EXISTS (SELECT FROM sync_syncsession s WHERE s.id = r.session_id AND s.cancel_requested_at IS NOT NULL)
+   AND (SELECT count(*) FROM sync_syncrecord o JOIN instances_instance i ON i.id = o.instance_id
+         WHERE o.status = 'running' AND i.host = %(host)s) < %(most)s
+"""  # noqa: S608 - CLAIMED is above
+
+_ENTER_PHASE = """
+UPDATE sync_syncrecord r
+   SET phase = %(phase)s, lease_until = statement_timestamp() + %(lease)s * interval '1 second'
+ WHERE id = %(id)s AND status = 'running' AND attempt = %(attempt)s AND worker = %(worker)s
+   AND NOT EXISTS (SELECT FROM sync_syncsession s WHERE s.id = r.session_id AND s.cancel_requested_at IS NOT NULL)
+"""
 
 _CLEAR_FAILURES = """
 INSERT INTO sync_visithealth (instance_id, kind, failures, succeeded_at, error_code, error)

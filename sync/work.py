@@ -19,6 +19,7 @@ from .models import SyncRecord, SyncSession
 from .registry import KINDS, Outcome, StoreKind
 from .sessions import close, send
 from .visits import (
+    CLAIMED,
     being_cancelled,
     brief_transaction,
     claimed_by,
@@ -74,7 +75,8 @@ def _claim(session: SyncSession, size: int, holder: str) -> list[SyncRecord]:
         with brief_transaction():
             free = _due(session).filter(~Exists(busy)).order_by("instance_id").select_for_update(skip_locked=True)
             ids = list(free.values_list("pk", flat=True)[:size])
-            SyncRecord.objects.filter(pk__in=ids).update(**claimed_by(holder, phase="write"))
+            with connection.cursor() as cursor:
+                cursor.execute(_CLAIM, {"ids": ids, **claimed_by(holder, phase="write")})
     except IntegrityError:
         # one_running_visit_per_kind: another session claimed one of them at this very moment.
         return []
@@ -113,6 +115,8 @@ def _end(outcomes: Mapping[int, Outcome]) -> None:
         cursor.execute(_END, [json.dumps(rows)])
     note_successes(list(outcomes))
 
+
+_CLAIM = f"UPDATE sync_syncrecord SET {CLAIMED} WHERE id = ANY(%(ids)s)"  # noqa: S608 - the code's own
 
 _END = """
 UPDATE sync_syncrecord r

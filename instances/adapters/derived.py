@@ -34,7 +34,7 @@ class Derived(Sequence[Item]):
     @cached_property
     def fingerprint(self) -> bytes:
         made_by = f"{self._make.__module__}.{self._make.__qualname__}".encode()
-        return _hashed([_CODE, made_by, *map(fingerprint_of, self._answers)])
+        return blake2b(_written([_CODE, made_by, *map(fingerprint_of, self._answers)])).digest()
 
     @cached_property
     def _items(self) -> list[Item]:
@@ -69,12 +69,21 @@ def fingerprint_of(answer: Any) -> bytes:
         return answer.fingerprint
     if not isinstance(answer, list):
         return _written(_plain(answer))
+    rows = _in_order(answer)
     try:
-        rows = [_written(row) for row in answer]
+        return blake2b(_written(rows)).digest()
     except ValueError:
-        rows = [_written(_plain(row)) for row in answer]
-    rows.sort()
-    return _hashed(rows)
+        return blake2b(_written(_plain(rows))).digest()
+
+
+def _in_order(rows: list[Any]) -> list[Any]:
+    """The rows in an order that is theirs, whatever order they came in. As a rule they came in it."""
+    try:
+        return sorted(rows)
+    except TypeError:
+        # Something is null in one of two rows and nothing to its left tells them apart. Neighbours are always compared,
+        # so that this does not hang on the order they came in.
+        return sorted(rows, key=repr)
 
 
 def _plain(value: Any) -> Any:
@@ -93,7 +102,3 @@ def _plain(value: Any) -> Any:
 def _written(value: Any) -> bytes:
     # Version 2 of the format writes equal values alike; later ones write what is shared as references.
     return marshal.dumps(value, 2)
-
-
-def _hashed(parts: list[bytes]) -> bytes:
-    return blake2b(_written(parts)).digest()

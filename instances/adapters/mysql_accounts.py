@@ -176,6 +176,9 @@ class Source:
         if "changed" not in places:
             return []
         changed, lifetime = places["changed"], places.get("lifetime")
+        if not self._lifetime:
+            # Few have one of their own, and no other password ever ends.
+            rows = [] if lifetime is None else [row for row in rows if row[lifetime] is not None]
         ends = ((row, self._end(row[changed], None if lifetime is None else row[lifetime])) for row in rows)
         return [(row[0], row[1]) for row, end in ends if end and end <= now]
 
