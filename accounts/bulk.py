@@ -38,8 +38,13 @@ def insert(model: type[Model], columns: Iterable[str], rows: Iterable[Sequence[A
 
 def _array(values: Iterable[Any]) -> str:
     """As the store writes an array, in one text: the driver would quote each value on its own."""
-    return "{" + ",".join(["NULL" if value is None else _quoted(str(value)) for value in values]) + "}"
+    return "{" + ",".join(map(_Elements().__getitem__, values)) + "}"
 
 
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+class _Elements(dict[Any, str]):
+    """A column's values → how an array has them, each written once: in most columns there are few different ones."""
+
+    def __missing__(self, value: Any) -> str:
+        text = "NULL" if value is None else '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+        self[value] = text
+        return text
