@@ -45,7 +45,8 @@ def read_again(instance: Instance, digest: str, now: datetime) -> int | None:
     """Keep that a visit read what the last one had read. Returns how many accounts there are; None if it had not."""
     with connection.cursor() as cursor:
         cursor.execute(_READ_AGAIN, {"instance": instance.pk, "digest": digest, "now": now})
-        return cursor.fetchone()[0] if cursor.rowcount else None
+        row = cursor.fetchone()
+    return row[0] if row else None
 
 
 _READ_AGAIN = """
@@ -55,9 +56,16 @@ RETURNING (SELECT count(*) FROM accounts_account WHERE instance_id = %(instance)
 """
 
 
-def write_coverage(instance: Instance, facts: AccountFacts, gaps: Iterable[Gap], digest: str, now: datetime) -> None:
-    """Begin another interval of coverage when it differs from the one that is open; keep the digest, and when that was
-    read."""
+def write_coverage(
+    instance: Instance,
+    before: Coverage | None,
+    facts: AccountFacts,
+    gaps: Iterable[Gap],
+    digest: str,
+    now: datetime,
+) -> None:
+    """Begin another interval of coverage when it differs from the one that is open, `before`; keep the digest, and when
+    that was read."""
     read = Coverage(
         instance=instance,
         level=facts.level,
@@ -69,7 +77,6 @@ def write_coverage(instance: Instance, facts: AccountFacts, gaps: Iterable[Gap],
         read_at=now,
     )
     open_one = Coverage.objects.filter(instance=instance, until=None)
-    before = open_one.first()
     if before and _essence(before.level, before.covered, before.beyond, before.gaps) == _essence(
         read.level, read.covered, read.beyond, read.gaps
     ):

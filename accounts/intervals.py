@@ -10,12 +10,10 @@ from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from django.db.models import Model
-
 from instances.adapters.base import Gap, Permissions
 
 from .bulk import insert
-from .models import Grant, Membership
+from .models import Account, Grant, Membership
 
 if TYPE_CHECKING:
     from .changes import ChangeLog
@@ -107,8 +105,8 @@ def _stored(rows: Iterable[tuple[Any, ...]]) -> dict[Any, _Stored]:
 
 
 def keep_in_sight(
-    model: type[Model],
-    stored: Mapping[Any, Any],
+    model: type[Account] | type[Grant] | type[Membership],
+    stored: Mapping[Any, Account | _Stored],
     seen: Set[Any],
     over: Set[Any],
     visited_at: datetime | None,
@@ -120,6 +118,6 @@ def keep_in_sight(
     lost = [stored[row].pk for row in stored.keys() - seen - over if stored[row].unobserved_since is None]
     found = [stored[row].pk for row in stored.keys() & seen if stored[row].unobserved_since]
     if lost:
-        model._default_manager.filter(pk__in=lost).update(unobserved_since=visited_at)
+        model.objects.filter(pk__in=lost).update(unobserved_since=visited_at)
     if found:
-        model._default_manager.filter(pk__in=found).update(unobserved_since=None)
+        model.objects.filter(pk__in=found).update(unobserved_since=None)

@@ -77,10 +77,11 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
         # Everything is as the last visit stored it, and nobody need know what it is.
         remember_server(instance, facts.server)
         return _outcome(facts, gaps, accounts=present)
-    accounts = Roster(instance, facts, record.confirmed_count or 0, unlisted)
+    coverage = Coverage.objects.filter(instance=instance, until=None).first()
+    accounts = Roster(instance, facts, record.confirmed_count or 0, unlisted, coverage and coverage.read_at)
     log = ChangeLog(now, record, baseline=not accounts.stored)
     accounts.write(now, log)
-    write_coverage(instance, facts, gaps, digest, now)
+    write_coverage(instance, coverage, facts, gaps, digest, now)
     joined, left = write_memberships(accounts, facts.permissions, gaps, now, log)
     granted, revoked = write_grants(accounts, facts.permissions, gaps, now, log)
     if joined or left:
@@ -123,7 +124,14 @@ class Roster:
     `visited_at` is when a visit last stored anything here; `seen_ids` and `gone_ids` stand after `write`.
     """
 
-    def __init__(self, instance: Instance, facts: AccountFacts, confirmed: int, unlisted: Set[str]) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        facts: AccountFacts,
+        confirmed: int,
+        unlisted: Set[str],
+        visited_at: datetime | None,
+    ) -> None:
         """`unlisted` are the hosts whose accounts were not all listed; "" among them stands for any."""
         self.instance = instance
         self.confirmed = confirmed
@@ -132,8 +140,7 @@ class Roster:
         self.hidden = hidden_on(instance, AccountFilter)
         stored = list(Account.objects.filter(instance=instance))
         self.stored = {(account.name, account.host): account for account in stored}
-        covered = Coverage.objects.filter(instance=instance, until=None)
-        self.visited_at = covered.values_list("read_at", flat=True).first()
+        self.visited_at = visited_at
         present = {key for key, account in self.stored.items() if account.gone_at is None}
         self.new = self.facts.keys() - self.stored.keys()
         self.back = (self.facts.keys() & self.stored.keys()) - present

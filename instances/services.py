@@ -133,6 +133,7 @@ def target_of(instance: Instance) -> Target:
 
 def remember_server(instance: Instance, info: ServerInfo) -> None:
     """Keep product and version; writes only when they changed."""
+    # As a rule they did not, which needs no statement; what was loaded a while ago may be wrong about it.
     if (instance.product, instance.version) == (info.product, info.version):
         return
     Instance.objects.filter(pk=instance.pk).exclude(product=info.product, version=info.version).update(

@@ -21,7 +21,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, transaction
-from django.db.models import Case, Exists, OuterRef, Q, QuerySet, Value, When
+from django.db.models import Case, Exists, OuterRef, QuerySet, Value, When
 from django.db.models.functions import Now
 
 from instances.adapters.base import AdapterError
@@ -105,9 +105,10 @@ def _claim(record_id: int, worker: str) -> SyncRecord | None:
         with brief_transaction(), connection.cursor() as cursor:
             # Two claims must not both take a host's last place.
             cursor.execute(_LOCK_HOST, [record_id])
-            if not cursor.rowcount:
+            pending = cursor.fetchone()
+            if not pending:
                 return None
-            most = {"host": cursor.fetchone()[0], "most": settings.TAIFISH_VISITS_PER_HOST}
+            most = {"host": pending[0], "most": settings.TAIFISH_VISITS_PER_HOST}
             cursor.execute(_CLAIM, {"id": record_id, **most, **claimed_by(worker, phase="connect")})
             claimed = cursor.rowcount
     except IntegrityError:
@@ -131,11 +132,10 @@ def claimed_by(worker: str, *, phase: str) -> dict[str, Any]:
 
 def _wait_turn(record_id: int) -> None:
     delay = random.uniform(3, 8)
-    waiting = SyncRecord.objects.filter(
-        Q(not_before=None) | Q(not_before__lte=Now() + timedelta(seconds=1)), pk=record_id, status=Status.PENDING
-    )
-    if waiting.update(not_before=Now() + timedelta(seconds=delay), sent_times=0):
-        send({record_id: delay})
+    with connection.cursor() as cursor:
+        cursor.execute(_WAIT, {"id": record_id, "delay": delay})
+        if cursor.rowcount:
+            send({record_id: delay})
 
 
 class _Lease:
@@ -295,29 +295,38 @@ SELECT i.host, pg_advisory_xact_lock(hashtextextended('visit:' || i.host, 0))
  WHERE r.id = %s AND r.status = 'pending'
 """
 
+_NEXT_LEASE = "statement_timestamp() + %(lease)s * interval '1 second'"
+_NOT_CANCELLED = (
+    "NOT EXISTS (SELECT FROM sync_syncsession s WHERE s.id = r.session_id AND s.cancel_requested_at IS NOT NULL)"
+)
+# Clocks of workers and store differ a little; a message one second early is on time.
+_DUE = "r.status = 'pending' AND (r.not_before IS NULL OR r.not_before <= statement_timestamp() + interval '1 second')"
+
 #: What makes a pending record a worker's, for an UPDATE; see `claimed_by`.
-CLAIMED = """
+CLAIMED = f"""
        status = 'running', attempt = attempt + 1, worker = %(worker)s, phase = %(phase)s,
-       lease_until = statement_timestamp() + %(lease)s * interval '1 second', started_at = statement_timestamp(),
+       lease_until = {_NEXT_LEASE}, started_at = statement_timestamp(),
        error_code = '', error = '', hint = ''
 """
 
-# Clocks of workers and store differ a little; a message one second early is on time.
+# The pieces of these statements are above.
 _CLAIM = f"""
 UPDATE sync_syncrecord r SET {CLAIMED}
- WHERE id = %(id)s AND status = 'pending'
-   AND (not_before IS NULL OR not_before <= statement_timestamp() + interval '1 second')
-   AND NOT EXISTS (SELECT FROM sync_syncsession s WHERE s.id = r.session_id AND s.cancel_requested_at IS NOT NULL)
+ WHERE r.id = %(id)s AND {_DUE} AND {_NOT_CANCELLED}
    AND (SELECT count(*) FROM sync_syncrecord o JOIN instances_instance i ON i.id = o.instance_id
          WHERE o.status = 'running' AND i.host = %(host)s) < %(most)s
-"""  # noqa: S608 - CLAIMED is above
+"""  # noqa: S608
 
-_ENTER_PHASE = """
+_WAIT = f"""
 UPDATE sync_syncrecord r
-   SET phase = %(phase)s, lease_until = statement_timestamp() + %(lease)s * interval '1 second'
- WHERE id = %(id)s AND status = 'running' AND attempt = %(attempt)s AND worker = %(worker)s
-   AND NOT EXISTS (SELECT FROM sync_syncsession s WHERE s.id = r.session_id AND s.cancel_requested_at IS NOT NULL)
-"""
+   SET not_before = statement_timestamp() + %(delay)s * interval '1 second', sent_times = 0
+ WHERE r.id = %(id)s AND {_DUE}
+"""  # noqa: S608
+
+_ENTER_PHASE = f"""
+UPDATE sync_syncrecord r SET phase = %(phase)s, lease_until = {_NEXT_LEASE}
+ WHERE r.id = %(id)s AND r.status = 'running' AND r.attempt = %(attempt)s AND r.worker = %(worker)s AND {_NOT_CANCELLED}
+"""  # noqa: S608
 
 _CLEAR_FAILURES = """
 INSERT INTO sync_visithealth (instance_id, kind, failures, succeeded_at, error_code, error)

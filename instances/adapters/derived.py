@@ -34,7 +34,7 @@ class Derived(Sequence[Item]):
     @cached_property
     def fingerprint(self) -> bytes:
         made_by = f"{self._make.__module__}.{self._make.__qualname__}".encode()
-        return blake2b(_written([_CODE, made_by, *map(fingerprint_of, self._answers)])).digest()
+        return _hashed([_CODE, made_by, *map(fingerprint_of, self._answers)])
 
     @cached_property
     def _items(self) -> list[Item]:
@@ -71,9 +71,9 @@ def fingerprint_of(answer: Any) -> bytes:
         return _written(_plain(answer))
     rows = _in_order(answer)
     try:
-        return blake2b(_written(rows)).digest()
+        return _hashed(rows)
     except ValueError:
-        return blake2b(_written(_plain(rows))).digest()
+        return _hashed(_plain(rows))
 
 
 def _in_order(rows: list[Any]) -> list[Any]:
@@ -102,3 +102,7 @@ def _plain(value: Any) -> Any:
 def _written(value: Any) -> bytes:
     # Version 2 of the format writes equal values alike; later ones write what is shared as references.
     return marshal.dumps(value, 2)
+
+
+def _hashed(value: Any) -> bytes:
+    return blake2b(_written(value)).digest()
