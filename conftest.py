@@ -9,6 +9,7 @@ import pytest
 
 from taifish import embedded
 from taifish.tests.store import FOLDER
+from taifish.tests.watcher import watch
 
 # Where a change is judged, the same cases each time; at a desk, new ones. How long a case takes says something of the
 # machine, and what else it does.
@@ -17,6 +18,7 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 pytest_plugins = [
+    "taifish.tests.servers",
     "taifish.tests.postgres",
     "taifish.tests.mariadb",
     "taifish.tests.browser",
@@ -31,6 +33,8 @@ pytest_plugins = [
 def django_db_modify_db_settings() -> Iterator[None]:
     """Start the store before the first test database is made, and take it away after the last."""
     store = embedded.store(FOLDER)
+    watch(FOLDER)
+    watch(store.home)
     store.start()
     yield
     store.stop()

@@ -190,7 +190,7 @@ class Cluster:
         initdb = run(
             [
                 *(bin_dir / "initdb", "--pgdata", new, "--username", self.superuser, "--encoding=UTF8"),
-                *("--locale=C", "--data-checksums", "--auth=reject", "--no-instructions"),
+                *("--locale=C", "--data-checksums", "--auth=reject"),
                 *(builtin if int(version_of(bin_dir).partition(".")[0]) >= 17 else []),
             ],
             user,

@@ -347,7 +347,7 @@ def test_what_is_dropped_in_mid_visit_harms_only_itself(add, server, before_perm
 
     def drop() -> None:
         server.execute("DROP ROLE IF EXISTS short_lived")
-        server.execute("DROP DATABASE IF EXISTS doomed WITH (FORCE)")
+        server.drop_database("doomed")
 
     before_permissions(PostgreSQLAdapter, drop)
     record = sync(instance)

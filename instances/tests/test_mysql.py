@@ -631,6 +631,10 @@ def shown(cursor: Any, name: str) -> tuple[set[Any], set[Any]]:
     default = ""
     cursor.execute(f"SHOW GRANTS FOR {account(name)}")
     for (line,) in cursor.fetchall():
+        # MariaDB before 10.11.19 quotes names in another way here, and escapes nothing.
+        if found := re.fullmatch(r"GRANT PROXY ON '(.*)'@'(.*)' TO '.*'@'.*?'( WITH GRANT OPTION)?", line):
+            grants.add(("proxy", dotted(found[1], found[2]), "PROXY", bool(found[3])))
+            continue
         if found := re.fullmatch(rf"SET DEFAULT ROLE ({NAME}) FOR {re.escape(grantee)}", line):
             default = unquoted(found[1])
             continue

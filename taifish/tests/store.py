@@ -12,7 +12,7 @@ FOLDER = Path(tempfile.mkdtemp(prefix="taifish-test-"))
 
 for _name in [name for name in os.environ if name.startswith(("TAIFISH_", "DATABASE_URL", "CELERY_"))]:
     # Servers to test against are the only thing that may come from outside.
-    if not _name.startswith("TAIFISH_TEST_"):
+    if not _name.startswith(("TAIFISH_TEST_", "TAIFISH_SERVERS")):
         del os.environ[_name]
 os.environ["TAIFISH_DATA_DIR"] = str(FOLDER)
 
