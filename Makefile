@@ -12,7 +12,7 @@ BIN := .venv/bin
 JOBS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run test test-oracle exhaustive setup lint bench messages
+.PHONY: count run test test-oracle exhaustive setup lint bench messages
 
 run: .venv/run.done
 	@exec $(BIN)/python manage.py up $(UP)
@@ -58,3 +58,7 @@ $(BIN)/python:
 	$(PIP) --requirement requirements-dev.txt
 	@$(PIP) --editable '.[mysqlclient]' || echo "mysqlclient could not be built: PyMySQL serves in its place."
 	@touch $@
+
+# Lines of the product: Python without tests, migrations and benches.
+count:
+	@git ls-files '*.py' | grep -Ev '(^|/)(tests|migrations|bench)/|^conftest\.py$$' | xargs cat | wc -l
