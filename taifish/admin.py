@@ -30,6 +30,7 @@ from unfold.widgets import UnfoldAdminSelect2MultipleWidget, UnfoldAdminSelectWi
 from instances.buttons import ButtonAdmin, InspectOnlyAdmin
 from tagging.models import TagLimit
 
+from .login import TOKENS, release
 from .models import ApiToken, Identity
 
 for model in (User, Group, PeriodicTask, CrontabSchedule, IntervalSchedule, ClockedSchedule, SolarSchedule):
@@ -86,19 +87,35 @@ class GroupAdmin(DjangoGroupAdmin, LimitedAdmin):
 
 @admin.register(AccessAttempt)
 class AccessAttemptAdmin(InspectOnlyAdmin):
-    """Wrong passwords by name and address. Deleting a row lets that login in again before its pause is over."""
+    """Failed logins by name and address, and by address alone. Deleting a row ends its pause, and the address's too."""
 
-    list_display = fields = ["username", "ip_address", "failures_since_start", "is_locked", "attempt_time"]
+    list_display = fields = ["login", "ip_address", "failures_since_start", "is_locked", "attempt_time"]
     search_fields = ["username", "ip_address"]
     ordering = ["-attempt_time"]
 
     def has_delete_permission(self, request: HttpRequest, obj: AccessAttempt | None = None) -> bool:
         return request.user.has_perm("axes.delete_accessattempt")
 
+    def delete_model(self, request: HttpRequest, obj: AccessAttempt) -> None:
+        super().delete_model(request, obj)
+        release({obj.ip_address})
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[AccessAttempt]) -> None:
+        addresses = set(queryset.values_list("ip_address", flat=True))
+        super().delete_queryset(request, queryset)
+        release(addresses)
+
+    @display(description=_("user name"), ordering="username")
+    def login(self, attempt: AccessAttempt) -> str:
+        if attempt.username:
+            return attempt.username
+        return gettext("any, by token") if attempt.user_agent == TOKENS else gettext("any, by password")
+
     @display(description=_("locked"), boolean=True)
     def is_locked(self, attempt: AccessAttempt) -> bool:
         over = attempt.attempt_time + settings.AXES_COOLOFF_TIME
-        return attempt.failures_since_start >= settings.AXES_FAILURE_LIMIT and over > timezone.now()
+        most = settings.AXES_FAILURE_LIMIT if attempt.username else settings.TAIFISH_LOGIN_ADDRESS_TRIES
+        return attempt.failures_since_start >= most and over > timezone.now()
 
 
 class ApiTokenForm(forms.ModelForm):

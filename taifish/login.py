@@ -1,19 +1,45 @@
-"""The door: who knocks, and what they are told who knocked too often. django-axes counts."""
+"""Login: client address, limits on failed attempts, lockout response, password authentication.
+
+django-axes counts failures by name and address. `AddressLimit` counts them by address alone, as rows of the same table:
+what deletes rows of django-axes (its clean-up, its commands, "Locked logins") releases an address too.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from threading import BoundedSemaphore, Lock
 from typing import Any
 
+from axes.models import AccessAttempt
+from django import forms
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth import authenticate
 from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.views import PasswordChangeView
+from django.db.models import Case, F, QuerySet, When
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.urls import reverse_lazy
+from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from rest_framework.authentication import BasicAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
+from unfold.forms import AdminOwnPasswordChangeForm
+
+#: In the column `user_agent` of the row that counts for an address: what was wrong. Its `username` is empty.
+PASSWORDS, TOKENS = "passwords", "tokens"
+
+#: Password checks of one web process at a time: those that hash, those that hash or wait, and how many of the latter
+#: one address may have. Together less than the threads of a web process, so that other requests always find one.
+HASHING, WAITING, OF_ONE_ADDRESS = 2, 6, 4
 
 
 def client_address(request: HttpRequest) -> str | None:
@@ -30,21 +56,151 @@ def client_address(request: HttpRequest) -> str | None:
         return None
 
 
-def locked(request: HttpRequest, response: HttpResponse | None, credentials: dict[str, Any]) -> HttpResponse:
-    """The answer to one try too many, by a page or a program; whether the password was right is not told."""
-    minutes = int(settings.AXES_COOLOFF_TIME.total_seconds() // 60)
-    told = (
-        ngettext(
-            "Too many wrong passwords. Try again in %d minute.",
-            "Too many wrong passwords. Try again in %d minutes.",
-            minutes,
-        )
-        % minutes
-    )
+def counted_address(address: str | None) -> str:
+    """The address that failures are counted for: of IPv6 the /64 network, all of which one client can use.
+
+    "::" stands for clients without an address, such as those of a Unix socket.
+    """
+    ip = ipaddress.ip_address(address or "::")
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ipaddress.ip_network((int(ip), 64), strict=False).network_address
+    return str(ip)
+
+
+class TooManyAttempts(APIException):
+    """An attempt that is refused before it is examined. `wait` is in seconds."""
+
+    status_code = 429
+
+    def __init__(self, told: str, wait: int) -> None:
+        super().__init__(told, "throttled")
+        self.wait = wait
+
+
+class AddressLimit:
+    """Failed attempts from the address of a request, by what was wrong: PASSWORDS or TOKENS.
+
+    The counts are in the store and hold for all web processes. TAIFISH_LOGIN_ADDRESS_TRIES failures within
+    TAIFISH_LOGIN_PAUSE make the address wait that long; successes in between do not reset the count.
+    """
+
+    _places: Counter[str] = Counter()
+    _lock = Lock()
+    _hashing = BoundedSemaphore(HASHING)
+
+    def __init__(self, request: HttpRequest, wrong: str) -> None:
+        self.address = counted_address(client_address(request))
+        self.key = {"username": "", "ip_address": self.address, "user_agent": wrong}
+
+    def _counting(self) -> QuerySet[AccessAttempt]:
+        return AccessAttempt.objects.filter(**self.key, attempt_time__gt=timezone.now() - settings.AXES_COOLOFF_TIME)
+
+    def failures(self) -> int:
+        """How many there were. One query. Raises TooManyAttempts when the address has to wait."""
+        row = self._counting().only("failures_since_start", "attempt_time").first()
+        if row is None:
+            return 0
+        if row.failures_since_start >= settings.TAIFISH_LOGIN_ADDRESS_TRIES:
+            rest = row.attempt_time + settings.AXES_COOLOFF_TIME - timezone.now()
+            seconds = max(1, math.ceil(rest.total_seconds()))
+            minutes = math.ceil(seconds / 60)
+            told = ngettext(
+                "Too many failed logins from this address. Try again in %d minute.",
+                "Too many failed logins from this address. Try again in %d minutes.",
+                minutes,
+            )
+            raise TooManyAttempts(told % minutes, seconds)
+        return row.failures_since_start
+
+    def count(self) -> None:
+        """Add a failure. The pause begins with the one that reaches the limit. Raises TooManyAttempts after that."""
+        self.failures()
+        last = settings.TAIFISH_LOGIN_ADDRESS_TRIES - 1
+        begun = Case(When(failures_since_start=last, then=timezone.now()), default=F("attempt_time"))
+        more = {"failures_since_start": F("failures_since_start") + 1, "attempt_time": begun}
+        if self._counting().update(**more):
+            return
+        AccessAttempt.objects.filter(attempt_time__lte=timezone.now() - settings.AXES_COOLOFF_TIME).delete()
+        _row, created = AccessAttempt.objects.get_or_create(**self.key, defaults={"failures_since_start": 1})
+        if not created:
+            self._counting().update(**more)
+
+    @contextmanager
+    def turn(self, failures: int) -> Iterator[None]:
+        """Hash a password when it is this address's turn in this process. Raises TooManyAttempts.
+
+        An address that has failed as often as a single login may gets one turn at a time.
+        """
+        with self._place(OF_ONE_ADDRESS if failures < settings.AXES_FAILURE_LIMIT else 1), self._hashing:
+            yield
+
+    @contextmanager
+    def _place(self, most: int) -> Iterator[None]:
+        with self._lock:
+            if self._places[self.address] >= most or self._places.total() >= WAITING:
+                raise TooManyAttempts(_("Too many logins at once. Try again in a second."), 1)
+            self._places[self.address] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._places[self.address] -= 1
+                if not self._places[self.address]:
+                    del self._places[self.address]
+
+
+def release(addresses: set[str | None]) -> None:
+    """Let addresses try again, whatever they failed at."""
+    AccessAttempt.objects.filter(username="", ip_address__in=set(map(counted_address, addresses))).delete()
+
+
+def refusal(request: HttpRequest, told: str, seconds: int) -> HttpResponse:
+    """429, for a page or a program; it does not say whether the password was right."""
+    headers = {"Retry-After": seconds}
     if request.path.startswith("/api/"):
-        return JsonResponse({"detail": told}, status=429, headers={"Retry-After": minutes * 60})
+        return JsonResponse({"detail": told}, status=429, headers=headers)
     context = {**admin.site.each_context(request), "title": "", "told": told}
-    return render(request, "taifish/locked.html", context, status=429)
+    answer = render(request, "taifish/locked.html", context, status=429)
+    answer.headers["Retry-After"] = str(seconds)
+    return answer
+
+
+def locked(request: HttpRequest, response: HttpResponse | None, credentials: dict[str, Any]) -> HttpResponse:
+    """The answer to a name that failed too often from one address (called by django-axes)."""
+    minutes = int(settings.AXES_COOLOFF_TIME.total_seconds() // 60)
+    told = ngettext(
+        "Too many wrong passwords. Try again in %d minute.",
+        "Too many wrong passwords. Try again in %d minutes.",
+        minutes,
+    )
+    return refusal(request, told % minutes, minutes * 60)
+
+
+def limited(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Have a page that checks passwords answer TooManyAttempts."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except TooManyAttempts as error:
+            return refusal(request, str(error.detail), error.wait)
+
+    return answer
+
+
+class Passwords(ModelBackend):
+    """Users by name and password, limited by address before any password is hashed."""
+
+    def authenticate(
+        self, request: HttpRequest, username: str | None = None, password: str | None = None, **kwargs: Any
+    ) -> Any:
+        limit = AddressLimit(request, PASSWORDS)
+        with limit.turn(limit.failures()):
+            user = super().authenticate(request, username, password, **kwargs)
+        if user is None:
+            limit.count()
+        return user
 
 
 class NoPasswords(ModelBackend):
@@ -63,3 +219,34 @@ class PasswordAuthentication(BasicAuthentication):
             raise AuthenticationFailed
         # Not the API's own request: what axes notes on it must reach axes' middleware.
         return super().authenticate_credentials(userid, password, getattr(request, "_request", request))
+
+
+class OwnPasswordForm(AdminOwnPasswordChangeForm):
+    """The old password is checked as at a login: counted and limited."""
+
+    def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.request = request
+
+    def clean_old_password(self) -> str:
+        old = self.cleaned_data["old_password"]
+        if authenticate(self.request, username=self.user.get_username(), password=old) is None:
+            raise forms.ValidationError(self.error_messages["password_incorrect"], "password_incorrect")
+        return old
+
+
+class OwnPasswordPage(PasswordChangeView):
+    form_class = OwnPasswordForm
+    success_url = reverse_lazy("admin:password_change_done")
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "request": self.request}
+
+    def get_context_data(self, **context: Any) -> dict[str, Any]:
+        return super().get_context_data(**{**admin.site.each_context(self.request), **context})
+
+
+@limited
+def password_change_page(request: HttpRequest) -> HttpResponse:
+    """The admin's own page, with a limit on guesses of the old password."""
+    return OwnPasswordPage.as_view()(request)

@@ -29,6 +29,8 @@ from sync.lateness import enabled_schedules, is_late
 from sync.models import SyncRecord
 from sync.registry import KINDS
 
+from .login import TOKENS, AddressLimit, TooManyAttempts
+
 ENDED = [status for status in SyncRecord.Status.values if status not in SyncRecord.OPEN]
 QUANTILES = [0.5, 0.95, 1.0]
 
@@ -40,7 +42,12 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """For whoever brings TAIFISH_METRICS_TOKEN as a bearer token, or is logged in and may see sessions."""
     # Numbers of the whole fleet: not for people who do not see all of it.
     may = request.user.has_perm("sync.view_syncsession") and limit_of(request.user) is None
-    if not (_has_token(request) or may):
+    try:
+        has_token = _has_token(request)
+    except TooManyAttempts as error:
+        headers = {"Retry-After": error.wait}
+        return HttpResponse(f"{error.detail}\n", status=429, content_type="text/plain", headers=headers)
+    if not (has_token or may):
         if request.user.is_authenticated:
             return HttpResponse(
                 "You may not see the sync sessions of all instances.\n", status=403, content_type="text/plain"
@@ -52,9 +59,15 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _has_token(request: HttpRequest) -> bool:
+    """Whether the request carries the token; guesses are counted. Raises TooManyAttempts."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     wanted = settings.TAIFISH_METRICS_TOKEN
-    return bool(wanted) and scheme.lower() == "bearer" and secrets.compare_digest(given.encode(), wanted.encode())
+    if not wanted or scheme.lower() != "bearer":
+        return False
+    if secrets.compare_digest(given.encode(), wanted.encode()):
+        return True
+    AddressLimit(request, TOKENS).count()
+    return False
 
 
 class StoreCollector(Collector):

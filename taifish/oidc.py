@@ -33,6 +33,7 @@ from joserfc.errors import JoseError
 from requests import RequestException
 
 from . import roles
+from .login import limited
 from .models import Identity
 from .provider import SUPERUSER, Provider
 
@@ -92,6 +93,7 @@ def _provider() -> Provider:
     return settings.TAIFISH_OIDC
 
 
+@limited
 def login_page(request: HttpRequest) -> HttpResponse:
     """The admin's own, with the provider's button."""
     provider, passwords = settings.TAIFISH_OIDC, settings.TAIFISH_OIDC_PASSWORDS

@@ -84,9 +84,10 @@ X_FRAME_OPTIONS = "DENY"
 LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 
-# By name and address together: nobody can lock another out, and who shares a proxy's address is not locked with it.
+# By name and address together, so that a user cannot lock another out. By address alone: taifish.login.AddressLimit.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = number("TAIFISH_LOGIN_TRIES", 10, 1, 1000)
+TAIFISH_LOGIN_ADDRESS_TRIES = number("TAIFISH_LOGIN_ADDRESS_TRIES", 50, 1, 100_000)
 AXES_COOLOFF_TIME = timedelta(minutes=number("TAIFISH_LOGIN_PAUSE", 15, 1, 10080))
 AXES_RESET_ON_SUCCESS = True
 # A pause is over when it was said to be, however often somebody tries meanwhile.
@@ -103,9 +104,7 @@ AUTHENTICATION_BACKENDS = [
     # Before the one that gives permissions: it takes some from people who do not see all instances.
     "tagging.visibility.LimitBackend",
     # The last one keeps the sessions.
-    "taifish.login.NoPasswords"
-    if TAIFISH_OIDC and not TAIFISH_OIDC_PASSWORDS
-    else "django.contrib.auth.backends.ModelBackend",
+    "taifish.login.NoPasswords" if TAIFISH_OIDC and not TAIFISH_OIDC_PASSWORDS else "taifish.login.Passwords",
 ]
 
 INSTALLED_APPS = [

@@ -11,6 +11,7 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from .login import TOKENS, AddressLimit
 from .models import ApiToken
 
 #: How exactly the last use is known; a busy program shall not write a row with each request.
@@ -23,10 +24,13 @@ class TokenAuthentication(BaseAuthentication):
         if scheme.lower() != "bearer":
             return None
         now = timezone.now()
-        token = (
-            ApiToken.objects.valid(now).filter(digest=ApiToken.digest_of(secret.strip())).select_related("user").first()
-        )
+        known = ApiToken.objects.filter(digest=ApiToken.digest_of(secret.strip()))
+        token = known.valid(now).select_related("user").first()
         if token is None:
+            # Looked up first: failures of others at the same address must not stop a valid token. One that has expired
+            # is no guess.
+            if not known.exists():
+                AddressLimit(request, TOKENS).count()
             raise AuthenticationFailed(_("This token is unknown, has expired, or belongs to nobody who is active."))
         if token.last_used_at is None or now - token.last_used_at > USE_NOTED_EVERY:
             ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)

@@ -11,6 +11,7 @@ from capacity.pages import gaps_page
 from . import oidc
 from .api import router
 from .health import health_page
+from .login import password_change_page
 from .metrics import metrics
 
 urlpatterns = [
@@ -27,6 +28,7 @@ urlpatterns = [
     # Before the admin's own, which go by these names.
     path("admin/login/", oidc.login_page),
     path("admin/logout/", oidc.logout_page),
+    path("admin/password_change/", admin.site.admin_view(password_change_page, cacheable=True)),
     path("oidc/login/", oidc.start, name="oidc-login"),
     path("oidc/callback/", oidc.callback, name="oidc-callback"),
     path("admin/", admin.site.urls),

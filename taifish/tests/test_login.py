@@ -1,20 +1,24 @@
-"""The login page and the API count wrong passwords, and make who has too many wait."""
+"""The login page and the API count failed logins by name and by address, and make those with too many wait."""
 
 from __future__ import annotations
 
 import base64
 import logging
 from datetime import timedelta
+from threading import Event, Thread
 
 import pytest
 from axes.models import AccessAttempt, AccessLog
+from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
 from instances.tests.pages import staff, superstaff
-from taifish.login import client_address
+from taifish.login import PASSWORDS, AddressLimit, TooManyAttempts, client_address, counted_address
+from taifish.models import ApiToken
 
 LOGIN = reverse("admin:login")
 RIGHT, WRONG = "Tr0ub4dor&3-right", "Tr0ub4dor&3-wrong"
@@ -49,7 +53,7 @@ def test_the_pause_ends_when_it_was_said_to(ann):
     for _ in range(4):
         enter(WRONG)
     assert enter(WRONG).status_code == 429
-    assert AccessAttempt.objects.get().failures_since_start == 3
+    assert AccessAttempt.objects.get(username="ann").failures_since_start == 3
     AccessAttempt.objects.update(attempt_time=timezone.now() - timedelta(minutes=15, seconds=1))
     assert enter(RIGHT).status_code == 302
 
@@ -58,7 +62,7 @@ def test_who_gets_in_starts_anew(ann):
     for _ in range(2):
         assert [enter(WRONG).status_code for _ in range(2)] == [200, 200]
         assert enter(RIGHT).status_code == 302
-    assert not AccessAttempt.objects.exists()
+    assert not AccessAttempt.objects.filter(username="ann").exists()
     assert not AccessLog.objects.exists()
 
 
@@ -107,7 +111,11 @@ def test_who_runs_taifish_lets_them_in_again(ann):
     page = reverse("admin:axes_accessattempt_changelist")
     client = superstaff()
     assert "ann" in client.get(page).content.decode()
-    chosen = {"action": "delete_selected", "_selected_action": [AccessAttempt.objects.get().pk], "post": "yes"}
+    chosen = {
+        "action": "delete_selected",
+        "_selected_action": [AccessAttempt.objects.get(username="ann").pk],
+        "post": "yes",
+    }
     assert staff("axes.view_accessattempt").post(page, chosen).status_code == 403
     assert client.post(page, chosen).status_code == 302
     assert enter(RIGHT).status_code == 302
@@ -122,3 +130,229 @@ def test_no_password_is_kept_or_logged(ann, caplog):
     kept = str(list(AccessAttempt.objects.values()))
     assert "ann" in kept
     assert not [secret for secret in (RIGHT, WRONG) if secret in kept + caplog.text]
+
+
+@pytest.fixture
+def hashes(monkeypatch) -> list[str]:
+    """The passwords that were hashed since."""
+    hashed: list[str] = []
+    encode = MD5PasswordHasher.encode
+
+    def counted(self, password, salt):
+        hashed.append(password)
+        return encode(self, password, salt)
+
+    monkeypatch.setattr(MD5PasswordHasher, "encode", counted)
+    return hashed
+
+
+@pytest.fixture
+def few(ann, settings) -> User:
+    """An address may fail four times."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.TAIFISH_LOGIN_ADDRESS_TRIES = 4
+    ann.set_password(RIGHT)
+    ann.save()
+    return ann
+
+
+def bear(secret: str, **headers: str) -> object:
+    return Client().get("/api/instances/", headers={"Authorization": f"Bearer {secret}"}, **headers)
+
+
+def test_new_names_each_time_are_limited_by_address_before_a_hash(few, hashes):
+    """Fault 11, F8.3: on both doors together, and a correct login from elsewhere works."""
+    answers = [door(WRONG, f"name{number}").status_code for number in range(2) for door in (enter, ask)]
+    assert (answers, len(hashes)) == ([200, 401, 200, 401], 4)
+    for answer in (enter(WRONG, "name9"), ask(WRONG, "name9"), enter(RIGHT), ask(RIGHT)):
+        assert answer.status_code == 429
+        assert 890 <= int(answer["Retry-After"]) <= 900
+        assert "Too many failed logins from this address. Try again in 15 minutes." in answer.content.decode()
+    assert len(hashes) == 4
+    assert ask(RIGHT, REMOTE_ADDR="10.0.0.9").status_code == 200
+    assert enter(RIGHT, REMOTE_ADDR="10.0.0.9").status_code == 302
+
+
+def test_a_success_does_not_reset_the_address(few):
+    """Fault 11, F8.3: a valid account is no means to guess others without end."""
+    for number in range(4):
+        assert enter(WRONG, f"name{number}").status_code == 200
+        assert number == 3 or enter(RIGHT).status_code == 302
+    assert enter(RIGHT).status_code == 429
+
+
+def test_an_address_waits_as_long_as_it_was_said(few):
+    """Fault 11, F8.3: failures older than the pause do not count, and it begins with the last failure."""
+    limit = AddressLimit(RequestFactory().get("/"), PASSWORDS)
+    rows = AccessAttempt.objects.filter(username="")
+    for _ in range(3):
+        limit.count()
+    rows.update(attempt_time=timezone.now() - timedelta(minutes=14))
+    limit.count()
+    assert timezone.now() - rows.get().attempt_time < timedelta(minutes=1)
+    with pytest.raises(TooManyAttempts):
+        limit.count()
+    assert rows.get().failures_since_start == 4
+    rows.update(attempt_time=timezone.now() - timedelta(minutes=15, seconds=1))
+    assert limit.failures() == 0
+    limit.count()
+    assert rows.get().failures_since_start == 1
+
+
+def test_unknown_tokens_are_limited_and_known_ones_are_not(few):
+    """Fault 11, F8.3: guesses of tokens count by themselves; neither a neighbour's valid token nor password waits."""
+    token, old = ApiToken(user=few, name="report"), ApiToken(user=few, name="old", expires_at=timezone.now())
+    secret, expired = token.draw(), old.draw()
+    token.save()
+    old.save()
+    assert [bear(expired).status_code for _ in range(6)] == [401] * 6
+    assert [bear(f"taifish_{number}").status_code for number in range(6)] == [401] * 4 + [429] * 2
+    answer = bear("taifish_guess")
+    assert "this address" in answer.json()["detail"]
+    assert 0 < int(answer["Retry-After"]) <= 900
+    assert [bear(secret).status_code, bear(expired).status_code, ask(RIGHT).status_code] == [200, 401, 200]
+    assert bear("taifish_guess", REMOTE_ADDR="10.0.0.9").status_code == 401
+
+
+def test_guesses_of_the_metrics_token_are_limited(few, settings):
+    """Fault 11, F8.3: the right one still works."""
+    settings.TAIFISH_METRICS_TOKEN = "right"
+
+    def scrape(token: str) -> object:
+        return Client().get("/metrics", headers={"Authorization": f"Bearer {token}"})
+
+    assert [scrape("guess").status_code for _ in range(6)] == [401] * 4 + [429] * 2
+    assert "Retry-After" in scrape("guess").headers
+    assert scrape("right").status_code == 200
+
+
+def test_guesses_of_the_old_password_are_limited(few, hashes, settings):
+    """Fault 11, F8.3: by name and address as at the login, and by address."""
+    client, new = Client(), "Tr0ub4dor&3-new"
+    client.force_login(few)
+
+    def change(old: str, **headers: str) -> object:
+        fields = {"old_password": old, "new_password1": new, "new_password2": new}
+        return client.post(reverse("admin:password_change"), fields, **headers)
+
+    assert [change(WRONG).status_code for _ in range(3)] == [200, 200, 429]
+    hashed = len(hashes)
+    assert change(RIGHT).status_code == 429
+    settings.AXES_FAILURE_LIMIT = 100
+    assert change(WRONG).status_code == 200
+    answer = change(RIGHT)
+    assert (answer.status_code, len(hashes)) == (429, hashed + 1)
+    assert "from this address" in answer.content.decode()
+    few.refresh_from_db()
+    assert few.check_password(RIGHT)
+    answer = change(RIGHT, REMOTE_ADDR="10.0.0.9")
+    assert (answer.status_code, answer["Location"]) == (302, reverse("admin:password_change_done"))
+    few.refresh_from_db()
+    assert few.check_password(new)
+
+
+def test_a_right_old_password_has_its_page(few):
+    """Fault 11: the page with a form of ours is still the admin's, with its sidebar."""
+    client = Client()
+    client.force_login(few)
+    page = client.get(reverse("admin:password_change"))
+    assert page.status_code == 200
+    assert reverse("admin:index") in page.content.decode()
+
+
+def test_behind_a_proxy_it_is_the_clients_address(few, settings):
+    """Fault 11, F8.3: neither do neighbours behind one proxy wait together, nor does a made-up address help."""
+    settings.TAIFISH_BEHIND_PROXY = True
+    for number in range(4):
+        ask(WRONG, f"name{number}", HTTP_X_FORWARDED_FOR=f"10.9.9.{number}, 192.0.2.7")
+    assert ask(RIGHT, HTTP_X_FORWARDED_FOR="10.9.9.9, 192.0.2.7").status_code == 429
+    assert ask(RIGHT, HTTP_X_FORWARDED_FOR="192.0.2.8").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        (None, "::"),
+    ],
+)
+def test_what_an_address_is(address, counted):
+    """Fault 11, F8.3: one client has a whole /64 of IPv6."""
+    assert counted_address(address) == counted
+
+
+def test_superusers_release_an_address(few):
+    """Fault 11: by the row of the address, and by that of a name, which would be locked out otherwise."""
+    client, page = superstaff(), reverse("admin:axes_accessattempt_changelist")
+    for by in ({"username": ""}, {"username": "name1"}):
+        for number in range(4):
+            enter(WRONG, f"name{number}")
+        bear("guess")
+        assert enter(RIGHT).status_code == 429
+        shown = client.get(page).content.decode()
+        assert "any, by password" in shown
+        assert "any, by token" in shown
+        chosen = [str(row.pk) for row in AccessAttempt.objects.filter(**by)]
+        client.post(page, {"action": "delete_selected", "_selected_action": chosen, "post": "yes"})
+        assert enter(RIGHT).status_code == 302
+    for number in range(4):
+        enter(WRONG, f"name{number}")
+    row = AccessAttempt.objects.get(username="name1")
+    client.post(reverse("admin:axes_accessattempt_delete", args=[row.pk]), {"post": "yes"})
+    assert enter(RIGHT).status_code == 302
+
+
+def test_operators_release_an_address(few):
+    """Fault 11: on the machine, where nobody gets in any more."""
+    for number in range(4):
+        enter(WRONG, f"name{number}")
+    call_command("axes_reset_ip", "127.0.0.1", verbosity=0)
+    assert enter(RIGHT).status_code == 302
+
+
+def test_only_some_threads_check_passwords(few):
+    """Fault 11, F8.3: of one address four at a time, one once it has failed; of all six. The rest is refused at once."""
+
+    def limit_of(address: str) -> AddressLimit:
+        return AddressLimit(RequestFactory().get("/", REMOTE_ADDR=address), PASSWORDS)
+
+    first, second, third = map(limit_of, ("10.0.0.1", "10.0.0.2", "10.0.0.3"))
+    release = Event()
+    inside: list[Thread] = []
+
+    def hold(limit: AddressLimit, failures: int) -> None:
+        entered = Event()
+
+        def work() -> None:
+            with limit._place(1 if failures >= 3 else 4):
+                entered.set()
+                release.wait(30)
+
+        inside.append(Thread(target=work))
+        inside[-1].start()
+        assert entered.wait(30)
+
+    def is_refused(limit: AddressLimit, failures: int) -> bool:
+        try:
+            with limit.turn(failures):
+                return False
+        except TooManyAttempts as error:
+            return error.wait == 1
+
+    try:
+        hold(first, failures=3)
+        assert is_refused(first, 3)
+        assert not is_refused(second, 3)
+        for _ in range(4):
+            hold(second, failures=0)
+        assert is_refused(second, 0)
+        hold(third, failures=0)
+        assert is_refused(third, 0)
+    finally:
+        release.set()
+        for thread in inside:
+            thread.join()
+    assert not AddressLimit._places
+    assert not is_refused(first, 3)

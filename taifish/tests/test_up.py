@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.cookiejar
+import itertools
 import os
 import re
 import shutil
@@ -12,12 +14,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 
 import psycopg2
@@ -280,3 +285,49 @@ def test_what_is_killed_comes_back(place: Place) -> None:
             time.sleep(0.1)
     # The last of the children held the store, and stopped it.
     assert not place.cluster.running()
+
+
+def basic(served: Served, name: str, password: str, source: str = "127.0.0.1") -> int:
+    """The status that the API answers to a name and a password that come from an address of this machine."""
+    host, port = served.url.removeprefix("http://").split(":")
+    given = base64.b64encode(f"{name}:{password}".encode()).decode()
+    with contextlib.closing(HTTPConnection(host, int(port), timeout=60, source_address=(source, 0))) as connection:
+        connection.request("GET", "/api/instances/", headers={"Authorization": f"Basic {given}"})
+        return connection.getresponse().status
+
+
+def test_guessing_at_many_names_does_not_hold_up_the_web(place: Place) -> None:
+    """Fault 11, F8.3: 16 clients with wrong passwords and new names each time, on the web that `up` serves."""
+    tries = 20
+    answers: Counter[int] = Counter()
+    numbers = itertools.count()
+    end = threading.Event()
+
+    def guess(served: Served) -> None:
+        while not end.is_set():
+            answers[basic(served, f"name{next(numbers)}", "wrong")] += 1
+
+    with serving(place, TAIFISH_ADMIN_PASSWORD="r1ght-Password", TAIFISH_LOGIN_ADDRESS_TRIES=str(tries)) as served:
+        clients = [threading.Thread(target=guess, args=[served]) for _ in range(16)]
+        for client in clients:
+            client.start()
+        took, neighbour = [], []
+        try:
+            for _ in range(30):
+                began = time.monotonic()
+                assert served.get("/healthz") == 200
+                took.append(time.monotonic() - began)
+                time.sleep(0.1)
+            neighbour = [basic(served, "admin", "r1ght-Password", "127.0.0.2") for _ in range(3)]
+            served.wait_until(lambda: answers[401] >= tries)
+        finally:
+            end.set()
+            for client in clients:
+                client.join()
+        assert basic(served, "admin", "r1ght-Password") == 429
+        assert basic(served, "admin", "r1ght-Password", "127.0.0.2") == 200
+    assert neighbour == [200] * 3
+    assert set(answers) == {401, 429}
+    # Those that were being examined when the limit was reached.
+    assert answers[401] <= tries + 4
+    assert sorted(took)[-3] < 1
