@@ -21,6 +21,10 @@ from .base import AdapterError, Target, scrub
 
 TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 
+#: Server encodings that are decoded here. In them the server stores any bytes as a name, and refuses a whole answer in
+#: which it cannot convert one of them to UTF-8. https://www.postgresql.org/docs/current/multibyte.html
+DECODED_HERE = re.compile("SQL_ASCII|(LATIN|ISO_8859_|KOI8|WIN).+")
+
 #: SQLSTATE, or its class → code. The longer one wins.
 STATES = {
     "08": "connection_lost",
@@ -97,12 +101,14 @@ def driver() -> Any:
         import psycopg2
     except ImportError as error:
         raise AdapterError(str(error), code="driver_missing", hint="pip install psycopg2-binary") from None
+    # As bytes, whatever they are; most are UTF-8.
+    psycopg2.extensions.encodings["SQLASCII"] = "utf_8"
     return psycopg2
 
 
 def connect(target: Target, database: str, seconds: float) -> Any:
-    """A psycopg2 connection in autocommit mode with UTF-8 text, refused or made in so many seconds (per address
-    of the host, 2 at least). Host may be a folder of sockets. Raises AdapterError."""
+    """A psycopg2 connection in autocommit mode, refused or made in so many seconds (per address of the host, 2 at
+    least). Host may be a folder of sockets. Raises AdapterError."""
     psycopg2 = driver()
     if target.tls_mode not in TLS_MODES:
         hint = f"One of {', '.join(TLS_MODES)}."
@@ -129,6 +135,14 @@ def connect(target: Target, database: str, seconds: float) -> Any:
     except (psycopg2.Error, ValueError) as error:
         raise adapter_error(error, target, database) from None
     connection.autocommit = True
+    encoding = connection.get_parameter_status("server_encoding") or ""
+    if DECODED_HERE.fullmatch(encoding):
+        try:
+            with _cut_after(connection, max(seconds, 1), threading.Event()):
+                connection.set_client_encoding(encoding)
+        except psycopg2.Error as error:
+            connection.close()
+            raise adapter_error(error, target, database) from None
     return connection
 
 
@@ -137,8 +151,8 @@ def fetch(
 ) -> list[tuple[Any, ...]]:
     """The rows of the last statement; after so many seconds the connection is cut off. Raises AdapterError.
 
-    A name that is not UTF-8 (it was made in a LATIN1 database) must not hide all others: its odd bytes arrive
-    as \\xNN.
+    A name that cannot be decoded (it was made in a database with another encoding) must not hide all others: its odd
+    bytes arrive as \\xNN.
     """
     psycopg2 = driver()
     cut = threading.Event()
@@ -151,7 +165,8 @@ def fetch(
                 psycopg2.extensions.register_type(psycopg2.extensions.BYTES, cursor)
                 psycopg2.extensions.register_type(psycopg2.extensions.BYTESARRAY, cursor)
                 cursor.execute(statements, parameters)
-                return [tuple(map(_decoded, row)) for row in cursor.fetchall()]
+                codec = psycopg2.extensions.encodings[connection.encoding]
+                return [tuple(_decoded(value, codec) for value in row) for row in cursor.fetchall()]
     except psycopg2.Error as error:
         if cut.is_set():
             raise AdapterError(
@@ -240,10 +255,10 @@ def _client(message: str) -> str:
     return "<address of Taifish>/32"
 
 
-def _decoded(value: Any) -> Any:
+def _decoded(value: Any, codec: str) -> Any:
     if isinstance(value, list):
-        return [_decoded(part) for part in value]
-    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+        return [_decoded(part, codec) for part in value]
+    return value.decode(codec, "backslashreplace") if isinstance(value, bytes) else value
 
 
 @contextlib.contextmanager

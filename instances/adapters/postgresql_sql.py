@@ -208,7 +208,7 @@ def object_grants(kinds: Sequence[str]) -> str:
                SELECT o.owner, 'OWNER', false WHERE o.owner IS NOT NULL AND NOT o.system
                ) a(grantee, privilege, grantable)
          WHERE NOT o.system OR o.acl IS DISTINCT FROM i.initprivs AND NOT (
-               -- initdb records nothing for these: it gives PUBLIC all views but its own helpers, named _pg_…
+               -- initdb records nothing for these: it gives PUBLIC all views but its own helpers, named _pg_*
                o.path[1] = 'information_schema' AND coalesce(o.path[2], '') !~ '^_'
                AND o.acl = acldefault(o.acltype, o.owner)
                    || makeaclitem(0, o.owner, CASE o.acltype WHEN 'n' THEN 'USAGE' ELSE 'SELECT' END, false))
