@@ -31,7 +31,7 @@ from instances.templatetags.names import visible
 from sync.pages import ago, badge, offer
 from tagging.admin import TagFilter
 
-from .list_filters import BaselineFilter, ChangedFilter, EventFilter
+from .list_filters import BaselineFilter, ChangedFilter, EventFilter, UnreadFilter
 from .models import Account, AccountChange, AccountFilter
 from .pages import account_page, details, events
 
@@ -43,7 +43,10 @@ def moment(value: Any) -> str:
     return timezone.localtime(value).strftime("%Y-%m-%d %H:%M") if value else "–"
 
 
-def yes_no(value: bool | None) -> str:
+def yes_no(account: Account, field: str) -> str:
+    if account.is_unread(field):
+        return gettext("unknown")
+    value = getattr(account, field)
     return "–" if value is None else gettext("yes") if value else gettext("no")
 
 
@@ -54,7 +57,7 @@ class AccountAdmin(HideableAdmin):
         "shown_name",
         "shown_host",
         "instance",
-        "kind",
+        "shown_kind",
         "superuser",
         "login",
         "locked",
@@ -75,6 +78,7 @@ class AccountAdmin(HideableAdmin):
         ("can_login", BooleanRadioFilter),
         ("is_locked", BooleanRadioFilter),
         ("is_system", BooleanRadioFilter),
+        UnreadFilter,
         ChangedFilter,
     ]
     list_filter_submit = True
@@ -96,12 +100,15 @@ class AccountAdmin(HideableAdmin):
     def shown_host(self, account: Account) -> SafeString:
         return visible(account.host) if account.host else SafeString("–")
 
+    @display(description=_("kind"), ordering="kind")
+    def shown_kind(self, account: Account) -> str:
+        return account.get_kind_display() or gettext("unknown")
+
     @display(description=_("valid until"), ordering="valid_until")
     def valid(self, account: Account) -> SafeString:
         expired = account.valid_until and account.valid_until < timezone.now()
-        return format_html(
-            '<span class="tf-nowrap{}">{}</span>', " tf-bad" if expired else "", moment(account.valid_until)
-        )
+        text = gettext("unknown") if account.is_unread("valid_until") else moment(account.valid_until)
+        return format_html('<span class="tf-nowrap{}">{}</span>', " tf-bad" if expired else "", text)
 
     @display(description=_("grants"), ordering="n_grants")
     def n_grants(self, account: Account) -> int:
@@ -113,15 +120,15 @@ class AccountAdmin(HideableAdmin):
 
     @display(description=_("superuser"), ordering="is_superuser")
     def superuser(self, account: Account) -> str:
-        return badge("superuser", gettext("yes")) if account.is_superuser else yes_no(account.is_superuser)
+        return badge("superuser", gettext("yes")) if account.is_superuser else yes_no(account, "is_superuser")
 
     @display(description=_("can log in"), ordering="can_login")
     def login(self, account: Account) -> str:
-        return yes_no(account.can_login)
+        return yes_no(account, "can_login")
 
     @display(description=_("locked"), ordering="is_locked")
     def locked(self, account: Account) -> str:
-        return badge("locked", gettext("yes")) if account.is_locked else yes_no(account.is_locked)
+        return badge("locked", gettext("yes")) if account.is_locked else yes_no(account, "is_locked")
 
     @display(description=_("first seen"), ordering="first_seen_at")
     def first_seen(self, account: Account) -> SafeString:
@@ -238,18 +245,24 @@ def account_count(instance: Instance) -> str:
 
 def accounts_section(request: HttpRequest, instance: Instance) -> SafeString:
     visible_now = Q(gone_at=None, is_filtered=False)
-    counts = Account.objects.filter(instance=instance).aggregate(
-        shown=Count("pk", filter=visible_now),
-        superusers=Count("pk", filter=visible_now & Q(is_superuser=True)),
-        filtered=Count("pk", filter=Q(gone_at=None, is_filtered=True)),
-        gone=Count("pk", filter=Q(gone_at__isnull=False, is_filtered=False)),
+    counts = (
+        Account.objects.filter(instance=instance)
+        .with_last_seen()
+        .aggregate(
+            shown=Count("pk", filter=visible_now),
+            superusers=Count("pk", filter=visible_now & Q(is_superuser=True)),
+            maybe=Count("pk", filter=visible_now & Q(is_superuser=None, unread__contains=["is_superuser"])),
+            filtered=Count("pk", filter=Q(gone_at=None, is_filtered=True)),
+            gone=Count("pk", filter=Q(gone_at__isnull=False, is_filtered=False)),
+        )
     )
     if not any(counts.values()):
         # Every server has accounts: none was ever read, and nobody knows how many there are.
-        counts = dict.fromkeys(counts, "–")
+        counts = dict.fromkeys(counts, "–") | {"maybe": 0}
+    superusers = gettext("%d or more") % counts["superusers"] if counts["maybe"] else counts["superusers"]
     figures = [
         (_("Accounts"), counts["shown"], accounts_of(instance)),
-        (_("Superusers"), counts["superusers"], accounts_of(instance, is_superuser__exact="1")),
+        (_("Superusers"), superusers, accounts_of(instance, is_superuser__exact="1")),
         (_("Filtered"), counts["filtered"], accounts_of(instance, filtered="yes")),
         (_("Gone"), counts["gone"], accounts_of(instance, gone="yes")),
         (

@@ -35,15 +35,16 @@ class ChangeLog:
     def attributes(
         self, account_id: int, before: Mapping[str, object], after: Mapping[str, object], *, back: bool
     ) -> None:
-        """Tell what changed between two sets of `services.FIELDS`."""
-        if before["is_locked"] != after["is_locked"]:
+        """Log what changed between two sets of `services.FIELDS`. `after` lacks those that cannot be compared, and
+        `before` may hold moments as text."""
+        if "is_locked" in after and before["is_locked"] != after["is_locked"]:
             self.event(account_id, "locked" if after["is_locked"] else "unlocked")
         if before["native_id"] and after["native_id"] != before["native_id"] and not back:
             self.event(account_id, "recreated")
         changed = {
-            field: [_plain(before[field]), _plain(value)]
+            field: [plain(before[field]), plain(value)]
             for field, value in after.items()
-            if field not in _QUIET and before[field] != value
+            if field not in _QUIET and before[field] != value and plain(before[field]) != plain(value)
         }
         if changed:
             self.event(account_id, "attributes")
@@ -122,5 +123,6 @@ class ChangeLog:
         return len(self._events)
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """A value as JSON has it."""
     return value.isoformat() if isinstance(value, datetime) else value

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .services import AccountFacts
 
 #: Raised when the same facts would be stored differently, so that the next visit compares everything again.
-FORMAT = 2
+FORMAT = 3
 
 
 def digest_of(facts: AccountFacts, gaps: Iterable[Gap]) -> str:
@@ -30,7 +30,6 @@ def digest_of(facts: AccountFacts, gaps: Iterable[Gap]) -> str:
     everything = (
         FORMAT,
         astuple(facts.server),
-        sorted(facts.inventory.unread),
         _essence(facts.level, permissions.covered, permissions.beyond, [asdict(gap) for gap in gaps]),
         *map(_fingerprint, (facts.inventory.accounts, permissions.memberships, permissions.grants)),
     )
@@ -72,6 +71,7 @@ def write_coverage(
         covered=sorted(facts.permissions.covered),
         beyond=sorted(facts.permissions.beyond),
         gaps=[asdict(gap) for gap in gaps],
+        unread=sorted(facts.inventory.unread),
         digest=digest,
         since=now,
         read_at=now,
@@ -86,7 +86,7 @@ def write_coverage(
         read.save()
 
 
-def _essence(level: str, covered: Iterable[str], beyond: Iterable[str], gaps: Iterable[dict[str, str]]) -> list[Any]:
+def _essence(level: str, covered: Iterable[str], beyond: Iterable[str], gaps: Iterable[dict[str, Any]]) -> list[Any]:
     """What makes two of them the same: the wording of a gap may vary from visit to visit."""
-    told = sorted((gap["scope"], gap["database"], gap["code"]) for gap in gaps)
-    return [level, sorted(covered), sorted(beyond), told]
+    kept = sorted((gap["scope"], gap["database"], gap["code"], *gap.get("fields", ())) for gap in gaps)
+    return [level, sorted(covered), sorted(beyond), kept]

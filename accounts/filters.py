@@ -7,7 +7,7 @@ from instances.adapters.base import GRANT_KINDS
 from instances.filters import FilterFilters, KnownFilter, MomentFilter, NotNullFilter, OfInstances, YesNoFilter
 from sync.models import SyncRecord
 
-from .models import Account, AccountChange, AccountFilter, Grant, RoleReach
+from .models import UNREADABLE, Account, AccountChange, AccountFilter, AccountQuerySet, Grant, RoleReach
 
 
 class AccountFilters(OfInstances):
@@ -20,10 +20,16 @@ class AccountFilters(OfInstances):
     gone = NotNullFilter(field_name="gone_at")
     filtered = YesNoFilter(field_name="is_filtered")
     system = YesNoFilter(field_name="is_system")
+    unread = django_filters.ChoiceFilter(
+        choices=[(field, field) for field in UNREADABLE], method="has_unread", label="The last visit could not read it."
+    )
 
     class Meta:
         model = Account
         fields: list[str] = []
+
+    def has_unread(self, queryset: AccountQuerySet, name: str, value: str) -> AccountQuerySet:
+        return queryset.with_unread(value)
 
 
 class GrantFilters(django_filters.FilterSet):

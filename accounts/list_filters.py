@@ -13,7 +13,7 @@ from unfold.contrib.filters.admin import DropdownFilter
 
 from instances.list_filters import LeavingFilter
 
-from .models import AccountChange
+from .models import Account, AccountChange
 
 
 class ChangedFilter(DropdownFilter):
@@ -30,6 +30,17 @@ class ChangedFilter(DropdownFilter):
         return queryset.filter(
             Exists(AccountChange.objects.filter(account=OuterRef("pk"), at__gte=since, baseline=False))
         )
+
+
+class UnreadFilter(DropdownFilter):
+    title = _("unknown")
+    parameter_name = "unread"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return Account.unreadable()
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset.with_unread(self.value()) if self.value() else queryset
 
 
 class EventFilter(DropdownFilter):

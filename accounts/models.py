@@ -13,7 +13,7 @@ from typing import Any
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import Count, FilteredRelation, OuterRef, Q, Subquery
+from django.db.models import Count, F, FilteredRelation, OuterRef, Q, Subquery
 from django.db.models.functions import MD5, Coalesce
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -42,15 +42,39 @@ class AccountQuerySet(models.QuerySet["Account"]):
         return self.annotate(n_grants=count(Grant, "account", until=None), n_roles=count(RoleReach, "member"))
 
     def with_last_seen(self) -> AccountQuerySet:
-        """Each account with last_seen_at: the start of the last visit that saw it."""
+        """Each account with last_seen_at, the start of the last visit that saw it, and unread, the fields that the last
+        visit to its instance could not read."""
         # By a join, not row by row: lists are sorted by it.
         covered = FilteredRelation("instance__coverage", condition=Q(instance__coverage__until=None))
         seen_at = Coalesce("unobserved_since", "covered__read_at", "first_seen_at")
-        return self.annotate(covered=covered).annotate(last_seen_at=seen_at)
+        return self.annotate(covered=covered).annotate(last_seen_at=seen_at, unread=F("covered__unread"))
+
+    def with_unread(self, field: str) -> AccountQuerySet:
+        """Accounts of which the last visit could not read that field."""
+        covered = Q(instance__coverage__until=None, instance__coverage__unread__contains=[field])
+        return self.filter(covered, **{f"{field}__isnull": True})
+
+
+#: Fields of accounts that a visit may be unable to read.
+UNREADABLE = (
+    "kind",
+    "can_login",
+    "is_locked",
+    "is_superuser",
+    "valid_until",
+    "password_changed_at",
+    "password_expired",
+    "auth_method",
+    "connection_limit",
+)
 
 
 class Account(models.Model):
-    """A user or role inside a managed instance; never a user of Taifish."""
+    """A user or role inside a managed instance; never a user of Taifish.
+
+    A field in `UNREADABLE` is null where the last visit could not read it, and some are where the engine has no such
+    thing: `is_unread()` distinguishes the two. An empty `auth_method` is that of an engine or account without one.
+    """
 
     class Kind(models.TextChoices):
         USER = "user", _("user")
@@ -63,7 +87,7 @@ class Account(models.Model):
     )
     name = models.TextField(_("name"), blank=True)
     host = models.TextField(_("host"), blank=True, default="")
-    kind = models.CharField(_("kind"), max_length=10, choices=Kind)
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind, null=True)  # noqa: DJ001
     native_id = models.CharField(_("native id"), max_length=100, blank=True)
     is_system = models.BooleanField(_("maintained by the engine"), default=False)
     is_filtered = models.BooleanField(_("filtered"), default=False)
@@ -73,8 +97,11 @@ class Account(models.Model):
     valid_until = models.DateTimeField(_("valid until"), null=True)
     password_changed_at = models.DateTimeField(_("password changed"), null=True)
     password_expired = models.BooleanField(_("password expired"), null=True)
-    auth_method = models.CharField(_("authentication"), max_length=200, blank=True)
+    auth_method = models.CharField(_("authentication"), max_length=200, blank=True, default="", null=True)  # noqa: DJ001
     connection_limit = models.BigIntegerField(_("connection limit"), null=True)
+    last_known = models.JSONField(
+        default=dict, editable=False, help_text=_("What fields held that the last visit could not read.")
+    )
     first_seen_at = models.DateTimeField(_("first seen"))
     # Not when it was last seen: a visit that finds everything as it was would have to tell each account so.
     unobserved_since = models.DateTimeField(
@@ -95,6 +122,15 @@ class Account(models.Model):
 
     def __str__(self) -> str:
         return account_label(self.name, self.host)
+
+    @classmethod
+    def unreadable(cls) -> list[tuple[str, Any]]:
+        """The fields that a visit may be unable to read, and their names for people."""
+        return [(field, cls._meta.get_field(field).verbose_name) for field in UNREADABLE]
+
+    def is_unread(self, field: str) -> bool:
+        """Whether a field is empty because the last visit could not read it. Takes `with_last_seen()`."""
+        return getattr(self, field) is None and field in (self.unread or ())
 
     def role_paths(self) -> dict[int, list[str]]:
         """Id of each role reached now → the names of the steps to it, the role itself last. One query."""
@@ -240,7 +276,8 @@ class Coverage(models.Model):
     """How much of an instance its visits read, for as long as that stayed the same.
 
     `covered` and `beyond` are grant kinds and "memberships": read, and left out by the read depth. `gaps` are what
-    should have been read and was not, as `instances.adapters.base.Gap` tells them.
+    should have been read and was not, as `instances.adapters.base.Gap` has them, and `unread` the fields of accounts
+    among that.
     """
 
     instance = models.ForeignKey(
@@ -250,6 +287,7 @@ class Coverage(models.Model):
     covered = ArrayField(models.CharField(max_length=20), verbose_name=_("read"))
     beyond = ArrayField(models.CharField(max_length=20), verbose_name=_("beyond the read depth"))
     gaps = models.JSONField(_("gaps"), default=list)
+    unread = ArrayField(models.CharField(max_length=30), default=list, verbose_name=_("unread fields of accounts"))
     digest = models.CharField(
         max_length=128,
         editable=False,

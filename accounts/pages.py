@@ -21,7 +21,7 @@ from instances.timeline import SOURCES, Event, Source
 
 from . import access
 from .access import Effective
-from .models import Account, AccountChange, Grant, Membership, RoleReach, describe_grant
+from .models import UNREADABLE, Account, AccountChange, Grant, Membership, RoleReach, describe_grant
 
 ROWS_PER_PAGE = 200
 
@@ -31,7 +31,7 @@ TOLD = 3
 #: Attribute, label: the facts at the top of the page, where the engine knows them.
 FACTS = [
     ("host", _("Host")),
-    ("get_kind_display", _("Kind")),
+    ("kind", _("Kind")),
     ("is_superuser", _("Superuser")),
     ("can_login", _("Can log in")),
     ("is_locked", _("Locked")),
@@ -50,10 +50,10 @@ FACTS = [
 
 
 def facts(account: Account) -> list[tuple[Any, Any]]:
-    """Label and value of what is known about an account."""
-    values = [(label, getattr(account, name)) for name, label in FACTS]
-    called = [(label, value() if callable(value) else value) for label, value in values]
-    return [(label, value) for label, value in called if value not in (None, "")]
+    """Label and value of what is known about an account, and of what the last visit could not read."""
+    values = {name: getattr(account, name) for name, _label in FACTS} | {"kind": account.get_kind_display()}
+    values |= {name: gettext("unknown") for name in UNREADABLE if account.is_unread(name)}
+    return [(label, values[name]) for name, label in FACTS if values[name] not in (None, "")]
 
 
 def direct_grants(account: Account) -> QuerySet[Grant]:

@@ -85,7 +85,7 @@ class RoleReachSerializer(serializers.ModelSerializer):
 class CoverageSerializer(serializers.ModelSerializer):
     class Meta:
         model = Coverage
-        fields = ["level", "covered", "beyond", "gaps", "since", "read_at", "until"]
+        fields = ["level", "covered", "beyond", "gaps", "unread", "since", "read_at", "until"]
 
 
 class EffectiveGrantSerializer(GrantSerializer):

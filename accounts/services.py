@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.utils import timezone
 
@@ -21,12 +22,12 @@ from sync.registry import Outcome, Phase, hold_shrink
 
 from . import closure
 from .bulk import insert
-from .changes import ChangeLog
+from .changes import ChangeLog, plain
 from .coverage import digest_of, read_again, write_coverage
 from .intervals import keep_in_sight, write_grants, write_memberships
 from .models import Account, AccountFilter, Coverage, account_label
 
-#: Stored as the adapter tells them; `is_filtered` is ours.
+#: Stored as the adapter has them; `is_filtered` is ours.
 FACT_FIELDS = (
     "kind",
     "native_id",
@@ -41,7 +42,7 @@ FACT_FIELDS = (
     "connection_limit",
 )
 FIELDS = (*FACT_FIELDS, "is_filtered")
-NEW_ACCOUNT = ("instance_id", "name", "host", "first_seen_at", *FIELDS)
+NEW_ACCOUNT = ("instance_id", "name", "host", "first_seen_at", "last_known", *FIELDS)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
         remember_server(instance, facts.server)
         return _outcome(facts, gaps, accounts=present)
     coverage = Coverage.objects.filter(instance=instance, until=None).first()
-    accounts = Roster(instance, facts, record.confirmed_count or 0, unlisted, coverage and coverage.read_at)
+    accounts = Roster(instance, facts, record.confirmed_count or 0, unlisted, coverage)
     log = ChangeLog(now, record, baseline=not accounts.stored)
     accounts.write(now, log)
     write_coverage(instance, coverage, facts, gaps, digest, now)
@@ -130,17 +131,19 @@ class Roster:
         facts: AccountFacts,
         confirmed: int,
         unlisted: Set[str],
-        visited_at: datetime | None,
+        coverage: Coverage | None,
     ) -> None:
-        """`unlisted` are the hosts whose accounts were not all listed; "" among them stands for any."""
+        """`unlisted` are the hosts whose accounts were not all listed; "" among them stands for any. `coverage` is that
+        of the visit before."""
         self.instance = instance
         self.confirmed = confirmed
         self.facts = {fact.key: fact for fact in facts.inventory.accounts}
         self.unread = facts.inventory.unread
+        self.unread_before = frozenset(coverage.unread if coverage else ())
         self.hidden = hidden_on(instance, AccountFilter)
         stored = list(Account.objects.filter(instance=instance))
         self.stored = {(account.name, account.host): account for account in stored}
-        self.visited_at = visited_at
+        self.visited_at = coverage.read_at if coverage else None
         present = {key for key, account in self.stored.items() if account.gone_at is None}
         self.new = self.facts.keys() - self.stored.keys()
         self.back = (self.facts.keys() & self.stored.keys()) - present
@@ -155,23 +158,23 @@ class Roster:
         """Raise Held when an implausible part of what is there would end, and no person has confirmed as much."""
         hold_shrink(what, present, ending, confirmed=self.confirmed, implausible=implausible)
 
-    def values(self, fact: AccountFact, account: Account | None) -> dict[str, object]:
-        """The fields to store for a fact; what could not be read stays as it was."""
-        values = {
-            field: getattr(account, field) if account and field in self.unread else getattr(fact, field)
-            for field in FACT_FIELDS
-        }
+    def values(self, fact: AccountFact) -> dict[str, Any]:
+        """The fields to store for a fact."""
+        values = {field: getattr(fact, field) for field in FACT_FIELDS}
         values["is_filtered"] = self.hidden(fact.name, fact.is_system)
         return values
 
     def write(self, now: datetime, log: ChangeLog) -> None:
         new = sorted(self.new)
-        values = [self.values(self.facts[key], None) for key in new]
+        values = [self.values(self.facts[key]) for key in new]
         first_seen_at = now.isoformat()
         insert(
             Account,
             NEW_ACCOUNT,
-            ((self.instance.pk, *key, first_seen_at, *row.values()) for key, row in zip(new, values, strict=True)),
+            (
+                (self.instance.pk, *key, first_seen_at, "{}", *row.values())
+                for key, row in zip(new, values, strict=True)
+            ),
         )
         self.ids = self._stored_ids() if new else {key: account.pk for key, account in self.stored.items()}
         for key in new:
@@ -180,16 +183,16 @@ class Roster:
         for key in self.facts.keys() & self.stored.keys():
             account = self.stored[key]
             before = {field: getattr(account, field) for field in FIELDS}
-            after = self.values(self.facts[key], account)
+            after = self.values(self.facts[key])
             if key in self.back:
                 account.gone_at = None
                 log.event(account.pk, "reappeared")
-            if before != after or key in self.back:
+            if before != after or key in self.back or account.last_known.keys() - self.unread:
+                self._log(account, before, after, log, back=key in self.back)
                 for field, value in after.items():
                     setattr(account, field, value)
                 changed.append(account)
-                log.attributes(account.pk, before, after, back=key in self.back)
-        Account.objects.bulk_update(changed, [*FIELDS, "gone_at"], batch_size=1000)
+        Account.objects.bulk_update(changed, [*FIELDS, "gone_at", "last_known"], batch_size=1000)
         keep_in_sight(Account, self.stored, self.facts.keys(), set(), self.visited_at)
         gone = [self.stored[key].pk for key in self.gone]
         Account.objects.filter(pk__in=gone).update(gone_at=now)
@@ -197,6 +200,20 @@ class Roster:
             log.event(pk, "disappeared")
         self.seen_ids = {self.ids[key] for key in self.facts}
         self.gone_ids = set(gone)
+
+    def _log(
+        self, account: Account, before: dict[str, Any], after: dict[str, Any], log: ChangeLog, *, back: bool
+    ) -> None:
+        """Log the changes of an account, and keep the last value of what could not be read this time.
+
+        That a field cannot be read is no change, nor that it can be read again, unless its value differs from the last.
+        """
+        unread = {field for field in self.unread if after[field] is None}
+        known = account.last_known | {field: plain(before[field]) for field in unread if before[field] is not None}
+        never_read = {field for field in self.unread_before if before[field] is None} - known.keys()
+        compared = {field: value for field, value in after.items() if field not in unread | never_read}
+        log.attributes(account.pk, before | known, compared, back=back)
+        account.last_known = {field: value for field, value in known.items() if field in unread}
 
     def _stored_ids(self) -> dict[AccountKey, int]:
         rows = Account.objects.filter(instance=self.instance).order_by().values_list("name", "host", "pk")

@@ -124,10 +124,10 @@ def _as_csv(accounts: QuerySet[Account], at: datetime | None) -> HttpResponse:
             account.instance.name,
             account.instance.engine,
             account,
-            account.kind,
-            account.is_superuser,
-            account.can_login,
-            account.is_locked,
+            *(
+                "unknown" if account.is_unread(field) else getattr(account, field)
+                for field in ("kind", "is_superuser", "can_login", "is_locked")
+            ),
             account.n_grants,
             account.n_roles,
             *(

@@ -19,14 +19,14 @@ ACCOUNTS, GRANTS = 200, 2000  # an instance
 FILL = (
     FLEET
     + r"""
-INSERT INTO accounts_coverage (instance_id, level, covered, beyond, gaps, digest, since, read_at)
+INSERT INTO accounts_coverage (instance_id, level, covered, beyond, gaps, unread, digest, since, read_at)
 SELECT id, 'B', '{memberships,attribute,system,database,table,routine,sequence,type,foreign,proxy,column}', '{}', '[]',
-       '', now() - interval '30 days', now() FROM instances_instance;
+       '{}', '', now() - interval '30 days', now() FROM instances_instance;
 INSERT INTO accounts_account (instance_id, name, host, kind, native_id, is_system, is_filtered, can_login, auth_method,
-       first_seen_at)
+       last_known, first_seen_at)
 SELECT i.id, CASE WHEN n <= 20 THEN 'role' || n ELSE 'user' || n END,
        CASE WHEN i.engine = 'mysql' THEN '%%' ELSE '' END,
-       CASE WHEN n <= 20 THEN 'role' ELSE 'user' END, '', false, false, n > 20, '', now() - interval '30 days'
+       CASE WHEN n <= 20 THEN 'role' ELSE 'user' END, '', false, false, n > 20, '', '{}', now() - interval '30 days'
   FROM instances_instance i, generate_series(1, %(accounts)s) n;
 CREATE TEMPORARY VIEW numbered AS SELECT *, regexp_replace(name, '\D', '', 'g')::int AS n FROM accounts_account;
 INSERT INTO accounts_membership (member_id, role_id, admin_option, inherit, set_option, since, until)

@@ -39,8 +39,8 @@ SELECT d.id, 'daily', day::date, day::date, 1e11, 1e11, 1e11, 1e11, 1e11, 1, 1,
        CASE WHEN d.id %% 500 = 0 THEN 5e10 ELSE 1e7 END, CASE WHEN d.id %% 500 = 0 THEN 100 ELSE 0.01 END, now()
   FROM capacity_database d, generate_series(current_date - 20, current_date - 1, interval '1 day') day;
 INSERT INTO accounts_account (instance_id, name, host, kind, native_id, is_system, is_filtered, is_superuser,
-       auth_method, first_seen_at)
-SELECT i.id, 'user' || n, '', 'user', '', false, false, n %% 20 = 0, '', now()
+       auth_method, last_known, first_seen_at)
+SELECT i.id, 'user' || n, '', 'user', '', false, false, n %% 20 = 0, '', '{}', now()
   FROM instances_instance i, generate_series(1, %(accounts)s) n;
 INSERT INTO accounts_accountchange (account_id, at, events, details, baseline)
 SELECT id, now() - interval '100 days', '{appeared}', '{}', true FROM accounts_account;

@@ -30,19 +30,21 @@ INSERT INTO instances_instance (name, engine, host, database, credential_id, tls
 SELECT 'db' || i, CASE WHEN i %% 2 = 0 THEN 'postgresql' ELSE 'mysql' END, 'host' || i, '',
        (SELECT id FROM instances_credential), 'prefer', '', 10, 60, 600, 'B', '', '', '', now(), now()
   FROM generate_series(1, %(instances)s) i;
-INSERT INTO accounts_coverage (instance_id, level, covered, beyond, gaps, digest, since, read_at)
+INSERT INTO accounts_coverage (instance_id, level, covered, beyond, gaps, unread, digest, since, read_at)
 SELECT id, 'B', '{memberships,attribute,system,database,table,routine}', '{}', CASE id %% 20
        WHEN 0 THEN '[{"scope": "table", "database": "", "message": "no"}]'::jsonb
        WHEN 5 THEN '[{"scope": "memberships", "database": "", "message": "no"}]'::jsonb
-       WHEN 10 THEN '[{"scope": "account fields", "database": "",
-                       "message": "could not be read: is_locked, password_changed_at"}]'::jsonb
-       ELSE '[]' END, '', now() - interval '30 days', now() FROM instances_instance;
+       WHEN 10 THEN '[{"scope": "account fields", "database": "", "message": "no"}]'::jsonb
+       ELSE '[]' END, CASE WHEN id %% 20 = 10 THEN '{is_locked,password_changed_at}'::text[] ELSE '{}' END, '',
+       now() - interval '30 days', now() FROM instances_instance;
 INSERT INTO accounts_account (instance_id, name, host, kind, native_id, is_system, is_filtered, can_login, is_locked,
-       is_superuser, password_changed_at, auth_method, first_seen_at)
+       is_superuser, password_changed_at, auth_method, last_known, first_seen_at)
 SELECT i.id, CASE WHEN n <= 20 THEN 'role' || n ELSE 'user' || n END,
        CASE WHEN i.engine = 'mysql' THEN '%%' ELSE '' END,
-       CASE WHEN n <= 20 THEN 'role' ELSE 'user' END, '', false, false, n > 20, n %% 17 = 0, n %% 40 = 0,
-       CASE WHEN i.engine = 'mysql' THEN now() - n * interval '1 day' END, '', now() - interval '30 days'
+       CASE WHEN n <= 20 THEN 'role' ELSE 'user' END, '', false, false, n > 20,
+       CASE WHEN i.id %% 20 <> 10 THEN n %% 17 = 0 END, n %% 40 = 0,
+       CASE WHEN i.engine = 'mysql' AND i.id %% 20 <> 10 THEN now() - n * interval '1 day' END, '', '{}',
+       now() - interval '30 days'
   FROM instances_instance i, generate_series(1, %(accounts)s) n;
 CREATE OR REPLACE TEMPORARY VIEW numbered AS
 SELECT a.*, i.engine, regexp_replace(a.name, '\D', '', 'g')::int AS n
@@ -67,8 +69,8 @@ SELECT a.id, 'table', d, CASE WHEN a.engine = 'mysql' THEN d ELSE d || '.public'
 """
 
 #: What visits could not read, as a join that says so for a field, or for the kinds of grant that a rule hangs on.
-FIELD = """LEFT JOIN (SELECT instance_id FROM accounts_coverage WHERE until IS NULL AND gaps @?
-        '$[*] ? (@.scope == "account fields" && @.message like_regex "{0}")') {0} ON {0}.instance_id = a.instance_id"""
+FIELD = """LEFT JOIN (SELECT instance_id FROM accounts_coverage WHERE until IS NULL AND '{0}' = ANY(unread)) {0}
+          ON {0}.instance_id = a.instance_id"""
 KINDS = """LEFT JOIN (SELECT instance_id FROM accounts_coverage WHERE until IS NULL AND gaps @?
         '$[*] ? (@.scope == "accounts" || @.scope == "memberships" || @.scope == "{}")') u
           ON u.instance_id = a.instance_id"""

@@ -86,13 +86,10 @@ class Pieces:
         return self._once(("unread", str({k: sorted(v) for k, v in needed.items()}), since, database), make)
 
     def _if_read(self, column: str, value: str) -> str:
-        """A value, or null where visits could not read the field of accounts that it hangs on; the gap names those, as
-        the adapter does."""
+        """A value, or null where visits could not read the field of accounts that it depends on."""
 
         def make() -> str:
-            fields = """'$[*] ? (@.scope == "account fields").message'"""
-            told = f"jsonb_path_query_array(c.gaps, {fields})::text"
-            return self._lacking(f"c.gaps <> '[]' AND strpos({told}, {self._parameter(column)}) > 0", "")
+            return self._lacking(f"{self._parameter(column)} = ANY(c.unread)", "")
 
         return f"(CASE WHEN NOT {self._once(('unread field', column), make)} THEN {value} END)"
 

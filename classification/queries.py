@@ -148,10 +148,12 @@ class _Compiler(Privileges):
 
     def _fact(self, column: str, kind: str) -> str:
         """A field as it was, or null where visits could not read it, or the engine has no such thing."""
-        value = f"a.{column}"
-        if self.is_past:
-            before = self._once(("before", column), lambda: self._before(column))
-            value = f"CASE WHEN {before}.account_id IS NULL THEN {value} ELSE ({before}.value)::{kind} END"
+        if not self.is_past:
+            # The store has no value of what the last visit could not read.
+            return f"a.{column}"
+        before = self._once(("before", column), lambda: self._before(column))
+        value = f"coalesce(a.{column}, (a.last_known->>{self._parameter(column)})::{kind})"
+        value = f"CASE WHEN {before}.account_id IS NULL THEN {value} ELSE ({before}.value)::{kind} END"
         return self._if_read(column, value)
 
     def _before(self, column: str) -> str:

@@ -184,11 +184,11 @@ def test_the_read_depth_the_server_and_gaps_are_in_it(server):
     others = [
         (replace(facts, level="C"), []),
         (replace(facts, server=replace(adapter.server, version="99")), []),
-        (replace(facts, inventory=replace(inventory, unread=frozenset({"is_locked"}))), []),
         (replace(facts, permissions=replace(permissions, covered=frozenset({"memberships"}))), []),
         (facts, [gap]),
         (facts, [replace(gap, database="")]),
         (facts, [replace(gap, code="row_limit")]),
+        (facts, [replace(gap, fields=("is_locked",))]),
     ]
     assert len({digest_of(facts, []), *(digest_of(*other) for other in others)}) == 1 + len(others)
     assert digest_of(facts, [gap]) == digest_of(replace(facts, statements=7), [replace(gap, message="otherwise")])

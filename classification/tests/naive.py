@@ -45,6 +45,7 @@ class Grant(Interval):
 class Coverage(Interval):
     beyond: tuple[str, ...]
     gaps: list[dict[str, str]]
+    unread: tuple[str, ...] = ()
 
 
 @dataclass
@@ -100,12 +101,14 @@ class Naive:
 
     def value(self, account: Account, name: str) -> Any:
         """A field then; "unread" if visits said they could not read it."""
-        if any(
-            gap["scope"] == "account fields" and name in gap["message"] for read in self.read() for gap in read.gaps
-        ):
+        unread = any(name in read.unread for read in self.read())
+        if unread and (self.at or account.fields[name] is None):
             return "unread"
         later = [was for at, was in sorted(account.before.get(name, [])) if self.at and at > self.at]
-        return later[0] if later else account.fields[name]
+        if later:
+            return later[0]
+        value = account.fields[name]
+        return account.fields["last_known"].get(name) if self.at and value is None else value
 
     def read(self, at: datetime | None = None) -> list[Coverage]:
         return [read for read in self.server.coverage if read.holds(at or self.at)]
@@ -119,7 +122,7 @@ class Naive:
                 return None if value == "unread" else value
             case "is_role" | "is_public":
                 kind = self.value(account, "kind")
-                return None if kind == "unread" else kind == word.removeprefix("is_")
+                return None if kind in ("unread", None) else kind == word.removeprefix("is_")
             case "is_system":
                 return account.fields["is_system"]
             case "filtered":
@@ -139,7 +142,7 @@ class Naive:
                 return any(like(text, account.fields[word]) for text in texts)
             case "auth":
                 method = self.value(account, "auth_method")
-                return None if method in ("unread", "") else any(like(text, method) for text in texts)
+                return None if method in ("unread", "", None) else any(like(text, method) for text in texts)
             case "assigned":
                 return any(
                     held.holds(self.at) and like(text, code) for text in texts for code, held in account.assigned

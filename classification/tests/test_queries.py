@@ -57,7 +57,12 @@ ON = (
     "*.public",
     "shop.orders",
 )
-MESSAGES = ("is_locked, password_changed_at", "valid_until", "is_superuser", "kind, auth_method")
+UNREAD = (
+    ("is_locked", "password_changed_at"),
+    ("valid_until", "connection_limit"),
+    ("is_superuser",),
+    ("kind", "auth_method"),
+)
 
 #: Graphs and rules are drawn from a seed, which is a hundred times quicker than piece by piece.
 seeds = st.integers(0, 2**32).map(Random)
@@ -78,9 +83,6 @@ def interval(rnd: Random, times: list[datetime]) -> tuple[datetime, datetime | N
 
 
 def gap(rnd: Random) -> dict[str, str]:
-    if rnd.random() < 0.5:
-        fields = {"scope": "account fields", "database": "", "message": f"could not be read: {rnd.choice(MESSAGES)}"}
-        return fields
     scope = rnd.choice(["table", "database", "memberships", "system", "accounts", "attribute"])
     return {"scope": scope, "database": rnd.choice(["", "shop", "lab"]), "message": "no"}
 
@@ -107,6 +109,7 @@ def person(rnd: Random, name: str, times: list[datetime], now: datetime) -> naiv
             "password_expired": maybe(rnd.random() < 0.5),
             "auth_method": rnd.choice(["", "mysql_native_password", "unix_socket"]),
             "connection_limit": maybe(rnd.randrange(10)),
+            "last_known": {},
             "first_seen_at": rnd.choice(times[:2]),
             "gone_at": rnd.choice(times[2:]) if rnd.random() < 0.1 else None,
         },
@@ -124,6 +127,17 @@ def person(rnd: Random, name: str, times: list[datetime], now: datetime) -> naiv
         if rnd.random() < 0.3:
             account.before[field] = [(rnd.choice(times), value())]
     return account
+
+
+def forget(rnd: Random, accounts: dict[str, naive.Account], unread: tuple[str, ...]) -> None:
+    """What the last visit could not read of some accounts; of others it is certain all the same."""
+    for account in accounts.values():
+        for name in unread:
+            certain = account.fields[name] is True or account.fields["kind"] == "public"
+            if not certain or name in ("valid_until", "connection_limit", "password_changed_at"):
+                if name == "is_locked" and account.fields[name] is not None and rnd.random() < 0.5:
+                    account.fields["last_known"][name] = account.fields[name]
+                account.fields[name] = None
 
 
 def server_of(rnd: Random, engine: str, now: datetime) -> Server:
@@ -154,7 +168,10 @@ def server_of(rnd: Random, engine: str, now: datetime) -> Server:
             if until is None or since < until:
                 beyond = rnd.choice([(), (), (), (), ("table", "column"), ("table",), ("column",)])
                 gaps = [gap(rnd)] if rnd.random() < 0.4 else []
-                coverage.append(naive.Coverage(since, until, beyond, gaps))
+                unread = rnd.choice(UNREAD) if rnd.random() < 0.3 else ()
+                coverage.append(naive.Coverage(since, until, beyond, gaps, unread))
+                if until is None:
+                    forget(rnd, accounts, unread)
     tags = tuple(tag for tag in ("lab", "prod") if rnd.random() < 0.5)
     name = {"postgresql": "orders-prod", "mysql": "shop-lab"}[engine]
     return Server(name, engine, tags, accounts, list(memberships.values()), list(grants.values()), coverage)
@@ -269,6 +286,7 @@ def store(instance: Instance, server: Server, now: datetime) -> dict[str, int]:
             covered=[],
             beyond=list(c.beyond),
             gaps=c.gaps,
+            unread=list(c.unread),
             since=c.since,
             read_at=c.since,
             until=c.until,

@@ -258,8 +258,8 @@ def test_a_rule_may_match_any_number_of_accounts_in_as_many_statements(people, r
     with connection.cursor() as cursor:
         cursor.execute(
             """INSERT INTO accounts_account (instance_id, name, host, kind, native_id, is_system, is_filtered,
-               auth_method, first_seen_at)
-               SELECT %s, 'many' || n, '', 'user', '', false, false, '', now() FROM generate_series(1, 66000) n""",
+               auth_method, last_known, first_seen_at)
+               SELECT %s, 'many' || n, '', 'user', '', false, false, '', '{}', now() FROM generate_series(1, 66000) n""",
             [instances[0].pk],
         )
     with CaptureQueriesContext(connection) as many:

@@ -119,9 +119,9 @@ class ServerInfo:
 class Gap:
     """A scope that could not be read this time, so that nothing in it may be closed.
 
-    `scope` is "accounts" (the listing is incomplete), "account fields" (those in `Inventory.unread`), "memberships", a
-    grant kind, or one of those in `sizes`; `database` narrows it ("" = everywhere); of accounts it is the host of those
-    that may be missing.
+    `scope` is "accounts" (the listing is incomplete), "account fields" (the `AccountFact` fields in `fields`),
+    "memberships", a grant kind, or one of those in `sizes`; `database` narrows it ("" = everywhere); of accounts it is
+    the host of those that may be missing.
     """
 
     scope: str
@@ -129,17 +129,19 @@ class Gap:
     message: str
     database: str = ""
     hint: str = ""
+    fields: tuple[str, ...] = ()
 
 
 class AccountFact(NamedTuple):
     """One user or role. It, a membership and a grant are named tuples: a visit makes tens of thousands of them.
 
-    None means "this engine has no such thing", never "could not be read": that is said in `Inventory.unread`.
+    None means that the engine has no such thing or, for a field in `Inventory.unread`, that it could not be read. A
+    value in such a field is certain all the same: SYS is a superuser, also where the password file was not read.
     """
 
     name: str
     host: str = ""
-    kind: str = "user"
+    kind: str | None = "user"
     native_id: str = ""
     is_system: bool = False
     can_login: bool | None = None
@@ -148,7 +150,7 @@ class AccountFact(NamedTuple):
     valid_until: datetime | None = None
     password_changed_at: datetime | None = None
     password_expired: bool | None = None
-    auth_method: str = ""
+    auth_method: str | None = ""
     connection_limit: int | None = None
 
     @property
@@ -185,14 +187,16 @@ class GrantFact(NamedTuple):
 
 @dataclass(frozen=True)
 class Inventory:
-    """Phase one. `unread` names the `AccountFact` fields that could not be read; their stored values stay.
-
-    Here and in `Permissions` facts may be a list, or `derived.Derived`, which is made only when somebody looks.
-    """
+    """Phase one. Here and in `Permissions` facts may be a list, or `derived.Derived`, which is made only when somebody
+    looks."""
 
     accounts: Sequence[AccountFact]
-    unread: frozenset[str] = frozenset()
     gaps: Sequence[Gap] = ()
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """The `AccountFact` fields that could not be read, of some accounts at least."""
+        return frozenset(name for gap in self.gaps for name in gap.fields)
 
 
 @dataclass(frozen=True)

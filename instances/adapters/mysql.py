@@ -101,14 +101,11 @@ class MySQLAdapter(Adapter):
             self.connect()
         gaps: list[Gap] = []
         self._source = Source(self.features)
-        unread = set(self._source.unread)
         self._no_edges: list[Gap] = []
         self._edges: list[tuple[Any, ...]] = []
         if self.features.has_roles:
             self._edges = self._rows(READS["role_edges"].sql, ["account fields"], self._no_edges)
-        if self._no_edges:
-            unread |= {"kind", "can_login"}
-            gaps += self._no_edges
+        gaps += [replace(gap, fields=("can_login", "kind")) for gap in self._no_edges]
         self._mandatory = self._mandatory_roles()
         rows = self.query(self._source.sql)
         if not rows:
@@ -119,13 +116,21 @@ class MySQLAdapter(Adapter):
             )
         nameless = self._rows("SELECT DISTINCT Host FROM mysql.db WHERE User = ''", ["accounts"], gaps)
         if self._source.unread:
-            message = f"could not be read: {', '.join(sorted(self._source.unread))}"
-            gaps.append(self._unread("account fields", message))
+            fields = tuple(sorted(self._source.unread))
+            gaps.append(
+                replace(self._unread("account fields", f"could not be read: {', '.join(fields)}"), fields=fields)
+            )
         ended = self._source.ended(rows, self._now)
         self._accounts = Derived(
-            mysql_facts.accounts, self.features, rows, ended, self._edges, self._mandatory, nameless
+            mysql_facts.accounts,
+            self.features,
+            rows,
+            ended,
+            None if self._no_edges else self._edges,
+            self._mandatory,
+            nameless,
         )
-        return Inventory(Derived(mysql_facts.account_facts, self._accounts), frozenset(unread), gaps)
+        return Inventory(Derived(mysql_facts.account_facts, self._accounts), gaps)
 
     def permissions(self) -> Permissions:
         """The grant tables, each in one statement. One that may not be read is a gap for what it holds.

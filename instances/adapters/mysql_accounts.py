@@ -182,27 +182,41 @@ class Source:
         ends = ((row, self._end(row[changed], None if lifetime is None else row[lifetime])) for row in rows)
         return [(row[0], row[1]) for row, end in ends if end and end <= now]
 
-    def account(self, row: Sequence[Any], granted: Container[AccountKey], ended: Container[AccountKey]) -> Account:
-        """What a row of `sql` says. `granted` are the accounts that have been granted to others: MySQL does not mark
-        roles, so a role is who is locked and has either an expired password too, which is how CREATE ROLE leaves it,
-        or members. For `ended` see there."""
+    def account(
+        self, row: Sequence[Any], granted: Container[AccountKey], ended: Container[AccountKey], complete: bool = True
+    ) -> Account:
+        """What a row of `sql` says. `granted` are the accounts that have been granted to others, and `complete` says
+        that there are no more of them. For `ended` see there."""
         key: AccountKey = (row[0], row[1])
         read = dict(zip((field.name for field in self._fields), row[2:-1], strict=True))
         privileges = self._privileges(read, row[-1])
-        fact = AccountFact(*key, is_system=key in SYSTEM_ACCOUNTS, is_superuser="SUPER" in privileges, can_login=False)
-        if self._is_role(key, read, granted):
+        superuser = "SUPER" in privileges or self._unless_unread("is_superuser", False)
+        fact = AccountFact(*key, is_system=key in SYSTEM_ACCOUNTS, is_superuser=superuser, can_login=False)
+        is_role = self._is_role(read, key in granted or (None if not complete else False))
+        if is_role:
             kind = "public" if self.server.is_mariadb and key == MARIADB_PUBLIC else "role"
             fact = fact._replace(kind=kind, is_locked=False)
         else:
             fact = self._user(fact, read, key in ended)
+        if is_role is None:
+            fact = fact._replace(kind=None, can_login=fact.can_login and None)
         return Account(fact, privileges, read.get("default_role") or "", read.get("restrictions"))
 
-    def _is_role(self, key: AccountKey, read: Mapping[str, Any], granted: Container[AccountKey]) -> bool:
+    def _is_role(self, read: Mapping[str, Any], granted: bool | None) -> bool | None:
+        """Whether it is a role; None where that could not be read. MySQL does not mark roles: a role is locked, and
+        either has an expired password too, which is how CREATE ROLE leaves it, or has been `granted` to others."""
         if self.server.is_mariadb:
-            return _flag(read.get("is_role"))
+            return _flag(read["is_role"]) if "is_role" in read else None
         if not self.server.has_roles:
             return False
-        return _flag(read.get("locked", key in granted)) and (_flag(read.get("expired")) or key in granted)
+        locked, expired = (_flag(read[name]) if name in read else None for name in ("locked", "expired"))
+        if locked is False or (expired is False and granted is False):
+            return False
+        return True if locked and (expired or granted) else None
+
+    def _unless_unread(self, field: str, value: Any) -> Any:
+        """The value of a field of AccountFact, or None where the field could not be read."""
+        return None if field in self.unread else value
 
     def _user(self, fact: AccountFact, read: Mapping[str, Any], ended: bool) -> AccountFact:
         changed = _number(read.get("changed"))
@@ -211,14 +225,16 @@ class Source:
         limit = _number(read.get("limit"))
         more = read.get("more_plugins")
         plugins = [read.get("plugin") or "", *(json.loads(more) if more else ())]
+        # MariaDB has no such plugin.
+        no_plugin = "plugin" not in read and not self.server.is_mariadb
         return fact._replace(
             # Whose plugin this is, nobody logs in as: https://dev.mysql.com/doc/refman/8.4/en/no-login-pluggable-authentication.html
-            can_login="mysql_no_login" not in plugins,
-            is_locked=_flag(read.get("locked")),
-            valid_until=_time(end) if end else None,
+            can_login=None if no_plugin else "mysql_no_login" not in plugins,
+            is_locked=self._unless_unread("is_locked", _flag(read.get("locked"))),
+            valid_until=self._unless_unread("valid_until", _time(end) if end else None),
             password_changed_at=_time(changed) if changed else None,
-            password_expired=expired or ended,
-            auth_method=" or ".join(filter(None, plugins)),
+            password_expired=expired or ended or self._unless_unread("password_expired", False),
+            auth_method=self._unless_unread("auth_method", " or ".join(filter(None, plugins))),
             # 0 is "as the server's max_user_connections"; MariaDB has -1 for "none at all".
             connection_limit=max(limit, 0) if limit else None,
         )

@@ -17,13 +17,14 @@ Rows = Iterable[Sequence[Any]]
 
 
 def accounts(
-    server: Server, rows: Rows, ended: Iterable[AccountKey], role_edges: Rows, mandatory: str, nameless: Rows
+    server: Server, rows: Rows, ended: Iterable[AccountKey], role_edges: Rows | None, mandatory: str, nameless: Rows
 ) -> list[Account]:
-    """Of the rows of `Source.sql`. `nameless` are the hosts of rows in mysql.db that hold for everybody from there."""
+    """Of the rows of `Source.sql`. `role_edges` is None where they could not be read. `nameless` are the hosts of rows
+    in mysql.db that hold for everybody from there."""
     source = Source(server)
-    granted = {(role, host) for role, host, *_ in role_edges}.union(role_names(mandatory))
-    over = frozenset(ended)
-    found = {account.fact.key: account for account in (source.account(row, granted, over) for row in rows)}
+    granted = {(role, host) for role, host, *_ in role_edges or ()}.union(role_names(mandatory))
+    over, complete = frozenset(ended), role_edges is not None
+    found = {account.fact.key: account for account in (source.account(row, granted, over, complete) for row in rows)}
     for (host,) in nameless:
         found.setdefault(("", host), everybody(host))
     return list(found.values())

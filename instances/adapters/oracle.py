@@ -32,6 +32,7 @@ from .oracle_accounts import (
     PUBLIC,
     administrative,
     attributes_of,
+    certain,
     clock_of,
     object_scope,
     quota,
@@ -98,10 +99,9 @@ class OracleAdapter(Adapter):
         if self.role == "PHYSICAL STANDBY":
             message = "this is a standby: accounts are those of its primary, but who is locked here is not known"
             hint = "Locks after failed logins on a standby stand in its V$RO_USER_ACCOUNT. Visit the primary too."
-            gaps.append(Gap("account fields", "standby", message, hint=hint))
-        unread: set[str] = set()
+            gaps.append(Gap("account fields", "standby", message, hint=hint, fields=("is_locked",)))
         self._containers = self.containers()
-        limits = self._limits(unread, gaps)
+        limits = self._limits(gaps)
         self._users = list(self._containers.with_rows(self.query(self.statement("USERS"))))
         if not self._users:
             raise AdapterError(
@@ -116,12 +116,13 @@ class OracleAdapter(Adapter):
         for container in self._shown.values():
             facts.append(AccountFact(PUBLIC, container.name, kind="public", can_login=False))
         self._accounts = {fact.key: fact for fact in facts}
-        self._administrators = self._password_file(unread, gaps)
+        self._administrators = self._password_file(gaps)
         for key, privileges in self._administrators:
             if "SYSDBA" in privileges and key in self._accounts:
                 self._accounts[key] = self._accounts[key]._replace(is_superuser=True)
         gaps += self._containers.gaps("accounts", self._shown)
-        return Inventory(list(self._accounts.values()), frozenset(unread), gaps)
+        inventory = Inventory([], gaps)
+        return replace(inventory, accounts=[certain(fact, inventory.unread) for fact in self._accounts.values()])
 
     def permissions(self) -> Permissions:
         """Each view of grants in one statement. One that may not be read is a gap for what it holds."""
@@ -201,18 +202,16 @@ class OracleAdapter(Adapter):
             )
         return found
 
-    def _limits(self, unread: set[str], gaps: list[Gap]) -> dict[str, dict[str, str]]:
+    def _limits(self, gaps: list[Gap]) -> dict[str, dict[str, str]]:
         """Container → profile → how many sessions it allows."""
         limits: dict[str, dict[str, str]] = {container.name: {} for container in self._containers}
         denied: list[Gap] = []
         for container, (profile, limit) in self._facts("PROFILES", ["account fields"], denied):
             limits[container.name][profile] = limit
-        if denied:
-            unread.add("connection_limit")
-            gaps += denied
+        gaps += [replace(gap, fields=("connection_limit",)) for gap in denied]
         return limits
 
-    def _password_file(self, unread: set[str], gaps: list[Gap]) -> list[tuple[AccountKey, list[str]]]:
+    def _password_file(self, gaps: list[Gap]) -> list[tuple[AccountKey, list[str]]]:
         """Who may connect AS SYSDBA and the like. What is granted commonly holds in every container."""
         self._no_password_file: list[Gap] = []
         found = []
@@ -221,9 +220,7 @@ class OracleAdapter(Adapter):
             everywhere = not self.in_root or common == "YES" or int(number) == 0
             for container in self._containers if everywhere else filter(None, [own]):
                 found.append(((user, container.name), administrative(flags)))
-        if self._no_password_file:
-            unread.add("is_superuser")
-            gaps += self._no_password_file
+        gaps += [replace(gap, fields=("is_superuser",)) for gap in self._no_password_file]
         return found
 
     def _add_memberships(self, facts: FactSet, gaps: list[Gap]) -> None:

@@ -6,7 +6,7 @@ https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/DBA_USERS.ht
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
@@ -70,6 +70,16 @@ def user_fact(row: Sequence[Any], container: Container, clock: tzinfo, limits: M
         password_expired=parts.is_expired,
         auth_method=" ".join(filter(None, [authentication, *(versions or "").split()])),
         connection_limit=session_limit(profile, limits),
+    )
+
+
+def certain(fact: AccountFact, unread: Set[str]) -> AccountFact:
+    """The fact without what follows from not having seen something: of what is `unread`, only a yes is certain."""
+    if fact.kind != "user":
+        return fact
+    return fact._replace(
+        is_locked=fact.is_locked or (None if "is_locked" in unread else False),
+        is_superuser=fact.is_superuser or (None if "is_superuser" in unread else False),
     )
 
 

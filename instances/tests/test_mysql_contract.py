@@ -601,6 +601,9 @@ def assert_never_wrong(found: tuple[Inventory, Permissions], truth: tuple[Invent
     known = {account.key: account for account in truth[0].accounts}
     assert {account.key for account in inventory.accounts} == known.keys()
     for account in inventory.accounts:
+        if account.kind is None and known[account.key].kind == "role":
+            # A role is shown without the plugin and dates in its row, which say nothing. This may be a user.
+            continue
         for name in set(AccountFact._fields) - inventory.unread:
             assert getattr(account, name) == getattr(known[account.key], name), name
     assert set(permissions.memberships) == (set() if "memberships" in gaps else set(truth[1].memberships))

@@ -112,15 +112,14 @@ class Command(BaseCommand):
         return record.status == SyncRecord.Status.COMPLETED
 
     def _print_accounts(self, instance: Instance) -> None:
-        accounts = Account.objects.filter(instance=instance).present().with_counts().order_by("name", "host")
+        accounts = Account.objects.filter(instance=instance).present().with_counts().with_last_seen()
         rows = [("account", "kind", "can log in", "superuser", "locked", "grants", "roles")]
-        for account in accounts[:LONGEST_TABLE]:
-            flags = (account.can_login, account.is_superuser, account.is_locked)
+        for account in accounts.order_by("name", "host")[:LONGEST_TABLE]:
             rows.append(
                 (
                     str(account),
-                    str(account.get_kind_display()),
-                    *("-" if flag is None else "yes" if flag else "no" for flag in flags),
+                    str(account.get_kind_display() or "unknown"),
+                    *(_flag(account, field) for field in ("can_login", "is_superuser", "is_locked")),
                     str(account.n_grants),
                     str(account.n_roles),
                 )
@@ -240,3 +239,10 @@ def register_store() -> Instance:
         Instance.objects.filter(pk=instance.pk).update(**address)
         instance.refresh_from_db()
     return instance
+
+
+def _flag(account: Account, field: str) -> str:
+    if account.is_unread(field):
+        return "unknown"
+    value = getattr(account, field)
+    return "-" if value is None else "yes" if value else "no"
