@@ -114,6 +114,7 @@ def _outcome(facts: AccountFacts, gaps: list[Gap], **numbers: int) -> Outcome:
             "statements": facts.statements,
             "level": facts.level,
             "server": f"{facts.server.product} {facts.server.version}",
+            **({"notes": " ".join(facts.permissions.notes)} if facts.permissions.notes else {}),
         },
         gaps=gaps,
     )

@@ -202,13 +202,15 @@ class Inventory:
 @dataclass(frozen=True)
 class Permissions:
     """Phase two. `covered` names what was read: "memberships" and grant kinds. Less `gaps`, that is the scope in
-    which a row that is not here has ended. `beyond` names the kinds that this server has and the level leaves out."""
+    which a row that is not here has ended. `beyond` names the kinds that this server has and the level leaves out.
+    `notes` are warnings about what was read."""
 
     memberships: Sequence[MembershipFact]
     grants: Sequence[GrantFact]
     covered: frozenset[str]
     gaps: Sequence[Gap] = ()
     beyond: frozenset[str] = frozenset()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

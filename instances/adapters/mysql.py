@@ -19,7 +19,7 @@ from .base import Adapter, AdapterError, Examination, Gap, Inventory, Membership
 from .derived import Derived
 from .mysql_accounts import Account, Server, Source
 from .mysql_driver import Driver, adapter_error, driver, open_connection, whole_seconds
-from .mysql_grants import DB_COLUMNS, quoted_account
+from .mysql_grants import DB_COLUMNS, quoted_account, routine_rows
 from .mysql_sql import READS
 from .sizes import Databases, Sizes, TableSize
 
@@ -34,6 +34,12 @@ LOCK_TIMEOUT = 10
 
 #: Seconds the server has to keep its own statement timeout before the connection is cut from this side.
 GRACE = 5
+
+#: Seen on MySQL 9.7 and MariaDB 10.11 and 11.8. Which of them the server still has in memory stands in no table.
+DOUBLED = (
+    "{} grants on routines have a name that is not ASCII (user, database, routine). The server misreads their rows in "
+    "mysql.procs_priv when it restarts and at FLUSH PRIVILEGES, and loses these grants: repeat them then."
+)
 
 #: Asks for no privilege, and names only what this server has.
 VARIABLES = """SHOW GLOBAL VARIABLES WHERE Variable_name IN ('activate_all_roles_on_login', 'default_password_lifetime',
@@ -140,6 +146,7 @@ class MySQLAdapter(Adapter):
         if self._accounts is None:
             self.inventory()
         gaps: list[Gap] = []
+        self._notes: list[str] = []
         server, known = self.features, self._accounts
         memberships = self._memberships(gaps)
         if "system" in self._source.lacks:
@@ -158,7 +165,7 @@ class MySQLAdapter(Adapter):
         )
         kinds = OBJECT_KINDS[self.target.level]
         beyond = frozenset(OBJECT_KINDS["C"]) - set(kinds)
-        return Permissions(memberships, grants, frozenset((*KINDS_AT_A, *kinds)), gaps, beyond)
+        return Permissions(memberships, grants, frozenset((*KINDS_AT_A, *kinds)), gaps, beyond, self._notes)
 
     def databases(self) -> Databases:
         """See `mysql_sizes`."""
@@ -219,8 +226,18 @@ class MySQLAdapter(Adapter):
             # Whether a column's privileges may be passed on is written at its table.
             if "column" in kinds and len(gaps) == before:
                 columns = self._some_rows(READS["columns_priv"].sql, ["column"], gaps)
-            routines = self._some_rows(READS["procs_priv"].sql, ["routine"], gaps)
+            routines = self._routine_rows(gaps)
         return tables, columns, routines
+
+    def _routine_rows(self, gaps: list[Gap]) -> list[tuple[Any, ...]]:
+        rows = self._some_rows(READS["procs_priv"].sql, ["routine"], gaps)
+        decoded, n_doubled, cut = routine_rows(rows, 128 if self.features.is_mariadb else 32)
+        if n_doubled:
+            self._notes.append(DOUBLED.format(n_doubled))
+        message = "a name in mysql.procs_priv may be incomplete: the server stores only its first part"
+        hint = "Give the user, database or routine a shorter name, or one in ASCII."
+        gaps += [Gap("routine", "name_cut", message, database, hint) for database in sorted(cut)]
+        return decoded
 
     def database_columns(self) -> tuple[str, ...]:
         """Columns of mysql.db that hold a privilege on this server."""

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 
 from .base import AccountKey
 from .facts import GRANT_OPTION
@@ -48,6 +49,9 @@ _WORDS = {
     "REPL CLIENT": "REPLICATION CLIENT",
     "DELETE VERSIONING ROWS": "DELETE HISTORY",
 }
+
+#: Characters that a name of a database or routine has at most.
+NAME_LENGTH = 64
 
 #: *_priv columns of mysql.db in every version served.
 DB_COLUMNS = frozenset({
@@ -126,6 +130,51 @@ def database_scope(stored: str, literal: bool) -> tuple[str, str]:
             pattern += "\\\\" if character == "\\" else character
         plain += character
     return (pattern if live else plain), pattern
+
+
+def undoubled(stored: str, is_full: bool = False) -> tuple[str, bool]:
+    """A name in mysql.procs_priv, and whether it was encoded twice: the server takes each byte of its UTF-8 for a
+    character of latin1 and encodes that again, "grÃ¶ÃŸe" for "größe". A name that is no such text is as it was.
+    The last character of one that fills its column (`is_full`) may be cut in two."""
+    try:
+        encoded = b"".join(map(_latin1, stored))
+    except UnicodeError:
+        return stored, False
+    text = encoded.decode(errors="replace")
+    if is_full:
+        text = text.removesuffix("\ufffd")
+    return (stored, False) if "\ufffd" in text or stored.isascii() else (text, True)
+
+
+def _latin1(character: str) -> bytes:
+    """The byte of MySQL's latin1: cp1252, with control characters in its holes."""
+    try:
+        return character.encode("cp1252")
+    except UnicodeEncodeError:
+        return character.encode("latin1")
+
+
+def routine_rows(rows: Iterable[Sequence[Any]], user_length: int) -> tuple[list[tuple[Any, ...]], int, set[str]]:
+    """Rows of mysql.procs_priv with their names (User, Db, Routine_name) decoded, and how many had to be.
+
+    Encoded twice, a name may be too long for its column, and the server cuts it: such rows are left out, and their
+    databases returned, "" for one with a name that is itself cut.
+    """
+    decoded, n_doubled, cut = [], 0, set()
+    for user, host, database, routine, *more in rows:
+        names = (user, database, routine)
+        if not all(map(str.isascii, names)):
+            lengths = (user_length, NAME_LENGTH, NAME_LENGTH)
+            full = [len(name) >= length for name, length in zip(names, lengths, strict=True)]
+            (user, *a), (database, *b), (routine, *c) = map(undoubled, names, full)
+            doubled = (*a, *b, *c)
+            n_doubled += any(doubled)
+            short = [is_full and twice for is_full, twice in zip(full, doubled, strict=True)]
+            if any(short):
+                cut.add("" if short[1] else database)
+                continue
+        decoded.append((user, host, database, routine, *more))
+    return decoded, n_doubled, cut
 
 
 def restrictions(text: str | None) -> Iterable[tuple[str, str]]:

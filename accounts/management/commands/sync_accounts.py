@@ -13,4 +13,5 @@ class Command(VisitCommand):
 
     def summary(self, record: SyncRecord) -> list[str]:
         news = [f"{record.summary[name]} {name}" for name in NEWS if record.summary.get(name)]
-        return [f"{record.summary['accounts']} accounts", *news]
+        notes = record.summary.get("notes", "")
+        return [f"{record.summary['accounts']} accounts", *news, *filter(None, [notes])]
