@@ -6,6 +6,7 @@ gone; one that could be neither seen nor ended stays, marked as unobserved.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -81,17 +82,53 @@ def write_grants(
         return read and owner in accounts.seen_ids
 
     over = {row for row in unseen if is_over(row)}
+    new = seen - stored.keys()
     # An account that is gone takes its grants along; that was weighed with the accounts.
     staying = {row for row in stored if row[0] not in accounts.gone_ids}
-    lost = sum(row[:6] not in held_now for row in over & staying)
-    accounts.hold("grants", len(staying), lost, implausible=lost >= 100 and lost * 2 > len(staying))
-    new = seen - stored.keys()
+    lost = {row for row in over & staying if row[:6] not in held_now}
+    dropped = _inside_dropped(lost, seen, new)
+    ending = _less_renamed(lost - dropped, new)
+    present = len(staying) - len(dropped)
+    accounts.hold("grants", present, ending, implausible=ending >= 100 and ending * 2 > present)
     keep_in_sight(Grant, stored, seen, over, accounts.visited_at)
     Grant.objects.filter(pk__in=[stored[row].pk for row in over]).update(until=now)
     since = now.isoformat()
     insert(Grant, GRANT_COLUMNS, [(*row, since) for row in sorted(new)])
     log.grants(new, over)
     return len(new), len(over)
+
+
+def _inside_dropped(lost: Set[GrantRow], seen: Set[GrantRow], new: Set[GrantRow]) -> set[GrantRow]:
+    """Grants in databases and schemas that were dropped. Where an engine has owners each of these has one: with the
+    owner's row lost, and nothing seen on it, it is there no more. If its owner has a new one, it may
+    have been renamed."""
+    came = {_place(row) for row in new if _is_container(row) and row[4] == "OWNER"}
+    owned = {row for row in lost if _is_container(row) and row[4] == "OWNER" and _place(row) not in came}
+    there = {row[1:4] for row in seen if _is_container(row)} if owned else set()
+    gone = {row[1:4] for row in owned} - there
+    databases = {database for kind, database, _ in gone if kind == "database"}
+    schemas = {scope for kind, _, scope in gone if kind == "schema"}
+    within = tuple(f"{scope}." for scope in schemas)
+    return {row for row in lost if row[2] in databases or row[3] in schemas or row[3].startswith(within)}
+
+
+def _is_container(row: GrantRow) -> bool:
+    return row[1] in ("database", "schema")
+
+
+def _place(row: GrantRow) -> tuple[int, str, str]:
+    """Who owns what kind of container, and the database that a schema lies in."""
+    return row[0], row[1], row[2] if row[1] == "schema" else ""
+
+
+def _less_renamed(lost: Set[GrantRow], new: Set[GrantRow]) -> int:
+    """How many grants end, less those that the same account now has on another object of the kind: renaming a schema
+    ends the grants in it under one name and begins them under another."""
+
+    def alike(rows: Iterable[GrantRow]) -> Counter[tuple[int, str, str, bool]]:
+        return Counter((row[0], row[1], row[4], row[5]) for row in rows)
+
+    return (alike(lost) - alike(new)).total()
 
 
 class _Stored(NamedTuple):

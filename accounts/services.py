@@ -18,7 +18,7 @@ from instances.hiding import hidden_on
 from instances.models import Instance
 from instances.services import remember_server, target_of
 from sync.models import SyncRecord
-from sync.registry import Outcome, Phase, hold_shrink
+from sync.registry import Outcome, Phase, hold_shrink, vanished
 
 from . import closure
 from .bulk import insert
@@ -152,7 +152,8 @@ class Roster:
         self.gone = {key for key in present - self.facts.keys() if not unlisted & {"", key[1]}}
         # What every server has says nothing: an empty server at the old address has it too.
         own = {key for key in present if not self.stored[key].is_system and self.stored[key].kind != "public"}
-        gone = len(own & self.gone)
+        ids = {key: self.stored[key].native_id for key in own if key in self.gone or key in self.facts}
+        gone = vanished(ids, {key: fact.native_id for key, fact in self.facts.items()})
         self.hold("accounts", len(own), gone, implausible=gone == len(own) or (gone >= 10 and gone * 2 > len(own)))
 
     def hold(self, what: str, present: int, ending: int, *, implausible: bool) -> None:

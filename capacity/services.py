@@ -24,7 +24,7 @@ from instances.models import Instance
 from instances.services import remember_server, target_of
 from sync import services as sync
 from sync.models import SyncRecord, SyncSession, VisitHealth
-from sync.registry import Outcome, Phase, hold_shrink
+from sync.registry import Outcome, Phase, hold_shrink, vanished
 
 from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 
@@ -63,9 +63,10 @@ def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outco
     listed = not any(gap.scope == "databases" for gap in facts.gaps)
     databases = [fact for fact in facts.databases.databases if fact.name not in facts.sizes.dropped]
     present = Database.objects.present().filter(instance=instance)
-    own = set(present.filter(is_system=False).values_list("name", flat=True))
+    own = dict(present.filter(is_system=False).values_list("name", "native_id"))
+    listing = {fact.name: fact.native_id for fact in databases}
     # With the listing itself incomplete, a database that is not in it may well be there.
-    gone = len(own - {fact.name for fact in databases}) if listed else 0
+    gone = vanished(own, listing) if listed else 0
     hold_shrink(
         "databases",
         len(own),

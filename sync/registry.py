@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.utils.functional import Promise
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: Called with the name of the phase that begins. Raises when the visit is no longer ours or was cancelled.
 Phase = Callable[[str], None]
 FollowUp = Callable[[int], None]
+
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,19 @@ def hold_shrink(what: str, present: int, ending: int, *, confirmed: int, implaus
             "probably lost rights, or the address leads to another server now.",
             count=ending,
         )
+
+
+def vanished(before: Mapping[Name, str], now: Mapping[Name, str]) -> int:
+    """How many names of `before` are gone, less those that were renamed. Both map name to native id, "" for none.
+
+    Another server at the old address may give its own things the same ids: a rename is believed only where at least two
+    names stayed, each with its id.
+    """
+    gone, stayed, came = before.keys() - now.keys(), before.keys() & now.keys(), now.keys() - before.keys()
+    if len(stayed) < 2 or any(before[name] != now[name] for name in stayed):
+        return len(gone)
+    renamed = {now[name] for name in came} - {""}
+    return sum(before[name] not in renamed for name in gone)
 
 
 KINDS: dict[str, VisitKind | StoreKind] = {}
