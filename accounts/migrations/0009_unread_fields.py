@@ -51,9 +51,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="account",
             name="last_known",
-            field=models.JSONField(
-                default=dict, editable=False, help_text="What fields held that the last visit could not read."
-            ),
+            field=models.JSONField(default=dict, editable=False),
         ),
         migrations.AddField(
             model_name="coverage",

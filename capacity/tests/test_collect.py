@@ -325,6 +325,24 @@ def test_many_databases_gone_at_once_wait_for_a_person(add, maria_server):
     assert (again.status, again.summary["disappeared"]) == ("completed", 11)
 
 
+def test_renamed_databases_are_not_gone(add, server):
+    """Fault 7, F1.6: their ids show where they went; dropped ones still wait for a person."""
+    instance = add("prod", server.collector())
+    for n in range(11):
+        server.execute(f"CREATE DATABASE d{n} STRATEGY wal_log")
+    # Beside the database postgres, which every server has, one that stays proves that it is the same server.
+    server.execute("CREATE DATABASE stays STRATEGY wal_log")
+    collect(instance)
+    for n in range(11):
+        server.execute(f"ALTER DATABASE d{n} RENAME TO e{n}")
+    record = collect(instance)
+    assert (record.status, record.summary["disappeared"], record.summary["appeared"]) == ("completed", 11, 11)
+    for n in range(11):
+        server.execute(f"DROP DATABASE e{n}")
+    record = collect(instance)
+    assert (record.error_code, record.held_count) == ("suspicious_shrink", 11)
+
+
 # All or nothing
 
 
