@@ -204,7 +204,18 @@ def parse_moment(text: str) -> datetime | None:
             return timezone.now()
     if moment is None:
         raise ValueError(gettext("%r is neither a day (2026-05-03) nor a moment (2026-05-03 14:00).") % text)
-    return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+    return aware(moment)
+
+
+def aware(moment: datetime) -> datetime:
+    """The moment in TAIFISH_TIME_ZONE: the store knows no offset of 16 hours or more, which ISO 8601 does.
+
+    Raises ValueError.
+    """
+    try:
+        return timezone.localtime(moment) if timezone.is_aware(moment) else timezone.make_aware(moment)
+    except OverflowError:
+        raise ValueError(gettext("“%s” is not a time.") % moment.isoformat()) from None
 
 
 def _moment(at: datetime | None) -> datetime:

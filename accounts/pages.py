@@ -11,7 +11,6 @@ from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -142,7 +141,7 @@ def _effective(request: HttpRequest, account: Account) -> dict[str, Any]:
     if text := request.GET.get("as_of"):
         try:
             at = parse_datetime(text)
-            at = timezone.make_aware(at) if at and timezone.is_naive(at) else at
+            at = at and access.aware(at)
             effective = access.effective(account, at)
             wrong = "" if at else gettext("“%s” is not a time.") % text
         except ValueError as error:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import django_filters
 
-from instances.filters import KnownFilter, NotNullFilter, OfInstances, YesNoFilter
+from instances.filters import KnownFilter, MomentFilter, NotNullFilter, OfInstances, YesNoFilter
 from tagging.models import Tag
 
 from .kinds import KINDS
@@ -37,8 +37,8 @@ class AlertFilters(OfInstances):
     rule = KnownFilter(queryset=AlertRule.objects.all())
     kind = django_filters.ChoiceFilter(field_name="rule__kind", choices=KIND_CHOICES)
     open = NotNullFilter(field_name="resolved_at", exclude=True)
-    since = django_filters.IsoDateTimeFilter(field_name="first_seen_at", lookup_expr="gte")
-    until = django_filters.IsoDateTimeFilter(field_name="first_seen_at", lookup_expr="lt")
+    since = MomentFilter(field_name="first_seen_at", lookup_expr="gte")
+    until = MomentFilter(field_name="first_seen_at", lookup_expr="lt")
 
     class Meta:
         model = Alert
@@ -49,8 +49,8 @@ class DeliveryFilters(django_filters.FilterSet):
     channel = KnownFilter(queryset=Channel.objects.all())
     status = django_filters.ChoiceFilter(choices=Delivery.Status.choices)
     is_test = YesNoFilter()
-    since = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
-    until = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    since = MomentFilter(field_name="created_at", lookup_expr="gte")
+    until = MomentFilter(field_name="created_at", lookup_expr="lt")
 
     class Meta:
         model = Delivery

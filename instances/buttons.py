@@ -11,7 +11,12 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin import ShowFacets
-from django.core.exceptions import PermissionDenied
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.db import DataError
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -53,7 +58,26 @@ def posted(request: HttpRequest, *but: str) -> list[tuple[str, str]]:
     ]
 
 
-class ButtonAdmin(ShownRows, ModelAdmin):
+class CheckedListAdmin(ModelAdmin):
+    """Lists that refuse filters and selections that mean nothing."""
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """Django checks what a filter of the address names, but not whether its value suits the column.
+
+        Raises IncorrectLookupParameters, for which Django shows the list without filters and a message.
+        """
+        try:
+            return super().get_changelist_instance(request)
+        except (DataError, ValueError) as error:
+            raise IncorrectLookupParameters(error) from error
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
+        if not all(chosen.isdecimal() for chosen in request.POST.getlist(ACTION_CHECKBOX_NAME)):
+            raise BadRequest(_("A selected row has no valid id. Go back to the list and select rows again."))
+        return super().response_action(request, queryset)
+
+
+class ButtonAdmin(ShownRows, CheckedListAdmin):
     """A ModelAdmin whose pages carry `buttons`; its templates show those that the person may press."""
 
     change_form_template = "taifish/change_form.html"

@@ -21,13 +21,13 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat import admin as beat
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import BooleanRadioFilter
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelect2MultipleWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from instances.buttons import ButtonAdmin, InspectOnlyAdmin
+from instances.buttons import ButtonAdmin, CheckedListAdmin, InspectOnlyAdmin
 from tagging.models import TagLimit
 
 from .login import TOKENS, release
@@ -54,7 +54,7 @@ class TagLimitInline(TabularInline):
     extra = 0
 
 
-class LimitedAdmin(ModelAdmin):
+class LimitedAdmin(CheckedListAdmin):
     """Whose limits are on the page once the row is there."""
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
@@ -176,6 +176,12 @@ class PeriodicTaskForm(beat.PeriodicTaskForm):
             self.fields["regtask"].widget = TaskSelect()
             self.fields["task"].widget = UnfoldAdminTextInputWidget()
 
+    def _clean_json(self, field: str) -> str:
+        try:
+            return super()._clean_json(field)
+        except RecursionError:
+            raise forms.ValidationError(_("The arguments are nested too deeply.")) from None
+
 
 @admin.register(PeriodicTask)
 class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
@@ -225,7 +231,7 @@ class TaskInline(beat.PeriodicTaskInline, TabularInline):
     fields = readonly_fields = ("name", "task")
 
 
-class ScheduleAdmin(ModelAdmin):
+class ScheduleAdmin(CheckedListAdmin):
     inlines = [TaskInline]
 
 

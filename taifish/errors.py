@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
+from django.core.exceptions import BadRequest, RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
 from django.views import defaults
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
+
+from capacity.units import bytes_label
 
 
 def told(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -26,7 +30,20 @@ def _is_program(request: HttpRequest) -> bool:
     return request.path.startswith("/api/")
 
 
+def refused(request: HttpRequest, told: str, status: int) -> HttpResponse:
+    """An answer that needs neither session nor templates."""
+    if _is_program(request):
+        return JsonResponse({"detail": told}, status=status)
+    return HttpResponse(f"{told}\n", status=status, content_type="text/plain; charset=utf-8")
+
+
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if isinstance(exception, RequestDataTooBig):
+        told = _("The request is too large: at most %s without files.")
+        return refused(request, told % bytes_label(settings.DATA_UPLOAD_MAX_MEMORY_SIZE), 413)
+    if isinstance(exception, BadRequest):
+        # Its text is ours, or Django's, and fixed.
+        return refused(request, str(exception), 400)
     if _is_program(request):
         return JsonResponse({"detail": _("This request cannot be read.")}, status=400)
     return defaults.bad_request(request, exception)

@@ -139,6 +139,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "taifish.health.answer_probes",
+    "taifish.inbound.middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -281,6 +282,11 @@ REST_FRAMEWORK = {
         "user": per_minute("TAIFISH_API_RATE", 1200),
     },
     "NUM_PROXIES": int(TAIFISH_BEHIND_PROXY),
+    "DEFAULT_PARSER_CLASSES": [
+        "taifish.parsers.ShallowJSONParser",
+        "rest_framework.parsers.FormParser",
+        "rest_framework.parsers.MultiPartParser",
+    ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
 }
 SPECTACULAR_SETTINGS = {

@@ -1,18 +1,30 @@
-"""Every operation that the API describes, asked with what its description allows, and with what it does not."""
+"""Every operation that the API describes, asked with what its description allows, and with what it does not.
+
+And every list of the admin, with what no column can hold.
+"""
 
 from __future__ import annotations
 
+import functools
+import io
+import json
 import re
 from collections.abc import Iterator
+from functools import reduce
+from typing import Any
 
 import pytest
 import schemathesis
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core import signals
 from django.db import close_old_connections, transaction
+from django.test import Client
+from django.urls import reverse
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
+from rest_framework.exceptions import ParseError
 from rest_framework.throttling import UserRateThrottle
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -24,11 +36,15 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from accounts.models import Account
+from instances.tests.pages import staff
 from taifish.api import router
 from taifish.models import ApiToken
+from taifish.parsers import ShallowJSONParser
 from taifish.tests.fleet import small_fleet
 from taifish.wsgi import application
 
+FORM = "application/x-www-form-urlencoded"
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -104,3 +120,187 @@ def test_no_answer_is_a_failure_or_other_than_described(program):
     assert len(operations) > 60
     told = [line for operation in operations for mode in EXAMPLES for line in complaints(operation, mode, program)]
     assert not told, "\n\n".join(told)
+
+
+#: Bodies that no operation can take.
+ODD_BODIES = {
+    "nested lists": "[" * 100_000,
+    "nested objects": '{"name":' * 100_000,
+    "nested and closed": json.dumps({"name": reduce(lambda inner, _: [inner], range(200), [])}),
+    "NUL": json.dumps({"name": "a\0b", "username": "\0"}),
+    "lone surrogate": '{"name": "\\ud800"}',
+    "long number": '{"port": ' + "9" * 5000 + "}",
+    "large number": '{"port": 1e999}',
+    "not UTF-8": b'{"name": "\xff"}',
+    "null": "null",
+    "list": "[1]",
+    "large": json.dumps({"name": "x" * 3_000_000}),
+}
+ODD_VALUES = ["%00", "%FF", "9" * 30, "-1", "nan", "(", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00%2B23:59"]
+
+
+class Rolled(Client):
+    """A client whose requests are undone, and show what failed as an answer."""
+
+    def __init__(self) -> None:
+        super().__init__(raise_request_exception=False)
+
+    def request(self, **environ: Any) -> Any:
+        with transaction.atomic():
+            answer = super().request(**environ)
+            transaction.set_rollback(True)
+        return answer
+
+
+@pytest.fixture
+def root(db: None, monkeypatch: pytest.MonkeyPatch) -> Rolled:
+    monkeypatch.setitem(UserRateThrottle.THROTTLE_RATES, "user", None)
+    small_fleet()
+    client = Rolled()
+    client.force_login(User.objects.create_superuser("root"))
+    return client
+
+
+@pytest.mark.parametrize("name", ODD_BODIES)
+def test_no_body_is_a_failure(root, name):
+    """Fault 13, F8.7: whatever takes a body answers 4xx, and says why."""
+    paths = [
+        f"/api/{prefix}/" for prefix, viewset, _ in router.registry if hasattr(viewset, "create") and "(" not in prefix
+    ]
+    assert len(paths) > 10
+    for path in paths:
+        answer = root.post(path, ODD_BODIES[name], content_type="application/json")
+        assert 400 <= answer.status_code < 500, (path, answer.status_code)
+        assert answer.json(), path
+
+
+def test_what_is_wrong_with_a_body_is_said(root):
+    """Fault 13, F8.7: depth and size are named."""
+
+    def detail(name: str) -> tuple[int, str]:
+        answer = root.post("/api/tags/", ODD_BODIES[name], content_type="application/json")
+        return answer.status_code, answer.json()["detail"]
+
+    for name in ("nested lists", "nested objects", "nested and closed"):
+        assert detail(name) == (400, "The JSON is nested too deeply: at most 32 levels.")
+    assert detail("large") == (413, "The request is too large: at most 2.50 MiB without files.")
+    answer = root.generic("POST", "/admin/tagging/tag/add/", "name=" + "x" * 3_000_000, FORM)
+    assert (answer.status_code, answer.content) == (413, b"The request is too large: at most 2.50 MiB without files.\n")
+
+
+def test_a_body_as_deep_as_allowed_is_read():
+    """Fault 13: 32 levels are, 33 are not."""
+    deep = functools.partial(reduce, lambda inner, _: [inner])
+    assert ShallowJSONParser().parse(io.BytesIO(json.dumps(deep(range(31), [])).encode())) is not None
+    with pytest.raises(ParseError):
+        ShallowJSONParser().parse(io.BytesIO(json.dumps(deep(range(32), [])).encode()))
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "multipart/form-data", "application/json; charset=x", "x", FORM]
+)
+def test_no_content_type_is_a_failure(root, content_type):
+    """Fault 13, F8.7."""
+    for path in ("/api/tags/", "/api/instances/", "/api/sync-sessions/", "/admin/login/", "/i18n/setlang/"):
+        assert root.generic("POST", path, b"name=%00&a=\x00\xff", content_type).status_code < 500, path
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
+def test_no_filter_of_the_api_is_a_failure(root, value):
+    """Fault 13, F8.7: nor an id."""
+    for prefix, viewset, _ in router.registry:
+        url = f"/api/{re.sub(r'[(].*[)]', '1', prefix)}/"
+        filters = getattr(viewset, "filterset_class", None)
+        for name in [*(filters.base_filters if filters else ()), "search", "ordering", "page", "page_size", "as_of"]:
+            assert root.get(f"{url}?{name}={value}").status_code < 500, (url, name)
+        assert root.get(f"{url}{value}/").status_code < 500, url
+
+
+def looks(pages: Any) -> set[str]:
+    """What the address of a list may narrow it by."""
+    named = {getattr(item, "parameter_name", None) or (item[0] if isinstance(item, tuple) else item)
+             for item in pages.list_filter}  # fmt: skip
+    fields = [field.name for field in pages.model._meta.get_fields()]
+    return {name for name in named if isinstance(name, str)} | {
+        f"{field}{look}" for field in fields for look in ("", "__gte")
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", admin.site._registry, ids=lambda model: model._meta.label_lower)
+def test_no_address_of_the_admin_is_a_failure(root, model):
+    """Fault 13, F8.7: filters, searches, pages and ids that mean nothing."""
+    url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    for name in [*sorted(looks(admin.site._registry[model])), "q", "o", "p", "e", "_to_field", "nonsense"]:
+        for value in ("9" * 30, "("):
+            assert root.get(f"{url}?{name}={value}").status_code < 500, (name, value)
+    for value in [*ODD_VALUES, "_00", "_FF", "abc"]:
+        for page in ("change", "delete", "history"):
+            assert root.get(f"{url}{value}/{page}/").status_code < 500, (value, page)
+
+
+def test_no_selected_row_is_a_failure(root):
+    """Fault 13, F8.7: an action on rows whose ids are none."""
+    for model, pages in admin.site._registry.items():
+        url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+        for chosen in ("\0", "abc", "9" * 30, ""):
+            for action in pages.actions or ["delete_selected"]:
+                name = action if isinstance(action, str) else action.__name__
+                answer = root.post(url, {"action": name, "_selected_action": chosen})
+                assert answer.status_code < 500, (url, name, chosen)
+
+
+def test_no_list_is_a_failure_for_a_value_that_its_column_cannot_hold(root):
+    """Fault 13, F8.7: Django shows such a list without the filter, and a message."""
+    for query in ("ip_address=x", "attempt_time__gte=x"):
+        answer = root.get(f"/admin/axes/accessattempt/?{query}")
+        assert (answer.status_code, answer["Location"]) == (302, "/admin/axes/accessattempt/?e=1")
+    assert root.get("/admin/instances/instance/?sizes=1").status_code == 302
+
+
+def test_a_filter_that_one_may_not_use_is_no_failure_of_the_export(db):
+    """Fault 13, F8.7: filters that other apps add belong to their permissions."""
+    client = staff("instances.view_instance")
+    client.raise_request_exception = False
+    for query in ("last_accounts=failed", "paused=1", "nonsense=1", "credential__id__exact=x", "sizes=1"):
+        answer = client.get(f"{reverse('admin:instances_instance_export')}?{query}")
+        assert answer.status_code == 400, query
+        assert "A filter in this address is unknown, or you may not use it." in answer.content.decode()
+    assert client.get(f"{reverse('admin:instances_instance_export')}?engine=mysql").status_code == 200
+
+
+def test_nested_arguments_of_a_schedule_are_refused(root):
+    """Fault 13, F8.7."""
+    for field in ("args", "kwargs"):
+        answer = root.post(
+            "/admin/django_celery_beat/periodictask/add/", {"name": "x", "task": "x", field: "[" * 100_000}
+        )
+        assert answer.status_code == 200
+        assert "The arguments are nested too deeply." in answer.content.decode()
+
+
+@pytest.mark.parametrize("moment", [value for value in ODD_VALUES if "T" in value] + ["2026-01-01T00:00:00%2B23:59"])
+def test_no_moment_of_a_page_is_a_failure(root, moment):
+    """Fault 13, F8.7: offsets that the store does not know, and the ends of time."""
+    account = Account.objects.earliest("pk").pk
+    for path in (
+        "/admin/who-can/?privilege=SELECT",
+        "/admin/where-is/?name=a",
+        f"/admin/accounts/account/{account}/change/?",
+        "/api/access/?privilege=SELECT",
+        f"/api/accounts/{account}/effective/?",
+    ):
+        assert root.get(f"{path}&as_of={moment}").status_code < 500, path
+
+
+def test_an_address_with_nul_is_refused(root):
+    """Fault 13, F8.7: on every page."""
+    for path in (
+        "/admin/who-can/?on=%00",
+        "/admin/where-is/?name=%00",
+        "/api/accounts/?name=%00",
+        "/static/%00",
+        "/%00",
+    ):
+        answer = root.get(path)
+        assert (answer.status_code, "NUL" in answer.content.decode()) == (400, True), path

@@ -331,3 +331,22 @@ def test_guessing_at_many_names_does_not_hold_up_the_web(place: Place) -> None:
     # Those that were being examined when the limit was reached.
     assert answers[401] <= tries + 4
     assert sorted(took)[-3] < 1
+
+
+@pytest.mark.parametrize("size", [3_000_000, 30_000_000])
+def test_a_large_body_gets_an_answer(place: Place, size: int) -> None:
+    """Fault 13, F8.7: not a cut connection. Who sends all of a body before reading sees why it is refused."""
+    given = base64.b64encode(b"admin:r1ght-Password").decode()
+    json, form = "application/json", "application/x-www-form-urlencoded"
+    answers = []
+    with serving(place, TAIFISH_ADMIN_PASSWORD="r1ght-Password") as served:
+        host, port = served.url.removeprefix("http://").split(":")
+        for path, kind in (("/api/tags/", json), ("/api/tags/", form), ("/admin/login/", form), ("/nowhere/", json)):
+            headers = {"Content-Type": kind, "Authorization": f"Basic {given}"}
+            with contextlib.closing(HTTPConnection(host, int(port), timeout=30)) as connection:
+                connection.request("POST", path, b"x" * size, headers)
+                answer = connection.getresponse()
+                answers.append((path, answer.status, b"The request is too large" in answer.read()))
+    assert answers == [
+        ("/api/tags/", 413, True), ("/api/tags/", 413, True), ("/admin/login/", 403, False), ("/nowhere/", 404, False),
+    ]  # fmt: skip

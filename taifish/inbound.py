@@ -1,0 +1,41 @@
+"""What is checked of every request before a view sees it, and done after it. Limits of JSON bodies: `parsers`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.utils.translation import gettext as _
+
+from .errors import refused
+
+#: Bytes, and seconds, that are spent on reading a body that nothing wanted.
+DRAINED, DRAINING = 64 * 1024**2, 10
+
+
+def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Refuse addresses with NUL, which the store cannot hold, and read what was left of a body.
+
+    A server that closes a connection with unread data resets it, and the client never sees the answer.
+    """
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        if "%00" in request.META.get("QUERY_STRING", "") or "\0" in request.path_info:
+            response = refused(request, _("The address contains the character NUL (%00). Leave it out."), 400)
+        else:
+            response = get_response(request)
+        drain(request)
+        return response
+
+    return answer
+
+
+def drain(request: HttpRequest) -> None:
+    end, left = time.monotonic() + DRAINING, DRAINED
+    try:
+        while left > 0 and time.monotonic() < end and (read := request.read(65536)):
+            left -= len(read)
+    except UnreadablePostError:
+        # The client has gone.
+        pass
