@@ -31,7 +31,7 @@ from instances.templatetags.names import visible
 from sync.pages import ago, badge, offer
 from tagging.admin import TagFilter
 
-from .list_filters import BaselineFilter, ChangedFilter, EventFilter, UnreadFilter
+from .list_filters import BaselineFilter, ChangedFilter, EventFilter, NewSuperusersFilter, UnreadFilter
 from .models import Account, AccountChange, AccountFilter
 from .pages import account_page, details, events
 
@@ -154,6 +154,7 @@ class AccountChangeAdmin(InspectOnlyAdmin):
     list_filter = [
         ("account__instance", ShownSelectFilter),
         EventFilter,
+        NewSuperusersFilter,
         ("at", RangeDateTimeFilter),
         ("account", ShownSelectFilter),
         BaselineFilter,
@@ -188,6 +189,8 @@ class AccountChangeAdmin(InspectOnlyAdmin):
     def what(self, change: AccountChange) -> SafeString:
         first = badge("baseline", gettext("first visit")) if change.baseline else ""
         words = format_html_join("", "{}", ((badge(event, label),) for event, label in events(change)))
+        if hasattr(change, "was") and change.is_over:
+            words += badge("gone", gettext("gone") if change.account.gone_at else gettext("no longer superuser"))
         return format_html('<span class="tf-badges">{}{}</span>', words, first)
 
     @display(description=_("details"))

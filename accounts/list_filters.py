@@ -54,6 +54,21 @@ class EventFilter(DropdownFilter):
         return queryset.filter(events__contains=[self.value()]) if self.value() else queryset
 
 
+class NewSuperusersFilter(DropdownFilter):
+    """The accounts that the home page counts and names, by the same query."""
+
+    title = _("new superusers")
+    parameter_name = "new_superusers"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1", _("In the last day")), ("7", _("In the last 7 days")), ("30", _("In the last 30 days"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        if self.value() not in ("1", "7", "30"):
+            return queryset
+        return queryset.of_the_last(int(self.value())).of_new_superusers()
+
+
 class BaselineFilter(LeavingFilter):
     title = _("first visits")
     parameter_name = "baseline"

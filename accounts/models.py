@@ -7,14 +7,16 @@ read stays as it was, and `unobserved_since` says since when that is hearsay.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import Count, F, FilteredRelation, OuterRef, Q, Subquery
-from django.db.models.functions import MD5, Coalesce
+from django.db.models import Count, F, FilteredRelation, OuterRef, Q, Subquery, TextField
+from django.db.models.fields.json import KT
+from django.db.models.functions import MD5, Cast, Coalesce
+from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -310,11 +312,28 @@ class Coverage(models.Model):
 
 class AccountChangeQuerySet(models.QuerySet["AccountChange"]):
     def of_new_superusers(self) -> AccountChangeQuerySet:
-        """Changes by which an account that is there now, and a superuser, came to be one. What a first visit finds was
-        there before."""
+        """Changes by which an account came to be a superuser, whether or not it still is one or is there. What a first
+        visit finds was there before.
+
+        An account is stored as it was seen last. What it was after a change is what the change itself says, else what
+        the next change of that attribute says was before, else what is stored.
+        """
+        after = "details__attributes__is_superuser__1"
         came = Q(events__overlap=["appeared", "reappeared", "recreated"])
-        came |= Q(details__attributes__is_superuser__1=True)
-        return self.filter(came, baseline=False, account__is_superuser=True, account__gone_at=None)
+        later = AccountChange.objects.filter(
+            Q(at__gt=OuterRef("at")) | Q(at=OuterRef("at"), pk__gt=OuterRef("pk")),
+            account=OuterRef("account"),
+            details__attributes__has_key="is_superuser",
+        ).order_by("at", "pk")
+        was = Coalesce(
+            KT("details__attributes__is_superuser__1"),
+            Subquery(later.values(before=KT("details__attributes__is_superuser__0"))[:1]),
+            Cast("account__is_superuser", TextField()),
+        )
+        return self.filter(Q(**{after: True}) | came, baseline=False).annotate(was=was).filter(was="true")
+
+    def of_the_last(self, days: int) -> AccountChangeQuerySet:
+        return self.filter(at__gte=timezone.now() - timedelta(days=days))
 
 
 class AccountChange(models.Model):
@@ -365,6 +384,11 @@ class AccountChange(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account}: {', '.join(self.events)}"
+
+    @property
+    def is_over(self) -> bool:
+        """Of one of `of_new_superusers()`: whether the account is gone, or no superuser any more."""
+        return self.account.gone_at is not None or not self.account.is_superuser
 
 
 class AccountFilter(Filter):

@@ -43,6 +43,8 @@ JUMP, JUMP_PERCENT = 64 * 1024**2, 20
 BAND = "rgba(147, 51, 234, 0.14)"
 
 _INPUT = {"class": "tf-input"}
+#: What <input type="date"> takes, whatever the language.
+_ISO = "%Y-%m-%d"
 
 
 class TrendForm(forms.Form):
@@ -167,8 +169,8 @@ class BackfillForm(forms.Form):
     period = forms.ChoiceField(
         label=_("period"), choices=[("all", _("all")), *PERIODS], widget=forms.Select(attrs=_INPUT)
     )
-    first = forms.DateField(label=_("from"), widget=forms.DateInput(attrs=_INPUT | {"type": "date"}))
-    last = forms.DateField(label=_("to"), widget=forms.DateInput(attrs=_INPUT | {"type": "date"}))
+    first = forms.DateField(label=_("from"), widget=forms.DateInput(_INPUT | {"type": "date"}, _ISO))
+    last = forms.DateField(label=_("to"), widget=forms.DateInput(_INPUT | {"type": "date"}, _ISO))
 
 
 @needs("aggregation.view_instanceaggregate", RUN)

@@ -81,7 +81,8 @@ def paused(rule: AlertRule, instances: QuerySet[Instance]) -> Iterator[Finding]:
 
 def new_superusers(rule: AlertRule, instances: QuerySet[Instance]) -> Iterator[Finding]:
     """Accounts that came as superusers, or became such, and are there and superusers still; filtered ones too."""
-    changes = _changes(rule, instances).of_new_superusers()
+    still = {"account__is_superuser": True, "account__gone_at": None}
+    changes = _changes(rule, instances).of_new_superusers().filter(**still)
     for change in changes.order_by("pk").select_related("account"):
         when = timezone.localtime(change.at).strftime("%Y-%m-%d %H:%M")
         how = "was made" if {"appeared", "reappeared", "recreated"} & {*change.events} else "became"

@@ -116,7 +116,7 @@ class DatabaseAdmin(HideableAdmin):
 
     @display(description=_("growth in 30 days"))
     def growth(self, database: Database) -> SafeString:
-        return number(bytes_label(database.growth, signed=True))
+        return number(database.growth_label)
 
     @display(description=_("measured"), ordering="size_day")
     def measured(self, database: Database) -> SafeString:

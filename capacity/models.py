@@ -16,6 +16,8 @@ from django.utils.translation import gettext_lazy as _
 from instances.hiding import Filter
 from instances.models import Instance
 
+from .units import bytes_label
+
 #: Days over which growth is told beside a size.
 GROWTH_DAYS = 30
 
@@ -29,11 +31,12 @@ class DatabaseQuerySet(models.QuerySet["Database"]):
         return self.filter(is_filtered=False)
 
     def with_growth(self) -> DatabaseQuerySet:
-        """Each database with `earlier`, its size GROWTH_DAYS before the latest; null where that day is a gap."""
+        """Each database with `earlier` and `earlier_day`: its size GROWTH_DAYS before the latest, or on the nearest day
+        before that which has one; null where there is none."""
         then = DatabaseSize.objects.filter(
-            database=OuterRef("pk"), day=OuterRef("size_day") - timedelta(days=GROWTH_DAYS)
-        )
-        return self.annotate(earlier=Subquery(then.values("size")))
+            database=OuterRef("pk"), day__lte=OuterRef("size_day") - timedelta(days=GROWTH_DAYS)
+        ).order_by("-day")
+        return self.annotate(earlier=Subquery(then.values("size")[:1]), earlier_day=Subquery(then.values("day")[:1]))
 
 
 class Database(models.Model):
@@ -68,9 +71,22 @@ class Database(models.Model):
 
     @property
     def growth(self) -> int | None:
-        """Bytes in GROWTH_DAYS; None where either end is not known. Expects `with_growth()`."""
+        """Bytes in `growth_days`; None where either end is not known. Expects `with_growth()`."""
         earlier = getattr(self, "earlier", None)
         return None if self.size is None or earlier is None else self.size - earlier
+
+    @property
+    def growth_days(self) -> int | None:
+        """Days that `growth` covers: GROWTH_DAYS, or more where that day has no size."""
+        return None if self.growth is None else (self.size_day - self.earlier_day).days
+
+    @property
+    def growth_label(self) -> str:
+        """ "+1.5 GiB", or "+1.5 GiB (in 33 days)" where it covers other than GROWTH_DAYS."""
+        told = bytes_label(self.growth, signed=True)
+        if self.growth_days in (None, GROWTH_DAYS):
+            return told
+        return gettext("%(growth)s (in %(days)d days)") % {"growth": told, "days": self.growth_days}
 
 
 class _SizeQuerySet(models.QuerySet):

@@ -52,7 +52,7 @@ def database_page(request: HttpRequest, database: Database) -> dict[str, Any]:
     facts = [
         (_("Size"), bytes_label(database.size)),
         (_("Measured on"), database.size_day),
-        (_("Growth in 30 days"), bytes_label(database.growth, signed=True)),
+        (_("Growth in 30 days"), database.growth_label),
         (_("Maintained by the engine"), database.is_system),
         (_("Filtered"), database.is_filtered),
         (_("Native id"), database.native_id),

@@ -13,7 +13,10 @@ class DatabaseSerializer(serializers.ModelSerializer):
     instance_name = serializers.CharField(source="instance.name", read_only=True)
     engine = serializers.CharField(source="instance.engine", read_only=True)
     growth = serializers.IntegerField(
-        read_only=True, allow_null=True, help_text="Bytes in the 30 days before size_day; null where unknown."
+        read_only=True, allow_null=True, help_text="Bytes in the growth_days before size_day; null where unknown."
+    )
+    growth_days = serializers.IntegerField(
+        read_only=True, allow_null=True, help_text="30, or up to the nearest earlier day that has a size."
     )
 
     class Meta:
@@ -33,6 +36,7 @@ class DatabaseSerializer(serializers.ModelSerializer):
             "size",
             "size_day",
             "growth",
+            "growth_days",
         ]
 
 

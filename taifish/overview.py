@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -40,12 +40,11 @@ NEAREST = 20
 def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Context of the page, in a fixed number of queries."""
     may = request.user.has_perm
-    since = timezone.now() - timedelta(days=1)
     user = request.user
     changes = shown_to(AccountChange.objects.all(), user)
-    new_superusers = changes.filter(at__gte=since).of_new_superusers()
+    new_superusers = changes.of_the_last(1).of_new_superusers()
     parts: dict[str, tuple[str, Callable[[], Any]]] = {
-        "figures": ("instances.view_instance", lambda: _figures(user, since, new_superusers)),
+        "figures": ("instances.view_instance", lambda: _figures(user, new_superusers)),
         "checks": ("sync.view_syncsession", lambda: work_checks() if limit_of(user) is None else None),
         "running": ("sync.view_syncsession", lambda: _running(user)),
         "superusers": ("accounts.view_accountchange", lambda: _changes(new_superusers)),
@@ -61,7 +60,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return context
 
 
-def _figures(user: User, since: datetime, new_superusers: QuerySet[AccountChange]) -> list[dict[str, Any]]:
+def _figures(user: User, new_superusers: QuerySet[AccountChange]) -> list[dict[str, Any]]:
     may = user.has_perm
     url = reverse("admin:instances_instance_changelist")
     instances = shown_to(Instance.objects.active(), user).annotate(
@@ -90,7 +89,7 @@ def _figures(user: User, since: datetime, new_superusers: QuerySet[AccountChange
         lacking = len(MissingDays(yesterday, yesterday, ids_shown_to(user), "missing"))
         figures.append(_alarm(_("No size yesterday"), lacking, f"{reverse('capacity-gaps')}?days=1&kind=missing"))
     if may("accounts.view_accountchange"):
-        changes = f"{reverse('admin:accounts_accountchange_changelist')}?at__gte={since:%Y-%m-%d}"
+        changes = f"{reverse('admin:accounts_accountchange_changelist')}?new_superusers=1"
         figures.append(_alarm(_("New superusers in a day"), new_superusers.count(), changes))
     return figures
 

@@ -67,7 +67,7 @@ def test_each_figure_is_what_its_list_shows(store):
         shown = client.get(figure["url"]).context
         if label == "No size yesterday":
             assert shown["page"].paginator.count == figure["count"]
-        elif label != "New superusers in a day":
+        else:
             assert shown["cl"].result_count == figure["count"], label
 
 
@@ -84,20 +84,56 @@ def test_the_home_page_takes_a_fixed_number_of_queries(store, django_assert_num_
     assert [database.name for database in answer.context["largest"]] == ["shop"]
 
 
-def test_a_superuser_is_news_once_and_only_while_it_is_one(store):
-    """A first visit says what is there, not what happened; who is none any more, or gone, is no news."""
-    since = timezone.now() - timedelta(days=1)
-    news = AccountChange.objects.filter(at__gte=since).of_new_superusers()
+def test_a_superuser_is_news_once(store):
+    """A first visit says what is there, not what happened."""
+    news = AccountChange.objects.of_the_last(1).of_new_superusers()
     boss = Account.objects.get(name="boss")
     assert [change.account for change in news.all()] == [boss]
     change = AccountChange.objects.get(account=boss)
-    for fields in ({"baseline": True}, {"at": since - timedelta(hours=1)}, {"events": ["locked"], "details": {}}):
+    before = timezone.now() - timedelta(days=1, hours=1)
+    for fields in ({"baseline": True}, {"at": before}, {"events": ["locked"], "details": {}}):
         with transaction.atomic():
             AccountChange.objects.filter(pk=change.pk).update(**fields)
             assert not news.all().exists()
             transaction.set_rollback(True)
-    Account.objects.filter(pk=boss.pk).update(is_superuser=False)
-    assert not news.all().exists()
+
+
+def test_superusers_that_came_and_went_within_the_day_are_news(store):
+    """Fault 14: tile, card and list show the same changes; who is gone, or was demoted, is marked so."""
+    instance = Instance.objects.get(name="db0")
+
+    def account(name: str, *changes: tuple[str, object], superuser: bool, gone: bool = False) -> None:
+        now = timezone.now()
+        row = Account.objects.create(
+            instance=instance, name=name, kind="user", is_superuser=superuser, first_seen_at=now, gone_at=now if gone else None
+        )  # fmt: skip
+        for hours, (event, after) in zip(range(len(changes), 0, -1), changes, strict=True):
+            details = {} if after is None else {"attributes": {"is_superuser": [not after, after]}}
+            AccountChange.objects.create(account=row, at=now - timedelta(hours=hours), events=[event], details=details)
+
+    account("stayed", ("appeared", None), superuser=True)
+    account("dropped", ("appeared", None), ("disappeared", None), superuser=True, gone=True)
+    account("demoted", ("attributes", True), ("attributes", False), superuser=False)
+    account("came demoted", ("appeared", None), ("attributes", False), superuser=False)
+    account("promoted later", ("appeared", None), ("attributes", True), superuser=True)
+    account("plain", ("appeared", None), ("disappeared", None), superuser=False, gone=True)
+    account("only demoted", ("attributes", False), superuser=False)
+    account("came back plain", ("reappeared", False), superuser=False)
+    expected = {"boss", "stayed", "dropped", "demoted", "came demoted", "promoted later"}
+    client = superstaff()
+    home = client.get(HOME).context
+    (figure,) = [figure for figure in home["figures"] if figure["label"] == "New superusers in a day"]
+    listed = client.get(figure["url"])
+    changes = list(listed.context["cl"].result_list)
+    assert {change.account.name for change in changes} == expected
+    assert len(changes) == figure["count"] == len(expected)
+    assert {row["change"].pk for row in home["superusers"]} == {change.pk for change in changes}
+    over = {change.account.name for change in changes if change.is_over}
+    assert over == {"dropped", "demoted", "came demoted"}
+    for page in (listed, client.get(HOME)):
+        text = page.content.decode()
+        assert text.count('tf-gone">gone<') == 1
+        assert text.count("no longer superuser") == 2
 
 
 def test_the_home_page_shows_no_more_than_one_may_see(store):
