@@ -740,36 +740,44 @@ def test_the_server_says_the_same_at_length(furnished: World, statements: list[s
 # Names that mysql.procs_priv holds encoded twice
 
 
-def test_grants_on_routines_with_any_name_arrive(server: MariadbServer) -> None:
+@pytest.fixture
+def family(mysql_family: Any) -> Iterator[Any]:
+    """Each server of MySQL and MariaDB."""
+    mysql_family.reset()
+    yield mysql_family
+    mysql_family.reset()
+
+
+def test_grants_on_routines_with_any_name_arrive(family: Any) -> None:
     """Fault 9, F1.9: user, database or routine may have a name that is not ASCII, in as many bytes as there are."""
-    server.execute("CREATE USER plain@'%', `öre`@'10.%'")
+    family.execute("CREATE USER plain@'%', `öre`@'10.%'")
     expected = set()
     for database in ("shop", "größe", "Ѐ\u00a0商店"):
-        server.execute(f"CREATE DATABASE {identifier(database)}")
+        family.execute(f"CREATE DATABASE {identifier(database)}")
         for routine in ("p", "zähle", "数", "Ã¶", "ЂЌАМН"):
             name = f"{identifier(database)}.{identifier(routine)}"
-            server.execute(f"CREATE PROCEDURE {name}() SELECT 1")
-            server.execute(f"GRANT EXECUTE, ALTER ROUTINE ON PROCEDURE {name} TO plain@'%', `öre`@'10.%'")
+            family.execute(f"CREATE PROCEDURE {name}() SELECT 1")
+            family.execute(f"GRANT EXECUTE, ALTER ROUTINE ON PROCEDURE {name} TO plain@'%', `öre`@'10.%'")
             scope = dotted(database, "procedure", routine)
             expected |= {f"routine {scope} EXECUTE", f"routine {scope} ALTER ROUTINE"}
-    target = server.collector(level="B")
+    target = family.collector(level="B")
     inventory, permissions = visit(target)
     assert held(permissions, "plain") == held(permissions, "öre", "10.%") == expected
     assert [*inventory.gaps, *permissions.gaps] == []
     (note,) = permissions.notes
     assert note.startswith("29 grants on routines")
     assert "FLUSH PRIVILEGES" in note
-    server.execute("FLUSH PRIVILEGES")
-    assert not [line for (line,) in server.execute("SHOW GRANTS FOR `öre`@'10.%'") if "EXECUTE" in line]
+    family.execute("FLUSH PRIVILEGES")
+    assert not [line for (line,) in family.execute("SHOW GRANTS FOR `öre`@'10.%'") if "EXECUTE" in line]
 
 
-def test_a_name_that_the_server_cut_is_a_gap(server: MariadbServer) -> None:
+def test_a_name_that_the_server_cut_is_a_gap(family: Any) -> None:
     """Fault 9, F1.5: encoded twice, a long name does not fit its column. What is left of it is no name."""
-    server.execute("CREATE USER ada@'%'; CREATE DATABASE shop")
+    family.execute("CREATE USER ada@'%'; CREATE DATABASE shop")
     for routine in ("数" * 40, "ä" * 40, "x" * 64, "p"):
-        server.execute(f"CREATE PROCEDURE shop.{identifier(routine)}() SELECT 1")
-        server.execute(f"GRANT EXECUTE ON PROCEDURE shop.{identifier(routine)} TO ada@'%'")
-    _, permissions = visit(server.collector(level="B"))
+        family.execute(f"CREATE PROCEDURE shop.{identifier(routine)}() SELECT 1")
+        family.execute(f"GRANT EXECUTE ON PROCEDURE shop.{identifier(routine)} TO ada@'%'")
+    _, permissions = visit(family.collector(level="B"))
     assert held(permissions, "ada") == {
         f"routine {dotted('shop', 'procedure', routine)} EXECUTE" for routine in ("p", "x" * 64)
     }
