@@ -153,6 +153,9 @@ def _open_pymysql(chosen: Driver, target: Target, tls_mode: str, arguments: dict
     return connection
 
 
+#: What OpenSSL says, through either driver, when the other side hangs up without a word or resets the connection.
+_LOST_UNDER_TLS = re.compile(r"unexpected eof|EOF occurred in violation of protocol", re.IGNORECASE)
+
 _PLUGIN_HINT = (
     "The account's authentication plugin does not work with this driver: use mysql_native_password or "
     "caching_sha2_password over TLS for the collection account."
@@ -216,7 +219,9 @@ def adapter_error(error: Exception, target: Target, grantee: str, waited_out: bo
         number, message = int(found[1]), found[2]
     code = _BY_NUMBER.get(number, "server_error")
     cause: object = getattr(error, "original_exception", error)
-    if isinstance(cause, ssl.SSLError):
+    if _LOST_UNDER_TLS.search(message):
+        code = "connection_lost"
+    elif isinstance(cause, ssl.SSLError):
         code = "tls_failed"
     elif isinstance(cause, FileNotFoundError) and target.tls_ca and not target.host.startswith("/"):
         code, message = "tls_failed", f"the certificate authority {target.tls_ca!r} cannot be read"

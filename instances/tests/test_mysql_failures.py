@@ -298,18 +298,45 @@ def test_tls_against_a_server_without(own_server: MariadbServer, tmp_path: Path)
             assert adapter.query("SELECT 1") == [(1,)]
 
 
-def test_tls_checks_the_certificate(own_server: MariadbServer, tmp_path: Path) -> None:
-    own_server.stop()
-    key, crt = own_server.data / "server.key", own_server.data / "server.crt"
+def start_with_tls(server: MariadbServer) -> bytes:
+    """Start a stopped server with a certificate of its own for localhost; its PEM."""
+    key, crt = server.data / "server.key", server.data / "server.crt"
     certificate = _self_signed(key, "localhost")
     crt.write_bytes(certificate)
     for path in (key, crt):
-        os.chown(path, own_server.data.stat().st_uid, own_server.data.stat().st_gid)
+        os.chown(path, server.data.stat().st_uid, server.data.stat().st_gid)
         path.chmod(0o600)
+    server.options |= {"ssl_cert": str(crt), "ssl_key": str(key)}
+    server.start()
+    return certificate
+
+
+@pytest.mark.parametrize("how", ["between two statements", "in a statement", "by KILL"])
+def test_a_connection_lost_under_tls(own_server: MariadbServer, how: str) -> None:
+    """Fault 8, F1.3: mysqlclient calls it a TLS error (2026), and it is a lost connection, to be tried again."""
+    own_server.stop()
+    start_with_tls(own_server)
+
+    def lost(adapter: MySQLAdapter) -> None:
+        assert adapter.query("SHOW SESSION STATUS LIKE 'Ssl_cipher'")[0][1]
+        if how == "by KILL":
+            ((number,),) = adapter.query("SELECT CONNECTION_ID()")
+            threading.Timer(0.5, lambda: own_server.execute(f"KILL CONNECTION {number}")).start()
+        elif how == "in a statement":
+            threading.Timer(0.5, own_server.kill9).start()
+        else:
+            own_server.kill9()
+        adapter.query("SELECT SLEEP(30)")
+
+    error = failure(own_server.collector(), lost)
+    assert (error.code, error.transient) == ("connection_lost", True)
+
+
+def test_tls_checks_the_certificate(own_server: MariadbServer, tmp_path: Path) -> None:
+    own_server.stop()
+    certificate = start_with_tls(own_server)
     (ca := tmp_path / "ca.pem").write_bytes(certificate)
     (other_ca := tmp_path / "other.pem").write_bytes(_self_signed(tmp_path / "other.key", "localhost"))
-    own_server.options |= {"ssl_cert": str(crt), "ssl_key": str(key)}
-    own_server.start()
     target = own_server.collector()
     for good, encrypted in (
         (target, True),
