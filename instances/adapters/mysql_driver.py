@@ -41,7 +41,8 @@ class Driver:
 
 
 def driver(target: Target) -> Driver:
-    """The first driver that can be imported and keeps the target's TLS mode. Raises AdapterError("driver_missing")."""
+    """The first driver that can be imported, keeps the target's TLS mode, and can be kept from sending the password to
+    an impostor, which is PyMySQL. Raises AdapterError("driver_missing")."""
     for name, module in _MODULES.items():
         try:
             candidate = Driver(name, import_module(module))
@@ -49,7 +50,8 @@ def driver(target: Target) -> Driver:
             continue
         # Built on MariaDB's Connector/C, mysqlclient goes on in plain text where a server offers no TLS, whatever it
         # was told, unless it is to check the server's name too.
-        if not (target.tls_mode in ("require", "verify-ca") and name == "mysqlclient" and _is_connector_c(candidate)):
+        plain = target.tls_mode in ("require", "verify-ca") and name == "mysqlclient" and _is_connector_c(candidate)
+        if name == "PyMySQL" or not (plain or target.is_guarded):
             return candidate
     raise AdapterError(
         f"no driver for MySQL and MariaDB can be imported ({' or '.join(_MODULES)})",
@@ -131,6 +133,20 @@ _NO_TLS = re.compile(r"server (?:does not|doesn't) support", re.IGNORECASE)
 
 
 def _open_pymysql(chosen: Driver, target: Target, tls_mode: str, arguments: dict[str, Any], read_timeout: int) -> Any:
+    arguments |= {
+        # PyMySQL would encode a str as Latin-1.
+        "password": target.password.encode(),
+        "program_name": target.application_name,
+        "read_timeout": arguments["connect_timeout"],
+    }
+    if target.is_guarded:
+        # It imports PyMySQL, which need not be there for the others.
+        from .mysql_guard import GuardedConnection
+
+        connection = GuardedConnection(target, **arguments)
+        connection.connect()
+        connection._read_timeout = read_timeout
+        return connection
     if tls_mode == "disable":
         arguments["ssl_disabled"] = True
     elif tls_mode != "prefer":
@@ -141,16 +157,33 @@ def _open_pymysql(chosen: Driver, target: Target, tls_mode: str, arguments: dict
         # Certificates that MySQL makes for itself lack extensions this flag asks for (Python 3.13+).
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         arguments["ssl"] = context
-    connection = chosen.module.connect(
-        # PyMySQL would encode a str as Latin-1.
-        password=target.password.encode(),
-        program_name=target.application_name,
-        read_timeout=arguments["connect_timeout"],
-        **arguments,
-    )
+    connection = chosen.module.connect(**arguments)
     # The one way to let the handshake and the statements have limits of their own.
     connection._read_timeout = read_timeout
     return connection
+
+
+#: Servers that speak MySQL's protocol and are none, by what their version or version comment says.
+_IMITATIONS = {
+    "TiDB": r"\bTiDB\b",
+    "OceanBase": r"OceanBase|seekdb",
+    "PolarDB-X": r"TDDL|PolarDB-X",
+    "StarRocks": r"StarRocks",
+    "Apache Doris": r"\bDoris\b",
+    "SingleStore": r"SingleStore|MemSQL",
+    "Vitess": r"Vitess",
+    "Dolt": r"\bDolt\b",
+    "ClickHouse": r"ClickHouse",
+    "MatrixOne": r"MatrixOne",
+    "Databend": r"Databend",
+    "GreptimeDB": r"Greptime",
+    "Manticore Search": r"Manticore|Sphinx",
+}
+
+
+def imitation(text: str) -> str:
+    """The product that a server's version, or its comment, names in place of MySQL or MariaDB; "" for neither."""
+    return next((name for name, words in _IMITATIONS.items() if re.search(words, text, re.IGNORECASE)), "")
 
 
 #: What OpenSSL says, through either driver, when the other side hangs up without a word or resets the connection.

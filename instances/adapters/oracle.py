@@ -40,7 +40,7 @@ from .oracle_accounts import (
     user_fact,
 )
 from .oracle_containers import ROOT, UNREADABLE, Container, Containers
-from .oracle_driver import adapter_error, driver, errors, open_connection
+from .oracle_driver import adapter_error, certificate_of, driver, errors, open_connection
 from .sizes import Databases, Sizes, TableSize
 
 KINDS_AT_A = ("memberships", "system", "attribute", "tablespace", "proxy")
@@ -78,7 +78,9 @@ class OracleAdapter(Adapter):
     def connect(self) -> ServerInfo:
         self._accounts: dict[AccountKey, AccountFact] = {}
         self._users: list[tuple[Container, Sequence[Any]]] = []
-        self._connection = open_connection(self.target, min(self.target.connect_timeout, self.remaining()))
+        patience = min(self.target.connect_timeout, self.remaining())
+        seen = certificate_of(self.target, patience) if self.target.is_guarded else None
+        self._connection = open_connection(self.target, patience)
         self.query(sql.BEGIN)
         ((number, name, role, user, offset),) = self.query(sql.SESSION)
         self.in_root = int(number) == ROOT
@@ -88,7 +90,8 @@ class OracleAdapter(Adapter):
         version = str(self._connection.version)
         self.major = int(version.partition(".")[0])
         self._columns = {(table, column) for table, column in self.query(sql.COLUMNS)}
-        return ServerInfo("Oracle", version, f"python-oracledb {driver().__version__}, thin")
+        fingerprint = seen.fingerprint if seen else ""
+        return ServerInfo("Oracle", version, f"python-oracledb {driver().__version__}, thin", fingerprint)
 
     def inventory(self) -> Inventory:
         """DBA_USERS, DBA_ROLES and PUBLIC, or their CDB_ views. `valid_until` is when the password expires, at the end

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .base import AdapterError, Target, scrub
+from .certificates import Certificate, shown, unproven, watching_context
 from .oracle_sql import identifier, select_grant
 
 TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
@@ -35,6 +36,21 @@ def driver() -> Any:
 def errors() -> tuple[type[Exception], ...]:
     """Everything a call may raise: names that cannot be resolved and odd arguments come as what they are in Python."""
     return (driver().Error, OSError, ValueError, TypeError)
+
+
+def certificate_of(target: Target, seconds: float) -> Certificate | None:
+    """The certificate of a guarded target, None without TLS. Raises AdapterError, also for a server that has not proved
+    itself: Oracle's login gives whoever asks a value to crack the password with."""
+    _check(target)
+    seen = None
+    if target.tls_mode not in ("disable", "prefer"):
+        try:
+            seen = shown(target, target.port or 1521, seconds)
+        except errors() as error:
+            raise adapter_error(error, target) from None
+    if target.may_send == "nothing":
+        raise unproven(target, "Oracle's login, a hash to crack,", seen, "use TCPS (TLS mode require or stricter)")
+    return seen
 
 
 def open_connection(target: Target, seconds: float) -> Any:
@@ -91,6 +107,8 @@ def _check(target: Target) -> None:
 
 
 def _tls_context(target: Target) -> ssl.SSLContext:
+    if target.is_guarded:
+        return watching_context(target)
     context = ssl.create_default_context(cafile=target.tls_ca or None)
     # The driver itself compares names, with the alternative names too, when it is told to.
     context.check_hostname = False

@@ -23,8 +23,9 @@ from .base import (
     Permissions,
     ServerInfo,
 )
+from .certificates import Certificate
 from .derived import Derived
-from .postgresql_driver import connect, connect_denied, driver, fetch
+from .postgresql_driver import certificate_of, connect, connect_denied, driver, fetch
 from .postgresql_facts import Entry
 from .postgresql_sizes import RESERVED, TEMPLATES
 from .sizes import Databases, Sizes, TableSize
@@ -61,18 +62,21 @@ class PostgreSQLAdapter(Adapter):
     """
 
     _connection: Any = None
+    _certificate: Certificate | None = None
 
     def connect(self) -> ServerInfo:
         self._listed: dict[int, str] = {}
         self._accounts: Derived[AccountFact] | None = None
         self._database = self.target.database or "postgres"
+        self._certificate = certificate_of(self.target, self.remaining()) if self.target.is_guarded else None
         self._connection = self._open(self._database)
         version, self._database, self.has_options, has_parameters = self.begin()
         self.membership_sql = sql.MEMBERSHIPS if self.has_options else sql.MEMBERSHIPS_WITHOUT_OPTIONS
         self.grant_sql = sql.INSTANCE_GRANTS + (sql.PARAMETER_GRANTS if has_parameters else "")
         if not self.has_options:
             self.grant_sql += sql.NOINHERIT
-        return ServerInfo("PostgreSQL", version, f"psycopg2 {driver().__version__.split()[0]}")
+        fingerprint = self._certificate.fingerprint if self._certificate else ""
+        return ServerInfo("PostgreSQL", version, f"psycopg2 {driver().__version__.split()[0]}", fingerprint)
 
     def inventory(self) -> Inventory:
         """pg_roles, and PUBLIC. PostgreSQL has no lock: locked is a user whose VALID UNTIL has passed.
@@ -191,7 +195,7 @@ class PostgreSQLAdapter(Adapter):
 
     def _open(self, database: str) -> Any:
         try:
-            return connect(self.target, database, self.remaining())
+            return connect(self.target, database, self.remaining(), self._certificate)
         except AdapterError:
             self.remaining()
             raise

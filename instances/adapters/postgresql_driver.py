@@ -13,11 +13,14 @@ import math
 import os
 import re
 import socket
+import ssl
+import tempfile
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 from .base import AdapterError, Target, scrub
+from .certificates import Certificate, no_tls, shown, unproven
 
 TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 
@@ -51,6 +54,7 @@ STATES = {
 
 #: Tried in this order: a pg_hba.conf entry may be missed for SSL, and a broken connection may be an SSL one.
 SAYINGS = {
+    "unproven_server": r"authentication method requirement|server did not complete authentication",
     "auth_failed": r"authentication failed|认证失败|no password supplied|pg_hba\.conf|role .+ does not exist"
     r"|角色 .+ 不存在|not permitted to log in|不允许角色|no such user|valid client certificate",
     "no_such_database": r"database .+ does not exist|数据库 .+ 不存在|no such database",
@@ -61,7 +65,7 @@ SAYINGS = {
     "bad_target": r"not currently accepting connections|当前不接受|invalid database|invalid port"
     r"|invalid connection option|null character|expected authentication request|invalid response",
     "connection_lost": r"closed the connection|closed unexpectedly|already closed|connection reset"
-    r"|EOF detected|could not (receive|send) data|lost synchronization",
+    r"|EOF detected|unexpected eof|could not (receive|send) data|lost synchronization",
     "tls_failed": r"SSL|certificate",
     "timeout": r"timeout expired|timed out",
     "unreachable": r"could not translate host name|connection refused|unreachable|no route to host"
@@ -88,6 +92,7 @@ HINTS = {
     "bad_target": "Check host, port and database: PostgreSQL must answer there and take connections.",
     "connection_lost": "The server, or something on the way, ended the connection; the server's log says who.",
     "tls_failed": "Compare the TLS mode and CA file of the instance with ssl and ssl_cert_file of the server.",
+    "unproven_server": "The server must prove who it is before it gets the password.",
     "timeout": "Nothing answered in time: check host, port, firewalls and load, or raise the connect timeout.",
     "deadlock": "Nothing to do: the visit is tried again.",
     "unsupported": "PostgreSQL 12 or newer is needed; what answers lacks a catalogue or setting of it.",
@@ -106,34 +111,127 @@ def driver() -> Any:
     return psycopg2
 
 
-def connect(target: Target, database: str, seconds: float) -> Any:
-    """A psycopg2 connection in autocommit mode, refused or made in so many seconds (per address of the host, 2 at
-    least). Host may be a folder of sockets. Raises AdapterError."""
-    psycopg2 = driver()
+#: https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-SSLREQUEST
+SSL_REQUEST = bytes.fromhex("0000000804d2162f")
+
+#: What libpq may answer, by `Target.may_send`. A stored password that the server does not ask for proves nothing.
+REQUIRE_AUTH = {"nothing": "scram-sha-256,gss", "hashes": "scram-sha-256,gss,md5"}
+
+#: What reveals nothing to an impostor, for hints.
+SCRAM = (
+    "store the password of {user} as SCRAM (SET password_encryption = 'scram-sha-256'; then set the password anew) and "
+    "ask for scram-sha-256 in pg_hba.conf"
+)
+
+
+def certificate_of(target: Target, seconds: float) -> Certificate | None:
+    """The certificate of a guarded target, None where it has no TLS. Raises AdapterError, also for one that is not the
+    pinned one.
+
+    libpq shows a certificate to nobody, so that a connection made for this alone asks for it. It sends no password.
+    """
+    _check_tls_mode(target)
+    if target.tls_mode == "disable":
+        return None
+    try:
+        seen = shown(target, target.port or 5432, min(target.connect_timeout, seconds), SSL_REQUEST)
+    except (OSError, ValueError) as error:
+        raise _not_reached(error, target) from None
+    if seen is None and target.needs_tls:
+        raise no_tls(target)
+    return seen
+
+
+def _not_reached(error: Exception, target: Target) -> AdapterError:
+    code = "unreachable"
+    if isinstance(error, TimeoutError):
+        code = "timeout"
+    elif isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionResetError | BrokenPipeError):
+        code = "connection_lost"
+    elif isinstance(error, ssl.SSLError):
+        code = "tls_failed"
+    elif isinstance(error, ValueError | OverflowError):
+        code = "bad_target"
+    message = f"connection to {target.host!r}, port {target.port or 5432}, failed: {error}"
+    return AdapterError(message, code=code, hint=_hint(code, "", "", target, ""))
+
+
+def _check_tls_mode(target: Target) -> None:
     if target.tls_mode not in TLS_MODES:
         hint = f"One of {', '.join(TLS_MODES)}."
         raise AdapterError(f"no such TLS mode: {target.tls_mode!r}", code="bad_target", hint=hint)
+
+
+@contextlib.contextmanager
+def _guard(target: Target, seen: Certificate | None) -> Iterator[dict[str, Any]]:
+    """The arguments of libpq that keep the password from a server that has not proved itself.
+
+    libpq cannot pin a certificate, but takes a self-signed one as its own authority. With any other the connection is
+    not held to what was `seen`, and nothing that an impostor could use is sent.
+    """
+    arguments: dict[str, Any] = {
+        "sslmode": target.tls_mode,
+        "sslrootcert": target.tls_ca or ("system" if target.tls_mode == "verify-full" else None),
+    }
+    if not target.is_guarded:
+        yield arguments
+        return
+    if seen:
+        arguments["sslmode"] = "require"
+    anchor = seen if seen and seen.is_anchor else None
+    may_send = target.may_send
+    if may_send == "all" and target.password and not anchor:
+        may_send = "hashes" if target.proof == "hashes" else "nothing"
+    if may_send != "all":
+        if driver().extensions.libpq_version() < 160000:
+            raise AdapterError(
+                "libpq is older than 16 and would send the password to any server",
+                code="driver_missing",
+                hint="Install psycopg2-binary 2.9.10 or newer, or have a certificate authority prove the server.",
+            )
+        arguments["require_auth"] = REQUIRE_AUTH[may_send]
+    if not anchor:
+        yield arguments
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as authority:
+        authority.write(anchor.pem)
+        authority.flush()
+        yield arguments | {"sslmode": "verify-ca", "sslrootcert": authority.name}
+
+
+def connect(target: Target, database: str, seconds: float, seen: Certificate | None = None) -> Any:
+    """A psycopg2 connection in autocommit mode, refused or made in so many seconds (per address of the host, 2 at
+    least). Host may be a folder of sockets. `seen` is what `certificate_of` returned for a guarded
+    target. Raises AdapterError."""
+    psycopg2 = driver()
+    _check_tls_mode(target)
     try:
-        connection = psycopg2.connect(
-            host=target.host.removeprefix("[").removesuffix("]"),
-            port=target.port or 5432,
-            dbname=database,
-            user=target.username,
-            password=target.password or None,
-            sslmode=target.tls_mode,
-            sslrootcert=target.tls_ca or ("system" if target.tls_mode == "verify-full" else None),
-            # Encryption by Kerberos would pass for TLS, whatever the mode says.
-            gssencmode="disable",
-            connect_timeout=math.ceil(min(target.connect_timeout, seconds)),
-            keepalives_idle=30,
-            keepalives_interval=10,
-            keepalives_count=3,
-            tcp_user_timeout=30_000,
-            application_name=target.application_name,
-            client_encoding="UTF8",
-        )
+        with _guard(target, seen) as guard:
+            connection = psycopg2.connect(
+                host=target.host.removeprefix("[").removesuffix("]"),
+                port=target.port or 5432,
+                dbname=database,
+                user=target.username,
+                password=target.password or None,
+                # Encryption by Kerberos would pass for TLS, whatever the mode says.
+                gssencmode="disable",
+                connect_timeout=math.ceil(min(target.connect_timeout, seconds)),
+                keepalives_idle=30,
+                keepalives_interval=10,
+                keepalives_count=3,
+                tcp_user_timeout=30_000,
+                application_name=target.application_name,
+                client_encoding="UTF8",
+                **guard,
+            )
     except (psycopg2.Error, ValueError) as error:
-        raise adapter_error(error, target, database) from None
+        told = adapter_error(error, target, database)
+        if told.code == "unproven_server":
+            instead = SCRAM.format(user=quoted(target.username))
+            if target.may_send == "all":
+                instead += "; or let the server have a self-signed certificate: to no other can libpq be held"
+            raise unproven(target, _method(str(error)), seen, instead) from None
+        raise told from None
     connection.autocommit = True
     encoding = connection.get_parameter_status("server_encoding") or ""
     if DECODED_HERE.fullmatch(encoding):
@@ -144,6 +242,13 @@ def connect(target: Target, database: str, seconds: float) -> Any:
             connection.close()
             raise adapter_error(error, target, database) from None
     return connection
+
+
+def _method(message: str) -> str:
+    """The way to log in that libpq refused, in words."""
+    words = {"cleartext": "the password in clear text", "hashed": "an md5 hash of the password"}
+    words["did not complete"] = "no password, although one is stored,"
+    return next((method for word, method in words.items() if word in message), "a login that is not allowed here")
 
 
 def fetch(
