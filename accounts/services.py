@@ -12,11 +12,10 @@ from typing import Any
 
 from django.utils import timezone
 
-from instances.adapters import adapter_for
 from instances.adapters.base import AccountFact, AccountKey, Gap, Inventory, Permissions, ServerInfo
 from instances.hiding import hidden_on
 from instances.models import Instance
-from instances.services import remember_server, target_of
+from instances.services import reached, remember_server
 from sync.models import SyncRecord
 from sync.registry import Outcome, Phase, hold_shrink, vanished
 
@@ -58,13 +57,12 @@ class AccountFacts:
 
 def read(instance: Instance, phase: Phase) -> AccountFacts:
     """Read accounts, then what they may do, on one connection. Raises AdapterError."""
-    target = target_of(instance)
-    with adapter_for(target) as adapter:
+    with reached(instance) as adapter:
         phase("inventory")
         inventory = adapter.inventory()
         phase("permissions")
         permissions = adapter.permissions()
-        return AccountFacts(adapter.server, inventory, permissions, adapter.statements, target.level)
+        return AccountFacts(adapter.server, inventory, permissions, adapter.statements, instance.level)
 
 
 def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcome:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -66,7 +66,9 @@ class AlertKind:
 
 
 def failing(rule: AlertRule, instances: QuerySet[Instance]) -> Iterator[Finding]:
-    for health in VisitHealth.objects.filter(failures__gte=rule.threshold, instance__in=instances):
+    # Another certificate than the pinned one is not counted, and is worth an alert at once.
+    concerned = Q(failures__gte=rule.threshold) | Q(error_code="certificate_changed")
+    for health in VisitHealth.objects.filter(concerned, instance__in=instances):
         times = f"{health.failures} times in a row" if health.failures > 1 else "once"
         told = f"{_visits(health.kind)} failed {times}: {_error(health.error_code, health.error)}"
         yield Finding(f"{health.instance_id}:{health.kind}", told, health.instance_id)

@@ -96,7 +96,12 @@ def measure(engine: str, server: Any) -> dict[str, Any]:
 
     def instance(name: str) -> Instance:
         return Instance.objects.create(
-            name=f"{engine} {name}", engine=engine, host=target.host, port=target.port, credential=credential
+            name=f"{engine} {name}",
+            engine=engine,
+            host=target.host,
+            port=target.port,
+            credential=credential,
+            proof="hashes",
         )
 
     asked: list[tuple[str, Any]] = []

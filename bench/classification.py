@@ -25,10 +25,12 @@ FILL = r"""
 TRUNCATE instances_credential, instances_instance, sync_syncsession, classification_classification CASCADE;
 INSERT INTO instances_credential (name, username, token, note, created_at, updated_at)
 VALUES ('bench', 'bench', '', '', now(), now());
-INSERT INTO instances_instance (name, engine, host, database, credential_id, tls_mode, tls_ca, connect_timeout,
+INSERT INTO instances_instance (name, engine, host, database, credential_id, tls_mode, tls_ca, proof,
+       certificate, certificate_compared, seen_certificate, connect_timeout,
        statement_timeout, budget, level, note, product, version, created_at, updated_at)
 SELECT 'db' || i, CASE WHEN i %% 2 = 0 THEN 'postgresql' ELSE 'mysql' END, 'host' || i, '',
-       (SELECT id FROM instances_credential), 'prefer', '', 10, 60, 600, 'B', '', '', '', now(), now()
+       (SELECT id FROM instances_credential), 'prefer', '', 'strict', '', false, '', 10, 60, 600, 'B', '', '', '',
+       now(), now()
   FROM generate_series(1, %(instances)s) i;
 INSERT INTO accounts_coverage (instance_id, level, covered, beyond, gaps, unread, digest, since, read_at)
 SELECT id, 'B', '{memberships,attribute,system,database,table,routine}', '{}', CASE id %% 20

@@ -22,10 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 FLEET = """
 INSERT INTO instances_credential (name, username, token, note, created_at, updated_at)
 VALUES ('bench', 'bench', '', '', now(), now());
-INSERT INTO instances_instance (name, engine, host, database, credential_id, tls_mode, tls_ca, connect_timeout,
+INSERT INTO instances_instance (name, engine, host, database, credential_id, tls_mode, tls_ca, proof,
+       certificate, certificate_compared, seen_certificate, connect_timeout,
        statement_timeout, budget, level, note, product, version, created_at, updated_at)
 SELECT 'db' || i, CASE WHEN i %% 2 = 0 THEN 'postgresql' ELSE 'mysql' END, 'host' || i, '',
-       (SELECT id FROM instances_credential), 'prefer', '', 10, 60, 600, 'B', '', '',
+       (SELECT id FROM instances_credential), 'prefer', '', 'strict', '', false, '', 10, 60, 600, 'B', '', '',
        '', now() - interval '2 years', now()
   FROM generate_series(1, %(instances)s) i;
 """

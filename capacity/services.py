@@ -16,12 +16,11 @@ from django.db import connection
 from django.db.models import Exists, Max, OuterRef, QuerySet
 from django.utils import timezone
 
-from instances.adapters import adapter_for
 from instances.adapters.base import Gap, ServerInfo
 from instances.adapters.sizes import Databases, Sizes, TableSize
 from instances.hiding import hidden_on
 from instances.models import Instance
-from instances.services import remember_server, target_of
+from instances.services import reached, remember_server
 from sync import services as sync
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from sync.registry import Outcome, Phase, hold_shrink, vanished
@@ -45,7 +44,7 @@ class CapacityFacts:
 
 def read(instance: Instance, phase: Phase) -> CapacityFacts:
     """Read which databases there are, then their sizes, on one connection. Raises AdapterError."""
-    with adapter_for(target_of(instance)) as adapter:
+    with reached(instance) as adapter:
         phase("databases")
         databases = adapter.databases()
         phase("sizes")
@@ -143,7 +142,7 @@ def catch_up() -> SyncSession | None:
 
 def largest_tables(database: Database, limit: int = 20) -> list[TableSize]:
     """Ask the instance now, largest first. Raises AdapterError."""
-    with adapter_for(target_of(database.instance)) as adapter:
+    with reached(database.instance) as adapter:
         return adapter.table_sizes(database.name, limit)
 
 

@@ -19,6 +19,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
@@ -27,6 +28,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget,
 
 from . import services
 from .adapters import ENGINES
+from .adapters.certificates import spelled
 from .buttons import Button, ButtonAdmin
 from .exchange import ImportExportPages
 from .list_filters import ShownSelectFilter
@@ -81,11 +83,25 @@ class StateFilter(DropdownFilter):
         return queryset
 
 
+class CertificateFilter(DropdownFilter):
+    title = _("certificate")
+    parameter_name = "certificate"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("to_compare", _("to be compared"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset.to_compare() if self.value() == "to_compare" else queryset
+
+
 def test_connection(request: HttpRequest, instance: Instance) -> None:
     check = services.check_connection(instance)
     if check.ok:
         told = gettext("%(product)s %(version)s answered in %(seconds).2f s, by %(driver)s.") % vars(check)
         messages.success(request, told)
+        if check.certificate and not instance.certificate:
+            told = gettext("Its certificate is pinned: SHA-256 %s. Compare it with the server's, and accept it.")
+            messages.info(request, told % spelled(check.certificate))
     else:
         messages.error(request, f"{check.code}: {check.message} {check.hint}".strip())
 
@@ -98,6 +114,17 @@ def examine(request: HttpRequest, instance: Instance) -> HttpResponse:
         "found": services.examine(instance),
     }
     return TemplateResponse(request, "instances/diagnosis.html", context)
+
+
+def about_accepting(instances: Sequence[Instance]) -> list[str]:
+    """What a person agrees to who accepts the certificates of these."""
+    return [
+        gettext(
+            "Compare each fingerprint with the one on the server: openssl x509 -noout -fingerprint -sha256 -in <file>. "
+            "Whoever holds the key of an accepted certificate can obtain the stored password."
+        ),
+        *(f"{instance}: {spelled(instance.certificate_to_compare)}" for instance in instances),
+    ]
 
 
 def about_retiring(instances: Sequence[Instance]) -> list[str]:
@@ -125,17 +152,29 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     list_select_related = ["credential"]
     list_filter_submit = True
     list_fullwidth = True
-    actions = ["retire", "restore"]
+    actions = ["tighten", "accept_certificates", "retire", "restore"]
     formfield_overrides = NOTES
     fieldsets = [
         (None, {"fields": ["name", "note"]}),
         (
             _("Where it is"),
-            {"fields": ["engine", ("host", "port"), "database", "credential", ("tls_mode", "tls_ca"), "server"]},
+            {"fields": ["engine", ("host", "port"), "database", "credential", "server"]},
+        ),
+        (
+            _("Proof of the server"),
+            {
+                "fields": [
+                    ("tls_mode", "tls_ca"),
+                    "proof",
+                    ("certificate", "certificate_compared"),
+                    "proved_by",
+                    "shown",
+                ]
+            },
         ),
         (_("How it is read"), {"fields": ["level", ("connect_timeout", "statement_timeout"), "budget"]}),
     ]
-    readonly_fields = ["server"]
+    readonly_fields = ["server", "proved_by", "shown"]
 
     # Columns
 
@@ -157,7 +196,34 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
         port = instance.port or (ENGINES[instance.engine].port if instance.engine in ENGINES else "")
         # Where a long name may be broken: nowhere but at its dots.
         parts = format_html_join(SafeString(".<wbr>"), "{}", ((part,) for part in host.split(".")))
-        return format_html('<span class="tf-mono tf-address">{}:{}</span>', parts, port)
+        where = format_html('<span class="tf-mono tf-address">{}:{}</span>', parts, port)
+        marks = []
+        if instance.proof == Instance.Proof.AS_BEFORE and not instance.proved_by:
+            marks.append(("partial", _("as before")))
+        if instance.seen_certificate:
+            marks.append(("failed", _("certificate refused")))
+        elif instance.certificate_to_compare:
+            marks.append(("", _("not compared")))
+        badges = format_html_join("", '<span class="tf-badge tf-{}">{}</span>', marks)
+        return format_html('{}<div class="tf-badges">{}</div>', where, badges) if marks else where
+
+    @display(description=_("proved by"))
+    def proved_by(self, instance: Instance) -> str:
+        return instance.proved_by or gettext("nothing yet")
+
+    @display(description=_("certificate to be compared"))
+    def shown(self, instance: Instance) -> str:
+        fingerprint = instance.certificate_to_compare
+        if not fingerprint:
+            return "–"
+        what = (
+            gettext("refused at %s") % localtime(instance.seen_certificate_at).strftime("%Y-%m-%d %H:%M")
+            if instance.seen_certificate
+            else gettext("pinned at the first connection")
+        )
+        return format_html(
+            '<span class="tf-mono tf-wrap">{}</span><div class="tf-quiet">{}</div>', spelled(fingerprint), what
+        )
 
     # What apps above add
 
@@ -175,7 +241,13 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
         return own + [column for addition in self.additions(request) for column in addition.columns]
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
-        own = [StateFilter, ("engine", ChoicesDropdownFilter), ("credential", ShownSelectFilter)]
+        own = [
+            StateFilter,
+            ("engine", ChoicesDropdownFilter),
+            ("credential", ShownSelectFilter),
+            ("proof", ChoicesDropdownFilter),
+            CertificateFilter,
+        ]
         return own + [item for addition in self.additions(request) for item in addition.filters]
 
     def get_actions(self, request: HttpRequest) -> dict[str, tuple[Any, str, str]]:
@@ -195,6 +267,14 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
                 icon="electrical_services",
             ),
             Button("check", _("Check"), "instances.connect_instance", examine, icon="stethoscope"),
+            Button(
+                "accept",
+                _("Accept certificate"),
+                "instances.use_credential",
+                lambda request, instance: self.accept(request, [instance], instance),
+                icon="verified_user",
+                shown=lambda instance: bool(instance.certificate_to_compare),
+            ),
             Button(
                 "retire",
                 _("Retire"),
@@ -256,6 +336,57 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
         if obj is None or request.user.has_perm("instances.use_credential"):
             return self.readonly_fields
         return [*self.readonly_fields, *Instance.REACH]
+
+    # Proof of servers
+
+    def has_use_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("instances.use_credential")
+
+    def accept(
+        self, request: HttpRequest, instances: Sequence[Instance], row: Instance | None = None
+    ) -> HttpResponse | None:
+        """Ask, and accept what was asked about: what a server shows may change meanwhile."""
+        if "confirmed" not in request.POST:
+            request.POST = request.POST.copy()
+            for instance in instances:
+                request.POST[f"fingerprint-{instance.pk}"] = instance.certificate_to_compare
+            return self.ask(request, gettext("Accept certificate"), about_accepting(instances), row)
+        asked = {instance.pk: request.POST.get(f"fingerprint-{instance.pk}", "") for instance in instances}
+        accepted = services.accept_certificates(asked)
+        for instance in accepted:
+            self.log_change(request, instance, f"Certificate accepted: {asked[instance.pk]}.")
+        if accepted:
+            messages.success(request, gettext("Accepted: %s.") % ", ".join(map(str, accepted)))
+        if missed := sorted(str(instance) for instance in instances if instance not in accepted):
+            messages.warning(request, gettext("Shows another certificate by now: %s.") % ", ".join(missed))
+        return None
+
+    @admin.action(description=_("Accept certificates …"), permissions=["use"])
+    def accept_certificates(self, request: HttpRequest, queryset: QuerySet[Instance]) -> HttpResponse | None:
+        instances = list(queryset.to_compare())
+        if not instances:
+            messages.warning(request, gettext("No certificate of them waits to be compared."))
+            return None
+        return self.accept(request, instances)
+
+    @admin.action(description=_("Tighten: try strictly, and stay strict"), permissions=["use"])
+    def tighten(self, request: HttpRequest, queryset: QuerySet[Instance]) -> None:
+        loose = queryset.active().as_before()
+        if loose.count() > services.TIGHTENED_AT_ONCE:
+            told = gettext("At most %d at a time. For more there is manage.py tighten_instances --all.")
+            messages.error(request, told % services.TIGHTENED_AT_ONCE)
+            return
+        tried = services.tighten(loose)
+        strict = [instance for instance, check in tried if check.ok]
+        for instance in strict:
+            self.log_change(request, instance, "Tightened.")
+        if strict:
+            messages.success(request, gettext("Strict now: %s.") % ", ".join(map(str, strict)))
+        for instance, check in tried:
+            if not check.ok:
+                messages.warning(request, f"{instance}: {check.code}: {check.message} {check.hint}".strip())
+        if not tried:
+            messages.warning(request, gettext("None of them is as before."))
 
     # Retiring
 

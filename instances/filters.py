@@ -116,12 +116,23 @@ class OfInstances(django_filters.FilterSet):
         }
 
 
+class CertificateFilter(YesNoFilter):
+    """True for instances with a certificate that waits for a person."""
+
+    def filter(self, queryset: QuerySet, value: bool | None) -> QuerySet:
+        if value is None:
+            return queryset
+        return queryset.to_compare() if value else queryset.exclude(pk__in=queryset.to_compare())
+
+
 class InstanceFilters(django_filters.FilterSet):
     name = django_filters.CharFilter()
     engine = django_filters.ChoiceFilter(choices=ENGINE_CHOICES)
     host = django_filters.CharFilter()
     credential = KnownFilter(queryset=Credential.objects.all())
     retired = NotNullFilter(field_name="retired_at")
+    proof = django_filters.ChoiceFilter(choices=Instance.Proof.choices)
+    to_compare = CertificateFilter()
     tag = TagFilter("tags")
 
     class Meta:

@@ -10,7 +10,9 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from . import crypto
@@ -48,8 +50,17 @@ class Credential(models.Model):
 
 
 class InstanceQuerySet(models.QuerySet["Instance"]):
+    def as_before(self) -> InstanceQuerySet:
+        """Those that still send the password to whoever answers."""
+        return self.filter(proof=Instance.Proof.AS_BEFORE)
+
     def active(self) -> InstanceQuerySet:
         return self.filter(retired_at=None)
+
+    def to_compare(self) -> InstanceQuerySet:
+        """Those with a `certificate_to_compare`."""
+        unseen = Q(certificate_compared=False) & ~Q(certificate="")
+        return self.filter(~Q(seen_certificate="") | unseen)
 
     def retired(self) -> InstanceQuerySet:
         return self.exclude(retired_at=None)
@@ -67,6 +78,11 @@ class Instance(models.Model):
         REQUIRE = "require", _("always, certificate not checked")
         VERIFY_CA = "verify-ca", _("always, certificate checked")
         VERIFY_FULL = "verify-full", _("always, certificate and host name checked")
+
+    class Proof(models.TextChoices):
+        STRICT = "strict", _("strict: methods that reveal nothing")
+        HASHES = "hashes", _("hashes allowed: md5, mysql_native_password, caching_sha2_password, Oracle")
+        AS_BEFORE = "as_before", _("as before: whatever the server asks for")
 
     name = models.CharField(_("name"), max_length=100, unique=True)
     engine = models.CharField(_("engine"), max_length=20, choices=ENGINE_CHOICES)
@@ -100,6 +116,32 @@ class Instance(models.Model):
         blank=True,
         help_text=_("Path, on the machine that runs the workers, of the certificates to trust."),
     )
+    proof = models.CharField(
+        _("before the server is proved"),
+        max_length=10,
+        choices=Proof,
+        default=Proof.STRICT,
+        help_text=_(
+            "How the password may be used while nothing proves who the server is. Proof is a checked certificate, a "
+            "compared fingerprint, or a Unix socket; TLS alone is none."
+        ),
+    )
+    certificate = models.CharField(
+        _("pinned certificate"),
+        max_length=200,
+        blank=True,
+        help_text=_(
+            "SHA-256 fingerprint. Empty: that of the first successful connection is pinned. A server that shows "
+            "another gets nothing."
+        ),
+    )
+    certificate_compared = models.BooleanField(
+        _("fingerprint compared"),
+        default=False,
+        help_text=_("A person has compared it with the server's own: it proves who the server is."),
+    )
+    seen_certificate = models.CharField(_("certificate shown"), max_length=64, blank=True, editable=False)
+    seen_certificate_at = models.DateTimeField(_("certificate shown at"), null=True, blank=True, editable=False)
     connect_timeout = models.PositiveIntegerField(
         _("connect timeout, s"), default=10, validators=[MinValueValidator(1), MaxValueValidator(300)]
     )
@@ -136,7 +178,17 @@ class Instance(models.Model):
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
 
     #: Whoever sets one of these says where a stored password is sent: it takes `instances.use_credential`.
-    REACH = ("engine", "host", "port", "credential", "tls_mode", "tls_ca")
+    REACH = (
+        "engine",
+        "host",
+        "port",
+        "credential",
+        "tls_mode",
+        "tls_ca",
+        "proof",
+        "certificate",
+        "certificate_compared",
+    )
 
     objects = InstanceQuerySet.as_manager()
 
@@ -165,6 +217,32 @@ class Instance(models.Model):
             )
         if self.tls_mode in (self.TLS.VERIFY_CA, self.TLS.VERIFY_FULL) and self.host.startswith("/"):
             raise ValidationError({"tls_mode": _("A Unix socket has no TLS: choose “never”.")})
+        self.certificate = re.sub(r"^.*=|[:\s]", "", self.certificate).lower()
+        if self.certificate and not re.fullmatch("[0-9a-f]{64}", self.certificate):
+            raise ValidationError(
+                {"certificate": _("Not a SHA-256 fingerprint: 64 hexadecimal digits, with or without colons.")}
+            )
+        if self.certificate_compared and not self.certificate:
+            raise ValidationError({"certificate_compared": _("There is no certificate to compare: enter it.")})
+
+    @property
+    def proved_by(self) -> str:
+        """What proves the server before the password is used; "" for nothing."""
+        target = Target(
+            self.engine, self.host, "", tls_mode=self.tls_mode, tls_ca=self.tls_ca, certificate=self.certificate
+        )
+        if target.is_local:
+            return gettext("Unix socket")
+        if target.is_verified:
+            return gettext("certificate authority")
+        if self.certificate and self.certificate_compared and self.proof != self.Proof.AS_BEFORE:
+            return gettext("compared fingerprint")
+        return ""
+
+    @property
+    def certificate_to_compare(self) -> str:
+        """The fingerprint that waits for a person: one that was refused, else one that was pinned without a person."""
+        return self.seen_certificate or ("" if self.certificate_compared else self.certificate)
 
     @property
     def is_retired(self) -> bool:
@@ -192,6 +270,9 @@ class Instance(models.Model):
             password=self.credential.password,
             tls_mode=self.tls_mode,
             tls_ca=self.tls_ca,
+            proof=self.proof,
+            certificate=self.certificate,
+            compared=self.certificate_compared,
             connect_timeout=self.connect_timeout,
             statement_timeout=self.statement_timeout,
             budget=self.budget,

@@ -18,7 +18,7 @@ from import_export.fields import Field
 from import_export.formats.base_formats import CSV
 from import_export.resources import ModelResource
 from import_export.results import Result
-from import_export.widgets import ForeignKeyWidget, IntegerWidget, ManyToManyWidget
+from import_export.widgets import BooleanWidget, ForeignKeyWidget, IntegerWidget, ManyToManyWidget
 
 from .models import Credential, Instance
 
@@ -50,6 +50,15 @@ class WholeNumberWidget(IntegerWidget):
         return int(value)
 
 
+class YesNoWidget(BooleanWidget):
+    """Unlike its parent, it refuses what it does not understand."""
+
+    def clean(self, value: str | None, row: Any = None, **kwargs: Any) -> bool | None:
+        if value and value not in self.TRUE_VALUES + self.FALSE_VALUES:
+            raise ValueError(_("“%s” is neither 1 nor 0.") % value)
+        return super().clean(value, row, **kwargs)
+
+
 class InstanceResource(ModelResource):
     """One row per instance, found by its name; an empty cell means the default, a column left out changes nothing.
 
@@ -72,6 +81,9 @@ class InstanceResource(ModelResource):
             "credential",
             "tls_mode",
             "tls_ca",
+            "proof",
+            "certificate",
+            "certificate_compared",
             "connect_timeout",
             "statement_timeout",
             "budget",
@@ -93,6 +105,8 @@ class InstanceResource(ModelResource):
         for field in self.fields.values():
             if isinstance(field.widget, IntegerWidget):
                 field.widget = WholeNumberWidget()
+            elif isinstance(field.widget, BooleanWidget):
+                field.widget = YesNoWidget()
 
     def import_data(self, dataset: tablib.Dataset, *args: Any, **kwargs: Any) -> Result:
         self.columns = dataset.headers

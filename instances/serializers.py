@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 
+from . import services
 from .adapters import ENGINE_CHOICES
 from .models import Credential, Instance
 from .visibility import shown_to
@@ -66,6 +67,7 @@ class CredentialSerializer(CleanSerializer):
 
 class InstanceSerializer(CleanSerializer):
     credential_name = serializers.CharField(source="credential.name", read_only=True)
+    proved_by = serializers.CharField(read_only=True, help_text="What proves the server; empty: nothing does.")
 
     class Meta:
         model = Instance
@@ -80,6 +82,12 @@ class InstanceSerializer(CleanSerializer):
             "credential_name",
             "tls_mode",
             "tls_ca",
+            "proof",
+            "proved_by",
+            "certificate",
+            "certificate_compared",
+            "seen_certificate",
+            "seen_certificate_at",
             "connect_timeout",
             "statement_timeout",
             "budget",
@@ -91,7 +99,7 @@ class InstanceSerializer(CleanSerializer):
             "created_at",
             "updated_at",
         ]
-        read_only_fields = ["product", "version", "retired_at"]
+        read_only_fields = ["product", "version", "retired_at", "seen_certificate", "seen_certificate_at"]
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs = super().validate(attrs)
@@ -107,7 +115,7 @@ class InstanceIdsField(serializers.ListField):
 
     def __init__(self, **kwargs: Any) -> None:
         child = serializers.IntegerField(min_value=1, max_value=2**63 - 1)
-        super().__init__(child=child, allow_empty=False, max_length=10_000, **kwargs)
+        super().__init__(child=child, allow_empty=False, **{"max_length": 10_000, **kwargs})
 
     def to_internal_value(self, data: Any) -> QuerySet[Instance]:
         ids = super().to_internal_value(data)
@@ -155,6 +163,30 @@ class ConnectionCheckSerializer(serializers.Serializer):
     code = serializers.CharField()
     message = serializers.CharField()
     hint = serializers.CharField()
+    certificate = serializers.CharField(help_text="SHA-256 fingerprint of the certificate that the server showed.")
+
+
+class ComparedCertificateSerializer(serializers.Serializer):
+    """The fingerprint that a person has compared for an instance."""
+
+    instance = serializers.IntegerField(min_value=1, max_value=2**63 - 1)
+    fingerprint = serializers.RegexField("^[0-9a-fA-F:]+$", max_length=95)
+
+
+class AcceptCertificatesSerializer(StrictSerializer):
+    certificates = ComparedCertificateSerializer(many=True, allow_empty=False, max_length=10_000)
+
+
+class TightenSerializer(StrictSerializer):
+    instance_ids = InstanceIdsField(max_length=services.TIGHTENED_AT_ONCE)
+
+
+class TightenedSerializer(serializers.Serializer):
+    """How a strict connection to an instance went: it is strict now, or as before."""
+
+    instance = serializers.IntegerField(source="instance.pk")
+    instance_name = serializers.CharField(source="instance.name")
+    check = ConnectionCheckSerializer()
 
 
 class ExaminationRequestSerializer(serializers.Serializer):
@@ -191,6 +223,7 @@ class DiagnosisSerializer(serializers.Serializer):
     connection = ConnectionCheckSerializer()
     capabilities = CapabilitySerializer(many=True)
     excess = ExcessSerializer(many=True, help_text="Rights that the collection account does not need.")
+    warnings = serializers.ListField(child=serializers.CharField(), help_text="What to change although it works.")
 
 
 class FilterSerializer(CleanSerializer):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import Model, QuerySet
+from django.db.models import Case, F, Model, QuerySet, When
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from .adapters import adapter_for
-from .adapters.base import AdapterError, Capability, Excess, ServerInfo, Target, failed
+from .adapters.base import Adapter, AdapterError, Capability, Excess, ServerInfo, Target, failed
 from .crypto import CredentialKeyError, rotate
 from .models import Credential, Instance
 
@@ -21,7 +25,8 @@ ENCRYPTED: list[tuple[type[Model], str]] = [(Credential, "token")]
 
 @dataclass(frozen=True)
 class ConnectionCheck:
-    """How a check went: who answered, or why nobody did and what to do about it. `seconds` is the time it took."""
+    """How a check went: who answered, or why nobody did and what to do about it. `seconds` is the time it took,
+    `certificate` the fingerprint of what the server showed, where an authority did not check it."""
 
     ok: bool
     seconds: float
@@ -31,6 +36,7 @@ class ConnectionCheck:
     code: str = ""
     message: str = ""
     hint: str = ""
+    certificate: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Diagnosis:
     connection: ConnectionCheck
     capabilities: Sequence[Capability]
     excess: Sequence[Excess] = ()
+    warnings: Sequence[str] = ()
 
     @property
     def ok(self) -> bool:
@@ -51,11 +58,26 @@ def check_connection(instance: Instance) -> ConnectionCheck:
     """Connect, ask for the version, hang up. Never raises for what the target does."""
     started = time.monotonic()
     try:
-        with adapter_for(target_of(instance)) as adapter:
+        with reached(instance) as adapter:
             info = adapter.server
     except AdapterError as error:
         return _failed(error, started)
     return _answered(instance, info, started)
+
+
+@contextmanager
+def reached(instance: Instance, **changes: Any) -> Iterator[Adapter]:
+    """A connected adapter, its target changed so. Raises AdapterError; a certificate that a person has to compare is
+    remembered."""
+    try:
+        with adapter_for(replace(target_of(instance), **changes)) as adapter:
+            yield adapter
+    except AdapterError as error:
+        if error.certificate:
+            Instance.objects.filter(pk=instance.pk).update(
+                seen_certificate=error.certificate, seen_certificate_at=timezone.now()
+            )
+        raise
 
 
 def examine(instance: Instance, level: str = "", hash_blind: bool = False) -> Diagnosis:
@@ -63,24 +85,42 @@ def examine(instance: Instance, level: str = "", hash_blind: bool = False) -> Di
     `hash_blind` the right to see password hashes is one of them. Never raises for what the target does."""
     started = time.monotonic()
     try:
-        target = target_of(instance)
-        with adapter_for(replace(target, level=level or target.level)) as adapter:
+        with reached(instance, level=level or instance.level) as adapter:
             examination = adapter.examine(hash_blind)
     except AdapterError as error:
         connection = replace(failed("connection", error, cost="Everything: no visit can be made."), works=False)
-        return Diagnosis(_failed(error, started), [connection])
+        return Diagnosis(_failed(error, started), [connection], warnings=_warnings(instance))
     connected = _answered(instance, examination.server, started)
-    return Diagnosis(connected, examination.capabilities, examination.excess)
+    return Diagnosis(connected, examination.capabilities, examination.excess, _warnings(instance))
+
+
+def _warnings(instance: Instance) -> list[str]:
+    """What a DBA should change although it works."""
+    if instance.proof == Instance.Proof.AS_BEFORE and not instance.proved_by:
+        return [
+            gettext(
+                "As before: the password is sent to whatever answers at this address, in whatever form it asks for. "
+                "Tighten this instance (list of instances, or manage.py tighten_instances)."
+            )
+        ]
+    if instance.certificate and not instance.certificate_compared and not instance.proved_by:
+        return [gettext("The certificate was pinned at the first connection. Compare its fingerprint, and accept it.")]
+    return []
 
 
 def _answered(instance: Instance, info: ServerInfo, started: float) -> ConnectionCheck:
     remember_server(instance, info)
+    return _succeeded(info, started)
+
+
+def _succeeded(info: ServerInfo, started: float) -> ConnectionCheck:
     return ConnectionCheck(
         ok=True,
         seconds=time.monotonic() - started,
         product=info.product,
         version=info.version,
         driver=info.driver,
+        certificate=info.certificate,
     )
 
 
@@ -91,6 +131,7 @@ def _failed(error: AdapterError, started: float) -> ConnectionCheck:
         code=error.code,
         message=str(error),
         hint=error.hint,
+        certificate=error.certificate,
     )
 
 
@@ -132,13 +173,75 @@ def target_of(instance: Instance) -> Target:
 
 
 def remember_server(instance: Instance, info: ServerInfo) -> None:
-    """Keep product and version; writes only when they changed."""
+    """Keep product and version, and pin the certificate of a first success; writes only when they changed."""
+    if info.certificate and not instance.certificate:
+        pinned = Instance.objects.filter(pk=instance.pk, certificate="")
+        pinned.update(certificate=info.certificate, certificate_compared=False)
+    if instance.seen_certificate and instance.proof != Instance.Proof.AS_BEFORE:
+        # It was refused before, and is not what the server shows now.
+        unseen = Instance.objects.filter(pk=instance.pk, seen_certificate=instance.seen_certificate)
+        unseen.update(seen_certificate="", seen_certificate_at=None)
     # As a rule they did not, which needs no statement; what was loaded a while ago may be wrong about it.
     if (instance.product, instance.version) == (info.product, info.version):
         return
     Instance.objects.filter(pk=instance.pk).exclude(product=info.product, version=info.version).update(
         product=info.product, version=info.version
     )
+
+
+@transaction.atomic
+def accept_certificates(compared: Mapping[int, str]) -> list[Instance]:
+    """Pin what a person has compared: fingerprints by id of instance. Returns the instances that still show them."""
+    rows = Instance.objects.filter(pk__in=compared).select_for_update(of=("self",))
+    accepted = [row for row in rows if row.certificate_to_compare == compared[row.pk] != ""]
+    shown = Case(When(seen_certificate="", then=F("certificate")), default=F("seen_certificate"))
+    Instance.objects.filter(pk__in=[row.pk for row in accepted]).update(
+        certificate=shown, certificate_compared=True, seen_certificate="", seen_certificate_at=None
+    )
+    return accepted
+
+
+#: Strict connections that are tried at the same time, and the seconds that each may take to be made.
+TRIED_AT_ONCE, TRIED_FOR = 32, 5
+
+#: Instances that may be tightened by one request: it has to end in time.
+TIGHTENED_AT_ONCE = 100
+
+
+class Tightened(NamedTuple):
+    """An instance that was as before, and how the strict connection to it went."""
+
+    instance: Instance
+    check: ConnectionCheck
+
+
+def tighten(instances: QuerySet[Instance]) -> list[Tightened]:
+    """Make strict each of these that is "as before" and can be reached strictly; how each try went, by name."""
+    loose = list(instances.active().as_before().select_related("credential").order_by("name"))
+    # Threads talk to servers alone; the store is for this one.
+    with ThreadPoolExecutor(TRIED_AT_ONCE) as pool:
+        tried = list(zip(loose, pool.map(_try_strictly, loose), strict=True))
+    for instance, (check, certificate) in tried:
+        found = Instance.objects.filter(pk=instance.pk, proof=Instance.Proof.AS_BEFORE)
+        if check.ok:
+            pin = {} if instance.certificate or not certificate else {"certificate": certificate}
+            found.update(proof=Instance.Proof.STRICT, **pin)
+        elif certificate:
+            found.update(seen_certificate=certificate, seen_certificate_at=timezone.now())
+    return [Tightened(instance, check) for instance, (check, _) in tried]
+
+
+def _try_strictly(instance: Instance) -> tuple[ConnectionCheck, str]:
+    """How a strict connection went, and the certificate that was shown."""
+    started = time.monotonic()
+    try:
+        target = target_of(instance)
+        patience = min(target.connect_timeout, TRIED_FOR)
+        with adapter_for(replace(target, proof="strict", connect_timeout=patience)) as adapter:
+            info = adapter.server
+    except AdapterError as error:
+        return _failed(error, started), error.certificate
+    return _succeeded(info, started), info.certificate
 
 
 def purge_retired() -> int:

@@ -15,12 +15,15 @@ from .filters import CredentialFilters, InstanceFilters
 from .hiding import Filter, apply_filters
 from .models import Credential, Instance
 from .serializers import (
+    AcceptCertificatesSerializer,
     ConnectionCheckSerializer,
     CredentialSerializer,
     DiagnosisSerializer,
     ExaminationRequestSerializer,
     FilterSerializer,
     InstanceSerializer,
+    TightenedSerializer,
+    TightenSerializer,
 )
 from .visibility import ShownRowsOfAPI
 
@@ -43,6 +46,8 @@ class InstanceViewSet(ShownRowsOfAPI, ModelViewSet):
         "restore": "instances.change_instance",
         "test_connection": "instances.connect_instance",
         "check": "instances.connect_instance",
+        "accept_certificates": "instances.use_credential",
+        "tighten": "instances.use_credential",
     }
 
     def perform_destroy(self, instance: Instance) -> None:
@@ -69,6 +74,32 @@ class InstanceViewSet(ShownRowsOfAPI, ModelViewSet):
         asked = ExaminationRequestSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         return Response(DiagnosisSerializer(services.examine(self.get_object(), **asked.validated_data)).data)
+
+    @extend_schema(request=AcceptCertificatesSerializer, responses=InstanceSerializer(many=True))
+    @action(detail=False, methods=["post"], url_path="accept-certificates", filterset_class=None, pagination_class=None)
+    def accept_certificates(self, request: Request) -> Response:
+        """Pin certificates whose fingerprints a person has compared. All or none: those that a server does not show now
+        are a conflict."""
+        asked = AcceptCertificatesSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        compared = {
+            one["instance"]: one["fingerprint"].replace(":", "").lower() for one in asked.validated_data["certificates"]
+        }
+        shown = {row.pk: row for row in self.get_queryset().filter(pk__in=compared)}
+        wrong = sorted(pk for pk in compared if pk not in shown or shown[pk].certificate_to_compare != compared[pk])
+        if wrong:
+            raise Conflict(_("Not the certificate that waits to be compared: %s.") % ", ".join(map(str, wrong)))
+        services.accept_certificates(compared)
+        return Response(self.get_serializer(self.get_queryset().filter(pk__in=compared), many=True).data)
+
+    @extend_schema(request=TightenSerializer, responses=TightenedSerializer(many=True))
+    @action(detail=False, methods=["post"], filterset_class=None, pagination_class=None)
+    def tighten(self, request: Request) -> Response:
+        """Try strict connections to instances that are "as before", and make those strict that succeed."""
+        asked = TightenSerializer(data=request.data, context={"request": request})
+        asked.is_valid(raise_exception=True)
+        tried = services.tighten(asked.validated_data["instance_ids"])
+        return Response(TightenedSerializer(tried, many=True).data)
 
 
 class CredentialViewSet(ShownRowsOfAPI, ModelViewSet):

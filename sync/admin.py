@@ -325,7 +325,7 @@ class VisitHealthAdmin(InspectOnlyAdmin):
     def state(self, health: VisitHealth) -> str:
         if health.paused_at:
             return format_html("{} {}", badge("paused", gettext("paused")), ago(health.paused_at))
-        return badge("failed", gettext("failing")) if health.failures else badge("completed", gettext("well"))
+        return badge("failed", gettext("failing")) if health.is_failing else badge("completed", gettext("well"))
 
     @admin.action(description=_("Resume"), permissions=["run"])
     def resume(self, request: HttpRequest, queryset: QuerySet[VisitHealth]) -> None:

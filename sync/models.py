@@ -213,3 +213,8 @@ class VisitHealth(models.Model):
 
     def __str__(self) -> str:
         return f"{self.instance}: {gettext(self.kind)}"
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last visit failed, also by a failure that does not count towards pausing."""
+        return bool(self.failures or self.error_code)

@@ -277,7 +277,8 @@ def note_successes(record_ids: list[int]) -> None:
 def note_failures(record_ids: list[int]) -> None:
     """Count failed records in their instances' streaks, pause where a streak is too long, and raise the alert.
 
-    A catch-up comes every hour to a server that is known to be down: it does not count.
+    A catch-up comes every hour to a server that is known to be down: it does not count. Nor does another certificate
+    than the pinned one: a person has to look at it, and the day it is accepted the visits go on.
     """
     with connection.cursor() as cursor:
         cursor.execute(_COUNT_FAILURES, {"ids": record_ids, "limit": settings.TAIFISH_PAUSE_AFTER})
@@ -340,7 +341,8 @@ _COUNT_FAILURES = """
 INSERT INTO sync_visithealth (instance_id, kind, failures, failed_at, error_code, error, paused_at)
 SELECT r.instance_id, r.kind, c.weight, now(), r.error_code, r.error, CASE WHEN %(limit)s <= c.weight THEN now() END
   FROM sync_syncrecord r JOIN sync_syncsession s ON s.id = r.session_id
- CROSS JOIN LATERAL (SELECT (s.trigger <> 'catch_up')::int AS weight) c
+ CROSS JOIN LATERAL (
+           SELECT (s.trigger <> 'catch_up' AND r.error_code <> 'certificate_changed')::int AS weight) c
  WHERE r.id = ANY(%(ids)s)
     ON CONFLICT (instance_id, kind) DO UPDATE
    SET failures = sync_visithealth.failures + excluded.failures,

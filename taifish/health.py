@@ -60,7 +60,7 @@ class Check:
 
 def checks() -> list[Check]:
     """Everything that runs by itself: whether it did. A fixed number of queries, but one per schedule that is late."""
-    return [*work_checks(), _collection(), _alerts(), *_retention(), _store()]
+    return [*work_checks(), _collection(), _proof(), _alerts(), *_retention(), _store()]
 
 
 def work_checks() -> list[Check]:
@@ -111,6 +111,14 @@ def _collection() -> Check:
     return Check(
         _("Last collection"), ok, told, _("Look at the capacity sessions and at the schedule capacity.collect.")
     )
+
+
+def _proof() -> Check:
+    """Whether some instance sends the password to whatever answers at its address."""
+    loose = Instance.objects.active().as_before().count()
+    told = _("instances that send the password to whatever answers: %d") % loose
+    hint = _("List the instances by “before the server is proved”, and tighten those that are as before.")
+    return Check(_("Proof of servers"), not loose, told, hint)
 
 
 def _alerts() -> Check:

@@ -104,7 +104,13 @@ def one_history(server: MariadbServer, scripts: list[list[str]]) -> None:
     target = server.collector(level="C")
     credential = Credential.objects.create(name="history", username=target.username, password=target.password)
     instance = Instance.objects.create(
-        name="history", engine="mysql", host=target.host, port=target.port, credential=credential, level="C"
+        name="history",
+        engine="mysql",
+        host=target.host,
+        port=target.port,
+        credential=credential,
+        level="C",
+        proof="hashes",
     )
     try:
         steps: list[tuple[datetime, Any]] = []

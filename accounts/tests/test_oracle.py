@@ -27,7 +27,7 @@ def stored(server: Emulated) -> Instance:
     target = server.collector()
     credential = Credential.objects.create(name="ora", username=target.username, password=target.password)
     values = {"host": target.host, "database": target.database, "level": "C"}
-    return Instance.objects.create(name="ora", engine="oracle", credential=credential, **values)
+    return Instance.objects.create(name="ora", engine="oracle", credential=credential, proof="hashes", **values)
 
 
 @pytest.fixture

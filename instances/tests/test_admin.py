@@ -37,7 +37,7 @@ def do(instance: Instance, button: str) -> str:
 
 def form(instance: Instance, **changed: object) -> dict[str, object]:
     """What the browser posts for the page of an instance."""
-    fields = ("name", "engine", "host", "port", "database", "tls_mode", "tls_ca", "level", "note")
+    fields = ("name", "engine", "host", "port", "database", "tls_mode", "tls_ca", "proof", "level", "note")
     numbers = ("connect_timeout", "statement_timeout", "budget")
     values = {name: getattr(instance, name) for name in (*fields, *numbers)}
     values["port"] = instance.port or ""
@@ -112,6 +112,7 @@ def test_apps_above_plug_in_at_one_place(instance):
 def test_who_may_change_an_instance_may_not_yet_say_where_the_password_goes(instance, credential):
     other = Credential.objects.create(name="other", username="x", password="y")
     reach = {"host": "evil.example.org", "port": 1, "engine": "mysql", "credential": other.pk, "tls_mode": "disable"}
+    reach |= {"proof": "as_before", "certificate": "ab" * 32, "certificate_compared": "on"}
     client = staff(*CHANGE)
     shown = client.get(page(instance)).content.decode()
     assert 'name="note"' in shown
@@ -121,7 +122,8 @@ def test_who_may_change_an_instance_may_not_yet_say_where_the_password_goes(inst
     instance.refresh_from_db()
     assert (instance.note, instance.host, instance.port) == ("seen", "db.example.org", None)
     assert (instance.engine, instance.credential, instance.tls_mode) == ("postgresql", credential, "prefer")
-    assert instance.tls_ca == ""
+    assert (instance.tls_ca, instance.proof) == ("", "strict")
+    assert (instance.certificate, instance.certificate_compared) == ("", False)
     staff(*CHANGE, "instances.use_credential").post(page(instance), form(instance, host="db2"))
     instance.refresh_from_db()
     assert instance.host == "db2"
@@ -148,6 +150,9 @@ def test_who_may_add_an_instance_may_not_yet_either(instance):
         ({"engine": "mysql"}, 403),
         ({"tls_mode": "disable"}, 403),
         ({"tls_ca": "/tmp/ca"}, 403),
+        ({"proof": "hashes"}, 403),
+        ({"certificate": "ab" * 32}, 403),
+        ({"certificate": "ab" * 32, "certificate_compared": True}, 403),
     ],
 )
 def test_the_api_holds_to_the_same_rule(instance, fields, status):
@@ -344,7 +349,8 @@ def test_who_added_an_instance_comes_to_its_page_and_is_told_what_comes_next(cre
     page = superstaff().post(
         reverse("admin:instances_instance_add"),
         {
-            "name": "new", "engine": "mysql", "host": "h", "credential": credential.pk, "tls_mode": "prefer", "level": "A",
+            "name": "new", "engine": "mysql", "host": "h", "credential": credential.pk, "tls_mode": "prefer", "proof": "strict",
+            "level": "A",
             "connect_timeout": 10, "statement_timeout": 60, "budget": 600,
             "instance_tags-TOTAL_FORMS": 0, "instance_tags-INITIAL_FORMS": 0,
         },

@@ -124,6 +124,7 @@ def test_a_connection_check_on_mariadb(db, mariadb):
         port=target.port,
         credential=credential,
         tls_mode=target.tls_mode,
+        proof="hashes",
     )
     answer = superclient().post(f"/api/instances/{instance.pk}/test-connection/").json()
     assert (answer["ok"], answer["product"]) == (True, "MariaDB"), answer

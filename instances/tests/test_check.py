@@ -31,6 +31,7 @@ def stored(name: str, target: Target) -> Instance:
         credential=credential,
         level=target.level,
         tls_mode=target.tls_mode,
+        proof="hashes",
     )
 
 

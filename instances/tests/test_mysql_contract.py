@@ -153,6 +153,9 @@ class Catalogue:
 class Connection:
     """A DB-API connection whose server is SQLite with the catalogue's tables, as far as they may be read."""
 
+    def get_server_info(self) -> str:
+        return self.catalogue.version
+
     def __init__(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
         self.database = sqlite3.connect(":memory:", isolation_level=None)

@@ -22,6 +22,7 @@ def stored(target: Target) -> Instance:
         engine="oracle",
         host=target.host,
         database=target.database,
+        proof="hashes",
         credential=credential,
         level=target.level,
         version="19.24.0.0.0",

@@ -70,7 +70,14 @@ def url(instance: Instance, **query: object) -> str:
 def test_everything_in_one_line_newest_first(lived, django_assert_num_queries):
     client = superstaff()
     data = {"name": "prod", "engine": "postgresql", "host": "prod2", "credential": lived.credential_id}
-    data |= {"tls_mode": "prefer", "connect_timeout": 10, "statement_timeout": 60, "budget": 600, "level": "A"}
+    data |= {
+        "tls_mode": "prefer",
+        "proof": "strict",
+        "connect_timeout": 10,
+        "statement_timeout": 60,
+        "budget": 600,
+        "level": "A",
+    }
     data |= {"instance_tags-TOTAL_FORMS": 0, "instance_tags-INITIAL_FORMS": 0}
     client.post(reverse("admin:instances_instance_change", args=[lived.pk]), data)
     with django_assert_num_queries(10):

@@ -35,6 +35,7 @@ def add(transactional_db) -> Callable[..., Instance]:
         values = {"engine": "postgresql", "host": "127.0.0.1", "tls_mode": "prefer"} | fields
         if target:
             values |= {"engine": target.engine, "host": target.host, "port": target.port, "tls_mode": target.tls_mode}
+            values |= {"proof": target.proof} | fields
         return Instance.objects.create(name=name, credential=credential, **values)
 
     return add

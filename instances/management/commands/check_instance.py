@@ -38,8 +38,9 @@ class Command(BaseCommand):
 
 def _told(instance: str, found: Diagnosis) -> list[str]:
     connection = found.connection
+    warnings = [f"Warning: {warning}" for warning in found.warnings]
     if not connection.ok:
-        return [" ".join(f"{instance}: {connection.code}: {connection.message} {connection.hint}".split())]
+        return [" ".join(f"{instance}: {connection.code}: {connection.message} {connection.hint}".split()), *warnings]
     lines = [
         f"{instance}: {connection.product} {connection.version} in {connection.seconds:.2f} s, by {connection.driver}"
     ]
@@ -51,6 +52,7 @@ def _told(instance: str, found: Diagnosis) -> list[str]:
         if not capability.works:
             lines += _sql("missing", capability.missing, capability.database)
             lines.append(f"        without it unknown: {capability.cost}")
+    lines += warnings
     if found.excess:
         lines.append("Beyond need:")
     for excess in found.excess:

@@ -1,0 +1,39 @@
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from instances.services import chosen, tighten
+
+
+class Command(BaseCommand):
+    help = (
+        "Make instances strict that are as before: each for which one strict connection succeeds. Exits 0 when all of "
+        "them are strict now, 3 when some stay as before, 1 when all do, 2 for a wrong call."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("names", nargs="*", metavar="NAME", help="name of an instance")
+        parser.add_argument("--all", action="store_true", help="every active instance")
+        parser.add_argument("--tag", metavar="SLUG", help="every active instance with this tag")
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            tried = tighten(chosen(options["names"], every=options["all"], tag=options["tag"]))
+        except ValueError as error:
+            raise CommandError(str(error), returncode=2) from error
+        if options["json"]:
+            found = [{"instance": instance.name, **asdict(check)} for instance, check in tried]
+            self.stdout.write(json.dumps(found, indent=2))
+        else:
+            for instance, check in tried:
+                result = "strict" if check.ok else f"as before: {check.code}: {check.message} {check.hint}"
+                self.stdout.write(" ".join(f"{instance}: {result}".split()))
+            if not tried:
+                self.stdout.write("None of them is as before.")
+        left = sum(not check.ok for _, check in tried)
+        if left:
+            sys.exit(1 if left == len(tried) else 3)
