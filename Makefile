@@ -2,6 +2,7 @@
 # make test   set up, pass the tests
 # make test-oracle DSN=oracle://user:password@host:port/service  pass the Oracle contract on a real server
 # make setup  set up for both; make lint, make bench: what they say; make exhaustive: hundreds of random cases
+# make servers  bring the database servers that tests run on into .servers, or the folder named in TAIFISH_SERVERS
 # make messages  bring the Chinese catalogue up to date, and list what is to be translated
 
 # The newest Python that Taifish supports; PYTHON=/path/to/python chooses another.
@@ -12,7 +13,7 @@ BIN := .venv/bin
 JOBS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: count run test test-oracle exhaustive setup lint bench messages
+.PHONY: run test test-oracle exhaustive setup servers lint bench messages count
 
 run: .venv/run.done
 	@exec $(BIN)/python manage.py up $(UP)
@@ -28,15 +29,19 @@ test-oracle: setup
 exhaustive: setup
 	$(BIN)/python -m pytest -m exhaustive $(PYTEST)
 
-setup: .venv/test.done
+setup: .venv/test.done servers
 
-lint: setup
+# Each is brought once. What cannot be had is said aloud, and its tests are skipped; with CI set it is an error.
+servers: .venv/test.done
+	@$(BIN)/python -m taifish.tests.servers
+
+lint: .venv/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-messages: setup
+messages: .venv/test.done
 	@$(BIN)/python -m taifish.tests.catalogue
 
 bench: setup
@@ -54,7 +59,7 @@ $(BIN)/python:
 
 # mysqlclient builds where a compiler and the headers are; elsewhere its tests are skipped, loudly.
 .venv/test.done: .venv/run.done requirements-dev.txt packages.sh
-	@sh packages.sh mariadb-server-core chromium gcc python3-dev pkg-config libmariadb-dev
+	@sh packages.sh chromium gcc python3-dev pkg-config libmariadb-dev
 	$(PIP) --requirement requirements-dev.txt
 	@$(PIP) --editable '.[mysqlclient]' || echo "mysqlclient could not be built: PyMySQL serves in its place."
 	@touch $@

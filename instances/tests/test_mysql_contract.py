@@ -41,6 +41,7 @@ from instances.adapters.mysql import MySQLAdapter
 from instances.adapters.mysql_accounts import user_columns
 from instances.adapters.mysql_driver import Driver
 from instances.adapters.mysql_grants import DB_COLUMNS, USER_COLUMNS
+from taifish.tests.mariadb import MysqlServer
 
 TARGET = Target("mysql", "mysql.test", "taifish", "pass-phrase", level="C")
 NOW = 1_800_000_000
@@ -839,7 +840,6 @@ def test_a_role_is_looked_through_without_what_the_account_has_itself(serve: Any
 # A real MySQL server
 
 DSN = os.environ.get("TAIFISH_TEST_MYSQL_DSN", "")
-needs_mysql = pytest.mark.skipif(not DSN, reason="TAIFISH_TEST_MYSQL_DSN names no MySQL server")
 
 
 @dataclass
@@ -877,26 +877,23 @@ class Live:
 
 
 @pytest.fixture
-def live() -> Iterator[Live]:
-    url = urlsplit(DSN)
-    assert url.hostname
-    target = Target(
-        "mysql", url.hostname, unquote(url.username or "root"), unquote(url.password or ""), url.port or 3306
-    )
-    with closing(
-        pymysql.connect(
-            host=target.host,
-            port=target.port or 3306,
-            user=target.username,
-            password=target.password,
-            autocommit=True,
-        )
-    ) as connection:
-        server = Live(connection, target, f"taifish{secrets.token_hex(3)}")
+def live(mysql_family_server: Callable[[str], MysqlServer]) -> Iterator[Live]:
+    """The MySQL server at hand, or the one of TAIFISH_TEST_MYSQL_DSN."""
+    if DSN:
+        url = urlsplit(DSN)
+        assert url.hostname
+        target = Target("mysql", url.hostname, unquote(url.username or "root"), unquote(url.password or ""), url.port)
+        connected: dict[str, Any] = {"host": target.host, "port": target.port or 3306, "password": target.password}
+    else:
+        server = mysql_family_server("mysql-sid")
+        target = server.target(server.superuser, "")
+        connected = {"unix_socket": str(server.socket)}
+    with closing(pymysql.connect(user=target.username, autocommit=True, **connected)) as connection:
+        live = Live(connection, target, f"taifish{secrets.token_hex(3)}")
         try:
-            yield server
+            yield live
         finally:
-            server.clean()
+            live.clean()
 
 
 def ours(live: Live, facts: Iterable[Any], owner: str) -> set[Any]:
@@ -908,7 +905,6 @@ def ours(live: Live, facts: Iterable[Any], owner: str) -> set[Any]:
     }
 
 
-@needs_mysql
 def test_live_users_and_roles(live: Live) -> None:
     live.execute(
         "CREATE USER ~alice IDENTIFIED BY 'Str0ng-enough!' WITH MAX_USER_CONNECTIONS 3 PASSWORD EXPIRE INTERVAL 30 DAY",
@@ -949,7 +945,6 @@ def test_live_users_and_roles(live: Live) -> None:
     }
 
 
-@needs_mysql
 def test_live_grants_and_without_the_hashes(live: Live) -> None:
     """Facts equal what was granted, with and without a look at the hashes."""
     live.execute(
@@ -1005,7 +1000,6 @@ def test_live_grants_and_without_the_hashes(live: Live) -> None:
         assert {(g.account, g.kind, g.scope, g.privilege, g.grantable, g.denied) for g in found} == expected
 
 
-@needs_mysql
 @pytest.mark.parametrize("hash_blind", [False, True])
 def test_live_script_and_doctor(live: Live, hash_blind: bool) -> None:
     """The script runs as it is, is all that it takes, and each part of it is missed when it is gone."""
@@ -1036,7 +1030,6 @@ def test_live_script_and_doctor(live: Live, hash_blind: bool) -> None:
     assert examined().excess == []
 
 
-@needs_mysql
 def test_live_limits(live: Live) -> None:
     """F1.10: the server ends a slow statement itself, and writes nothing for the collector."""
     live.execute("CREATE DATABASE ~shop")

@@ -499,7 +499,7 @@ def test_root_changes_nothing_outside_its_own_places(var: Path) -> None:
     assert Path("/etc/passwd").read_bytes() == users
     assert [path.name for path in var.iterdir()] == ["store.id"]
     # Tests in other processes have folders there too.
-    ours = ("taifish-test-", "taifish-pg", "taifish-mariadb-", "taifish-bench-")
+    ours = ("taifish-test-", "taifish-pg", "taifish-mariadb-", "taifish-mysql-", "taifish-bench-")
     left = {path for path in set(Path("/tmp").iterdir()) - temporary if path.name.startswith("taifish")}
     assert {path for path in left if not path.name.startswith(ours)} == set()
 
