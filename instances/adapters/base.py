@@ -7,6 +7,7 @@ never an empty answer.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from abc import ABC, abstractmethod
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
+from urllib.parse import quote, quote_plus
 
 from .sizes import Databases, Sizes, TableSize
 
@@ -430,8 +432,42 @@ def failed(name: str, error: AdapterError, **described: str) -> Capability:
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
-    """`text` with every secret replaced: drivers may quote what they were given."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "********")
+    """A driver's message in which no secret stands as a word, as it is, escaped or URL-encoded: drivers quote what they
+    were given.
+
+    A secret inside a longer word stays: it would break that word, and so reveal itself. For messages of drivers only:
+    in a statement that we composed, what looks like the secret is something else.
+    """
+    forms = sorted({form for secret in secrets if secret for form in _forms(secret)}, key=len, reverse=True)
+    if forms:
+        text = re.sub("|".join(map(_as_word, forms)), "********", text)
     return text.strip()
+
+
+def _forms(secret: str) -> set[str]:
+    """How a message may spell it: as it is, and as Python, JSON, SQL, connection strings and URLs write it."""
+    raw = secret.encode(errors="surrogatepass")
+    encoded = {quote(raw, safe=safe) for safe in ("", "/")} | {quote_plus(raw)}
+    return {
+        secret,
+        repr(secret)[1:-1],
+        repr(raw)[2:-1],
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        secret.replace("'", "''"),
+        secret.replace('"', '""'),
+        secret.replace("\\", "\\\\").replace("'", "\\'"),
+        *encoded,
+        *(re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form) for form in encoded),
+    }
+
+
+def _as_word(form: str) -> str:
+    """An expression for `form` where no letter, digit or underscore of ASCII goes on from its ends. Other letters end a
+    word: Chinese messages have no blanks."""
+    before = r"(?<![A-Za-z0-9_])" if _OF_WORDS.match(form[0]) else ""
+    after = r"(?![A-Za-z0-9_])" if _OF_WORDS.match(form[-1]) else ""
+    return f"{before}{re.escape(form)}{after}"
+
+
+_OF_WORDS = re.compile("[A-Za-z0-9_]")

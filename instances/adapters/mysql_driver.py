@@ -275,24 +275,25 @@ def adapter_error(error: Exception, target: Target, grantee: str, waited_out: bo
         code = "connection_lost"
     hint, missing = _BY_ERROR.get(number) or _BY_CODE.get(code, ""), ""
     if code == "denied":
-        hint = missing = scrub(f"{_missing_grant(number, message)} TO {grantee};", [target.password])
+        hint = missing = f"{_missing_grant(number, message)} TO {grantee};"
     elif code == "auth_failed" and not hint:
         hint = _PLUGIN_HINT
-    text = f"{message} ({number})" if number else message
-    return AdapterError(scrub(text, [target.password]), code=code, hint=scrub(hint, [target.password]), missing=missing)
+    message = scrub(message, [target.password])
+    return AdapterError(f"{message} ({number})" if number else message, code=code, hint=hint, missing=missing)
 
 
 def _missing_grant(number: int, message: str) -> str:
-    """The GRANT, up to its grantee, that a "denied" message asks for."""
+    """The GRANT, up to its grantee, that a "denied" message asks for. Of the message only plain words are used: a name in
+    it may be anything, and this is SQL."""
     if number == 1227 and (found := re.search(r"at least one of\) the ([A-Z_ ,]+?) privilege", message)):
         return f"GRANT {found[1].split(',')[0]} ON *.*"
-    if number == 1044 and (found := re.search(r"to database '(.+)'", message)):
-        return f"GRANT SELECT ON `{found[1].replace('`', '``')}`.*"
-    if number == 1370 and (found := re.search(r"^([a-z ]+?) command denied .* for routine '(.+)'", message)):
+    if number == 1044 and (found := re.search(r"to database '(\w+)'", message)):
+        return f"GRANT SELECT ON `{found[1]}`.*"
+    if number == 1370 and (found := re.search(r"^([a-z ]+?) command denied .* for routine '(\w+\.\w+)'", message)):
         return f"GRANT {found[1].upper()} ON PROCEDURE {found[2]}"
-    if number == 1143 and (found := re.search(r"column '(.+)' in table '(.+)'$", message)):
+    if number == 1143 and (found := re.search(r"column '(\w+)' in table '(\w+)'$", message)):
         return f"GRANT SELECT ({found[1]}) ON mysql.{found[2]}"
-    if number == 1142 and (found := re.search(r"table [`'](?:(.+)`\.`)?(.+?)[`']$", message)):
+    if number == 1142 and (found := re.search(r"table [`'](?:(\w+)`\.`)?(\w+)[`']$", message)):
         return f"GRANT SELECT ON {found[1] or 'mysql'}.{found[2]}"
     return "GRANT SELECT ON mysql.*"
 

@@ -253,13 +253,12 @@ def adapter_error(
     if code == "denied":
         missing = "\n".join(select_grant(view, user, in_root) for view in views)
     hint = missing or (_BY_NUMBER.get(number) or _BY_CODE[code]).format(user=user)
-    secrets = [target.password]
     return AdapterError(
-        scrub(_words(error), secrets),
+        scrub(_words(error), [target.password]),
         code=code,
-        hint=scrub(hint, secrets),
+        hint=hint,
         transient=True if number in _TRANSIENT else None,
-        missing=scrub(missing, secrets),
+        missing=missing,
     )
 
 

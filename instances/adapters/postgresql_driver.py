@@ -294,10 +294,7 @@ def adapter_error(error: Exception, target: Target, database: str) -> AdapterErr
         hint = f"In database {quoted(database)}: {missing}"
     # Class 53: the server is short of memory or disk for the moment.
     transient = True if state.startswith("53") else None
-    secrets = [target.password]
-    return AdapterError(
-        message, code=code, hint=scrub(hint, secrets), transient=transient, missing=scrub(missing, secrets)
-    )
+    return AdapterError(message, code=code, hint=hint, transient=transient, missing=missing)
 
 
 def connect_denied(target: Target, database: str) -> AdapterError:
