@@ -254,7 +254,7 @@ def adapter_error(
         missing = "\n".join(select_grant(view, user, in_root) for view in views)
     hint = missing or (_BY_NUMBER.get(number) or _BY_CODE[code]).format(user=user)
     return AdapterError(
-        scrub(_words(error), [target.password]),
+        _words(error, target.password),
         code=code,
         hint=hint,
         transient=True if number in _TRANSIENT else None,
@@ -262,7 +262,7 @@ def adapter_error(
     )
 
 
-def _words(error: Exception) -> str:
-    """The message without what changes from time to time or leads elsewhere."""
-    text = re.sub(r"\n?Help: \S+", "", str(error))
+def _words(error: Exception, password: str) -> str:
+    """The message without the password, what changes from time to time and what leads elsewhere."""
+    text = re.sub(r"\n?Help: \S+", "", scrub(str(error), [password]))
     return " ".join(re.sub(r" ?\(CONNECTION_ID=[^)]*\)", "", text).split()) or type(error).__name__
