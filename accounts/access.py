@@ -19,7 +19,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext
 
 from instances.adapters import ENGINES
-from instances.adapters.semantics import split_path
+from instances.adapters.semantics import segments
 from instances.models import Instance
 from instances.visibility import shown_to
 from sync.models import SyncRecord
@@ -155,7 +155,7 @@ def who_can(
     """
     at = _moment(at)
     privilege = privilege.strip().upper()
-    question = Question(privilege, split_path(scope.strip()), kind)
+    question = Question(privilege, segments(scope.strip()), kind)
     instances = Instance.objects.active() if instances is None else instances.active()
     instances = shown_to(instances.filter(engine__in=question.scopes), user)
     grants = shown_to(Grant.objects.all(), user)

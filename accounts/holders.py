@@ -149,12 +149,16 @@ class Holders:
             return []
         name = Value(self.question.database, output_field=TextField())
         fits = Func(name, F("pattern"), template="%(expressions)s", arg_joiner=" LIKE ", output_field=BooleanField())
+        # A pattern may be asked about as it is shown, and `shop\_a` does not fit itself.
+        is_pattern = len(self.question.path) == 1 and "\\" in self.question.database
+        shown = Q(scope=self.question.path[0]) if is_pattern else Q()
         grants = self._grants().filter(
-            Q(database=self.question.database) | Q(scope__contains="%") | Q(scope__contains="_"),
+            Q(database=self.question.database) | Q(scope__contains="%") | Q(scope__contains="_") | shown,
             account__instance__engine__in=engines,
             kind="database",
         )
-        fitting = list(grants.annotate(pattern=_UNQUOTED_SCOPE).filter(fits).order_by())
+        grants = grants.annotate(pattern=_UNQUOTED_SCOPE, fits=fits).filter(Q(fits=True) | shown)
+        fitting = list(grants.order_by())
         best: dict[int, tuple[int, ...]] = {}
         for grant in fitting:
             if not grant.denied:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 
 from instances.adapters import ENGINES
-from instances.adapters.semantics import Semantics, name_of, split_path
+from instances.adapters.semantics import Semantics, name_of, segments
 
 from .pieces import Pieces
 from .rules import Ask, has_wildcards
@@ -124,7 +124,7 @@ class Privileges(Pieces):
     def _on(self, path: str, kind: str, of_kind: str) -> list[str]:
         """Conditions of grants: on what is like the path, and on what that lies in where the engine lets them reach
         down. They are apart because of the former there are many to look through, and of the latter few."""
-        parts = split_path(path)
+        parts = segments(path)
         # The likeness first, which few pass.
         named = f"{self._like('g.scope', '.'.join(parts))} AND g.scope <> '' AND {of_kind}"
         ways, holders = [], set()
@@ -183,11 +183,11 @@ class Privileges(Pieces):
         elif path is None:
             kinds = set(semantics.paths)
         else:
-            length = len(split_path(str(path)))
+            length = len(segments(str(path)))
             reaches = length and has_wildcards(str(path))
             kinds = {name for name, parts in semantics.paths.items() if parts == length or (reaches and parts > length)}
         if path:
-            kinds |= {holder for holder, _ in semantics.scopes(split_path(str(path)), kind)}
+            kinds |= {holder for holder, _ in semantics.scopes(segments(str(path)), kind)}
         able = {name for name in kinds if semantics.carries(name, lambda one: _fits(ask.texts[0], one))}
         if not able:
             return set()
@@ -210,7 +210,7 @@ def _database(ask: Ask) -> str:
 
 def _named_database(path: str) -> str:
     """The one database in which everything like the path lies, "" where it may be any."""
-    parts = split_path(path)
+    parts = segments(path)
     return name_of(parts[0]) if parts and not has_wildcards(parts[0]) else ""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from classification.rules import Ask, Every, Opposite, Part, Some
 from instances.adapters import ENGINES
-from instances.adapters.semantics import name_of, split_path
+from instances.adapters.semantics import name_of, segments
 
 
 @dataclass
@@ -242,7 +242,7 @@ class Naive:
                         if own.account in (switchable if stingy else reached):
                             return True
         path = ask.options.get("on")
-        parts = split_path(str(path)) if path else []
+        parts = segments(str(path)) if path else []
         database = name_of(parts[0]) if parts and not re.search(r"[*?]", parts[0]) else ""
         needed = self.needed(ask, parts)
         if needed and not direct:
@@ -279,7 +279,7 @@ class Naive:
             return False
         if path is None or path == "":
             return (not kind or grant.kind == kind) and (path is None or grant.scope == "")
-        parts = split_path(str(path))
+        parts = segments(str(path))
         if grant.scope and like(".".join(parts), grant.scope) and (not kind or grant.kind == kind):
             return True
         database = "" if re.search(r"[*?]", parts[0]) else name_of(parts[0])

@@ -321,13 +321,14 @@ class Examination:
 def dotted(*parts: str) -> str:
     """Canonical path of an object, outermost part first, in original case.
 
-    A part that a dot, quote, blank or control character would make ambiguous is put in double quotes, with
-    double quotes inside doubled: dotted("shop", "public", "a.b") == 'shop.public."a.b"'.
+    A part that a dot, quote, parenthesis, blank or control character would make ambiguous, and an empty one, is put in
+    double quotes, with double quotes inside doubled: dotted("shop", "public", "a.b") == 'shop.public."a.b"'.
+    `semantics.split_path()` reads it back.
     """
     return ".".join(p if _PLAIN.fullmatch(p) else '"' + p.replace('"', '""') + '"' for p in parts)
 
 
-_PLAIN = re.compile(r'[^\s."\x00-\x1f\x7f]+')
+_PLAIN = re.compile(r'[^\s."()\x00-\x1f\x7f]+')
 
 
 class Adapter(ABC):

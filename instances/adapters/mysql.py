@@ -56,7 +56,7 @@ SESSION = "SET SESSION sql_mode = '', SESSION sql_select_limit = 184467440737095
 class MySQLAdapter(Adapter):
     """Scopes:
 
-    database  name as mysql.db has it, a LIKE pattern (`team%`, `shop\\_a`): see `database_scope`
+    database  dotted(name as mysql.db has it), a LIKE pattern (`team%`, `shop\\_a`): see `database_scope`
     table     dotted(database, name)
     column    dotted(database, table, name)
     routine   dotted(database, "function" or "procedure" or "package" or "package body", name)

@@ -88,11 +88,11 @@ def database_grants(server: Server, known: Iterable[Account], columns: Sequence[
         if flags not in privileges:
             privileges[flags] = yes_no(columns, flags, server.is_mariadb)
         database, scope = database_scope(name, literal)
-        facts.grant((user, host), "database", privileges[flags], scope, database)
+        facts.grant((user, host), "database", privileges[flags], dotted(scope), database)
     for key, account in accounts.items():
         for name, privilege in restrictions(account.restrictions):
             database, scope = database_scope(name, literal=True)
-            facts.grant(key, "database", [privilege], scope, database, denied=True)
+            facts.grant(key, "database", [privilege], dotted(scope), database, denied=True)
     return facts.grants
 
 

@@ -109,8 +109,8 @@ def mariadb_access(access: int, row_version: int, server_version: int, known: in
 
 
 def database_scope(stored: str, literal: bool) -> tuple[str, str]:
-    r"""(database, scope) of a name in mysql.db: scope is a LIKE pattern in canonical form, database the plain name
-    when the pattern matches one name only, else the pattern.
+    r"""(database, pattern) of a name in mysql.db: a LIKE pattern in canonical form, and the plain name when the pattern
+    matches one name only, else the pattern.
 
     The server matches these names as patterns (`_`, `%`, escape backslash), so `shop_a` also covers shopXa while
     `shop\_a` does not: both would read "shop_a" without their escapes. `literal` is True where partial_revokes

@@ -45,7 +45,7 @@ class Semantics:
     def scopes(self, path: list[str], kind: str = "") -> set[tuple[str, str]]:
         """(kind, scope) of every grant that would hold on the object at `path`, of that kind or of any that fits.
 
-        `path` is what `split_path` returns.
+        `path` is what `segments` returns.
         """
         kinds = [kind] if kind in self.paths else [] if kind else self.paths
         return {
@@ -194,6 +194,14 @@ ORACLE = Semantics(
 
 
 def split_path(text: str) -> list[str]:
+    """The names in a path, without quotes: split_path(dotted(*names)) == names.
+
+    The argument types of a routine are not among them. Raises ValueError, saying where the path breaks off.
+    """
+    return [name_of(part) for part in segments(text)]
+
+
+def segments(text: str) -> list[str]:
     """The parts of a path, each as `dotted()` writes it: 'shop.public."a.b"' → ['shop', 'public', '"a.b"'].
 
     A routine's argument types belong to its last part. Raises ValueError, saying where the path breaks off.
@@ -204,16 +212,28 @@ def split_path(text: str) -> list[str]:
         if not found:
             raise ValueError(
                 f"The path {text!r} cannot be read from character {position + 1} on: write its parts with dots between "
-                'them, and in double quotes what holds a dot, a quote or a blank: shop.public."odd name".'
+                "them, and in double quotes what holds a dot, a quote, a parenthesis or a blank: "
+                'shop.public."odd name".'
             )
-        parts.append(dotted(name_of(found["name"])) + (found["arguments"] or ""))
+        parts.append(dotted(_unquoted(found["name"])) + (found["arguments"] or ""))
         position = found.end()
     return parts
 
 
 def name_of(part: str) -> str:
-    """The name behind one part of a path: '"a.b"' → 'a.b'."""
-    return part[1:-1].replace('""', '"') if part.startswith('"') else part
+    """The name behind one part of a path: '"a.b"' → 'a.b', 'f(integer)' → 'f'."""
+    found = _PART.fullmatch(part)
+    return _unquoted(found["name"]) if found else part
+
+
+def arguments_of(part: str) -> str:
+    """The argument types behind the last part of a routine's path: 'f(integer)' → '(integer)'; "" for others."""
+    found = _PART.fullmatch(part)
+    return (found["arguments"] or "") if found else ""
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 _PART = re.compile(r'(?P<name>"(?:[^"]|"")*"|[^\s."()]+)(?P<arguments>\(.*\)$)?(?:\.(?=.)|$)', re.DOTALL)
