@@ -18,8 +18,8 @@ from accounts.models import Account, AccountChange, Coverage, Grant, Membership
 from classification.models import Assignment, Classification, ClassificationRule
 from classification.queries import compiled
 from classification.rules import parse
-from classification.tests import naive
-from classification.tests.naive import Naive, Server
+from classification.tests import reference_rules as naive
+from classification.tests.reference_rules import Naive, Server
 from classification.vocabulary import WORDS
 from instances.models import Credential, Instance
 from tagging.models import InstanceTag, Tag
@@ -349,7 +349,7 @@ def answers(text: str, at: datetime | None, instances: list[int], engine: str = 
 def expected(
     text: str, server: Server, ids: dict[str, int], at: datetime | None, now: datetime
 ) -> dict[int, bool | None]:
-    judge, rule = Naive(server, at, now), parse(text)
+    judge = Naive(server, at, now)
     there = [
         account
         for account in server.accounts.values()
@@ -360,7 +360,7 @@ def expected(
             and (account.fields["gone_at"] is None or account.fields["gone_at"] > at)
         )
     ]
-    return {ids[account.name]: judge.says(rule, account) for account in there}
+    return {ids[account.name]: judge.says(text, account) for account in there}
 
 
 SETTINGS = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,15 +1,66 @@
-"""A store in memory, and what a rule says of it, computed the obvious slow way."""
+"""A store in memory, and what a rule says of it, computed the obvious slow way.
+
+Imports nothing of the product: rules are read with Python's parser, and how engines combine grants is written down here
+from their manuals, for PostgreSQL and MySQL. Paths in rules hold no quotes here, as in test_queries.py.
+"""
 
 from __future__ import annotations
 
+import ast
+import operator
 import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from classification.rules import Ask, Every, Opposite, Part, Some
-from instances.adapters import ENGINES
-from instances.adapters.semantics import name_of, segments
+#: Kind of object → how many parts its path has, and what a grant on it can say (None: anything).
+#: https://www.postgresql.org/docs/current/ddl-priv.html
+_ON_TABLES = "SELECT INSERT UPDATE DELETE TRUNCATE REFERENCES TRIGGER MAINTAIN OWNER"
+_POSTGRESQL: dict[str, tuple[int, str | None]] = {
+    "attribute": (0, "SUPERUSER CREATEROLE CREATEDB REPLICATION BYPASSRLS LOGIN NOINHERIT"),
+    "database": (1, "CREATE CONNECT TEMPORARY OWNER"),
+    "tablespace": (1, "CREATE OWNER"),
+    "parameter": (1, "SET ALTER_SYSTEM"),
+    "schema": (2, "CREATE USAGE OWNER"),
+    "language": (2, "USAGE OWNER"),
+    "large_object": (2, "SELECT UPDATE OWNER"),
+    "table": (3, _ON_TABLES),
+    "sequence": (3, "USAGE SELECT UPDATE OWNER"),
+    "routine": (3, "EXECUTE OWNER"),
+    "type": (3, "USAGE OWNER"),
+    "foreign": (3, "USAGE OWNER"),
+    "column": (4, "SELECT INSERT UPDATE REFERENCES"),
+}
+#: https://dev.mysql.com/doc/refman/8.4/en/grant.html, "Privileges Supported by MySQL", and MariaDB's DELETE HISTORY
+_OF_TABLES = (
+    "SELECT INSERT UPDATE DELETE CREATE DROP GRANT_OPTION REFERENCES INDEX ALTER CREATE_VIEW SHOW_VIEW TRIGGER"
+    " DELETE_HISTORY"
+)
+_MYSQL: dict[str, tuple[int, str | None]] = {
+    "system": (0, None),
+    "database": (
+        1,
+        f"{_OF_TABLES} EVENT CREATE_ROUTINE ALTER_ROUTINE EXECUTE LOCK_TABLES CREATE_TEMPORARY_TABLES"
+        " SHOW_CREATE_ROUTINE",
+    ),
+    "table": (2, _OF_TABLES),
+    "proxy": (2, "PROXY"),
+    "routine": (3, "EXECUTE ALTER_ROUTINE GRANT_OPTION SHOW_CREATE_ROUTINE"),
+    "column": (3, "SELECT INSERT UPDATE REFERENCES"),
+}
+KINDS = {"postgresql": _POSTGRESQL, "mysql": _MYSQL}
+#: What a thing lies in, grants on which hold for it too.
+AROUND = {
+    "postgresql": {"column": ("table",)},
+    "mysql": {
+        "database": ("system",),
+        "table": ("database", "system"),
+        "routine": ("database", "system"),
+        "column": ("table", "database", "system"),
+    },
+}
+#: Attributes of a role are not inherited: its members have them after SET ROLE.
+PERSONAL = {"postgresql": ("attribute",), "mysql": ()}
 
 
 @dataclass
@@ -71,7 +122,18 @@ class Server:
     coverage: list[Coverage]
 
 
+@dataclass(frozen=True)
+class Ask:
+    """A word of a rule, with what stands in its brackets."""
+
+    word: str
+    texts: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+
 Answer = bool | None
+
+_COMPARED = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
 
 
 def like(pattern: str, text: str) -> bool:
@@ -82,22 +144,36 @@ def like(pattern: str, text: str) -> bool:
 class Naive:
     def __init__(self, server: Server, at: datetime | None, now: datetime) -> None:
         self.server, self.at, self.moment = server, at, at or now
-        self.semantics = ENGINES[server.engine].semantics
+        self.kinds, self.around = KINDS[server.engine], AROUND[server.engine]
+        self.personal = PERSONAL[server.engine]
 
-    def says(self, part: Part, account: Account) -> Answer:
-        match part:
-            case Every(parts=parts):
-                answers = [self.says(one, account) for one in parts]
+    def says(self, rule: str, account: Account) -> Answer:
+        """What the rule says of the account: true, false, or None where it is not known."""
+        return self.judge(ast.parse(rule, mode="eval").body, account)
+
+    def judge(self, node: ast.expr, account: Account) -> Answer:
+        match node:
+            case ast.BoolOp(op=ast.And(), values=parts):
+                answers = [self.judge(one, account) for one in parts]
                 return False if False in answers else None if None in answers else True
-            case Some(parts=parts):
-                answers = [self.says(one, account) for one in parts]
+            case ast.BoolOp(op=ast.Or(), values=parts):
+                answers = [self.judge(one, account) for one in parts]
                 return True if True in answers else None if None in answers else False
-            case Opposite(part=one):
-                answer = self.says(one, account)
+            case ast.UnaryOp(op=ast.Not(), operand=one):
+                answer = self.judge(one, account)
                 return None if answer is None else not answer
-            case Ask():
-                return self.ask(part, account)
-        raise TypeError(part)
+            case ast.Name(id=word):
+                return self.ask(Ask(word), account)
+            case ast.Call(func=ast.Name(id=word)):
+                texts = tuple(ast.literal_eval(one) for one in node.args)
+                options = {str(one.arg): ast.literal_eval(one.value) for one in node.keywords}
+                return self.ask(Ask(word, texts, options), account)
+            case ast.Compare(left=ast.Name(id=word), ops=[sign], comparators=[value]):
+                number = self.number(word, account)
+                if number is None:
+                    return None
+                return bool(_COMPARED[type(sign)](number, ast.literal_eval(value)))
+        raise TypeError(ast.dump(node))
 
     def value(self, account: Account, name: str) -> Any:
         """A field then; "unread" if visits said they could not read it."""
@@ -150,17 +226,14 @@ class Naive:
             case "member_of":
                 return self.member_of(ask, account)
             case "attribute":
-                return self.has(Ask("", "has", texts, {"kind": "attribute", "direct": True}), account)
+                return self.has(Ask("has", texts, {"kind": "attribute", "direct": True}), account)
             case "has":
                 return self.has(ask, account)
             case "gained":
                 return self.since(ask, account, timedelta(hours=ask.options["within_hours"]), gained=True)
             case "held_days":
                 return self.since(ask, account, timedelta(days=ask.options["more_than"]), gained=False)
-        number = self.number(word, account)
-        if number is None:
-            return None
-        return eval(f"number {ask.operator} {ask.value}", {"number": number})
+        raise ValueError(f"the reference does not know the word {word}")
 
     def number(self, word: str, account: Account) -> float | None:
         name = {"password_age_days": "password_changed_at", "valid_days": "valid_until"}.get(word, word)
@@ -224,50 +297,55 @@ class Naive:
         for grant in grants:
             if not self.fits(grant, ask):
                 continue
-            personal = grant.kind in self.semantics.personal
+            personal = grant.kind in self.personal
             if grant.account == account.name:
                 return True
             if direct:
                 continue
             if grant.account in (switchable if personal else reached) or (grant.account in everybody and not personal):
                 return True
-            if grant.account == self.semantics.database_role:
+            if grant.account == "pg_database_owner":
                 for own in grants:
                     if (own.kind, own.privilege, own.database) == ("database", "OWNER", grant.database):
                         stingy = any(
-                            g.account == own.account and (g.kind, g.privilege) == self.semantics.no_inherit
+                            g.account == own.account and (g.kind, g.privilege) == ("attribute", "NOINHERIT")
                             for g in self.server.grants
                             if g.holds(self.at)
                         )
                         if own.account in (switchable if stingy else reached):
                             return True
         path = ask.options.get("on")
-        parts = segments(str(path)) if path else []
-        database = name_of(parts[0]) if parts and not re.search(r"[*?]", parts[0]) else ""
+        parts = path.split(".") if path else []
+        database = parts[0] if parts and not re.search(r"[*?]", parts[0]) else ""
         needed = self.needed(ask, parts)
         if needed and not direct:
             needed |= {"memberships"}
         return None if self.unread(needed, database, since) else False
 
     def needed(self, ask: Ask, parts: list[str]) -> set[str]:
+        """The kinds of grants that visits must have read for a "no" to be sure."""
         path, kind = ask.options.get("on"), ask.options.get("kind")
-        kinds = set(self.semantics.paths)
+        kinds = set(self.kinds)
         if kind:
-            kinds = {str(kind)}
+            kinds = {kind}
         elif path is not None:
-            wild = bool(re.search(r"[*?]", str(path)))
+            wild = bool(re.search(r"[*?]", path))
             kinds = {
                 one
-                for one, length in self.semantics.paths.items()
+                for one, (length, _) in self.kinds.items()
                 if length == len(parts) or (wild and path and length > len(parts))
             }
         if path:
-            fitting = [kind] if kind in self.semantics.paths else [] if kind else list(self.semantics.paths)
+            fitting = [kind] if kind in self.kinds else [] if kind else list(self.kinds)
             for one in fitting:
-                if self.semantics.paths[one] == len(parts):
-                    kinds |= {one, *self.semantics.containers.get(one, ())}
-        said = self.semantics.privileges
-        return {one for one in kinds if one not in said or any(like(ask.texts[0], word) for word in said[one])}
+                if self.kinds[one][0] == len(parts):
+                    kinds |= {one, *self.around.get(one, ())}
+        return {one for one in kinds if self.can_say(one, ask.texts[0])}
+
+    def can_say(self, kind: str, privilege: str) -> bool:
+        """Whether a grant on this kind of object can say a privilege that fits."""
+        _, words = self.kinds.get(kind, (0, None))
+        return words is None or any(like(privilege, word.replace("_", " ")) for word in words.split())
 
     def fits(self, grant: Grant, ask: Ask) -> bool:
         if grant.denied or not like(ask.texts[0], grant.privilege):
@@ -279,14 +357,14 @@ class Naive:
             return False
         if path is None or path == "":
             return (not kind or grant.kind == kind) and (path is None or grant.scope == "")
-        parts = segments(str(path))
+        parts = path.split(".")
         if grant.scope and like(".".join(parts), grant.scope) and (not kind or grant.kind == kind):
             return True
-        database = "" if re.search(r"[*?]", parts[0]) else name_of(parts[0])
-        for one, length in self.semantics.paths.items():
+        database = "" if re.search(r"[*?]", parts[0]) else parts[0]
+        for one, (length, _) in self.kinds.items():
             if length != len(parts) or (kind and one != kind):
                 continue
-            for holder in (one, *self.semantics.containers.get(one, ())):
+            for holder in (one, *self.around.get(one, ())):
                 if grant.kind != holder:
                     continue
                 if holder == "system" and database:
@@ -295,9 +373,13 @@ class Naive:
                         for g in self.server.grants
                         if g.holds(self.at)
                     )
-                if like(".".join(parts[: self.semantics.paths[holder]]), grant.scope):
+                if like(".".join(parts[: self.kinds[holder][0]]), grant.scope):
                     return True
-                if holder == "database" and self.semantics.patterns and database and sql_like(grant.scope, database):
+                if (
+                    (holder, self.server.engine) == ("database", "mysql")
+                    and database
+                    and sql_like(grant.scope, database)
+                ):
                     return True
         return False
 
