@@ -13,37 +13,10 @@ from hypothesis import strategies as st
 
 from accounts.access import effective, who_can
 from accounts.models import Account
+from accounts.tests.reference_postgresql import CREATE, OBJECTS, OWNED, ROLES, allowed
 from instances.models import Credential, Instance
 from sync import services
 from taifish.tests.postgres import PostgresServer, identifier
-
-ROLES = ("ada", 'b"o', "c.d", "Étienne", "e e")
-SCHEMA = "s p"
-#: Kind → the path of an object, how SQL names it, its privileges, and the question that the server answers.
-OBJECTS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
-    "database": ("shop", "DATABASE shop", ("CONNECT", "CREATE", "TEMPORARY"), "has_database_privilege(r.oid, 'shop', p)"),
-    "schema": ('shop."s p"', 'SCHEMA "s p"', ("USAGE", "CREATE"), "has_schema_privilege(r.oid, 's p', p)"),
-    "public": ("shop.public", "SCHEMA public", ("USAGE", "CREATE"), "has_schema_privilege(r.oid, 'public', p)"),
-    "table": (
-        'shop."s p"."T.1"',
-        '"s p"."T.1"',
-        ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"),
-        "has_table_privilege(r.oid, '\"s p\".\"T.1\"', p)",
-    ),
-    "column": (
-        'shop."s p"."T.1".a',
-        '"s p"."T.1"',
-        ("SELECT", "INSERT", "UPDATE", "REFERENCES"),
-        "has_column_privilege(r.oid, '\"s p\".\"T.1\"', 'a', p)",
-    ),
-    "sequence": ('shop."s p".q', 'SEQUENCE "s p".q', ("USAGE", "SELECT", "UPDATE"), "has_sequence_privilege(r.oid, '\"s p\".q', p)"),
-    "routine": ('shop."s p".f(integer, text)', 'FUNCTION "s p".f(int, text)', ("EXECUTE",), "has_function_privilege(r.oid, '\"s p\".f(int, text)', p)"),
-}  # fmt: skip
-OWNED = ("DATABASE shop", 'SCHEMA "s p"', 'TABLE "s p"."T.1"', 'SEQUENCE "s p".q', 'FUNCTION "s p".f(int, text)')
-CREATE = """
-CREATE SCHEMA "s p"; CREATE TABLE "s p"."T.1" (a int, b int); CREATE SEQUENCE "s p".q;
-CREATE FUNCTION "s p".f(int, text) RETURNS int LANGUAGE sql AS 'SELECT 1';
-"""
 
 roles = st.sampled_from([identifier(role) for role in ROLES])
 grantees = st.one_of(roles, st.just("PUBLIC"))
@@ -94,50 +67,30 @@ def run(server: PostgresServer, script: list[str]) -> None:
                     raise
 
 
-def told_by_server(server: PostgresServer) -> dict[tuple[str, str, str], bool]:
-    """(role, object or role, privilege or word) → the server's own answer."""
-    mine = ", ".join(f"'{role.replace(chr(39), chr(39) * 2)}'" for role in ROLES)
-    told = {}
-    with server.superuser("shop") as cursor:
-        for kind, (_, _, privileges, question) in OBJECTS.items():
-            cursor.execute(
-                f"SELECT r.rolname, p, {question} FROM pg_roles r CROSS JOIN unnest(%s) p WHERE r.rolname IN ({mine})",
-                [list(privileges)],
-            )
-            told |= {(role, kind, privilege): may for role, privilege, may in cursor.fetchall()}
-        cursor.execute(
-            f"SELECT r.rolname, o.rolname, pg_has_role(r.oid, o.oid, 'MEMBER'), pg_has_role(r.oid, o.oid, 'USAGE'), r.rolsuper"
-            f"  FROM pg_roles r, pg_roles o WHERE r.rolname IN ({mine}) AND o.rolname IN ({mine}) AND r.oid <> o.oid"
-        )
-        for role, other, member, usage, superuser in cursor.fetchall():
-            # To the server, a superuser is a member of every role.
-            if not superuser:
-                told |= {(role, other, "MEMBER"): member, (role, other, "USAGE"): usage}
-    return told
-
-
-def told_by_store(instance: Instance, at: datetime | None) -> dict[tuple[str, str, str], bool]:
-    told = {}
+def answered_by_store(instance: Instance, at: datetime | None) -> dict[tuple[str, str, str], bool]:
+    """As `allowed()`."""
+    answers = {}
     for kind, (path, _, privileges, _) in OBJECTS.items():
         real_kind = "schema" if kind == "public" else kind
         for privilege in privileges:
             answer = who_can(privilege, path, kind=real_kind, at=at, instances=Instance.objects.filter(pk=instance.pk))
             assert answer.unknown == {}
             may = {row.account.name for row in answer.rows if row.at_once}
-            told |= {(role, kind, privilege): role in may or "public" in may for role in ROLES}
+            answers |= {(role, kind, privilege): role in may or "public" in may for role in ROLES}
     for account in Account.objects.filter(instance=instance, name__in=ROLES).select_related("instance"):
         ways = effective(account, at).ways
         superuser = effective(account, at).grants.filter(account=account, privilege="SUPERUSER").exists()
         names = dict(Account.objects.filter(pk__in=ways).values_list("name", "pk"))
         for other in set(ROLES) - {account.name} if not superuser else ():
             way = ways.get(names.get(other))
-            told |= {(account.name, other, "USAGE"): bool(way and way.at_once)}
-    return told
+            answers[account.name, other, "USAGE"] = bool(way and way.at_once)
+            answers[account.name, other, "SET"] = bool(way and way.switchable)
+    return answers
 
 
 def compare(server: dict[Any, bool], store: dict[Any, bool]) -> None:
-    wrong = {key: (server[key], store[key]) for key in server.keys() & store.keys() if server[key] != store[key]}
-    assert wrong == {}
+    assert server.keys() == store.keys()
+    assert {key: (server[key], store[key]) for key in server if server[key] != store[key]} == {}
     assert len(store) >= len(ROLES) * sum(len(privileges) for _, _, privileges, _ in OBJECTS.values())
 
 
@@ -153,17 +106,18 @@ def one_history(server: PostgresServer, scripts: list[list[str]]) -> None:
         name="history", engine="postgresql", host=target.host, port=target.port, credential=credential, level="C"
     )
     try:
-        told = []
+        steps = []
         for script in scripts:
             run(server, script)
             server.execute(f"GRANT CONNECT ON DATABASE shop TO {target.username}")
             session = services.start("accounts", Instance.objects.all(), trigger="manual", enqueue=False)
             record = services.run_here(session).records.get()
             assert record.status == "completed", (record.error, record.gaps)
-            told.append((record.started_at, told_by_server(server)))
-            compare(told[-1][1], told_by_store(instance, None))
-        for moment, answers in told:
-            compare(answers, told_by_store(instance, moment))
+            with server.superuser("shop") as cursor:
+                steps.append((record.started_at, allowed(cursor)))
+            compare(steps[-1][1], answered_by_store(instance, None))
+        for moment, answers in steps:
+            compare(answers, answered_by_store(instance, moment))
     finally:
         instance.delete()
         credential.delete()

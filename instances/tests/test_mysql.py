@@ -19,6 +19,7 @@ from instances.adapters import mysql_driver as driver_module
 from instances.adapters.base import AccountFact, AdapterError, Inventory, MembershipFact, Permissions, Target, dotted
 from instances.adapters.mysql import KINDS_AT_A, OBJECT_KINDS, MySQLAdapter
 from instances.adapters.mysql_grants import MARIADB_BITS, USER_COLUMNS, undoubled
+from instances.tests.reference_show_grants import shown
 from taifish.tests.mariadb import MariadbServer, identifier
 
 DRIVERS = ("mysqlclient", "PyMySQL")
@@ -616,67 +617,6 @@ statements_drawn = st.lists(
 #: Circles of roles, and taking away what was not given.
 REFUSED = {1141, 1147, 1269, 1403, 1959, 1961}
 
-NAME = r"`(?:[^`]|``)*`"
-
-
-def unquoted(name: str) -> str:
-    return name[1:-1].replace("``", "`")
-
-
-def shown(cursor: Any, name: str) -> tuple[set[Any], set[Any]]:
-    """Grants (kind, scope, privilege, grantable) and memberships (role, admin option, default) by SHOW GRANTS."""
-    grantee = identifier(name) if name in ROLES else f"{identifier(name)}@`%`"
-    grants: set[Any] = set()
-    roles: dict[str, bool] = {}
-    default = ""
-    cursor.execute(f"SHOW GRANTS FOR {account(name)}")
-    for (line,) in cursor.fetchall():
-        # MariaDB before 10.11.19 quotes names in another way here, and escapes nothing.
-        if found := re.fullmatch(r"GRANT PROXY ON '(.*)'@'(.*)' TO '.*'@'.*?'( WITH GRANT OPTION)?", line):
-            grants.add(("proxy", dotted(found[1], found[2]), "PROXY", bool(found[3])))
-            continue
-        if found := re.fullmatch(rf"SET DEFAULT ROLE ({NAME}) FOR {re.escape(grantee)}", line):
-            default = unquoted(found[1])
-            continue
-        found = re.fullmatch(
-            rf"GRANT (.+) TO {re.escape(grantee)}(?: IDENTIFIED .*?)?( WITH (?:GRANT|ADMIN) OPTION)?", line
-        )
-        if not found:  # of a role that this one holds
-            continue
-        what, passed_on = found[1], bool(found[2])
-        if re.fullmatch(NAME, what):
-            roles[unquoted(what)] = passed_on
-        elif found := re.fullmatch(rf"PROXY ON ({NAME})@({NAME})", what):
-            grants.add(("proxy", dotted(unquoted(found[1]), unquoted(found[2])), "PROXY", passed_on))
-        else:
-            grants |= shown_on(what, passed_on)
-    return grants, {(role, admin, role == default or name in ROLES) for role, admin in roles.items()}
-
-
-def shown_on(what: str, passed_on: bool) -> set[Any]:
-    found = re.fullmatch(rf"(.+) ON (?:(\*\.\*)|(PROCEDURE |FUNCTION )?({NAME})\.(\*|{NAME}))", what)
-    assert found, what
-    words, everything, routine, database, thing = found.groups()
-    if everything:
-        kind, path = "system", ""
-    elif thing == "*":
-        kind, path = "database", unquoted(database)
-    elif routine:
-        kind, path = "routine", dotted(unquoted(database), routine.strip().lower(), unquoted(thing))
-    else:
-        kind, path = "table", dotted(unquoted(database), unquoted(thing))
-    grants: set[Any] = set()
-    own = set()
-    for word, columns in re.findall(rf"([A-Z][A-Z ]*[A-Z])(?: \(({NAME}(?:, {NAME})*)\))?", words):
-        if columns:
-            for column in re.findall(NAME, columns):
-                grants.add(("column", f"{path}.{dotted(unquoted(column))}", word, passed_on))
-        elif word != "USAGE":
-            own.add((kind, path, word, passed_on))
-    if passed_on and not own:
-        own.add((kind, path, "GRANT OPTION", True))
-    return grants | own
-
 
 @dataclass(frozen=True)
 class World:
@@ -707,7 +647,7 @@ def compare_with_show_grants(world: World, statements: list[str]) -> None:
                     raise
         # MariaDB widens a PROXY to WITH GRANT OPTION in memory, and forgets it in the table.
         cursor.execute("FLUSH PRIVILEGES")
-        expected = {name: shown(cursor, name) for name in (*USERS, *ROLES)}
+        expected = {name: shown(cursor, name, name in ROLES) for name in (*USERS, *ROLES)}
     _, permissions = visit(world.target)
     assert permissions.gaps == []
     for name, (grants, roles) in expected.items():
