@@ -116,7 +116,7 @@ def _specificity(product: str, pattern: str) -> tuple[int, ...]:
 
     MySQL goes by where the first wildcard stands. MariaDB (10.4 and later) goes by how many names would fit: `_` stands
     for one character, `%` for all that a name has room for; of patterns that are alike in this, that with the earlier
-    wildcard wins. Compared with the server's own choice in accounts/tests/test_access_mariadb.py.
+    wildcard wins. Compared with the server's own choice in accounts/tests/test_access_mysql.py.
     """
     parts = _PATTERN.findall(pattern)
     wildcards = [place for place, part in enumerate(parts) if part[0] in "%_"]
