@@ -22,7 +22,7 @@ from accounts.access import who_can
 from accounts.tests.reference_mysql import CREATE, DATABASES, ROLES, TRIED, USERS, allowed
 from instances.models import Credential, Instance
 from sync import services
-from taifish.tests.mariadb import MariadbServer
+from taifish.tests.mariadb import MariadbServer, MysqlServer
 
 privileges = st.sampled_from(["SELECT", "DELETE", "SELECT, DELETE", "INSERT", "ALL PRIVILEGES"])
 PATTERNS = ("shop", "shop%", "sho_", "shop_x", r"shop\_x", "%", "shop%x")
@@ -81,7 +81,7 @@ def histories(product: str) -> st.SearchStrategy[list[list[str]]]:
 REFUSED = (1141, 1147, 1959, 1960, 1961, 1962, 3523, 3530, 4027)
 
 
-def run(server: Any, script: list[str]) -> None:
+def run(server: MariadbServer | MysqlServer, script: list[str]) -> None:
     for statement in script:
         try:
             server.execute(statement)
@@ -102,7 +102,7 @@ def answered_by_store(at: datetime | None) -> set[tuple[str, str, str]]:
     return may
 
 
-def one_history(server: MariadbServer, scripts: list[list[str]]) -> None:
+def one_history(server: MariadbServer | MysqlServer, scripts: list[list[str]]) -> None:
     server.reset()
     for statement in CREATE:
         server.execute(statement)
@@ -137,6 +137,12 @@ def one_history(server: MariadbServer, scripts: list[list[str]]) -> None:
 def clean(mariadb: MariadbServer) -> Iterator[MariadbServer]:
     yield mariadb
     mariadb.reset()
+
+
+@pytest.fixture
+def clean_mysql(mysql: MysqlServer) -> Iterator[MysqlServer]:
+    yield mysql
+    mysql.reset()
 
 
 relaxed = {
