@@ -1,4 +1,4 @@
-"""What MariaDB's SHOW GRANTS says, as grants and memberships. Imports nothing of the product."""
+"""What SHOW GRANTS of MySQL and MariaDB says, as grants and memberships. Imports nothing of the product."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 NAME = r"`(?:[^`]|``)*`"
+#: MySQL writes the host of a role, MariaDB's have none.
+ROLE = rf"{NAME}(?:@`%`)?"
 
 
 def unquoted(name: str) -> str:
@@ -21,23 +23,26 @@ def path_of(*parts: str) -> str:
     return ".".join('"' + part.replace('"', '""') + '"' if re.search(r'[\s."()]', part) else part for part in parts)
 
 
-def shown(cursor: Any, name: str, is_role: bool) -> tuple[set[Any], set[Any]]:
+def shown(cursor: Any, product: str, name: str, is_role: bool) -> tuple[set[Any], set[Any]]:
     """Grants (kind, path, privilege, grantable) and memberships (role, admin option, default) of a user@% or a role.
 
     A role that a role holds is active with it, so it counts as default.
     """
-    grantee = quoted(name) if is_role else f"{quoted(name)}@`%`"
+    grantee = quoted(name) if is_role and product == "MariaDB" else f"{quoted(name)}@`%`"
     grants: set[Any] = set()
     roles: dict[str, bool] = {}
-    default = ""
-    cursor.execute(f"SHOW GRANTS FOR {grantee}")
+    default: set[str] = set()
+    if product == "MySQL":
+        cursor.execute("SELECT DEFAULT_ROLE_USER FROM mysql.default_roles WHERE HOST = '%%' AND USER = %s", [name])
+        default = {role for (role,) in cursor.fetchall()}
+    cursor.execute("SHOW GRANTS FOR " + grantee)
     for (line,) in cursor.fetchall():
         # MariaDB before 10.11.19 quotes names in another way here, and escapes nothing.
         if found := re.fullmatch(r"GRANT PROXY ON '(.*)'@'(.*)' TO '.*'@'.*?'( WITH GRANT OPTION)?", line):
             grants.add(("proxy", path_of(found[1], found[2]), "PROXY", bool(found[3])))
             continue
         if found := re.fullmatch(rf"SET DEFAULT ROLE ({NAME}) FOR {re.escape(grantee)}", line):
-            default = unquoted(found[1])
+            default.add(unquoted(found[1]))
             continue
         found = re.fullmatch(
             rf"GRANT (.+) TO {re.escape(grantee)}(?: IDENTIFIED .*?)?( WITH (?:GRANT|ADMIN) OPTION)?", line
@@ -45,13 +50,13 @@ def shown(cursor: Any, name: str, is_role: bool) -> tuple[set[Any], set[Any]]:
         if not found:  # of a role that this one holds
             continue
         what, passed_on = found[1], bool(found[2])
-        if re.fullmatch(NAME, what):
-            roles[unquoted(what)] = passed_on
+        if re.fullmatch(rf"{ROLE}(?:,{ROLE})*", what):
+            roles |= dict.fromkeys((unquoted(role) for role in re.findall(rf"({NAME})(?:@`%`)?", what)), passed_on)
         elif found := re.fullmatch(rf"PROXY ON ({NAME})@({NAME})", what):
             grants.add(("proxy", path_of(unquoted(found[1]), unquoted(found[2])), "PROXY", passed_on))
         else:
             grants |= shown_on(what, passed_on)
-    return grants, {(role, admin, role == default or is_role) for role, admin in roles.items()}
+    return grants, {(role, admin, role in default or is_role) for role, admin in roles.items()}
 
 
 def shown_on(what: str, passed_on: bool) -> set[Any]:
@@ -68,7 +73,7 @@ def shown_on(what: str, passed_on: bool) -> set[Any]:
         kind, path = "table", path_of(unquoted(database), unquoted(thing))
     grants: set[Any] = set()
     own = set()
-    for word, columns in re.findall(rf"([A-Z][A-Z ]*[A-Z])(?: \(({NAME}(?:, {NAME})*)\))?", words):
+    for word, columns in re.findall(rf"([A-Z][A-Z_ ]*[A-Z])(?: \(({NAME}(?:, {NAME})*)\))?", words):
         if columns:
             for column in re.findall(NAME, columns):
                 grants.add(("column", f"{path}.{path_of(unquoted(column))}", word, passed_on))

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pymysql
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from instances.adapters import mysql as adapter_module
@@ -19,7 +17,6 @@ from instances.adapters import mysql_driver as driver_module
 from instances.adapters.base import AccountFact, AdapterError, Inventory, MembershipFact, Permissions, Target, dotted
 from instances.adapters.mysql import KINDS_AT_A, OBJECT_KINDS, MySQLAdapter
 from instances.adapters.mysql_grants import MARIADB_BITS, USER_COLUMNS, undoubled
-from instances.tests.reference_show_grants import shown
 from taifish.tests.mariadb import MariadbServer, identifier
 
 DRIVERS = ("mysqlclient", "PyMySQL")
@@ -550,131 +547,6 @@ def test_no_hash_is_ever_fetched(
     assert not [text for text in hashes if text in repr(fetched)]
     assert "alice" in repr(fetched)
     assert not [sql for sql, _ in fetched if "authentication_string" in sql or "Password" in sql]
-
-
-# The server's own account of itself: SHOW GRANTS
-
-
-USERS = ("u0", "U0", "it's", "back`tick", "a@b")
-ROLES = ("r0", "r 1", "rôle")
-#: Less than all of each, so that SHOW GRANTS never says ALL PRIVILEGES.
-SYSTEM = ("SELECT", "SUPER", "BINLOG MONITOR", "REPLICATION SLAVE", "CREATE USER", "SET USER", "SHOW DATABASES")
-DATABASE = ("SELECT", "CREATE TEMPORARY TABLES", "SHOW VIEW", "LOCK TABLES", "DELETE HISTORY", "REFERENCES")
-TABLE = ("SELECT", "INSERT", "DELETE", "CREATE VIEW", "TRIGGER")
-COLUMN = ("SELECT", "INSERT", "UPDATE", "REFERENCES")
-PATTERNS = ("shop", "shop\\_a", "shop_a", "team%", "no.where", "100\\%")
-TABLES = ("t", "t.2", "ta`ble")
-ROUTINES = ("PROCEDURE", "FUNCTION")
-
-
-def account(name: str) -> str:
-    return identifier(name) if name in ROLES else f"{identifier(name)}@'%'"
-
-
-accounts_drawn = st.sampled_from((*USERS, *ROLES)).map(account)
-option = st.sampled_from(("", " WITH GRANT OPTION"))
-
-
-def privileges(names: Sequence[str]) -> st.SearchStrategy[str]:
-    return st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True).map(", ".join)
-
-
-columns_drawn = st.lists(st.sampled_from(COLUMN), min_size=1, max_size=2, unique=True).flatmap(
-    lambda names: st.tuples(*(st.sampled_from(("a", "`b b`", "a, `b b`")) for _ in names)).map(
-        lambda lists: ", ".join(f"{name} ({columns})" for name, columns in zip(names, lists, strict=True))
-    )
-)
-tables_drawn = st.sampled_from(TABLES).map(lambda table: f"shop.{identifier(table)}")
-objects_drawn = st.one_of(
-    st.tuples(privileges(SYSTEM), st.just("*.*")),
-    st.tuples(privileges(DATABASE), st.sampled_from(PATTERNS).map(lambda name: f"{identifier(name)}.*")),
-    st.tuples(privileges(TABLE), tables_drawn),
-    st.tuples(columns_drawn, tables_drawn),
-    st.tuples(privileges(("EXECUTE", "ALTER ROUTINE")), st.sampled_from(ROUTINES).map(lambda kind: f"{kind} shop.f")),
-)
-statements_drawn = st.lists(
-    st.one_of(
-        st.builds("GRANT {0[0]} ON {0[1]} TO {1}{2}".format, objects_drawn, accounts_drawn, option),
-        st.builds("REVOKE {0[0]} ON {0[1]} FROM {1}".format, objects_drawn, accounts_drawn),
-        st.builds("REVOKE GRANT OPTION ON {0[1]} FROM {1}".format, objects_drawn, accounts_drawn),
-        st.builds(
-            "GRANT {} TO {}{}".format,
-            st.sampled_from(ROLES).map(identifier),
-            accounts_drawn,
-            st.sampled_from(("", " WITH ADMIN OPTION")),
-        ),
-        st.builds("SET DEFAULT ROLE {} FOR {}".format, st.sampled_from(ROLES).map(identifier), accounts_drawn),
-        st.builds(
-            "GRANT PROXY ON {} TO {}{}".format,
-            st.sampled_from(USERS).map(account),
-            st.sampled_from(USERS).map(account),
-            option,
-        ),
-    ),
-    max_size=25,
-)
-
-#: Circles of roles, and taking away what was not given.
-REFUSED = {1141, 1147, 1269, 1403, 1959, 1961}
-
-
-@dataclass(frozen=True)
-class World:
-    server: MariadbServer
-    target: Target
-    snapshot: Any
-
-
-@pytest.fixture
-def furnished(clean: MariadbServer) -> World:
-    """Accounts without rights, things to give them rights on, and a collector."""
-    clean.execute("CREATE DATABASE shop")
-    clean.execute("".join(f"CREATE TABLE {identifier(name)} (a int, `b b` int);" for name in TABLES), database="shop")
-    clean.execute("CREATE PROCEDURE shop.f() SELECT 1; CREATE FUNCTION shop.f() RETURNS int RETURN 1")
-    clean.execute("".join(f"CREATE USER {account(name)};" for name in USERS))
-    clean.execute("".join(f"CREATE ROLE {account(name)};" for name in ROLES))
-    return World(clean, clean.collector(level="C"), clean.snapshot())
-
-
-def compare_with_show_grants(world: World, statements: list[str]) -> None:
-    world.server.restore(world.snapshot)
-    with world.server.superuser_cursor() as cursor:
-        for statement in statements:
-            try:
-                cursor.execute(statement)
-            except pymysql.MySQLError as error:
-                if error.args[0] not in REFUSED:
-                    raise
-        # MariaDB widens a PROXY to WITH GRANT OPTION in memory, and forgets it in the table.
-        cursor.execute("FLUSH PRIVILEGES")
-        expected = {name: shown(cursor, name, name in ROLES) for name in (*USERS, *ROLES)}
-    _, permissions = visit(world.target)
-    assert permissions.gaps == []
-    for name, (grants, roles) in expected.items():
-        key = (name, "" if name in ROLES else "%")
-        found = {(g.kind, g.scope, g.privilege, g.grantable) for g in permissions.grants if g.account == key}
-        if not name.isascii():
-            # The server has just lost them: see `DOUBLED`.
-            found = {grant for grant in found if grant[0] != "routine"}
-        assert found == grants
-        found = {(m.role[0], m.admin_option, m.inherit) for m in permissions.memberships if m.member == key}
-        assert found == roles
-
-
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
-@given(statements_drawn)
-def test_the_server_says_the_same(furnished: World, statements: list[str]) -> None:
-    """F1.9: facts and SHOW GRANTS agree on any set of grants and revokes."""
-    compare_with_show_grants(furnished, statements)
-
-
-@pytest.mark.exhaustive
-@pytest.mark.timeout(1800)
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(statements_drawn)
-def test_the_server_says_the_same_at_length(furnished: World, statements: list[str]) -> None:
-    """F1.9"""
-    compare_with_show_grants(furnished, statements)
 
 
 # Names that mysql.procs_priv holds encoded twice
