@@ -73,7 +73,9 @@ def test_postgresql(add, server, capsys):
     holder = Account.objects.get(name=ROLE)
     # One database is enough for the slow part.
     Grant.objects.filter(account=holder, database="d.b").exclude(kind="database").delete()
-    assert_everybody_is_found(instance, holder, {"database", "schema", "table", "column", "sequence", "type", "routine"})
+    assert_everybody_is_found(
+        instance, holder, {"database", "schema", "table", "column", "sequence", "type", "routine"}
+    )
     call_command("who_can", "SELECT", "--on", '"(db)"."(a)"."(a)"')
     assert ROLE in capsys.readouterr().out
     assert visit_once("accounts", instance).status == "completed"
@@ -97,9 +99,7 @@ def test_mariadb(add, maria_server):
         )
     maria_server.execute(f"GRANT DELETE ON `odd (%`.* TO {who}")
     assert visit_once("accounts", instance).status == "completed"
-    assert_everybody_is_found(
-        instance, Account.objects.get(name=ROLE), {"database", "table", "column", "routine"}
-    )
+    assert_everybody_is_found(instance, Account.objects.get(name=ROLE), {"database", "table", "column", "routine"})
 
 
 @pytest.mark.parametrize("text", ["(", "a(b", '"', "a..b", "\0"])

@@ -283,8 +283,10 @@ def adapter_error(error: Exception, target: Target, grantee: str, waited_out: bo
 
 
 def _missing_grant(number: int, message: str) -> str:
-    """The GRANT, up to its grantee, that a "denied" message asks for. Of the message only plain words are used: a name in
-    it may be anything, and this is SQL."""
+    """The GRANT, up to its grantee, that a "denied" message asks for.
+
+    Only plain words of the message are used: a name in it may be anything, and this is SQL.
+    """
     if number == 1227 and (found := re.search(r"at least one of\) the ([A-Z_ ,]+?) privilege", message)):
         return f"GRANT {found[1].split(',')[0]} ON *.*"
     if number == 1044 and (found := re.search(r"to database '(\w+)'", message)):

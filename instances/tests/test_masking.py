@@ -114,7 +114,8 @@ def test_the_check_of_an_account_with_a_common_password(postgres: PostgresServer
         with adapter_for(target) as adapter:
             return [capability.missing for capability in adapter.examine().capabilities if not capability.works]
 
-    assert len(statements := lacking()) == 2
+    statements = lacking()
+    assert len(statements) == 2
     for statement in statements:
         postgres.execute(statement)
     assert lacking() == []
