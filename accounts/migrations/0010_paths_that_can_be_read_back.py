@@ -52,7 +52,7 @@ def rewrite(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("accounts", "0008_fewer_indexes"),
+        ("accounts", "0009_unread_fields"),
     ]
 
     operations = [
