@@ -115,7 +115,7 @@ def one_history(server: MariadbServer | MysqlServer, scripts: list[list[str]]) -
         port=target.port,
         credential=credential,
         level="C",
-        proof="hashes",
+        proof=target.proof,
     )
     try:
         steps: list[tuple[datetime, Any]] = []

@@ -15,8 +15,8 @@ import pytest
 
 from instances.adapters import adapter_for
 from instances.adapters.base import AdapterError, Target
-from taifish.tests.mariadb import MariadbServer
-from taifish.tests.postgres import SYSTEM_BINARIES, PostgresServer
+from taifish.tests.mariadb import MariadbServer, MysqlServer
+from taifish.tests.postgres import PostgresServer
 
 from .impostors import Identity, identity, secret
 from .test_mysql import DRIVERS, prefer
@@ -53,7 +53,7 @@ def give(own: Identity, folder: Path) -> tuple[Path, Path]:
 @pytest.fixture
 def with_methods(postgres_server: Callable[[int], PostgresServer]) -> Iterator[PostgresServer]:
     """A server with a role for each method of pg_hba.conf; it has OpenSSL, which the wheel's servers lack."""
-    server = postgres_server(next(iter(SYSTEM_BINARIES)))
+    server = postgres_server(12)
     hba = Path(server.execute("SHOW hba_file")[0][0])
     before = hba.read_text()
     hba.write_text(HBA)
@@ -142,7 +142,7 @@ def own_mariadb(request: pytest.FixtureRequest, private_mariadb: MariadbServer, 
 def test_mariadb_with_native_passwords(own_mariadb: MariadbServer, tmp_path: Path) -> None:
     """Without TLS and with: its hash goes to who has proved himself, or where hashes are allowed."""
     own_mariadb.socket.parent.chmod(0o711)
-    target = own_mariadb.collector(proof="strict")
+    target = own_mariadb.collector(proof="strict", tls_mode="disable")
     assert outcome(target) == "unproven_server"
     assert outcome(replace(target, proof="hashes")) == "ok"
     assert outcome(replace(target, host=str(own_mariadb.socket))) == "ok"
@@ -180,3 +180,26 @@ def test_mariadb_with_ed25519(own_mariadb: MariadbServer) -> None:
     target = own_mariadb.target("signer", password, proof="strict")
     assert outcome(target) == "ok"
     assert outcome(replace(target, password="wrong")) == "auth_failed"
+
+
+def test_mysql_with_caching_sha2(private_mysql: MysqlServer) -> None:
+    """The first login takes the password itself, the next ones a hash: strictly neither, until a person has compared."""
+    target = private_mysql.collector(proof="strict")
+    seen = certificate_seen(target)
+    assert len(seen) == 64
+    for mode in ("prefer", "require", "disable"):
+        assert outcome(replace(target, tls_mode=mode)) == "unproven_server"
+        # Its cache is empty.
+        assert outcome(replace(target, tls_mode=mode, proof="hashes")) == "unproven_server"
+    compared = replace(target, certificate=seen, compared=True)
+    assert outcome(replace(compared, certificate="ab" * 32)) == "certificate_changed"
+    assert outcome(compared, encrypted) == f"ok {seen}"
+    # Now it is in the cache.
+    assert outcome(replace(target, proof="hashes")) == f"ok {seen}"
+    assert outcome(target) == "unproven_server"
+
+
+def certificate_seen(target: Target) -> str:
+    with pytest.raises(AdapterError) as caught, adapter_for(target):
+        pass
+    return caught.value.certificate
