@@ -39,6 +39,16 @@ def unpacked(name: str) -> str:
     return gzip.decompress((HERE / name).read_bytes()).decode()
 
 
+def expected() -> dict[str, Any]:
+    """What the release of the dump answered, but for what later ones change on purpose."""
+    before = json.loads(unpacked("answers.json.gz"))
+    for account in before["answers"]["accounts"]:
+        # Fault 3: the visit could not read these, and a "no" was stored for them.
+        if account["instance_name"] == "billing-without-hashes":
+            account |= dict.fromkeys(("is_locked", "password_expired", "auth_method"))
+    return before
+
+
 @pytest.fixture(scope="module")
 def upgraded(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """The dump, loaded into a database beside that of the tests, and migrated. Its tests change nothing in it."""
@@ -78,10 +88,9 @@ def page(upgraded: None) -> Client:
 def test_the_api_answers_as_before(upgraded):
     """F1, F3, F5, F6: accounts, grants, who can, sizes, aggregates, assignments, now and in the past.
 
-    Later releases may say more about a row, but every field is still there with its value. Where one changes on purpose,
-    the expected answer is changed here, with the reason.
+    Later releases may say more about a row, but every field is still there with its value.
     """
-    before = json.loads(unpacked("answers.json.gz"))
+    before = expected()
     client = APIClient(SERVER_NAME="localhost")
     client.force_authenticate(User.objects.get(username="admin"))
     now = answers(client, before["moments"])
