@@ -13,8 +13,8 @@ from taifish.tests.watcher import watch
 
 # Where a change is judged, the same cases each time; at a desk, new ones. How long a case takes says something of the
 # machine, and what else it does.
-hypothesis.settings.register_profile("desk", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("desk", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 pytest_plugins = [
