@@ -21,7 +21,9 @@ def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[
     """
 
     def answer(request: HttpRequest) -> HttpResponse:
-        if "%00" in request.META.get("QUERY_STRING", "") or "\0" in request.path_info:
+        # The API names the parameter.
+        query = "" if request.path_info.startswith("/api/") else request.META.get("QUERY_STRING", "")
+        if "%00" in query or "\0" in request.path_info:
             response = refused(request, _("The address contains the character NUL (%00). Leave it out."), 400)
         else:
             response = get_response(request)
