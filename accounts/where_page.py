@@ -18,7 +18,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from instances.adapters.remedies import Held, lock, revoke
+from instances.adapters import remedies
 from instances.exchange import csv_file
 from instances.permissions import needs
 from instances.visibility import shown_to
@@ -28,8 +28,8 @@ from .models import Account, Grant, Membership
 
 ROWS_PER_PAGE = 50
 
-#: Statements shown of an account; the others are counted.
-STATEMENTS = 20
+#: Grants of an account that are dealt with.
+GRANTS = 20
 
 
 class WhereForm(forms.Form):
@@ -75,10 +75,10 @@ def where_page(request: HttpRequest) -> HttpResponse:
             query = request.GET.copy()
             query.pop("page", None)
             page = Paginator(accounts, ROWS_PER_PAGE).get_page(request.GET.get("page"))
-            remedies = take_away(list(page)) if request.user.has_perm("accounts.view_grant") else {}
+            offered = take_away(list(page)) if request.user.has_perm("accounts.view_grant") else {}
             context |= {
                 "page": page,
-                "rows": [(account, remedies.get(account.pk)) for account in page],
+                "rows": [(account, offered.get(account.pk)) for account in page],
                 "at": at or timezone.now(),
                 "query": query.urlencode(),
             }
@@ -86,34 +86,40 @@ def where_page(request: HttpRequest) -> HttpResponse:
 
 
 def take_away(accounts: list[Account]) -> dict[int, dict[str, Any]]:
-    """Account id → `statements` that lock it and take away its roles and direct grants of now, and how many `more`
-    there are. Two queries."""
+    """Account id → `statements` that lock it and take away its roles and direct grants of now, what is left `by_hand`,
+    and whether there are more grants than are dealt with. Two queries."""
     ids = [account.pk for account in accounts]
-    roles: dict[int, list[Membership]] = defaultdict(list)
-    for membership in (
-        Membership.objects.filter(member__in=ids, until=None).select_related("role").order_by("role__name")
-    ):
-        roles[membership.member_id].append(membership)
+    roles: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    memberships = Membership.objects.filter(member__in=ids, until=None).order_by("role__name")
+    for member, name, host in memberships.values_list("member_id", "role__name", "role__host"):
+        roles[member].append((name, host))
     number = Window(RowNumber(), partition_by="account_id", order_by=["kind", "scope", "privilege", "id"])
-    grants: dict[int, list[Held]] = defaultdict(list)
-    rows = Grant.objects.filter(account__in=ids, until=None).annotate(number=number).filter(number__lte=STATEMENTS + 1)
+    grants: dict[int, list[remedies.Held]] = defaultdict(list)
+    rows = Grant.objects.filter(account__in=ids, until=None).annotate(number=number).filter(number__lte=GRANTS + 1)
     for row in rows.order_by("account_id", "number").values_list(
-        "account_id", "kind", "privilege", "scope", "database", "denied"
+        "account_id", "kind", "privilege", "scope", "database", "denied", "grantable"
     ):
-        grants[row[0]].append(Held(*row[1:]))
-    told = {}
-    for account in accounts:
-        engine, key = account.instance.engine, (account.name, account.host)
-        locking = lock(engine, key, account.kind != Account.Kind.USER)
-        taken = revoke(
-            engine,
-            key,
-            grants[account.pk],
-            [(membership.role.name, membership.role.host) for membership in roles[account.pk]],
-        )
-        statements = [*filter(None, [locking]), *taken]
-        told[account.pk] = {"statements": statements[:STATEMENTS], "is_cut": len(statements) > STATEMENTS}
-    return told
+        grants[row[0]].append(remedies.Held(*row[1:]))
+    return {
+        account.pk: {
+            **remedies.take_away(_subject(account), grants[account.pk][:GRANTS], roles[account.pk])._asdict(),
+            "is_cut": len(grants[account.pk]) > GRANTS,
+        }
+        for account in accounts
+    }
+
+
+def _subject(account: Account) -> remedies.Subject:
+    instance = account.instance
+    return remedies.Subject(
+        instance.engine, account.name, account.host, account.kind, account.native_id, instance.product
+    )
+
+
+def _locking(account: Account) -> str:
+    """For one cell: the statements, or why there are none."""
+    locking = remedies.lock(_subject(account))
+    return "\n".join([*locking.statements, *locking.by_hand])
 
 
 def _as_csv(accounts: QuerySet[Account], at: datetime | None) -> HttpResponse:
@@ -134,7 +140,7 @@ def _as_csv(accounts: QuerySet[Account], at: datetime | None) -> HttpResponse:
                 moment and timezone.localtime(moment).isoformat(timespec="seconds")
                 for moment in (account.first_seen_at, account.last_seen_at, account.gone_at)
             ),
-            lock(account.instance.engine, (account.name, account.host), account.kind != Account.Kind.USER),
+            _locking(account),
         ]
         for account in accounts.iterator(2000)
     )

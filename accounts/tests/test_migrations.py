@@ -9,8 +9,9 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from accounts.models import Account, Coverage
+from accounts.models import Account, Coverage, Grant
 from accounts.tests.stored import MAY_1, MAY_3, account
+from instances.adapters.semantics import segments
 
 
 @pytest.fixture
@@ -43,3 +44,34 @@ def test_when_accounts_were_last_seen_survives_both_ways(before, instances):
     call_command("migrate", "accounts", verbosity=0)
     assert list(Account.objects.order_by("pk").values()) == accounts
     assert list(Coverage.objects.order_by("pk").values()) == coverage
+
+
+PATHS = [
+    # engine, kind, path as it was, path as it is read now
+    ("postgresql", "schema", "shop.(a)", 'shop."(a)"'),
+    ("postgresql", "table", 'shop."d.o".a(b', 'shop."d.o"."a(b"'),
+    ("postgresql", "routine", "shop.public.f(integer, text)", "shop.public.f(integer, text)"),
+    ("postgresql", "routine", 'shop.a(b.f)(s."t(y", integer)', 'shop."a(b"."f)"(s."t(y", integer)'),
+    ("postgresql", "routine", 'shop.public."f (x)"()', 'shop.public."f (x)"()'),
+    ("mysql", "database", "odd shop", '"odd shop"'),
+    ("mysql", "database", 'a"b', '"a""b"'),
+    ("mysql", "database", r"team\_%", r"team\_%"),
+    ("mysql", "table", 'shop."odd t"', 'shop."odd t"'),
+    ("mysql", "table", "shop.t(1)", 'shop."t(1)"'),
+]
+
+
+def test_paths_are_what_the_next_visit_reads(before, instances):
+    """Fault 6: only those change that could not be read back, and no visit reports them as lost and granted."""
+    people = {instance.engine: account(instance, "holder") for instance in instances}
+    for number, (engine, kind, old, _) in enumerate(PATHS):
+        for until in (None, MAY_3):
+            Grant.objects.create(
+                account=people[engine], kind=kind, database="", scope=old, privilege=f"P{number}", grantable=False,
+                denied=False, since=MAY_1, until=until,
+            )  # fmt: skip
+    call_command("migrate", "accounts", "0008", verbosity=0)
+    call_command("migrate", "accounts", verbosity=0)
+    for number, (_, _, old, new) in enumerate(PATHS):
+        assert set(Grant.objects.filter(privilege=f"P{number}").values_list("scope", flat=True)) == {new}, old
+        assert ".".join(segments(new)) == new

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
+import re
 from io import StringIO
 
-import pytest
 from django.urls import reverse
 
 from accounts.models import Account, Grant, Membership
 from accounts.tests.stored import MAY_1, MAY_3, account
 from accounts.where_page import take_away, where
-from instances.adapters.remedies import Held, lock, revoke
+from instances.tests.clients import paste
 from instances.tests.pages import staff, superstaff
 from sync.tests.targets import visit_once
+from taifish.tests.postgres import identifier
 
 URL = reverse("where-is")
 
@@ -97,9 +98,7 @@ def test_postgresql_takes_every_statement(add, server):
     ohara = Account.objects.get(name="O'Hara x\"y")
     statements = take_away([ohara])[ohara.pk]["statements"]
     assert len(statements) > 8
-    for statement in statements:
-        inside = "Odd shop" if "-- in database" in statement else "postgres"
-        server.execute(statement, None, inside)
+    assert "ERROR" not in paste(server, "\n".join(statements) + "\n")
     visit_once("accounts", instance)
     ohara.refresh_from_db()
     assert (ohara.can_login, list(ohara.grants.filter(until=None)), ohara.memberships.filter(until=None).count()) == (
@@ -125,9 +124,7 @@ def test_mariadb_takes_every_statement(add, maria_server):
     assert visit_once("accounts", instance).status == "completed"
     ohara = Account.objects.get(name="o'hara")
     statements = take_away([ohara])[ohara.pk]["statements"]
-    assert [line for line in statements if line.startswith("--")] == []
-    for statement in statements:
-        maria_server.execute(statement)
+    assert "ERROR" not in paste(maria_server, "\n".join(statements))
     visit_once("accounts", instance)
     ohara.refresh_from_db()
     assert (ohara.is_locked, list(ohara.grants.filter(until=None)), ohara.memberships.filter(until=None).count()) == (
@@ -137,17 +134,35 @@ def test_mariadb_takes_every_statement(add, maria_server):
     )
 
 
-@pytest.mark.parametrize(
-    ("held", "statement"),
-    [
-        (Held("system", "DROP ANY TABLE", "", ""), "REVOKE DROP ANY TABLE FROM APP;"),
-        (Held("table", "SELECT", 'PDB1.HR."odd name"', "PDB1"), 'REVOKE SELECT ON HR."odd name" FROM APP;'),
-        (Held("tablespace", "QUOTA", "PDB1.USERS", "PDB1"), "-- by hand: QUOTA on tablespace PDB1.USERS"),
-    ],
-)
-def test_oracle_statements(held, statement):
-    """Read, not run: there is no server here."""
-    assert revoke("oracle", ("APP", "PDB1"), [held], [("R", "PDB1")]) == ["REVOKE R FROM APP;", statement]
-    assert lock("oracle", ("app", "PDB1"), False) == 'ALTER USER "app" ACCOUNT LOCK; -- in container PDB1'
-    assert lock("oracle", ("R", "PDB1"), True) == ""
-    assert (lock("db2", ("a", ""), False), revoke("db2", ("a", ""), [held], [])) == ("", [])
+def test_a_name_with_a_line_break_is_in_no_sql(add, server):
+    """Fault 1, F7.11: a table of that name turned the statement of whoever pasted it into an attack."""
+    instance = add("pg", server.collector(level="C"), level="C")
+    hostile = "x\nALTER ROLE mallory SUPERUSER; --"
+    server.fresh_database("shop")
+    server.execute(f"CREATE ROLE mallory; CREATE ROLE alice LOGIN; CREATE ROLE {identifier('l' + hostile)} LOGIN")
+    server.execute(
+        f"""
+        CREATE TABLE {identifier(hostile)} (a int); GRANT SELECT ON {identifier(hostile)} TO alice;
+        CREATE TABLE owned (a int); ALTER TABLE owned OWNER TO alice; ALTER TABLE owned RENAME TO {identifier("o" + hostile)};
+        CREATE TABLE plain (a int); GRANT SELECT ON plain TO alice;
+        """,
+        database="shop",
+    )
+    assert visit_once("accounts", instance).status == "completed"
+    text = superstaff().get(URL, {"name": "alice"}).content.decode()
+    for sql in re.findall("<pre.*?</pre>", text, re.DOTALL):
+        assert "mallory" not in sql
+    assert "because a name has control characters" in text
+    offered = take_away(list(Account.objects.filter(name="alice")))
+    (remedy,) = offered.values()
+    paste(server, "\n".join(remedy["statements"]) + "\n")
+    assert server.execute("SELECT rolname FROM pg_roles WHERE rolsuper") == [(server.cluster.superuser,)]
+    rights = "SELECT has_table_privilege('alice', 'plain', 'SELECT')"
+    assert server.execute(rights, database="shop") == [(False,)]
+    cells = list(csv.reader(StringIO(csv_as_other("*mallory*"))))
+    assert cells[1][-1].startswith("No SQL is offered, because the name of the account has control characters. Its oid")
+    assert "\n" not in cells[1][-1]
+
+
+def csv_as_other(name: str) -> str:
+    return superstaff("other").get(URL, {"name": name, "csv": 1}).content.decode("utf-8-sig")

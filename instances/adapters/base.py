@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -329,6 +330,26 @@ def dotted(*parts: str) -> str:
 
 
 _PLAIN = re.compile(r'[^\s."()\x00-\x1f\x7f]+')
+
+
+def is_printable(text: str) -> bool:
+    """Whether it can stand in SQL that people paste. A line break in a name would let it go on as a statement of its
+    own, and what a terminal or a reader does not show, nobody can check."""
+    return not any(unicodedata.category(character) in _HIDDEN for character in text)
+
+
+#: Control, format and surrogate characters, separators of lines and paragraphs.
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def printable(text: str) -> str:
+    """`text` with hidden characters as escapes, for people to read."""
+    return "".join(c if is_printable(c) else repr(c)[1:-1] for c in text)
+
+
+def offered(*statements: str) -> str:
+    """Statements for people to paste, one a line; none of them if a name in one has hidden characters."""
+    return "\n".join(statements) if all(map(is_printable, statements)) else ""
 
 
 class Adapter(ABC):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .base import AdapterError, Capability, Examination, Excess, failed
+from .base import AdapterError, Capability, Examination, Excess, failed, offered
 from .grants import GLOBAL, mysql_global_grant, mysql_select_grants
 from .mysql_accounts import Source, select_on_user
 from .mysql_sizes import SHOW_DATABASES, SHOW_TABLES, tablespaces
@@ -192,18 +192,19 @@ class _Rights:
                 taken = {words.partition(" (")[0] for words in privileges} & {"SELECT", "ALL PRIVILEGES"}
                 if taken and line.place in READABLE | {"*.*"}:
                     statements += self._needs()
-                yield Excess(f"{text} on {line.scope}", self._message(line), "\n".join(statements))
+                yield Excess(f"{text} on {line.scope}", self._message(line), offered(*statements))
             if line.grantable and "PROXY" not in line.privileges:
-                remedy = f"REVOKE GRANT OPTION ON {line.scope} FROM {self.grantee};"
+                remedy = offered(f"REVOKE GRANT OPTION ON {line.scope} FROM {self.grantee};")
                 yield Excess(f"GRANT OPTION on {line.scope}", "It could give its rights to others.", remedy)
         for role, admin in self.roles.items():
             if told := self._given_by(role):
-                remedy = "\n".join([*self._needs(), f"REVOKE {role} FROM {self.grantee};"])
+                remedy = offered(*self._needs(), f"REVOKE {role} FROM {self.grantee};")
                 yield Excess(f"role {role}", f"It gives what Taifish never uses: {'; '.join(told)}.", remedy)
             elif admin:
-                remedy = f"REVOKE ADMIN OPTION FOR {role} FROM {self.grantee};"
+                statements = [f"REVOKE ADMIN OPTION FOR {role} FROM {self.grantee};"]
                 if not self.mariadb:
-                    remedy = f"REVOKE {role} FROM {self.grantee};\nGRANT {role} TO {self.grantee};"
+                    statements = [f"REVOKE {role} FROM {self.grantee};", f"GRANT {role} TO {self.grantee};"]
+                remedy = offered(*statements)
                 yield Excess(f"ADMIN OPTION on role {role}", "It could give this role to others.", remedy)
 
     def _given_by(self, role: str) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import oracle_sql as sql
-from .base import AdapterError, Capability, Examination, Excess, failed
+from .base import AdapterError, Capability, Examination, Excess, failed, is_printable
 from .grants import oracle_needs
 from .oracle_accounts import administrative
 
@@ -58,7 +59,7 @@ def examine(adapter: OracleAdapter) -> Examination:
     own = {"name": "the account's own rights", "cost": "Whether the account holds more than it needs."}
     excess: list[Excess] = []
     try:
-        excess = list(_Rights(adapter).excess())
+        excess = list(map(_offered, _Rights(adapter).excess()))
         message = f"{len(excess)} beyond need" if excess else "nothing beyond need"
         found.append(Capability(works=True, message=message, **own))
     except AdapterError as error:
@@ -125,7 +126,7 @@ class _Rights:
         for role, admin, common in self.roles:
             yield from self._role(role, admin, common)
         for owner, name, kind, privilege, grantable, common in self.objects:
-            yield from self._object(f"{owner}.{name}", kind, privilege, grantable, common)
+            yield from self._object(owner, name, kind, privilege, grantable, common)
         for tablespace in self.quotas:
             remedy = f"ALTER USER {self.grantee} QUOTA 0 ON {sql.exact_identifier(tablespace)};"
             yield Excess(f"quota on tablespace {tablespace}", "It stores nothing.", remedy)
@@ -150,16 +151,20 @@ class _Rights:
             reached += [granted for granted in self.inside.get(name, ()) if granted not in reached]
         return reached
 
-    def _object(self, name: str, kind: str, privilege: str, grantable: str, common: str) -> Iterator[Excess]:
-        right = f"{privilege} ON {name}"
+    def _object(
+        self, owner: str, name: str, kind: str, privilege: str, grantable: str, common: str
+    ) -> Iterator[Excess]:
+        path = f"{owner}.{name}"
+        thing = f"{sql.exact_identifier(owner)}.{sql.exact_identifier(name)}"
         if kind in ("DIRECTORY", "USER", "EDITION"):
-            right = f"{privilege} ON {kind} {name.partition('.')[2]}"
-        if privilege not in READING or name not in self.readable:
+            path, thing = f"{kind} {name}", f"{kind} {sql.exact_identifier(name)}"
+        right = f"{privilege} ON {thing}"
+        if privilege not in READING or path not in self.readable:
             message = "Taifish reads the dictionary's views and nothing else."
-            yield Excess(right.replace(" ON ", " on "), message, self._revoke(right, common))
+            yield Excess(f"{privilege} on {path}", message, self._revoke(right, common))
         elif grantable == "YES":
             remedy = f"{self._revoke(right, common)}\n{self._grant(right, common)}"
-            yield Excess(f"GRANT OPTION on {name}", "It could give its rights to others.", remedy)
+            yield Excess(f"GRANT OPTION on {path}", "It could give its rights to others.", remedy)
 
     def _administrative(self) -> Iterator[Excess]:
         user = self.grantee.strip('"')
@@ -180,3 +185,11 @@ class _Rights:
 def _everywhere(common: str | None) -> str:
     """What is granted commonly is to be taken away so, too."""
     return " CONTAINER=ALL" if common == "YES" else ""
+
+
+def _offered(excess: Excess) -> Excess:
+    """SQL*Plus would take & in a name for a variable, and the next line for its value."""
+    if not is_printable(excess.right):
+        message = f"{excess.message} No SQL is offered, because a name has control characters."
+        return replace(excess, message=message, remedy="")
+    return replace(excess, remedy=f"SET DEFINE OFF\n{excess.remedy}") if "&" in excess.remedy else excess

@@ -195,13 +195,18 @@ def identifier(name: str) -> str:
     """
     plain = name.strip('"')
     if name.startswith('"') and not re.fullmatch(r"[A-Z][A-Z0-9_$#]*", plain):
-        return f'"{plain}"'
-    return plain.upper() if re.fullmatch(r"[A-Za-z][A-Za-z0-9_$#]*", plain) else f'"{plain}"'
+        return _quoted(plain)
+    return plain.upper() if re.fullmatch(r"[A-Za-z][A-Za-z0-9_$#]*", plain) else _quoted(plain)
 
 
 def exact_identifier(name: str) -> str:
     """The same for a name as the dictionary has it, where case counts."""
-    return name if re.fullmatch(r"[A-Z][A-Z0-9_$#]*", name) else f'"{name}"'
+    return name if re.fullmatch(r"[A-Z][A-Z0-9_$#]*", name) else _quoted(name)
+
+
+def _quoted(name: str) -> str:
+    """Oracle has no way to write a double quote in a name, and no name with one."""
+    return '"' + name.replace('"', "") + '"'
 
 
 def select_grant(view: str, grantee: str, in_root: bool) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import postgresql_sql as sql
-from .base import AdapterError, Capability, Examination, Excess, failed
+from .base import AdapterError, Capability, Examination, Excess, failed, is_printable, offered
 from .grants import STATS_ROLE, postgresql_stats_grant, script
 from .postgresql_driver import connect_denied, connect_grant, quoted
 
@@ -224,8 +224,8 @@ class _Account:
                 yield self._through(f"member of {name}", message, hop, via=hop != role)
         for member, role, admin, *_ in self.memberships:
             if member == self.oid and admin and self.names[role] == STATS_ROLE:
-                remedy = self._revoke(role, "ADMIN OPTION FOR ")
-                yield Excess(f"ADMIN OPTION on {STATS_ROLE}", "It could give this role to others.", remedy)
+                statements = self._revoke(role, "ADMIN OPTION FOR ")
+                yield _excess(f"ADMIN OPTION on {STATS_ROLE}", "It could give this role to others.", statements)
 
     def _grants(self) -> Iterator[Excess]:
         owned = {row[:3] for row in self.grants if row[3] == "OWNER"}
@@ -238,7 +238,7 @@ class _Account:
             ):
                 continue
             right = f"{privilege} on {kind} {name}" if name else privilege
-            thing = f"{kind.upper()} {name if kind == 'parameter' else quoted(name)}"
+            thing = f"{kind.upper()} {_parameter(name) if kind == 'parameter' else quoted(name)}"
             if kind == "attribute":
                 remedy = f"ALTER ROLE {self.role} NO{privilege};"
             elif privilege == "OWNER":
@@ -278,7 +278,7 @@ class _Account:
     def _held(self, right: str, message: str, grantee: int, remedy: str, database: str = "") -> Excess:
         if grantee in self.reached:
             return self._through(right, message, self.reached[grantee])
-        return Excess(right, f"{message}.", remedy, database)
+        return _excess(right, f"{message}.", [remedy] if remedy else [], database)
 
     def _through(self, right: str, message: str, hop: int, via: bool = True) -> Excess:
         """A right that comes with a role. Others may need the role: so we leave it, with what we need of it given to us
@@ -293,20 +293,19 @@ class _Account:
         ]
         if STATS_ROLE not in {self.names[granted] for granted, _ in self.granted}:
             statements.insert(0, postgresql_stats_grant(self.names[self.oid]))
-        remedy = "\n".join([*dict.fromkeys(statements), self._revoke(hop)])
         through = f", held through the role {self.names[hop]}" if via else ""
-        return Excess(right, f"{message}{through}.", remedy)
+        return _excess(right, f"{message}{through}.", [*dict.fromkeys(statements), *self._revoke(hop)])
 
     def _connects(self, database: str) -> set[int]:
         return {row[2] for row in self.grants if row[:2] == ("database", database) and row[3] == "CONNECT"}
 
-    def _revoke(self, role: int, option: str = "") -> str:
+    def _revoke(self, role: int, option: str = "") -> list[str]:
         """From 16 on, each grantor's grant is one of its own."""
         statement = f"REVOKE {option}{quoted(self.names[role])} FROM {self.role}"
         if not self.adapter.has_options:
-            return f"{statement};"
+            return [f"{statement};"]
         grantors = [quoted(self.names[grantor]) for granted, grantor in self.granted if granted == role]
-        return "\n".join(f"{statement} GRANTED BY {grantor};" for grantor in grantors)
+        return [f"{statement} GRANTED BY {grantor};" for grantor in grantors]
 
     def _revoke_on(self, kind: str, identity: str) -> str:
         if kind == "default acl":
@@ -314,3 +313,15 @@ class _Account:
             scope, _, objects = identity.rpartition(" on ")
             return f"ALTER DEFAULT PRIVILEGES {scope} REVOKE ALL ON {objects.upper()} FROM {self.role};"
         return f"REVOKE ALL ON {REVOKED_ON[kind]} {identity} FROM {self.role};" if kind in REVOKED_ON else ""
+
+
+def _excess(right: str, message: str, statements: list[str], database: str = "") -> Excess:
+    remedy = offered(*statements) if is_printable(database) else ""
+    if statements and not remedy:
+        message += " No SQL is offered, because a name has control characters."
+    return Excess(right, message, remedy, database)
+
+
+def _parameter(name: str) -> str:
+    """A parameter's name is stored with dots and without quotes."""
+    return ".".join(map(quoted, name.split(".")))

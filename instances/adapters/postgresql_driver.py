@@ -19,7 +19,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from .base import AdapterError, Target, scrub
+from .base import AdapterError, Target, is_printable, offered, scrub
 from .certificates import Certificate, no_tls, shown, unproven
 
 TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
@@ -288,7 +288,7 @@ def adapter_error(error: Exception, target: Target, database: str) -> AdapterErr
     message = scrub(str(error), [target.password]) or type(error).__name__
     code = STATES.get(state) or STATES.get(state[:2]) or ("" if state else _by_words(str(error)))
     code = code or "server_error"
-    missing = _missing(code, state, str(error), target, database)
+    missing = offered(_missing(code, state, str(error), target, database))
     hint = missing or _hint(code, state, str(error), target, database)
     if missing and code == "denied" and state:
         hint = f"In database {quoted(database)}: {missing}"
@@ -299,8 +299,9 @@ def adapter_error(error: Exception, target: Target, database: str) -> AdapterErr
 
 def connect_denied(target: Target, database: str) -> AdapterError:
     """What connecting to a database without the CONNECT privilege would end in."""
-    missing = connect_grant(database, target.username)
-    return AdapterError(f'permission denied for database "{database}"', code="denied", hint=missing, missing=missing)
+    missing = offered(connect_grant(database, target.username))
+    hint = missing or "Grant CONNECT on it to the account: its name has control characters, so no SQL is offered."
+    return AdapterError(f'permission denied for database "{database}"', code="denied", hint=hint, missing=missing)
 
 
 def connect_grant(database: str, role: str) -> str:
@@ -310,6 +311,19 @@ def connect_grant(database: str, role: str) -> str:
 def quoted(name: str) -> str:
     """`name` as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """`text` as an SQL string, whatever standard_conforming_strings says."""
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def connect_to(database: str) -> str:
+    """psql's command that goes to a database and keeps server and user. A name alone could be a connection string, and
+    lead to another server; pg_dump writes it the same way."""
+    value = database.replace("\\", "\\\\").replace("'", "\\'")
+    connection = quoted(f"dbname='{value}'")
+    return f"\\connect -reuse-previous=on {connection}"
 
 
 def _by_words(message: str) -> str:
@@ -332,10 +346,10 @@ def _missing(code: str, state: str, message: str, target: Target, database: str)
 
 def _hint(code: str, state: str, message: str, target: Target, database: str) -> str:
     user = quoted(target.username)
-    if code == "auth_failed" and "pg_hba.conf" in message:
+    if code == "auth_failed" and "pg_hba.conf" in message and is_printable(database):
         return (
             f"Add to pg_hba.conf: host {quoted(database)} {user} {_client(message)} scram-sha-256 "
-            "-- then SELECT pg_reload_conf(). If it has a hostssl entry already, set the TLS mode to require."
+            "and run SELECT pg_reload_conf(). If it has a hostssl entry already, set the TLS mode to require."
         )
     if state == "57014":
         return (

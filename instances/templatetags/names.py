@@ -9,7 +9,13 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from instances.adapters import remedies
+
 register = template.Library()
+
+
+#: SQL to paste into psql, and the database to run it in.
+register.filter("inside", remedies.inside)
 
 
 @register.filter

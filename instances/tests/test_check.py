@@ -184,8 +184,13 @@ def test_the_script_for_an_instance(instance: Instance, server: PostgresServer) 
     assert f'GRANT CONNECT ON DATABASE "shop" TO {role};\n' in told
     assert f"GRANT pg_read_all_stats TO {role};\n" in told
     assert "Databases of prod that need more now: 2." in told
-    # A line break in a name stays inside the quotes of a statement, and never ends a comment.
-    assert told.count("\nDROP TABLE b") == told.count('"a\nDROP TABLE b; --"') == 1
+    # Fault 1, F7.11: a name with a line break is in no SQL and no comment.
+    assert "DROP TABLE" not in told
+    assert "No SQL is offered for 1 of them" in told
+    assert "\\connect -reuse-previous=on \"dbname='shop'\"\nGRANT CONNECT" in told
+    checked = run("check_instance", "prod")[1]
+    assert "\nDROP TABLE" not in checked
+    assert "objects in database a" in checked
     assert "GRANT CONNECT" not in run("print_grants", "postgresql", "--for", "prod", "--level", "A")[1]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from instances.adapters.base import printable
 from instances.services import Diagnosis, examine, named
 
 MARKS = {True: "yes", False: "NO", None: "?"}
@@ -31,7 +32,8 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps({"instance": instance.name, "ok": found.ok, **asdict(found)}, indent=2))
         else:
-            self.stdout.write("\n".join(_told(instance.name, found)))
+            # Names on the server may hold line breaks, and what moves a terminal's cursor.
+            self.stdout.write("\n".join(map(printable, _told(instance.name, found))))
         if not found.ok:
             sys.exit(3 if found.connection.ok else 1)
 

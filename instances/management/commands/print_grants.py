@@ -2,8 +2,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from instances.adapters import grants
-from instances.adapters.base import LEVELS, AccountKey
+from instances.adapters import grants, remedies
+from instances.adapters.base import LEVELS, AccountKey, is_printable
 from instances.models import Instance
 from instances.services import examine, named
 
@@ -34,6 +34,8 @@ class Command(BaseCommand):
             level = options["level"] or instance.level
             account = (instance.credential.username, account[1])
             product, version = instance.product or product, instance.version
+        if not is_printable("".join(account)):
+            raise CommandError("The account's name has control characters. Choose another one.", returncode=2)
         self.stdout.write(_comment(f"{product} {version or '(newest)'}, read depth {level}"))
         for statement in grants.script(engine, level, account, product=product, version=version, hash_blind=hash_blind):
             self.stdout.write(f"{_comment(statement.purpose)}\n{statement.sql}")
@@ -44,16 +46,19 @@ class Command(BaseCommand):
             self.stdout.write(_comment(remark))
 
     def _per_database(self, instance: Instance, level: str) -> list[str]:
-        """Print what the databases of this instance need; sentences about what could not be found out."""
+        """Print what the databases of this instance need; sentences about that."""
         found = examine(instance, level)
         if not found.connection.ok:
-            return [f"{instance} could not be asked which databases need more: {found.connection.message}"]
-        lacking = [capability for capability in found.capabilities if capability.database and capability.missing]
-        for capability in lacking:
-            # A name may hold a line break, and would go on as SQL.
-            self.stdout.write(_comment(f"{capability.name}; run it in database {capability.database}"))
-            self.stdout.write(capability.missing)
-        return [f"Databases of {instance} that need more now: {len(lacking)}."]
+            self.stderr.write(f"{found.connection.code}: {found.connection.message}")
+            return [f"{instance} could not be asked which databases need more: {found.connection.code}"]
+        lacking = [capability for capability in found.capabilities if capability.database and not capability.works]
+        offered = [capability for capability in lacking if capability.missing]
+        for capability in offered:
+            self.stdout.write(remedies.inside(capability.missing, capability.database))
+        remarks = [f"Databases of {instance} that need more now: {len(lacking)}."]
+        if len(offered) < len(lacking):
+            remarks.append(f"No SQL is offered for {len(lacking) - len(offered)} of them: see check_instance.")
+        return remarks
 
     def _instance(self, name: str, engine: str) -> Instance:
         try:

@@ -1,0 +1,462 @@
+"""Fault 1, F7.11: the SQL that we offer, pasted into the real clients, on servers full of hostile names.
+
+What the servers hold before and after is read here from their catalogues, not by the product.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+
+from instances.adapters import adapter_for
+from instances.adapters.base import AccountFact, GrantFact, Permissions, Target, dotted
+from instances.adapters.remedies import DEPENDENT, NO_ACCOUNT, OWNER, Held, Remedy, Subject, lock, take_away
+from instances.tests.clients import paste
+from taifish.tests.mariadb import MysqlFamilyServer
+from taifish.tests.mariadb import identifier as backticks
+from taifish.tests.postgres import PostgresServer, identifier
+
+PIECES = (
+    *("a", "B", "é", "口", "1", " ", ".", ",", "(", ")", "[", "%", "_", "@", "#", "&x", "=", "?", "$", "^"),
+    *('"', "'", "`", "\\", "\\'", '\\"', "''", '""', "``"),
+    *("--", "-- ", "/*", "*/", "/*!", ";", "$$", "$taifish$", ":x", ":'x'", ':"x"', "\\!", "\\g", "\\c", "\\q", "\\gexec"),
+    *("DELIMITER //", "postgresql://h/", "host=h", "ALTER ROLE mallory SUPERUSER;", "GRANT ALL ON *.* TO mallory;", "PUBLIC"),
+)  # fmt: skip
+HIDDEN = ("\n", "\r\n", "\t", "\x7f", "\u202e", "\u2028", "\u200b", "\n; ALTER ROLE mallory SUPERUSER; --")
+
+
+def names(longest: int, *, hidden: bool = True) -> st.SearchStrategy[str]:
+    """Names of so many bytes at most."""
+    pieces = st.sampled_from((*PIECES, *PIECES, *HIDDEN) if hidden else PIECES)
+    text = st.lists(pieces, min_size=1, max_size=6).map("".join)
+    return text.filter(lambda name: len(name.encode()) <= longest and not name.startswith("pg_") and bool(name.strip()))
+
+
+def remedy_of(target: Target, key: tuple[str, str]) -> tuple[Subject, Remedy]:
+    """What is offered for an account after a visit to the greatest depth."""
+    with adapter_for(target) as adapter:
+        accounts = {fact.key: fact for fact in adapter.inventory().accounts}
+        permissions = adapter.permissions()
+        fact, product = accounts[key], adapter.server.product
+    subject = Subject(target.engine, fact.name, fact.host, fact.kind, fact.native_id, product)
+    return subject, take_away(subject, *held(permissions, fact))
+
+
+def held(permissions: Permissions, fact: AccountFact) -> tuple[list[Held], list[tuple[str, str]]]:
+    def as_held(grant: GrantFact) -> Held:
+        return Held(grant.kind, grant.privilege, grant.scope, grant.database, grant.denied, grant.grantable)
+
+    grants = [as_held(grant) for grant in permissions.grants if grant.account == fact.key]
+    return grants, [membership.role for membership in permissions.memberships if membership.member == fact.key]
+
+
+# PostgreSQL
+
+ACLS = {
+    "pg_class": ("oid::text", "relacl"),
+    "pg_attribute": ("attrelid || ' ' || attnum", "attacl"),
+    "pg_proc": ("oid::text", "proacl"),
+    "pg_namespace": ("oid::text", "nspacl"),
+    "pg_type": ("oid::text", "typacl"),
+    "pg_language": ("oid::text", "lanacl"),
+    "pg_foreign_data_wrapper": ("oid::text", "fdwacl"),
+    "pg_foreign_server": ("oid::text", "srvacl"),
+    "pg_largeobject_metadata": ("oid::text", "lomacl"),
+    "pg_default_acl": ("oid::text", "defaclacl"),
+    "pg_database": ("oid::text", "datacl"),
+    "pg_tablespace": ("oid::text", "spcacl"),
+}
+CATALOGUE = " UNION ALL ".join(
+    f"SELECT '{table}', {key}, a.grantee::text, a.grantor::text || a.privilege_type || a.is_grantable"
+    f" FROM {table}, aclexplode({acl}) a"
+    for table, (key, acl) in ACLS.items()
+)
+ROLES = "SELECT 'role', oid::text, oid::text, row_to_json(a)::text FROM pg_authid a"
+MEMBERS = "SELECT 'member', roleid::text, member::text, (to_jsonb(m) - 'oid')::text FROM pg_auth_members m"
+
+
+def catalogue(server: PostgresServer, *databases: str) -> set[tuple[Any, ...]]:
+    parameters = (
+        " UNION ALL SELECT 'parameter', p.oid::text, a.grantee::text, a.grantor::text || a.privilege_type || a.is_grantable"
+        " FROM pg_parameter_acl p, aclexplode(paracl) a"
+        if server.major >= 15
+        else ""
+    )
+    found = {("", *row) for row in server.execute(f"{ROLES} UNION ALL {MEMBERS}")}
+    for database in databases:
+        found |= {(database, *row) for row in server.execute(CATALOGUE + parameters, database=database)}
+    return found
+
+
+def make_postgresql(server: PostgresServer, database: str, account: str, role: str, schema: str, name: str) -> None:
+    """An account, and mallory beside it, with a right on an object of each kind."""
+    server.fresh_database(database)
+    who, s, n = identifier(account), identifier(schema), identifier(name)
+    server.execute(
+        f"CREATE ROLE mallory LOGIN; CREATE ROLE {identifier(role)}; CREATE ROLE {who} LOGIN CREATEDB CREATEROLE;"
+        f"GRANT {identifier(role)} TO {who}, mallory; GRANT CREATE ON DATABASE {identifier(database)} TO {who}, mallory"
+        + (f"; GRANT SET ON PARAMETER work_mem, a.b TO {who}, mallory" if server.major >= 15 else "")
+    )
+    both = f"{who}, mallory"
+    server.execute(
+        f"""
+        CREATE SCHEMA {s}; GRANT USAGE, CREATE ON SCHEMA {s} TO {both};
+        CREATE TABLE {s}.{n} ({n} int, b int); GRANT SELECT, INSERT ON {s}.{n} TO {both};
+        GRANT UPDATE ({n}), REFERENCES (b) ON {s}.{n} TO {both};
+        CREATE VIEW {s}."v {n[1:-1]}" AS SELECT 1 AS x; GRANT DELETE ON {s}."v {n[1:-1]}" TO {both};
+        CREATE SEQUENCE {s}.q; GRANT USAGE ON SEQUENCE {s}.q TO {both};
+        CREATE TYPE {s}."y {n[1:-1]}" AS ENUM ('a'); GRANT USAGE ON TYPE {s}."y {n[1:-1]}" TO {both};
+        CREATE FUNCTION {s}.{n}() RETURNS int LANGUAGE sql AS 'SELECT 1';
+        CREATE FUNCTION {s}.{n}({n} {s}."y {n[1:-1]}", b numeric(5,2)[], OUT c int) LANGUAGE sql AS 'SELECT 1';
+        CREATE PROCEDURE {s}."p {n[1:-1]}"(a int, "char") LANGUAGE sql AS 'SELECT 1';
+        CREATE AGGREGATE {s}."g {n[1:-1]}"(int) (SFUNC = int4pl, STYPE = int);
+        GRANT EXECUTE ON ALL ROUTINES IN SCHEMA {s} TO {both};
+        GRANT USAGE ON LANGUAGE plpgsql TO {both};
+        SELECT lo_create(4711); GRANT SELECT ON LARGE OBJECT 4711 TO {both};
+        CREATE FOREIGN DATA WRAPPER {n}; GRANT USAGE ON FOREIGN DATA WRAPPER {n} TO {both};
+        CREATE SERVER {n} FOREIGN DATA WRAPPER {n}; GRANT USAGE ON FOREIGN SERVER {n} TO {both};
+        ALTER DEFAULT PRIVILEGES FOR ROLE {identifier(role)} IN SCHEMA {s} GRANT SELECT ON TABLES TO {both};
+        ALTER DEFAULT PRIVILEGES FOR ROLE {identifier(role)} GRANT EXECUTE ON FUNCTIONS TO {both};
+        ALTER DEFAULT PRIVILEGES GRANT USAGE ON SCHEMAS TO {both};
+        """,
+        database=database,
+    )
+
+
+def check_postgresql(server: PostgresServer, database: str, account: str, role: str, schema: str, name: str) -> None:
+    if len({account, role, "mallory"}) < 3 or database in ("postgres", "template0", "template1"):
+        return
+    server.reset()
+    target = server.collector(level="C")
+    make_postgresql(server, database, account, role, schema, name)
+    ((oid,),) = server.execute("SELECT oid::text FROM pg_roles WHERE rolname = %s", (account,))
+    before = catalogue(server, database, "postgres")
+    _, remedy = remedy_of(target, (account, ""))
+    text = "\n".join(remedy.statements)
+    assert not any(hidden in statement for statement in remedy.statements for hidden in HIDDEN)
+    said = paste(server, f"{text}\n")
+    after = catalogue(server, database, "postgres")
+    assert {row for row in before if row[3] != oid} == {row for row in after if row[3] != oid}, f"{text}\n{said}"
+    if not any(hidden in name_ for name_ in (database, account, role, schema, name) for hidden in HIDDEN):
+        assert {row for row in after if row[3] == oid and row[1] != "role"} == set(), f"{text}\n{said}"
+        assert server.execute(
+            "SELECT rolcanlogin, rolcreatedb, rolcreaterole FROM pg_authid WHERE oid = %s::oid", (oid,)
+        ) == [(False, False, False)]
+        assert "ERROR" not in said
+    else:
+        assert remedy.by_hand
+
+
+PG_WORLD = given(database=names(63), account=names(63), role=names(63), schema=names(63), name=names(58))
+HOSTILE = "x\nALTER ROLE mallory SUPERUSER; --"
+QUOTES = """'`"\\$$"""
+FEW = settings(
+    max_examples=6, suppress_health_check=list(HealthCheck), phases=(Phase.explicit, Phase.reuse, Phase.generate)
+)
+MANY = settings(FEW, max_examples=150)
+
+
+@FEW
+@PG_WORLD
+@example(database="d", account="alice", role="team", schema="s", name=HOSTILE)
+@example(database=HOSTILE, account=QUOTES, role=HOSTILE, schema="a.b", name="t")
+@example(database="d", account=HOSTILE, role="team", schema="s", name="t")
+@example(database="host=h ' \\", account="a b ", role=" R", schema="(s)", name="f(int)")
+def test_psql_does_what_is_claimed_and_nothing_else(postgres: PostgresServer, **world: str) -> None:
+    """Fault 1, F7.11"""
+    check_postgresql(postgres, **world)
+
+
+@pytest.mark.exhaustive
+@MANY
+@PG_WORLD
+def test_psql_with_many_names(postgres: PostgresServer, **world: str) -> None:
+    """Fault 1, F7.11"""
+    check_postgresql(postgres, **world)
+
+
+def test_what_other_grantors_gave_is_taken_or_named(postgres: PostgresServer) -> None:
+    """Fault 1, F7.11: memberships by any grantor end; of other rights it is said that they stay, and how to list them."""
+    server = postgres
+    server.reset()
+    target = server.collector(level="C")
+    server.fresh_database("shop")
+    server.execute(
+        """
+        CREATE ROLE alice LOGIN; CREATE ROLE "Bob; --"; CREATE ROLE team; CREATE ROLE carol; CREATE ROLE dave;
+        GRANT team TO "Bob; --" WITH ADMIN OPTION; GRANT team TO alice; GRANT team TO carol WITH ADMIN OPTION;
+        SET ROLE "Bob; --"; GRANT team TO alice; SET ROLE carol; GRANT team TO alice; RESET ROLE;
+        """
+    )
+    server.execute(
+        """
+        CREATE TABLE t (a int); CREATE TABLE own (a int); ALTER TABLE own OWNER TO alice;
+        GRANT SELECT ON t TO carol WITH GRANT OPTION; GRANT SELECT ON t TO alice WITH GRANT OPTION;
+        SET ROLE carol; GRANT SELECT ON t TO alice; RESET ROLE;
+        CREATE TABLE u (a int); GRANT SELECT ON u TO alice WITH GRANT OPTION;
+        SET ROLE alice; GRANT SELECT ON u TO dave; RESET ROLE;
+        """,
+        database="shop",
+    )
+    _, remedy = remedy_of(target, ("alice", ""))
+    said = paste(server, "\n".join(remedy.statements) + "\n")
+    assert server.execute("SELECT count(*) FROM pg_auth_members WHERE member = 'alice'::regrole") == [(0,)]
+    assert {OWNER, DEPENDENT} <= set(remedy.by_hand)
+    assert "dependent privileges exist" in said
+    left = said.rpartition("left")[2]
+    for line in ("rights on | table t", "owner of  | table own", "rights on | table u"):
+        assert line in left, said
+    assert server.execute("SELECT has_table_privilege('dave', 'u', 'SELECT')", database="shop") == [(True,)]
+    server.reset()
+
+
+def test_public_in_postgresql(postgres: PostgresServer) -> None:
+    """Fault 1, F7.11"""
+    server = postgres
+    server.reset()
+    server.fresh_database('a"b')
+    server.execute("CREATE TABLE t (a int); GRANT SELECT ON t TO PUBLIC", database='a"b')
+    public = Subject("postgresql", "public", kind="public")
+    grants = [
+        Held("database", "CONNECT", dotted('a"b'), 'a"b'),
+        Held("table", "SELECT", dotted('a"b', "public", "t"), 'a"b'),
+        Held("routine", "EXECUTE", dotted('a"b', "pg_catalog", "lower") + "(text)", 'a"b'),
+    ]
+    said = paste(server, "\n".join(take_away(public, grants, []).statements) + "\n")
+    assert "ERROR" not in said
+    assert server.execute("SELECT datacl::text ~ '[{,]=[^/]*c' FROM pg_database WHERE datname = 'a\"b'") == [(False,)]
+    assert server.execute("SELECT relacl::text ~ '[{,]=' FROM pg_class WHERE relname = 't'", database='a"b') == [
+        (False,)
+    ]
+    server.reset()
+
+
+# MySQL and MariaDB
+
+
+def rows(server: MysqlFamilyServer) -> set[tuple[Any, ...]]:
+    """What the grant tables hold, without passwords and times."""
+    columns = {
+        "global_priv": "Host, User, JSON_REMOVE(Priv, '$.authentication_string', '$.password_last_changed', '$.version_id')",
+        "user": "Host, User, CONCAT_WS(',', Select_priv, Super_priv, Reload_priv, Grant_priv, account_locked, User_attributes)",
+        "db": "Host, User, db.*",
+        "columns_priv": "Host, User, Db, Table_name, Column_name, Column_priv",
+        "tables_priv": "Host, User, Db, Table_name, Table_priv, Column_priv",
+        "procs_priv": "Host, User, Db, Routine_name, Routine_type, Proc_priv",
+        "proxies_priv": "Host, User, Proxied_host, Proxied_user, With_grant",
+    }
+    return {
+        (table, *map(str, row))
+        for table in server.grant_tables
+        if table != "password_history"
+        for row in server.execute(f"SELECT {columns.get(table, '*')} FROM mysql.{table}")
+    }
+
+
+def of_account(server: MysqlFamilyServer, row: tuple[Any, ...], name: str) -> bool:
+    """Whether the row says what the account has, and not who has it."""
+    table, *fields = row
+    if table in ("role_edges", "default_roles"):
+        return fields[3 if table == "role_edges" else 1] == name
+    # Both servers encode what is not ASCII twice in procs_priv.
+    twice = "".join(
+        chr(b) if b in (0x81, 0x8D, 0x8F, 0x90, 0x9D) else bytes([b]).decode("cp1252") for b in name.encode()
+    )
+    return fields[0 if table == "global_grants" else 1] in ((name, twice) if table == "procs_priv" else (name,))
+
+
+def make_mysql(server: MysqlFamilyServer, database: str, account: str, role: str, table: str, routine: str) -> None:
+    mariadb = server.product == "MariaDB"
+    d, t, r = backticks(database), backticks(table), backticks(routine)
+    pattern = backticks(database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%"))
+    granted = backticks(role) if mariadb else f"{backticks(role)}@`%`"
+    server.execute(
+        f"CREATE DATABASE {d}; CREATE TABLE {d}.{t} ({t} INT, b INT); CREATE ROLE {granted};"
+        f"CREATE PROCEDURE {d}.{r}() SELECT 1; CREATE FUNCTION {d}.{r}() RETURNS INT DETERMINISTIC RETURN 1"
+    )
+    dynamic = "BINLOG ADMIN" if mariadb else "BINLOG_ADMIN"
+    for who in (f"{backticks(account)}@`%`", "mallory@`%`"):
+        for statement in (
+            f"CREATE USER {who}",
+            f"GRANT RELOAD, SELECT ON *.* TO {who} WITH GRANT OPTION",
+            f"GRANT {dynamic} ON *.* TO {who} WITH GRANT OPTION",
+            f"GRANT INSERT ON {pattern}.* TO {who} WITH GRANT OPTION",
+            f"GRANT UPDATE ON `sh_p%`.* TO {who}",
+            f"GRANT DELETE ON {d}.{t} TO {who} WITH GRANT OPTION",
+            f"GRANT SELECT (b), UPDATE ({t}) ON {d}.{t} TO {who}",
+            f"GRANT EXECUTE ON PROCEDURE {d}.{r} TO {who} WITH GRANT OPTION",
+            f"GRANT ALTER ROUTINE ON FUNCTION {d}.{r} TO {who}",
+            f"GRANT PROXY ON {backticks(role + 'x')}@`10.%` TO {who} WITH GRANT OPTION",
+            f"GRANT {granted} TO {who} WITH ADMIN OPTION",
+        ):
+            server.execute(statement)
+    server.execute("CREATE USER `keep`@`%`; GRANT SELECT ON *.* TO `keep`@`%`")
+
+
+def check_mysql(server: MysqlFamilyServer, database: str, account: str, role: str, table: str, routine: str) -> None:
+    if len({account.lower(), role.lower(), role.lower() + "x", "mallory", "keep", "taifish_collector"}) < 6:
+        return
+    if database.lower() in ("mysql", "sys") or role.upper() in ("PUBLIC", "NONE") or account.upper() == "PUBLIC":
+        return
+    server.reset()
+    target = server.collector(level="C")
+    make_mysql(server, database, account, role, table, routine)
+    before = rows(server)
+    _, remedy = remedy_of(target, (account, "%"))
+    assert not any(hidden in statement for statement in remedy.statements for hidden in HIDDEN)
+    text = "\n".join(remedy.statements)
+    said = paste(server, f"{text}\n")
+    after = rows(server)
+    others = {row for row in before if not of_account(server, row, account)}
+    assert others == {row for row in after if not of_account(server, row, account)}, f"{text}\n{said}"
+    if any(hidden in name for name in (account, role) for hidden in HIDDEN):
+        assert remedy.by_hand or server.product == "MariaDB"
+        return
+    assert "ERROR" not in said, f"{text}\n{said}"
+    left = {row[0] for row in after if of_account(server, row, account)}
+    assert left == {"global_priv" if server.product == "MariaDB" else "user"}, f"{text}\n{said}"
+    who = f"{backticks(account)}@`%`"
+    assert [row for (row,) in server.execute(f"SHOW GRANTS FOR {who}") if "USAGE ON *.*" not in row] == []
+    assert "ACCOUNT LOCK" in server.execute(f"SHOW CREATE USER {who}")[0][0]
+
+
+def names_of_mysql(longest: int, *, hidden: bool = True) -> st.SearchStrategy[str]:
+    return names(longest, hidden=hidden).filter(lambda name: name == name.strip() and len(name) <= longest)
+
+
+MY_WORLD = given(
+    database=names_of_mysql(40),
+    account=names_of_mysql(30),
+    role=names_of_mysql(30),
+    table=names_of_mysql(40),
+    routine=names_of_mysql(40),
+)
+MY_HOSTILE = "x\n;DROP USER mallory; --"
+
+
+@FEW
+@MY_WORLD
+@example(database="sh_p", account="alice", role="team", table=MY_HOSTILE, routine=MY_HOSTILE)
+@example(database="a%b\\", account=QUOTES, role="r\\", table="t", routine="ä")
+@example(database="d", account="a\\", role=MY_HOSTILE, table="t", routine="r")
+@example(database="d.b", account="x\n;GRANT ALL ON *.* TO root;", role="r", table="t", routine="r")
+def test_mysql_does_what_is_claimed_and_nothing_else(mysql_family: MysqlFamilyServer, **world: str) -> None:
+    """Fault 1, F7.11"""
+    check_mysql(mysql_family, **world)
+    mysql_family.reset()
+
+
+@pytest.mark.exhaustive
+@MANY
+@MY_WORLD
+def test_mysql_with_many_names(mysql_family: MysqlFamilyServer, **world: str) -> None:
+    """Fault 1, F7.11"""
+    check_mysql(mysql_family, **world)
+
+
+@pytest.mark.parametrize("mode", ["ANSI_QUOTES", "NO_BACKSLASH_ESCAPES", "ANSI_QUOTES,NO_BACKSLASH_ESCAPES", ""])
+def test_any_sql_mode_of_the_session(mysql_family: MysqlFamilyServer, mode: str) -> None:
+    """Fault 1, F7.11"""
+    server = mysql_family
+    server.reset()
+    server.execute(f"SET GLOBAL sql_mode = '{mode}'")
+    try:
+        check_mysql(server, database="a\\'b", account="it's \\\"` \\", role="r'\\", table='t"\\', routine="p`\\")
+    finally:
+        server.execute("SET GLOBAL sql_mode = DEFAULT")
+        server.reset()
+
+
+def test_partial_revokes(private_mysql: MysqlFamilyServer) -> None:
+    """Fault 1, F7.11: the server then takes names of databases literally, and refuses escaped ones."""
+    server = private_mysql
+    server.execute("SET GLOBAL partial_revokes = ON; CREATE DATABASE `shop_a`; CREATE USER alice; CREATE USER mallory")
+    for who in ("alice", "mallory"):
+        server.execute(f"GRANT SELECT ON `shop_a`.* TO {who}; GRANT INSERT ON *.* TO {who}")
+        server.execute(f"REVOKE INSERT ON `shop_a`.* FROM {who}")
+    target = server.collector(level="C")
+    before = rows(server)
+    _, remedy = remedy_of(target, ("alice", "%"))
+    assert "ERROR" not in paste(server, "\n".join(remedy.statements))
+    after = rows(server)
+    assert {row for row in before if row[2] != "alice"} == {row for row in after if row[2] != "alice"}
+    assert {row[0] for row in after if row[2] == "alice"} == {"user"}
+    assert server.execute("SHOW GRANTS FOR alice") == [("GRANT USAGE ON *.* TO `alice`@`%`",)]
+
+
+def test_roles_and_public_of_mariadb(mariadb: MysqlFamilyServer) -> None:
+    """Fault 1, F7.11: they have no host, also in REVOKE."""
+    server = mariadb
+    server.reset()
+    server.execute(
+        """
+        CREATE DATABASE d; CREATE TABLE d.t (a INT); CREATE ROLE `te"am'`; CREATE ROLE inner_role; GRANT inner_role TO `te"am'`;
+        GRANT SELECT ON d.* TO `te"am'`; GRANT INSERT (a) ON d.t TO `te"am'`; GRANT RELOAD ON *.* TO `te"am'`;
+        GRANT SELECT ON d.* TO PUBLIC; GRANT UPDATE ON d.t TO PUBLIC; GRANT inner_role TO PUBLIC;
+        """
+    )
+    target = server.collector(level="C")
+    for key in (("te\"am'", ""), ("PUBLIC", "")):
+        _, remedy = remedy_of(target, key)
+        assert "ERROR" not in paste(server, "\n".join(remedy.statements))
+        assert {row[0] for row in rows(server) if row[2] == key[0]} <= {"global_priv"}, remedy
+    server.reset()
+
+
+def test_rows_without_an_account(mysql_family: MysqlFamilyServer) -> None:
+    """Fault 1: REVOKE refuses these rows of mysql.db, and it is said."""
+    server = mysql_family
+    server.reset()
+    server.execute("INSERT INTO mysql.db (Host, Db, User, Select_priv) VALUES ('%', 'd', '', 'Y'); FLUSH PRIVILEGES")
+    _, remedy = remedy_of(server.collector(level="C"), ("", "%"))
+    assert remedy == Remedy([], [NO_ACCOUNT])
+    server.reset()
+
+
+# Oracle, and what holds for all
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql", "oracle"])
+@given(name=names(60), host=names(20))
+def test_no_name_is_in_what_is_to_be_done_by_hand(engine: str, name: str, host: str) -> None:
+    """Fault 1: sentences hold numbers and digests only; statements nothing that is not shown."""
+    subject = Subject(engine, name, "" if engine == "postgresql" else host, native_id="4711")
+    for kind in ("database", "table", "routine", "foreign", "default", "attribute", "odd"):
+        scope = dotted(
+            *{"foreign": ("d", "server", name), "default": ("d", name, "", "odd")}.get(kind, ("d", "s", name))
+        )
+        remedy = take_away(subject, [Held(kind, name, scope, "d"), Held(kind, "SELECT", scope, "d")], [(name, host)])
+        for sentence in (*remedy.by_hand, *lock(subject).by_hand):
+            assert sentence.isprintable()
+            assert len(name) < 3 or name not in sentence
+            assert ";" not in sentence
+            assert sentence.count("'") % 2 == 0
+        for statement in remedy.statements:
+            assert not any(hidden in statement for hidden in HIDDEN)
+            assert statement.isprintable()
+
+
+def test_oracle_statements() -> None:
+    """Read, not run: there is no server here. SQL*Plus would ask for the value of &x, and take the next line for it."""
+    grants = [
+        Held("system", "DROP ANY TABLE", "", "PDB1"),
+        Held("table", "SELECT", 'PDB1.HR."odd &name"', "PDB1"),
+        Held("tablespace", "QUOTA", "PDB1.USERS", "PDB1"),
+        Held("system", "CREATE SESSION FROM X; GRANT DBA", "", "PDB1"),
+    ]
+    remedy = take_away(Subject("oracle", "APP", "PDB1"), grants, [("R", "PDB1")])
+    assert remedy.statements == [
+        "SET DEFINE OFF",
+        "ALTER SESSION SET CONTAINER = PDB1;",
+        "ALTER USER APP ACCOUNT LOCK;",
+        "REVOKE R FROM APP;",
+        "REVOKE DROP ANY TABLE FROM APP;",
+        'REVOKE SELECT ON HR."odd &name" FROM APP;',
+    ]
+    assert [sentence.partition(":")[0] for sentence in remedy.by_hand] == ["QUOTA on tablespace", "a right on system"]
+    assert lock(Subject("oracle", 'a";x', "PDB1")).statements[-1] == 'ALTER USER "a;x" ACCOUNT LOCK;'
+    assert lock(Subject("oracle", "R", "PDB1", "role")) == Remedy([], [])
+    assert take_away(Subject("db2", "a"), grants, []) == Remedy([], [])
