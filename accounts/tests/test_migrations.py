@@ -70,7 +70,7 @@ def test_paths_are_what_the_next_visit_reads(before, instances):
                 account=people[engine], kind=kind, database="", scope=old, privilege=f"P{number}", grantable=False,
                 denied=False, since=MAY_1, until=until,
             )  # fmt: skip
-    call_command("migrate", "accounts", "0008", verbosity=0)
+    call_command("migrate", "accounts", "0009", verbosity=0)
     call_command("migrate", "accounts", verbosity=0)
     for number, (_, _, old, new) in enumerate(PATHS):
         assert set(Grant.objects.filter(privilege=f"P{number}").values_list("scope", flat=True)) == {new}, old
