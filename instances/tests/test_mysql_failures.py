@@ -1,4 +1,4 @@
-"""What the MySQL adapter says when things go wrong: real failures of a real MariaDB, with either driver."""
+"""What the MySQL adapter says when things go wrong: real failures of real servers, with either driver."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from instances.adapters import mysql as adapter_module
 from instances.adapters import mysql_driver as driver_module
 from instances.adapters.base import AdapterError, Target
 from instances.adapters.mysql import MySQLAdapter
-from taifish.tests.mariadb import MariadbServer
+from taifish.tests.mariadb import MysqlFamilyServer
 
 from .test_mysql import DRIVERS, prefer
 from .test_postgresql_failures import _self_signed, listener
@@ -34,14 +34,14 @@ def chosen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 
 @pytest.fixture
-def server(chosen: str, mariadb: MariadbServer) -> Iterator[MariadbServer]:
-    yield mariadb
-    mariadb.reset()
+def server(chosen: str, mysql_family: MysqlFamilyServer) -> Iterator[MysqlFamilyServer]:
+    yield mysql_family
+    mysql_family.reset()
 
 
 @pytest.fixture
-def own_server(chosen: str, private_mariadb: MariadbServer) -> MariadbServer:
-    return private_mariadb
+def own_server(chosen: str, private_mysql_family: MysqlFamilyServer) -> MysqlFamilyServer:
+    return private_mysql_family
 
 
 def failure(target: Target, work: Callable[[MySQLAdapter], object] = MySQLAdapter.inventory) -> AdapterError:
@@ -54,11 +54,19 @@ def failure(target: Target, work: Callable[[MySQLAdapter], object] = MySQLAdapte
     return error
 
 
-def sleeping(seconds: int = 30) -> Callable[[MySQLAdapter], object]:
-    return lambda adapter: adapter.query(f"SELECT SLEEP({seconds})")
+#: MySQL's max_execution_time ends a SLEEP() without an error.
+ENDLESS = "SELECT max(concat(u0.User, u19.Host)) FROM " + ", ".join(f"mysql.user u{number}" for number in range(20))
 
 
-def test_wrong_password(server: MariadbServer) -> None:
+def endless(adapter: MySQLAdapter) -> object:
+    return adapter.query(ENDLESS)
+
+
+def roles_table(server: MysqlFamilyServer) -> str:
+    return "mysql.role_edges" if server.product == "MySQL" else "mysql.roles_mapping"
+
+
+def test_wrong_password(server: MysqlFamilyServer) -> None:
     error = failure(replace(server.collector(), password="wrong-one"))
     assert (error.code, error.transient) == ("auth_failed", False)
     assert "Access denied for user 'taifish_collector'" in str(error)
@@ -66,7 +74,7 @@ def test_wrong_password(server: MariadbServer) -> None:
     assert failure(server.target("nobody", "some-password")).code == "auth_failed"
 
 
-def test_an_anonymous_account_in_the_way(server: MariadbServer) -> None:
+def test_an_anonymous_account_in_the_way(server: MysqlFamilyServer) -> None:
     """The password is right, and the server looks at another account."""
     target = server.collector()
     server.execute("CREATE USER ''@localhost IDENTIFIED BY 'other'")
@@ -75,7 +83,7 @@ def test_an_anonymous_account_in_the_way(server: MariadbServer) -> None:
     assert "anonymous ''@'localhost'" in error.hint
 
 
-def test_expired_and_locked(server: MariadbServer) -> None:
+def test_expired_and_locked(server: MysqlFamilyServer) -> None:
     target = server.collector()
     server.execute("ALTER USER taifish_collector PASSWORD EXPIRE")
     error = failure(target)
@@ -87,12 +95,13 @@ def test_expired_and_locked(server: MariadbServer) -> None:
     assert "ACCOUNT UNLOCK" in error.hint
 
 
-def test_an_authentication_plugin_of_the_server_alone(server: MariadbServer) -> None:
-    server.execute("CREATE USER by_socket IDENTIFIED VIA unix_socket")
+def test_an_authentication_plugin_of_the_server_alone(server: MysqlFamilyServer) -> None:
+    how = "WITH auth_socket" if server.product == "MySQL" else "VIA unix_socket"
+    server.execute(f"CREATE USER by_socket IDENTIFIED {how}")
     assert failure(server.target("by_socket", "some-password")).code == "auth_failed"
 
 
-def test_no_such_database_and_none_to_enter(server: MariadbServer) -> None:
+def test_no_such_database_and_none_to_enter(server: MysqlFamilyServer) -> None:
     server.execute("CREATE DATABASE se_cret")
     target = server.collector(database="se_cret", grants=["SELECT ON mysql.*", "PROCESS ON *.*"])
     error = failure(target)
@@ -102,7 +111,7 @@ def test_no_such_database_and_none_to_enter(server: MariadbServer) -> None:
     assert (error.code, error.transient) == ("no_such_database", False)
 
 
-def test_too_many_connections(own_server: MariadbServer) -> None:
+def test_too_many_connections(own_server: MysqlFamilyServer) -> None:
     """F1.3: for the account or for all; the next attempt finds a free place."""
     target = own_server.collector()
     own_server.execute("ALTER USER taifish_collector WITH MAX_USER_CONNECTIONS 1")
@@ -138,16 +147,17 @@ def failure_or_none(target: Target) -> AdapterError | None:
     return None
 
 
-def test_a_host_that_may_not_come(own_server: MariadbServer) -> None:
+def test_a_host_that_may_not_come(own_server: MysqlFamilyServer) -> None:
     target = own_server.collector()
     with own_server.superuser_cursor() as cursor:
-        cursor.execute("UPDATE mysql.global_priv SET Host = '10.%'; FLUSH PRIVILEGES")
+        table = "user" if own_server.product == "MySQL" else "global_priv"
+        cursor.execute(f"UPDATE mysql.{table} SET Host = '10.%'; FLUSH PRIVILEGES")
     error = failure(target)
     assert (error.code, error.transient) == ("auth_failed", False)
     assert "from this host" in error.hint
 
 
-def test_a_server_stopped_killed_and_started(own_server: MariadbServer) -> None:
+def test_a_server_stopped_killed_and_started(own_server: MysqlFamilyServer) -> None:
     """F1.3: each failure has its name, and the visit after the restart succeeds."""
     target = own_server.collector()
     own_server.stop()
@@ -178,7 +188,7 @@ def test_a_server_stopped_killed_and_started(own_server: MariadbServer) -> None:
         assert adapter.permissions().gaps == []
 
 
-def test_a_killed_session_and_a_killed_statement(server: MariadbServer) -> None:
+def test_a_killed_session_and_a_killed_statement(server: MysqlFamilyServer) -> None:
     def killed(how: str) -> Callable[[MySQLAdapter], object]:
         def work(adapter: MySQLAdapter) -> None:
             ((number,),) = adapter.query("SELECT CONNECTION_ID()")
@@ -193,7 +203,7 @@ def test_a_killed_session_and_a_killed_statement(server: MariadbServer) -> None:
     def rows_locked_then_killed(adapter: MySQLAdapter) -> None:
         ((number,),) = adapter.query("SELECT CONNECTION_ID()")
         with server.superuser_cursor() as cursor:
-            cursor.execute("LOCK TABLES mysql.roles_mapping WRITE")
+            cursor.execute(f"LOCK TABLES {roles_table(server)} WRITE")
             threading.Timer(0.5, lambda: server.execute(f"KILL QUERY {number}")).start()
             adapter.permissions()
 
@@ -202,18 +212,18 @@ def test_a_killed_session_and_a_killed_statement(server: MariadbServer) -> None:
     assert "stopped the statement" in error.hint
 
 
-def test_a_slow_statement(server: MariadbServer) -> None:
+def test_a_slow_statement(server: MysqlFamilyServer) -> None:
     """F1.10: the server's own limit first, else the budget."""
     target = server.collector()
     started = time.monotonic()
-    error = failure(replace(target, statement_timeout=1), sleeping())
+    error = failure(replace(target, statement_timeout=1), endless)
     assert (error.code, error.transient) == ("timeout", True)
-    error = failure(replace(target, budget=1), sleeping())
+    error = failure(replace(target, budget=1), endless)
     assert (error.code, error.transient) == ("budget_exceeded", True)
     assert time.monotonic() - started < 5
 
 
-def test_a_budget_used_up_between_statements(server: MariadbServer) -> None:
+def test_a_budget_used_up_between_statements(server: MysqlFamilyServer) -> None:
     def late(adapter: MySQLAdapter) -> None:
         adapter.inventory()
         time.sleep(1.1)
@@ -222,11 +232,11 @@ def test_a_budget_used_up_between_statements(server: MariadbServer) -> None:
     assert failure(server.collector(budget=1), late).code == "budget_exceeded"
 
 
-def test_a_locked_grant_table(server: MariadbServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_grant_table(server: MysqlFamilyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """F1.10: the wait for a lock ends, by its own limit, the statement's or the budget."""
     target = server.collector()
     with server.superuser_cursor() as cursor:
-        cursor.execute("LOCK TABLES mysql.roles_mapping WRITE")
+        cursor.execute(f"LOCK TABLES {roles_table(server)} WRITE")
         error = failure(replace(target, statement_timeout=1), MySQLAdapter.permissions)
         assert (error.code, error.transient) == ("timeout", True)
         assert failure(replace(target, budget=1), MySQLAdapter.permissions).code == "budget_exceeded"
@@ -236,7 +246,7 @@ def test_a_locked_grant_table(server: MariadbServer, monkeypatch: pytest.MonkeyP
         assert "locks a grant table" in error.hint
 
 
-def test_a_server_that_hangs(own_server: MariadbServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_hangs(own_server: MysqlFamilyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """F1.2: one that no longer keeps its own limits is cut off from this side, and hangs nobody at connecting."""
     monkeypatch.setattr(adapter_module, "GRACE", 0)
     target = own_server.collector(statement_timeout=1, connect_timeout=1)
@@ -273,19 +283,19 @@ def test_something_else_answers(chosen: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"port": 99999}, {"password": "a\0b"}, {"username": "a\0b"}])
-def test_what_no_server_could_take(server: MariadbServer, wrong: dict[str, Any]) -> None:
+def test_what_no_server_could_take(server: MysqlFamilyServer, wrong: dict[str, Any]) -> None:
     error = failure(replace(server.target("taifish", "pass-phrase"), **wrong))
     assert error.code == "bad_target"
 
 
-def test_an_unknown_tls_mode(server: MariadbServer) -> None:
+def test_an_unknown_tls_mode(server: MysqlFamilyServer) -> None:
     assert failure(server.target("taifish", "pass-phrase", tls_mode="maybe")).code == "bad_target"
 
 
-def test_tls_against_a_server_without(own_server: MariadbServer, tmp_path: Path) -> None:
-    # MariaDB 11.4 and later make a certificate for themselves.
+def test_tls_against_a_server_without(own_server: MysqlFamilyServer, tmp_path: Path) -> None:
+    # MySQL, and MariaDB since 11.4, make a certificate for themselves.
     own_server.stop()
-    own_server.options |= {"ssl": "0"}
+    own_server.options |= {"tls_version": ""} if own_server.product == "MySQL" else {"ssl": "0"}
     own_server.start()
     target = own_server.collector()
     for mode in ("require", "verify-ca", "verify-full"):
@@ -298,7 +308,7 @@ def test_tls_against_a_server_without(own_server: MariadbServer, tmp_path: Path)
             assert adapter.query("SELECT 1") == [(1,)]
 
 
-def start_with_tls(server: MariadbServer) -> bytes:
+def start_with_tls(server: MysqlFamilyServer) -> bytes:
     """Start a stopped server with a certificate of its own for localhost; its PEM."""
     key, crt = server.data / "server.key", server.data / "server.crt"
     certificate = _self_signed(key, "localhost")
@@ -312,7 +322,7 @@ def start_with_tls(server: MariadbServer) -> bytes:
 
 
 @pytest.mark.parametrize("how", ["between two statements", "in a statement", "by KILL"])
-def test_a_connection_lost_under_tls(own_server: MariadbServer, how: str) -> None:
+def test_a_connection_lost_under_tls(own_server: MysqlFamilyServer, how: str) -> None:
     """Fault 8, F1.3: mysqlclient calls it a TLS error (2026), and it is a lost connection, to be tried again."""
     own_server.stop()
     start_with_tls(own_server)
@@ -332,7 +342,7 @@ def test_a_connection_lost_under_tls(own_server: MariadbServer, how: str) -> Non
     assert (error.code, error.transient) == ("connection_lost", True)
 
 
-def test_tls_checks_the_certificate(own_server: MariadbServer, tmp_path: Path) -> None:
+def test_tls_checks_the_certificate(own_server: MysqlFamilyServer, tmp_path: Path) -> None:
     own_server.stop()
     certificate = start_with_tls(own_server)
     (ca := tmp_path / "ca.pem").write_bytes(certificate)
@@ -383,16 +393,14 @@ def test_tls_checks_the_certificate(own_server: MariadbServer, tmp_path: Path) -
         (1105, "server_error", False),
     ],
 )
-def test_the_number_decides_in_any_language(server: MariadbServer, number: int, code: str, transient: bool) -> None:
-    signal_it = (
-        f"BEGIN NOT ATOMIC SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'нет, Access denied'; END"
-    )
+def test_the_number_decides_in_any_language(server: MysqlFamilyServer, number: int, code: str, transient: bool) -> None:
+    signal_it = f"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'нет, Access denied'"
     error = failure(server.collector(), lambda adapter: adapter.query(signal_it))
     assert (error.code, error.transient) == (code, transient)
     assert "нет" in str(error)
 
 
-def test_no_message_shows_the_password(server: MariadbServer) -> None:
+def test_no_message_shows_the_password(server: MysqlFamilyServer) -> None:
     """The server quotes names, and a password may stand where a name was meant."""
     target = server.collector()
     server.execute("GRANT SELECT ON *.* TO taifish_collector")
@@ -412,15 +420,19 @@ def test_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (error.code, error.transient) == ("driver_missing", False)
 
 
-def test_the_session_is_limited_and_cannot_write(server: MariadbServer) -> None:
+def test_the_session_is_limited_and_cannot_write(server: MysqlFamilyServer) -> None:
     target = server.collector(statement_timeout=7)
     server.execute(
-        "CREATE DATABASE shop; CREATE TABLE shop.t (a int) ENGINE=Aria; GRANT ALL ON shop.* TO taifish_collector"
+        "CREATE DATABASE shop; CREATE TABLE shop.t (a int) ENGINE=MyISAM; GRANT ALL ON shop.* TO taifish_collector"
     )
     with MySQLAdapter(target) as adapter:
-        ((limit, lock, mode, read_only),) = adapter.query(
-            "SELECT @@max_statement_time, @@lock_wait_timeout, @@sql_mode, @@tx_read_only"
+        on_mysql = server.product == "MySQL"
+        limits = (
+            "@@max_execution_time / 1000, @@transaction_read_only"
+            if on_mysql
+            else "@@max_statement_time, @@tx_read_only"
         )
+        ((limit, read_only, lock, mode),) = adapter.query(f"SELECT {limits}, @@lock_wait_timeout, @@sql_mode")
         assert 6 < float(limit) <= 7.1
         assert (lock, mode, read_only) == (10, "", 1)
         with pytest.raises(AdapterError, match="READ ONLY transaction"):
@@ -429,7 +441,7 @@ def test_the_session_is_limited_and_cannot_write(server: MariadbServer) -> None:
             adapter.query("CREATE USER mine")
 
 
-def test_what_the_server_presets_does_not_cut_or_pad_answers(own_server: MariadbServer) -> None:
+def test_what_the_server_presets_does_not_cut_or_pad_answers(own_server: MysqlFamilyServer) -> None:
     """F1.5: a list cut short by the account's own settings would look like accounts gone."""
     own_server.execute("CREATE USER a, b, c; GRANT PROCESS ON *.* TO a")
     own_server.execute(
@@ -443,7 +455,7 @@ def test_what_the_server_presets_does_not_cut_or_pad_answers(own_server: Mariadb
     assert grants == {"PROCESS"}
 
 
-def test_a_socket_as_host(server: MariadbServer) -> None:
+def test_a_socket_as_host(server: MysqlFamilyServer) -> None:
     server.socket.parent.chmod(0o711)
     with MySQLAdapter(server.collector(host=str(server.socket))) as adapter:
         assert adapter.inventory().accounts
