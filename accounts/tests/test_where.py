@@ -108,9 +108,9 @@ def test_postgresql_takes_every_statement(add, server):
     )
 
 
-def test_mariadb_takes_every_statement(add, maria_server):
-    instance = add("maria", maria_server.collector(level="C"), level="C")
-    maria_server.execute(
+def test_mysql_and_mariadb_take_every_statement(add, family_server):
+    instance = add("maria", family_server.collector(level="C"), level="C")
+    family_server.execute(
         r"""
         CREATE DATABASE `odd shop`; CREATE TABLE `odd shop`.`t.1` (a INT, `b b` INT); CREATE ROLE team;
         CREATE PROCEDURE `odd shop`.p() SELECT 1;
@@ -124,7 +124,7 @@ def test_mariadb_takes_every_statement(add, maria_server):
     assert visit_once("accounts", instance).status == "completed"
     ohara = Account.objects.get(name="o'hara")
     statements = take_away([ohara])[ohara.pk]["statements"]
-    assert "ERROR" not in paste(maria_server, "\n".join(statements))
+    assert "ERROR" not in paste(family_server, "\n".join(statements) + "\n")
     visit_once("accounts", instance)
     ohara.refresh_from_db()
     assert (ohara.is_locked, list(ohara.grants.filter(until=None)), ohara.memberships.filter(until=None).count()) == (

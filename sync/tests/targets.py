@@ -9,7 +9,7 @@ import pytest
 from instances.models import Credential, Instance
 from sync import services
 from sync.models import SyncRecord
-from taifish.tests.mariadb import MariadbServer
+from taifish.tests.mariadb import MariadbServer, MysqlFamilyServer
 
 
 def visit_once(kind: str, instance: Instance, **options: object) -> SyncRecord:
@@ -42,7 +42,15 @@ def add(transactional_db) -> Callable[..., Instance]:
 
 
 @pytest.fixture
-def maria_server(mariadb: MariadbServer) -> Iterator[MariadbServer]:
-    mariadb.reset()
-    yield mariadb
-    mariadb.reset()
+def maria_server(mariadb_newest: MariadbServer) -> Iterator[MariadbServer]:
+    mariadb_newest.reset()
+    yield mariadb_newest
+    mariadb_newest.reset()
+
+
+@pytest.fixture
+def family_server(mysql_family: MysqlFamilyServer) -> Iterator[MysqlFamilyServer]:
+    """Each MariaDB and MySQL in turn."""
+    mysql_family.reset()
+    yield mysql_family
+    mysql_family.reset()
