@@ -19,7 +19,7 @@ def quoted(name: str) -> str:
 
 
 def path_of(*parts: str) -> str:
-    """Parts with dots between them, in double quotes where one holds a dot, a quote, a bracket or a blank."""
+    """Parts with dots between them, in double quotes where one holds a dot, a quote, a parenthesis or a blank."""
     return ".".join('"' + part.replace('"', '""') + '"' if re.search(r'[\s."()]', part) else part for part in parts)
 
 
@@ -66,7 +66,7 @@ def shown_on(what: str, passed_on: bool) -> set[Any]:
     if everything:
         kind, path = "system", ""
     elif thing == "*":
-        kind, path = "database", unquoted(database)
+        kind, path = "database", path_of(unquoted(database))
     elif routine:
         kind, path = "routine", path_of(unquoted(database), routine.strip().lower(), unquoted(thing))
     else:
