@@ -24,6 +24,7 @@ from instances.models import Instance
 from instances.visibility import shown_to
 from sync.models import SyncRecord
 
+from .freshness import LastRead, last_read, last_reads
 from .holders import Holders, Question, edges, without_inheritance, without_last_step
 from .models import Account, Coverage, Grant
 from .paths import Graph, Way
@@ -36,16 +37,21 @@ if TYPE_CHECKING:
 class Effective:
     """What an account may do: `grants` are those of itself, of its roles and of PUBLIC, and `way(grant)` leads there.
 
-    `coverage` is what visits read at that moment, None when there had been none yet.
+    `read` is what the answer stands on.
     """
 
     account: Account
     at: datetime
     grants: QuerySet[Grant]
-    coverage: Coverage | None
+    read: LastRead
     ways: Mapping[int, Way]
     owners: Mapping[str, int]
     stingy: Set[int]
+
+    @property
+    def coverage(self) -> LastRead | None:
+        """What visits read at that moment, None when there had been none yet."""
+        return self.read if self.read.is_visited else None
 
     def way(self, grant: Grant) -> Way:
         """How the account comes by a grant out of `grants`."""
@@ -92,11 +98,15 @@ class Access:
 
 @dataclass(frozen=True)
 class Answer:
-    """Who may, as far as it is known, and the instances where it is not, or not wholly: instance → why."""
+    """Who may, as far as it is known, and the instances where it is not, or not wholly: instance → why.
+
+    `reads` is what the answer stands on: instance id → its last read, for every instance asked about.
+    """
 
     at: datetime
     rows: list[Access]
     unknown: dict[Instance, str]
+    reads: dict[int, LastRead]
 
 
 _STAND_INS = {engine.semantics.database_role for engine in ENGINES.values()} - {""}
@@ -130,7 +140,7 @@ def effective(account: Account, at: datetime | None = None) -> Effective:
         account=account,
         at=at,
         grants=Grant.objects.at(at).filter(held).select_related("account"),
-        coverage=Coverage.objects.at(at).filter(instance=account.instance_id).first(),
+        read=last_read(account.instance, at),
         ways=ways,
         owners=owners,
         stingy=without_inheritance(owners.values(), at),
@@ -150,14 +160,15 @@ def who_can(
 
     `scope` is the object's path as grants show it ("shop.public.orders"; "" for the instance as a whole) and `kind`
     one of GRANT_KINDS, for a path that several kinds could have. `user` is who asks: what they do not see is not in the
-    answer. What PUBLIC holds is one row, PUBLIC's own. Raises ValueError for a path that cannot be read, a privilege
-    nobody ever held, or a moment to come.
+    answer. Retired instances have no rows, and are unknown. What PUBLIC holds is one row, PUBLIC's own. Raises
+    ValueError for a path that cannot be read, a privilege nobody ever held, or a moment to come.
     """
     at = _moment(at)
     privilege = privilege.strip().upper()
     question = Question(privilege, segments(scope.strip()), kind)
-    instances = Instance.objects.active() if instances is None else instances.active()
-    instances = shown_to(instances.filter(engine__in=question.scopes), user)
+    asked = Instance.objects.all() if instances is None else instances
+    asked = shown_to(asked.filter(engine__in=question.scopes), user)
+    instances = asked.active()
     grants = shown_to(Grant.objects.all(), user)
     ways = Holders(question, instances, at).ways()
     if (
@@ -183,7 +194,8 @@ def who_can(
         for way in ways
     ]
     rows.sort(key=lambda row: (row.account.instance.name, row.account.name, row.account.host, len(row.path)))
-    return Answer(at, rows, _unknown(question, instances, at))
+    reads = last_reads(asked, at)
+    return Answer(at, rows, _unknown(question, reads), {read.instance.pk: read for read in reads})
 
 
 def parse_moment(text: str) -> datetime | None:
@@ -240,21 +252,21 @@ def _sessions(grants: Iterable[Grant]) -> dict[tuple[int, datetime], int]:
     return {(instance, started_at): session for instance, started_at, session in rows}
 
 
-def _unknown(question: Question, instances: QuerySet[Instance], at: datetime) -> dict[Instance, str]:
-    """The instances whose visits had not read, at that moment, all that the answer hangs on."""
-    read = {coverage.instance_id: coverage for coverage in Coverage.objects.at(at).filter(instance__in=instances)}
+def _unknown(question: Question, reads: Iterable[LastRead]) -> dict[Instance, str]:
+    """The instances that were not read lately, or whose last read lacks what the answer hangs on."""
     unknown = {}
-    for instance in instances:
-        coverage, needed = read.get(instance.pk), question.needed(instance.engine)
-        if coverage is None:
-            unknown[instance] = gettext("not visited by then")
-        elif beyond := sorted(needed.intersection(coverage.beyond)):
-            unknown[instance] = gettext("read depth %(level)s leaves out: %(kinds)s") % {
-                "level": coverage.level,
-                "kinds": ", ".join(beyond),
-            }
-        elif gaps := [gap["message"] for gap in coverage.gaps if _touches(gap, needed, question.database)]:
-            unknown[instance] = gaps[0]
+    for read in reads:
+        needed = question.needed(read.instance.engine)
+        reasons = [read.reason] if read.is_stale else []
+        if beyond := sorted(needed.intersection(read.beyond)):
+            reasons.append(
+                gettext("read depth %(level)s leaves out: %(kinds)s")
+                % {"level": read.level, "kinds": ", ".join(beyond)}
+            )
+        elif gaps := [gap["message"] for gap in read.gaps if _touches(gap, needed, question.database)]:
+            reasons.append(gaps[0])
+        if reasons:
+            unknown[read.instance] = "; ".join(reasons)
     return unknown
 
 

@@ -19,8 +19,12 @@ from instances.exchange import csv_file
 from instances.permissions import needs
 
 from .access import Access, Answer, parse_moment, who_can
+from .freshness import LastRead
 
 ROWS_PER_PAGE = 200
+
+#: Instances listed as what the answer stands on.
+READS = 200
 
 
 class QuestionForm(forms.Form):
@@ -64,7 +68,14 @@ def who_can_page(request: HttpRequest) -> HttpResponse:
             query = request.GET.copy()
             query.pop("page", None)
             page = Paginator(answer.rows, ROWS_PER_PAGE).get_page(request.GET.get("page"))
-            context |= {"answer": answer, "page": page, "query": query.urlencode()}
+            context |= {
+                "answer": answer,
+                "unknown": answer.unknown.items(),
+                "page": page,
+                "query": query.urlencode(),
+                "reads": list(answer.reads.values())[:READS],
+                "n_more_reads": max(0, len(answer.reads) - READS),
+            }
     return TemplateResponse(request, "accounts/who_can.html", context)
 
 
@@ -79,15 +90,19 @@ def _as_csv(answer: Answer) -> HttpResponse:
         "session",
         "not observed since",
         "not known",
+        *READ_COLUMNS,
     ]
     rows: Iterable[list[object]] = [
-        *(_cells(row) for row in answer.rows),
-        *([instance.name, "", "", "", "", "", "", "", why] for instance, why in answer.unknown.items()),
+        *(_cells(row, answer.reads[row.account.instance_id]) for row in answer.rows),
+        *(
+            [instance.name, "", "", "", "", "", "", "", why, *read_cells(answer.reads[instance.pk])]
+            for instance, why in answer.unknown.items()
+        ),
     ]
     return csv_file(f"who-can-{timezone.localtime(answer.at):%Y%m%dT%H%M}", header, rows)
 
 
-def _cells(row: Access) -> list[object]:
+def _cells(row: Access, read: LastRead) -> list[object]:
     return [
         row.account.instance.name,
         row.account,
@@ -97,5 +112,18 @@ def _cells(row: Access) -> list[object]:
         row.since and timezone.localtime(row.since).isoformat(timespec="seconds"),
         row.session,
         row.grant and row.grant.unobserved_since and timezone.localtime(row.grant.unobserved_since).isoformat(),
-        "",
+        read.reason,
+        *read_cells(read),
+    ]
+
+
+#: Columns that say what a row of a CSV file stands on.
+READ_COLUMNS = ["last read", "read by session", "read depth"]
+
+
+def read_cells(read: LastRead) -> list[object]:
+    return [
+        read.read_at and timezone.localtime(read.read_at).isoformat(timespec="seconds"),
+        read.session,
+        read.level,
     ]

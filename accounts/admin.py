@@ -31,9 +31,10 @@ from instances.templatetags.names import visible
 from sync.pages import ago, badge, offer
 from tagging.admin import TagFilter
 
-from .list_filters import BaselineFilter, ChangedFilter, EventFilter, NewSuperusersFilter, UnreadFilter
+from .freshness import last_read
+from .list_filters import BaselineFilter, ChangedFilter, EventFilter, NewSuperusersFilter, StaleFilter, UnreadFilter
 from .models import Account, AccountChange, AccountFilter
-from .pages import account_page, details, events
+from .pages import NamesUnknownInstances, account_page, details, events
 
 #: How many lines of a change its list shows.
 DETAILS = 3
@@ -51,7 +52,8 @@ def yes_no(account: Account, field: str) -> str:
 
 
 @admin.register(Account)
-class AccountAdmin(HideableAdmin):
+class AccountAdmin(NamesUnknownInstances, HideableAdmin):
+    list_before_template = "accounts/list_before.html"
     change_form_template = "accounts/account.html"
     list_display = [
         "shown_name",
@@ -149,7 +151,8 @@ class AccountAdmin(HideableAdmin):
 
 
 @admin.register(AccountChange)
-class AccountChangeAdmin(InspectOnlyAdmin):
+class AccountChangeAdmin(NamesUnknownInstances, InspectOnlyAdmin):
+    instance_filter = "account__instance__id__exact"
     list_display = ["seen", "account_name", "instance", "what", "some_details", "session"]
     list_filter = [
         ("account__instance", ShownSelectFilter),
@@ -274,10 +277,17 @@ def accounts_section(request: HttpRequest, instance: Instance) -> SafeString:
             f"{reverse('admin:accounts_accountchange_changelist')}?account__instance__id__exact={instance.pk}",
         ),
     ]
-    return render_to_string("accounts/accounts_of_instance.html", {"figures": figures}, request)
+    context = {"figures": figures, "read": last_read(instance), "tab": ""}
+    return render_to_string("accounts/accounts_of_instance.html", context, request)
 
 
 ADDITIONS.append(
-    Addition("accounts.view_account", annotate=with_account_count, columns=[account_count], section=accounts_section)
+    Addition(
+        "accounts.view_account",
+        annotate=with_account_count,
+        columns=[account_count],
+        filters=[StaleFilter],
+        section=accounts_section,
+    )
 )
 offer("accounts", _("last account visit"), _("Sync accounts now"), _("Sync all accounts"))

@@ -12,7 +12,10 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import DropdownFilter
 
 from instances.list_filters import LeavingFilter
+from instances.models import Instance
+from instances.visibility import shown_to
 
+from .freshness import unknown_instances
 from .models import Account, AccountChange
 
 
@@ -78,3 +81,19 @@ class BaselineFilter(LeavingFilter):
 
     def only(self, queryset: QuerySet, baseline: bool) -> QuerySet:
         return queryset.filter(baseline=baseline)
+
+
+class StaleFilter(DropdownFilter):
+    """For the list of instances."""
+
+    title = _("accounts known")
+    parameter_name = "stale"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("1", _("Not as they are now")), ("0", _("As last read"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        if self.value() not in ("0", "1"):
+            return queryset
+        unknown = [instance.pk for instance in unknown_instances(shown_to(Instance.objects.all(), request.user))]
+        return queryset.filter(pk__in=unknown) if self.value() == "1" else queryset.exclude(pk__in=unknown)

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext
@@ -17,9 +17,11 @@ from django.utils.translation import gettext_lazy as _
 
 from instances.models import Instance
 from instances.timeline import SOURCES, Event, Source
+from instances.visibility import shown_to
 
 from . import access
 from .access import Effective
+from .freshness import last_read, unknown_instances
 from .models import UNREADABLE, Account, AccountChange, Grant, Membership, RoleReach, describe_grant
 
 ROWS_PER_PAGE = 200
@@ -120,6 +122,9 @@ def account_page(request: HttpRequest, account: Account) -> dict[str, Any]:
         context |= _effective(request, account)
         rows = context["effective"].grants
         tabs.insert(1, {"name": "effective", "label": _("Effective"), "rows": rows, "template": "accounts/tab.html"})
+    # What the page shows besides effective grants is of now.
+    is_past = context.get("as_of") or "effective" not in context
+    context["read"] = last_read(account.instance) if is_past else context["effective"].read
     for tab in tabs:
         tab["count"] = tab["rows"].order_by().count()
     chosen = next((tab for tab in tabs if tab["name"] == asked), tabs[0] if tabs else None)
@@ -220,6 +225,24 @@ def _said(value: Any) -> str:
     if isinstance(value, bool):
         return gettext("yes") if value else gettext("no")
     return str(value)
+
+
+class NamesUnknownInstances:
+    """For a ModelAdmin of rows that visits found: its list names the instances that were not read lately.
+
+    `instance_filter` is the list's parameter that chooses one instance; `list_before_template` includes
+    accounts/unknown.html.
+    """
+
+    instance_filter = "instance__id__exact"
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        instances = Instance.objects.all()
+        chosen = request.GET.get(self.instance_filter, "")
+        if chosen.isdecimal():
+            instances = instances.filter(pk=chosen)
+        unknown = list(unknown_instances(shown_to(instances, request.user)).items())
+        return super().changelist_view(request, {"unknown": unknown, **(extra_context or {})})
 
 
 def change_events(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:

@@ -125,6 +125,25 @@ class UnknownSerializer(serializers.Serializer):
     reason = serializers.CharField()
 
 
+class LastReadSerializer(serializers.Serializer):
+    """One `freshness.LastRead`: what an answer about an instance stands on."""
+
+    instance = serializers.IntegerField(source="instance.pk")
+    instance_name = serializers.CharField(source="instance.name")
+    read_at = serializers.DateTimeField(allow_null=True, help_text="Null: no visit had read it by then.")
+    session = serializers.IntegerField(allow_null=True, help_text="Null: no longer kept.")
+    level = serializers.CharField(help_text="Read depth.")
+    beyond = serializers.ListField(child=serializers.CharField(), help_text="Left out by the read depth.")
+    gaps = serializers.JSONField(help_text="What could not be read.")
+    failures = serializers.IntegerField(help_text="Visits in a row that failed since the read.")
+    failed_at = serializers.DateTimeField(allow_null=True, help_text="Null: none failed since the read.")
+    error_code = serializers.CharField(help_text="Of the last one that failed.")
+    paused_at = serializers.DateTimeField(allow_null=True)
+    retired_at = serializers.DateTimeField(allow_null=True)
+    is_stale = serializers.BooleanField(help_text="The facts do not answer for this moment.")
+    reason = serializers.CharField(help_text="Why it is stale; empty if it is not.")
+
+
 class AccessQuestionSerializer(InstanceQuestionSerializer):
     """What `access.who_can()` is asked."""
 

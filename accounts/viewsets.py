@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import QuerySet
@@ -14,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from instances.filters import asked
+from instances.models import Instance
 from instances.serializers import chosen_instances
 from instances.viewsets import FilterViewSet
 from instances.visibility import ShownRowsOfAPI, shown_to
@@ -26,6 +28,7 @@ from .filters import (
     GrantFilters,
     RoleReachFilters,
 )
+from .freshness import LastRead, last_read, unknown_instances
 from .models import Account, AccountChange, AccountFilter, Grant, RoleReach
 from .serializers import (
     AccessQuestionSerializer,
@@ -36,18 +39,48 @@ from .serializers import (
     CoverageSerializer,
     EffectiveGrantSerializer,
     GrantSerializer,
+    LastReadSerializer,
     RoleReachSerializer,
     UnknownSerializer,
 )
 
 
-class AccountViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
-    """Users and roles inside the managed instances; those that are gone or filtered too, and marked so."""
+def basis(reads: Iterable[LastRead]) -> dict[str, Any]:
+    """What an answer stands on: `instances`, and those of them that are `unknown`."""
+    reads = list(reads)
+    unknown = [read for read in reads if read.is_stale]
+    return {
+        "instances": LastReadSerializer(reads, many=True).data,
+        "unknown": UnknownSerializer(unknown, many=True).data,
+    }
+
+
+class UnknownInstances:
+    """For a viewset of rows that visits found: its list names the `unknown` instances among those asked about."""
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        answer = super().list(request, *args, **kwargs)
+        # As `OfInstances` chooses the rows.
+        words = {"instance": "pk", "instance_name": "name", "tag": "tags__slug", "engine": "engine"}
+        chosen = {words[name]: value for name, value in request.query_params.items() if name in words}
+        unknown = unknown_instances(shown_to(Instance.objects.filter(**chosen), self.person))
+        rows = [{"instance": instance, "reason": reason} for instance, reason in unknown.items()]
+        answer.data["unknown"] = UnknownSerializer(rows, many=True).data
+        return answer
+
+
+class AccountViewSet(UnknownInstances, ShownRowsOfAPI, ReadOnlyModelViewSet):
+    """Users and roles inside the managed instances; those that are gone or filtered too, and marked so. `unknown` are
+    the instances that were not read lately."""
 
     queryset = Account.objects.select_related("instance").with_counts().with_last_seen()
     serializer_class = AccountSerializer
     filterset_class = AccountFilters
     search_fields = ["name", "host"]
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        account = self.get_object()
+        return Response(self.get_serializer(account).data | basis([last_read(account.instance)]))
 
 
 class GrantViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
@@ -62,8 +95,11 @@ class GrantViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
         return super().get_queryset().filter(account=self.kwargs.get("account_id"))
 
     def list(self, request: Request, account_id: str) -> Response:
-        get_object_or_404(shown_to(Account.objects.all(), self.person), pk=account_id)
-        return super().list(request)
+        accounts = shown_to(Account.objects.select_related("instance"), self.person)
+        account = get_object_or_404(accounts, pk=account_id)
+        answer = super().list(request)
+        answer.data |= basis([last_read(account.instance)])
+        return answer
 
 
 class RoleReachViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
@@ -77,8 +113,11 @@ class RoleReachViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
         return super().get_queryset().filter(member=self.kwargs.get("account_id"))
 
     def list(self, request: Request, account_id: str) -> Response:
-        self.account = get_object_or_404(shown_to(Account.objects.all(), self.person), pk=account_id)
-        return super().list(request)
+        accounts = shown_to(Account.objects.select_related("instance"), self.person)
+        self.account = get_object_or_404(accounts, pk=account_id)
+        answer = super().list(request)
+        answer.data |= basis([last_read(self.account.instance)])
+        return answer
 
     def get_serializer_context(self) -> dict[str, Any]:
         account = getattr(self, "account", None)
@@ -112,6 +151,7 @@ class EffectiveGrantViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
         answer.data |= {
             "as_of": self.effective.at,
             "coverage": CoverageSerializer(coverage).data if coverage else None,
+            **basis([self.effective.read]),
         }
         return answer
 
@@ -148,11 +188,15 @@ class AccessViewSet(ShownRowsOfAPI, GenericViewSet):
         page = self.get_serializer(self.paginate_queryset(answer.rows), many=True).data
         response = self.get_paginated_response(page)
         unknown = [{"instance": instance, "reason": reason} for instance, reason in answer.unknown.items()]
-        response.data |= {"as_of": answer.at, "unknown": UnknownSerializer(unknown, many=True).data}
+        response.data |= {
+            "as_of": answer.at,
+            **basis(answer.reads.values()),
+            "unknown": UnknownSerializer(unknown, many=True).data,
+        }
         return response
 
 
-class AccountChangeViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
+class AccountChangeViewSet(UnknownInstances, ShownRowsOfAPI, ReadOnlyModelViewSet):
     """What visits found changed. Newest first; nothing is ever edited or taken away."""
 
     queryset = AccountChange.objects.select_related("account__instance", "record")

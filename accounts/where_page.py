@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from django import forms
@@ -20,10 +21,13 @@ from django.utils.translation import gettext_lazy as _
 
 from instances.adapters import remedies
 from instances.exchange import csv_file
+from instances.models import Instance
 from instances.permissions import needs
 from instances.visibility import shown_to
 
 from .access import parse_moment
+from .access_page import READ_COLUMNS, read_cells
+from .freshness import LastRead, last_reads
 from .models import Account, Grant, Membership
 
 ROWS_PER_PAGE = 50
@@ -70,8 +74,9 @@ def where_page(request: HttpRequest) -> HttpResponse:
             context["wrong"] = str(error)
         else:
             accounts = where(form.cleaned_data["name"], at, request.user).with_counts().with_last_seen()
+            reads = last_reads(shown_to(Instance.objects.all(), request.user), at)
             if "csv" in request.GET:
-                return _as_csv(accounts, at)
+                return _as_csv(accounts, reads, at)
             query = request.GET.copy()
             query.pop("page", None)
             page = Paginator(accounts, ROWS_PER_PAGE).get_page(request.GET.get("page"))
@@ -79,6 +84,7 @@ def where_page(request: HttpRequest) -> HttpResponse:
             context |= {
                 "page": page,
                 "rows": [(account, offered.get(account.pk)) for account in page],
+                "unknown": [(read.instance, read.reason) for read in reads if read.is_stale],
                 "at": at or timezone.now(),
                 "query": query.urlencode(),
             }
@@ -122,9 +128,12 @@ def _locking(account: Account) -> str:
     return "\n".join([*locking.statements, *locking.by_hand])
 
 
-def _as_csv(accounts: QuerySet[Account], at: datetime | None) -> HttpResponse:
+def _as_csv(accounts: QuerySet[Account], reads: list[LastRead], at: datetime | None) -> HttpResponse:
+    """Each account with what its row stands on; then the unknown instances where none was found."""
     header = ["instance", "engine", "account", "kind", "superuser", "can log in", "locked", "grants now", "roles now"]
-    header += ["first seen", "last seen", "gone", "SQL that locks it"]
+    header += ["first seen", "last seen", "gone", "not known", *READ_COLUMNS, "SQL that locks it"]
+    read_of = {read.instance.pk: read for read in reads}
+    found = set(accounts.order_by().values_list("instance", flat=True).distinct())
     rows = (
         [
             account.instance.name,
@@ -140,8 +149,16 @@ def _as_csv(accounts: QuerySet[Account], at: datetime | None) -> HttpResponse:
                 moment and timezone.localtime(moment).isoformat(timespec="seconds")
                 for moment in (account.first_seen_at, account.last_seen_at, account.gone_at)
             ),
+            read_of[account.instance_id].reason,
+            *read_cells(read_of[account.instance_id]),
             _locking(account),
         ]
         for account in accounts.iterator(2000)
     )
-    return csv_file(f"where-is-{timezone.localtime(at or timezone.now()):%Y%m%dT%H%M}", header, rows)
+    unknown = (
+        [read.instance.name, read.instance.engine, *[""] * 10, read.reason, *read_cells(read), ""]
+        for read in reads
+        if read.is_stale and read.instance.pk not in found
+    )
+    name = f"where-is-{timezone.localtime(at or timezone.now()):%Y%m%dT%H%M}"
+    return csv_file(name, header, chain(rows, unknown))

@@ -247,7 +247,7 @@ def measure(instances: int, accounts: int, n_rules: int) -> dict[str, Any]:
     for rule in rules:
         if rule.code in BY_HAND:
             tree = parse(rule.expression)
-            figures |= _beside(rule, lambda rule=rule, tree=tree: runs.apply(rule, tree, ids, examined), ids)
+            figures |= _beside(rule, lambda rule=rule, tree=tree: runs.apply(rule, tree, ids, examined, []), ids)
     return figures
 
 

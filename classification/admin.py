@@ -25,6 +25,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminTextareaWidget
 
 from accounts.admin import moment
+from accounts.pages import NamesUnknownInstances
 from instances.admin import ADDITIONS, NOTES, Addition
 from instances.buttons import Button, ButtonAdmin
 from instances.list_filters import ShownSelectFilter
@@ -211,7 +212,7 @@ class ClassificationRuleAdmin(ButtonAdmin):
             if request.POST.get("ask") and context["may_ask"]:
                 effect = effect_of(rule, shown_to(Instance.objects.active(), request.user), limit=PREVIEW)
                 told = [(outcome, effect.counts[outcome], effect.accounts[outcome]) for outcome in OUTCOMES]
-                context |= {"effect": effect, "told": told}
+                context |= {"effect": effect, "told": told, "unknown": effect.unknown.items()}
         except RuleError as error:
             context |= {"error": error, "marked": _marked(rule.expression, error)}
         except forms.ValidationError as error:
@@ -308,7 +309,8 @@ def withdraw(request: HttpRequest, assignment: Assignment) -> None:
 
 
 @admin.register(Assignment)
-class AssignmentAdmin(ButtonAdmin):
+class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
+    list_before_template = "accounts/unknown.html"
     form = AssignmentForm
     list_display = ["account_link", "instance", "classification_of", "risk_of", "source", "begun", "ended", "confirmed"]
     list_display_links = None

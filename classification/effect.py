@@ -10,7 +10,8 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext
 
-from accounts.models import Account, Coverage
+from accounts.freshness import last_reads
+from accounts.models import Account
 from instances.models import Instance
 
 from .models import ClassificationRule
@@ -49,7 +50,8 @@ SELECT outcome, min(examined), min(n), array_agg(account_id ORDER BY account_id)
 @dataclass(frozen=True)
 class Effect:
     """Accounts by outcome: `counts` of all, `accounts` the first of each. `matched` = gained + kept; unknown ones stay
-    what they are. `unvisited` are instances asked about of which no visit had told any account by then."""
+    what they are. `unvisited` are instances asked about of which no visit had told any account by then; they are among
+    the `unknown` ones, which were not read lately → why."""
 
     rule: ClassificationRule
     at: datetime
@@ -57,6 +59,7 @@ class Effect:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     accounts: dict[str, list[Account]] = field(default_factory=lambda: {outcome: [] for outcome in OUTCOMES})
     unvisited: list[str] = field(default_factory=list)
+    unknown: dict[Instance, str] = field(default_factory=dict)
 
     @property
     def matched(self) -> int:
@@ -71,15 +74,23 @@ def effect_of(
     now = timezone.now()
     if at and at > now:
         raise ValueError(gettext("%s is still to come.") % at.isoformat())
-    query = compiled(parse(rule.expression), rule.engine, at)
+    tree = parse(rule.expression)
     held = "s.until IS NULL" if at is None else "s.since <= %(at)s AND (s.until IS NULL OR s.until > %(at)s)"
+    reads = last_reads(instances.active(), at or now)
+    effect = Effect(
+        rule,
+        at or now,
+        unvisited=[read.instance.name for read in reads if not read.is_visited],
+        unknown={read.instance: read.reason for read in reads if read.is_stale},
+    )
+    query = compiled(tree, rule.engine, at, [instance.pk for instance in effect.unknown])
     sql = _EFFECT.format(held=held, verdict=query.verdict, source=query.source)
-    names = dict(instances.active().values_list("pk", "name"))
-    ids = list(names)
-    known = set(Coverage.objects.at(at or now).filter(instance__in=ids).values_list("instance", flat=True))
-    effect = Effect(rule, at or now, unvisited=sorted(names[pk] for pk in names.keys() - known))
     with connection.cursor() as cursor:
-        values = query.parameters | {"instances": ids, "rule": rule.pk, "limit": limit}
+        values = query.parameters | {
+            "instances": [read.instance.pk for read in reads],
+            "rule": rule.pk,
+            "limit": limit,
+        }
         cursor.execute(f"{query.with_clause()}{',' if query.ctes else 'WITH'} {sql}", values)
         rows = cursor.fetchall()
     wanted = {pk for outcome, _, _, pks in rows if outcome for pk in pks or ()}

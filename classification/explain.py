@@ -13,8 +13,9 @@ from django.utils.translation import gettext_lazy
 
 from accounts import access
 from accounts.access import Effective
+from accounts.freshness import LastRead, last_read
 from accounts.holders import edges
-from accounts.models import Account, Coverage, Membership
+from accounts.models import Account, Membership
 from accounts.paths import Graph
 
 from .models import ClassificationRule
@@ -43,11 +44,12 @@ def explain(rule: ClassificationRule, account: Account, at: datetime | None = No
     Empty where the rule is not about the account: another engine, or no such account then. Raises RuleError.
     """
     tree = parse(rule.expression)
-    query = compiled(tree, rule.engine, at)
+    read = last_read(account.instance, at)
+    query = compiled(tree, rule.engine, at, [account.instance_id] if read.is_stale else ())
     verdicts = _verdicts(query, account)
     if verdicts is None:
         return []
-    reasons = _Reasons(query, account, at)
+    reasons = _Reasons(query, account, at, read)
     return list(_lines(tree, 0, verdicts, reasons))
 
 
@@ -76,8 +78,8 @@ def _lines(part: Part, depth: int, verdicts: dict[Part, bool | None], reasons: _
 
 
 class _Reasons:
-    def __init__(self, query: Query, account: Account, at: datetime | None) -> None:
-        self.query, self.account, self.at = query, account, at
+    def __init__(self, query: Query, account: Account, at: datetime | None, read: LastRead) -> None:
+        self.query, self.account, self.at, self.read = query, account, at, read
         self._effective: Effective | None = None
 
     def of(self, ask: Ask, verdict: bool | None) -> list[str]:
@@ -86,20 +88,21 @@ class _Reasons:
         if ask in self.query.grants:
             return self._unknown() if verdict is None else self._grants(ask)
         if verdict is None:
+            if self.read.is_visited and self.read.is_stale and ask.word not in UNSHOWN:
+                return [self.read.reason]
             return [str(UNSHOWN.get(ask.word) or _("the engine does not show it, or visits could not read it"))]
         return []
 
     def _unknown(self) -> list[str]:
         """What visits had not read."""
-        rows = Coverage.objects.filter(until=None) if self.at is None else Coverage.objects.at(self.at)
-        coverage = rows.filter(instance=self.account.instance_id).first()
-        if coverage is None:
+        read = self.read
+        if not read.is_visited:
             return [_("no visit had read the instance by then")]
-        told = [gap["message"] for gap in coverage.gaps]
-        if coverage.beyond:
+        told = [read.reason] if read.is_stale else []
+        told += [gap["message"] for gap in read.gaps]
+        if read.beyond:
             told.append(
-                _("read depth %(level)s leaves out: %(kinds)s")
-                % {"level": coverage.level, "kinds": ", ".join(coverage.beyond)}
+                _("read depth %(level)s leaves out: %(kinds)s") % {"level": read.level, "kinds": ", ".join(read.beyond)}
             )
         return told or [_("visits had not read it by then")]
 

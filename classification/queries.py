@@ -7,6 +7,7 @@ however many accounts there are.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -16,6 +17,9 @@ from django.utils import timezone
 
 from .privileges import Privileges
 from .rules import Ask, Every, Opposite, Part, Some, asks
+
+#: Words whose answers last, however long ago an account was read; all others are unknown where the read is stale.
+_LASTING = {"name", "host", "is_system", "known_days", "filtered", "engine", "instance", "instance_tag", "assigned"}
 
 _FIELDS = {
     "superuser": "is_superuser",
@@ -42,14 +46,17 @@ class Query:
         return f"WITH RECURSIVE {', '.join(self.ctes)}" if self.ctes else ""
 
 
-def compiled(rule: Part, engine: str = "", at: datetime | None = None) -> Query:
+def compiled(rule: Part, engine: str = "", at: datetime | None = None, stale: Collection[int] = ()) -> Query:
     """The query of a rule for accounts of one engine, or of all, as of a moment or, with none, as things stand.
+
+    `stale` are ids of instances whose last read no longer answers for the moment: what hangs on a visit is unknown.
 
     The caller adds the parameter "instances", a list of ids.
     """
-    query, moments = _compiled(rule, engine, at is not None)
+    query, moments = _compiled(rule, engine, at is not None, bool(stale))
     moment = at or timezone.now()
-    given = {"at": at, "moment": moment} | {name: _moved(moment, away) for name, away in moments.items()}
+    given = {"at": at, "moment": moment, "stale": f"{{{','.join(map(str, stale))}}}"}
+    given |= {name: _moved(moment, away) for name, away in moments.items()}
     return replace(query, parameters=query.parameters | given)
 
 
@@ -63,9 +70,9 @@ def _moved(moment: datetime, away: timedelta) -> datetime:
 
 # Workers apply the same rules after every visit.
 @lru_cache(maxsize=1000)
-def _compiled(rule: Part, engine: str, is_past: bool) -> tuple[Query, dict[str, timedelta]]:
-    """The same for any moment, and which parameters are to be moments, so far from it."""
-    compiler = _Compiler(is_past)
+def _compiled(rule: Part, engine: str, is_past: bool, has_stale: bool) -> tuple[Query, dict[str, timedelta]]:
+    """The same for any moment and any stale instances, and which parameters are to be moments, so far from it."""
+    compiler = _Compiler(is_past, has_stale)
     verdict = compiler.part(rule)
     compiler.look_up_coverage()
     there = "a.gone_at IS NULL"
@@ -83,8 +90,9 @@ def _compiled(rule: Part, engine: str, is_past: bool) -> tuple[Query, dict[str, 
 
 
 class _Compiler(Privileges):
-    def __init__(self, is_past: bool) -> None:
+    def __init__(self, is_past: bool, has_stale: bool) -> None:
         super().__init__(is_past)
+        self.has_stale = has_stale
         self.parts: dict[Part, str] = {}
 
     def part(self, part: Part) -> str:
@@ -104,6 +112,17 @@ class _Compiler(Privileges):
         return self.parts[part]
 
     def _ask(self, ask: Ask) -> str:
+        answer = self._answer(ask)
+        # Mostly all were read lately, and a join costs a tenth of a rule.
+        if not self.has_stale or ask.word in _LASTING:
+            return answer
+        return f"(CASE WHEN NOT {self._once('stale', self._stale)} THEN {answer} END)"
+
+    def _stale(self) -> str:
+        self.joins.append("LEFT JOIN unnest(%(stale)s::bigint[]) AS stale(id) ON stale.id = a.instance_id")
+        return "(stale.id IS NOT NULL)"
+
+    def _answer(self, ask: Ask) -> str:
         match ask.word:
             case "superuser" | "can_login" | "locked" | "password_expired":
                 return self._fact(_FIELDS[ask.word], "boolean")

@@ -8,9 +8,11 @@ from typing import Any
 
 from django.db import DatabaseError, OperationalError, connection, transaction
 
+from accounts.freshness import unknown_instances
 from accounts.models import Account
 from instances.adapters import ENGINES
 from instances.adapters.base import Gap
+from instances.models import Instance
 from sync.models import SyncSession
 from sync.registry import Outcome
 
@@ -102,9 +104,11 @@ def write(session: SyncSession, instance_ids: Sequence[int]) -> Mapping[int, Out
             totals[instance_id]["lost"] += 1
         cursor.execute(_FORGET_IDLE, idle)
     examined = count_accounts(instance_ids)
+    unread = unknown_instances(Instance.objects.filter(pk__in=instance_ids))
+    stale = [instance.pk for instance in unread]
     results: list[tuple[Any, ...]] = []
     for rule in rules:
-        for instance_id, result in _applied(rule, list(instance_ids), examined).items():
+        for instance_id, result in _applied(rule, list(instance_ids), examined, stale).items():
             if isinstance(result, Gap):
                 gaps[instance_id].append(result)
                 results.append((rule.pk, rule.version, instance_id, result.message, *[0] * len(RuleResult.COUNTS)))
@@ -116,7 +120,11 @@ def write(session: SyncSession, instance_ids: Sequence[int]) -> Mapping[int, Out
     if results:
         with connection.cursor() as cursor:
             cursor.execute(_KEEP_RESULTS, [list(column) for column in zip(*results, strict=True)])
-    return {pk: Outcome(_told(totals[pk], len(gaps[pk])), gaps[pk]) for pk in instance_ids}
+    outcomes = {pk: _told(totals[pk], len(gaps[pk])) for pk in instance_ids}
+    for instance, reason in unread.items():
+        hint = "Visit it; until then its accounts keep what they had."
+        gaps[instance.pk].append(Gap("accounts", "stale", f"the accounts are unknown: {reason}", hint=hint))
+    return {pk: Outcome(outcomes[pk], gaps[pk]) for pk in instance_ids}
 
 
 def _told(totals: dict[str, int], failed: int) -> dict[str, int]:
@@ -131,7 +139,9 @@ def count_accounts(instance_ids: Sequence[int]) -> Examined:
         return {pk: (engine, count) for pk, engine, count in cursor.fetchall()}
 
 
-def _applied(rule: ClassificationRule, instance_ids: list[int], examined: Examined) -> dict[int, tuple[int, ...] | Gap]:
+def _applied(
+    rule: ClassificationRule, instance_ids: list[int], examined: Examined, stale: list[int]
+) -> dict[int, tuple[int, ...] | Gap]:
     """Instance → the counts of `RuleResult.COUNTS`, or why the rule could not be applied there."""
     try:
         if rule.engine and rule.engine not in ENGINES:
@@ -141,17 +151,19 @@ def _applied(rule: ClassificationRule, instance_ids: list[int], examined: Examin
         return _failed(rule, instance_ids, "bad_rule", str(error), "Correct the rule, or switch it off.")
     try:
         with transaction.atomic():
-            return apply(rule, tree, instance_ids, examined)
+            return apply(rule, tree, instance_ids, examined, stale)
     except OperationalError:
         # The store is in trouble, not the rule: all of it is tried again.
         raise
     except DatabaseError as error:
         if len(instance_ids) > 1:
             middle = len(instance_ids) // 2
-            return _applied(rule, instance_ids[:middle], examined) | _applied(rule, instance_ids[middle:], examined)
+            halves = instance_ids[:middle], instance_ids[middle:]
+            first, second = (_applied(rule, half, examined, stale) for half in halves)
+            return first | second
         log.exception("rule %s failed on instance %s", rule, instance_ids[0])
         message = str(error).strip().split("\n")[0]
-        account = _culprit(rule, tree, instance_ids[0])
+        account = _culprit(rule, tree, instance_ids[0], stale)
         concerned = f"first at the account {account}" if account else "at its accounts together"
         return _failed(rule, instance_ids, "rule_failed", f"{message} ({concerned})", "The worker's log has the rest.")
 
@@ -166,11 +178,12 @@ def apply(
     tree: Part,
     instance_ids: list[int],
     examined: Examined,
+    stale: list[int],
     accounts: list[int] | None = None,
 ) -> dict[int, tuple[int, ...] | Gap]:
-    """Apply one rule to the instances in one statement, or only to some accounts of them. Returns the counts of
-    `RuleResult.COUNTS` by instance."""
-    query = compiled(tree, rule.engine)
+    """Apply one rule to the instances in one statement, or only to some accounts of them; `stale` ones were not read
+    lately. Returns the counts of `RuleResult.COUNTS` by instance."""
+    query = compiled(tree, rule.engine, stale=stale)
     source, only_present = query.source, ""
     if accounts is not None:
         source, only_present = f"{source} AND a.id = ANY(%(accounts)s)", " AND account_id = ANY(%(accounts)s)"
@@ -196,21 +209,21 @@ def apply(
     return told
 
 
-def _culprit(rule: ClassificationRule, tree: Part, instance_id: int) -> Account | None:
+def _culprit(rule: ClassificationRule, tree: Part, instance_id: int, stale: list[int]) -> Account | None:
     """The first account at which the rule fails alone, found by halving; nothing of it stays."""
     suspects: list[int] = list(Account.objects.filter(instance=instance_id).order_by("pk").values_list("pk", flat=True))
     while len(suspects) > 1:
         half = suspects[: len(suspects) // 2]
-        suspects = half if _fails(rule, tree, instance_id, half) else suspects[len(half) :]
-    if suspects and _fails(rule, tree, instance_id, suspects):
+        suspects = half if _fails(rule, tree, instance_id, stale, half) else suspects[len(half) :]
+    if suspects and _fails(rule, tree, instance_id, stale, suspects):
         return Account.objects.get(pk=suspects[0])
     return None
 
 
-def _fails(rule: ClassificationRule, tree: Part, instance_id: int, accounts: list[int]) -> bool:
+def _fails(rule: ClassificationRule, tree: Part, instance_id: int, stale: list[int], accounts: list[int]) -> bool:
     try:
         with transaction.atomic():
-            apply(rule, tree, [instance_id], {}, accounts)
+            apply(rule, tree, [instance_id], {}, stale, accounts)
             transaction.set_rollback(True)
     except DatabaseError:
         return True

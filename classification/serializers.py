@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts.models import Account
+from accounts.serializers import UnknownSerializer
 from instances.serializers import CleanSerializer, InstanceIdsField, ShownKeyField, StrictSerializer
 
 from .effect import Effect
@@ -164,6 +165,11 @@ class EffectSerializer(serializers.Serializer):
     unvisited = serializers.ListField(
         child=serializers.CharField(), help_text="Instances of which no visit had told any account by then."
     )
+    unknown = serializers.SerializerMethodField(help_text="Instances not read lately: their accounts are unknown.")
+
+    def get_unknown(self, effect: Effect) -> list[dict[str, Any]]:
+        rows = [{"instance": instance, "reason": reason} for instance, reason in effect.unknown.items()]
+        return list(UnknownSerializer(rows, many=True).data)
 
     def get_accounts(self, effect: Effect) -> dict[str, list[dict[str, Any]]]:
         return {

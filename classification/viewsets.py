@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ModelViewSet, ReadOnlyModelViewSet
 
 from accounts.models import Account
+from accounts.viewsets import UnknownInstances
 from instances.filters import check_parameters
 from instances.models import Instance
 from instances.viewsets import Conflict
@@ -181,7 +182,7 @@ def _effect(request: Request, rule: ClassificationRule | None, question: type[Dr
     return Response(EffectSerializer(effect).data)
 
 
-class AssignmentViewSet(ShownRowsOfAPI, CreateModelMixin, DestroyModelMixin, ReadOnlyModelViewSet):
+class AssignmentViewSet(UnknownInstances, ShownRowsOfAPI, CreateModelMixin, DestroyModelMixin, ReadOnlyModelViewSet):
     """Which accounts are what, and were. Posting assigns by hand; deleting ends what was assigned by hand."""
 
     queryset = Assignment.objects.select_related("account", "instance", "classification", "rule", "assigned_by")

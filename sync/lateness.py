@@ -1,9 +1,17 @@
-"""Which schedules should have run, and have not."""
+"""Which schedules should have run and have not, and how far their runs lie apart."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
 
+from celery.schedules import ParseException, crontab
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import Q
+from django.db.models.functions import JSONObject, Now
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
@@ -21,3 +29,50 @@ def is_late(task: PeriodicTask) -> bool:
     since = task.last_run_at or task.date_changed
     remaining = task.schedule.remaining_estimate(timezone.localtime(since))
     return remaining < -GRACE
+
+
+def schedules_of(task: str) -> ArraySubquery:
+    """When the enabled schedules of a task run, inside a query over anything: what `longest_gap` takes."""
+    running = PeriodicTask.objects.filter(
+        Q(expires=None) | Q(expires__gt=Now()), task=task, enabled=True, one_off=False
+    )
+    fields = {name: f"crontab__{name}" for name in _CRONTAB} | {
+        "every": "interval__every",
+        "period": "interval__period",
+    }
+    return ArraySubquery(running.order_by("pk").values(when=JSONObject(**fields)))
+
+
+def longest_gap(schedules: Iterable[Mapping[str, Any]]) -> timedelta:
+    """The longest time between two runs of the slowest of these schedules; zero without any."""
+    return max((_gap(**schedule) for schedule in schedules), default=timedelta())
+
+
+@lru_cache(maxsize=100)
+def _gap(every: int | None, period: str | None, **times: str | None) -> timedelta:
+    if every and period:
+        return timedelta(**{period: every})
+    if times["minute"] is None:
+        # At sunrise, or once: no time that repeats evenly.
+        return timedelta()
+    try:
+        when = crontab(**times)
+    except (ValueError, ParseException):
+        # On 30 February: the scheduler cannot run it either.
+        return timedelta()
+    runs = sorted(60 * hour + minute for hour in when.hour for minute in when.minute)
+    # Leap years included; a schedule that never comes has no gap.
+    days = [
+        n
+        for n, day in enumerate(date(2000, 1, 1) + timedelta(n) for n in range(2 * _FOUR_YEARS))
+        if day.day in when.day_of_month and day.month in when.month_of_year and day.isoweekday() % 7 in when.day_of_week
+    ]
+    if not days:
+        return timedelta()
+    within = max((later - run for run, later in pairwise(runs)), default=0)
+    apart = max((later - day for day, later in pairwise(days)), default=0)
+    return timedelta(minutes=max(within, apart * 1440 + runs[0] - runs[-1]))
+
+
+_CRONTAB = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")
+_FOUR_YEARS = 4 * 365 + 1

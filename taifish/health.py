@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
+from accounts.freshness import last_reads
 from alerts.models import Delivery
 from capacity.models import Database, DatabaseSize, InstanceSize
 from capacity.services import without_row
@@ -60,7 +61,7 @@ class Check:
 
 def checks() -> list[Check]:
     """Everything that runs by itself: whether it did. A fixed number of queries, but one per schedule that is late."""
-    return [*work_checks(), _collection(), _proof(), _alerts(), *_retention(), _store()]
+    return [*work_checks(), _accounts(), _collection(), _proof(), _alerts(), *_retention(), _store()]
 
 
 def work_checks() -> list[Check]:
@@ -97,6 +98,16 @@ def _backlog() -> Check:
     }
     stuck = waiting > 0 and running == 0
     return Check(_("Workers"), not stuck, told, _("Start a worker, or more of them: `celery -A taifish worker`."))
+
+
+def _accounts() -> Check:
+    """Instances that do not answer are a matter of their pages; here counts that visits which should run do not."""
+    reads = last_reads(Instance.objects.active())
+    silent = [read for read in reads if read.is_overdue and not read.failed_at]
+    counts = {"unknown": sum(read.is_stale for read in reads), "count": len(reads)}
+    told = _("the accounts of %(unknown)d of %(count)d active instances are not known as they are now") % counts
+    hint = _("Look at the schedule accounts.sync and at the workers: visits are neither made nor failing.")
+    return Check(_("Account data"), not silent, told, hint)
 
 
 def _collection() -> Check:

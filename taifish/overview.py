@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts.freshness import unknown_instances
 from accounts.models import AccountChange
 from accounts.pages import events
 from aggregation import reading
@@ -82,6 +83,9 @@ def _figures(user: User, new_superusers: QuerySet[AccountChange]) -> list[dict[s
             _alarm(_("Last capacity visit failed"), counts["unmeasured"], f"{url}?last_capacity=failed"),
             _alarm(_("Never visited"), counts["never"], f"{url}?last_accounts=never"),
         ]
+    if may("accounts.view_account"):
+        unknown = unknown_instances(shown_to(Instance.objects.active(), user))
+        figures.append(_alarm(_("Accounts not known"), len(unknown), f"{url}?stale=1"))
     if may("sync.view_visithealth"):
         figures.append(_alarm(_("Paused"), counts["paused"], f"{url}?paused=1"))
     if may("capacity.view_instancesize"):

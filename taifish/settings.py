@@ -208,6 +208,8 @@ TAIFISH_VISIT_ATTEMPTS = number("TAIFISH_VISIT_ATTEMPTS", 3, 1, 10)
 TAIFISH_RETRY_DELAY = number("TAIFISH_RETRY_DELAY", 30, 1, 3600)
 TAIFISH_START_SPREAD = number("TAIFISH_START_SPREAD", 60, 0, 3600)
 TAIFISH_PAUSE_AFTER = number("TAIFISH_PAUSE_AFTER", 5, 1, 1000)
+# Hours after which what was last read no longer answers for the present.
+TAIFISH_STALE_AFTER = number("TAIFISH_STALE_AFTER", 36, 1, 8760)
 TAIFISH_KEEP_SESSIONS_DAYS = number("TAIFISH_KEEP_SESSIONS_DAYS", 180, 1, 3650)
 # A quarter, and the one before it, can always be aggregated again.
 TAIFISH_KEEP_SIZES_DAYS = number("TAIFISH_KEEP_SIZES_DAYS", 800, 190, 36500)

@@ -53,7 +53,7 @@ def test_the_page_answers_and_explains(instances, django_assert_num_queries):
         )  # fmt: skip
     client = superstaff()
     assert "Ask where an account exists" in client.get(URL).content.decode()
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         page = client.get(URL, {"name": "*alice"})
     text = page.content.decode()
     for words in (

@@ -31,7 +31,9 @@ def instances(db: None) -> list[Instance]:
         for name, engine in (("pg", "postgresql"), ("my", "mysql"))
     ]
     for instance in made:
-        Coverage.objects.create(instance=instance, level="A", covered=ALL_KINDS, beyond=[], since=MAY_1, read_at=MAY_1)
+        Coverage.objects.create(
+            instance=instance, level="A", covered=ALL_KINDS, beyond=[], since=MAY_1, read_at=timezone.now()
+        )
     return made
 
 

@@ -59,6 +59,7 @@ def test_each_figure_is_what_its_list_shows(store):
         "Last account visit failed": 2,
         "Last capacity visit failed": 1,
         "Never visited": 1,
+        "Accounts not known": 4,
         "Paused": 1,
         "No size yesterday": 4,
         "New superusers in a day": 1,
@@ -73,9 +74,9 @@ def test_each_figure_is_what_its_list_shows(store):
 
 def test_the_home_page_takes_a_fixed_number_of_queries(store, django_assert_num_queries):
     client = superstaff()
-    # Session, user, figures (three), scheduler, workers (two), running sessions, changes (two), health of visits,
+    # Session, user, figures (four), scheduler, workers (two), running sessions, changes (two), health of visits,
     # databases (two), limits, schedules.
-    with django_assert_num_queries(16):
+    with django_assert_num_queries(17):
         answer = client.get(HOME)
     assert len(answer.context["running"]) == 5
     assert len(answer.context["latest"]) == 6

@@ -6,6 +6,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from accounts.access import Access, Answer, parse_moment, who_can
+from accounts.freshness import moment
+from accounts.serializers import LastReadSerializer
 from instances.adapters.base import GRANT_KINDS
 from instances.services import named
 
@@ -13,7 +15,8 @@ from instances.services import named
 class Command(BaseCommand):
     help = (
         "Who may do this, on which instance, by which way, and since when it has been seen. Exits 0 when the answer is "
-        "whole, 3 when it is not known of every instance, 2 for a wrong call."
+        "whole, 3 when it is not known of every instance (never read, not lately, or not deep enough), 2 for a wrong "
+        "call."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -47,6 +50,8 @@ class Command(BaseCommand):
         else:
             for line in _lines(answer):
                 self.stdout.write(line)
+            if answer.reads:
+                self.stderr.write(_basis(answer))
         sys.exit(3 if answer.unknown else 0)
 
 
@@ -68,12 +73,22 @@ def _document(answer: Answer) -> dict[str, Any]:
             for row in answer.rows
         ],
         "unknown": {instance.name: reason for instance, reason in answer.unknown.items()},
+        "instances": LastReadSerializer(answer.reads.values(), many=True).data,
     }
 
 
 def _lines(answer: Answer) -> list[str]:
     lines = [_line(row) for row in answer.rows] or ["Nobody, as far as is known."]
     return lines + [f"{instance}: not known: {reason}" for instance, reason in answer.unknown.items()]
+
+
+def _basis(answer: Answer) -> str:
+    """What the answer stands on, in one line."""
+    times = sorted(read.read_at for read in answer.reads.values() if read.read_at)
+    if not times:
+        return f"{len(answer.reads)} instances asked about, none ever read."
+    between = " to ".join(dict.fromkeys(map(moment, (times[0], times[-1]))))
+    return f"{len(answer.reads)} instances asked about, last read {between}; --json names each."
 
 
 #: What needs no grant.

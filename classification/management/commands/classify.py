@@ -24,7 +24,8 @@ MOST, MOST_IN_TEXT = 10_000, 20
 class Command(BaseCommand):
     help = (
         "Apply the rules of classification now, in this process, or with --dry-run tell what they would do. Exits 0 "
-        "when every rule was applied, 3 when some were not or not everywhere, 1 when none was, 2 for a wrong call."
+        "when every rule was applied, 3 when some were not or not everywhere (an instance that was not read lately "
+        "counts), 1 when none was, 2 for a wrong call."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -69,12 +70,14 @@ class Command(BaseCommand):
             except RuleError as error:
                 errors[rule.code] = str(error)
         unvisited = effects[0].unvisited if effects else []
+        unknown = effects[0].unknown if effects else {}
         if as_json:
             document = {
                 "as_of": at,
                 "rules": [_document(effect) for effect in effects],
                 "errors": errors,
                 "unvisited": unvisited,
+                "unknown": {instance.name: reason for instance, reason in unknown.items()},
             }
             self.stdout.write(json.dumps(document, indent=2, default=str))
         else:
@@ -89,9 +92,10 @@ class Command(BaseCommand):
                         self.stdout.write(f"  {outcome}: and {more} more")
             for code, error in errors.items():
                 self.stderr.write(f"{code}: {error}")
-            for name in unvisited:
-                self.stderr.write(f"{name}: not visited by then: nothing was known of its accounts")
-        if not errors and not unvisited:
+            for instance, reason in unknown.items():
+                note = ": nothing was known of its accounts" if instance.name in unvisited else ""
+                self.stderr.write(f"{instance}: {'' if note else 'not known: '}{reason}{note}")
+        if not errors and not unknown:
             return 0
         return 3 if effects and len(unvisited) < instances.active().count() else 1
 

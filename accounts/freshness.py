@@ -1,0 +1,195 @@
+"""How current the stored facts about instances are: what every answer about accounts stands on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Case, F, FilteredRelation, OuterRef, Q, QuerySet, Subquery, When
+from django.utils import timezone
+from django.utils.timesince import TIME_STRINGS
+from django.utils.translation import gettext, ngettext
+
+from instances.models import Instance
+from sync.lateness import longest_gap, schedules_of
+from sync.models import SyncRecord
+
+KIND = "accounts"
+TASK = "accounts.sync"
+
+
+@dataclass(frozen=True)
+class LastRead:
+    """The last account visit that read `instance` by the moment `at`, and what has happened since.
+
+    `level`, `covered`, `beyond`, `gaps`, `unread`, `since` and `until` are those of its `Coverage`. `read_at` is None when
+    no visit had read the instance. `session` is None when the session is no longer kept. `failures` counts failed visits
+    in a row; `failed_at` and `error_code` belong to the last one, and are empty when none has failed since the read.
+    """
+
+    instance: Instance
+    at: datetime
+    level: str
+    covered: list[str]
+    beyond: list[str]
+    gaps: list[dict[str, str]]
+    unread: list[str]
+    since: datetime | None
+    read_at: datetime | None
+    until: datetime | None
+    session: int | None
+    failures: int
+    failed_at: datetime | None
+    error_code: str
+    paused_at: datetime | None
+    retired_at: datetime | None
+    #: The age from which on the read no longer answers for the present.
+    limit: timedelta
+
+    @property
+    def is_visited(self) -> bool:
+        return self.read_at is not None
+
+    @property
+    def is_overdue(self) -> bool:
+        return self.read_at is not None and self.at - self.read_at > self.limit
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the facts may no longer be taken for those of the moment."""
+        return bool(not self.is_visited or self.is_overdue or self.failed_at or self.paused_at or self.retired_at)
+
+    @property
+    def reason(self) -> str:
+        """Why it is stale, "" if it is not: "last read 2026-11-20 03:00 UTC (7 days ago); 3 visits failed since"."""
+        if not self.is_stale:
+            return ""
+        parts = [self._age() if self.read_at else gettext("not visited by then")]
+        if self.failed_at:
+            parts.append(self._failed())
+        elif self.is_overdue:
+            parts.append(gettext("no visit since, %s are allowed") % _span(self.limit))
+        if self.paused_at:
+            parts.append(gettext("visits are paused since %s") % moment(self.paused_at))
+        if self.retired_at:
+            parts.append(gettext("retired %s") % moment(self.retired_at))
+        return "; ".join(parts)
+
+    def _age(self) -> str:
+        words = {"moment": moment(self.read_at), "age": _span(self.at - self.read_at)}
+        if timezone.now() - self.at < timedelta(minutes=1):
+            return gettext("last read %(moment)s (%(age)s ago)") % words
+        return gettext("last read %(moment)s (%(age)s before)") % words
+
+    def _failed(self) -> str:
+        code = self.error_code or "?"
+        if not self.is_visited:
+            return gettext("visits failed (%s)") % code
+        if not self.failures:
+            # Resuming a paused instance sets the count back.
+            return gettext("visits failed since (%s)") % code
+        told = ngettext(
+            "%(count)d visit failed since (%(code)s)", "%(count)d visits failed since (%(code)s)", self.failures
+        )
+        return told % {"count": self.failures, "code": code}
+
+
+def last_reads(instances: QuerySet[Instance], at: datetime | None = None) -> list[LastRead]:
+    """What is known of each instance, by name, at a moment (default: now). One query.
+
+    Of the instances, only name, engine and retirement are loaded.
+    """
+    at = at or timezone.now()
+    read = Q(coverage__since__lte=at) & (Q(coverage__until=None) | Q(coverage__until__gt=at))
+    visits = SyncRecord.objects.filter(
+        kind=KIND, instance=OuterRef("pk"), started_at__lte=OuterRef("read__read_at"), status__in=SyncRecord.DONE
+    )
+    # The newest not after the read is its own, unless that is no longer kept: no other needs to be looked at.
+    session = Case(When(started_at=OuterRef("read__read_at"), then="session"))
+    rows = Instance.objects.filter(pk__in=instances).annotate(
+        read=FilteredRelation("coverage", condition=read),
+        health=FilteredRelation("visit_health", condition=Q(visit_health__kind=KIND)),
+    )
+    columns: dict[str, Any] = {
+        **{f"read_{name}": F(f"read__{name}") for name in _COVERAGE},
+        **{f"health_{name}": F(f"health__{name}") for name in _HEALTH},
+        "read_session": Subquery(visits.order_by("-pk").values(its_own=session)[:1]),
+        "schedules": schedules_of(TASK),
+    }
+    return [
+        _last_read(instance, at)
+        for instance in rows.annotate(**columns).only("name", "engine", "retired_at").order_by("name")
+    ]
+
+
+def last_read(instance: Instance, at: datetime | None = None) -> LastRead:
+    """The same of one instance."""
+    return last_reads(Instance.objects.filter(pk=instance.pk), at)[0]
+
+
+def unknown_instances(instances: QuerySet[Instance], at: datetime | None = None) -> dict[Instance, str]:
+    """The instances about which the store does not answer for the moment → why. One query."""
+    return {read.instance: read.reason for read in last_reads(instances, at) if read.is_stale}
+
+
+def moment(at: datetime) -> str:
+    return timezone.localtime(at).strftime("%Y-%m-%d %H:%M %Z")
+
+
+_COVERAGE = ("level", "covered", "beyond", "gaps", "unread", "since", "read_at", "until")
+_HEALTH = ("failures", "succeeded_at", "failed_at", "error_code", "paused_at")
+
+
+def _last_read(row: Any, at: datetime) -> LastRead:
+    read = {name: getattr(row, f"read_{name}") for name in _COVERAGE}
+    health = {name: getattr(row, f"health_{name}") for name in _HEALTH}
+    read_at, until = read["read_at"], read["until"]
+    # A read after the moment vouches for it, whatever happened later.
+    is_after = read_at is None or read_at < at
+    failed = is_after and _had_failed(read_at, until, health, at)
+    paused = is_after and until is None and health["paused_at"] is not None and health["paused_at"] <= at
+    return LastRead(
+        instance=row,
+        at=at,
+        **read
+        | {
+            "level": read["level"] or "",
+            **{name: read[name] or [] for name in ("covered", "beyond", "gaps", "unread")},
+        },
+        session=row.read_session,
+        failures=(health["failures"] or 0) if failed else 0,
+        failed_at=health["failed_at"] if failed else None,
+        error_code=health["error_code"] if failed else "",
+        paused_at=health["paused_at"] if paused else None,
+        # Of retired instances no answer has rows, also for a moment before they were retired.
+        retired_at=row.retired_at,
+        limit=max(timedelta(hours=settings.TAIFISH_STALE_AFTER), 1.5 * longest_gap(row.schedules)),
+    )
+
+
+def _had_failed(read_at: datetime | None, until: datetime | None, health: dict[str, Any], at: datetime) -> bool:
+    """Whether a visit had failed between the read and the moment. Only the last failure is stored."""
+    failed_at = health["failed_at"]
+    if failed_at is None or (read_at and failed_at <= read_at):
+        return False
+    if until:
+        return failed_at <= at
+    if health["succeeded_at"] and failed_at <= health["succeeded_at"]:
+        return False
+    # Of several failures in a row, the first may have come before the moment.
+    return failed_at <= at or (read_at is not None and health["failures"] > 1)
+
+
+def _span(delta: timedelta) -> str:
+    """A length of time in one unit: "7 days", "36 hours", "5 minutes"."""
+    minutes = max(0, int(delta.total_seconds())) // 60
+    unit, number = (
+        ("minute", minutes)
+        if minutes < 60
+        else ("hour", minutes // 60)
+        if minutes < 48 * 60
+        else ("day", minutes // 1440)
+    )
+    return (TIME_STRINGS[unit] % {"num": number}).replace("\xa0", " ")
