@@ -85,9 +85,10 @@ class MySQLAdapter(Adapter):
             self.remaining()
             raise self._failure(error, time.monotonic() - started >= patience) from None
         refuse_imitation(self._connection.get_server_info())
+        # Before the variables: on MySQL, presets like max_join_size and sql_select_limit hold for SHOW VARIABLES too.
+        self.query(SESSION)
         self._variables.update(self.query(VARIABLES))
         refuse_imitation(self._variables.get("version_comment", ""))
-        self.query(SESSION)
         self._begin()
         ((version, name, self._now),) = self.query("SELECT VERSION(), CURRENT_USER(), UNIX_TIMESTAMP()")
         self.grantee = quoted_account(*name.rsplit("@", 1))

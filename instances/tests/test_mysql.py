@@ -280,7 +280,7 @@ def test_each_privilege_on_everything(server: MysqlFamilyServer) -> None:
         ("team%", "team%", "team%"),
         ("100\\%", "100\\%", "100%"),
         ("Shop-1", "Shop-1", "Shop-1"),
-        ("sh op.x", "sh op.x", "sh op.x"),
+        ("sh op.x", '"sh op.x"', "sh op.x"),
         ("漢字", "漢字", "漢字"),
     ],
 )
