@@ -29,6 +29,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget,
 from . import services
 from .adapters import ENGINES
 from .adapters.certificates import spelled
+from .adapters.tested import how_tested
 from .buttons import Button, ButtonAdmin
 from .exchange import ImportExportPages
 from .list_filters import ShownSelectFilter
@@ -158,7 +159,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
         (None, {"fields": ["name", "note"]}),
         (
             _("Where it is"),
-            {"fields": ["engine", ("host", "port"), "database", "credential", "server"]},
+            {"fields": ["engine", ("host", "port"), "database", "credential", "server", "tested"]},
         ),
         (
             _("Proof of the server"),
@@ -174,7 +175,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
         ),
         (_("How it is read"), {"fields": ["level", ("connect_timeout", "statement_timeout"), "budget"]}),
     ]
-    readonly_fields = ["server", "proved_by", "shown"]
+    readonly_fields = ["server", "tested", "proved_by", "shown"]
 
     # Columns
 
@@ -189,6 +190,17 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
         if not instance.product:
             return format_html('{}<div class="tf-quiet">{}</div>', instance.get_engine_display(), _("not reached yet"))
         return f"{instance.product} {instance.version}"
+
+    @display(description=_("Taifish is tested on"))
+    def tested(self, instance: Instance) -> str:
+        if not instance.product:
+            return "–"
+        match how_tested(instance.product, instance.version):
+            case "real":
+                return gettext("real servers of this version")
+            case "emulated":
+                return gettext("emulated catalogues of this version, not on a real server")
+        return gettext("other versions, not on this one")
 
     @display(description=_("address"), ordering="host")
     def address(self, instance: Instance) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from instances.adapters.tested import ON_REAL_SERVERS, how_tested
 from taifish.tests import servers
 from taifish.tests.watcher import processes
 
@@ -88,3 +89,22 @@ def test_servers_go_when_the_run_is_killed(tmp_path: Path) -> None:
     while processes(folders) or any(Path(folder).exists() for folder in folders):
         assert time.monotonic() < deadline, processes(folders)
         time.sleep(0.05)
+
+
+def test_what_is_said_to_be_how_tested_real_servers_is() -> None:
+    """Versions named in the admin and the README are those that the tests visit here."""
+    found = servers.versions()
+    if "missing" in found.values():
+        servers.missing("A server")
+    visited = {(name.split()[0], version) for name, version in found.items()}
+    assert {how_tested(*server) for server in visited} == {"real"}
+    readme = (ROOT / "README.md").read_text()
+    for product, versions in ON_REAL_SERVERS.items():
+        assert f"| {product} | {', '.join(versions)} |" in readme
+        for begin in versions:
+            assert [number for name, number in visited if name == product and number.startswith(f"{begin}.")]
+    assert (how_tested("MySQL", "8.0.39"), how_tested("MySQL", "9.1.0"), how_tested("Percona", "9.7")) == (
+        "emulated",
+        "",
+        "",
+    )
