@@ -24,9 +24,10 @@ TASK = "accounts.sync"
 class LastRead:
     """The last account visit that read `instance` by the moment `at`, and what has happened since.
 
-    `level`, `covered`, `beyond`, `gaps`, `unread`, `since` and `until` are those of its `Coverage`. `read_at` is None when
-    no visit had read the instance. `session` is None when the session is no longer kept. `failures` counts failed visits
-    in a row; `failed_at` and `error_code` belong to the last one, and are empty when none has failed since the read.
+    `level`, `covered`, `beyond`, `gaps`, `unread`, `since` and `until` are those of its `Coverage`. `read_at` is None
+    when no visit had read the instance. `session` is None when the session is no longer kept. `failures` counts failed
+    visits in a row; `failed_at` and `error_code` belong to the last one, and are empty when none has failed since the
+    read.
     """
 
     instance: Instance

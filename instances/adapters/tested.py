@@ -1,5 +1,7 @@
 """How far each version of each engine is proven: what the tests visit on real servers, and what they emulate."""
 
+from collections.abc import Mapping
+
 #: Product → versions, as its version numbers begin.
 ON_REAL_SERVERS = {
     "PostgreSQL": ("12", "13", "14", "15", "16", "17", "18"),
@@ -13,7 +15,7 @@ ON_EMULATED_CATALOGUES = {
 }
 
 
-def _names(versions: dict[str, tuple[str, ...]], product: str, version: str) -> bool:
+def _names(versions: Mapping[str, tuple[str, ...]], product: str, version: str) -> bool:
     return any(f"{version}.".startswith(f"{begin}.") for begin in versions.get(product, ()))
 
 
