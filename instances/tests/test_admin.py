@@ -376,3 +376,21 @@ def test_an_empty_list_proposes_only_what_can_be_done(db):
     assert "Nothing is like that." in page
     assert "Show all" in page
     assert "Create a new item" not in page
+
+
+@pytest.mark.parametrize(
+    ("product", "version", "said"),
+    [
+        ("PostgreSQL", "12.22 (Debian)", "real servers of this version"),
+        ("MySQL", "9.7.4-2", "real servers of this version"),
+        ("MySQL", "8.0.39", "emulated catalogues of this version, not on a real server"),
+        ("MariaDB", "10.6.2-MariaDB", "other versions, not on this one"),
+    ],
+)
+def test_a_page_says_how_its_version_is_tested(admin_client, product, version, said):
+    credential = Credential.objects.create(name="c", username="taifish", password="secret")
+    instance = Instance.objects.create(
+        name="prod", engine="mysql", host="db.test", credential=credential, product=product, version=version
+    )
+    page = admin_client.get(reverse("admin:instances_instance_change", args=[instance.pk]))
+    assert said in page.content.decode()
