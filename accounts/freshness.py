@@ -140,6 +140,7 @@ def moment(at: datetime) -> str:
 
 
 _COVERAGE = ("level", "covered", "beyond", "gaps", "unread", "since", "read_at", "until")
+_LISTS = ("covered", "beyond", "gaps", "unread")
 _HEALTH = ("failures", "succeeded_at", "failed_at", "error_code", "paused_at")
 
 
@@ -154,11 +155,7 @@ def _last_read(row: Any, at: datetime) -> LastRead:
     return LastRead(
         instance=row,
         at=at,
-        **read
-        | {
-            "level": read["level"] or "",
-            **{name: read[name] or [] for name in ("covered", "beyond", "gaps", "unread")},
-        },
+        **read | {"level": read["level"] or "", **{name: read[name] or [] for name in _LISTS}},
         session=row.read_session,
         failures=(health["failures"] or 0) if failed else 0,
         failed_at=health["failed_at"] if failed else None,

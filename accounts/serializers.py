@@ -135,6 +135,7 @@ class LastReadSerializer(serializers.Serializer):
     level = serializers.CharField(help_text="Read depth.")
     beyond = serializers.ListField(child=serializers.CharField(), help_text="Left out by the read depth.")
     gaps = serializers.JSONField(help_text="What could not be read.")
+    unread = serializers.ListField(child=serializers.CharField(), help_text="Fields of accounts that were not read.")
     failures = serializers.IntegerField(help_text="Visits in a row that failed since the read.")
     failed_at = serializers.DateTimeField(allow_null=True, help_text="Null: none failed since the read.")
     error_code = serializers.CharField(help_text="Of the last one that failed.")

@@ -104,8 +104,8 @@ def write(session: SyncSession, instance_ids: Sequence[int]) -> Mapping[int, Out
             totals[instance_id]["lost"] += 1
         cursor.execute(_FORGET_IDLE, idle)
     examined = count_accounts(instance_ids)
-    unread = unknown_instances(Instance.objects.filter(pk__in=instance_ids))
-    stale = [instance.pk for instance in unread]
+    unknown = unknown_instances(Instance.objects.filter(pk__in=instance_ids))
+    stale = [instance.pk for instance in unknown]
     results: list[tuple[Any, ...]] = []
     for rule in rules:
         for instance_id, result in _applied(rule, list(instance_ids), examined, stale).items():
@@ -121,7 +121,7 @@ def write(session: SyncSession, instance_ids: Sequence[int]) -> Mapping[int, Out
         with connection.cursor() as cursor:
             cursor.execute(_KEEP_RESULTS, [list(column) for column in zip(*results, strict=True)])
     outcomes = {pk: _told(totals[pk], len(gaps[pk])) for pk in instance_ids}
-    for instance, reason in unread.items():
+    for instance, reason in unknown.items():
         hint = "Visit it; until then its accounts keep what they had."
         gaps[instance.pk].append(Gap("accounts", "stale", f"the accounts are unknown: {reason}", hint=hint))
     return {pk: Outcome(outcomes[pk], gaps[pk]) for pk in instance_ids}
