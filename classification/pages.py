@@ -14,6 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from accounts.freshness import unknown_instances
 from accounts.models import Account
 from accounts.pages import BADGES, TABS, Tab
 from instances.models import Instance
@@ -55,6 +56,7 @@ def classification_page(request: HttpRequest, classification: Classification) ->
         rows = rows.select_related("account", "instance", "rule", "assigned_by")
         rows = rows.order_by("instance__name", "account__name", "account__host", "pk")
         context["page"] = Paginator(rows, ROWS_PER_PAGE).get_page(request.GET.get("page"))
+        context["unknown"] = unknown_instances(shown_to(Instance.objects.all(), request.user)).items()
         # Counted for the whole fleet, day by day.
         context["chart"] = _chart(classification) if limit_of(request.user) is None else None
     return context

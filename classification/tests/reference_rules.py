@@ -133,6 +133,9 @@ class Ask:
 
 Answer = bool | None
 
+#: Words about what no later visit can change of an account that is there.
+LASTING = ["name", "host", "is_system", "known_days", "filtered", "engine", "instance", "instance_tag", "assigned"]
+
 _COMPARED = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
 
 
@@ -142,8 +145,8 @@ def like(pattern: str, text: str) -> bool:
 
 
 class Naive:
-    def __init__(self, server: Server, at: datetime | None, now: datetime) -> None:
-        self.server, self.at, self.moment = server, at, at or now
+    def __init__(self, server: Server, at: datetime | None, now: datetime, is_stale: bool = False) -> None:
+        self.server, self.at, self.moment, self.is_stale = server, at, at or now, is_stale
         self.kinds, self.around = KINDS[server.engine], AROUND[server.engine]
         self.personal = PERSONAL[server.engine]
 
@@ -191,6 +194,8 @@ class Naive:
 
     def ask(self, ask: Ask, account: Account) -> Answer:
         word, texts = ask.word, ask.texts
+        if self.is_stale and word not in LASTING:
+            return None
         fields = {"superuser": "is_superuser", "can_login": "can_login", "locked": "is_locked"}
         match word:
             case "superuser" | "can_login" | "locked" | "password_expired":
@@ -236,6 +241,8 @@ class Naive:
         raise ValueError(f"the reference does not know the word {word}")
 
     def number(self, word: str, account: Account) -> float | None:
+        if self.is_stale and word not in LASTING:
+            return None
         name = {"password_age_days": "password_changed_at", "valid_days": "valid_until"}.get(word, word)
         match word:
             case "unused_days":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
@@ -334,8 +335,10 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def answers(text: str, at: datetime | None, instances: list[int], engine: str = "") -> dict[int, bool | None]:
-    query = compiled(parse(text), engine, at)
+def answers(
+    text: str, at: datetime | None, instances: list[int], engine: str = "", stale: Collection[int] = ()
+) -> dict[int, bool | None]:
+    query = compiled(parse(text), engine, at, stale)
     with connection.cursor() as cursor:
         cursor.execute(
             f"{query.with_clause()} SELECT a.id, {query.verdict} {query.source}",
@@ -347,9 +350,9 @@ def answers(text: str, at: datetime | None, instances: list[int], engine: str = 
 
 
 def expected(
-    text: str, server: Server, ids: dict[str, int], at: datetime | None, now: datetime
+    text: str, server: Server, ids: dict[str, int], at: datetime | None, now: datetime, is_stale: bool
 ) -> dict[int, bool | None]:
-    judge = Naive(server, at, now)
+    judge = Naive(server, at, now, is_stale)
     there = [
         account
         for account in server.accounts.values()
@@ -375,15 +378,18 @@ def compare(fleet: dict[str, Instance], now: datetime, rnd: Random, texts: list[
         server = server_of(rnd, engine, now)
         stored[engine] = server, store(instance, server, now)
     both = [instance.pk for instance in fleet.values()]
+    # Fault 4: of an instance that was not read lately, what hangs on a visit is unknown.
+    stale = rnd.choice([None, None, *fleet.values()])
+    late = [stale.pk] if stale else []
     for text in texts:
         wanted: dict[int, bool | None] = {}
         for engine, (server, ids) in stored.items():
-            of_engine = expected(text, server, ids, at, now)
+            of_engine = expected(text, server, ids, at, now, fleet[engine] == stale)
             if text == texts[0]:
-                assert answers(text, at, [fleet[engine].pk]) == of_engine, text
-                assert answers(text, at, both, engine) == of_engine, text
+                assert answers(text, at, [fleet[engine].pk], stale=late) == of_engine, text
+                assert answers(text, at, both, engine, late) == of_engine, text
             wanted |= of_engine
-        assert answers(text, at, both) == wanted, text
+        assert answers(text, at, both, stale=late) == wanted, text
 
 
 @pytest.mark.parametrize("word", [word for word in WORDS if word not in DEEP])
