@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .base import AdapterError, Capability, Examination, Excess, failed, offered
 from .grants import GLOBAL, mysql_global_grant, mysql_select_grants
 from .mysql_accounts import Source, select_on_user
+from .mysql_grants import quoted_account
 from .mysql_sizes import SHOW_DATABASES, SHOW_TABLES, tablespaces
 from .mysql_sql import READS, reads
 
@@ -134,7 +135,17 @@ _ROLES = re.compile(
     rf"GRANT (?P<roles>{_ACCOUNT}(?:, ?{_ACCOUNT})*) TO (?P<grantee>{_ACCOUNT})(?P<admin> WITH ADMIN OPTION)?",
     re.DOTALL,
 )
+#: MariaDB up to 10.11.18 writes accounts of PROXY so, without escapes.
+_PROXY = re.compile(r"GRANT PROXY ON '(.*)'@'(.*)' TO '(.*)'@'(.*)'( WITH GRANT OPTION)?", re.DOTALL)
 _PRIVILEGE = re.compile(r"([A-Z_][A-Z_ ]*[A-Z])(?: ?\(((?:`(?:[^`]|``)*`|[^`)])*)\))?")
+
+
+def _in_backticks(text: str) -> str:
+    """A line of SHOW GRANTS with its accounts in backticks."""
+    if not (found := _PROXY.fullmatch(text)):
+        return text
+    name, host, grantee, grantee_host, option = found.groups(default="")
+    return f"GRANT PROXY ON {quoted_account(name, host)} TO {quoted_account(grantee, grantee_host)}{option}"
 
 
 @dataclass(frozen=True)
@@ -237,6 +248,6 @@ class _Rights:
                 "GRANT OPTION" in match["rest"],
             )
             for (text,) in self.adapter.query(f"SHOW GRANTS {whose}".rstrip())
-            if (match := _GRANT.match(text))
+            if (match := _GRANT.match(_in_backticks(text)))
             for found in [_PRIVILEGE.findall(match["privileges"])]
         ]
