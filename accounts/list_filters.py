@@ -16,7 +16,7 @@ from instances.models import Instance
 from instances.visibility import shown_to
 
 from .freshness import unknown_instances
-from .models import Account, AccountChange
+from .models import UNREADABLE, Account, AccountChange
 
 
 class ChangedFilter(DropdownFilter):
@@ -43,7 +43,7 @@ class UnreadFilter(DropdownFilter):
         return Account.unreadable()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset.with_unread(self.value()) if self.value() else queryset
+        return queryset.with_unread(self.value()) if self.value() in UNREADABLE else queryset
 
 
 class EventFilter(DropdownFilter):
