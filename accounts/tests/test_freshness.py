@@ -344,6 +344,16 @@ def test_a_list_names_only_the_instances_it_is_about(db, now):
     assert page.get(reverse("admin:instances_instance_changelist"), {"stale": "0"}).context["cl"].result_count == 0
 
 
+def test_where_is_names_unknown_instances_also_when_it_finds_nothing(db, now):
+    """Fault 4, F7.2: no rows are an answer too."""
+    instance = stored("prod-7", now, failures=1, failed_at=now, error_code="unreachable")
+    page = superstaff().get(reverse("where-is"), {"name": "nobody"}).content.decode()
+    assert "No visit has found such an account." in page
+    assert read_of(instance).reason in page
+    assert "csv=1" in page
+    assert "Ask where an account exists" not in page
+
+
 def test_any_number_of_instances_takes_one_query(db, now, django_assert_num_queries):
     for number in range(30):
         stored(f"pg{number}", now, hours=number, failures=1, failed_at=now)
