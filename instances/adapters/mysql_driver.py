@@ -267,6 +267,9 @@ def adapter_error(error: Exception, target: Target, grantee: str, waited_out: bo
         code, message = "tls_failed", f"the certificate authority {target.tls_ca!r} cannot be read"
     elif code in ("unreachable", "connection_lost") and (waited_out or isinstance(cause, TimeoutError)):
         code = "timeout"
+    elif number == 2026 and waited_out:
+        # What Connector/C makes of its own time limit under TLS.
+        code = "timeout"
     elif number == 0 and isinstance(error, ValueError):
         code = "bad_target"
     elif number == 0 and isinstance(error, RuntimeError):
