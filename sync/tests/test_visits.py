@@ -173,6 +173,7 @@ def test_gaps_make_a_visit_partial_and_are_named(probe, make_instances):
             "message": "permission denied for database shop",
             "database": "shop",
             "hint": "GRANT CONNECT",
+            "fields": [],
         }
     ]
 
