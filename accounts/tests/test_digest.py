@@ -168,8 +168,12 @@ def test_every_change_on_mariadb_is_noticed(maria_server):
     target = maria_server.collector(level="C")
     maria_server.execute("CREATE DATABASE shop; CREATE TABLE shop.t (a int, b int)")
     maria_server.execute("CREATE PROCEDURE shop.p() SELECT 1; CREATE FUNCTION shop.p() RETURNS int RETURN 1")
+    steps = lines(MARIADB)
+    if not maria_server.execute("SELECT VERSION()")[0][0].startswith("10."):
+        # There, no bit of `access` means something else in a row of 10.11.
+        steps = [step for step in steps if "101100" not in step]
     try:
-        walk(target, maria_server.execute, lines(MARIADB))
+        walk(target, maria_server.execute, steps)
     finally:
         maria_server.execute("SET GLOBAL default_password_lifetime = 0")
 

@@ -7,6 +7,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
@@ -29,6 +30,12 @@ from .pages import staff, superstaff, told
 from .test_impostor_servers import give, reload, roles, with_methods  # noqa: F401
 
 LIST = reverse("admin:instances_instance_changelist")
+
+
+@pytest.fixture(autouse=True)
+def fresh_content_types() -> None:
+    """A test that migrates may have made them anew: the admin's log would name the old ones."""
+    ContentType.objects.clear_cache()
 
 
 @pytest.fixture

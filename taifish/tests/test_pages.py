@@ -216,7 +216,9 @@ def urls(instance: Instance) -> dict[str, str]:
         "home": reverse("admin:index"),
         "instance": reverse("admin:instances_instance_change", args=[instance.pk]),
         "account": reverse("admin:accounts_account_change", args=[alice.pk]),
-        "session": reverse("admin:sync_syncsession_change", args=[SyncSession.objects.get(status="partial").pk]),
+        "session": reverse(
+            "admin:sync_syncsession_change", args=[SyncSession.objects.filter(status="partial").earliest("pk").pk]
+        ),
         "record": reverse("admin:sync_syncrecord_change", args=[SyncRecord.objects.get(held_count=12).pk]),
         "health": reverse("admin:sync_visithealth_change", args=[VisitHealth.objects.get(failures=5).pk]),
         "change": reverse("admin:accounts_accountchange_change", args=[AccountChange.objects.first().pk]),
@@ -566,7 +568,7 @@ def test_a_rule_is_written_checked_tried_and_saved(entered, live_server, visited
     assert "would lose it" in told
     assert "bob" in told
     picture("rule-tried")
-    entered.locator("summary").click()
+    entered.locator("summary", has_text="The words of rules").click()
     picture("rule-help")
     entered.get_by_role("button", name="Save", exact=True).click()
     entered.wait_for_url("**/classificationrule/")

@@ -285,13 +285,13 @@ def right(postgres18) -> Iterator[tuple[Secret, Target]]:
     postgres18.reset()
 
 
-def add(name: str, secret: Secret | str, port: int, username: str = "taifish_collector") -> Instance:
+def add(name: str, secret: Secret | str, port: int, username: str = "taifish_collector", **fields: object) -> Instance:
     """An instance and its credential, made by the API as a person would."""
     client = superclient()
     password = secret.text if isinstance(secret, Secret) else secret
     credential = client.post("/api/credentials/", {"name": name, "username": username, "password": password}).json()
-    fields = {"name": name, "engine": "postgresql", "host": "127.0.0.1", "port": port, "tls_mode": "disable"}
-    answer = client.post("/api/instances/", {**fields, "credential": credential["id"]})
+    where = {"name": name, "engine": "postgresql", "host": "127.0.0.1", "port": port, "tls_mode": "disable"}
+    answer = client.post("/api/instances/", {**where, **fields, "credential": credential["id"]})
     assert answer.status_code == 201
     return Instance.objects.get(name=name)
 
@@ -401,7 +401,7 @@ def test_no_password_is_anywhere(right, logged, proxy_to, workers, settings):
         add("twin", secret, proxy.port)
         add("wrong", wrong, target.port)
         add("stopped", secret, stopped)
-        add("lied to", secret, lying)
+        add("lied to", secret, lying, proof="as_before")
         lost = add("lost key", secret, target.port)
         other = Fernet(Fernet.generate_key()).encrypt(secret.text.encode()).decode()
         Credential.objects.filter(pk=lost.credential_id).update(token=other)
