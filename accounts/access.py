@@ -253,7 +253,7 @@ def _sessions(grants: Iterable[Grant]) -> dict[tuple[int, datetime], int]:
 
 
 def _unknown(question: Question, reads: Iterable[LastRead]) -> dict[Instance, str]:
-    """The instances that were not read lately, or whose last read lacks what the answer hangs on."""
+    """The instances that were not read lately, or whose last read lacks what the answer depends on."""
     unknown = {}
     for read in reads:
         needed = question.needed(read.instance.engine)

@@ -91,10 +91,10 @@ class LastRead:
         if not self.failures:
             # Resuming a paused instance sets the count back.
             return gettext("visits failed since (%s)") % code
-        told = ngettext(
+        words = ngettext(
             "%(count)d visit failed since (%(code)s)", "%(count)d visits failed since (%(code)s)", self.failures
         )
-        return told % {"count": self.failures, "code": code}
+        return words % {"count": self.failures, "code": code}
 
 
 def last_reads(instances: QuerySet[Instance], at: datetime | None = None) -> list[LastRead]:
@@ -148,7 +148,7 @@ def _last_read(row: Any, at: datetime) -> LastRead:
     read = {name: getattr(row, f"read_{name}") for name in _COVERAGE}
     health = {name: getattr(row, f"health_{name}") for name in _HEALTH}
     read_at, until = read["read_at"], read["until"]
-    # A read after the moment vouches for it, whatever happened later.
+    # A later read confirms what held at the moment, so later failures do not matter.
     is_after = read_at is None or read_at < at
     failed = is_after and _had_failed(read_at, until, health, at)
     paused = is_after and until is None and health["paused_at"] is not None and health["paused_at"] <= at

@@ -83,10 +83,10 @@ class Database(models.Model):
     @property
     def growth_label(self) -> str:
         """ "+1.5 GiB", or "+1.5 GiB (in 33 days)" where it covers other than GROWTH_DAYS."""
-        told = bytes_label(self.growth, signed=True)
+        size = bytes_label(self.growth, signed=True)
         if self.growth_days in (None, GROWTH_DAYS):
-            return told
-        return gettext("%(growth)s (in %(days)d days)") % {"growth": told, "days": self.growth_days}
+            return size
+        return gettext("%(growth)s (in %(days)d days)") % {"growth": size, "days": self.growth_days}
 
 
 class _SizeQuerySet(models.QuerySet):
