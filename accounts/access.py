@@ -18,8 +18,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext
 
-from instances.adapters import ENGINES
-from instances.adapters.semantics import segments
+from engines.paths import segments
+from engines.registry import ENGINES
 from instances.models import Instance
 from instances.visibility import shown_to
 from sync.models import SyncRecord

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from instances.adapters.base import GRANT_KINDS
+from engines.facts import GRANT_KINDS
 from instances.exchange import csv_file
 from instances.permissions import needs
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 
-from instances.adapters.base import Gap
-from instances.adapters.derived import Derived, fingerprint_of
+from engines.derived import Derived, fingerprint_of
+from engines.facts import Gap
 from instances.models import Instance
 
 from .models import Coverage

@@ -3,7 +3,7 @@ from __future__ import annotations
 import django_filters
 from django.db.models import QuerySet
 
-from instances.adapters.base import GRANT_KINDS
+from engines.facts import GRANT_KINDS
 from instances.filters import FilterFilters, KnownFilter, MomentFilter, NotNullFilter, OfInstances, YesNoFilter
 from sync.models import SyncRecord
 

@@ -10,8 +10,8 @@ from django.db import connection
 from django.db.models import BooleanField, Case, F, Func, Q, QuerySet, TextField, Value, When
 from django.db.models.functions import MD5, Length, Replace, Substr
 
-from instances.adapters import ENGINES
-from instances.adapters.semantics import name_of
+from engines.paths import name_of
+from engines.registry import ENGINES
 from instances.models import Instance
 
 from .models import Account, Grant

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from instances.adapters.base import Gap, Permissions
+from engines.facts import Gap, Permissions
 
 from .bulk import insert
 from .models import Account, Grant, Membership

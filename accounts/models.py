@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from instances.adapters.base import GRANT_KINDS
+from engines.facts import grant_kind_choices
 from instances.hiding import Filter
 from instances.models import Instance
 from sync.models import SyncRecord
@@ -192,7 +192,7 @@ class Grant(models.Model):
     """`account` holds `privilege` on `scope`, for this time."""
 
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="grants", verbose_name=_("account"))
-    kind = models.CharField(_("kind"), max_length=20, choices=[(kind, kind) for kind in GRANT_KINDS])
+    kind = models.CharField(_("kind"), max_length=20, choices=grant_kind_choices)
     database = models.TextField(_("database"), blank=True)
     scope = models.TextField(_("scope"), blank=True)
     privilege = models.CharField(_("privilege"), max_length=200)
@@ -277,7 +277,7 @@ class Coverage(models.Model):
     """How much of an instance its visits read, for as long as that stayed the same.
 
     `covered` and `beyond` are grant kinds and "memberships": read, and left out by the read depth. `gaps` are what
-    should have been read and was not, as `instances.adapters.base.Gap` has them, and `unread` the fields of accounts
+    should have been read and was not, as `engines.facts.Gap` has them, and `unread` the fields of accounts
     among that.
     """
 

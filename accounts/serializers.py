@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from rest_framework import serializers
 
-from instances.adapters.base import GRANT_KINDS
+from engines.facts import GRANT_KINDS
 from instances.serializers import FilterSerializer, InstanceQuestionSerializer
 
 from .models import Account, AccountChange, AccountFilter, Coverage, Grant, RoleReach

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from instances.adapters.base import AccountFact, AccountKey, Gap, Inventory, Permissions, ServerInfo
+from engines.facts import AccountFact, AccountKey, Gap, Inventory, Permissions, ServerInfo
 from instances.hiding import hidden_on
 from instances.models import Instance
 from instances.services import reached, remember_server

@@ -19,7 +19,8 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from instances.adapters import remedies
+from engines import revocation as remedies
+from engines.statements import Held, Subject
 from instances.exchange import csv_file
 from instances.models import Instance
 from instances.permissions import needs
@@ -100,12 +101,12 @@ def take_away(accounts: list[Account]) -> dict[int, dict[str, Any]]:
     for member, name, host in memberships.values_list("member_id", "role__name", "role__host"):
         roles[member].append((name, host))
     number = Window(RowNumber(), partition_by="account_id", order_by=["kind", "scope", "privilege", "id"])
-    grants: dict[int, list[remedies.Held]] = defaultdict(list)
+    grants: dict[int, list[Held]] = defaultdict(list)
     rows = Grant.objects.filter(account__in=ids, until=None).annotate(number=number).filter(number__lte=GRANTS + 1)
     for row in rows.order_by("account_id", "number").values_list(
         "account_id", "kind", "privilege", "scope", "database", "denied", "grantable"
     ):
-        grants[row[0]].append(remedies.Held(*row[1:]))
+        grants[row[0]].append(Held(*row[1:]))
     return {
         account.pk: {
             **remedies.take_away(_subject(account), grants[account.pk][:GRANTS], roles[account.pk])._asdict(),
@@ -115,11 +116,9 @@ def take_away(accounts: list[Account]) -> dict[int, dict[str, Any]]:
     }
 
 
-def _subject(account: Account) -> remedies.Subject:
+def _subject(account: Account) -> Subject:
     instance = account.instance
-    return remedies.Subject(
-        instance.engine, account.name, account.host, account.kind, account.native_id, instance.product
-    )
+    return Subject(instance.engine, account.name, account.host, account.kind, account.native_id, instance.product)
 
 
 def _locking(account: Account) -> str:

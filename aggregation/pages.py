@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from capacity.charts import bytes_chart
 from capacity.units import bytes_label
-from instances.adapters import ENGINE_CHOICES
+from engines.registry import engine_choices
 from instances.exchange import csv_file
 from instances.models import Instance
 from instances.permissions import needs
@@ -55,7 +55,7 @@ class TrendForm(forms.Form):
     engine = forms.ChoiceField(
         label=_("engine"),
         required=False,
-        choices=[("", _("all")), *ENGINE_CHOICES],
+        choices=[("", _("all")), *engine_choices()],
         widget=forms.Select(attrs=_INPUT),
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from instances.adapters import ENGINE_CHOICES
+from engines.registry import engine_choices
 from instances.models import Instance
 from instances.serializers import CleanSerializer, InstanceIdsField, ShownKeyField, ShownSlugField, StrictSerializer
 from tagging.models import Tag
@@ -73,7 +73,7 @@ class SelectionSerializer(serializers.Serializer):
     period = PeriodField(default=Period.MONTHLY.value)
     on = serializers.DateField(default=None, allow_null=True, help_text="A day of the period; the last closed one.")
     tag = ShownSlugField(slug_field="slug", queryset=Tag.objects.all(), default=None, allow_null=True)
-    engine = serializers.ChoiceField(ENGINE_CHOICES, default="", allow_blank=True)
+    engine = serializers.ChoiceField(engine_choices(), default="", allow_blank=True)
 
 
 class TotalsQuestionSerializer(SelectionSerializer):

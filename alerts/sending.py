@@ -23,7 +23,7 @@ from urllib.request import Request as HTTPRequest
 
 from django.core.mail import EmailMessage
 
-from instances.adapters.base import scrub
+from engines.errors import scrub
 from instances.crypto import CredentialKeyError
 
 from .models import Channel, is_address

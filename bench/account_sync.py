@@ -81,7 +81,7 @@ def measure(engine: str, server: Any) -> dict[str, Any]:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
-    from instances.adapters import adapter_for
+    from engines.registry import adapter_for
     from instances.models import Credential, Instance
     from sync import services
     from sync.models import SyncRecord

@@ -78,8 +78,7 @@ def main() -> None:
 
         from capacity import services
         from capacity.models import Database, DatabaseSize
-        from instances.adapters.base import ServerInfo
-        from instances.adapters.sizes import DatabaseFact, Databases, SizeFact, Sizes
+        from engines.facts import DatabaseFact, Databases, ServerInfo, SizeFact, Sizes
         from instances.models import Instance
         from sync.models import SyncRecord
         from sync.visits import brief_transaction

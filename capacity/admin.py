@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import BooleanRadioFilter, DropdownFilter
 from unfold.decorators import display
 
-from instances.adapters.base import AdapterError
+from engines.errors import AdapterError
 from instances.admin import ADDITIONS, Addition
 from instances.buttons import Button
 from instances.hiding_pages import FilterAdmin, HideableAdmin

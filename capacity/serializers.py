@@ -82,7 +82,7 @@ class TableSizesRequestSerializer(StrictSerializer):
 
 
 class TableSizeSerializer(serializers.Serializer):
-    """One `instances.adapters.sizes.TableSize`."""
+    """One `engines.facts.TableSize`."""
 
     schema = serializers.CharField()
     name = serializers.CharField()

@@ -16,8 +16,7 @@ from django.db import connection
 from django.db.models import Exists, Max, OuterRef, QuerySet
 from django.utils import timezone
 
-from instances.adapters.base import Gap, ServerInfo
-from instances.adapters.sizes import Databases, Sizes, TableSize
+from engines.facts import Databases, Gap, ServerInfo, Sizes, TableSize
 from instances.hiding import hidden_on
 from instances.models import Instance
 from instances.services import reached, remember_server

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
-from instances.adapters.base import AdapterError
+from engines.errors import AdapterError
 from instances.filters import asked
 from instances.serializers import chosen_instances
 from instances.viewsets import FilterViewSet

@@ -3,7 +3,7 @@ from __future__ import annotations
 import django_filters
 
 from accounts.models import Account
-from instances.adapters import ENGINE_CHOICES
+from engines.registry import engine_choices
 from instances.filters import KnownFilter, NotNullFilter, OfInstances, YesNoFilter
 
 from .models import Assignment, Classification, ClassificationRule
@@ -21,7 +21,7 @@ class ClassificationFilters(django_filters.FilterSet):
 class ClassificationRuleFilters(django_filters.FilterSet):
     code = django_filters.CharFilter()
     classification = KnownFilter(queryset=Classification.objects.all())
-    engine = django_filters.ChoiceFilter(choices=ENGINE_CHOICES)
+    engine = django_filters.ChoiceFilter(choices=engine_choices)
     active = YesNoFilter()
 
     class Meta:

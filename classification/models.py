@@ -20,7 +20,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account
-from instances.adapters import ENGINE_CHOICES, ENGINES
+from engines.registry import ENGINES, engine_choices
 from instances.models import Instance
 from instances.visibility import shown_to
 from tagging.models import Tag
@@ -108,7 +108,7 @@ class ClassificationRule(models.Model):
     code = models.SlugField(_("code"), max_length=50, unique=True)
     name = models.CharField(_("name"), max_length=200)
     engine = models.CharField(
-        _("engine"), max_length=20, choices=ENGINE_CHOICES, blank=True, help_text=_("Empty: all engines.")
+        _("engine"), max_length=20, choices=engine_choices, blank=True, help_text=_("Empty: all engines.")
     )
     expression = models.TextField(_("expression"))
     active = models.BooleanField(_("active"), default=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import fnmatch
 
-from instances.adapters import ENGINES
-from instances.adapters.semantics import Semantics, name_of, segments
+from engines.paths import name_of, segments
+from engines.registry import ENGINES
+from engines.semantics import Semantics
 
 from .pieces import Pieces
 from .rules import Ask, has_wildcards

@@ -17,8 +17,8 @@ from typing import NoReturn
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from instances.adapters import ENGINES
-from instances.adapters.semantics import split_path
+from engines.paths import split_path
+from engines.registry import ENGINES
 
 from .vocabulary import KINDS, WORDS, Word
 

@@ -10,8 +10,8 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 
 from accounts.freshness import unknown_instances
 from accounts.models import Account
-from instances.adapters import ENGINES
-from instances.adapters.base import Gap
+from engines.facts import Gap
+from engines.registry import ENGINES
 from instances.models import Instance
 from sync.models import SyncSession
 from sync.registry import Outcome

@@ -9,8 +9,8 @@ from django.utils.functional import Promise
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from instances.adapters import ENGINES
-from instances.adapters.base import GRANT_KINDS
+from engines.facts import GRANT_KINDS
+from engines.registry import ENGINES
 
 
 @dataclass(frozen=True)

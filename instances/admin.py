@@ -26,10 +26,11 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
+from engines.certificates import spelled
+from engines.registry import ENGINES
+from engines.tested import how_tested
+
 from . import services
-from .adapters import ENGINES
-from .adapters.certificates import spelled
-from .adapters.tested import how_tested
 from .buttons import Button, ButtonAdmin
 from .exchange import ImportExportPages
 from .list_filters import ShownSelectFilter

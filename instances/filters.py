@@ -11,7 +11,8 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.serializers import Serializer
 
-from .adapters import ENGINE_CHOICES
+from engines.registry import engine_choices
+
 from .hiding import Filter
 from .models import Credential, Instance
 from .visibility import shown_to
@@ -111,7 +112,7 @@ class OfInstances(django_filters.FilterSet):
             "instance": KnownFilter(field_name=cls.path, queryset=known),
             "instance_name": KnownFilter(field_name=cls.path, queryset=known, to_field_name="name"),
             "tag": TagFilter(f"{cls.path}__tags"),
-            "engine": django_filters.ChoiceFilter(field_name=f"{cls.path}__engine", choices=ENGINE_CHOICES),
+            "engine": django_filters.ChoiceFilter(field_name=f"{cls.path}__engine", choices=engine_choices),
             **super().get_filters(),
         }
 
@@ -127,7 +128,7 @@ class CertificateFilter(YesNoFilter):
 
 class InstanceFilters(django_filters.FilterSet):
     name = django_filters.CharFilter()
-    engine = django_filters.ChoiceFilter(choices=ENGINE_CHOICES)
+    engine = django_filters.ChoiceFilter(choices=engine_choices)
     host = django_filters.CharFilter()
     credential = KnownFilter(queryset=Credential.objects.all())
     retired = NotNullFilter(field_name="retired_at")
@@ -153,7 +154,7 @@ class FilterFilters(django_filters.FilterSet):
     """Base for the filters of one kind of row."""
 
     action = django_filters.ChoiceFilter(choices=Filter.Action.choices)
-    engine = django_filters.ChoiceFilter(choices=ENGINE_CHOICES)
+    engine = django_filters.ChoiceFilter(choices=engine_choices)
     instance = KnownFilter(queryset=Instance.objects.all())
     active = YesNoFilter()
 

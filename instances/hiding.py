@@ -14,7 +14,8 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from .adapters import ENGINE_CHOICES
+from engines.registry import engine_choices
+
 from .models import Instance
 from .visibility import shown_to
 
@@ -38,7 +39,7 @@ class Filter(models.Model):
 
     action = models.CharField(_("action"), max_length=4, choices=Action, default=Action.HIDE)
     engine = models.CharField(
-        _("engine"), max_length=20, choices=ENGINE_CHOICES, blank=True, help_text=_("Empty: all engines.")
+        _("engine"), max_length=20, choices=engine_choices, blank=True, help_text=_("Empty: all engines.")
     )
     instance = models.ForeignKey(
         Instance,

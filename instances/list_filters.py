@@ -10,7 +10,8 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
 from unfold.contrib.filters.forms import AutocompleteDropdownForm
 
-from .adapters import ENGINE_CHOICES
+from engines.registry import engine_choices
+
 from .visibility import narrow_choices
 
 
@@ -31,7 +32,7 @@ class EngineFilter(DropdownFilter):
     parameter_name = "engine"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return ENGINE_CHOICES
+        return engine_choices()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset.filter(instance__engine=self.value()) if self.value() else queryset

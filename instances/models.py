@@ -15,9 +15,11 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from engines.facts import LEVELS
+from engines.registry import ENGINES, engine_choices
+from engines.target import Target
+
 from . import crypto
-from .adapters import ENGINE_CHOICES, ENGINES
-from .adapters.base import LEVELS, Target
 
 
 class Credential(models.Model):
@@ -85,7 +87,7 @@ class Instance(models.Model):
         AS_BEFORE = "as_before", _("as before: whatever the server asks for")
 
     name = models.CharField(_("name"), max_length=100, unique=True)
-    engine = models.CharField(_("engine"), max_length=20, choices=ENGINE_CHOICES)
+    engine = models.CharField(_("engine"), max_length=20, choices=engine_choices)
     host = models.CharField(
         _("host"),
         max_length=255,

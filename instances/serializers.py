@@ -9,8 +9,9 @@ from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 
+from engines.registry import engine_choices
+
 from . import services
-from .adapters import ENGINE_CHOICES
 from .models import Credential, Instance
 from .visibility import shown_to
 
@@ -132,7 +133,7 @@ class InstanceQuestionSerializer(serializers.Serializer):
         queryset=Instance.objects.all(), many=True, required=False, help_text="Id of an instance; none: all."
     )
     tag = serializers.CharField(default="", allow_blank=True, help_text="Slug of a tag.")
-    engine = serializers.ChoiceField(ENGINE_CHOICES, default="", allow_blank=True)
+    engine = serializers.ChoiceField(engine_choices(), default="", allow_blank=True)
 
     def validate_tag(self, slug: str) -> str:
         tags = Instance._meta.get_field("tags").related_model._default_manager
@@ -196,7 +197,7 @@ class ExaminationRequestSerializer(serializers.Serializer):
 
 
 class CapabilitySerializer(serializers.Serializer):
-    """`instances.adapters.base.Capability`."""
+    """`engines.facts.Capability`."""
 
     name = serializers.CharField()
     works = serializers.BooleanField(allow_null=True, help_text="Null: something else failed first.")
@@ -208,7 +209,7 @@ class CapabilitySerializer(serializers.Serializer):
 
 
 class ExcessSerializer(serializers.Serializer):
-    """`instances.adapters.base.Excess`."""
+    """`engines.facts.Excess`."""
 
     right = serializers.CharField()
     message = serializers.CharField()

@@ -14,8 +14,12 @@ from django.db.models import Case, F, Model, QuerySet, When
 from django.utils import timezone
 from django.utils.translation import gettext
 
-from .adapters import adapter_for
-from .adapters.base import Adapter, AdapterError, Capability, Excess, ServerInfo, Target, failed
+from engines.adapter import Adapter
+from engines.errors import AdapterError
+from engines.facts import Capability, Excess, ServerInfo, failed
+from engines.registry import adapter_for
+from engines.target import Target
+
 from .crypto import CredentialKeyError, rotate
 from .models import Credential, Instance
 

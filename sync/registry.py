@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.utils.functional import Promise
 
-from instances.adapters.base import Gap
+from engines.facts import Gap
 
 if TYPE_CHECKING:
     from instances.models import Instance

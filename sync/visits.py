@@ -24,7 +24,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import Case, Exists, OuterRef, QuerySet, Value, When
 from django.db.models.functions import Now
 
-from instances.adapters.base import AdapterError
+from engines.errors import AdapterError
 
 from .models import SyncRecord, SyncSession
 from .registry import KINDS, Held, Outcome

@@ -12,7 +12,7 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
-from instances.adapters.base import GRANT_KINDS
+from engines.facts import GRANT_KINDS
 from taifish import embedded
 from taifish.environment import flag, kept_secret, number, per_minute, text, words
 from taifish.provider import provider

@@ -1,4 +1,4 @@
-"""Write stored paths as `instances.adapters.base.dotted()` writes them now, so that the next visit finds nothing new.
+"""Write stored paths as `engines.base.dotted()` writes them now, so that the next visit finds nothing new.
 
 Two forms changed, since they could not be read back: parts with parentheses, and names of MySQL databases, which were
 not quoted. Only rows with such names are touched.

@@ -12,11 +12,13 @@ import pytest
 from accounts import services
 from accounts.coverage import digest_of
 from accounts.models import Account, AccountChange, Grant
-from instances.adapters import adapter_for
-from instances.adapters.base import Adapter, Gap, Target
-from instances.adapters.derived import Derived
-from instances.adapters.mysql import MySQLAdapter
-from instances.adapters.postgresql import PostgreSQLAdapter
+from engines.adapter import Adapter
+from engines.derived import Derived
+from engines.facts import Gap
+from engines.mysql.adapter import MySQLAdapter
+from engines.postgresql.adapter import PostgreSQLAdapter
+from engines.registry import adapter_for
+from engines.target import Target
 from sync.tests.targets import visit_once
 
 ENGINES = {"postgresql": PostgreSQLAdapter, "mysql": MySQLAdapter}
@@ -284,6 +286,6 @@ def test_a_new_release_looks_at_everything_once_more(add, server, monkeypatch):
     Grant.objects.filter(account__name="app", privilege="LOGIN").delete()
     visit_once("accounts", instance)
     assert not Grant.objects.filter(account__name="app").exists()
-    monkeypatch.setattr("instances.adapters.derived._CODE", b"of the next release")
+    monkeypatch.setattr("engines.derived._CODE", b"of the next release")
     visit_once("accounts", instance)
     assert Grant.objects.filter(account__name="app").exists()

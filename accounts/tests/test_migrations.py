@@ -11,7 +11,7 @@ from django.db import connection
 
 from accounts.models import Account, Coverage, Grant
 from accounts.tests.stored import MAY_1, MAY_3, account
-from instances.adapters.semantics import segments
+from engines.paths import segments
 
 
 @pytest.fixture

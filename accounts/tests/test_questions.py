@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.access import effective, who_can
 from accounts.models import Account, Coverage, Grant, Membership
 from accounts.tests.stored import MAY_1, MAY_3, account
-from instances.adapters.base import dotted
+from engines.paths import dotted
 from instances.models import Credential, Instance
 from instances.tests.api import client_with
 from instances.tests.pages import staff

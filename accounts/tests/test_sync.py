@@ -14,9 +14,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Account, AccountChange, Coverage, Grant, Membership, RoleReach
-from instances.adapters.base import Adapter, Gap, Inventory
-from instances.adapters.mysql import MySQLAdapter
-from instances.adapters.postgresql import PostgreSQLAdapter
+from engines.adapter import Adapter
+from engines.facts import Gap, Inventory
+from engines.mysql.adapter import MySQLAdapter
+from engines.postgresql.adapter import PostgreSQLAdapter
 from instances.models import Instance
 from sync import registry, services
 from sync.models import SyncRecord

@@ -17,9 +17,10 @@ from django.utils import timezone
 from capacity import services
 from capacity.gaps import MissingDays
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
-from instances.adapters.base import Adapter, AdapterError
-from instances.adapters.mysql import MySQLAdapter
-from instances.adapters.postgresql import PostgreSQLAdapter
+from engines.adapter import Adapter
+from engines.errors import AdapterError
+from engines.mysql.adapter import MySQLAdapter
+from engines.postgresql.adapter import PostgreSQLAdapter
 from instances.models import Instance
 from sync import services as sync
 from sync.models import SyncRecord, SyncSession, VisitHealth

@@ -22,9 +22,9 @@ import pytest
 from oracledb.errors import _Error
 from psycopg2 import errorcodes, sql
 
-from instances.adapters import grants
-from instances.adapters import oracle as adapter_module
-from instances.adapters.base import Target
+from engines.oracle import adapter as adapter_module
+from engines.registry import ENGINES
+from engines.target import Target
 from instances.tests.oracle_dictionary import Version, check, tables
 from taifish.tests.postgres import PostgresServer
 
@@ -304,7 +304,7 @@ class Emulated:
                     cursor.execute(f"{found[1]} TO {READER}")
 
     def script(self) -> list[str]:
-        found = grants.script("oracle", "C", (self.user, ""), product="Oracle", version=self.version_text)
+        found = ENGINES["oracle"].script("C", (self.user, ""), product="Oracle", version=self.version_text)
         return [statement.sql for statement in found]
 
     def _create_table(self, cursor: Any, name: str, columns: dict[str, str], rows: list[dict[str, Any]]) -> None:

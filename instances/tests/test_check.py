@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from psycopg2 import sql
 
-from instances.adapters.base import Target
+from engines.target import Target
 from instances.models import Credential, Instance
 from instances.tests.api import client_with, superclient
 from instances.tests.test_commands import run

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instances.adapters.derived import Derived, fingerprint_of
+from engines.derived import Derived, fingerprint_of
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 VALUES = st.one_of(

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from instances.adapters.base import Adapter, Target, dotted
-from instances.adapters.mysql import MySQLAdapter
-from instances.adapters.oracle import OracleAdapter
-from instances.adapters.postgresql import PostgreSQLAdapter
+from engines.adapter import Adapter
+from engines.mysql.adapter import MySQLAdapter
+from engines.oracle.adapter import OracleAdapter
+from engines.paths import dotted
+from engines.postgresql.adapter import PostgreSQLAdapter
+from engines.target import Target
 from instances.tests.oracle_emulated import SHAPES, ServeOracle
 from taifish.tests.mariadb import MariadbServer
 from taifish.tests.postgres import PostgresServer, identifier

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from instances.adapters import adapter_for
-from instances.adapters.base import AdapterError, Target
+from engines.errors import AdapterError
+from engines.registry import adapter_for
+from engines.target import Target
 
 from .impostors import Identity, Impostor, identity, impostor, mysql, postgresql, secret
 from .test_mysql import DRIVERS, prefer
@@ -205,7 +206,7 @@ def test_oracle_s_login_is_a_hash(mode: str, tmp_path: Path) -> None:
 
 
 def test_mysqlclient_serves_only_who_has_proved_himself() -> None:
-    from instances.adapters.mysql_driver import driver
+    from engines.mysql.session import driver
 
     pytest.importorskip("MySQLdb")
     target = Target("mysql", "db.example.org", USER, "pw", proof="strict", tls_ca="/ca.pem")

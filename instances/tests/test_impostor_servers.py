@@ -13,8 +13,9 @@ from typing import Any
 import pymysql
 import pytest
 
-from instances.adapters import adapter_for
-from instances.adapters.base import AdapterError, Target
+from engines.errors import AdapterError
+from engines.registry import adapter_for
+from engines.target import Target
 from taifish.tests.mariadb import MariadbServer, MysqlServer
 from taifish.tests.postgres import PostgresServer
 

@@ -13,8 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instances.adapters import adapter_for, mysql_driver, postgresql_driver
-from instances.adapters.base import Target, scrub
+from engines.errors import scrub
+from engines.mysql import session as mysql_driver
+from engines.postgresql import session as postgresql_driver
+from engines.registry import adapter_for
+from engines.target import Target
 from taifish.tests.postgres import PostgresServer
 
 TARGET = Target("postgresql", "db.example", "taifish_collector")

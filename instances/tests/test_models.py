@@ -8,7 +8,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from instances.adapters import ENGINES
+from engines.registry import ENGINES
 from instances.models import Credential, Instance
 from instances.services import purge_retired
 

@@ -14,12 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instances.adapters import mysql as adapter_module
-from instances.adapters import mysql_driver as driver_module
-from instances.adapters.base import AccountFact, AdapterError, Inventory, MembershipFact, Permissions, Target, dotted
-from instances.adapters.mysql import KINDS_AT_A, OBJECT_KINDS, MySQLAdapter
-from instances.adapters.mysql_accounts import user_columns
-from instances.adapters.mysql_grants import MARIADB_BITS, USER_COLUMNS, undoubled
+from engines.errors import AdapterError
+from engines.facts import AccountFact, Inventory, MembershipFact, Permissions
+from engines.mysql import adapter as adapter_module
+from engines.mysql import session as driver_module
+from engines.mysql.adapter import KINDS_AT_A, OBJECT_KINDS, MySQLAdapter
+from engines.mysql.decode import MARIADB_BITS, USER_COLUMNS, undoubled
+from engines.mysql.user_table import user_columns
+from engines.paths import dotted
+from engines.target import Target
 from taifish.tests.mariadb import MariadbServer, MysqlFamilyServer, identifier
 
 DRIVERS = ("mysqlclient", "PyMySQL")

@@ -26,22 +26,17 @@ from urllib.parse import unquote, urlsplit
 import pymysql
 import pytest
 
-from instances.adapters import grants
-from instances.adapters import mysql as adapter_module
-from instances.adapters.base import (
-    AccountFact,
-    AdapterError,
-    Examination,
-    Inventory,
-    MembershipFact,
-    Permissions,
-    Target,
-)
-from instances.adapters.derived import fingerprint_of
-from instances.adapters.mysql import MySQLAdapter
-from instances.adapters.mysql_accounts import user_columns
-from instances.adapters.mysql_driver import Driver
-from instances.adapters.mysql_grants import DB_COLUMNS, USER_COLUMNS
+from engines.derived import fingerprint_of
+from engines.errors import AdapterError
+from engines.facts import AccountFact, Examination, Inventory, MembershipFact, Permissions
+from engines.mysql import adapter as adapter_module
+from engines.mysql.adapter import MySQLAdapter
+from engines.mysql.decode import DB_COLUMNS, USER_COLUMNS
+from engines.mysql.session import Driver
+from engines.mysql.user_table import user_columns
+from engines.registry import ENGINES
+from engines.statements import PASSWORD
+from engines.target import Target
 from taifish.tests.mariadb import MysqlServer
 
 TARGET = Target("mysql", "mysql.test", "taifish", "pass-phrase", level="C")
@@ -719,7 +714,7 @@ USAGE = f"GRANT USAGE ON *.* TO {OWN}"
 
 def blind_script(version: str) -> list[str]:
     """The GRANTs of the script that keeps hashes from the account."""
-    statements = grants.script("mysql", "C", ("taifish", "10.%"), product="MySQL", version=version, hash_blind=True)
+    statements = ENGINES["mysql"].script("C", ("taifish", "10.%"), product="MySQL", version=version, hash_blind=True)
     return [statement.sql for statement in statements[1:]]
 
 
@@ -1013,9 +1008,9 @@ def test_live_script_and_doctor(live: Live, hash_blind: bool) -> None:
         pytest.skip("with partial_revokes the script says itself that it is not enough")
     ((version,),) = live.execute("SELECT VERSION()")
     name = live.name("collector")
-    statements = grants.script("mysql", "C", (name, "%"), product="MySQL", version=version, hash_blind=hash_blind)
+    statements = ENGINES["mysql"].script("C", (name, "%"), product="MySQL", version=version, hash_blind=hash_blind)
     password = f"Aa1!{secrets.token_urlsafe(12)}"
-    live.execute(statements[0].sql.replace(grants.PASSWORD, f"'{password}'"))
+    live.execute(statements[0].sql.replace(PASSWORD, f"'{password}'"))
     live.execute(*(statement.sql for statement in statements[1:]))
     target = replace(live.target, username=name, password=password, level="C")
 

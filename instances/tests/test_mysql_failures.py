@@ -15,10 +15,11 @@ from typing import Any
 import pymysql
 import pytest
 
-from instances.adapters import mysql as adapter_module
-from instances.adapters import mysql_driver as driver_module
-from instances.adapters.base import AdapterError, Target
-from instances.adapters.mysql import MySQLAdapter
+from engines.errors import AdapterError
+from engines.mysql import adapter as adapter_module
+from engines.mysql import session as driver_module
+from engines.mysql.adapter import MySQLAdapter
+from engines.target import Target
 from taifish.tests.mariadb import MysqlFamilyServer
 
 from .test_mysql import DRIVERS, prefer

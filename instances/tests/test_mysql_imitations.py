@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from instances.adapters import adapter_for
-from instances.adapters.base import AdapterError, Target
-from instances.adapters.mysql_driver import refuse_imitation
+from engines.errors import AdapterError
+from engines.mysql.session import refuse_imitation
+from engines.registry import adapter_for
+from engines.target import Target
 
 from .impostors import impostor, mysql
 from .test_mysql import DRIVERS, prefer

@@ -7,8 +7,8 @@ import re
 import pytest
 from django.core.exceptions import ValidationError
 
-from instances.adapters import ENGINES
-from instances.adapters.base import Target
+from engines.registry import ENGINES
+from engines.target import Target
 from instances.models import Credential, Instance
 from instances.tests.api import superclient
 from instances.tests.oracle_emulated import ServeOracle

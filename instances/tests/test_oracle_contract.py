@@ -22,15 +22,17 @@ from urllib.parse import unquote, urlsplit
 import oracledb
 import pytest
 
-from instances.adapters import grants
-from instances.adapters import oracle as adapter_module
-from instances.adapters import oracle_doctor as doctor_sql
-from instances.adapters import oracle_sql as sql
-from instances.adapters.base import AccountFact, AdapterError, Gap, Inventory, MembershipFact, Permissions, Target
-from instances.adapters.oracle import KINDS_AT_A, OracleAdapter
-from instances.adapters.oracle_accounts import clock_of, moment
-from instances.adapters.oracle_sizes import TablespaceSize, TablespaceSizes, tablespace_sizes
-from instances.adapters.sizes import SizeFact, TableSize
+from engines.errors import AdapterError
+from engines.facts import AccountFact, Gap, Inventory, MembershipFact, Permissions, SizeFact, TableSize
+from engines.oracle import adapter as adapter_module
+from engines.oracle import check as doctor_sql
+from engines.oracle import reads as sql
+from engines.oracle.account import PASSWORD
+from engines.oracle.adapter import KINDS_AT_A, OracleAdapter
+from engines.oracle.decode import clock_of, moment
+from engines.oracle.sizes import TablespaceSize, TablespaceSizes, tablespace_sizes
+from engines.registry import ENGINES
+from engines.target import Target
 from instances.tests.oracle_dictionary import VIEWS, Version, check, tables
 from instances.tests.oracle_emulated import ROOT, SHAPES, Emulated, Pdb, ServeOracle, database_error, guid
 
@@ -78,8 +80,8 @@ class Live:
     def collector(self, level: str = "C") -> Target:
         name, password = f"{self.prefix}COLLECTOR", f"Aa1{secrets.token_hex(10)}"
         self.execute(*(f"DROP USER {user}" for (user,) in self.rows(_NAMED.format("USERNAME", "USERS", name))))
-        for statement in grants.script("oracle", "C", (name, ""), product="Oracle", version=self.version_text):
-            text = statement.sql.replace(grants.ORACLE_PASSWORD, f'"{password}"')
+        for statement in ENGINES["oracle"].script("C", (name, ""), product="Oracle", version=self.version_text):
+            text = statement.sql.replace(PASSWORD, f'"{password}"')
             self.execute(text.rstrip(";"))
         return replace(self.target, username=name, password=password, level=level)
 
@@ -776,7 +778,7 @@ def test_rights_beyond_need(serve_oracle: ServeOracle) -> None:
     }
     outer = found["role OUTER"]
     assert outer.message.endswith("ALTER USER, SELECT on HR.T1, SELECT on HR.T2 and 1 more.")
-    needs = [statement.sql for statement in grants.script("oracle", "A", ("taifish", ""), version="19")][1:]
+    needs = [statement.sql for statement in ENGINES["oracle"].script("A", ("taifish", ""), version="19")][1:]
     assert outer.remedy.splitlines() == [*needs, "REVOKE OUTER FROM TAIFISH;"]
 
 

@@ -18,11 +18,13 @@ import oracledb
 import pytest
 from oracledb import errors as driver_errors
 
-from instances.adapters import adapter_for, oracle_driver
-from instances.adapters import oracle as adapter_module
-from instances.adapters.base import AdapterError, Target
-from instances.adapters.oracle import OracleAdapter
-from instances.adapters.oracle_sql import exact_identifier, identifier
+from engines.errors import AdapterError
+from engines.oracle import adapter as adapter_module
+from engines.oracle import session as oracle_driver
+from engines.oracle.adapter import OracleAdapter
+from engines.oracle.reads import exact_identifier, identifier
+from engines.registry import adapter_for
+from engines.target import Target
 from instances.tests.oracle_emulated import database_error
 
 SECRET = "s3cr3t-of-the-collector"

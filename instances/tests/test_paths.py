@@ -6,8 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from instances.adapters.base import dotted
-from instances.adapters.semantics import arguments_of, name_of, segments, split_path
+from engines.paths import arguments_of, dotted, name_of, segments, split_path
 
 #: All text, and often that which means something in a path.
 NAMES = st.one_of(

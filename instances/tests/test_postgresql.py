@@ -11,18 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from instances.adapters import postgresql as adapter_module
-from instances.adapters.base import (
-    AccountFact,
-    GrantFact,
-    Inventory,
-    MembershipFact,
-    Permissions,
-    Target,
-    dotted,
-)
-from instances.adapters.postgresql import KINDS_AT_A, OBJECT_KINDS, PostgreSQLAdapter
-from instances.adapters.semantics import POSTGRESQL
+from engines.facts import AccountFact, GrantFact, Inventory, MembershipFact, Permissions
+from engines.paths import dotted
+from engines.postgresql import adapter as adapter_module
+from engines.postgresql.adapter import KINDS_AT_A, OBJECT_KINDS, PostgreSQLAdapter
+from engines.postgresql.semantics import POSTGRESQL
+from engines.target import Target
 from taifish.tests.postgres import PostgresServer, identifier
 
 

@@ -17,10 +17,11 @@ from typing import Any
 import psycopg2
 import pytest
 
-from instances.adapters import postgresql as adapter_module
-from instances.adapters import postgresql_driver as driver_module
-from instances.adapters.base import AdapterError, Target
-from instances.adapters.postgresql import PostgreSQLAdapter
+from engines.errors import AdapterError
+from engines.postgresql import adapter as adapter_module
+from engines.postgresql import session as driver_module
+from engines.postgresql.adapter import PostgreSQLAdapter
+from engines.target import Target
 from taifish.tests.postgres import PostgresServer
 
 CHINESE = Path("/usr/share/locale/zh_CN/LC_MESSAGES/postgres-15.mo")

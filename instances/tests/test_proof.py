@@ -15,8 +15,8 @@ from django.urls import reverse
 
 from alerts.kinds import KINDS as ALERTS
 from alerts.models import AlertRule
-from instances.adapters.base import Target
-from instances.adapters.certificates import spelled
+from engines.certificates import spelled
+from engines.target import Target
 from instances.models import Credential, Instance
 from instances.services import check_connection, examine, tighten
 from sync.models import VisitHealth

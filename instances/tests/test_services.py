@@ -6,7 +6,8 @@ import pytest
 from cryptography.fernet import Fernet
 from django.db import connection
 
-from instances.adapters.base import AdapterError, ServerInfo
+from engines.errors import AdapterError
+from engines.facts import ServerInfo
 from instances.models import Credential, Instance
 from instances.services import check_connection, named, remember_server, target_of
 

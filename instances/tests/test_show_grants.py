@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from instances.adapters.base import Target
-from instances.adapters.mysql import MySQLAdapter
+from engines.mysql.adapter import MySQLAdapter
+from engines.target import Target
 from instances.tests.reference_show_grants import shown
 from taifish.tests.mariadb import MariadbServer, MysqlServer, identifier
 

@@ -8,7 +8,8 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from instances.adapters.base import AdapterError, Gap
+from engines.errors import AdapterError
+from engines.facts import Gap
 from instances.models import Instance
 from instances.tests.api import user_with
 from instances.tests.pages import entered, staff, superstaff, told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
-from instances.adapters.base import AdapterError
+from engines.errors import AdapterError
 from instances.models import Instance
 from instances.tests.api import client_of, client_with, superclient, user_with
 from sync import services

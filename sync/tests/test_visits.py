@@ -10,7 +10,8 @@ from django.db import IntegrityError, OperationalError, connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from instances.adapters.base import AdapterError, Gap
+from engines.errors import AdapterError
+from engines.facts import Gap
 from instances.models import Credential, Instance
 from sync import services, visits
 from sync.models import SyncRecord, SyncSession, VisitHealth

@@ -11,7 +11,7 @@ from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from instances.adapters.base import Gap
+from engines.facts import Gap
 from instances.models import Credential, Instance
 from sync import registry, services
 from sync import work as work_module

@@ -21,8 +21,9 @@ from typing import Any
 import pymysql
 import pytest
 
-from instances.adapters.base import Target
-from instances.adapters.grants import PASSWORD, script
+from engines.registry import ENGINES
+from engines.statements import PASSWORD
+from engines.target import Target
 from taifish.pginstall import manner
 from taifish.tests.postgres import free_port
 from taifish.tests.servers import DEBIAN, missing, unpacked, version
@@ -154,8 +155,8 @@ class MysqlFamilyServer:
         level = overrides.get("level", "A")
         create, *rights = [
             statement.sql
-            for statement in script(
-                *("mysql", level, (name, "%")),
+            for statement in ENGINES["mysql"].script(
+                *(level, (name, "%")),
                 product=self.product,
                 version=".".join(map(str, self.version)),
                 hash_blind=hash_blind,

@@ -21,8 +21,9 @@ from typing import Any
 import psycopg2
 import pytest
 
-from instances.adapters import grants
-from instances.adapters.base import Target
+from engines.registry import ENGINES
+from engines.statements import PASSWORD
+from engines.target import Target
 from taifish.embedded import Cluster
 from taifish.tests.servers import POSTGRESQL_MAJORS, chosen, missing, postgresql_binaries
 from taifish.tests.watcher import private_folder
@@ -103,8 +104,8 @@ class PostgresServer:
     def collector(self, name: str = "taifish_collector", **overrides: Any) -> Target:
         """A target for a new role with the least rights that a visit needs: those of `print_grants`."""
         password = secrets.token_urlsafe(12)
-        for statement in grants.script("postgresql", overrides.get("level", "A"), (name, "")):
-            self.execute(statement.sql.replace(grants.PASSWORD, f"'{password}'"))
+        for statement in ENGINES["postgresql"].script(overrides.get("level", "A"), (name, "")):
+            self.execute(statement.sql.replace(PASSWORD, f"'{password}'"))
         return self.target(name, password, **overrides)
 
     def fresh_database(self, name: str) -> str:

@@ -55,7 +55,7 @@ def test_a_reference_imports_nothing_of_the_product(path):
     "line",
     [
         "from accounts.access import who_can",
-        "import instances.adapters.semantics as s",
+        "import engines.semantics as s",
         "from .stored import account",
         "from classification.tests.stored import x",
         "def f():\n    from accounts import access",

@@ -35,7 +35,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.log import AdminEmailHandler
 
-from instances.adapters.base import Target
+from engines.target import Target
 from instances.models import Credential, Instance
 from instances.tests.api import superclient
 from sync import services

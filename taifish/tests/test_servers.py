@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from instances.adapters.tested import ON_REAL_SERVERS, how_tested
+from engines.tested import ON_REAL_SERVERS, how_tested
 from taifish.tests import servers
 from taifish.tests.watcher import processes
 

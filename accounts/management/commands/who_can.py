@@ -8,7 +8,7 @@ from django.utils import timezone
 from accounts.access import Access, Answer, parse_moment, who_can
 from accounts.freshness import moment
 from accounts.serializers import LastReadSerializer
-from instances.adapters.base import GRANT_KINDS
+from engines.facts import GRANT_KINDS
 from instances.services import named
 
 

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from capacity import services
 from capacity.models import Database
 from capacity.units import bytes_label
-from instances.adapters.base import AdapterError
+from engines.errors import AdapterError
 
 
 class Command(BaseCommand):

@@ -2,7 +2,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from instances.adapters.certificates import spelled
+from engines.certificates import spelled
 from instances.services import accept_certificates, named
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from instances.adapters.base import printable
+from engines.statements import printable
 from instances.services import Diagnosis, examine, named
 
 MARKS = {True: "yes", False: "NO", None: "?"}

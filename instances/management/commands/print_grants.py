@@ -2,10 +2,16 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from instances.adapters import grants, remedies
-from instances.adapters.base import LEVELS, AccountKey, is_printable
+from engines import revocation as remedies
+from engines.engine import Engine
+from engines.facts import LEVELS, AccountKey
+from engines.registry import ENGINES
+from engines.statements import is_printable
 from instances.models import Instance
 from instances.services import examine, named
+
+#: What people call it → engine and product.
+PRODUCTS = {name: (engine, product) for engine in ENGINES.values() for name, product in engine.products.items()}
 
 
 class Command(BaseCommand):
@@ -15,7 +21,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("engine", metavar="ENGINE", choices=grants.PRODUCTS, help=", ".join(grants.PRODUCTS))
+        parser.add_argument("engine", metavar="ENGINE", choices=PRODUCTS, help=", ".join(PRODUCTS))
         parser.add_argument("--level", choices=LEVELS, help="read depth: A unless --for says another")
         parser.add_argument("--hash-blind", action="store_true", help="keep password hashes from the account")
         whose = parser.add_mutually_exclusive_group()
@@ -25,7 +31,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        engine, product = grants.PRODUCTS[options["engine"]]
+        engine, product = PRODUCTS[options["engine"]]
         instance = self._instance(options["instance"], engine) if options["instance"] else None
         hash_blind, version = options["hash_blind"], ""
         level = options["level"] or "A"
@@ -37,10 +43,10 @@ class Command(BaseCommand):
         if not is_printable("".join(account)):
             raise CommandError("The account's name has control characters. Choose another one.", returncode=2)
         self.stdout.write(_comment(f"{product} {version or '(newest)'}, read depth {level}"))
-        for statement in grants.script(engine, level, account, product=product, version=version, hash_blind=hash_blind):
+        for statement in engine.script(level, account, product, version, hash_blind):
             self.stdout.write(f"{_comment(statement.purpose)}\n{statement.sql}")
-        remarks = grants.remarks(engine, level, product=product, hash_blind=hash_blind)
-        if instance and engine in grants.PER_DATABASE and level != "A":
+        remarks = engine.remarks(level, product, hash_blind)
+        if instance and engine.grants_per_database and level != "A":
             remarks += self._per_database(instance, level)
         for remark in remarks:
             self.stdout.write(_comment(remark))
@@ -60,13 +66,13 @@ class Command(BaseCommand):
             remarks.append(f"No SQL is offered for {len(lacking) - len(offered)} of them: see check_instance.")
         return remarks
 
-    def _instance(self, name: str, engine: str) -> Instance:
+    def _instance(self, name: str, engine: Engine) -> Instance:
         try:
             instance = named([name]).select_related("credential").get()
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
-        if instance.engine != engine:
-            raise CommandError(f"{instance} is no {engine} but {instance.engine}.", returncode=2)
+        if instance.engine != engine.name:
+            raise CommandError(f"{instance} is no {engine.name} but {instance.engine}.", returncode=2)
         return instance
 
 
@@ -74,8 +80,8 @@ def _comment(text: str) -> str:
     return f"-- {' '.join(text.split())}"
 
 
-def _account(engine: str, text: str) -> AccountKey:
-    if engine in grants.HOSTLESS:
+def _account(engine: Engine, text: str) -> AccountKey:
+    if not engine.has_hosts:
         return text, ""
     name, at, host = text.rpartition("@")
     return (name, host) if at else (text, "%")

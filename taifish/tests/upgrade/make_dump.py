@@ -48,8 +48,8 @@ from alerts import services as alerts  # noqa: E402
 from alerts.models import AlertRule, Channel  # noqa: E402
 from classification import services as classification  # noqa: E402
 from classification.models import Classification, ClassificationRule  # noqa: E402
-from instances.adapters import oracle as oracle_adapter  # noqa: E402
-from instances.adapters.base import Target  # noqa: E402
+from engines.oracle import adapter as oracle_adapter  # noqa: E402
+from engines.target import Target  # noqa: E402
 from instances.models import Credential, Instance  # noqa: E402
 from instances.tests.oracle_emulated import READER, SHAPES, Emulated  # noqa: E402
 from sync import services  # noqa: E402

@@ -1,0 +1,97 @@
+"""What a failed read raises, and how secrets are kept out of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
+
+
+class AdapterError(Exception):
+    """A read that failed. Everything below a visit raises this and nothing else.
+
+    `code` is stable and short (see `CODES`), `transient` says whether trying again may help, `hint` says what a
+    DBA should do, `missing` is the SQL that does it where one statement does, and the message is the server's own,
+    with secrets taken out. `certificate` is the fingerprint of the server's certificate, where a person has to compare
+    it before the password may be sent.
+    """
+
+    CODES = {
+        "unreachable": True,
+        "timeout": True,
+        "budget_exceeded": True,
+        "deadlock": True,
+        "too_many_connections": True,
+        "connection_lost": True,
+        "server_starting": True,
+        "auth_failed": False,
+        "denied": False,
+        "no_such_database": False,
+        "tls_failed": False,
+        "certificate_changed": False,
+        "unproven_server": False,
+        "unsupported": False,
+        "driver_missing": False,
+        "bad_target": False,
+        "server_error": False,
+    }
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        hint: str = "",
+        transient: bool | None = None,
+        missing: str = "",
+        certificate: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+        self.missing = missing
+        self.certificate = certificate
+        self.transient = self.CODES[code] if transient is None else transient
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """A driver's message in which no secret stands as a word, as it is, escaped or URL-encoded: drivers quote what they
+    were given.
+
+    A secret inside a longer word stays: it would break that word, and so reveal itself. For messages of drivers only:
+    in a statement that we composed, what looks like the secret is something else.
+    """
+    forms = sorted({form for secret in secrets if secret for form in _forms(secret)}, key=len, reverse=True)
+    if forms:
+        text = re.sub("|".join(map(_as_word, forms)), "********", text)
+    return text.strip()
+
+
+def _forms(secret: str) -> set[str]:
+    """How a message may spell it: as it is, and as Python, JSON, SQL, connection strings and URLs write it."""
+    raw = secret.encode(errors="surrogatepass")
+    encoded = {quote(raw, safe=safe) for safe in ("", "/")} | {quote_plus(raw)}
+    return {
+        secret,
+        repr(secret)[1:-1],
+        repr(raw)[2:-1],
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        secret.replace("'", "''"),
+        secret.replace('"', '""'),
+        secret.replace("\\", "\\\\").replace("'", "\\'"),
+        *encoded,
+        *(re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), form) for form in encoded),
+    }
+
+
+def _as_word(form: str) -> str:
+    """An expression for `form` where no letter, digit or underscore of ASCII goes on from its ends. Other letters end a
+    word: Chinese messages have no blanks."""
+    before = r"(?<![A-Za-z0-9_])" if _OF_WORDS.match(form[0]) else ""
+    after = r"(?![A-Za-z0-9_])" if _OF_WORDS.match(form[-1]) else ""
+    return f"{before}{re.escape(form)}{after}"
+
+
+_OF_WORDS = re.compile("[A-Za-z0-9_]")

@@ -1,0 +1,69 @@
+"""Facts under way: what several rows of a catalogue say is one fact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .facts import AccountKey, GrantFact, MembershipFact
+
+GRANT_OPTION = "GRANT OPTION"
+
+
+class FactSet:
+    """Facts by identity: rows that mean the same right are one fact, options or-ed. Rows of accounts that are not
+    among `accounts` are left out."""
+
+    def __init__(self, accounts: Iterable[AccountKey]) -> None:
+        self._accounts = frozenset(accounts)
+        self._grants: dict[tuple[AccountKey, str, str, str, bool], GrantFact] = {}
+        self._memberships: dict[tuple[AccountKey, AccountKey], MembershipFact] = {}
+
+    @property
+    def grants(self) -> list[GrantFact]:
+        return list(self._grants.values())
+
+    @property
+    def memberships(self) -> list[MembershipFact]:
+        return list(self._memberships.values())
+
+    def grant(
+        self,
+        account: AccountKey,
+        kind: str,
+        privileges: Iterable[str],
+        scope: str = "",
+        database: str = "",
+        grantable: bool = False,
+        denied: bool = False,
+    ) -> None:
+        """One fact per privilege. "GRANT OPTION" among them makes the others grantable and stands for itself only
+        where there are none."""
+        held = set(privileges)
+        if GRANT_OPTION in held:
+            held -= {GRANT_OPTION} if len(held) > 1 else set()
+            grantable = True
+        if account not in self._accounts:
+            return
+        for privilege in sorted(held):
+            key = (account, kind, scope, privilege, denied)
+            before = self._grants.get(key)
+            self._grants[key] = GrantFact(
+                account=account,
+                kind=kind,
+                privilege=privilege,
+                scope=scope,
+                database=database,
+                grantable=grantable or bool(before and before.grantable),
+                denied=denied,
+            )
+
+    def membership(self, member: AccountKey, role: AccountKey, admin_option: bool, inherit: bool) -> None:
+        if member not in self._accounts or role not in self._accounts:
+            return
+        before = self._memberships.get((member, role))
+        self._memberships[member, role] = MembershipFact(
+            member=member,
+            role=role,
+            admin_option=admin_option or bool(before and before.admin_option),
+            inherit=inherit or bool(before and before.inherit),
+        )

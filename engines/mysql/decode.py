@@ -1,0 +1,210 @@
+"""Decoding the grant tables of MySQL and MariaDB: pure functions, no connection.
+
+https://dev.mysql.com/doc/refman/8.4/en/grant-tables.html
+https://mariadb.com/kb/en/mysqlglobal_priv-table/
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from ..fact_set import GRANT_OPTION
+from ..facts import AccountKey
+
+#: Privileges of MariaDB by bit of `$.access` in mysql.global_priv. Bits 0 to 38 were read off a 10.11 server by
+#: granting each in turn; 39 came with 11.3.
+MARIADB_BITS = (
+    "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "RELOAD", "SHUTDOWN", "PROCESS", "FILE",
+    GRANT_OPTION, "REFERENCES", "INDEX", "ALTER", "SHOW DATABASES", "SUPER", "CREATE TEMPORARY TABLES",
+    "LOCK TABLES", "EXECUTE", "REPLICATION SLAVE", "BINLOG MONITOR", "CREATE VIEW", "SHOW VIEW",
+    "CREATE ROUTINE", "ALTER ROUTINE", "CREATE USER", "EVENT", "TRIGGER", "CREATE TABLESPACE",
+    "DELETE HISTORY", "SET USER", "FEDERATED ADMIN", "CONNECTION ADMIN", "READ_ONLY ADMIN",
+    "REPLICATION SLAVE ADMIN", "REPLICATION MASTER ADMIN", "BINLOG ADMIN", "BINLOG REPLAY", "SLAVE MONITOR",
+    "SHOW CREATE ROUTINE",
+)  # fmt: skip
+_ALL_BITS = 2**64 - 1
+_BIT = {name: 1 << number for number, name in enumerate(MARIADB_BITS)}
+
+
+def _mask(*names: str) -> int:
+    return sum(_BIT[name] for name in names)
+
+
+_SPLIT_FROM_SUPER = _mask(
+    "SET USER", "FEDERATED ADMIN", "CONNECTION ADMIN", "READ_ONLY ADMIN", "REPLICATION SLAVE ADMIN",
+    "BINLOG ADMIN", "BINLOG REPLAY",
+)  # fmt: skip
+_SUPER_BEFORE_11 = _SPLIT_FROM_SUPER | _mask("BINLOG MONITOR", "REPLICATION MASTER ADMIN", "SLAVE MONITOR")
+
+#: Words of the *_priv columns and of the SETs that differ from the words of GRANT.
+_WORDS = {
+    "GRANT": GRANT_OPTION,
+    "SHOW DB": "SHOW DATABASES",
+    "CREATE TMP TABLE": "CREATE TEMPORARY TABLES",
+    "REPL SLAVE": "REPLICATION SLAVE",
+    "REPL CLIENT": "REPLICATION CLIENT",
+    "DELETE VERSIONING ROWS": "DELETE HISTORY",
+}
+
+#: Characters that a name of a database or routine has at most.
+NAME_LENGTH = 64
+
+#: *_priv columns of mysql.db in every version served.
+DB_COLUMNS = frozenset({
+    "Select_priv", "Insert_priv", "Update_priv", "Delete_priv", "Create_priv", "Drop_priv", "Grant_priv",
+    "References_priv", "Index_priv", "Alter_priv", "Create_tmp_table_priv", "Lock_tables_priv", "Create_view_priv",
+    "Show_view_priv", "Create_routine_priv", "Alter_routine_priv", "Execute_priv", "Event_priv", "Trigger_priv",
+})  # fmt: skip
+#: The same of mysql.user.
+USER_COLUMNS = DB_COLUMNS | {
+    "Reload_priv", "Shutdown_priv", "Process_priv", "File_priv", "Show_db_priv", "Super_priv", "Repl_slave_priv",
+    "Repl_client_priv", "Create_user_priv", "Create_tablespace_priv",
+}  # fmt: skip
+
+
+def quoted_account(name: str, host: str) -> str:
+    """The account as GRANT takes it."""
+    return "@".join("`" + part.replace("`", "``") + "`" for part in (name, host))
+
+
+def privilege_name(stored: str, mariadb: bool) -> str:
+    """The word of GRANT for a *_priv column ("Create_tmp_table_priv") or a SET member ("Show view")."""
+    words = stored.removesuffix("_priv").replace("_", " ").upper()
+    name = _WORDS.get(words, words)
+    return "BINLOG MONITOR" if mariadb and name == "REPLICATION CLIENT" else name
+
+
+@lru_cache(maxsize=1000)
+def mariadb_access(access: int, row_version: int, server_version: int, known: int) -> frozenset[str]:
+    """Privileges behind `$.access` of a row written by `row_version` (`$.version_id`) on a `server_version`
+    (100_500 = 10.5.0) that knows the first `known` bits.
+
+    A server gives rows of older servers what later versions split off from SUPER and the REPLICATION
+    privileges; the rows change only at the next GRANT, and nothing else in the catalogue tells.
+    """
+    if access == _ALL_BITS:
+        return frozenset(MARIADB_BITS[:known])
+    has_super = access & _BIT["SUPER"]
+    replica = access & _BIT["REPLICATION SLAVE"]
+    if row_version < 100_502:
+        if has_super:
+            access |= _SPLIT_FROM_SUPER | (_BIT["REPLICATION MASTER ADMIN"] if replica else 0)
+        if replica or access & _BIT["BINLOG MONITOR"]:
+            access |= _BIT["SLAVE MONITOR"]
+    elif row_version < 100_509 and access & _BIT["REPLICATION SLAVE ADMIN"]:
+        access |= _BIT["SLAVE MONITOR"]
+    if has_super and row_version < 101_100 <= server_version:
+        access |= _BIT["READ_ONLY ADMIN"]
+    if has_super and row_version < 110_000 <= server_version:
+        access |= _SUPER_BEFORE_11
+    return frozenset(
+        MARIADB_BITS[bit] if bit < len(MARIADB_BITS) else f"UNKNOWN BIT {bit}"
+        for bit in range(access.bit_length())
+        if access >> bit & 1
+    )
+
+
+def database_scope(stored: str, literal: bool) -> tuple[str, str]:
+    r"""(database, pattern) of a name in mysql.db: a LIKE pattern in canonical form, and the plain name when the pattern
+    matches one name only, else the pattern.
+
+    The server matches these names as patterns (`_`, `%`, escape backslash), so `shop_a` also covers shopXa while
+    `shop\_a` does not: both would read "shop_a" without their escapes. `literal` is True where partial_revokes
+    makes the server take unescaped wildcards literally.
+    """
+    pattern, plain, live = "", "", False
+    characters = iter(stored)
+    for character in characters:
+        escaped = character == "\\"
+        if escaped:
+            character = next(characters, "\\")
+        if character in "_%":
+            wildcard = not (escaped or literal)
+            live = live or wildcard
+            pattern += character if wildcard else "\\" + character
+        else:
+            pattern += "\\\\" if character == "\\" else character
+        plain += character
+    return (pattern if live else plain), pattern
+
+
+def undoubled(stored: str, is_full: bool = False) -> tuple[str, bool]:
+    """A name in mysql.procs_priv, and whether it was encoded twice: the server takes each byte of its UTF-8 for a
+    character of latin1 and encodes that again, "grÃ¶ÃŸe" for "größe". A name that is no such text is as it was.
+    The last character of one that fills its column (`is_full`) may be cut in two."""
+    try:
+        encoded = b"".join(map(_latin1, stored))
+    except UnicodeError:
+        return stored, False
+    text = encoded.decode(errors="replace")
+    if is_full:
+        text = text.removesuffix("\ufffd")
+    return (stored, False) if "\ufffd" in text or stored.isascii() else (text, True)
+
+
+def _latin1(character: str) -> bytes:
+    """The byte of MySQL's latin1: cp1252, with control characters in its holes."""
+    try:
+        return character.encode("cp1252")
+    except UnicodeEncodeError:
+        return character.encode("latin1")
+
+
+def routine_rows(rows: Iterable[Sequence[Any]], user_length: int) -> tuple[list[tuple[Any, ...]], int, set[str]]:
+    """Rows of mysql.procs_priv with their names (User, Db, Routine_name) decoded, and how many had to be.
+
+    Encoded twice, a name may be too long for its column, and the server cuts it: such rows are left out, and their
+    databases returned, "" for one with a name that is itself cut.
+    """
+    decoded, n_doubled, cut = [], 0, set()
+    for user, host, database, routine, *more in rows:
+        names = (user, database, routine)
+        if not all(map(str.isascii, names)):
+            lengths = (user_length, NAME_LENGTH, NAME_LENGTH)
+            full = [len(name) >= length for name, length in zip(names, lengths, strict=True)]
+            (user, *a), (database, *b), (routine, *c) = map(undoubled, names, full)
+            doubled = (*a, *b, *c)
+            n_doubled += any(doubled)
+            short = [is_full and twice for is_full, twice in zip(full, doubled, strict=True)]
+            if any(short):
+                cut.add("" if short[1] else database)
+                continue
+        decoded.append((user, host, database, routine, *more))
+    return decoded, n_doubled, cut
+
+
+def restrictions(text: str | None) -> Iterable[tuple[str, str]]:
+    """(database, privilege) of every partial revoke in `$.Restrictions` of mysql.user.User_attributes."""
+    for entry in json.loads(text) if text else []:
+        for privilege in entry["Privileges"]:
+            yield entry["Database"], privilege.upper()
+
+
+def role_names(text: str) -> list[AccountKey]:
+    """Accounts named in @@mandatory_roles: "r1,`r 2`@`%`,r3@localhost"; the host defaults to "%"."""
+    return [
+        (_unquote(found["name"]), _unquote(found["host"]) if found["host"] else "%") for found in _ROLE.finditer(text)
+    ]
+
+
+_NAME = r"`(?:[^`]|``)*`|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[^\s,@`'\"]+"
+_ROLE = re.compile(rf"(?P<name>{_NAME})(?:\s*@\s*(?P<host>{_NAME}))?")
+
+
+def _unquote(name: str) -> str:
+    quote = name[0]
+    return name[1:-1].replace(quote * 2, quote) if quote in "`'\"" else name
+
+
+def yes_no(columns: Sequence[str], flags: str, mariadb: bool) -> set[str]:
+    """Privileges of `columns` whose letter in `flags` ("YNNY…", one per column) is Y."""
+    return {privilege_name(column, mariadb) for column, flag in zip(columns, flags, strict=True) if flag == "Y"}
+
+
+def set_members(text: str, mariadb: bool) -> set[str]:
+    """Privileges of a SET column: "Select,Show view,Grant"."""
+    return {privilege_name(member, mariadb) for member in text.split(",") if member}

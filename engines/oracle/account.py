@@ -1,0 +1,99 @@
+"""The SQL that creates, locks and revokes accounts on Oracle. People run it, Taifish never does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ..facts import AccountKey
+from ..paths import split_path
+from ..statements import ROLE_LEFT, WORDS, Held, Remedy, Statement, Subject, add_statement, digest, no_statement
+from .reads import exact_identifier, granted_views, identifier, select_grant
+
+PASSWORD = '"…"'  # noqa: S105 -- nobody's
+
+
+#: How names of common users begin, unless the parameter COMMON_USER_PREFIX says otherwise.
+COMMON_PREFIX = "C##"
+
+
+NEWEST = 23
+
+
+def needed_grants(level: str, grantee: str, major: int, in_root: bool) -> list[Statement]:
+    """What lets an account, as GRANT takes it, be visited with; in the root for all containers."""
+    session = [Statement(f"GRANT CREATE SESSION TO {grantee};", "to connect")]
+    if in_root:
+        session = [
+            Statement(
+                f"GRANT CREATE SESSION, SET CONTAINER TO {grantee} CONTAINER=ALL;", "to connect, and read in PDBs"
+            ),
+            Statement(
+                f"ALTER USER {grantee} SET CONTAINER_DATA=ALL CONTAINER=CURRENT;", "to be shown the rows of all PDBs"
+            ),
+        ]
+    views = granted_views(level, major, in_root)
+    return [*session, *(Statement(select_grant(view, grantee, in_root), tells) for view, tells in views.items())]
+
+
+def script(
+    level: str, account: AccountKey, product: str = "", version: str = "", hash_blind: bool = False
+) -> list[Statement]:
+    user = identifier(account[0])
+    in_root = user.strip('"').upper().startswith(COMMON_PREFIX)
+    major = re.match(r"\d+", version)
+    everywhere = " CONTAINER=ALL" if in_root else ""
+    return [
+        Statement(f"CREATE USER {user} IDENTIFIED BY {PASSWORD}{everywhere};", "the account; put in a password"),
+        *needed_grants(level, user, int(major[0]) if major else NEWEST, in_root),
+    ]
+
+
+def remarks(level: str, product: str = "", hash_blind: bool = False) -> list[str]:
+    """What the script leaves open: sentences for the person who runs it."""
+    sentences = [
+        "Run it in the database or PDB that the instance's service leads to. An account named C##… is for the root:"
+        " run its script there, and one instance then reports all PDBs that are open.",
+        "On Amazon RDS, GRANT SELECT ON SYS.… is rdsadmin.rdsadmin_util.grant_sys_object('…', 'NAME', 'SELECT').",
+    ]
+    if hash_blind:
+        sentences.append("None of these views shows password hashes: there is nothing more to keep from it.")
+    return sentences
+
+
+def nameless(subject: Subject) -> str:
+    """How to find an account whose name cannot stand in SQL."""
+    return f"Its name and container, joined by @, have the MD5 {digest(subject)}: rename or lock it by hand."
+
+
+def lock(subject: Subject) -> list[str]:
+    return [*_start(subject), f"ALTER USER {exact_identifier(subject.name)} ACCOUNT LOCK;"]
+
+
+def revoke(subject: Subject, grants: Sequence[Held], roles: Sequence[AccountKey]) -> Remedy:
+    grantee = exact_identifier(subject.name)
+    statements: list[str] = _start(subject)
+    by_hand: list[str] = []
+    for name, _ in roles:
+        revoke = f"REVOKE {exact_identifier(name)} FROM {grantee};"
+        add_statement(statements, by_hand, revoke, ROLE_LEFT)
+    for grant in grants:
+        add_statement(statements, by_hand, _statement(grant, grantee), no_statement(grant))
+    return Remedy(statements, by_hand)
+
+
+def _start(subject: Subject) -> list[str]:
+    """SQL*Plus would take & in a name for a variable, and the next line for its value."""
+    container = [f"ALTER SESSION SET CONTAINER = {exact_identifier(subject.host)};"] if subject.host else []
+    return ["SET DEFINE OFF", *container]
+
+
+def _statement(grant: Held, grantee: str) -> str:
+    if not WORDS.fullmatch(grant.privilege):
+        return ""
+    if grant.kind == "system":
+        return f"REVOKE {grant.privilege} FROM {grantee};"
+    if grant.kind in ("table", "sequence", "routine", "type"):
+        owner, name = split_path(grant.scope)[1:3]
+        return f"REVOKE {grant.privilege} ON {exact_identifier(owner)}.{exact_identifier(name)} FROM {grantee};"
+    return ""

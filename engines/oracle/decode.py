@@ -1,0 +1,148 @@
+"""What rows of Oracle's dictionary say of accounts and objects: pure functions, no connection.
+
+https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/DBA_USERS.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import Any
+
+from ..facts import AccountFact
+from ..paths import dotted
+from .containers import Container
+
+#: What stands for everybody: no user, and no role that DBA_ROLES lists.
+PUBLIC = "PUBLIC"
+
+#: Columns of V$PWFILE_USERS, in the order of `oracle_sql.READS`.
+ADMINISTRATIVE = ("SYSDBA", "SYSOPER", "SYSASM", "SYSBACKUP", "SYSDG", "SYSKM")
+
+#: Type of object → kind of grant. What is not here is an "object", whose scope names its type.
+KINDS = {
+    "TABLE": "table",
+    "VIEW": "table",
+    "MATERIALIZED VIEW": "table",
+    "SEQUENCE": "sequence",
+    "FUNCTION": "routine",
+    "PROCEDURE": "routine",
+    "PACKAGE": "routine",
+    "TYPE": "type",
+}
+
+
+@dataclass(frozen=True)
+class Status:
+    """ACCOUNT_STATUS taken apart: "EXPIRED(GRACE) & LOCKED(TIMED)", "OPEN & IN ROLLOVER"."""
+
+    is_locked: bool
+    is_expired: bool
+    attributes: frozenset[str]
+
+
+def status_of(text: str) -> Status:
+    """`attributes` are what goes beyond locked and expired, in Oracle's own words without blanks in brackets."""
+    parts = {re.sub(r"\s*\(\s*(\w+)\s*\)", r"(\1)", part.strip().upper()) for part in text.split("&")}
+    return Status(
+        is_locked=bool(parts & {"LOCKED", "LOCKED(TIMED)"}),
+        is_expired="EXPIRED" in parts,
+        attributes=frozenset(parts - {"OPEN", "LOCKED", "EXPIRED"}),
+    )
+
+
+def user_fact(row: Sequence[Any], container: Container, clock: tzinfo, limits: Mapping[str, str]) -> AccountFact:
+    """A row of "USERS", less its container's id. `clock` is the time zone of its dates, `limits` profile →
+    SESSIONS_PER_USER as DBA_PROFILES has it."""
+    name, number, status, expiry, profile, authentication, versions, proxy_only, _, maintained, changed = row
+    parts = status_of(status)
+    return AccountFact(
+        name=name,
+        host=container.name,
+        native_id=native_id(container, number),
+        is_system=maintained == "Y",
+        can_login=authentication != "NONE" and proxy_only != "Y",
+        is_locked=parts.is_locked,
+        is_superuser=name == "SYS",
+        valid_until=moment(expiry, clock),
+        password_changed_at=moment(changed, clock),
+        password_expired=parts.is_expired,
+        auth_method=" ".join(filter(None, [authentication, *(versions or "").split()])),
+        connection_limit=session_limit(profile, limits),
+    )
+
+
+def certain(fact: AccountFact, unread: Set[str]) -> AccountFact:
+    """The fact without what follows from not having seen something: of what is `unread`, only a yes is certain."""
+    if fact.kind != "user":
+        return fact
+    return fact._replace(
+        is_locked=fact.is_locked or (None if "is_locked" in unread else False),
+        is_superuser=fact.is_superuser or (None if "is_superuser" in unread else False),
+    )
+
+
+def attributes_of(row: Sequence[Any]) -> set[str]:
+    """What the same row says that no field of a fact is for: "COMMON", "PROFILE …", and parts of the status."""
+    _, _, status, _, profile, _, _, _, common, _, _ = row
+    return {*status_of(status).attributes, f"PROFILE {profile}"} | ({"COMMON"} if common == "YES" else set())
+
+
+def role_fact(row: Sequence[Any], container: Container) -> AccountFact:
+    """A row of "ROLES", less its container's id."""
+    name, number, authentication, maintained = row
+    return AccountFact(
+        name=name,
+        host=container.name,
+        kind="role",
+        native_id=native_id(container, number),
+        is_system=maintained == "Y",
+        can_login=False,
+        is_locked=False,
+        auth_method="" if authentication == "NONE" else authentication or "",
+    )
+
+
+def native_id(container: Container, number: Any) -> str:
+    """Ids of containers and of accounts are used again: with the container's GUID they are not."""
+    return "" if number is None else "/".join(filter(None, [container.guid, str(int(number))]))
+
+
+def session_limit(profile: str, limits: Mapping[str, str]) -> int | None:
+    """How many sessions a profile allows; None for no limit. "DEFAULT" in it is what the profile DEFAULT says."""
+    text = limits.get(profile, "")
+    if text == "DEFAULT":
+        text = limits.get("DEFAULT", "")
+    return int(text) if text.isdigit() else None
+
+
+def quota(max_bytes: Any) -> str:
+    return "QUOTA UNLIMITED" if int(max_bytes) < 0 else f"QUOTA {int(max_bytes)}"
+
+
+def administrative(flags: Iterable[str]) -> list[str]:
+    return [privilege for privilege, flag in zip(ADMINISTRATIVE, flags, strict=True) if flag == "TRUE"]
+
+
+def object_scope(container: Container, owner: str, name: str, kind: str) -> tuple[str, str]:
+    """(kind of grant, scope) of an object of this TYPE."""
+    if kind in KINDS:
+        return KINDS[kind], dotted(container.name, owner, name)
+    return "object", dotted(container.name, owner, (kind or "unknown").lower(), name)
+
+
+def moment(value: datetime | None, clock: tzinfo) -> datetime | None:
+    """A DATE of the dictionary, which has no time zone, in UTC; None for what a datetime cannot hold."""
+    try:
+        return value and value.replace(tzinfo=clock).astimezone(UTC)
+    except OverflowError:
+        return None
+
+
+def clock_of(offset: str) -> tzinfo:
+    """The time zone behind "+08:00". It is today's: what falls into the other half of the year may be an hour off."""
+    sign, hours, minutes = re.fullmatch(r"([+-]?)(\d+):(\d+)", offset.strip()).groups()  # type: ignore[union-attr]
+    shift = timedelta(hours=int(hours), minutes=int(minutes))
+    return timezone(-shift if sign == "-" else shift)

@@ -1,0 +1,187 @@
+"""The SQL that creates, locks and revokes accounts on PostgreSQL. People run it, Taifish never does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ..facts import AccountKey
+from ..paths import arguments_of, segments, split_path
+from ..statements import (
+    PASSWORD,
+    ROLE_LEFT,
+    WORDS,
+    Held,
+    Remedy,
+    Statement,
+    Subject,
+    add_statement,
+    is_printable,
+    no_statement,
+)
+from .session import connect_to, literal, quoted
+
+STATS_ROLE = "pg_read_all_stats"
+
+
+def stats_grant(role: str) -> str:
+    return f"GRANT {STATS_ROLE} TO {quoted(role)};"
+
+
+def script(
+    level: str, account: AccountKey, product: str = "", version: str = "", hash_blind: bool = False
+) -> list[Statement]:
+    role = account[0]
+    return [
+        Statement(f"CREATE ROLE {quoted(role)} LOGIN PASSWORD {PASSWORD};", "the account; put in a password"),
+        Statement(stats_grant(role), "sizes of databases on which it has no CONNECT"),
+    ]
+
+
+def remarks(level: str, product: str = "", hash_blind: bool = False) -> list[str]:
+    """What the script leaves open: sentences for the person who runs it."""
+    sentences = []
+    if level != "A":
+        sentences.append(
+            f"Depth {level} also needs CONNECT on each database. PUBLIC has it unless it was revoked; in that case run"
+            " GRANT CONNECT ON DATABASE … to this account."
+        )
+    if hash_blind:
+        sentences.append("PostgreSQL shows password hashes to superusers only: there is nothing more to keep from it.")
+    return sentences
+
+
+def nameless(subject: Subject) -> str:
+    """How to find an account whose name cannot stand in SQL."""
+    return f"Its oid in pg_roles is {int(subject.native_id or 0)}: rename it there."
+
+
+def lock(subject: Subject) -> list[str]:
+    return [f"ALTER ROLE {quoted(subject.name)} NOLOGIN;"]
+
+
+DEPENDENT = (
+    "A REVOKE that fails because dependent privileges exist: the account has passed the right on. CASCADE at the end of"
+    " the statement takes it from those accounts too."
+)
+
+
+OTHER_GRANTORS = (
+    "REVOKE takes away what the owner of the object granted. What another role granted stays in the list that the last"
+    " SELECT of each database prints: see its grantor with \\dp, SET ROLE to it, and run the REVOKE again."
+)
+
+
+OWNER = (
+    "The account owns objects, and an owner can give its rights back to itself: see the list that the last SELECT of"
+    " each database prints, and give each a new owner with ALTER … OWNER TO."
+)
+
+
+#: Object of `ALTER DEFAULT PRIVILEGES`, by kind.
+_DEFAULTS = {
+    "table": "TABLES",
+    "sequence": "SEQUENCES",
+    "routine": "ROUTINES",
+    "type": "TYPES",
+    "schema": "SCHEMAS",
+    "large_object": "LARGE OBJECTS",
+}
+
+
+_FOREIGN = {"wrapper": "FOREIGN DATA WRAPPER", "server": "FOREIGN SERVER"}
+
+
+#: Argument types as format_type() writes them: words, quoted names, array brackets.
+_ARGUMENTS = re.compile(r'\((?:[\w ,.\[\]]|"(?:[^"]|"")*")*\)')
+
+
+def revoke(subject: Subject, grants: Sequence[Held], roles: Sequence[AccountKey]) -> Remedy:
+    public = subject.kind == "public"
+    role = "PUBLIC" if public else quoted(subject.name)
+    statements: list[str] = []
+    by_hand: list[str] = []
+    for name, _ in roles:
+        add_statement(statements, by_hand, f"REVOKE {quoted(name)} FROM {role};", ROLE_LEFT)
+    if roles:
+        statements.append(_OTHER_MEMBERSHIPS.format(role=literal(subject.name)))
+    inside: dict[str, list[str]] = {}
+    for grant in grants:
+        if (grant.kind, grant.privilege) == ("attribute", "NOINHERIT"):
+            continue
+        lines = inside.setdefault("" if grant.kind in _SHARED else grant.database, [])
+        if grant.privilege == "OWNER":
+            by_hand.append(OWNER)
+            continue
+        add_statement(lines, by_hand, _statement(grant, role), no_statement(grant))
+        if grant.grantable:
+            by_hand.append(DEPENDENT)
+    for database, lines in sorted(inside.items()):
+        if not is_printable(database):
+            by_hand += [no_statement(grant) for grant in grants if grant.database == database]
+            continue
+        if database:
+            statements.append(connect_to(database))
+        statements += lines
+        if not public and (database or len(inside) == 1):
+            statements.append(_LEFT.format(role=literal(subject.name)))
+            by_hand.append(OTHER_GRANTORS)
+    return Remedy(statements, by_hand)
+
+
+_SHARED = frozenset({"attribute", "database", "tablespace", "parameter"})
+
+
+#: From 16 on, a membership by each grantor is one of its own. The server quotes the names, and psql runs what it gives.
+_OTHER_MEMBERSHIPS = (
+    "SELECT format('REVOKE %I FROM %I GRANTED BY %I', r.rolname, m.rolname, g.rolname) FROM pg_auth_members a"
+    " JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles m ON m.oid = a.member JOIN pg_roles g ON g.oid = a.grantor"
+    " WHERE m.rolname = {role} \\gexec"
+)
+
+
+#: What an account still holds in the database, whoever granted it.
+_LEFT = (
+    "SELECT CASE d.deptype WHEN 'o' THEN 'owner of' ELSE 'rights on' END AS left,"
+    " pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid"
+    " WHERE d.refclassid = 'pg_authid'::regclass AND r.rolname = {role} AND d.deptype IN ('a', 'o')"
+    " AND d.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()));"
+)
+
+
+def _statement(grant: Held, role: str) -> str:
+    """ "" where there is none."""
+    if grant.kind == "attribute" and WORDS.fullmatch(grant.privilege):
+        return f"ALTER ROLE {role} NO{grant.privilege};"
+    revoked = _revoked(grant)
+    return revoked and f"{revoked} FROM {role};"
+
+
+def _revoked(grant: Held) -> str:
+    """The REVOKE up to its FROM."""
+    if not WORDS.fullmatch(grant.privilege):
+        return ""
+    revoke = f"REVOKE {grant.privilege}"
+    if grant.kind == "parameter":
+        # Its name is as the server has it, with dots and without quotes.
+        return f"{revoke} ON PARAMETER {'.'.join(map(quoted, '.'.join(split_path(grant.scope)).split('.')))}"
+    names = split_path(grant.scope)
+    if grant.kind in ("database", "tablespace"):
+        return f"{revoke} ON {grant.kind.upper()} {quoted(names[0])}"
+    path = [quoted(name) for name in names[1:]]
+    if grant.kind == "column":
+        *table, column = path
+        return f"REVOKE {grant.privilege} ({column}) ON TABLE {'.'.join(table)}"
+    if grant.kind == "routine":
+        arguments = arguments_of(segments(grant.scope)[-1])
+        return f"{revoke} ON ROUTINE {'.'.join(path)}{arguments}" if _ARGUMENTS.fullmatch(arguments) else ""
+    if grant.kind == "default":
+        creator, schema, kind = names[1:]
+        within = f" IN SCHEMA {quoted(schema)}" if schema else ""
+        objects = _DEFAULTS.get(kind, "")
+        return objects and f"ALTER DEFAULT PRIVILEGES FOR ROLE {quoted(creator)}{within} {revoke} ON {objects}"
+    if grant.kind == "large_object":
+        return f"{revoke} ON LARGE OBJECT {int(names[1])}"
+    if grant.kind == "foreign":
+        return f"{revoke} ON {_FOREIGN[names[1]]} {path[1]}"
+    return f"{revoke} ON {grant.kind.upper()} {'.'.join(path)}"

@@ -1,0 +1,329 @@
+"""What the collection account can and cannot do on a PostgreSQL server, and what it could do beyond need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import AdapterError
+from ..facts import Capability, Examination, Excess, failed
+from ..statements import is_printable, offered
+from . import reads as sql
+from .account import STATS_ROLE, script, stats_grant
+from .session import connect_denied, connect_grant, quoted
+
+if TYPE_CHECKING:
+    from .adapter import PostgreSQLAdapter
+
+READ_ONLY = "SELECT current_setting('transaction_read_only')"
+
+#: Whether the role that lets sizes be read works, is granted at all and would be inherited, and where it is needed.
+STATS = f"""
+SELECT pg_has_role(session_user, '{STATS_ROLE}', 'USAGE'), pg_has_role(session_user, '{STATS_ROLE}', 'MEMBER'),
+       (SELECT rolinherit FROM pg_roles WHERE rolname = session_user),
+       ARRAY(SELECT datname::text FROM pg_database
+              WHERE NOT has_database_privilege(session_user, oid, 'CONNECT') ORDER BY datname)
+"""  # noqa: S608 -- a constant
+
+OWN_OID = "SELECT oid FROM pg_roles WHERE rolname = session_user"
+
+#: Role and grantor of what was granted to a role.
+MEMBER_OF = "SELECT roleid, grantor FROM pg_auth_members WHERE member = %(role)s"
+
+#: In which databases these roles own something or stand in an ACL. Objects of the system do not count: to read them is
+#: what an account may need where PUBLIC may not.
+DEPENDENCIES = """
+SELECT DISTINCT d.datname::text
+  FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
+ WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY(%(roles)s::oid[]) AND s.deptype IN ('o', 'a')
+   AND s.objid >= 16384 AND (s.deptype = 'a' OR s.classid <> 'pg_default_acl'::regclass)
+"""
+
+#: The same objects from inside their database.
+HELD_INSIDE = """
+SELECT DISTINCT s.refobjid, s.deptype = 'o', o.type, o.identity
+  FROM pg_shdepend s CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, 0) o
+ WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND s.refclassid = 'pg_authid'::regclass AND s.refobjid = ANY(%(roles)s::oid[]) AND s.deptype IN ('o', 'a')
+   AND s.objid >= 16384 AND (s.deptype = 'a' OR s.classid <> 'pg_default_acl'::regclass)
+ ORDER BY 1, 2, 3, 4 LIMIT %(limit)s
+"""
+
+#: Who of these roles and PUBLIC has been let see password hashes.
+HASHES = """
+SELECT DISTINCT c.relname::text, a.grantee, current_database()::text
+  FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid AND t.attname IN ('rolpassword', 'passwd')
+ CROSS JOIN LATERAL (SELECT * FROM aclexplode(c.relacl) UNION ALL SELECT * FROM aclexplode(t.attacl)) a
+ WHERE c.oid IN ('pg_catalog.pg_authid'::regclass, 'pg_catalog.pg_shadow'::regclass)
+   AND a.privilege_type = 'SELECT' AND a.grantee = ANY(%(roles)s::oid[] || 0::oid)
+"""
+
+#: Below it are the roles that initdb made: https://www.postgresql.org/docs/current/system-catalog-initial-data.html
+FIRST_ORDINARY_OID = 16384
+
+#: Objects named one by one in each database; how many more there are is not said.
+OBJECT_LIMIT = 50
+
+VISIT_FAILS = "Everything: a visit fails, and what is known of this instance grows old."
+
+#: Kind of object as pg_identify_object() has it → as REVOKE takes it.
+REVOKED_ON = {
+    "table": "TABLE",
+    "view": "TABLE",
+    "materialized view": "TABLE",
+    "foreign table": "TABLE",
+    "sequence": "SEQUENCE",
+    "function": "ROUTINE",
+    "procedure": "ROUTINE",
+    "aggregate": "ROUTINE",
+    "schema": "SCHEMA",
+    "type": "TYPE",
+    "language": "LANGUAGE",
+    "foreign-data wrapper": "FOREIGN DATA WRAPPER",
+    "server": "FOREIGN SERVER",
+    "large object": "LARGE OBJECT",
+}
+
+
+def examine(adapter: PostgreSQLAdapter, kinds: Sequence[str]) -> Examination:
+    """Each statement of a visit on its own, those in the databases for `kinds` of objects and without their rows."""
+    target, server = adapter.target, adapter.server
+    found = [Capability("connection", True, f"{server.product} {server.version}, as {target.username}")]
+
+    def ask(name: str, statement: str, cost: str = VISIT_FAILS) -> list[tuple[Any, ...]] | None:
+        # In a transaction of its own, so that a question refused spoils no other.
+        capability, rows = adapter.probe(name, statement, begin=adapter.begin, cost=cost)
+        found.append(_here(adapter, capability))
+        return rows
+
+    if ask("read-only session", READ_ONLY) not in (None, [("on",)]):
+        found[-1] = replace(found[-1], works=False, message="the server lets this session write")
+    accounts = ask("users and roles", sql.ACCOUNTS)
+    memberships = ask("memberships", adapter.membership_sql)
+    grants = ask("attributes, and grants on databases, tablespaces and parameters", adapter.grant_sql)
+    found += _databases(adapter, kinds) if kinds else []
+    found.append(_sizes(adapter))
+    excess: list[Excess] = []
+    name, cost = "the account's own rights", "Whether the account holds more than it needs."
+    if accounts is None or memberships is None or grants is None:
+        found.append(Capability(name, None, "not looked at, because the questions above failed", cost=cost))
+    else:
+        try:
+            adapter.begin()
+            excess = _Account(adapter, accounts, memberships, grants).excess()
+            message = f"{len(excess)} beyond need" if excess else "nothing beyond need"
+            found.append(Capability(name, True, message, cost=cost))
+        except AdapterError as error:
+            found.append(_here(adapter, failed(name, error, cost=cost)))
+    return Examination(server, found, excess)
+
+
+def _here(adapter: PostgreSQLAdapter, capability: Capability) -> Capability:
+    """What is missing is a right on a catalogue, and each database has its own."""
+    return replace(capability, database=adapter.database) if capability.missing else capability
+
+
+def _databases(adapter: PostgreSQLAdapter, kinds: Sequence[str]) -> list[Capability]:
+    level = adapter.target.level
+    try:
+        adapter.begin()
+        databases = adapter.candidates()
+    except AdapterError as error:
+        return [_here(adapter, failed("list of databases", error, cost=VISIT_FAILS, level=level))]
+    left_out = [reason[1] for *_, reason in databases if reason]
+    message = "; ".join([f"{len(databases) - len(left_out)} to visit", *left_out])
+    found = [Capability("list of databases", True, message, cost=VISIT_FAILS, level=level)]
+    for oid, name, allowed, reason in databases:
+        if reason:
+            continue
+        described = {
+            "name": f"objects in database {name}",
+            "cost": f"Grants on objects in database {name}: the last that are known stay.",
+            "level": level,
+            "database": name,
+        }
+        try:
+            adapter.begin()
+            if not allowed:
+                raise connect_denied(adapter.target, name)
+            with adapter.inside(name):
+                adapter.query(sql.object_grants(kinds), {"limit": 0})
+            found.append(Capability(works=True, message="works", **described))
+        except AdapterError as error:
+            if error.code != "no_such_database" or adapter.exists(oid):
+                found.append(failed(error=error, **described))
+    return found
+
+
+def _sizes(adapter: PostgreSQLAdapter) -> Capability:
+    name = "sizes of all databases"
+    cost = "Sizes of databases on which the account has no CONNECT."
+    capability, rows = adapter.probe(name, STATS, begin=adapter.begin, cost=cost)
+    if not rows:
+        return _here(adapter, capability)
+    ((works, is_member, inherits, closed),) = rows
+    if works:
+        return capability
+    message = (
+        f"the size cannot be read of {', '.join(closed)}" if closed else "only by CONNECT, which it has everywhere"
+    )
+    grant = stats_grant(adapter.target.username)
+    if adapter.has_options and (is_member or not inherits):
+        missing = f"{grant.removesuffix(';')} WITH INHERIT TRUE;"
+    else:
+        missing = "" if is_member else grant
+        if not inherits:
+            missing = f"{missing} ALTER ROLE {quoted(adapter.target.username)} INHERIT;".strip()
+    return replace(capability, works=False, message=message, missing=missing)
+
+
+class _Account:
+    """The collection account with the roles it reaches, by rows of `sql.ACCOUNTS`, the memberships and the grants."""
+
+    def __init__(
+        self,
+        adapter: PostgreSQLAdapter,
+        accounts: Sequence[tuple[Any, ...]],
+        memberships: Sequence[tuple[Any, ...]],
+        grants: Sequence[tuple[Any, ...]],
+    ) -> None:
+        self.adapter, self.grants = adapter, grants
+        self.names: dict[int, str] = {row[0]: row[1] for row in accounts}
+        # Each came in a snapshot of its own: a role made meanwhile is left to the next time.
+        self.memberships = [row for row in memberships if row[1] in self.names]
+        system = {row[0] for row in accounts if row[-1]}
+        ((self.oid,),) = adapter.query(OWN_OID)
+        self.role = quoted(self.names[self.oid])
+        granted = adapter.query(MEMBER_OF, {"role": self.oid})
+        self.granted = [row for row in granted if self.names.keys() >= set(row)]
+        #: Role reached → the one of our own memberships that leads there.
+        self.reached: dict[int, int] = {}
+        self.predefined: dict[int, int] = {}
+        queue = [self.oid]
+        for oid in queue:
+            for member, role, *_ in self.memberships:
+                if member != oid or role in self.reached or role in self.predefined:
+                    continue
+                hop = self.reached.get(oid, role)
+                if role in system:
+                    self.predefined[role] = hop
+                else:
+                    self.reached[role] = hop
+                    queue.append(role)
+
+    def excess(self) -> list[Excess]:
+        if self.oid < FIRST_ORDINARY_OID:
+            remedy = "\n".join(statement.sql for statement in script("A", ("taifish_collector", "")))
+            message = "This is the server's own superuser, who cannot be less: give Taifish an account of its own."
+            return [Excess("SUPERUSER", message, remedy)]
+        return [*self._roles(), *self._grants(), *self._inside(), *self._hashes()]
+
+    def _roles(self) -> Iterator[Excess]:
+        for role, hop in self.predefined.items():
+            if (name := self.names[role]) != STATS_ROLE:
+                message = f"It needs no more than {STATS_ROLE}"
+                yield self._through(f"member of {name}", message, hop, via=hop != role)
+        for member, role, admin, *_ in self.memberships:
+            if member == self.oid and admin and self.names[role] == STATS_ROLE:
+                statements = self._revoke(role, "ADMIN OPTION FOR ")
+                yield _excess(f"ADMIN OPTION on {STATS_ROLE}", "It could give this role to others.", statements)
+
+    def _grants(self) -> Iterator[Excess]:
+        owned = {row[:3] for row in self.grants if row[3] == "OWNER"}
+        for kind, name, grantee, privilege, grantable in self.grants:
+            needed = privilege == "LOGIN" or (privilege == "CONNECT" and not grantable)
+            if (
+                needed
+                or grantee not in (self.oid, *self.reached)
+                or (privilege != "OWNER" and (kind, name, grantee) in owned)
+            ):
+                continue
+            right = f"{privilege} on {kind} {name}" if name else privilege
+            thing = f"{kind.upper()} {_parameter(name) if kind == 'parameter' else quoted(name)}"
+            if kind == "attribute":
+                remedy = f"ALTER ROLE {self.role} NO{privilege};"
+            elif privilege == "OWNER":
+                remedy = f"ALTER {thing} OWNER TO CURRENT_USER;"
+            elif privilege == "CONNECT":
+                right = f"{right} with grant option"
+                remedy = f"REVOKE GRANT OPTION FOR CONNECT ON {thing} FROM {self.role};"
+            else:
+                remedy = f"REVOKE {privilege} ON {thing} FROM {self.role};"
+            yield self._held(right, "It makes and changes nothing", grantee, remedy)
+
+    def _inside(self) -> Iterator[Excess]:
+        """Objects in databases; one that cannot be entered is named as a whole."""
+        roles = [self.oid, *self.reached]
+        for database in sorted({name for (name,) in self.adapter.query(DEPENDENCIES, {"roles": roles})}):
+            try:
+                self.adapter.begin()
+                with self.adapter.inside(database):
+                    rows = self.adapter.query(HELD_INSIDE, {"roles": roles, "limit": OBJECT_LIMIT})
+            except AdapterError as error:
+                message = f"It owns, or has rights on, objects there, which cannot be named: {error}"
+                yield Excess(f"objects in database {database}", message, "", database)
+                continue
+            for grantee, owns, kind, identity in rows:
+                right = f"{'OWNER of' if owns else 'rights on'} {kind} {identity}"
+                remedy = f"REASSIGN OWNED BY {self.role} TO CURRENT_USER;" if owns else self._revoke_on(kind, identity)
+                yield self._held(right, "It reads no data", grantee, remedy, database)
+
+    def _hashes(self) -> Iterator[Excess]:
+        self.adapter.begin()
+        for relation, grantee, database in self.adapter.query(HASHES, {"roles": [self.oid, *self.reached]}):
+            whose = self.role if grantee else "PUBLIC"
+            remedy = f"REVOKE SELECT ON pg_catalog.{relation} FROM {whose};"  # noqa: S608 -- to be shown
+            message = "It reads no password hashes"
+            yield self._held(f"SELECT on {relation}", message, grantee, remedy, database)
+
+    def _held(self, right: str, message: str, grantee: int, remedy: str, database: str = "") -> Excess:
+        if grantee in self.reached:
+            return self._through(right, message, self.reached[grantee])
+        return _excess(right, f"{message}.", [remedy] if remedy else [], database)
+
+    def _through(self, right: str, message: str, hop: int, via: bool = True) -> Excess:
+        """A right that comes with a role. Others may need the role: so we leave it, with what we need of it given to us
+        directly."""
+        ours = {0, self.oid}
+        statements = [
+            connect_grant(name, self.names[self.oid])
+            for kind, name, grantee, privilege, _ in self.grants
+            if (kind, privilege) == ("database", "CONNECT")
+            and grantee in self.reached
+            and not ours & self._connects(name)
+        ]
+        if STATS_ROLE not in {self.names[granted] for granted, _ in self.granted}:
+            statements.insert(0, stats_grant(self.names[self.oid]))
+        through = f", held through the role {self.names[hop]}" if via else ""
+        return _excess(right, f"{message}{through}.", [*dict.fromkeys(statements), *self._revoke(hop)])
+
+    def _connects(self, database: str) -> set[int]:
+        return {row[2] for row in self.grants if row[:2] == ("database", database) and row[3] == "CONNECT"}
+
+    def _revoke(self, role: int, option: str = "") -> list[str]:
+        """From 16 on, each grantor's grant is one of its own."""
+        statement = f"REVOKE {option}{quoted(self.names[role])} FROM {self.role}"
+        if not self.adapter.has_options:
+            return [f"{statement};"]
+        grantors = [quoted(self.names[grantor]) for granted, grantor in self.granted if granted == role]
+        return [f"{statement} GRANTED BY {grantor};" for grantor in grantors]
+
+    def _revoke_on(self, kind: str, identity: str) -> str:
+        if kind == "default acl":
+            # "for role alice in schema public on tables"
+            scope, _, objects = identity.rpartition(" on ")
+            return f"ALTER DEFAULT PRIVILEGES {scope} REVOKE ALL ON {objects.upper()} FROM {self.role};"
+        return f"REVOKE ALL ON {REVOKED_ON[kind]} {identity} FROM {self.role};" if kind in REVOKED_ON else ""
+
+
+def _excess(right: str, message: str, statements: list[str], database: str = "") -> Excess:
+    remedy = offered(*statements) if is_printable(database) else ""
+    if statements and not remedy:
+        message += " No SQL is offered, because a name has control characters."
+    return Excess(right, message, remedy, database)
+
+
+def _parameter(name: str) -> str:
+    """A parameter's name is stored with dots and without quotes."""
+    return ".".join(map(quoted, name.split(".")))

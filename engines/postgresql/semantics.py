@@ -1,0 +1,67 @@
+"""How PostgreSQL combines grants."""
+
+from __future__ import annotations
+
+from ..semantics import Semantics
+
+_READ_ALL = {"table": frozenset({"SELECT"}), "sequence": frozenset({"SELECT"}), "schema": frozenset({"USAGE"})}
+
+
+_WRITE = frozenset({"INSERT", "UPDATE", "DELETE"})
+
+
+_WRITE_ALL = {"table": _WRITE, "sequence": frozenset({"UPDATE"}), "schema": frozenset({"USAGE"})}
+
+
+_OWNER = frozenset({"OWNER"})
+
+
+_OF_TABLES = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN"})
+
+
+#: https://www.postgresql.org/docs/current/ddl-priv.html and predefined-roles.html; which of them a server has, its
+#: own list of roles says.
+POSTGRESQL = Semantics(
+    paths={
+        "attribute": 0,
+        "database": 1,
+        "tablespace": 1,
+        "parameter": 1,
+        "schema": 2,
+        "language": 2,
+        "large_object": 2,
+        "table": 3,
+        "sequence": 3,
+        "routine": 3,
+        "type": 3,
+        "foreign": 3,
+        "column": 4,
+    },
+    containers={"column": ("table",)},
+    personal=frozenset({"attribute"}),
+    everything=("attribute", "SUPERUSER"),
+    predefined={
+        "pg_read_all_data": {**_READ_ALL, "column": frozenset({"SELECT"})},
+        "pg_write_all_data": {**_WRITE_ALL, "column": frozenset({"INSERT", "UPDATE"})},
+        "pg_maintain": {"table": frozenset({"MAINTAIN"})},
+    },
+    database_role="pg_database_owner",
+    no_inherit=("attribute", "NOINHERIT"),
+    privileges={
+        "attribute": frozenset(
+            {"SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS", "LOGIN", "NOINHERIT"}
+        ),
+        "database": frozenset({"CREATE", "CONNECT", "TEMPORARY"}) | _OWNER,
+        "tablespace": frozenset({"CREATE"}) | _OWNER,
+        "parameter": frozenset({"SET", "ALTER SYSTEM"}),
+        "schema": frozenset({"CREATE", "USAGE"}) | _OWNER,
+        "language": frozenset({"USAGE"}) | _OWNER,
+        "large_object": frozenset({"SELECT", "UPDATE"}) | _OWNER,
+        "table": _OF_TABLES | _OWNER,
+        "sequence": frozenset({"USAGE", "SELECT", "UPDATE"}) | _OWNER,
+        "routine": frozenset({"EXECUTE"}) | _OWNER,
+        "type": frozenset({"USAGE"}) | _OWNER,
+        "foreign": frozenset({"USAGE"}) | _OWNER,
+        "column": frozenset({"SELECT", "INSERT", "UPDATE", "REFERENCES"}),
+    },
+)
