@@ -18,10 +18,10 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext
 
+from console.visibility import shown_to
 from engines.paths import segments
 from engines.registry import ENGINES
 from instances.models import Instance
-from instances.visibility import shown_to
 from sync.models import SyncRecord
 
 from .freshness import LastRead, last_read, last_reads

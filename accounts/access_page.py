@@ -14,9 +14,9 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from console.csv import csv_file
+from console.permissions import needs
 from engines.facts import GRANT_KINDS
-from instances.exchange import csv_file
-from instances.permissions import needs
 
 from .access import Access, Answer, parse_moment, who_can
 from .freshness import LastRead

@@ -22,13 +22,15 @@ from unfold.contrib.filters.admin import (
 )
 from unfold.decorators import display
 
+from console.buttons import InspectOnlyAdmin
+from console.display import ago, badge, moment
+from console.list_filters import FilteredFilter, GoneFilter, ShownSelectFilter
+from console.templatetags.names import visible
 from instances.admin import ADDITIONS, Addition
-from instances.buttons import InspectOnlyAdmin
 from instances.hiding_pages import FilterAdmin, HideableAdmin
-from instances.list_filters import EngineFilter, FilteredFilter, GoneFilter, ShownSelectFilter
+from instances.list_filters import EngineFilter
 from instances.models import Instance
-from instances.templatetags.names import visible
-from sync.pages import ago, badge, offer
+from sync.pages import offer
 from tagging.admin import TagFilter
 
 from .freshness import last_read
@@ -38,10 +40,6 @@ from .pages import NamesUnknownInstances, account_page, details, events
 
 #: How many lines of a change its list shows.
 DETAILS = 3
-
-
-def moment(value: Any) -> str:
-    return timezone.localtime(value).strftime("%Y-%m-%d %H:%M") if value else "–"
 
 
 def yes_no(account: Account, field: str) -> str:

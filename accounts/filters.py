@@ -3,8 +3,9 @@ from __future__ import annotations
 import django_filters
 from django.db.models import QuerySet
 
+from api.filters import KnownFilter, MomentFilter, NotNullFilter, YesNoFilter
 from engines.facts import GRANT_KINDS
-from instances.filters import FilterFilters, KnownFilter, MomentFilter, NotNullFilter, OfInstances, YesNoFilter
+from instances.filters import FilterFilters, OfInstances
 from sync.models import SyncRecord
 
 from .models import UNREADABLE, Account, AccountChange, AccountFilter, AccountQuerySet, Grant, RoleReach

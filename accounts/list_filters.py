@@ -11,9 +11,9 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import DropdownFilter
 
-from instances.list_filters import LeavingFilter
+from console.list_filters import LeavingFilter
+from console.visibility import shown_to
 from instances.models import Instance
-from instances.visibility import shown_to
 
 from .freshness import unknown_instances
 from .models import UNREADABLE, Account, AccountChange

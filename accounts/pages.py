@@ -15,9 +15,9 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from console.visibility import shown_to
 from instances.models import Instance
 from instances.timeline import SOURCES, Event, Source
-from instances.visibility import shown_to
 
 from . import access
 from .access import Effective

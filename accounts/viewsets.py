@@ -14,11 +14,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
-from instances.filters import asked
+from api.filters import asked
+from console.visibility import ShownRowsOfAPI, shown_to
 from instances.models import Instance
 from instances.serializers import chosen_instances
 from instances.viewsets import FilterViewSet
-from instances.visibility import ShownRowsOfAPI, shown_to
 
 from . import access
 from .filters import (

@@ -19,12 +19,12 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from console.csv import csv_file
+from console.permissions import needs
+from console.visibility import shown_to
 from engines import revocation as remedies
 from engines.statements import Held, Subject
-from instances.exchange import csv_file
 from instances.models import Instance
-from instances.permissions import needs
-from instances.visibility import shown_to
 
 from .access import parse_moment
 from .access_page import READ_COLUMNS, read_cells

@@ -17,14 +17,13 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from capacity.admin import number
-from capacity.units import bytes_label, parsed_bytes
+from console.buttons import ButtonAdmin, InspectOnlyAdmin
+from console.csv import csv_file
+from console.display import badge, number
+from console.list_filters import LeavingFilter, ShownSelectFilter
+from console.templatetags.names import visible
+from console.units import bytes_label, parsed_bytes
 from instances.admin import ADDITIONS, Addition
-from instances.buttons import ButtonAdmin, InspectOnlyAdmin
-from instances.exchange import csv_file
-from instances.list_filters import LeavingFilter, ShownSelectFilter
-from instances.templatetags.names import visible
-from sync.pages import badge
 
 from .models import PERIODS, Aggregate, DatabaseAggregate, InstanceAggregate, InstanceLimit
 from .pages import forecast_section

@@ -3,8 +3,9 @@ from __future__ import annotations
 import django_filters
 from django.db.models import F, QuerySet
 
+from api.filters import KnownFilter, YesNoFilter
 from capacity.models import Database
-from instances.filters import KnownFilter, OfInstances, YesNoFilter
+from instances.filters import OfInstances
 
 from .models import PERIODS, DatabaseAggregate, InstanceAggregate, InstanceLimit
 from .periods import Period

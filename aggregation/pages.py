@@ -18,14 +18,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from capacity.charts import bytes_chart
-from capacity.units import bytes_label
+from console.charts import bytes_chart
+from console.csv import csv_file
+from console.permissions import needs
+from console.units import bytes_label
+from console.visibility import narrow_choices, shown_to
 from engines.registry import engine_choices
-from instances.exchange import csv_file
 from instances.models import Instance
-from instances.permissions import needs
 from instances.timeline import SOURCES, Event, Source
-from instances.visibility import narrow_choices, shown_to
 from sync.models import SyncSession
 from sync.pages import RUN, session_page
 from tagging.models import Tag

@@ -13,8 +13,8 @@ from django.db.models import Avg, Count, F, Max, Min, Q, QuerySet, Sum
 from django.utils import timezone
 
 from capacity.models import InstanceSize
+from console.visibility import shown_to
 from instances.models import Instance
-from instances.visibility import shown_to
 from tagging.models import Tag
 
 from .forecast import WINDOW, Forecast, NoForecast, forecast

@@ -5,9 +5,10 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from api.serializers import CleanSerializer, ShownKeyField, ShownSlugField, StrictSerializer
 from engines.registry import engine_choices
 from instances.models import Instance
-from instances.serializers import CleanSerializer, InstanceIdsField, ShownKeyField, ShownSlugField, StrictSerializer
+from instances.serializers import InstanceIdsField
 from tagging.models import Tag
 
 from .forecast import Forecast, NoForecast

@@ -10,8 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
 
-from instances.filters import asked
-from instances.visibility import ShownRowsOfAPI
+from api.filters import asked
+from console.visibility import ShownRowsOfAPI
 from sync.models import SyncSession
 from sync.serializers import SyncSessionSerializer
 from sync.viewsets import session_response

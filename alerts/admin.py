@@ -21,12 +21,12 @@ from unfold.contrib.filters.admin import (
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
-from capacity.units import bytes_label, parsed_bytes
+from console.buttons import Button, ButtonAdmin, InspectOnlyAdmin
+from console.display import badge
+from console.list_filters import LeavingFilter, ShownSelectFilter
+from console.units import bytes_label, parsed_bytes
+from console.visibility import shown_to
 from instances.admin import NOTES
-from instances.buttons import Button, ButtonAdmin, InspectOnlyAdmin
-from instances.list_filters import LeavingFilter, ShownSelectFilter
-from instances.visibility import shown_to
-from sync.pages import badge
 
 from . import services
 from .kinds import KINDS

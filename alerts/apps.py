@@ -7,11 +7,14 @@ class AlertsConfig(AppConfig):
     verbose_name = _("Alerts")
 
     def ready(self) -> None:
+        from console import visibility
         from instances.services import ENCRYPTED
         from sync.registry import after
 
         from . import services
-        from .models import Channel
+        from .models import AlertRule, Channel, Delivery, shown_deliveries, shown_rules
+
+        visibility.CONDITIONS |= {AlertRule: shown_rules, Delivery: shown_deliveries}
 
         ENCRYPTED.extend([(Channel, "url_token"), (Channel, "secret_token")])
         for kind in ("accounts", "capacity", "aggregation"):

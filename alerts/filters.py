@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import django_filters
 
-from instances.filters import KnownFilter, MomentFilter, NotNullFilter, OfInstances, YesNoFilter
+from api.filters import KnownFilter, MomentFilter, NotNullFilter, YesNoFilter
+from instances.filters import OfInstances
 from tagging.models import Tag
 
 from .kinds import KINDS

@@ -23,7 +23,7 @@ from aggregation.models import DatabaseAggregate, InstanceLimit
 from aggregation.periods import Period
 from aggregation.reading import forecasts
 from capacity.gaps import MissingDays
-from capacity.units import bytes_label
+from console.units import bytes_label
 from instances.models import Instance
 from sync.lateness import enabled_schedules, is_late
 from sync.models import VisitHealth

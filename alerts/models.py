@@ -14,7 +14,6 @@ from django.utils.translation import gettext_lazy as _
 
 from instances import crypto
 from instances.models import Instance
-from instances.visibility import CONDITIONS
 from tagging.models import Tag
 
 from .kinds import KINDS
@@ -284,9 +283,11 @@ class Delivery(models.Model):
         return f"{self.channel} #{self.pk}"
 
 
-def _shown_rules(ids: QuerySet) -> Q:
+def shown_rules(ids: QuerySet) -> Q:
     """Those about all instances, and about a tag that an instance shown carries."""
     return Q(tag=None) | Q(tag__in=Tag.objects.filter(instance_tags__instance__in=ids).order_by().values("pk"))
 
 
-CONDITIONS |= {AlertRule: _shown_rules, Delivery: lambda ids: Q(pk__in=[])}
+def shown_deliveries(ids: QuerySet) -> Q:
+    """None: a delivery may name every instance."""
+    return Q(pk__in=[])

@@ -5,7 +5,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 
-from instances.serializers import CleanSerializer, ShownSlugField
+from api.serializers import CleanSerializer, ShownSlugField
 from tagging.models import Tag
 
 from .models import Alert, AlertRule, Channel, Delivery

@@ -7,8 +7,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ModelViewSet, ReadOnlyModelViewSet
 
-from instances.viewsets import Conflict
-from instances.visibility import ShownRowsOfAPI
+from api.errors import Conflict
+from console.visibility import ShownRowsOfAPI
 
 from . import services
 from .filters import AlertFilters, AlertRuleFilters, ChannelFilters, DeliveryFilters

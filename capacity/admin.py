@@ -17,24 +17,22 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import BooleanRadioFilter, DropdownFilter
 from unfold.decorators import display
 
+from console.buttons import Button
+from console.display import badge, number
+from console.list_filters import FilteredFilter, GoneFilter, ShownSelectFilter
+from console.templatetags.names import visible
+from console.units import bytes_label
 from engines.errors import AdapterError
 from instances.admin import ADDITIONS, Addition
-from instances.buttons import Button
 from instances.hiding_pages import FilterAdmin, HideableAdmin
-from instances.list_filters import EngineFilter, FilteredFilter, GoneFilter, ShownSelectFilter
+from instances.list_filters import EngineFilter
 from instances.models import Instance
-from instances.templatetags.names import visible
-from sync.pages import badge, offer
+from sync.pages import offer
 from tagging.admin import TagFilter
 
 from . import services
 from .models import Database, DatabaseFilter, InstanceSize
 from .pages import database_page, databases_of, sizes_section
-from .units import bytes_label
-
-
-def number(text: str) -> SafeString:
-    return format_html('<span class="tf-number tf-nowrap">{}</span>', text)
 
 
 class FreshnessFilter(DropdownFilter):

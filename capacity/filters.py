@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import django_filters
 
-from instances.filters import FilterFilters, KnownFilter, NotNullFilter, OfInstances, YesNoFilter
+from api.filters import KnownFilter, NotNullFilter, YesNoFilter
+from instances.filters import FilterFilters, OfInstances
 
 from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 

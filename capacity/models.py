@@ -13,10 +13,9 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from console.units import bytes_label
 from instances.hiding import Filter
 from instances.models import Instance
-
-from .units import bytes_label
 
 #: Days over which growth is told beside a size.
 GROWTH_DAYS = 30

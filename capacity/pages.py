@@ -17,15 +17,15 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from console.charts import every_day, size_chart
+from console.permissions import needs
+from console.units import bytes_label
+from console.visibility import ids_shown_to, narrow_choices
 from instances.models import Instance
-from instances.permissions import needs
-from instances.visibility import ids_shown_to, narrow_choices
 from tagging.models import Tag
 
-from .charts import every_day, size_chart
 from .gaps import MissingDays
 from .models import Database, InstanceSize
-from .units import bytes_label
 
 #: Days that a chart can show; the first without being asked.
 PERIODS = (90, 30, 365, 800)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from rest_framework import serializers
 
-from instances.serializers import FilterSerializer, InstanceQuestionSerializer, StrictSerializer
+from api.serializers import StrictSerializer
+from instances.serializers import FilterSerializer, InstanceQuestionSerializer
 
 from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 

@@ -7,11 +7,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
+from api.filters import asked
+from console.visibility import ShownRowsOfAPI, ids_shown_to
 from engines.errors import AdapterError
-from instances.filters import asked
 from instances.serializers import chosen_instances
 from instances.viewsets import FilterViewSet
-from instances.visibility import ShownRowsOfAPI, ids_shown_to
 
 from . import services
 from .filters import DatabaseFilterFilters, DatabaseFilters, DatabaseSizeFilters, InstanceSizeFilters

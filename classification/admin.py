@@ -24,14 +24,14 @@ from unfold.contrib.filters.admin import (
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminTextareaWidget
 
-from accounts.admin import moment
 from accounts.pages import NamesUnknownInstances
+from console.buttons import Button, ButtonAdmin
+from console.display import moment
+from console.list_filters import ShownSelectFilter
+from console.templatetags.names import visible
+from console.visibility import shown_to
 from instances.admin import ADDITIONS, NOTES, Addition
-from instances.buttons import Button, ButtonAdmin
-from instances.list_filters import ShownSelectFilter
 from instances.models import Instance
-from instances.templatetags.names import visible
-from instances.visibility import shown_to
 from sync.models import SyncSession
 from sync.pages import session_page
 

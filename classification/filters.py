@@ -3,8 +3,9 @@ from __future__ import annotations
 import django_filters
 
 from accounts.models import Account
+from api.filters import KnownFilter, NotNullFilter, YesNoFilter
 from engines.registry import engine_choices
-from instances.filters import KnownFilter, NotNullFilter, OfInstances, YesNoFilter
+from instances.filters import OfInstances
 
 from .models import Assignment, Classification, ClassificationRule
 

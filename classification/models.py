@@ -20,9 +20,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account
+from console.visibility import shown_to
 from engines.registry import ENGINES, engine_choices
 from instances.models import Instance
-from instances.visibility import shown_to
 from tagging.models import Tag
 
 from .rules import Part, RuleError, asks, has_wildcards, nearest, parse

@@ -17,9 +17,9 @@ from django.utils.translation import gettext_lazy as _
 from accounts.freshness import unknown_instances
 from accounts.models import Account
 from accounts.pages import BADGES, TABS, Tab
+from console.visibility import limit_of, shown_to
 from instances.models import Instance
 from instances.timeline import SOURCES, Event, Source
-from instances.visibility import limit_of, shown_to
 
 from .explain import Line, explain
 from .models import Assignment, Classification, ClassificationRule

@@ -6,7 +6,8 @@ from rest_framework import serializers
 
 from accounts.models import Account
 from accounts.serializers import UnknownSerializer
-from instances.serializers import CleanSerializer, InstanceIdsField, ShownKeyField, StrictSerializer
+from api.serializers import CleanSerializer, ShownKeyField, StrictSerializer
+from instances.serializers import InstanceIdsField
 
 from .effect import Effect
 from .models import Assignment, Classification, ClassificationCount, ClassificationRule, RuleResult, RuleVersion

@@ -16,10 +16,10 @@ from rest_framework.viewsets import ModelViewSet, ReadOnlyModelViewSet
 
 from accounts.models import Account
 from accounts.viewsets import UnknownInstances
-from instances.filters import check_parameters
+from api.errors import Conflict
+from api.filters import check_parameters
+from console.visibility import ShownRowsOfAPI, limit_of, shown_to
 from instances.models import Instance
-from instances.viewsets import Conflict
-from instances.visibility import ShownRowsOfAPI, limit_of, shown_to
 from sync.models import SyncSession
 from sync.serializers import SyncSessionSerializer
 from sync.viewsets import session_response

@@ -26,17 +26,17 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
+from console.buttons import Button, ButtonAdmin
+from console.list_filters import ShownSelectFilter
+from console.visibility import within
 from engines.certificates import spelled
 from engines.registry import ENGINES
 from engines.tested import how_tested
 
 from . import services
-from .buttons import Button, ButtonAdmin
 from .exchange import ImportExportPages
-from .list_filters import ShownSelectFilter
 from .models import Credential, Instance
 from .timeline import timeline_page
-from .visibility import within
 
 
 @dataclass(frozen=True)

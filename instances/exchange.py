@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -18,20 +16,7 @@ from import_export.admin import ImportExportMixin
 from import_export.results import Result
 from unfold.contrib.import_export.forms import ExportForm, ImportForm
 
-from .resources import InstanceCSV, InstanceResource, disarmed
-
-
-def csv_file(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> HttpResponse:
-    """A file to download that a spreadsheet reads as UTF-8 and takes no cell of for a formula."""
-    response = HttpResponse(
-        "\ufeff",
-        content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
-    )
-    writer = csv.writer(response)
-    writer.writerow(header)
-    writer.writerows([disarmed("" if cell is None else str(cell)) for cell in row] for row in rows)
-    return response
+from .resources import InstanceCSV, InstanceResource
 
 
 class ImportExportPages(ImportExportMixin):

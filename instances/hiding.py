@@ -14,10 +14,10 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from console.visibility import shown_to
 from engines.registry import engine_choices
 
 from .models import Instance
-from .visibility import shown_to
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -13,10 +13,11 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
 
-from .buttons import ButtonAdmin, InspectOnlyAdmin
+from console.buttons import ButtonAdmin, InspectOnlyAdmin
+from console.list_filters import ShownSelectFilter
+from console.visibility import narrow_choices
+
 from .hiding import Filter, apply_filters, effect_of
-from .list_filters import ShownSelectFilter
-from .visibility import narrow_choices
 
 #: How many of the rows that a filter matches its page lists.
 PREVIEW = 100

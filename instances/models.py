@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -294,3 +294,9 @@ def _is_host(text: str) -> bool:
     except ValueError:
         return bool(_HOST_NAME.fullmatch(text))
     return True
+
+
+def shown_credentials(ids: QuerySet) -> Q:
+    """Those of the instances shown, and those that no instance uses."""
+    uses = Instance.objects.filter(credential=OuterRef("pk"))
+    return Q(Exists(uses.filter(pk__in=ids))) | ~Q(Exists(uses))

@@ -20,13 +20,13 @@ from import_export.resources import ModelResource
 from import_export.results import Result
 from import_export.widgets import BooleanWidget, ForeignKeyWidget, IntegerWidget, ManyToManyWidget
 
+from console.csv import FORMULA, disarmed
+
 from .models import Credential, Instance
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-#: A spreadsheet takes a cell that begins so for a formula. https://owasp.org/www-community/attacks/CSV_Injection
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 REQUIRED = ("name", "engine", "host", "credential")
 
 
@@ -151,11 +151,6 @@ class InstanceResource(ModelResource):
 
     def export_field(self, field: Field, instance: Instance, **kwargs: Any) -> str:
         return disarmed(str(super().export_field(field, instance, **kwargs) or ""))
-
-
-def disarmed(text: str) -> str:
-    """A cell's text that no spreadsheet runs as a formula."""
-    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def _cell(text: str) -> str:

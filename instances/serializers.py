@@ -1,61 +1,18 @@
 from __future__ import annotations
 
-from copy import copy
 from typing import Any
 
-from django.core.exceptions import ValidationError as ModelError
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 
+from api.serializers import CleanSerializer, ShownKeyField, StrictSerializer
+from console.visibility import shown_to
 from engines.registry import engine_choices
 
 from . import services
 from .models import Credential, Instance
-from .visibility import shown_to
-
-
-class _Shown:
-    """A field that names rows, and finds only those that the person who asks sees."""
-
-    def get_queryset(self) -> QuerySet:
-        return shown_to(super().get_queryset(), self.context["request"].user)
-
-
-class ShownKeyField(_Shown, serializers.PrimaryKeyRelatedField):
-    pass
-
-
-class ShownSlugField(_Shown, serializers.SlugRelatedField):
-    pass
-
-
-class StrictSerializer(serializers.Serializer):
-    """What is asked for in a body: a word that means nothing is refused, or a typing error would ask for everything."""
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if unknown := sorted(self.initial_data.keys() - self.fields.keys()):
-            told = f"Unknown. Valid are: {', '.join(sorted(self.fields))}."
-            raise serializers.ValidationError({name: [told] for name in unknown})
-        return attrs
-
-
-class CleanSerializer(serializers.ModelSerializer):
-    """A model serializer that holds to the model's own `clean()`, as the forms of the admin do."""
-
-    serializer_related_field = ShownKeyField
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        row = copy(self.instance) if self.instance else self.Meta.model()
-        for name, value in attrs.items():
-            setattr(row, name, value)
-        try:
-            # Uniqueness and constraints are looked at by the fields and validators made from the model.
-            row.full_clean(validate_unique=False, validate_constraints=False)
-        except ModelError as error:
-            raise serializers.ValidationError(serializers.as_serializer_error(error)) from error
-        return {name: getattr(row, name) for name in attrs}
 
 
 class CredentialSerializer(CleanSerializer):

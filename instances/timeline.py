@@ -18,9 +18,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from console.permissions import needs
+from console.visibility import shown_to
+
 from .models import Instance
-from .permissions import needs
-from .visibility import shown_to
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

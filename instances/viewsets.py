@@ -5,10 +5,12 @@ from django.db.models import ProtectedError
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
-from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ModelViewSet
+
+from api.errors import Conflict
+from console.visibility import ShownRowsOfAPI
 
 from . import services
 from .filters import CredentialFilters, InstanceFilters
@@ -25,14 +27,6 @@ from .serializers import (
     TightenedSerializer,
     TightenSerializer,
 )
-from .visibility import ShownRowsOfAPI
-
-
-class Conflict(APIException):
-    """What is asked for does not fit the state things are in."""
-
-    status_code = 409
-    default_code = "conflict"
 
 
 class InstanceViewSet(ShownRowsOfAPI, ModelViewSet):

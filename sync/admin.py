@@ -22,14 +22,15 @@ from unfold.contrib.filters.admin import (
 )
 from unfold.decorators import display
 
-from instances.buttons import Button, InspectOnlyAdmin
-from instances.list_filters import ShownSelectFilter
-from instances.visibility import shown_to
+from console.buttons import Button, InspectOnlyAdmin
+from console.display import ago, badge, seconds
+from console.list_filters import ShownSelectFilter
+from console.visibility import shown_to
 
 from . import services
 from .filters import kinds
 from .models import SyncRecord, SyncSession, VisitHealth
-from .pages import RUN, PausedFilter, ago, badge, resume, seconds, session_page, summary, told
+from .pages import RUN, PausedFilter, resume, session_page, summary, told
 
 RECORDS_PER_PAGE = 200
 

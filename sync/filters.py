@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import django_filters
 
-from instances.filters import KnownFilter, MomentFilter, NotNullFilter, OfInstances
+from api.filters import KnownFilter, MomentFilter, NotNullFilter
+from instances.filters import OfInstances
 
 from .models import SyncRecord, SyncSession, VisitHealth
 from .registry import KINDS

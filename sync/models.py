@@ -10,8 +10,8 @@ from django.db.models import Count, Exists, OuterRef, Q
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from console.visibility import within
 from instances.models import Instance
-from instances.visibility import CONDITIONS, within
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -181,7 +181,9 @@ class SyncRecord(models.Model):
 
 
 # A session is shown to whoever sees an instance that it visits.
-CONDITIONS[SyncSession] = lambda ids: Q(Exists(SyncRecord.objects.filter(session=OuterRef("pk"), instance__in=ids)))
+def shown_sessions(ids: models.QuerySet) -> Q:
+    """Sessions with a record of one of these instances."""
+    return Q(Exists(SyncRecord.objects.filter(session=OuterRef("pk"), instance__in=ids)))
 
 
 class VisitHealthQuerySet(models.QuerySet["VisitHealth"]):

@@ -16,10 +16,8 @@ from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import (
@@ -27,38 +25,17 @@ from unfold.contrib.filters.admin import (
 )
 from unfold.decorators import display
 
+from console.buttons import Button
+from console.display import ago, badge, seconds
+from console.visibility import shown_to
 from instances.admin import ADDITIONS, Addition
-from instances.buttons import Button
 from instances.models import Instance
 from instances.timeline import SOURCES, Event, Source
-from instances.visibility import shown_to
 
 from . import services
 from .models import SyncRecord, SyncSession, VisitHealth
 
 RUN = "sync.run_visits"
-
-
-def badge(status: str, label: str) -> SafeString:
-    return format_html('<span class="tf-badge tf-{}">{}</span>', status, label)
-
-
-def ago(moment: Any) -> SafeString:
-    return format_html(
-        '<span class="tf-quiet tf-nowrap" title="{}">{}</span>',
-        timezone.localtime(moment).strftime("%Y-%m-%d %H:%M:%S %Z"),
-        gettext("%s ago") % timesince(moment, depth=1),
-    )
-
-
-def seconds(began: Any, ended: Any) -> str:
-    """How long something took, "" while it has not begun."""
-    if not began:
-        return ""
-    took = int(((ended or timezone.now()) - began).total_seconds())
-    minutes, rest = divmod(max(took, 0), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def with_last_visit(instances: QuerySet[Instance], kind: str) -> QuerySet[Instance]:

@@ -5,9 +5,9 @@ from typing import Any
 from django.db.models import QuerySet
 from rest_framework import serializers
 
+from console.visibility import shown_to
 from instances.models import Instance
 from instances.serializers import InstanceIdsField
-from instances.visibility import shown_to
 
 from .models import SyncRecord, SyncSession, VisitHealth
 from .registry import KINDS

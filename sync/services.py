@@ -17,8 +17,8 @@ from django.db.models.functions import Least, Now
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
+from console.visibility import limit_of, shown_to, within
 from instances.models import Instance
-from instances.visibility import limit_of, shown_to, within
 
 from .models import SyncRecord, SyncSession, VisitHealth
 from .registry import KINDS, StoreKind

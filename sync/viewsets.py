@@ -10,8 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
-from instances.viewsets import Conflict
-from instances.visibility import ShownRowsOfAPI, shown_to
+from api.errors import Conflict
+from console.visibility import ShownRowsOfAPI, shown_to
 
 from . import services
 from .filters import RecordsOfSessionFilters, SyncRecordFilters, SyncSessionFilters, VisitHealthFilters

@@ -33,13 +33,13 @@ from unfold.contrib.filters.admin import (
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminColorInputWidget
 
+from console.buttons import Button, ButtonAdmin, InspectOnlyAdmin, posted
+from console.csv import csv_file
+from console.visibility import ShownRows, limit_of, shown_to, within
 from instances.admin import ADDITIONS, Addition
-from instances.buttons import Button, ButtonAdmin, InspectOnlyAdmin, posted
-from instances.exchange import csv_file
 from instances.models import Instance
 from instances.resources import InstanceResource
 from instances.timeline import SOURCES, Event, Source
-from instances.visibility import ShownRows, limit_of, shown_to, within
 
 from . import services
 from .models import InstanceTag, Tag, TagOperation

@@ -7,4 +7,10 @@ class TaggingConfig(AppConfig):
     verbose_name = _("Tags")
 
     def ready(self) -> None:
-        from . import visibility  # noqa: F401 -- it says there who is limited to what
+        from console import visibility
+
+        from .models import Tag, TagOperation
+        from .visibility import limit_by_tags, shown_operations, shown_tags
+
+        visibility.LIMITS.append(limit_by_tags)
+        visibility.CONDITIONS |= {Tag: shown_tags, TagOperation: shown_operations}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import django_filters
 
-from instances.filters import KnownFilter, MomentFilter, YesNoFilter
+from api.filters import KnownFilter, MomentFilter, YesNoFilter
 from instances.models import Instance
 
 from .models import Tag, TagOperation

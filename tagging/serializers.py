@@ -4,10 +4,10 @@ from typing import Any
 
 from rest_framework import serializers
 
+from api.serializers import CleanSerializer
+from console.visibility import ids_shown_to, limit_of, shown_to
 from instances.filters import InstanceFilters
 from instances.models import Instance
-from instances.serializers import CleanSerializer
-from instances.visibility import ids_shown_to, limit_of, shown_to
 
 from .models import Tag, TagOperation
 from .visibility import givable

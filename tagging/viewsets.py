@@ -11,11 +11,11 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
 
+from api.errors import Conflict
+from console.visibility import ShownRowsOfAPI, shown_to
 from instances.filters import InstanceFilters
 from instances.models import Instance
 from instances.serializers import InstanceSerializer
-from instances.viewsets import Conflict
-from instances.visibility import ShownRowsOfAPI, shown_to
 
 from . import services
 from .filters import TagFilters, TagOperationFilters

@@ -13,10 +13,10 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import BooleanField, Exists, F, Func, OuterRef, Q, QuerySet, Subquery, Value
 from django.http import HttpRequest
 
+from console.visibility import limit_of
 from instances.models import Instance
-from instances.visibility import CONDITIONS, LIMITS, limit_of
 
-from .models import InstanceTag, Tag, TagLimit, TagOperation
+from .models import InstanceTag, Tag, TagLimit
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -82,18 +82,14 @@ class _Covers(Func):
     output_field = BooleanField()
 
 
-def _shown_tags(ids: QuerySet) -> Q:
+def shown_tags(ids: QuerySet) -> Q:
     """Those of the instances shown, and those that no instance carries."""
     carried = InstanceTag.objects.filter(tag=OuterRef("pk"))
     return Q(Exists(carried.filter(instance__in=ids))) | ~Q(Exists(carried))
 
 
-def _shown_operations(ids: QuerySet) -> Q:
+def shown_operations(ids: QuerySet) -> Q:
     """Those that are about instances shown alone: a receipt cannot be split, nor its undo."""
     asked = Func(Value("asked"), F("asked"), function="jsonb_build_object")
     blocks = Func(asked, F("outcomes"), template="(%(expressions)s)", arg_joiner=" || ")
     return ~Q(_Covers(blocks, Subquery(Instance.objects.exclude(pk__in=ids).order_by().values("pk"))))
-
-
-LIMITS.append(limit_by_tags)
-CONDITIONS |= {Tag: _shown_tags, TagOperation: _shown_operations}

@@ -27,7 +27,7 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelect2MultipleWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from instances.buttons import ButtonAdmin, CheckedListAdmin, InspectOnlyAdmin
+from console.buttons import ButtonAdmin, CheckedListAdmin, InspectOnlyAdmin
 from tagging.models import TagLimit
 
 from .login import TOKENS, release

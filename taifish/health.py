@@ -20,9 +20,9 @@ from accounts.freshness import last_reads
 from alerts.models import Delivery
 from capacity.models import Database, DatabaseSize, InstanceSize
 from capacity.services import without_row
-from capacity.units import bytes_label
+from console.permissions import needs
+from console.units import bytes_label
 from instances.models import Instance
-from instances.permissions import needs
 from sync.lateness import GRACE, enabled_schedules, is_late
 from sync.models import SyncRecord, SyncSession
 

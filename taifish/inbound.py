@@ -8,7 +8,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.utils.translation import gettext as _
 
-from .errors import refused
+from api.errors import refused
 
 #: Bytes, and seconds, that are spent on reading a body that nothing wanted.
 DRAINED, DRAINING = 64 * 1024**2, 10

@@ -23,8 +23,8 @@ from prometheus_client.registry import Collector
 
 from alerts.models import AlertRule, Delivery
 from capacity.gaps import MissingDays
+from console.visibility import limit_of
 from instances.models import Instance
-from instances.visibility import limit_of
 from sync.lateness import enabled_schedules, is_late
 from sync.models import SyncRecord
 from sync.registry import KINDS

@@ -22,8 +22,8 @@ from aggregation.pages import told as forecast_told
 from aggregation.periods import Period, last_closed
 from capacity.gaps import MissingDays
 from capacity.models import Database, InstanceSize
+from console.visibility import ids_shown_to, limit_of, shown_to
 from instances.models import Instance
-from instances.visibility import ids_shown_to, limit_of, shown_to
 from sync.lateness import enabled_schedules, is_late
 from sync.models import SyncSession, VisitHealth
 from sync.pages import with_last_visit

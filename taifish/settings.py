@@ -127,6 +127,7 @@ INSTALLED_APPS = [
     "import_export",
     "rest_framework",
     "taifish",
+    "console",
     "instances",
     "tagging",
     "sync",
@@ -265,15 +266,15 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
         "taifish.login.PasswordAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["taifish.permissions.ViewAndModelPermissions"],
+    "DEFAULT_PERMISSION_CLASSES": ["api.permissions.ViewAndModelPermissions"],
     "DEFAULT_FILTER_BACKENDS": [
-        "taifish.filters.StrictFilters",
+        "api.strict.StrictFilters",
         "rest_framework.filters.SearchFilter",
-        "taifish.filters.StrictOrdering",
+        "api.strict.StrictOrdering",
     ],
-    "DEFAULT_PAGINATION_CLASS": "taifish.pagination.Pages",
-    "DEFAULT_SCHEMA_CLASS": "taifish.schema.Schema",
-    "EXCEPTION_HANDLER": "taifish.errors.told",
+    "DEFAULT_PAGINATION_CLASS": "api.pagination.Pages",
+    "DEFAULT_SCHEMA_CLASS": "api.schema.Schema",
+    "EXCEPTION_HANDLER": "api.errors.told",
     # Each web process counts for itself.
     "DEFAULT_THROTTLE_CLASSES": [
         "rest_framework.throttling.AnonRateThrottle",
@@ -285,7 +286,7 @@ REST_FRAMEWORK = {
     },
     "NUM_PROXIES": int(TAIFISH_BEHIND_PROXY),
     "DEFAULT_PARSER_CLASSES": [
-        "taifish.parsers.ShallowJSONParser",
+        "api.parsers.ShallowJSONParser",
         "rest_framework.parsers.FormParser",
         "rest_framework.parsers.MultiPartParser",
     ],

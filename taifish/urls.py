@@ -37,7 +37,7 @@ urlpatterns = [
     path("api/", include(router.urls)),
 ]
 
-handler400 = "taifish.errors.bad_request"
-handler403 = "taifish.errors.forbidden"
-handler404 = "taifish.errors.not_found"
-handler500 = "taifish.errors.failed"
+handler400 = "api.errors.bad_request"
+handler403 = "api.errors.forbidden"
+handler404 = "api.errors.not_found"
+handler500 = "api.errors.failed"

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from instances.visibility import ShownRowsOfAPI
+from console.visibility import ShownRowsOfAPI
 
 from .models import ApiToken
 

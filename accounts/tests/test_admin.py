@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from accounts import closure
 from accounts.models import Account, AccountChange, AccountFilter, Coverage, Grant, Membership
 from accounts.tests.stored import MAY_1, MAY_3, account
+from console.templatetags.names import visible
 from instances.models import Instance
-from instances.templatetags.names import visible
 from instances.tests.pages import staff, superstaff
 from sync.models import SyncRecord, SyncSession
 from tagging.models import InstanceTag, Tag

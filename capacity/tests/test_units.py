@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capacity.charts import every_day, size_chart
-from capacity.units import UNITS, bytes_label, parsed_bytes
+from console.charts import every_day, size_chart
+from console.units import UNITS, bytes_label, parsed_bytes
 
 FACTORS = {name: 1024**power for power, name in enumerate(UNITS)}
 

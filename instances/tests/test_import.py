@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
+from console.csv import FORMULA
 from instances.models import Credential, Instance
-from instances.resources import FORMULA, InstanceResource, read_csv
 from instances.tests.pages import staff, superstaff, told
 from tagging.models import Tag
+
+from ..resources import InstanceResource, read_csv
 
 IMPORT = reverse("admin:instances_instance_import")
 EXPORT = reverse("admin:instances_instance_export")

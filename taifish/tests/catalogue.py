@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PO = ROOT / "locale" / "zh_Hans" / "LC_MESSAGES" / "django.po"
 MO = PO.with_suffix(".mo")
 FOLDERS = (
+    "api",
+    "console",
     "taifish",
     "instances",
     "tagging",

@@ -37,10 +37,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from accounts.models import Account
+from api.parsers import ShallowJSONParser
 from instances.tests.pages import staff
 from taifish.api import router
 from taifish.models import ApiToken
-from taifish.parsers import ShallowJSONParser
 from taifish.tests.fleet import small_fleet
 from taifish.wsgi import application
 

@@ -16,12 +16,12 @@ from django.test import Client, RequestFactory
 from django.urls import URLPattern, get_resolver, reverse
 from rest_framework.test import APIClient
 
+from api.permissions import ViewAndModelPermissions
 from instances.models import Instance
 from instances.tests.api import client_of
 from instances.tests.pages import entered
 from taifish import roles
 from taifish.api import router
-from taifish.permissions import ViewAndModelPermissions
 from taifish.roles import permissions_of
 from taifish.sidebar import SECTIONS, navigation
 from taifish.tests.fleet import small_fleet

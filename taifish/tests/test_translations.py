@@ -30,7 +30,19 @@ HOW = "Run `make messages`, fill in what is empty in locale/zh_Hans/LC_MESSAGES/
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 #: Texts that are the same in both languages, whole.
 SAME = {"CSV", "API", "Slack", "TLS", "worker", "Workers"}
-APPS = ("taifish", "instances", "tagging", "sync", "accounts", "capacity", "aggregation", "alerts", "classification")
+APPS = (
+    "api",
+    "console",
+    "taifish",
+    "instances",
+    "tagging",
+    "sync",
+    "accounts",
+    "capacity",
+    "aggregation",
+    "alerts",
+    "classification",
+)
 
 
 @pytest.fixture(scope="module")

@@ -28,10 +28,10 @@ from aggregation.periods import Period, last_closed
 from alerts.models import Alert, AlertRule, Channel, Delivery
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 from classification.models import Assignment, Classification, ClassificationCount, ClassificationRule, RuleResult
+from console.visibility import CONDITIONS, ShownRows, ShownRowsOfAPI, shown_to, way_to_instance
 from instances.models import Credential, Instance
 from instances.tests.api import client_of
 from instances.tests.pages import entered
-from instances.visibility import CONDITIONS, ShownRows, ShownRowsOfAPI, shown_to, way_to_instance
 from sync import services as sync
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from tagging import services as tagging

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from capacity.units import bytes_label
+from console.units import bytes_label
 from sync.command import EXIT_CODES, VisitCommand
 from sync.models import SyncRecord
 

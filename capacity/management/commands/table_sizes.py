@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from capacity import services
 from capacity.models import Database
-from capacity.units import bytes_label
+from console.units import bytes_label
 from engines.errors import AdapterError
 
 

@@ -21,7 +21,7 @@ from psycopg2.extensions import encrypt_password
 
 from accounts.models import Account
 from capacity.models import Database
-from capacity.units import bytes_label
+from console.units import bytes_label
 from instances.models import Credential, Instance
 from sync import services
 from sync.models import SyncRecord

@@ -1,3 +1,5 @@
+"""Pages of lists."""
+
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import PageNumberPagination

@@ -1,7 +1,8 @@
 """Which instances a person sees, and with them everything that hangs on instances.
 
-Who is limited to what, `tagging` says. Here it is applied: `shown_to` narrows rows of any model, by the way that its
-foreign keys lead to an instance; admin pages and viewsets do so through `ShownRows` and `ShownRowsOfAPI`.
+`shown_to` narrows rows of any model, by the way that its foreign keys lead to an instance; admin pages and viewsets do
+so through `ShownRows` and `ShownRowsOfAPI`. Apps declare the rest in their `AppConfig.ready`: `instances` the model of
+instances, `tagging` who is limited to what, and each app the conditions for models that no foreign key leads from.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Exists, ForeignKey, Model, OuterRef, Q, QuerySet
-
-from .models import Credential, Instance
+from django.db.models import ForeignKey, Model, Q, QuerySet
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
     from django.forms import BaseForm
     from django.http import HttpRequest
 
-#: Given a person, the ids of the instances that they are limited to, as a query; None without a limit. `tagging` puts
-#: its own here.
+#: The model of instances.
+INSTANCE: list[type[Model]] = []
+
+#: Given a person, the ids of the instances that they are limited to, as a query; None without a limit.
 LIMITS: list[Callable[[User], QuerySet | None]] = []
 
-#: Models that do not lead to an instance by foreign keys, and which of their rows are shown to whoever is limited to
-#: the instances of these ids. Apps above add theirs.
+#: Models that do not lead to an instance by foreign keys, and the condition for rows that are shown to a person who is
+#: limited to the instances of these ids.
 CONDITIONS: dict[type[Model], Callable[[QuerySet], Q]] = {}
 
 
@@ -53,7 +54,7 @@ def way_to_instance(model: type[Model]) -> tuple[str, bool] | None:
     found: list[tuple[bool, int, str]] = []
 
     def follow(at: type[Model], path: tuple[str, ...], nullable: bool, seen: frozenset[type[Model]]) -> None:
-        if at is Instance:
+        if at in INSTANCE:
             found.append((nullable, len(path), "__".join(path) or "pk"))
             return
         for field in at._meta.concrete_fields:
@@ -80,12 +81,12 @@ def shown_to(rows: QuerySet, user: User | None) -> QuerySet:
     return rows.filter(Q(**{f"{path}__in": ids}) | (Q(**{f"{path}__isnull": True}) if nullable else Q()))
 
 
-def ids_shown_to(user: User | None, among: QuerySet[Instance] | None = None) -> list[int] | None:
+def ids_shown_to(user: User | None, among: QuerySet | None = None) -> list[int] | None:
     """The ids of the instances `among` these that the person sees; None for all that there are."""
     if among is None:
         if limit_of(user) is None:
             return None
-        among = Instance.objects.all()
+        among = INSTANCE[0]._default_manager.all()
     return list(shown_to(among, user).order_by().values_list("pk", flat=True))
 
 
@@ -94,15 +95,6 @@ def narrow_choices(form: BaseForm, user: User | None) -> None:
     for field in form.fields.values():
         if hasattr(field, "queryset"):
             field.queryset = shown_to(field.queryset, user)
-
-
-def shown_credentials(ids: QuerySet) -> Q:
-    """Those of the instances shown, and those that no instance uses."""
-    uses = Instance.objects.filter(credential=OuterRef("pk"))
-    return Q(Exists(uses.filter(pk__in=ids))) | ~Q(Exists(uses))
-
-
-CONDITIONS[Credential] = shown_credentials
 
 
 class ShownRows:

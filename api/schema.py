@@ -8,7 +8,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 
-#: What every refusal looks like; taifish/errors.py sees to it.
+#: What every refusal looks like; api/errors.py sees to it.
 ERROR = {
     "type": "object",
     "description": (

@@ -9,7 +9,7 @@ from rest_framework.filters import OrderingFilter
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from instances.filters import check_parameters
+from .filters import check_parameters
 
 
 class StrictFilters(DjangoFilterBackend):

@@ -2,7 +2,7 @@
 
 from django import template
 
-from capacity.units import bytes_label
+from ..units import bytes_label
 
 register = template.Library()
 register.filter("bytes", bytes_label)

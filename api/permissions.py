@@ -1,3 +1,5 @@
+"""Permissions of endpoints."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Refusals of the API have one shape, whoever refuses: {"detail": "…"}, or reasons by field (taifish/schema.py)."""
+"""Refusals of the API have one shape, whoever refuses: {"detail": "…"}, or reasons by field (api/schema.py)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from django.core.exceptions import BadRequest, RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
 from django.views import defaults
+from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
-from capacity.units import bytes_label
+from console.units import bytes_label
 
 
 def told(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -65,3 +66,10 @@ def failed(request: HttpRequest) -> HttpResponse:
     if _is_program(request):
         return JsonResponse({"detail": _("Taifish made a mistake; its log tells more.")}, status=500)
     return defaults.server_error(request)
+
+
+class Conflict(APIException):
+    """What is asked for does not fit the state things are in."""
+
+    status_code = 409
+    default_code = "conflict"

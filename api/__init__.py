@@ -1,0 +1,1 @@
+"""What endpoints are made of. Knows no app."""

@@ -1,0 +1,90 @@
+"""Filters and parameters of endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import django_filters
+from django import forms
+from django.db.models import QuerySet
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.serializers import Serializer
+
+from console.visibility import shown_to
+
+
+def check_parameters(request: Request, valid: Iterable[str], repeatable: Iterable[str] = ()) -> None:
+    """Raise ValidationError for a query parameter that is unknown, empty, or given twice without being `repeatable`."""
+    valid = {*valid, "page", "page_size", "format"}
+    errors = {}
+    for name, values in request.query_params.lists():
+        if name not in valid:
+            errors[name] = [f"Unknown parameter. Valid are: {', '.join(sorted(valid))}."]
+        elif len(values) > 1 and name not in repeatable:
+            errors[name] = ["Given more than once."]
+        elif not all(value.strip() for value in values):
+            errors[name] = ["Empty. Leave the parameter out, or give it a value."]
+    if errors:
+        raise ValidationError(errors)
+
+
+def asked(request: Request, question: type[Serializer], repeatable: Iterable[str] = ()) -> dict[str, Any]:
+    """What the query asks, by the fields of a serializer. Raises ValidationError for whatever means nothing."""
+    check_parameters(request, question().fields, repeatable)
+    answers = question(data=request.query_params, context={"request": request})
+    answers.is_valid(raise_exception=True)
+    return answers.validated_data
+
+
+class YesNoField(forms.NullBooleanField):
+    """Unlike its parent, it refuses what it does not understand."""
+
+    widget = forms.TextInput
+    words = {"true": True, "1": True, "false": False, "0": False}
+
+    def to_python(self, value: Any) -> bool | None:
+        if not value:
+            return None
+        if value.lower() not in self.words:
+            raise forms.ValidationError("Say true or false.")
+        return self.words[value.lower()]
+
+
+class YesNoFilter(django_filters.BooleanFilter):
+    field_class = YesNoField
+
+
+class NotNullFilter(YesNoFilter):
+    """True for rows where the field has a value; with `exclude`, where it has none."""
+
+    def filter(self, queryset: QuerySet, value: bool | None) -> QuerySet:
+        return queryset if value is None else queryset.filter(**{f"{self.field_name}__isnull": value == self.exclude})
+
+
+class MomentField(django_filters.fields.IsoDateTimeField):
+    def clean(self, value: Any) -> datetime | None:
+        """In UTC: the store knows no offset of 16 hours or more, which ISO 8601 does."""
+        moment = super().clean(value)
+        try:
+            return moment and moment.astimezone(UTC)
+        except OverflowError:
+            raise forms.ValidationError("Enter a valid date/time.") from None
+
+
+class MomentFilter(django_filters.IsoDateTimeFilter):
+    field_class = MomentField
+
+
+class KnownFilter(django_filters.ModelChoiceFilter):
+    """A related row by id, or by `to_field_name`; one that is not there, or not shown to the person, is an error, not
+    an empty list."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        what = f"{kwargs['queryset'].model._meta.verbose_name} “%(value)s”"
+        super().__init__(*args, error_messages={"invalid_choice": f"There is no {what}."}, **kwargs)
+
+    def get_queryset(self, request: Request | None) -> QuerySet:
+        return shown_to(super().get_queryset(request), request.user if request else None)

@@ -1,0 +1,1 @@
+"""What admin pages are made of. Knows no app."""
