@@ -26,11 +26,11 @@ from console.buttons import InspectOnlyAdmin
 from console.display import ago, badge, moment
 from console.list_filters import FilteredFilter, GoneFilter, ShownSelectFilter
 from console.templatetags.names import visible
-from instances.admin import ADDITIONS, Addition
+from instances.admin import Addition
 from instances.hiding_pages import FilterAdmin, HideableAdmin
 from instances.list_filters import EngineFilter
 from instances.models import Instance
-from sync.pages import offer
+from sync.pages import of_visits
 from tagging.admin import TagFilter
 
 from .freshness import last_read
@@ -279,13 +279,13 @@ def accounts_section(request: HttpRequest, instance: Instance) -> SafeString:
     return render_to_string("accounts/accounts_of_instance.html", context, request)
 
 
-ADDITIONS.append(
+OF_INSTANCES = [
     Addition(
         "accounts.view_account",
         annotate=with_account_count,
         columns=[account_count],
         filters=[StaleFilter],
         section=accounts_section,
-    )
-)
-offer("accounts", _("last account visit"), _("Sync accounts now"), _("Sync all accounts"))
+    ),
+    *of_visits("accounts", _("last account visit"), _("Sync accounts now"), _("Sync all accounts")),
+]

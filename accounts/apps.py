@@ -8,8 +8,13 @@ class AccountsConfig(AppConfig):
     verbose_name = _("Accounts")
 
     def ready(self) -> None:
+        """Declare what this app adds to others."""
+        from instances.admin import ADDITIONS
+        from instances.timeline import SOURCES, Source
         from sync.registry import VisitKind, register
 
-        from . import services
+        from . import admin, pages, services
 
         register(VisitKind(gettext_noop("accounts"), _("Accounts"), services.read, services.write))
+        ADDITIONS.extend(admin.OF_INSTANCES)
+        SOURCES.append(Source("accounts.view_accountchange", pages.change_events))

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from console.visibility import shown_to
 from instances.models import Instance
-from instances.timeline import SOURCES, Event, Source
+from instances.timeline import Event
 
 from . import access
 from .access import Effective
@@ -95,7 +95,7 @@ class Tab:
     template: str = "accounts/tab.html"
 
 
-#: Apps above append their own, here and only here.
+#: Apps above append theirs in `AppConfig.ready`.
 TABS: list[Tab] = [
     Tab("grants", _("Direct grants"), "accounts.view_grant", direct_grants),
     Tab("roles", _("Roles"), "accounts.view_rolereach", reached, lambda request, *shown: _roles(*shown)),
@@ -105,7 +105,8 @@ TABS: list[Tab] = [
     Tab("changes", _("Changes"), "accounts.view_accountchange", changes, lambda request, *shown: _changes(*shown)),
 ]
 
-#: What apps above say of an account beside its name: functions of request and account that return HTML or "".
+#: Badges of apps above beside the name of an account, added in `AppConfig.ready`: functions of request and account
+#: that return HTML or "".
 BADGES: list[Callable[[HttpRequest, Account], str]] = []
 
 
@@ -254,6 +255,3 @@ def change_events(instance: Instance, since: datetime, limit: int) -> Iterable[E
         text = ": ".join(filter(None, [str(row.account), "; ".join(lines[:TOLD]) + more]))
         url = reverse("admin:accounts_accountchange_change", args=[row.pk])
         yield Event(row.at, row.events[0], ", ".join(str(label) for _event, label in events(row)), text, url)
-
-
-SOURCES.append(Source("accounts.view_accountchange", change_events))

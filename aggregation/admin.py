@@ -23,7 +23,7 @@ from console.display import badge, number
 from console.list_filters import LeavingFilter, ShownSelectFilter
 from console.templatetags.names import visible
 from console.units import bytes_label, parsed_bytes
-from instances.admin import ADDITIONS, Addition
+from instances.admin import Addition
 
 from .models import PERIODS, Aggregate, DatabaseAggregate, InstanceAggregate, InstanceLimit
 from .pages import forecast_section
@@ -221,4 +221,4 @@ class InstanceLimitAdmin(ButtonAdmin):
         super().save_model(request, obj, form, change)
 
 
-ADDITIONS.append(Addition("aggregation.view_instancelimit", section=forecast_section))
+OF_INSTANCES = [Addition("aggregation.view_instancelimit", section=forecast_section)]

@@ -8,9 +8,14 @@ class AggregationConfig(AppConfig):
     verbose_name = _("Aggregation")
 
     def ready(self) -> None:
+        """Declare what this app adds to others."""
+        from instances.admin import ADDITIONS
+        from instances.timeline import SOURCES, Source
         from sync.registry import StoreKind, after, register
 
-        from . import services
+        from . import admin, pages, services
 
         register(StoreKind(gettext_noop("aggregation"), _("Aggregation"), services.write, batch=100))
         after("capacity", services.after_collection)
+        ADDITIONS.extend(admin.OF_INSTANCES)
+        SOURCES.append(Source("aggregation.view_databaseaggregate", pages.jump_events))

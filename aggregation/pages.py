@@ -25,7 +25,7 @@ from console.units import bytes_label
 from console.visibility import narrow_choices, shown_to
 from engines.registry import engine_choices
 from instances.models import Instance
-from instances.timeline import SOURCES, Event, Source
+from instances.timeline import Event
 from sync.models import SyncSession
 from sync.pages import RUN, session_page
 from tagging.models import Tag
@@ -255,6 +255,3 @@ def jump_events(instance: Instance, since: datetime, limit: int) -> Iterable[Eve
         url = reverse("admin:capacity_database_change", args=[row.database_id])
         at = timezone.make_aware(datetime.combine(row.start, time.max))
         yield Event(at, "privileges", gettext("size jump"), text, url)
-
-
-SOURCES.append(Source("aggregation.view_databaseaggregate", jump_events))

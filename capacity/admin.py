@@ -23,11 +23,11 @@ from console.list_filters import FilteredFilter, GoneFilter, ShownSelectFilter
 from console.templatetags.names import visible
 from console.units import bytes_label
 from engines.errors import AdapterError
-from instances.admin import ADDITIONS, Addition
+from instances.admin import Addition
 from instances.hiding_pages import FilterAdmin, HideableAdmin
 from instances.list_filters import EngineFilter
 from instances.models import Instance
-from sync.pages import offer
+from sync.pages import of_visits
 from tagging.admin import TagFilter
 
 from . import services
@@ -166,7 +166,7 @@ def latest_size(instance: Instance) -> SafeString:
     return format_html("{} {}", link, mark)
 
 
-ADDITIONS.append(
-    Addition("capacity.view_database", annotate=with_latest_size, columns=[latest_size], section=sizes_section)
-)
-offer("capacity", _("last capacity visit"), _("Collect capacity now"), _("Collect all capacity"))
+OF_INSTANCES = [
+    Addition("capacity.view_database", annotate=with_latest_size, columns=[latest_size], section=sizes_section),
+    *of_visits("capacity", _("last capacity visit"), _("Collect capacity now"), _("Collect all capacity")),
+]

@@ -8,8 +8,11 @@ class CapacityConfig(AppConfig):
     verbose_name = _("Capacity")
 
     def ready(self) -> None:
+        """Declare what this app adds to others."""
+        from instances.admin import ADDITIONS
         from sync.registry import VisitKind, register
 
-        from . import services
+        from . import admin, services
 
         register(VisitKind(gettext_noop("capacity"), _("Capacity"), services.read, services.write))
+        ADDITIONS.extend(admin.OF_INSTANCES)

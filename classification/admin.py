@@ -30,7 +30,7 @@ from console.display import moment
 from console.list_filters import ShownSelectFilter
 from console.templatetags.names import visible
 from console.visibility import shown_to
-from instances.admin import ADDITIONS, NOTES, Addition
+from instances.admin import NOTES, Addition
 from instances.models import Instance
 from sync.models import SyncSession
 from sync.pages import session_page
@@ -392,7 +392,7 @@ class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
         obj.pk, obj.since, obj.instance = made.pk, made.since, made.instance
 
 
-ADDITIONS.append(
+OF_INSTANCES = [
     Addition(
         RUN,
         buttons=[
@@ -405,5 +405,5 @@ ADDITIONS.append(
                 shown=lambda instance: not instance.is_retired,
             )
         ],
-    )
-)
+    ),
+]

@@ -7,9 +7,17 @@ class ClassificationConfig(AppConfig):
     verbose_name = _("Classification")
 
     def ready(self) -> None:
+        """Declare what this app adds to others."""
+        from accounts.pages import BADGES, TABS
+        from instances.admin import ADDITIONS
+        from instances.timeline import SOURCES, Source
         from sync.registry import StoreKind, after, register
 
-        from . import runs, services
+        from . import admin, pages, runs, services
 
         register(StoreKind(services.KIND, _("Classification"), runs.write, batch=500, follow_ups=[services.count_day]))
         after("accounts", services.after_accounts)
+        ADDITIONS.extend(admin.OF_INSTANCES)
+        TABS.append(pages.TAB)
+        BADGES.append(pages.badge_of)
+        SOURCES.append(Source("classification.view_assignment", pages.assignment_events))

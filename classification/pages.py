@@ -16,10 +16,10 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.freshness import unknown_instances
 from accounts.models import Account
-from accounts.pages import BADGES, TABS, Tab
+from accounts.pages import Tab
 from console.visibility import limit_of, shown_to
 from instances.models import Instance
-from instances.timeline import SOURCES, Event, Source
+from instances.timeline import Event
 
 from .explain import Line, explain
 from .models import Assignment, Classification, ClassificationRule
@@ -128,7 +128,7 @@ def why(rule: ClassificationRule, account: Account) -> dict[str, Any]:
     return {"why": lines} if lines else {"wrong": str(_("The rule is not about this account."))}
 
 
-def _badge(request: HttpRequest, account: Account) -> str:
+def badge_of(request: HttpRequest, account: Account) -> str:
     """What heads all that the account is."""
     if not request.user.has_perm("classification.view_assignment"):
         return ""
@@ -136,17 +136,14 @@ def _badge(request: HttpRequest, account: Account) -> str:
     return classification_badge(found) if found else ""
 
 
-TABS.append(
-    Tab(
-        "classifications",
-        _("Classifications"),
-        "classification.view_assignment",
-        assignments_of,
-        _lines,
-        "classification/tab.html",
-    )
+TAB = Tab(
+    "classifications",
+    _("Classifications"),
+    "classification.view_assignment",
+    assignments_of,
+    _lines,
+    "classification/tab.html",
 )
-BADGES.append(_badge)
 
 
 def assignment_events(instance: Instance, since: datetime, limit: int) -> Iterator[Event]:
@@ -162,6 +159,3 @@ def assignment_events(instance: Instance, since: datetime, limit: int) -> Iterat
     for at, badge, label, row in sorted(told, key=lambda item: item[0], reverse=True)[:limit]:
         text = f"{row.account}: {row.classification}{f' ({row.rule.code})' if row.rule else ''}"
         yield Event(at, badge, str(label), text, reverse("admin:accounts_account_change", args=[row.account_id]))
-
-
-SOURCES.append(Source("classification.view_assignment", assignment_events))

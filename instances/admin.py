@@ -1,6 +1,6 @@
 """The pages of instances and credentials.
 
-Apps above plug into the pages of instances here, and only here: their admin modules append an `Addition` to ADDITIONS.
+Apps above add to the pages of instances by ADDITIONS, in their `AppConfig.ready`.
 """
 
 from __future__ import annotations

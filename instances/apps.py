@@ -7,9 +7,12 @@ class InstancesConfig(AppConfig):
     verbose_name = _("Instances")
 
     def ready(self) -> None:
+        """Declare what this app adds to others."""
         from console import visibility
 
+        from . import timeline
         from .models import Credential, Instance, shown_credentials
 
         visibility.INSTANCE.append(Instance)
         visibility.CONDITIONS[Credential] = shown_credentials
+        timeline.SOURCES.append(timeline.Source("instances.change_instance", timeline.edits))

@@ -1,6 +1,6 @@
 """Instances as CSV, in and out: the same columns for the admin and for the commands.
 
-Credentials are named, passwords are nowhere. Apps above add columns of their own to `InstanceResource.fields`.
+Credentials are named, passwords are nowhere. Apps above add columns to `InstanceResource.fields` in `AppConfig.ready`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from engines.target import Target
 from .crypto import CredentialKeyError, rotate
 from .models import Credential, Instance
 
-#: The fields that hold secrets under TAIFISH_CREDENTIAL_KEYS. Apps above add theirs.
+#: The fields that hold secrets under TAIFISH_CREDENTIAL_KEYS. Apps above add theirs in `AppConfig.ready`.
 ENCRYPTED: list[tuple[type[Model], str]] = [(Credential, "token")]
 
 

@@ -1,5 +1,4 @@
-"""Everything that happened to an instance, in one line of time. Apps above add what they know: each appends a `Source`
-to SOURCES."""
+"""Everything that happened to an instance, in order of time. Apps add a `Source` to SOURCES in `AppConfig.ready`."""
 
 from __future__ import annotations
 
@@ -87,7 +86,7 @@ def timeline_page(request: HttpRequest, object_id: int) -> HttpResponse:
     return TemplateResponse(request, "instances/timeline.html", context)
 
 
-def _edits(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:
+def edits(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:
     """What people did to it in the admin."""
     kind = ContentType.objects.get_for_model(Instance)
     rows = LogEntry.objects.filter(content_type=kind, object_id=str(instance.pk), action_time__gte=since)
@@ -96,4 +95,3 @@ def _edits(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:
 
 
 EDITED = gettext_lazy("edited")
-SOURCES.append(Source("instances.change_instance", _edits))

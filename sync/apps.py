@@ -7,8 +7,14 @@ class SyncConfig(AppConfig):
     verbose_name = _("Sync")
 
     def ready(self) -> None:
+        """Declare what this app adds to others."""
         from console import visibility
+        from instances.admin import ADDITIONS
+        from instances.timeline import SOURCES, Source
 
+        from . import pages
         from .models import SyncSession, shown_sessions
 
         visibility.CONDITIONS[SyncSession] = shown_sessions
+        ADDITIONS.extend(pages.OF_INSTANCES)
+        SOURCES.append(Source("sync.view_syncrecord", pages.visit_events))

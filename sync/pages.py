@@ -1,6 +1,6 @@
 """What visits add to the pages of instances, and how pages show a visit.
 
-An app that registers a kind of visit calls `offer` for it in its own admin module.
+An app with a kind of visit adds `of_visits` to the pages of instances.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from unfold.decorators import display
 from console.buttons import Button
 from console.display import ago, badge, seconds
 from console.visibility import shown_to
-from instances.admin import ADDITIONS, Addition
+from instances.admin import Addition
 from instances.models import Instance
-from instances.timeline import SOURCES, Event, Source
+from instances.timeline import Event
 
 from . import services
 from .models import SyncRecord, SyncSession, VisitHealth
@@ -80,8 +80,8 @@ class PausedFilter(DropdownFilter):
         return queryset.filter(paused if self.value() == "1" else ~paused)
 
 
-def offer(kind: str, label: str, verb: str, verb_all: str) -> None:
-    """Put a kind of visit on the pages of instances: its last one as a column and filter, and the buttons to start it.
+def of_visits(kind: str, label: str, verb: str, verb_all: str) -> list[Addition]:
+    """What a kind of visit adds to the pages of instances: its last one as a column and filter, and buttons.
 
     `label` heads the column ("Last account visit"), `verb` is on the buttons ("Sync accounts now") and `verb_all` on
     the one for every active instance.
@@ -133,15 +133,13 @@ def offer(kind: str, label: str, verb: str, verb_all: str) -> None:
     sync_selected.__name__ = f"sync_{kind}"
     last_visit.__name__ = f"last_{kind}"
     sync_now.__name__ = f"sync_{kind}_now"
-    ADDITIONS.append(
+    return [
         Addition(
             "sync.view_syncrecord",
             annotate=lambda rows: with_last_visit(rows, kind),
             columns=[last_visit],
             filters=[LastVisitFilter],
-        )
-    )
-    ADDITIONS.append(
+        ),
         Addition(
             RUN,
             columns=[sync_now],
@@ -166,8 +164,8 @@ def offer(kind: str, label: str, verb: str, verb_all: str) -> None:
                     main=True,
                 ),
             ],
-        )
-    )
+        ),
+    ]
 
 
 @admin.action(description=_("Resume paused visits"))
@@ -204,7 +202,7 @@ def with_paused_kinds(instances: QuerySet[Instance]) -> QuerySet[Instance]:
     return instances.annotate(paused_kinds=ArraySubquery(paused.values("kind")))
 
 
-ADDITIONS += [
+OF_INSTANCES = [
     Addition("sync.view_visithealth", annotate=with_paused_kinds, filters=[PausedFilter], section=health_section),
     Addition("sync.view_syncrecord", section=visits_section),
     Addition(RUN, actions=[resume_instances]),
@@ -241,6 +239,3 @@ def visit_events(instance: Instance, since: datetime, limit: int) -> Iterable[Ev
         text = ": ".join(filter(None, [gettext(row.kind), gettext(row.error) or summary(row)]))
         url = reverse("admin:sync_syncsession_change", args=[row.session_id])
         yield Event(row.finished_at, row.status, str(SyncRecord.Status(row.status).label), text, url)
-
-
-SOURCES.append(Source("sync.view_syncrecord", visit_events))

@@ -36,10 +36,9 @@ from unfold.widgets import UnfoldAdminColorInputWidget
 from console.buttons import Button, ButtonAdmin, InspectOnlyAdmin, posted
 from console.csv import csv_file
 from console.visibility import ShownRows, limit_of, shown_to, within
-from instances.admin import ADDITIONS, Addition
+from instances.admin import Addition
 from instances.models import Instance
-from instances.resources import InstanceResource
-from instances.timeline import SOURCES, Event, Source
+from instances.timeline import Event
 
 from . import services
 from .models import InstanceTag, Tag, TagOperation
@@ -115,17 +114,6 @@ class InstanceTagInline(ShownRows, TabularInline):
         return ByWhom
 
 
-ADDITIONS.append(
-    Addition(
-        "tagging.view_tag",
-        annotate=lambda rows: rows.prefetch_related(Prefetch("tags", Tag.objects.order_by("category", "label"))),
-        columns=[tags],
-        filters=[TagFilter],
-        inlines=[InstanceTagInline],
-    )
-)
-
-
 def receipt_page(receipt: TagOperation) -> HttpResponseRedirect:
     return HttpResponseRedirect(reverse("admin:tagging_tagoperation_change", args=[receipt.pk]))
 
@@ -170,8 +158,17 @@ def remove_tags(model_admin: Any, request: HttpRequest, queryset: QuerySet[Insta
     return bulk_page(model_admin, request, queryset, TagOperation.Action.REMOVE)
 
 
-ADDITIONS.append(Addition("tagging.add_instancetag", actions=[add_tags]))
-ADDITIONS.append(Addition("tagging.delete_instancetag", actions=[remove_tags]))
+OF_INSTANCES = [
+    Addition(
+        "tagging.view_tag",
+        annotate=lambda rows: rows.prefetch_related(Prefetch("tags", Tag.objects.order_by("category", "label"))),
+        columns=[tags],
+        filters=[TagFilter],
+        inlines=[InstanceTagInline],
+    ),
+    Addition("tagging.add_instancetag", actions=[add_tags]),
+    Addition("tagging.delete_instancetag", actions=[remove_tags]),
+]
 
 
 class TagsWidget(ManyToManyWidget):
@@ -212,7 +209,7 @@ class TagsField(Field):
         instance.tags.set(wanted, through_defaults={"added_by": user})
 
 
-InstanceResource.fields["tags"] = TagsField("tags", "tags", TagsWidget(Tag))
+EXPORTED_TAGS = TagsField("tags", "tags", TagsWidget(Tag))
 
 
 class TagForm(forms.ModelForm):
@@ -361,6 +358,3 @@ def tag_events(instance: Instance, since: datetime, limit: int) -> Iterable[Even
     for row in rows.order_by("-added_at")[:limit]:
         text = f"{row.tag.label} ({row.added_by})" if row.added_by else row.tag.label
         yield Event(row.added_at, "added", gettext("tag added"), text)
-
-
-SOURCES.append(Source("tagging.view_tag", tag_events))

@@ -7,10 +7,18 @@ class TaggingConfig(AppConfig):
     verbose_name = _("Tags")
 
     def ready(self) -> None:
+        """Declare what this app adds to others."""
         from console import visibility
+        from instances.admin import ADDITIONS
+        from instances.resources import InstanceResource
+        from instances.timeline import SOURCES, Source
 
+        from . import admin
         from .models import Tag, TagOperation
         from .visibility import limit_by_tags, shown_operations, shown_tags
 
         visibility.LIMITS.append(limit_by_tags)
         visibility.CONDITIONS |= {Tag: shown_tags, TagOperation: shown_operations}
+        ADDITIONS.extend(admin.OF_INSTANCES)
+        InstanceResource.fields["tags"] = admin.EXPORTED_TAGS
+        SOURCES.append(Source("tagging.view_tag", admin.tag_events))
