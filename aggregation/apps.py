@@ -6,6 +6,14 @@ from django.utils.translation import gettext_noop
 class AggregationConfig(AppConfig):
     name = "aggregation"
     verbose_name = _("Aggregation")
+    #: Tables of other apps that SQL here names.
+    reads_tables = (
+        "capacity_databasesize",
+        "capacity_instancesize",
+        "instances_instance",
+        "tagging_instancetag",
+        "tagging_tag",
+    )
 
     def ready(self) -> None:
         """Declare what this app adds to others."""

@@ -6,6 +6,12 @@ from django.utils.translation import gettext_noop
 class CapacityConfig(AppConfig):
     name = "capacity"
     verbose_name = _("Capacity")
+    #: Tables of other apps that SQL here names.
+    reads_tables = (
+        "instances_instance",
+        "sync_syncrecord",
+        "sync_syncsession",
+    )
 
     def ready(self) -> None:
         """Declare what this app adds to others."""

@@ -5,6 +5,18 @@ from django.utils.translation import gettext_lazy as _
 class ClassificationConfig(AppConfig):
     name = "classification"
     verbose_name = _("Classification")
+    #: Tables of other apps that SQL here names.
+    reads_tables = (
+        "accounts_account",
+        "accounts_accountchange",
+        "accounts_coverage",
+        "accounts_grant",
+        "accounts_membership",
+        "accounts_rolereach",
+        "instances_instance",
+        "tagging_instancetag",
+        "tagging_tag",
+    )
 
     def ready(self) -> None:
         """Declare what this app adds to others."""

@@ -5,6 +5,8 @@ from django.utils.translation import gettext_lazy as _
 class SyncConfig(AppConfig):
     name = "sync"
     verbose_name = _("Sync")
+    #: Tables of other apps that SQL here names.
+    reads_tables = ("instances_instance",)
 
     def ready(self) -> None:
         """Declare what this app adds to others."""

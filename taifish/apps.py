@@ -4,6 +4,13 @@ from django.db.models.signals import post_migrate
 
 class TaifishConfig(AppConfig):
     name = "taifish"
+    #: Tables of other apps that SQL here names.
+    reads_tables = (
+        "instances_instance",
+        "sync_syncrecord",
+        "sync_syncsession",
+        "sync_visithealth",
+    )
 
     def ready(self) -> None:
         from . import checks  # noqa: F401
