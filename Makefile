@@ -1,4 +1,5 @@
 # make run    set up, visit the embedded PostgreSQL, serve on http://127.0.0.1:8000/ (Ctrl-C stops it)
+# make dev    as make run, with one worker, and start again what serves when a file of the tree changes
 # make test   set up, pass the tests
 # make test-oracle DSN=oracle://user:password@host:port/service  pass the Oracle contract on a real server
 # make setup  set up for both; make lint, make bench: what they say; make exhaustive: hundreds of random cases
@@ -13,10 +14,13 @@ BIN := .venv/bin
 JOBS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run test test-oracle exhaustive setup servers lint bench messages count
+.PHONY: run dev test test-oracle exhaustive setup servers lint bench messages count
 
 run: .venv/run.done
 	@exec $(BIN)/python manage.py up $(UP)
+
+dev: .venv/run.done
+	@exec $(BIN)/python manage.py up --dev $(UP)
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not exhaustive" $(PYTEST)

@@ -125,14 +125,14 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(place: Place, **more: str) -> Iterator[Served]:
+def serving(place: Place, *options: str, manage: Path = MANAGE, **more: str) -> Iterator[Served]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         bind = f"127.0.0.1:{free.getsockname()[1]}"
     log = place.var.parent / "up.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, MANAGE, "up", "--bind", bind],
+            [sys.executable, manage, "up", "--bind", bind, *options],
             env=place.environment(**more), stdout=output, stderr=output, text=True,
         )  # fmt: skip
     served = Served(process, f"http://{bind}", log)
@@ -284,6 +284,43 @@ def test_what_is_killed_comes_back(place: Place) -> None:
             assert time.monotonic() < deadline, place.processes()
             time.sleep(0.1)
     # The last of the children held the store, and stopped it.
+    assert not place.cluster.running()
+
+
+def test_a_changed_file_is_served(place: Place, tmp_path: Path) -> None:
+    """`up --dev`, as `make dev` runs it, on a copy of the tree: broken code too is got over; Ctrl-C leaves nothing."""
+    tree = tmp_path / "tree"
+    left_out = shutil.ignore_patterns(".*", "var", "tests", "__pycache__")
+    shutil.copytree(MANAGE.parent, tree, ignore=left_out, symlinks=True)
+    health = tree / "taifish" / "health.py"
+    code = health.read_text()
+    template = tree / "templates" / "admin" / "login.html"
+
+    def answers(path: str, text: str) -> Callable[[], bool]:
+        def answers() -> bool:
+            try:
+                with urllib.request.urlopen(served.url + path, timeout=30) as answer:
+                    return text in answer.read().decode()
+            except OSError:
+                return False
+
+        return answers
+
+    with serving(place, "--dev", manage=tree / "manage.py") as served:
+        served.wait_until(lambda: " ready." in served.log.read_text())
+        worker = workers(place)[0]
+        health.write_text(code.replace('"status": "ok"', '"status": "changed"'))
+        served.wait_until(answers("/healthz", "changed"))
+        served.wait_until(lambda: workers(place)[:1] not in ([], [worker]))
+        health.write_text("this is no Python")
+        served.wait_until(lambda: "SyntaxError" in served.log.read_text())
+        health.write_text(code)
+        served.wait_until(answers("/healthz", "ok"))
+        template.write_text(template.read_text().replace("{% block login_after %}", "{% block login_after %}new words"))
+        served.wait_until(answers("/admin/login/", "new words"))
+        served.process.send_signal(signal.SIGINT)
+        assert served.process.wait(30) == 0, served.log.read_text()
+    assert place.processes() == {}
     assert not place.cluster.running()
 
 

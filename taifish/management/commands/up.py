@@ -10,6 +10,7 @@ import socket
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -27,7 +28,7 @@ from sync import services
 from sync.models import SyncRecord
 from taifish import embedded, environment
 from taifish.embedded import EmbeddedError
-from taifish.supervisor import Child, logger, supervise
+from taifish.supervisor import FIRST_DELAY, Child, logger, supervise
 
 STORE = "taifish-store"
 COLLECTOR = "taifish_collector"
@@ -42,13 +43,16 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="do everything but serve")
         parser.add_argument(
+            "--dev", action="store_true", help="start web and worker again when a file of the code changes"
+        )
+        parser.add_argument(
             "--bind",
             metavar="HOST:PORT",
             default=environment.text("TAIFISH_BIND", "127.0.0.1:8000"),
             help="where the web answers (TAIFISH_BIND; default %(default)s)",
         )
 
-    def handle(self, *args: Any, once: bool, bind: str, **options: Any) -> None:
+    def handle(self, *args: Any, once: bool, bind: str, dev: bool = False, **options: Any) -> None:
         # An end that can be tidy: a store that we alone hold is stopped.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         listener = None if once else listen(bind)
@@ -66,7 +70,7 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             raise CommandError("interrupted", returncode=128 + signal.SIGINT) from None
         if listener:
-            self._serve(listener)
+            self._serve(listener, dev)
         elif not seen:
             raise CommandError("the visit did not complete")
 
@@ -140,8 +144,8 @@ class Command(BaseCommand):
         more = count - len(rows) + 1
         self.stdout.write(f"… and {more} more\n" if more else "")
 
-    def _serve(self, listener: socket.socket) -> None:
-        workers = environment.number("TAIFISH_WORKERS", 4, 1, 1000)
+    def _serve(self, listener: socket.socket, dev: bool) -> None:
+        workers = 1 if dev else environment.number("TAIFISH_WORKERS", 4, 1, 1000)
         python, celery = (sys.executable, "-m"), ("celery", "--quiet", "-A", "taifish")
         web = f"gunicorn taifish.wsgi --bind fd://{listener.fileno()} --workers 1 --worker-class gthread"
         worker = f"worker --concurrency={workers} --without-gossip --without-mingle --without-heartbeat --pidfile="
@@ -162,7 +166,8 @@ class Command(BaseCommand):
         self.stdout.flush()
         connections.close_all()
         ours = {name: value for name, value in os.environ.items() if not name.startswith(ADMIN_PASSWORD)}
-        supervise(children, folder=settings.BASE_DIR, environment=ours, tend=_tend_store)
+        tend = _restart_on_change(children) if dev else _tend_store
+        supervise(children, folder=settings.BASE_DIR, environment=ours, tend=tend)
         self.stdout.write("Taifish has stopped.")
 
 
@@ -173,6 +178,43 @@ def _tend_store() -> None:
             embedded.store(settings.TAIFISH_DATA_DIR).start()
         except EmbeddedError as error:
             logger.error("%s", error)
+
+
+def _restart_on_change(children: Sequence[Child]) -> Callable[[], None]:
+    """What to call once a second in place of `_tend_store`: it also stops the children when a file of the tree has
+    changed. The supervisor starts them again, and the web's listener stays open meanwhile."""
+    before = _versions()
+
+    def tend() -> None:
+        nonlocal before
+        _tend_store()
+        now = _versions()
+        if now == before:
+            return
+        changed = sorted(str(path.relative_to(settings.BASE_DIR)) for path, _ in now ^ before)
+        logger.info("Changed: %s. Starting again.", ", ".join(dict.fromkeys(changed)))
+        before = now
+        for child in children:
+            # What died of a mistake in the code does not wait until its next try.
+            child.delay, child.due = FIRST_DELAY, 0.0
+            if child.process:
+                os.kill(child.process.pid, signal.SIGTERM)
+
+    return tend
+
+
+def _versions() -> set[tuple[Path, int]]:
+    """Each file that a running process would not read again: Python, templates, static files, translations."""
+    base = settings.BASE_DIR
+    folders = [path.parent for path in base.glob("*/__init__.py")]
+    files = [*base.glob("templates/**/*.*"), *base.glob("locale/**/*.mo")]
+    files += [path for folder in folders for pattern in ("**/*.py", "static/**/*.*") for path in folder.glob(pattern)]
+    found = set()
+    for path in files:
+        # An editor may replace a file at this very moment.
+        with contextlib.suppress(FileNotFoundError):
+            found.add((path, path.stat().st_mtime_ns))
+    return found
 
 
 def listen(bind: str) -> socket.socket:
