@@ -1,0 +1,302 @@
+"""A small fleet to try Taifish out on: real servers, really visited, with weeks of history."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection, transaction
+from django.db.models import Min, ProtectedError, Q, QuerySet
+from django.utils import timezone
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import encrypt_password
+
+from aggregation.models import InstanceLimit
+from alerts.models import AlertRule, Channel
+from classification import library
+from classification.models import ClassificationCount
+from instances.models import Credential, Instance
+from sync import services
+from sync.models import SyncSession
+from sync.visits import visit
+from sync.work import work
+from tagging.models import InstanceTag, Tag
+from taifish import embedded
+from taifish.demo import DAYS, SERVERS, Server
+from taifish.embedded import Cluster, EmbeddedError
+
+from .up import COLLECTOR, STORE
+
+NAMES = [server.name for server in SERVERS]
+TAG = {"slug": "demo", "label": "Demo", "category": "environment"}
+#: Accounts change seldom, and are visited that often before the last week; sizes are on every day.
+EVERY, DAILY_SINCE = 7, 7
+OPTIONS = {
+    "shared_buffers": "16MB",
+    "max_connections": "20",
+    "synchronous_commit": "off",
+    "max_wal_size": "64MB",
+    "min_wal_size": "32MB",
+}
+
+
+class Command(BaseCommand):
+    help = (
+        f"Make {len(SERVERS)} small PostgreSQL servers with accounts, changes and {DAYS} days of history, to try "
+        "Taifish out. They run on until they are removed, or the machine stops: then this command starts them again."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--remove", action="store_true", help="stop and delete the servers, and all about them")
+
+    def handle(self, *args: Any, remove: bool, **options: Any) -> None:
+        call_command("migrate", interactive=False, verbosity=0)
+        failures = logging.getLogger("sync.alerts")
+        try:
+            # Visits fail here on purpose.
+            failures.disabled = True
+            with _alone():
+                if remove:
+                    self._remove()
+                    self.stdout.write("The demo is gone.")
+                else:
+                    self._provide()
+        except EmbeddedError as error:
+            raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            raise CommandError(
+                "Interrupted. Run it again to start anew, or with --remove to delete what there is.", returncode=130
+            ) from None
+        finally:
+            failures.disabled = False
+
+    def _provide(self) -> None:
+        """Start the servers and visit them; where they are not all there, make them and their history first."""
+        if not (_folder() / "complete").exists() or _own().count() != len(SERVERS):
+            _refuse_a_store_in_use()
+            self._remove()
+            library.install()
+            self._make()
+        for server in SERVERS:
+            _cluster(server).start()
+        for kind in ("capacity", "accounts"):
+            services.run_here(services.start(kind, _own(), trigger="command", enqueue=False))
+        for kind in ("aggregation", "classification"):
+            services.finish_open(kind)
+        self.stdout.write(
+            f"There are {', '.join(NAMES)}, tagged “{TAG['label']}”, with {DAYS} days of history. On purpose, parts "
+            "of demo-payroll cannot be read, and visits of demo-crm fail.\n"
+            "`manage.py up` shows them. Their servers run on when it stops. `manage.py demo --remove` deletes them."
+        )
+
+    def _make(self) -> None:
+        counted = list(ClassificationCount.objects.all())
+        for days_ago in range(DAYS, -1, -1):
+            with _back_by(days_ago):
+                for server in SERVERS:
+                    if days_ago == DAYS:
+                        _register(server)
+                    _pass_a_day(server, days_ago)
+                if days_ago:
+                    _visit("capacity")
+                if days_ago and _is_visited(days_ago):
+                    _visit("accounts")
+            if days_ago % 15 == 0:
+                self.stdout.write(f"{days_ago} days ago" if days_ago else "today")
+                self.stdout.flush()
+        # The days of the past on which accounts had really been counted.
+        ClassificationCount.objects.bulk_create(
+            counted,
+            update_conflicts=True,
+            unique_fields=["classification", "day"],
+            update_fields=["accounts", "unknown"],
+        )
+        (_folder() / "complete").touch()
+
+    def _remove(self) -> None:
+        """Stop and delete the servers, and what is known of them; nothing else."""
+        for server in SERVERS:
+            cluster = _cluster(server)
+            cluster.stop("immediate")
+            shutil.rmtree(cluster.socket_dir, ignore_errors=True)
+        if _folder().exists():
+            shutil.rmtree(_folder())
+        own = _own()
+        sessions = list(SyncSession.objects.filter(records__instance__in=own).values_list("pk", flat=True).distinct())
+        credentials = list(own.values_list("credential", flat=True))
+        if not credentials:
+            return
+        own.delete()
+        SyncSession.objects.filter(pk__in=sessions, records=None).delete()
+        Credential.objects.filter(pk__in=credentials, name__in=NAMES, instances=None).delete()
+        # It is kept where people are limited to it.
+        with suppress(ProtectedError):
+            Tag.objects.filter(**TAG, instance_tags=None).delete()
+        # Of days on which there was no instance but the demo's.
+        first = Instance.objects.aggregate(first=Min("created_at"))["first"]
+        before = Q(day__lt=timezone.localdate(first)) if first else Q()
+        ClassificationCount.objects.filter(before).delete()
+
+
+def _folder() -> Path:
+    """Where the data of the servers are: beside those of the embedded store."""
+    home = embedded.store(settings.TAIFISH_DATA_DIR).home
+    return home.with_name(f"{home.name}-demo")
+
+
+def _cluster(server: Server) -> Cluster:
+    bin_dir = embedded.binaries(server.major) if server.major else None
+    return Cluster(_folder() / server.name, bin_dir=bin_dir, superuser="postgres", options=OPTIONS)
+
+
+def _own() -> QuerySet[Instance]:
+    """The instances of the demo. One that a person gave such a name, but another address, is not among them."""
+    places = [str(_cluster(server).socket_dir) for server in SERVERS]
+    return Instance.objects.filter(name__in=NAMES, host__in=places)
+
+
+def _refuse_a_store_in_use() -> None:
+    """Raise CommandError where a history with dates of the past would be mixed with what belongs to people."""
+    others = Instance.objects.exclude(name=STORE).exclude(pk__in=_own().values("pk"))
+    found = others.first() or Credential.objects.filter(name__in=NAMES).exclude(instances__in=_own()).first()
+    found = found or AlertRule.objects.filter(active=True).first() or Channel.objects.first()
+    if found:
+        raise CommandError(
+            f"This store is in use: it holds the {found._meta.verbose_name} {str(found)!r}. The demo writes a history "
+            "with dates in the past, and does so in no such store. Use another data folder: "
+            "TAIFISH_DATA_DIR=/path/to/demo make run, then TAIFISH_DATA_DIR=/path/to/demo manage.py demo."
+        )
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended('taifish.demo', 0))")
+        if not cursor.fetchone()[0]:
+            raise CommandError("Another `manage.py demo` is at work. Wait until it has ended.")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(hashtextextended('taifish.demo', 0))")
+
+
+@contextmanager
+def _back_by(days: int) -> Iterator[None]:
+    """One transaction in which it is so many days ago, for Django and for the store.
+
+    Functions that go before the store's own exist in this transaction only. Workers see its visits when they are over,
+    and take none of them for lost.
+    """
+    if not days:
+        yield
+        return
+    real_now, back = timezone.now, timedelta(days=days)
+    close_if_unusable = connection.close_if_unusable_or_obsolete
+    try:
+        # A visit that fails asks for it, and inside a transaction it closes what works.
+        connection.close_if_unusable_or_obsolete = lambda: None
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute(_SET_CLOCK, {"back": back})
+            timezone.now = lambda: real_now() - back
+            yield
+            with connection.cursor() as cursor:
+                cursor.execute("DROP SCHEMA demo_clock CASCADE")
+    finally:
+        timezone.now = real_now
+        connection.close_if_unusable_or_obsolete = close_if_unusable
+
+
+def _visit(kind: str) -> None:
+    """Visit all instances as `run_here` does, but in this thread and transaction, and do what follows."""
+    session = services.start(kind, _own(), trigger="command", enqueue=False, attempts=1)
+    for record in session.records.values_list("pk", flat=True):
+        visit(record)
+    for following in SyncSession.objects.filter(status="running", records__instance__in=_own()).distinct():
+        work(following.pk)
+
+
+def _is_visited(days_ago: int) -> bool:
+    happened = any(event.days_ago == days_ago for server in SERVERS for event in server.events)
+    return happened or days_ago <= DAILY_SINCE or days_ago % EVERY == 0 or days_ago == DAYS
+
+
+def _register(server: Server) -> None:
+    """Make the server with its accounts and databases, and the instance with its tag and limit."""
+    cluster = _cluster(server)
+    cluster.start()
+    password = secrets.token_urlsafe(24)
+    with _connected(cluster, "postgres") as own:
+        verifier = encrypt_password(password, COLLECTOR, own, "scram-sha-256")
+        _run(own, f"CREATE ROLE {COLLECTOR} LOGIN PASSWORD %s", verifier)
+        for sql in (server.accounts, server.collector, *(f"CREATE DATABASE {name}" for name in server.setup)):
+            if sql:
+                _run(own, sql)
+    for name, sql in server.setup.items():
+        with _connected(cluster, name) as own:
+            _run(own, "GRANT CREATE ON SCHEMA public TO PUBLIC")
+            _run(own, sql)
+            _run(own, "RESET ROLE; REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    credential = Credential(name=server.name, username=COLLECTOR)
+    credential.password = password
+    credential.save()
+    instance = Instance.objects.create(
+        name=server.name,
+        engine="postgresql",
+        host=str(cluster.socket_dir),
+        port=cluster.port,
+        tls_mode=Instance.TLS.DISABLE,
+        level=server.level,
+        note=server.note,
+        credential=credential,
+    )
+    InstanceTag.objects.create(instance=instance, tag=Tag.objects.get_or_create(**TAG)[0])
+    if server.limit:
+        InstanceLimit.objects.create(instance=instance, size=server.limit, note="Demo")
+
+
+def _pass_a_day(server: Server, days_ago: int) -> None:
+    cluster = _cluster(server)
+    for event in server.events:
+        if event.days_ago == days_ago:
+            with _connected(cluster, event.database) as own:
+                _run(own, event.sql)
+    for growth in server.growth:
+        with _connected(cluster, growth.database) as own:
+            _run(own, growth.insert, growth.rows(days_ago))
+
+
+@contextmanager
+def _connected(cluster: Cluster, database: str) -> Iterator[Connection]:
+    place = {"host": str(cluster.socket_dir), "port": cluster.port}
+    with closing(psycopg2.connect(**place, user=cluster.superuser, dbname=database)) as own:
+        own.autocommit = True
+        yield own
+
+
+def _run(own: Connection, sql: str, *values: Any) -> None:
+    with own.cursor() as cursor:
+        cursor.execute(sql, values or None)
+
+
+#: What goes before in the search path hides the functions of pg_catalog, which come first where nothing is said.
+_SET_CLOCK = """
+CREATE SCHEMA demo_clock;
+CREATE FUNCTION demo_clock.now() RETURNS timestamptz LANGUAGE sql STABLE
+    AS $$ SELECT pg_catalog.now() - current_setting('demo.back')::interval $$;
+CREATE FUNCTION demo_clock.statement_timestamp() RETURNS timestamptz LANGUAGE sql STABLE
+    AS $$ SELECT pg_catalog.statement_timestamp() - current_setting('demo.back')::interval $$;
+SELECT set_config('demo.back', %(back)s::interval::text, true),
+       set_config('search_path', 'demo_clock, pg_catalog, ' || current_setting('search_path'), true);
+"""
