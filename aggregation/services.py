@@ -12,12 +12,12 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext
 
 from capacity.models import InstanceSize
-from instances.models import Instance
+from instances.models import Instance, InstanceQuerySet
 from sync import services as sync
 from sync.models import SyncRecord, SyncSession
 from sync.registry import Outcome
@@ -38,7 +38,7 @@ def horizon() -> date:
     return timezone.localdate() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS)
 
 
-def due() -> QuerySet[Instance]:
+def due() -> InstanceQuerySet:
     """The active instances with something to aggregate: a changed day that is over, or sizes in a period that has just
     closed and has no aggregate yet."""
     today = timezone.localdate()
@@ -50,7 +50,7 @@ def due() -> QuerySet[Instance]:
     return Instance.objects.active().filter(changed)
 
 
-def run_due(trigger: str, *, among: QuerySet[Instance] | None = None, slot: str | None = None) -> SyncSession | None:
+def run_due(trigger: str, *, among: InstanceQuerySet | None = None, slot: str | None = None) -> SyncSession | None:
     """Aggregate whatever is due; None when nothing is."""
     instances = due() if among is None else due().filter(pk__in=among.order_by().values("pk"))
     return sync.start("aggregation", instances, trigger=trigger, slot=slot) if instances.exists() else None
@@ -68,7 +68,7 @@ def backfill(
     last: date,
     *,
     trigger: str,
-    instances: QuerySet[Instance] | None = None,
+    instances: InstanceQuerySet | None = None,
     user: User | None = None,
     enqueue: bool = True,
 ) -> SyncSession:

@@ -13,12 +13,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Exists, Max, OuterRef, QuerySet
+from django.db.models import Exists, Max, OuterRef
 from django.utils import timezone
 
 from engines.facts import Databases, Gap, ServerInfo, Sizes, TableSize
 from instances.hiding import hidden_on
-from instances.models import Instance
+from instances.models import Instance, InstanceQuerySet
 from instances.services import reached, remember_server
 from sync import services as sync
 from sync.models import SyncRecord, SyncSession, VisitHealth
@@ -73,7 +73,7 @@ def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outco
         implausible=gone == len(own) or (gone >= 10 and gone * 2 > len(own)),
     )
     hidden = hidden_on(instance, DatabaseFilter)
-    values = {
+    values: dict[str, Any] = {
         "instance": instance.pk,
         "now": now,
         "day": day,
@@ -118,7 +118,7 @@ def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outco
     )
 
 
-def without_row(day: Any) -> QuerySet[Instance]:
+def without_row(day: Any) -> InstanceQuerySet:
     """The active instances that have no size of that day."""
     return Instance.objects.active().exclude(Exists(InstanceSize.objects.filter(instance=OuterRef("pk"), day=day)))
 

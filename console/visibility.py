@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db.models import ForeignKey, Model, Q, QuerySet
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
     from django.forms import BaseForm
     from django.http import HttpRequest
+
+Rows = TypeVar("Rows", bound=QuerySet)
 
 #: The model of instances.
 INSTANCE: list[type[Model]] = []
@@ -69,7 +71,7 @@ def way_to_instance(model: type[Model]) -> tuple[str, bool] | None:
     return path, nullable
 
 
-def shown_to(rows: QuerySet, user: User | None) -> QuerySet:
+def shown_to(rows: Rows, user: User | None) -> Rows:
     """Those of the rows that the person sees. A row that could name an instance and names none concerns the whole
     fleet, and everybody sees it; so they do rows of models that have nothing to do with instances."""
     condition, way = CONDITIONS.get(rows.model), way_to_instance(rows.model)

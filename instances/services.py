@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import Case, F, Model, QuerySet, When
+from django.db.models import Case, F, Model, When
 from django.utils import timezone
 from django.utils.translation import gettext
 
@@ -21,7 +21,7 @@ from engines.registry import adapter_for
 from engines.target import Target
 
 from .crypto import CredentialKeyError, rotate
-from .models import Credential, Instance
+from .models import Credential, Instance, InstanceQuerySet
 
 #: The fields that hold secrets under TAIFISH_CREDENTIAL_KEYS. Apps above add theirs in `AppConfig.ready`.
 ENCRYPTED: list[tuple[type[Model], str]] = [(Credential, "token")]
@@ -139,7 +139,7 @@ def _failed(error: AdapterError, started: float) -> ConnectionCheck:
     )
 
 
-def named(names: Iterable[str]) -> QuerySet[Instance]:
+def named(names: Iterable[str]) -> InstanceQuerySet:
     """The active instances of these names. Raises ValueError, saying which are unknown and which retired."""
     wanted = set(names)
     retired_at = dict(Instance.objects.filter(name__in=wanted).values_list("name", "retired_at"))
@@ -150,7 +150,7 @@ def named(names: Iterable[str]) -> QuerySet[Instance]:
     return Instance.objects.filter(name__in=wanted)
 
 
-def chosen(names: Sequence[str], *, every: bool = False, tag: str | None = None) -> QuerySet[Instance]:
+def chosen(names: Sequence[str], *, every: bool = False, tag: str | None = None) -> InstanceQuerySet:
     """The active instances that a command is called for, in one of three ways. Raises ValueError, saying what is wrong.
 
     `tag` is the slug of one; what a tag is, is told above.
@@ -219,7 +219,7 @@ class Tightened(NamedTuple):
     check: ConnectionCheck
 
 
-def tighten(instances: QuerySet[Instance]) -> list[Tightened]:
+def tighten(instances: InstanceQuerySet) -> list[Tightened]:
     """Make strict each of these that is "as before" and can be reached strictly; how each try went, by name."""
     loose = list(instances.active().as_before().select_related("credential").order_by("name"))
     # Threads talk to servers alone; the store is for this one.
@@ -267,7 +267,8 @@ def rotate_credential_keys() -> int:
             try:
                 setattr(row, field, rotate(getattr(row, field)))
             except CredentialKeyError as error:
-                raise CredentialKeyError(f"{model._meta.verbose_name.capitalize()} {str(row)!r}: {error}") from error
+                what = str(model._meta.verbose_name).capitalize()
+                raise CredentialKeyError(f"{what} {str(row)!r}: {error}") from error
         model._default_manager.bulk_update(rows, [field], batch_size=1000)
         count += len(rows)
     return count

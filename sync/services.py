@@ -18,9 +18,9 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
 from console.visibility import limit_of, shown_to, within
-from instances.models import Instance
+from instances.models import Instance, InstanceQuerySet
 
-from .models import SyncRecord, SyncSession, VisitHealth
+from .models import SyncRecord, SyncSession, VisitHealth, VisitHealthQuerySet
 from .registry import KINDS, StoreKind
 from .sessions import close, follow_up, send
 from .visits import being_cancelled, brief_transaction, note_failures, visit
@@ -45,7 +45,7 @@ WAITING = "A visit of this kind is waiting already, in session %d."
 @transaction.atomic
 def start(
     kind: str,
-    instances: QuerySet[Instance],
+    instances: InstanceQuerySet,
     *,
     trigger: str,
     user: User | None = None,
@@ -218,7 +218,8 @@ def held_counts(kind: str, instances: QuerySet[Instance]) -> dict[int, int]:
         pk__gt=OuterRef("pk"),
     )
     held = SyncRecord.objects.filter(~Exists(newer), kind=kind, instance__in=instances, held_count__isnull=False)
-    return dict(held.values_list("instance_id", "held_count"))
+    rows = held.values_list("instance_id", "held_count")
+    return {instance_id: count for instance_id, count in rows if count is not None}
 
 
 def visits_hidden(session: SyncSession, user: User | None) -> bool:
@@ -240,7 +241,7 @@ def _cancel_pending(records: QuerySet[SyncRecord]) -> int:
     return records.filter(status=Status.PENDING).update(status=Status.CANCELLED, finished_at=Now())
 
 
-def resume(health: QuerySet[VisitHealth]) -> int:
+def resume(health: VisitHealthQuerySet) -> int:
     """Take paused instances back into their schedules, with a clean streak. Returns how many."""
     return health.paused().update(paused_at=None, failures=0)
 
@@ -305,7 +306,7 @@ def _reap_lost() -> int:
 def _send_again() -> int:
     """Pending records that are due and whose message seems lost: after a minute, for it may have died with a worker.
     The wait doubles each time, to an hour, so that a long backlog is not buried under repeated messages."""
-    wait = timedelta(seconds=60) * 2 ** (Least(F("sent_times"), 7) - 1)
+    wait = Value(timedelta(seconds=60)) * 2 ** (Least(F("sent_times"), 7) - 1)
     due = SyncRecord.objects.filter(
         Q(sent_at=None) | Q(sent_at__lt=Now() - wait),
         Q(not_before=None) | Q(not_before__lt=Now() - timedelta(seconds=30)),

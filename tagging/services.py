@@ -282,6 +282,6 @@ class _Receipt:
         for (outcome, tag), instances in self._instances.items():
             alike[outcome, tuple(instances)].append(tag)
         found: dict[str, list[dict[str, list[int]]]] = defaultdict(list)
-        for (outcome, instances), tags in alike.items():
-            found[outcome].append({"tags": tags, "instances": [*instances]})
+        for (outcome, same), tags in alike.items():
+            found[outcome].append({"tags": tags, "instances": [*same]})
         return found
