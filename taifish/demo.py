@@ -148,9 +148,9 @@ GRANT SELECT ON load_file TO PUBLIC;
     },
     events=[
         Event(40, "postgres", 'CREATE DATABASE sandbox OWNER "maria.rossi"'),
+        Event(24, "staging", "INSERT INTO load_file SELECT i, repeat('x', 180) FROM generate_series(1, 80000) i"),
         Event(18, "postgres", "ALTER ROLE etl_old NOLOGIN"),
         Event(10, "postgres", 'GRANT pg_read_all_data TO "maria.rossi"'),
-        Event(8, "staging", "INSERT INTO load_file SELECT i, repeat('x', 180) FROM generate_series(1, 80000) i"),
         Event(2, "postgres", "GRANT pg_execute_server_program TO dwh_loader"),
     ],
     growth=[
@@ -186,9 +186,10 @@ GRANT SELECT ON employee TO "hr.lead" WITH GRANT OPTION;
         "hr_archive": "REVOKE CONNECT ON DATABASE hr_archive FROM PUBLIC",
     },
     events=[
-        Event(25, "payroll", "CREATE ROLE \"ext.auditor\" LOGIN VALID UNTIL '2100-01-01'"),
+        Event(25, "payroll", 'CREATE ROLE "ext.auditor" LOGIN'),
         Event(25, "payroll", 'GRANT SELECT (id, name, salary) ON employee TO "ext.auditor"'),
         Event(5, "payroll", 'GRANT UPDATE (salary) ON employee TO "hr.assistant"'),
+        Event(1, "payroll", "ALTER ROLE \"ext.auditor\" VALID UNTIL 'yesterday'"),
     ],
     growth=[
         Growth(

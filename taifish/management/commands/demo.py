@@ -16,7 +16,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection, transaction
-from django.db.models import Min, ProtectedError, Q, QuerySet
+from django.db.models import ProtectedError
 from django.utils import timezone
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import encrypt_password
@@ -25,7 +25,7 @@ from aggregation.models import InstanceLimit
 from alerts.models import AlertRule, Channel
 from classification import library
 from classification.models import ClassificationCount
-from instances.models import Credential, Instance
+from instances.models import Credential, Instance, InstanceQuerySet
 from sync import services
 from sync.models import SyncSession
 from sync.visits import visit
@@ -60,7 +60,8 @@ class Command(BaseCommand):
         parser.add_argument("--remove", action="store_true", help="stop and delete the servers, and all about them")
 
     def handle(self, *args: Any, remove: bool, **options: Any) -> None:
-        call_command("migrate", interactive=False, verbosity=0)
+        if settings.TAIFISH_EMBEDDED:
+            call_command("migrate", interactive=False, verbosity=0)
         failures = logging.getLogger("sync.alerts")
         try:
             # Visits fail here on purpose.
@@ -81,8 +82,8 @@ class Command(BaseCommand):
             failures.disabled = False
 
     def _provide(self) -> None:
-        """Start the servers and visit them; where they are not all there, make them and their history first."""
-        if not (_folder() / "complete").exists() or _own().count() != len(SERVERS):
+        """Start the servers and visit them; where there is no demo, or a part of one, make it first."""
+        if not (_complete().exists() and _own().exists()):
             _refuse_a_store_in_use()
             self._remove()
             library.install()
@@ -100,28 +101,25 @@ class Command(BaseCommand):
         )
 
     def _make(self) -> None:
-        counted = list(ClassificationCount.objects.all())
+        days = ClassificationCount.objects.order_by("day").values_list("day", flat=True).distinct()
+        counted = [str(day) for day in (timezone.localdate(), *days)]
         for days_ago in range(DAYS, -1, -1):
             with _back_by(days_ago):
-                for server in SERVERS:
-                    if days_ago == DAYS:
+                if days_ago == DAYS:
+                    for server in SERVERS:
                         _register(server)
+                    _counted().write_text("\n".join(counted))
+                for server in SERVERS:
                     _pass_a_day(server, days_ago)
                 if days_ago:
                     _visit("capacity")
                 if days_ago and _is_visited(days_ago):
-                    _visit("accounts")
+                    with _counts_kept():
+                        _visit("accounts")
             if days_ago % 15 == 0:
                 self.stdout.write(f"{days_ago} days ago" if days_ago else "today")
                 self.stdout.flush()
-        # The days of the past on which accounts had really been counted.
-        ClassificationCount.objects.bulk_create(
-            counted,
-            update_conflicts=True,
-            unique_fields=["classification", "day"],
-            update_fields=["accounts", "unknown"],
-        )
-        (_folder() / "complete").touch()
+        _complete().touch()
 
     def _remove(self) -> None:
         """Stop and delete the servers, and what is known of them; nothing else."""
@@ -129,23 +127,20 @@ class Command(BaseCommand):
             cluster = _cluster(server)
             cluster.stop("immediate")
             shutil.rmtree(cluster.socket_dir, ignore_errors=True)
+        if _counted().exists():
+            made_on, *days = _counted().read_text().split()
+            ClassificationCount.objects.filter(day__lt=made_on).exclude(day__in=days).delete()
         if _folder().exists():
             shutil.rmtree(_folder())
         own = _own()
         sessions = list(SyncSession.objects.filter(records__instance__in=own).values_list("pk", flat=True).distinct())
         credentials = list(own.values_list("credential", flat=True))
-        if not credentials:
-            return
         own.delete()
         SyncSession.objects.filter(pk__in=sessions, records=None).delete()
         Credential.objects.filter(pk__in=credentials, name__in=NAMES, instances=None).delete()
         # It is kept where people are limited to it.
         with suppress(ProtectedError):
             Tag.objects.filter(**TAG, instance_tags=None).delete()
-        # Of days on which there was no instance but the demo's.
-        first = Instance.objects.aggregate(first=Min("created_at"))["first"]
-        before = Q(day__lt=timezone.localdate(first)) if first else Q()
-        ClassificationCount.objects.filter(before).delete()
 
 
 def _folder() -> Path:
@@ -154,12 +149,22 @@ def _folder() -> Path:
     return home.with_name(f"{home.name}-demo")
 
 
+def _complete() -> Path:
+    """A file that is there when the history has been made to its end."""
+    return _folder() / "complete"
+
+
+def _counted() -> Path:
+    """A file with the day on which the history was begun, and the days for which accounts had been counted before."""
+    return _folder() / "counted"
+
+
 def _cluster(server: Server) -> Cluster:
     bin_dir = embedded.binaries(server.major) if server.major else None
     return Cluster(_folder() / server.name, bin_dir=bin_dir, superuser="postgres", options=OPTIONS)
 
 
-def _own() -> QuerySet[Instance]:
+def _own() -> InstanceQuerySet:
     """The instances of the demo. One that a person gave such a name, but another address, is not among them."""
     places = [str(_cluster(server).socket_dir) for server in SERVERS]
     return Instance.objects.filter(name__in=NAMES, host__in=places)
@@ -202,7 +207,6 @@ def _back_by(days: int) -> Iterator[None]:
         yield
         return
     real_now, back = timezone.now, timedelta(days=days)
-    close_if_unusable = connection.close_if_unusable_or_obsolete
     try:
         # A visit that fails asks for it, and inside a transaction it closes what works.
         connection.close_if_unusable_or_obsolete = lambda: None
@@ -215,7 +219,17 @@ def _back_by(days: int) -> Iterator[None]:
                 cursor.execute("DROP SCHEMA demo_clock CASCADE")
     finally:
         timezone.now = real_now
-        connection.close_if_unusable_or_obsolete = close_if_unusable
+        del connection.close_if_unusable_or_obsolete
+
+
+@contextmanager
+def _counts_kept() -> Iterator[None]:
+    """Put back how many accounts were counted on this day, if they were: what is counted now was not there then."""
+    counts = list(ClassificationCount.objects.filter(day=timezone.localdate()))
+    yield
+    if counts:
+        ClassificationCount.objects.filter(day=timezone.localdate()).delete()
+        ClassificationCount.objects.bulk_create(counts)
 
 
 def _visit(kind: str) -> None:
@@ -290,13 +304,14 @@ def _run(own: Connection, sql: str, *values: Any) -> None:
         cursor.execute(sql, values or None)
 
 
-#: What goes before in the search path hides the functions of pg_catalog, which come first where nothing is said.
+#: What goes before pg_catalog in the search path hides its functions. `now` is that of the statement: what in the
+#: product is a transaction of its own is here a part of one.
 _SET_CLOCK = """
 CREATE SCHEMA demo_clock;
-CREATE FUNCTION demo_clock.now() RETURNS timestamptz LANGUAGE sql STABLE
-    AS $$ SELECT pg_catalog.now() - current_setting('demo.back')::interval $$;
 CREATE FUNCTION demo_clock.statement_timestamp() RETURNS timestamptz LANGUAGE sql STABLE
     AS $$ SELECT pg_catalog.statement_timestamp() - current_setting('demo.back')::interval $$;
+CREATE FUNCTION demo_clock.now() RETURNS timestamptz LANGUAGE sql STABLE
+    AS $$ SELECT demo_clock.statement_timestamp() $$;
 SELECT set_config('demo.back', %(back)s::interval::text, true),
        set_config('search_path', 'demo_clock, pg_catalog, ' || current_setting('search_path'), true);
 """
