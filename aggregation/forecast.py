@@ -1,12 +1,18 @@
-"""When a size will reach a limit, from the days so far. Pure: arrays in, a forecast or the reason for none out.
+"""How sizes will go on, for many series at once. Pure: days and bytes in, forecasts or the reason for none out.
 
-The trend is the Theil-Sen line (the median of the slopes of all pairs of days): a few odd days do not bend it. Only
-what came after the last jump counts. How far such lines went wrong is told beside it: from what was known on each of
-the last days a line is drawn, and set against the size a week later.
+Several simple models are tried on the past of each series. From what was known on earlier days each of them forecasts
+the size 7, 30 and 90 days later, and the misses are compared. The model with the smallest misses at a horizon makes the
+forecast for it, models that miss about as little are averaged, and the misses give the range. Days before the last
+surprise, a change that no model foresaw, are not compared. docs/forecasts.md explains the models and their limits.
+
+Arrays have one row per series and one column per day, the last column being the last day with a size. Inside this
+module sizes are parts of the last size.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -14,41 +20,100 @@ import numpy as np
 from django.utils.translation import gettext
 from numpy.typing import NDArray
 
-#: Days looked back at, and how many with a size a line is drawn from at least.
-WINDOW, ENOUGH = 120, 14
-
-#: Days ahead over which the error is measured, and how many such steps at most.
-STEP, STEPS = 7, 8
-
-#: A day's change is a jump when it is so many times the usual spread away from the usual change, and no less than
-#: this part of the size.
-JUMP, JUMP_PART = 8.0, 0.02
-
-#: Beyond this many days a date means nothing.
-FAR = 3650
-
 Numbers = NDArray[np.float64]
+
+#: Days looked back at.
+WINDOW = 400
+
+#: A series needs a size on so many of the last RECENT days.
+ENOUGH, RECENT = 14, 60
+
+#: Days ahead at which models are compared, and those at which a size is forecast. Beyond the last of COMPARED the
+#: models chosen for it go on, and the range grows with the days.
+COMPARED = (7, 30, 90)
+AHEAD = (*COMPARED, 180, 365)
+
+#: Days between two origins of the comparison, and how many origins there are.
+STEP, ORIGINS = 5, 26
+
+#: Origins whose misses a week later show whether something has just changed: days before the last that can be compared.
+LATEST = (0, 2, 4, 7)
+
+#: The range of p10 to p90 is so many times the 80th percentile of the misses, which come from few, overlapping looks.
+WIDER = 1.2
+
+#: Smallest part of a size that counts as a miss.
+GRAIN = 3e-4
+
+#: Lengths that the window of the model "straight" tries, in days.
+LENGTHS = (10, 12, 14, 17, 20, 24, 28, 34, 40, 48, 57, 68, 80, 96, 120, 160, 220, 300)
+
+#: Model → days that it needs. The first ones are simpler, and win when they miss about as little as others.
+SIMPLE = {"last": 1, "mean": 7, "straight": 10, "line120": 100, "line365": 300}
+MODELS = SIMPLE | {
+    **{"line14": 14, "line28": 28, "line60": 60, "damped": 28, "drift60": 60, "drift120": 110, "drift360": 340},
+    **{"exponential60": 60, "exponential120": 110, "week": 56, "weekday": 56, "month30": 100, "month": 100},
+}
+NAMES = tuple(MODELS)
+
+#: Where a model is judged by a shorter horizon: a slope that looks right a week ahead may be wrong for months.
+STEEP = np.where(np.isin(NAMES, ["last", "mean"]), 1.0, 1.5)[:, None]
+
+#: Models that a change in the last days does not mislead.
+LOCAL = np.array([NAMES.index(name) for name in ("last", "mean", "straight", "line14", "line28")])
+
+#: Series computed at a time: so many use about 100 MB.
+BATCH = 2000
+
+
+@dataclass(frozen=True)
+class Range:
+    """A size in bytes: in one of ten cases each it is below `low` or above `high`."""
+
+    low: int
+    expected: int
+    high: int
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """`days` until the limit from `as_of` on, 0 where it is reached, None where it never is at this rate or not for ten
-    years. `slope` is bytes a day. `error` is the median miss, in bytes, of lines like this one a week ahead; None
-    where there are too few days to tell. `since` is the first day the line is drawn from."""
+    """`ahead` maps days from `as_of` on to sizes. `days`, `earliest` and `latest` count days until the limit as
+    expected, by the upper and by the lower bound: 0 where it is reached, None where it is not within a year or there is
+    no limit. `model` is the one with most weight at 30 days, `error` its median miss at 30 days in bytes, None where
+    there was nothing to compare. `slope` is bytes a day over the next 30 days."""
 
     as_of: date
     size: int
-    limit: int
+    limit: int | None
     days: int | None
-    slope: float
+    earliest: int | None
+    latest: int | None
+    ahead: Mapping[int, Range]
+    model: str
     error: float | None
+    slope: float
     since: date
     n_days: int
 
     @property
     def on(self) -> date | None:
-        """The day on which the limit is reached."""
-        return None if self.days is None else self.as_of + timedelta(days=self.days)
+        """The day on which the limit is reached, as expected."""
+        return self.day(self.days)
+
+    def day(self, days: int | None) -> date | None:
+        return None if days is None else self.as_of + timedelta(days=days)
+
+    @property
+    def in_30_days(self) -> Range:
+        return self.ahead[30]
+
+    @property
+    def in_90_days(self) -> Range:
+        return self.ahead[90]
+
+    @property
+    def in_365_days(self) -> Range:
+        return self.ahead[365]
 
 
 @dataclass(frozen=True)
@@ -58,64 +123,310 @@ class NoForecast:
     reason: str
 
 
-def forecast(sizes: dict[date, int], limit: int) -> Forecast | NoForecast:
+def forecast(sizes: Mapping[date, int], limit: int | None) -> Forecast | NoForecast:
     """From day → bytes. Days may be missing, and the last one need not be today."""
+    return forecasts([sizes], [limit])[0]
+
+
+def forecasts(series: Sequence[Mapping[date, int]], limits: Sequence[int | None]) -> list[Forecast | NoForecast]:
+    """The same for many series, in their order."""
+    found: list[Forecast | NoForecast] = [_cannot_tell(sizes) or NoForecast("") for sizes in series]
+    able = [i for i, answer in enumerate(found) if answer == NoForecast("")]
+    for begin in range(0, len(able), BATCH):
+        batch = able[begin : begin + BATCH]
+        for i, answer in zip(batch, _batch([series[i] for i in batch], [limits[i] for i in batch]), strict=True):
+            found[i] = answer
+    return found
+
+
+def _cannot_tell(sizes: Mapping[date, int]) -> NoForecast | None:
     if not sizes:
         return NoForecast(gettext("There is no size yet."))
     last = max(sizes)
-    days = sorted(day for day in sizes if day > last - timedelta(days=WINDOW))
-    x = np.array([(day - days[0]).days for day in days], dtype=np.float64)
-    y = np.array([sizes[day] for day in days], dtype=np.float64)
-    start = change_point(x, y)
-    if len(x) - start < ENOUGH:
-        told = gettext("Not enough data: %(days)d days with a size, %(needed)d are needed.")
-        if start:
-            told = gettext(
-                "Not enough data: %(days)d days with a size since it jumped on %(day)s, %(needed)d are needed."
+    known = sum(day > last - timedelta(days=RECENT) for day in sizes)
+    if known < ENOUGH or (last - min(sizes)).days < ENOUGH:
+        reason = gettext("Cannot tell: of the last %(recent)d days %(known)d have a size, %(enough)d are needed.")
+        return NoForecast(reason % {"recent": RECENT, "known": known, "enough": ENOUGH})
+    if not sizes[last]:
+        return NoForecast(gettext("Cannot tell: the size is 0."))
+    return None
+
+
+def _batch(series: Sequence[Mapping[date, int]], limits: Sequence[int | None]) -> list[Forecast]:
+    days = np.full((len(series), WINDOW), np.nan)
+    for row, sizes in zip(days, series, strict=True):
+        last = max(sizes)
+        for day, size in sizes.items():
+            if (age := (last - day).days) < WINDOW:
+                row[WINDOW - 1 - age] = size
+    known = ~np.isnan(days)
+    first = known.argmax(1)
+    now = days[:, -1]
+    y = without_spikes(filled(days)) / now[:, None]
+    # Series too short for a model or a horizon leave slices without a number.
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        chosen = choose(y, first)
+    answers = []
+    for i, (sizes, limit) in enumerate(zip(series, limits, strict=True)):
+        last, size = max(sizes), int(now[i])
+        ranges = {
+            ahead: Range(
+                *(max(round(float(bound[j, i] * now[i])), 0) for bound in (chosen.low, chosen.expected, chosen.high))
             )
-        return NoForecast(told % {"days": len(x) - start, "day": days[start], "needed": ENOUGH})
-    x, y = x[start:], y[start:]
-    slope, level = line(x, y)
-    now = sizes[last]
-    if now >= limit:
-        left: int | None = 0
-    elif slope <= 0:
-        left = None
-    else:
-        # From where the line is on the last day, or from the size itself where that is closer to the limit.
-        reached = (limit - max(slope * x[-1] + level, now)) / slope
-        left = None if reached > FAR else max(int(np.ceil(reached)), 1)
-    return Forecast(last, now, limit, left, float(slope), walk_forward_error(x, y), days[start], len(x))
+            for j, ahead in enumerate(AHEAD)
+        }
+        error = chosen.error[i] * now[i]
+        expected, earliest, latest = (
+            None if limit is None else days_until(limit, size, [getattr(ranges[ahead], name) for ahead in AHEAD])
+            for name in ("expected", "high", "low")
+        )
+        answers.append(
+            Forecast(
+                as_of=last,
+                size=size,
+                limit=limit,
+                days=expected,
+                earliest=earliest,
+                latest=latest,
+                ahead=ranges,
+                model=NAMES[chosen.model[i]],
+                error=None if np.isnan(error) else float(error),
+                slope=(ranges[30].expected - size) / 30,
+                since=last - timedelta(days=int(WINDOW - 1 - first[i])),
+                n_days=int(known[i].sum()),
+            )
+        )
+    return answers
 
 
-def line(x: Numbers, y: Numbers) -> tuple[float, float]:
-    """Slope and intercept by Theil and Sen."""
-    first, second = np.triu_indices(len(x), k=1)
-    slope = float(np.median((y[second] - y[first]) / (x[second] - x[first])))
-    return slope, float(np.median(y - slope * x))
-
-
-def change_point(x: Numbers, y: Numbers) -> int:
-    """Index of the first day after the last jump; 0 where there is none."""
-    if len(x) < 3:
+def days_until(limit: int, size: int, sizes: Sequence[int]) -> int | None:
+    """Days until a curve through `size` today and `sizes` at AHEAD reaches the limit; None beyond the last."""
+    if size >= limit:
         return 0
-    rates = np.diff(y) / np.diff(x)
-    usual = np.median(rates)
-    # Of a normal distribution this many medians of distances are one standard deviation.
-    spread = 1.4826 * np.median(np.abs(rates - usual))
-    moved = np.abs(np.diff(y) - usual * np.diff(x))
-    jumps = np.flatnonzero((moved > JUMP * spread * np.diff(x)) & (moved > JUMP_PART * np.median(y)))
-    return int(jumps[-1]) + 1 if len(jumps) else 0
+    before, then = 0, float(size)
+    for ahead, value in zip(AHEAD, sizes, strict=True):
+        if value >= limit:
+            return max(int(np.ceil(before + (ahead - before) * (limit - then) / (value - then))), 1)
+        before, then = ahead, float(value)
+    return None
 
 
-def walk_forward_error(x: Numbers, y: Numbers) -> float | None:
-    """Median of how far the lines of earlier days missed the size a week later, in bytes."""
-    misses = []
-    for origin in range(len(x) - 1, ENOUGH - 2, -1):
-        later = np.flatnonzero(x == x[origin] + STEP)
-        if len(later):
-            slope, level = line(x[: origin + 1], y[: origin + 1])
-            misses.append(abs(slope * x[later[0]] + level - y[later[0]]))
-        if len(misses) == STEPS:
-            break
-    return float(np.median(misses)) if misses else None
+def filled(days: Numbers) -> Numbers:
+    """Gaps as the straight line between the days beside them, and the first size before the first day."""
+    columns = np.arange(days.shape[1])
+    filled = np.empty_like(days)
+    # A row each: np.interp takes one series. It is a small part of the whole.
+    for row, target in zip(days, filled, strict=True):
+        known = ~np.isnan(row)
+        target[:] = np.interp(columns, columns[known], row[known])
+    return filled
+
+
+def without_spikes(y: Numbers) -> Numbers:
+    """Single days far off both their neighbours, which agree, take the mean of these."""
+    y = y.copy()
+    before, day, after = y[:, :-2], y[:, 1:-1], y[:, 2:]
+    mean = (before + after) / 2
+    off = np.abs(day - mean)
+    usual = np.median(off, 1, keepdims=True)
+    spike = (off > 8 * usual) & (off > 5 * np.abs(after - before)) & (off > 0.01 * np.abs(mean))
+    y[:, 1:-1] = np.where(spike, mean, day)
+    return y
+
+
+class Lines:
+    """Least-squares lines over any window of columns, by running sums."""
+
+    def __init__(self, y: Numbers) -> None:
+        self._mean = y.mean(1)
+        y = y - self._mean[:, None]
+        t = np.arange(y.shape[1], dtype=np.float64)
+        zero = np.zeros((len(y), 1))
+        self._sums = [np.concatenate([zero, np.cumsum(part, 1)], 1) for part in (y, t * y, y * y)]
+
+    def fit(self, end: int, length: int) -> tuple[Numbers, Numbers, Numbers]:
+        """Slope a day, level on the last day and root mean square of the rest, of the `length` columns before `end`."""
+        begin, middle = end - length, end - (length + 1) / 2
+        y, ty, yy = (sums[:, end] - sums[:, begin] for sums in self._sums)
+        ty -= middle * y
+        slope = ty / (length * (length * length - 1) / 12)
+        rest = np.maximum(yy - y * y / length - slope * ty, 0)
+        return slope, self._mean + y / length + slope * (length - 1) / 2, np.sqrt(rest / length)
+
+
+class Past:
+    """What models read: the sizes, and lines through them and through their logarithms."""
+
+    def __init__(self, y: Numbers, first: NDArray[np.int_]) -> None:
+        self.y, self.first = y, first
+        self.lines, self.logs = Lines(y), Lines(np.log(np.maximum(y, 1e-9)))
+
+    def project(self, end: int, ahead: Sequence[int]) -> Numbers:
+        """What each model expects so many days after the last column before `end`: horizons × models × series. NaN
+        where a series has too few days by then."""
+        past, h = self.y[:, :end], np.array(ahead, dtype=np.float64)[:, None]
+        said = np.full((len(ahead), len(NAMES), len(past)), np.nan)
+        model = {name: said[:, i] for i, name in enumerate(NAMES)}
+        last = past[:, -1]
+        model["last"][:] = last
+        model["mean"][:] = np.median(past[:, -28:], 1)
+        slope, level = self._straight(end)
+        model["straight"][:] = level + slope * h
+        for length in (14, 28, 60, 120, 365):
+            if length <= end:
+                slope, level, _ = self.lines.fit(end, length)
+                model[f"line{length}"][:] = level + slope * h
+                if length == 28:
+                    model["damped"][:] = level + slope * 0.97 * (1 - 0.97**h) / 0.03
+        week = np.median(past[:, -7:], 1)
+        for length in (60, 120, 360):
+            if length + 7 <= end:
+                earlier = np.median(past[:, -length - 7 : -length], 1)
+                model[f"drift{length}"][:] = last + (week - earlier) / length * h
+        for length in (60, 120):
+            if length <= end:
+                slope, level, _ = self.logs.fit(end, length)
+                # Nothing doubles in less than two weeks for a year.
+                model[f"exponential{length}"][:] = np.exp(level + np.clip(slope, -0.05, 0.05) * h)
+        if end >= 63:
+            drift = (np.median(past[:, -28:], 1) - np.median(past[:, -56:-28], 1)) / 28
+            model["week"][:] = _season(past, ahead, 7, 4, drift)
+            slope, level, _ = self.lines.fit(end, 56)
+            rest = past[:, -56:] - (level[:, None] + slope[:, None] * np.arange(-55, 1))
+            by_weekday = np.median(rest.reshape(len(past), 8, 7), 1)
+            model["weekday"][:] = level + slope * h + by_weekday[:, (np.array(ahead) - 1) % 7].T
+        if end >= 105:
+            cycles = 4 if end >= 190 else 2
+            for name, period in (("month30", 30.0), ("month", 30.4375)):
+                span = round(period * cycles)
+                drift = (np.median(past[:, -30:], 1) - np.median(past[:, -30 - span : -span], 1)) / span
+                model[name][:] = _season(past, ahead, period, cycles, drift)
+        needs = np.array(list(MODELS.values()))[:, None]
+        said[:, end - self.first < needs] = np.nan
+        return said
+
+    def _straight(self, end: int) -> tuple[Numbers, Numbers]:
+        """Slope and level of a line over the longest window that is about as straight as its last ten days."""
+        slope, level, usual = self.lines.fit(end, LENGTHS[0])
+        usual = np.maximum(usual, GRAIN / 2)
+        grows = np.ones(len(slope), bool)
+        for length in LENGTHS[1:]:
+            if length > end:
+                break
+            longer, its_level, rest = self.lines.fit(end, length)
+            grows &= (rest <= 2 * usual) & (end - self.first >= length)
+            if length <= 20:
+                usual = np.where(grows, np.maximum(usual, rest), usual)
+            slope, level = np.where(grows, longer, slope), np.where(grows, its_level, level)
+        return slope, level
+
+
+def _season(past: Numbers, ahead: Sequence[int], period: float, cycles: int, drift: Numbers) -> Numbers:
+    """The same day of the last cycles, moved on by the drift a day: horizons × series."""
+    said = []
+    for days in ahead:
+        cycle = np.ceil(days / period)
+        back = [round(period * (cycle + more)) for more in range(cycles)]
+        said.append(np.median([past[:, past.shape[1] - 1 + days - b] + drift * b for b in back], 0))
+    return np.array(said)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """`low`, `expected` and `high` are AHEAD × series; `model` and `error` are those at 30 days."""
+
+    low: Numbers
+    expected: Numbers
+    high: Numbers
+    model: NDArray[np.int_]
+    error: Numbers
+
+
+def choose(y: Numbers, first: NDArray[np.int_]) -> Chosen:
+    """Compare the models on the past of each series, and forecast with the best at each horizon."""
+    width, rows = y.shape[1], np.arange(len(y))
+    past = Past(y, first)
+    now = past.project(width, AHEAD)
+    latest = [width - COMPARED[0] - back for back in LATEST]
+    ends = sorted({*latest, *(width - COMPARED[0] - STEP * k for k in range(ORIGINS))}, reverse=True)
+    misses = _misses(past, ends)
+    week = np.abs(misses[0])
+    recent = week[[end in latest for end in ends]]
+    lately, before = np.nanmedian(recent, 0), np.nanmedian(week[[end <= width - 45 for end in ends]], 0)
+    nearest = LOCAL[_known(lately[LOCAL]).argmin(0)]
+    score, usual = _known(lately), None
+    low, middle, high = (np.empty((len(AHEAD), len(y))) for _ in range(3))
+    for j, days in enumerate(COMPARED):
+        usual, surprised = _surprises(misses[j], usual, days / COMPARED[j - 1])
+        compared = np.where(surprised[:, None], np.nan, np.abs(misses[j]))
+        looks = (~np.isnan(compared).all(1)).sum(0)
+        score = np.where(looks < (3 if j else 1), score * STEEP, _score(compared))
+        score = np.where(np.isnan(now[j]), np.inf, score)
+        best = score.argmin(0)
+        # A change in the last days: the best model misses as it did not before, one that looks at these days does not.
+        changed = (lately[best, rows] > 4 * before[best, rows] + GRAIN) & (
+            lately[nearest, rows] < 0.35 * lately[best, rows]
+        )
+        best = np.where(changed, nearest, best)
+        weights = _weights(score, best, changed)
+        together = np.where(np.isnan(compared).all(1), np.nan, np.nansum(misses[j] * weights, 1))
+        spread = np.nanquantile(np.abs(together), 0.8, axis=0)
+        by_week = np.nanmax(recent, 0)[best, rows] * days / COMPARED[0]
+        spread = np.where(changed, by_week, np.where(looks < 4, np.fmax(spread, by_week), spread))
+        # Without any comparison, as wide as the series itself.
+        spread = WIDER * np.where(np.isnan(spread), np.ptp(y, 1), spread) + GRAIN / 10
+        for k in range(j, len(AHEAD) if days == COMPARED[-1] else j + 1):
+            middle[k] = np.nansum(now[k] * weights, 0)
+            half = spread * AHEAD[k] / days * np.abs(middle[k])
+            low[k], high[k] = middle[k] - half, middle[k] + half
+        if days == 30:
+            model, error = best, np.nanmedian(np.abs(together), 0)
+    return Chosen(low, middle, high, model, error)
+
+
+def _misses(past: Past, ends: Sequence[int]) -> Numbers:
+    """By what part of the size the models missed it from each origin: COMPARED × ends × models × series."""
+    n, width = past.y.shape
+    misses = np.full((len(COMPARED), len(ends), len(NAMES), n), np.nan)
+    for i, end in enumerate(ends):
+        said = past.project(end, COMPARED)
+        for j, days in enumerate(COMPARED):
+            if end - 1 + days < width:
+                size = past.y[:, end - 1 + days]
+                misses[j, i] = (size - said[j]) / np.maximum(size, GRAIN)
+                misses[j, i][:, past.first > end - ENOUGH] = np.nan
+    return misses
+
+
+def _known(misses: Numbers) -> Numbers:
+    return np.where(np.isnan(misses), np.inf, misses)
+
+
+def _surprises(misses: Numbers, shorter: Numbers | None, ratio: float) -> tuple[Numbers, NDArray[np.bool_]]:
+    """What a good model usually misses, and for each origin, newest first, whether a surprise lies after it: a change
+    that made all models miss many times as much. `shorter` is the usual miss at a horizon `ratio` times as short."""
+    # The second smallest miss: that of one model alone may be small by chance.
+    least = np.partition(_known(np.abs(misses)), 1, axis=1)[:, 1]
+    least[np.isinf(least)] = np.nan
+    usual = np.nanquantile(least, 0.25, axis=0)
+    if shorter is not None:
+        usual = np.fmin(usual, shorter * ratio)
+    return usual, np.cumsum(least > np.maximum(8 * np.maximum(usual, GRAIN), 0.005), 0) > 0
+
+
+def _score(compared: Numbers) -> Numbers:
+    """Models × series: the typical miss, with something of the large ones. Simple models have a small advantage."""
+    score = np.nanmedian(compared, 0) + 0.25 * np.nanmean(compared, 0)
+    score[len(SIMPLE) :] *= 1.15
+    return _known(score)
+
+
+def _weights(score: Numbers, best: NDArray[np.int_], changed: NDArray[np.bool_]) -> Numbers:
+    """Models × series, 1 in all: the best one, and those that miss about as little."""
+    least = score.min(0)
+    weights = np.where(score <= 1.35 * least, 1 / np.maximum(score, 1e-9) ** 2, 0)
+    alone = np.zeros_like(score)
+    alone[best, np.arange(len(best))] = 1
+    weights = np.where(changed | ~np.isfinite(least), alone, weights)
+    return weights / weights.sum(0)

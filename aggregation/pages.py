@@ -210,6 +210,27 @@ def forecasts_page(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "aggregation/forecasts.html", context)
 
 
+MODELS = {
+    "last": _("stays as it is"),
+    "mean": _("stays around its median"),
+    "straight": _("line since the last change"),
+    "line": _("line through the last %s days"),
+    "damped": _("line that flattens"),
+    "drift": _("average growth over %s days"),
+    "exponential": _("growth by a percentage, over %s days"),
+    "week": _("pattern of a week"),
+    "weekday": _("line and pattern of a week"),
+    "month": _("pattern of a month"),
+}
+
+
+def model_label(model: str) -> str:
+    """The name of a model of `forecast.MODELS` in words."""
+    name = model.rstrip("0123456789")
+    label = str(MODELS[name])
+    return label % model.removeprefix(name) if "%s" in label else label
+
+
 def told(limit: InstanceLimit, forecast: Any) -> dict[str, Any]:
     """A forecast as the templates show it."""
     row: dict[str, Any] = {"limit": limit, "limit_label": bytes_label(limit.size), "forecast": forecast}
@@ -217,7 +238,13 @@ def told(limit: InstanceLimit, forecast: Any) -> dict[str, Any]:
         row |= {
             "size": bytes_label(forecast.size),
             "part": round(100 * forecast.size / limit.size),
-            "slope": gettext("%s a day") % bytes_label(round(forecast.slope), signed=True),
+            "earliest": forecast.day(forecast.earliest),
+            "latest": forecast.day(forecast.latest),
+            "sizes": [
+                {name: bytes_label(getattr(forecast.ahead[days], name)) for name in ("low", "expected", "high")}
+                for days in (30, 90, 365)
+            ],
+            "model": model_label(forecast.model),
             "error": None if forecast.error is None else bytes_label(round(forecast.error)),
             "is_near": forecast.days is not None and forecast.days <= 30,
         }

@@ -17,7 +17,8 @@ from console.visibility import shown_to
 from instances.models import Instance
 from tagging.models import Tag
 
-from .forecast import WINDOW, Forecast, NoForecast, forecast
+from . import forecast
+from .forecast import WINDOW, Forecast, NoForecast
 from .models import DatabaseAggregate, InstanceAggregate, InstanceLimit
 from .periods import Period, Span, last_closed, span_of
 
@@ -210,12 +211,15 @@ def forecasts(limits: Iterable[InstanceLimit]) -> list[tuple[InstanceLimit, Fore
     # A day from which something is missing would look like a fall.
     for instance_id, day, size in rows.filter(is_complete=True).order_by().values_list("instance", "day", "size"):
         sizes[instance_id][day] = size
-    told = [(limit, forecast(sizes[limit.instance_id], limit.size)) for limit in limits]
-    return sorted(told, key=_nearness)
+    found = forecast.forecasts([sizes[limit.instance_id] for limit in limits], [limit.size for limit in limits])
+    return sorted(zip(limits, found, strict=True), key=_nearness)
 
 
 def _nearness(item: tuple[InstanceLimit, Forecast | NoForecast]) -> tuple[int, int, str]:
-    limit, told = item
-    if isinstance(told, NoForecast):
-        return (2, 0, limit.instance.name)
-    return (1, 0, limit.instance.name) if told.days is None else (0, told.days, limit.instance.name)
+    limit, found = item
+    if isinstance(found, NoForecast):
+        return (3, 0, limit.instance.name)
+    if found.days is not None:
+        return (0, found.days, limit.instance.name)
+    # Within a year by the upper bound only.
+    return (2, 0, limit.instance.name) if found.earliest is None else (1, found.earliest, limit.instance.name)

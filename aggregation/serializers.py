@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from api.serializers import CleanSerializer, ShownKeyField, ShownSlugField, StrictSerializer
@@ -11,7 +10,6 @@ from instances.models import Instance
 from instances.serializers import InstanceIdsField
 from tagging.models import Tag
 
-from .forecast import Forecast, NoForecast
 from .models import PERIODS, DatabaseAggregate, InstanceAggregate, InstanceLimit
 from .periods import Period
 
@@ -129,46 +127,42 @@ class InstanceLimitSerializer(CleanSerializer):
         fields = ["id", "instance", "instance_name", "size", "note", "set_at"]
 
 
+class RangeSerializer(serializers.Serializer):
+    """`forecast.Range` in bytes: in one of ten cases each the size is below `low` or above `high`."""
+
+    low = serializers.IntegerField()
+    expected = serializers.IntegerField()
+    high = serializers.IntegerField()
+
+
 class ForecastSerializer(serializers.Serializer):
     """A pair of `reading.forecasts()`. Without a forecast `reason` says why, and the other fields are null."""
 
     instance = serializers.IntegerField(source="limit.instance_id")
     instance_name = serializers.CharField(source="limit.instance.name")
     limit = serializers.IntegerField(source="limit.size")
-    reason = serializers.SerializerMethodField()
-    size = serializers.SerializerMethodField()
-    days = serializers.SerializerMethodField(help_text="Null: never at this rate, or not known.")
-    on = serializers.SerializerMethodField()
-    slope = serializers.SerializerMethodField(help_text="Bytes a day.")
-    error = serializers.SerializerMethodField(help_text="Median miss of such lines a week ahead, bytes.")
-    since = serializers.SerializerMethodField(help_text="First day that the trend is drawn from.")
-
-    def get_reason(self, row: dict[str, Any]) -> str:
-        return row["told"].reason if isinstance(row["told"], NoForecast) else ""
-
-    def _of(self, row: dict[str, Any], name: str) -> Any:
-        return getattr(row["told"], name) if isinstance(row["told"], Forecast) else None
-
-    @extend_schema_field(serializers.IntegerField(allow_null=True))
-    def get_size(self, row: dict[str, Any]) -> int | None:
-        return self._of(row, "size")
-
-    @extend_schema_field(serializers.IntegerField(allow_null=True))
-    def get_days(self, row: dict[str, Any]) -> int | None:
-        return self._of(row, "days")
-
-    @extend_schema_field(serializers.DateField(allow_null=True))
-    def get_on(self, row: dict[str, Any]) -> Any:
-        return self._of(row, "on")
-
-    @extend_schema_field(serializers.FloatField(allow_null=True))
-    def get_slope(self, row: dict[str, Any]) -> float | None:
-        return self._of(row, "slope")
-
-    @extend_schema_field(serializers.FloatField(allow_null=True))
-    def get_error(self, row: dict[str, Any]) -> float | None:
-        return self._of(row, "error")
-
-    @extend_schema_field(serializers.DateField(allow_null=True))
-    def get_since(self, row: dict[str, Any]) -> Any:
-        return self._of(row, "since")
+    reason = serializers.CharField(source="told.reason", default="")
+    size = serializers.IntegerField(source="told.size", default=None, allow_null=True)
+    days = serializers.IntegerField(
+        source="told.days", default=None, allow_null=True, help_text="Null: not within a year, or not known."
+    )
+    on = serializers.DateField(source="told.on", default=None, allow_null=True)
+    earliest = serializers.IntegerField(
+        source="told.earliest", default=None, allow_null=True, help_text="Days until the limit by the upper bound."
+    )
+    latest = serializers.IntegerField(
+        source="told.latest", default=None, allow_null=True, help_text="Days until the limit by the lower bound."
+    )
+    in_30_days = RangeSerializer(source="told.in_30_days", default=None, allow_null=True)
+    in_90_days = RangeSerializer(source="told.in_90_days", default=None, allow_null=True)
+    in_365_days = RangeSerializer(source="told.in_365_days", default=None, allow_null=True)
+    model = serializers.CharField(source="told.model", default=None, allow_null=True)
+    slope = serializers.FloatField(
+        source="told.slope", default=None, allow_null=True, help_text="Bytes a day over the next 30 days."
+    )
+    error = serializers.FloatField(
+        source="told.error", default=None, allow_null=True, help_text="Median miss of the model 30 days ahead, bytes."
+    )
+    since = serializers.DateField(
+        source="told.since", default=None, allow_null=True, help_text="First day that was looked at."
+    )
