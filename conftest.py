@@ -1,14 +1,14 @@
 """The servers that tests visit, and the store they run on."""
 
 import os
-import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
 
 from taifish import embedded
-from taifish.tests.store import FOLDER
+from taifish.tests import store
 from taifish.tests.watcher import watch
 
 # Where a change is judged, the same cases each time; at a desk, new ones. How long a case takes says something of the
@@ -31,11 +31,36 @@ pytest_plugins = [
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings() -> Iterator[None]:
-    """Start the store before the first test database is made, and take it away after the last."""
-    store = embedded.store(FOLDER)
-    watch(FOLDER)
-    watch(store.home)
-    store.start()
+    """Start the store before the first test that needs it, and stop it after the last."""
+    cluster = embedded.store(store.FOLDER)
+    watch(cluster.home, keep=True)
+    cluster.start()
     yield
-    store.stop()
-    shutil.rmtree(store.home, ignore_errors=True)
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_test_environment: None, django_db_blocker: Any, django_db_modify_db_settings: None
+) -> Iterator[None]:
+    """The test database: a copy of the template, which is made by the migrations where it is missing."""
+    from django.db import connection
+
+    creation, template = connection.creation, store.template()
+    name = f"test_{connection.settings_dict['NAME']}"
+    quote = connection.ops.quote_name
+    with django_db_blocker.unblock(), creation._nodb_cursor() as cursor:
+        cursor.execute("SELECT datname FROM pg_database WHERE datname LIKE 'te%' AND NOT datistemplate")
+        for (old,) in cursor.fetchall():
+            if old != template:
+                cursor.execute(f"DROP DATABASE {quote(old)} WITH (FORCE)")
+        cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [template])
+        if not cursor.fetchone():
+            creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+            connection.close()
+            cursor.execute(f"ALTER DATABASE {quote(name)} RENAME TO {quote(template)}")
+        cursor.execute(f"CREATE DATABASE {quote(name)} TEMPLATE {quote(template)}")
+        connection.settings_dict["NAME"] = name
+    yield
+    with django_db_blocker.unblock():
+        connection.close()

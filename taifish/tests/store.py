@@ -1,14 +1,44 @@
-"""Tests run on a store of their own: an embedded PostgreSQL in a private folder, gone afterwards.
+"""Tests run on a store of their own, an embedded PostgreSQL, which is kept from run to run.
 
-Named with -p in pyproject.toml, because pytest-django reads the settings before any conftest.py.
+Each process of a run takes the first folder in .test-stores that no other process uses. What a run leaves there is
+removed when the next one begins, except the server's data: a database with all migrations is kept in it as a template,
+by a digest of what makes it. Named with -p in pyproject.toml, because pytest-django reads the settings before any
+conftest.py.
 """
 
+from __future__ import annotations
+
+import fcntl
+import itertools
 import os
 import shutil
-import tempfile
+from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
+from typing import IO
 
-FOLDER = Path(tempfile.mkdtemp(prefix="taifish-test-"))
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+_locks: list[IO[str]] = []
+
+
+def _own_folder() -> Path:
+    for number in itertools.count():
+        folder = ROOT / ".test-stores" / str(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _locks.append(lock)
+            break
+        lock.close()
+    for left in folder.iterdir():
+        if left.name not in ("lock", "postgres"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return folder
+
+
+FOLDER = _own_folder()
 
 for _name in [name for name in os.environ if name.startswith(("TAIFISH_", "DATABASE_URL", "CELERY_"))]:
     # Servers to test against are the only thing that may come from outside.
@@ -17,5 +47,10 @@ for _name in [name for name in os.environ if name.startswith(("TAIFISH_", "DATAB
 os.environ["TAIFISH_DATA_DIR"] = str(FOLDER)
 
 
-def pytest_unconfigure() -> None:
-    shutil.rmtree(FOLDER, ignore_errors=True)
+def template() -> str:
+    """Name of the database to copy: what migrations make depends on them, on the roles, and on the libraries."""
+    made_by = [
+        *sorted(ROOT.glob("*/migrations/*.py")),
+        *(ROOT / name for name in ("taifish/roles.py", "taifish/settings.py", "constraints.txt")),
+    ]
+    return f"template_{blake2b(b''.join(path.read_bytes() for path in made_by), digest_size=8).hexdigest()}"

@@ -2,7 +2,7 @@
 
 A process of the test run holds the other end of our standard input and writes the name of a folder per line. When it
 ends, however it ends, we see the end of the input. Every process that has such a folder in its command line dies, and
-the folders go. After an orderly end there is nothing left to do.
+the folders go, except those after the word "keep". After an orderly end there is nothing left to do.
 """
 
 import os
@@ -28,14 +28,14 @@ def private_folder(name: str) -> Path:
 _watcher: list[subprocess.Popen[str]] = []
 
 
-def watch(folder: Path) -> None:
-    """Have `folder` removed and what runs in it killed when this process ends, also when it is killed."""
+def watch(folder: Path, keep: bool = False) -> None:
+    """Have what runs in `folder` killed when this process ends, also when it is killed, and remove it unless `keep`."""
     if not _watcher:
         program = [sys.executable, "-I", __file__]
         _watcher.append(subprocess.Popen(program, stdin=subprocess.PIPE, text=True, start_new_session=True))
     pipe = _watcher[0].stdin
     assert pipe is not None
-    pipe.write(f"{folder}\n")
+    pipe.write(f"{'keep ' if keep else ''}{folder}\n")
     pipe.flush()
 
 
@@ -52,15 +52,17 @@ def processes(folders: list[str]) -> list[int]:
 def main() -> None:
     # Ctrl-C is for the test run, which then cleans up itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    folders = sys.stdin.read().splitlines()
+    lines = sys.stdin.read().splitlines()
+    folders = [line.removeprefix("keep ") for line in lines]
     deadline = time.monotonic() + 30
     while folders and (left := processes(folders)) and time.monotonic() < deadline:
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+    for line in lines:
+        if not line.startswith("keep "):
+            shutil.rmtree(line, ignore_errors=True)
 
 
 if __name__ == "__main__":
