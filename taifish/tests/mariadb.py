@@ -24,7 +24,7 @@ import pytest
 from engines.registry import ENGINES
 from engines.statements import PASSWORD
 from engines.target import Target
-from taifish.pginstall import manner
+from taifish.pginstall import process_options
 from taifish.tests.postgres import free_port
 from taifish.tests.servers import DEBIAN, missing, unpacked, version
 from taifish.tests.watcher import private_folder
@@ -84,7 +84,7 @@ class MysqlFamilyServer:
             first.write_text("".join(f"{statement};\n" for statement in self._first_statements()))
             command.append(f"--init-file={first}")
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, **manner(None), stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, **process_options(), stdout=log, stderr=log)
         deadline = time.monotonic() + TIMEOUT
         while True:
             try:
