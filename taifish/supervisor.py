@@ -1,92 +1,83 @@
-"""Several programs as one: started together, restarted when they die, stopped in good order.
+"""Run several programs as one: start them together, restart them when they end, stop them in good order.
 
-Each child leads a session of its own, so a Ctrl-C in the terminal reaches only the supervisor, and a stop is told
-to the child's main process alone: a Celery worker whose pool gets the signal too may never finish its shutdown.
+Each child leads a session of its own: Ctrl-C in the terminal reaches only the supervisor, and a stop is signalled only
+to the child's main process. A Celery worker whose pool gets the signal too may never finish its shutdown.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import logging
 import os
-import select
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 logger = logging.getLogger(__name__)
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
-#: Seconds of life after which a death counts as the first again.
+#: Seconds of life after which the next end of a child counts as its first.
 SETTLED = 60.0
 STOP_TIMEOUT = 15.0
-ROUND = 1.0
 PR_SET_PDEATHSIG = 1
 
 
 @dataclass
 class Child:
-    """A program to keep running; `keep_open` are file descriptors it inherits under the same numbers."""
+    """A program to keep running; `keep_open` are file descriptors that it inherits under the same numbers."""
 
     name: str
     argv: Sequence[str]
     keep_open: Sequence[int] = ()
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     delay: float = field(default=FIRST_DELAY, init=False)
-    started: float = field(default=0.0, init=False)
-    due: float = field(default=0.0, init=False)
+    #: When it was started; if it has ended, when to start it again.
+    moment: float = field(default=0.0, init=False)
 
 
 def supervise(
-    children: Sequence[Child],
-    *,
-    folder: Path,
-    environment: Mapping[str, str],
-    tend: Callable[[], None] = lambda: None,
+    children: Sequence[Child], *, folder: Path, environment: Mapping[str, str], tend: Callable[[], None]
 ) -> None:
     """Run the children until SIGTERM, SIGINT or SIGHUP, then stop them; a second signal kills them.
 
-    `tend` is called about once a second. Must run in a main thread that has no others beside it.
+    `tend` is called about once a second. Call this in the main thread of a process without other threads.
     """
+    # A queue of this class may be filled by a signal handler, and a signal ends the wait for it.
+    signals: SimpleQueue[int] = SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: signals.put(number))
     prepare = _tie_to_parent()
-    with _signals() as wait_for_signal:
-        try:
-            while True:
-                for child in children:
-                    _keep_running(child, folder, environment, prepare)
-                if wait_for_signal(ROUND):
-                    break
-                tend()
-        finally:
-            _stop(children, wait_for_signal)
+    try:
+        while True:
+            for child in children:
+                _keep_running(child, folder, environment, prepare)
+            with suppress(Empty):
+                signals.get(timeout=1)
+                break
+            tend()
+    finally:
+        _stop([child.process for child in children if child.process], signals)
 
 
-def _keep_running(
-    child: Child, folder: Path, environment: Mapping[str, str], prepare: Callable[[], None] | None
-) -> None:
+def _keep_running(child: Child, folder: Path, environment: Mapping[str, str], prepare: Callable[[], None]) -> None:
     now = time.monotonic()
-    if child.process:
-        if not _dead(child.process):
-            return
-        # Its own children first, while its process id is still its own.
-        _kill_group(child.process)
-        code = child.process.wait()
+    if child.process and _ended(child.process):
+        code = _bury(child.process)
         child.process = None
-        if now - child.started > SETTLED:
+        if now - child.moment > SETTLED:
             child.delay = FIRST_DELAY
-        child.due = now + child.delay
+        child.moment = now + child.delay
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         logger.error("%s %s: starting it again in %.0f s", child.name, how, child.delay)
         child.delay = min(child.delay * 2, LONGEST_DELAY)
-    if now >= child.due:
-        child.started = now
+    if not child.process and now >= child.moment:
+        child.moment = now
         child.process = subprocess.Popen(  # noqa: S603
             child.argv,
             cwd=folder,
@@ -98,65 +89,39 @@ def _keep_running(
         )
 
 
-def _stop(children: Sequence[Child], wait_for_signal: Callable[[float], bool]) -> None:
-    running = [child.process for child in children if child.process]
+def _stop(running: Sequence[subprocess.Popen[bytes]], signals: SimpleQueue[int]) -> None:
     for process in running:
-        if not _dead(process):
-            process.send_signal(signal.SIGTERM)
+        # Popen.send_signal might wait for the process, which `_ended` must not miss.
+        os.kill(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIMEOUT
-    while any(not _dead(process) for process in running) and time.monotonic() < deadline:
-        if wait_for_signal(0.1):
+    while any(not _ended(process) for process in running) and time.monotonic() < deadline:
+        with suppress(Empty):
+            signals.get(timeout=0.1)
             break
     for process in running:
-        _kill_group(process)
-        process.wait()
+        _bury(process)
 
 
-def _dead(process: subprocess.Popen[bytes]) -> bool:
-    """True when it has ended; its process id stays its own until `wait`."""
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    """True if it has ended; its process id is not given to another process before `wait`."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
+def _bury(process: subprocess.Popen[bytes]) -> int:
+    """Kill the process and its own children, while its process id is still its own. Returns its exit code."""
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
 
 
-@contextmanager
-def _signals() -> Iterator[Callable[[float], bool]]:
-    """Inside, signals wake a wait instead of ending us. Yields wait(seconds) → was a stop asked for?"""
-    stops = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-    receiver, sender = socket.socketpair()
-    receiver.setblocking(False)
-    sender.setblocking(False)
-
-    def wait(seconds: float) -> bool:
-        select.select([receiver], [], [], seconds)
-        try:
-            return not stops.isdisjoint(receiver.recv(4096))
-        except BlockingIOError:
-            return False
-
-    before = {number: signal.signal(number, lambda *_: None) for number in (*stops, signal.SIGCHLD)}
-    wakeup = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-    try:
-        yield wait
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        receiver.close()
-        sender.close()
-
-
-def _tie_to_parent() -> Callable[[], None] | None:
-    """What a child runs before its program, so that it is told to stop when we are killed (Linux only)."""
-    if sys.platform != "linux":
-        return None
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+def _tie_to_parent() -> Callable[[], None]:
+    """What a child runs before its program: on Linux it gets SIGTERM when we end, also when we are killed."""
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+    parent = os.getpid()
 
     def prepare() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if prctl:
+            prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
 

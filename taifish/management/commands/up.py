@@ -1,4 +1,4 @@
-"""One command from nothing to a running Taifish."""
+"""One command from an empty checkout to a running Taifish."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, connections
+from django.db.models import QuerySet
 from psycopg2.extensions import encrypt_password
 
 from accounts.models import Account
@@ -35,6 +36,7 @@ COLLECTOR = "taifish_collector"
 ADMIN = "admin"
 ADMIN_PASSWORD = "TAIFISH_ADMIN_PASSWORD"  # noqa: S105 - a variable's name
 LONGEST_TABLE = 60
+FLAGS = {"can log in": "can_login", "superuser": "is_superuser", "locked": "is_locked"}
 
 
 class Command(BaseCommand):
@@ -53,29 +55,28 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, once: bool, bind: str, dev: bool = False, **options: Any) -> None:
-        # An end that can be tidy: a store that we alone hold is stopped.
+        # So that the embedded store is stopped at the exit, if no other process holds it.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         listener = None if once else listen(bind)
         try:
-            if settings.TAIFISH_EMBEDDED:
-                embedded.hold(settings.TAIFISH_DATA_DIR)
-            with _one_at_a_time():
-                call_command("migrate", interactive=False, verbosity=0)
-                call_command("install_schedules", stdout=self.stdout)
-                call_command("install_rules", stdout=self.stdout)
-                self._admin()
-                seen = not settings.TAIFISH_EMBEDDED or self._visit(register_store())
-        except EmbeddedError as error:
-            raise CommandError(str(error)) from error
+            with connection.cursor() as cursor:
+                # Two that start at once prepare the store one after the other. Held until the connection is closed.
+                cursor.execute("SELECT pg_advisory_lock(hashtextextended('taifish.up', 0))")
+            call_command("migrate", interactive=False, verbosity=0)
+            call_command("install_schedules", stdout=self.stdout)
+            call_command("install_rules", stdout=self.stdout)
+            self._admin()
+            complete = not settings.TAIFISH_EMBEDDED or self._visit(register_store())
+            connections.close_all()
         except KeyboardInterrupt:
             raise CommandError("interrupted", returncode=128 + signal.SIGINT) from None
         if listener:
             self._serve(listener, dev)
-        elif not seen:
+        elif not complete:
             raise CommandError("the visit did not complete")
 
     def _admin(self) -> None:
-        """Make sure that somebody can log in; a password that we made up is printed this once."""
+        """Make sure that a superuser exists; a generated password is printed this once."""
         users = get_user_model().objects
         given = environment.text(ADMIN_PASSWORD)
         admin = users.filter(username=ADMIN).first()
@@ -93,55 +94,45 @@ class Command(BaseCommand):
             self.stdout.write(f"Set the password of {ADMIN!r} to the one given in {ADMIN_PASSWORD}.")
 
     def _visit(self, instance: Instance) -> bool:
-        """Read accounts and sizes of the instance and print them. True when everything was read."""
+        """Read accounts and sizes of the instance and print them. True if everything was read."""
         if instance.is_retired:
             self.stdout.write(f"{instance} is retired: not visited.")
             return True
-        read = self._visit_by("accounts", instance, self._print_accounts)
-        return self._visit_by("capacity", instance, self._print_databases) and read
+        accounts = Account.objects.filter(instance=instance).present().with_counts().with_last_seen()
+        databases = Database.objects.filter(instance=instance).present()
+        complete = self._read("accounts", instance)
+        self._print_table(
+            ("account", "kind", *FLAGS, "grants", "roles"), accounts.order_by("name", "host"), _account_cells
+        )
+        complete &= self._read("capacity", instance)
+        self._print_table(
+            ("database", "size"), databases.order_by("-size", "name"), lambda row: (row.name, bytes_label(row.size))
+        )
+        return complete
 
-    def _visit_by(self, kind: str, instance: Instance, show: Callable[[Instance], None]) -> bool:
+    def _read(self, kind: str, instance: Instance) -> bool:
+        """Visit the instance and print what came of it. True if everything was read."""
         only = Instance.objects.filter(pk=instance.pk)
-        session = services.run_here(services.start(kind, only, trigger="command", enqueue=False))
-        record = session.records.get()
+        record = services.run_here(services.start(kind, only, trigger="command", enqueue=False)).records.get()
         if record.error_code == "waiting":
-            # Left by an end in mid-work; its visit is the one that this session was not to double.
+            # An earlier run that was killed left a visit of this kind: complete that one.
             waiting = SyncRecord.objects.filter(instance=instance, kind=kind, status="pending")
             record = services.run_here(waiting.get().session).records.get(instance=instance)
         self.stdout.write(f"\n{instance}: {instance.engine}, {kind} visited: {record.get_status_display()}.")
         for problem in (record.error, record.hint, *(gap["message"] for gap in record.gaps)):
             if problem:
                 self.stderr.write(problem)
-        show(instance)
         return record.status == SyncRecord.Status.COMPLETED
 
-    def _print_accounts(self, instance: Instance) -> None:
-        accounts = Account.objects.filter(instance=instance).present().with_counts().with_last_seen()
-        rows = [("account", "kind", "can log in", "superuser", "locked", "grants", "roles")]
-        for account in accounts.order_by("name", "host")[:LONGEST_TABLE]:
-            rows.append(
-                (
-                    str(account),
-                    str(account.get_kind_display() or "unknown"),
-                    *(_flag(account, field) for field in ("can_login", "is_superuser", "is_locked")),
-                    str(account.n_grants),
-                    str(account.n_roles),
-                )
-            )
-        self._print_table(rows, accounts.count())
-
-    def _print_databases(self, instance: Instance) -> None:
-        databases = Database.objects.filter(instance=instance).present().order_by("-size", "name")
-        rows = [("database", "size"), *((row.name, bytes_label(row.size)) for row in databases[:LONGEST_TABLE])]
-        self._print_table(rows, databases.count())
-
-    def _print_table(self, rows: Sequence[tuple[str, ...]], count: int) -> None:
-        """Rows in columns, the header first, and how many of all there are were left out."""
+    def _print_table(
+        self, header: tuple[str, ...], objects: QuerySet[Any], cells: Callable[[Any], tuple[str, ...]]
+    ) -> None:
+        """Print the first objects in columns, and how many more there are."""
+        rows = [header, *map(cells, objects[:LONGEST_TABLE])]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            self.stdout.write("  ".join(cells).rstrip())
-        more = count - len(rows) + 1
+            self.stdout.write("  ".join(map(str.ljust, row, widths)).rstrip())
+        more = objects.count() - len(rows) + 1
         self.stdout.write(f"… and {more} more\n" if more else "")
 
     def _serve(self, listener: socket.socket, dev: bool) -> None:
@@ -150,7 +141,7 @@ class Command(BaseCommand):
         web = f"gunicorn taifish.wsgi --bind fd://{listener.fileno()} --workers 1 --worker-class gthread"
         worker = f"worker --concurrency={workers} --without-gossip --without-mingle --without-heartbeat --pidfile="
         children = [
-            # The control socket would be made in the user's home.
+            # Without the option it would create a control socket in the user's home.
             Child(
                 "web",
                 [*python, *web.split(), "--threads=8", "--graceful-timeout=10", "--no-control-socket"],
@@ -164,7 +155,6 @@ class Command(BaseCommand):
         url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
         self.stdout.write(f"Taifish is at {url} (Ctrl-C stops it).")
         self.stdout.flush()
-        connections.close_all()
         ours = {name: value for name, value in os.environ.items() if not name.startswith(ADMIN_PASSWORD)}
         tend = _restart_on_change(children) if dev else _tend_store
         supervise(children, folder=settings.BASE_DIR, environment=ours, tend=tend)
@@ -196,7 +186,7 @@ def _restart_on_change(children: Sequence[Child]) -> Callable[[], None]:
         before = now
         for child in children:
             # What died of a mistake in the code does not wait until its next try.
-            child.delay, child.due = FIRST_DELAY, 0.0
+            child.delay, child.moment = FIRST_DELAY, 0.0
             if child.process:
                 os.kill(child.process.pid, signal.SIGTERM)
 
@@ -218,7 +208,7 @@ def _versions() -> set[tuple[Path, int]]:
 
 
 def listen(bind: str) -> socket.socket:
-    """A socket bound to "HOST:PORT", "[IPv6]:PORT" or ":PORT", kept from now on so that nobody takes it in between.
+    """A socket bound to "HOST:PORT", "[IPv6]:PORT" or ":PORT": no other process can take the port before we serve.
 
     Raises CommandError for anything else and for a taken port.
     """
@@ -240,22 +230,10 @@ def listen(bind: str) -> socket.socket:
     return listener
 
 
-@contextlib.contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Two that start at once prepare the store one after the other."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(hashtextextended('taifish.up', 0))")
-    try:
-        yield
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_unlock(hashtextextended('taifish.up', 0))")
-
-
 def register_store() -> Instance:
-    """The embedded server as an instance, through a role of its own that may read statistics and nothing else.
+    """The embedded server as an instance, visited with its own role, which may read statistics and nothing else.
 
-    What people changed on the instance stays, but for its address, which follows the data folder.
+    Changes that people made to the instance stay, except its address, which follows the data folder.
     """
     credential = Credential.objects.filter(name=STORE).first()
     with connection.cursor() as cursor:
@@ -273,18 +251,22 @@ def register_store() -> Instance:
         cursor.execute(f"GRANT pg_read_all_stats TO {COLLECTOR}")
     store = embedded.store(settings.TAIFISH_DATA_DIR)
     address = {"host": str(store.socket_dir), "port": store.port}
-    instance, created = Instance.objects.get_or_create(
+    instance, _ = Instance.objects.get_or_create(
         name=STORE,
         defaults={**address, "engine": "postgresql", "database": embedded.DATABASE, "credential": credential},
     )
-    if not created and (instance.host, instance.port) != (address["host"], address["port"]):
+    if (instance.host, instance.port) != (address["host"], address["port"]):
         Instance.objects.filter(pk=instance.pk).update(**address)
         instance.refresh_from_db()
     return instance
 
 
-def _flag(account: Account, field: str) -> str:
-    if account.is_unread(field):
-        return "unknown"
-    value = getattr(account, field)
-    return "-" if value is None else "yes" if value else "no"
+def _account_cells(account: Account) -> tuple[str, ...]:
+    words = {True: "yes", False: "no", None: "-"}
+    return (
+        str(account),
+        str(account.get_kind_display() or "unknown"),
+        *("unknown" if account.is_unread(field) else words[getattr(account, field)] for field in FLAGS.values()),
+        str(account.n_grants),
+        str(account.n_roles),
+    )
