@@ -4,7 +4,7 @@
 import os
 import sys
 
-#: Commands that never touch the store, and so do not wake the embedded one.
+#: Commands that never touch the store, and so do not start the embedded one.
 STORELESS = {
     "help",
     "--help",
@@ -19,7 +19,7 @@ STORELESS = {
 
 
 def touches_store(words: list[str]) -> bool:
-    """`check` does when it is told which database to check, and then needs it awake."""
+    """True also for `check --database`, which connects to the store."""
     return bool(words) and (words[0] not in STORELESS or any(word.startswith("--database") for word in words))
 
 
@@ -37,17 +37,18 @@ def main() -> None:
         if settings.TAIFISH_EMBEDDED and touches_store(sys.argv[1:]):
             from taifish import embedded
 
+            embedded.become_owner(settings.TAIFISH_DATA_DIR)
             embedded.hold(settings.TAIFISH_DATA_DIR)
         execute_from_command_line(sys.argv)
     except (EmbeddedError, ImproperlyConfigured) as error:
         sys.exit(f"taifish: {error}")
     except OperationalError as error:
-        # Only where nothing is connected it is the store that does not answer; else the traceback is worth having.
+        # Without a connection the store does not answer; with one the traceback says more.
         from django.db import connection
 
         if connection.connection is not None:
             raise
-        sys.exit(f"taifish: the store does not answer: {str(error).strip()}\nStart it, or mend DATABASE_URL.")
+        sys.exit(f"taifish: the store does not answer: {str(error).strip()}\nStart it, or correct DATABASE_URL.")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -40,7 +41,7 @@ from .pginstall import (
     version_of,
 )
 
-__all__ = ["Cluster", "EmbeddedError", "binaries", "database", "hold", "store"]
+__all__ = ["Cluster", "EmbeddedError", "become_owner", "binaries", "database", "hold", "store"]
 
 logger = logging.getLogger(__name__)
 
@@ -297,6 +298,23 @@ def store(var: Path) -> Cluster:
         return Cluster(var / "postgres")
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", var.parent.name if var.name == "var" else var.name)[:40]
     return Cluster(SYSTEM_FOLDER / f"{name}-{hashlib.sha256(os.fsencode(var)).hexdigest()[:8]}")
+
+
+def become_owner(var: Path) -> None:
+    """As root, become the ordinary user who has a store in `var`, so that the files in it stay that user's.
+
+    If that user cannot read this program, we remain root, and only PostgreSQL runs as that user.
+    """
+    home = store(var).home
+    if os.geteuid() != 0 or not home.exists() or not (owner := home.stat()).st_uid:
+        return
+    user = owner.st_uid, owner.st_gid
+    if all(run(["test", "-r", path], user).returncode == 0 for path in (sys.executable, os.__file__, __file__)):
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+        with suppress(KeyError):
+            os.environ["HOME"] = pwd.getpwuid(owner.st_uid).pw_dir
 
 
 def database(var: Path) -> dict[str, Any]:

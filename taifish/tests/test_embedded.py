@@ -605,6 +605,36 @@ def test_root_uses_an_ordinary_users_store_and_leaves_it_usable(their_var: Path,
 
 
 @as_root
+@pytest.mark.parametrize("readable", [True, False])
+def test_root_becomes_the_owner_of_the_store(their_var: Path, ordinary: dict[str, object], readable: bool) -> None:
+    """Root remains root if the owner cannot read the program: it could not import what it needs later."""
+    process = python(HOLD, their_var, **ordinary)
+    wait_for_line(process, "held\n")
+    process.communicate("go\n")
+    if not readable:
+        ordinary["path"].chmod(0o700)
+    code = """
+        import os, sys
+        from pathlib import Path
+        from taifish import embedded
+        var = Path(sys.argv[1])
+        embedded.become_owner(var)
+        embedded.hold(var)
+        (var / "made").touch()
+        print(os.getresuid(), os.getresgid(), os.getgroups(), os.environ["HOME"])
+    """
+    process = python(code, their_var, **{key: ordinary[key] for key in ("path", "program", "cwd")})
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    uid, gid = NOBODY
+    if readable:
+        assert output == f"{(uid,) * 3} {(gid,) * 3} [] {pwd.getpwuid(uid).pw_dir}\n"
+    else:
+        assert output.startswith("(0, 0, 0) (0, 0, 0) ")
+    assert (their_var / "made").stat().st_uid == (uid if readable else 0)
+
+
+@as_root
 def test_root_runs_data_of_a_user_without_a_name(folder: Path) -> None:
     cluster = Cluster(folder / "home")
     cluster.start()

@@ -185,6 +185,6 @@ def test_a_store_that_does_not_answer_is_told_in_words(tmp_path):
     found = check(tmp_path, "--database", "default", DATABASE_URL=URL, **keys)
     assert found.returncode == 1
     assert "taifish: the store does not answer: " in found.stderr
-    assert "mend DATABASE_URL" in found.stderr
+    assert "correct DATABASE_URL" in found.stderr
     assert "Traceback" not in found.stderr
     assert "Hidden-1" not in found.stderr
