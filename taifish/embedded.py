@@ -125,8 +125,6 @@ class Cluster:
     @contextmanager
     def _locked(self) -> Iterator[int]:
         try:
-            if self.home.parent == SYSTEM_FOLDER:
-                system_folder()
             self.home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
             with _open(self.home / "lock") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -342,8 +340,11 @@ def hold(var: Path) -> None:
     cluster = store(var)
     if cluster.home in _holds:
         return
+    outside = cluster.home.parent != Path(os.path.realpath(var))
+    if outside:
+        system_folder()
     with cluster._locked() as lock:
-        if cluster.home.parent == SYSTEM_FOLDER:
+        if outside:
             _tie(var, cluster)
         cluster._start(lock)
         _ensure_database(cluster)

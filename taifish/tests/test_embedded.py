@@ -564,6 +564,26 @@ def test_an_ordinary_user_needs_nothing_but_the_data_folder(their_var: Path, ord
     assert pginstall.SYSTEM_FOLDER.exists() == system
 
 
+def test_the_data_folder_of_an_ordinary_user_may_be_the_system_folder(
+    their_var: Path, ordinary: dict[str, object]
+) -> None:
+    """A system user's home is often in /var/lib."""
+    process = python(
+        """
+        import sys
+        from pathlib import Path
+        from taifish import embedded, pginstall
+        embedded.SYSTEM_FOLDER = pginstall.SYSTEM_FOLDER = Path(sys.argv[1])
+        embedded.hold(Path(sys.argv[1]))
+        """,
+        their_var,
+        **ordinary,
+    )
+    output = process.communicate()[0]
+    assert (process.returncode, output) == (0, "")
+    assert [path.name for path in their_var.iterdir()] == ["postgres"]
+
+
 @as_root
 def test_root_uses_an_ordinary_users_store_and_leaves_it_usable(their_var: Path, ordinary: dict[str, object]) -> None:
     """Both use the same data, one after the other and at once."""
