@@ -4,7 +4,10 @@ Random histories keep to what is answered correctly today. Left out, until acces
 - patterns of database names that a role and its member both match, where the server merges them: on MariaDB those of
   roles inside roles, on MySQL all while any role is active;
 - accounts of the same name for other hosts, and anonymous ones, whose rows hold for each other's sessions;
-- mandatory_roles, users granted to users, and roles or patterns granted to PUBLIC.
+- mandatory_roles, users granted to users, and roles or patterns granted to PUBLIC;
+- on MySQL, two patterns with the first wildcard at the same place, such as `shop%` and `shop_x`. The server takes the one
+  granted first, and after FLUSH PRIVILEGES or a restart the first one in byte order. The grant tables do not record
+  which of the two holds, so answers count both. A test at the end shows the difference.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from taifish.tests.mariadb import MariadbServer, MysqlServer
 
 privileges = st.sampled_from(["SELECT", "DELETE", "SELECT, DELETE", "INSERT", "ALL PRIVILEGES"])
 PATTERNS = ("shop", "shop%", "sho_", "shop_x", r"shop\_x", "%", "shop%x")
+#: Those whose first wildcard stands at the same place.
+ALIKE = ("shop%", "shop_x", "shop%x")
 #: One text for each database: which of several would count makes no difference.
 LITERAL = ("shop", r"shop\_x", "shopYx")
 users = st.sampled_from(["'" + user.replace("'", "''") + "'@'%'" for user in USERS])
@@ -70,11 +75,11 @@ def histories(product: str) -> st.SearchStrategy[list[list[str]]]:
         one = statements(product, patterns, **roles)
         return st.lists(st.lists(one, min_size=1, max_size=12), min_size=1, max_size=3)
 
-    merges_all = product == "MySQL"
-    return st.one_of(
-        of(PATTERNS, active_roles=not merges_all, nested_roles=merges_all),
-        of(LITERAL, active_roles=True, nested_roles=True),
-    )
+    literal = of(LITERAL, active_roles=True, nested_roles=True)
+    if product == "MariaDB":
+        return st.one_of(of(PATTERNS, active_roles=True, nested_roles=False), literal)
+    distinct = [pattern for pattern in PATTERNS if pattern not in ALIKE]
+    return st.one_of(*(of((*distinct, one), active_roles=False, nested_roles=True) for one in ALIKE), literal)
 
 
 #: No such grant, no such membership, a role within itself, a default role that is not held; MariaDB's, then MySQL's.
@@ -171,12 +176,10 @@ def test_who_can_on_mariadb_at_length(transactional_db, clean, scripts):
     one_history(clean, scripts)
 
 
-# Not in every run: the fixed cases of CI take longer than a test may there, and hold a difference on pattern grants that
-# the one relation behind all answers has to settle.
-@pytest.mark.exhaustive
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(600)
 @FEW
 @given(histories("MySQL"))
+@example([["GRANT DELETE ON `sho_`.* TO 'u0'@'%'", "GRANT SELECT ON `shop%`.* TO 'u0'@'%'"]])
 def test_who_can_on_mysql(transactional_db, clean_mysql, scripts):
     """F1.7, F1.9: the same on MySQL."""
     one_history(clean_mysql, scripts)
@@ -189,3 +192,28 @@ def test_who_can_on_mysql(transactional_db, clean_mysql, scripts):
 def test_who_can_on_mysql_at_length(transactional_db, clean_mysql, scripts):
     """F1.7, F1.9: the same, 300 histories."""
     one_history(clean_mysql, scripts)
+
+
+WIDE, NARROW = "GRANT DELETE ON `shop%`.* TO 'u0'@'%'", "GRANT SELECT ON `shop_x`.* TO 'u0'@'%'"
+
+
+@pytest.mark.parametrize(("script", "first"), [([WIDE, NARROW], "DELETE"), ([NARROW, WIDE], "SELECT")])
+def test_of_patterns_alike_mysql_takes_the_one_granted_first(clean_mysql, script, first):
+    """The reason for leaving these out: the grant tables are the same, the rights are not."""
+    run(clean_mysql, [*CREATE, *script])
+    rows = clean_mysql.execute("SELECT Db, Select_priv, Delete_priv FROM mysql.db WHERE User = 'u0'")
+    assert set(rows) == {("shop%", "N", "Y"), ("shop_x", "Y", "N")}
+    assert allowed(clean_mysql.port) == {("u0", "DELETE", "shop"), ("u0", first, "shop_x"), ("u0", first, "shopYx")}
+    clean_mysql.execute("FLUSH PRIVILEGES")
+    assert allowed(clean_mysql.port) == {("u0", "DELETE", database) for database in DATABASES}
+
+
+@pytest.mark.xfail(
+    reason="MySQL counts one of two patterns whose first wildcard stands at the same place, and answers count both: "
+    "which one it is, the grant tables do not record.",
+    raises=AssertionError,
+    strict=True,
+)
+def test_who_can_on_mysql_of_patterns_alike(transactional_db, clean_mysql):
+    """F1.9: nobody is said to have the right of the pattern that does not count."""
+    one_history(clean_mysql, [[WIDE, NARROW]])
