@@ -206,9 +206,11 @@ class _Rights:
                 if taken and line.place in READABLE | {"*.*"}:
                     statements += self._needs()
                 yield Excess(f"{text} on {line.scope}", self._message(line), offered(*statements))
-            if line.grantable and "PROXY" not in line.privileges:
-                remedy = offered(f"REVOKE GRANT OPTION ON {line.scope} FROM {self.grantee};")
-                yield Excess(f"GRANT OPTION on {line.scope}", "It could give its rights to others.", remedy)
+        # Last: MySQL 9.7 keeps a dynamic privilege in memory when REVOKE takes it after the grant option.
+        grantable = (line.scope for line in self.own if line.grantable and "PROXY" not in line.privileges)
+        for scope in dict.fromkeys(grantable):
+            remedy = offered(f"REVOKE GRANT OPTION ON {scope} FROM {self.grantee};")
+            yield Excess(f"GRANT OPTION on {scope}", "It could give its rights to others.", remedy)
         for role, admin in self.roles.items():
             if told := self._given_by(role):
                 remedy = offered(*self._needs(), f"REVOKE {role} FROM {self.grantee};")
