@@ -54,8 +54,8 @@ def test_everything_read_exits_0(add, server):
     assert "CREATE on database postgres" in {str(grant) for grant in app.grants.all()}
 
 
-def test_a_mariadb_server_too(add, mariadb):
-    add("maria", mariadb.collector())
+def test_a_mariadb_or_mysql_server_too(add, mysql_family):
+    add("maria", mysql_family.collector())
     code, told = run("--all")
     assert (code, told.startswith("maria: completed; ")) == (0, True), told
     assert Account.objects.filter(instance__name="maria", name="root").exists()

@@ -20,6 +20,7 @@ from engines.postgresql.adapter import PostgreSQLAdapter
 from engines.registry import adapter_for
 from engines.target import Target
 from sync.tests.targets import visit_once
+from taifish.tests.mariadb import ALL
 
 ENGINES = {"postgresql": PostgreSQLAdapter, "mysql": MySQLAdapter}
 
@@ -84,25 +85,24 @@ GRANT crew TO other WITH INHERIT FALSE
 GRANT crew TO other WITH SET FALSE
 GRANT SET ON PARAMETER log_min_duration_statement TO app
 """
-MARIADB = r"""
+#: On MariaDB and MySQL. What differs stands in between.
+FAMILY = r"""
 CREATE USER app@'%' IDENTIFIED BY 'x'
 CREATE USER app@'10.%' IDENTIFIED BY 'x'
 CREATE ROLE team
 ALTER USER app@'%' ACCOUNT LOCK
-ALTER USER app@'%' ACCOUNT UNLOCK PASSWORD EXPIRE
+ALTER USER app@'%' ACCOUNT UNLOCK
+ALTER USER app@'%' PASSWORD EXPIRE
 ALTER USER app@'%' IDENTIFIED BY 'y'
 ALTER USER app@'%' PASSWORD EXPIRE INTERVAL 30 DAY
 ALTER USER app@'%' PASSWORD EXPIRE INTERVAL 31 DAY
 ALTER USER app@'%' PASSWORD EXPIRE NEVER
 SET GLOBAL default_password_lifetime = 90
 ALTER USER app@'%' WITH MAX_USER_CONNECTIONS 3
-ALTER USER app@'%' IDENTIFIED VIA unix_socket
-ALTER USER app@'%' IDENTIFIED VIA unix_socket OR mysql_native_password
 GRANT RELOAD ON *.* TO app@'%'
 GRANT RELOAD ON *.* TO app@'%' WITH GRANT OPTION
 GRANT team TO app@'%'
 GRANT team TO app@'%' WITH ADMIN OPTION
-SET DEFAULT ROLE team FOR app@'%'
 GRANT SELECT ON shop.* TO app@'%'
 GRANT SELECT ON shop.* TO app@'%' WITH GRANT OPTION
 GRANT SELECT ON `sho_`.* TO app@'%'
@@ -118,11 +118,44 @@ GRANT PROXY ON team TO app@'%'
 UPDATE mysql.proxies_priv SET With_grant = 1 WHERE User = 'app'
 INSERT INTO mysql.db (Host, Db, User, Select_priv) VALUES ('%', 'shop', '', 'Y')
 RENAME USER app@'10.%' TO bob@'10.%'
+"""
+MARIADB = """
+SET DEFAULT ROLE team FOR app@'%'
+ALTER USER app@'%' IDENTIFIED VIA unix_socket
+ALTER USER app@'%' IDENTIFIED VIA unix_socket OR mysql_native_password
 UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.version_id', 100400, '$.access', 32768) WHERE User = 'app'
 UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.version_id', 101100) WHERE User = 'app'
+"""
+MYSQL = """
+SET DEFAULT ROLE team TO app@'%'
+ALTER USER app@'%' IDENTIFIED WITH auth_socket
+GRANT CREATE ROLE ON *.* TO bob@'10.%'
+GRANT BACKUP_ADMIN ON *.* TO bob@'10.%'
+GRANT BACKUP_ADMIN ON *.* TO bob@'10.%' WITH GRANT OPTION
+GRANT bob@'10.%' TO app@'%'
+SET GLOBAL activate_all_roles_on_login = ON
+SET GLOBAL mandatory_roles = 'team'
+GRANT SELECT ON `sho_`.* TO bob@'10.%'
+SET GLOBAL partial_revokes = ON
+GRANT SELECT, INSERT ON *.* TO bob@'10.%'
+REVOKE INSERT ON shop.* FROM bob@'10.%'
+REVOKE SELECT ON shop.* FROM bob@'10.%'
+SET GLOBAL mandatory_roles = ''
+"""
+AT_LAST = """
 DROP USER bob@'10.%'
 REVOKE team FROM app@'%'
 """
+#: Product → settings that the steps change, as they were.
+SETTINGS = {
+    "MariaDB": {"default_password_lifetime": "0"},
+    "MySQL": {
+        "default_password_lifetime": "0",
+        "activate_all_roles_on_login": "OFF",
+        "mandatory_roles": "''",
+        "partial_revokes": "OFF",
+    },
+}
 
 
 def looked(target: Target) -> tuple[str, Any]:
@@ -166,18 +199,20 @@ def test_every_change_on_postgresql_is_noticed(postgres):
     postgres.reset()
 
 
-def test_every_change_on_mariadb_is_noticed(maria_server):
-    target = maria_server.collector(level="C")
-    maria_server.execute("CREATE DATABASE shop; CREATE TABLE shop.t (a int, b int)")
-    maria_server.execute("CREATE PROCEDURE shop.p() SELECT 1; CREATE FUNCTION shop.p() RETURNS int RETURN 1")
-    steps = lines(MARIADB)
-    if not maria_server.execute("SELECT VERSION()")[0][0].startswith("10."):
+def test_every_change_on_mariadb_and_mysql_is_noticed(family_server):
+    target = family_server.collector(level="C")
+    family_server.execute("CREATE DATABASE shop; CREATE TABLE shop.t (a int, b int)")
+    family_server.execute("CREATE PROCEDURE shop.p() SELECT 1; CREATE FUNCTION shop.p() RETURNS int RETURN 1")
+    steps = lines(FAMILY, MYSQL if family_server.product == "MySQL" else MARIADB, AT_LAST)
+    if family_server.version >= (11,):
         # There, no bit of `access` means something else in a row of 10.11.
         steps = [step for step in steps if "101100" not in step]
     try:
-        walk(target, maria_server.execute, steps)
+        walk(target, family_server.execute, steps)
     finally:
-        maria_server.execute("SET GLOBAL default_password_lifetime = 0")
+        family_server.reset()
+        for name, value in SETTINGS[family_server.product].items():
+            family_server.execute(f"SET GLOBAL {name} = {value}")
 
 
 def test_the_read_depth_the_server_and_gaps_are_in_it(server):
@@ -200,10 +235,21 @@ def test_the_read_depth_the_server_and_gaps_are_in_it(server):
     assert digest_of(facts, [gap]) == digest_of(replace(facts, statements=7), [replace(gap, message="otherwise")])
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_visit_without_news_makes_no_facts(add, server, maria_server, monkeypatch, engine):
+@pytest.fixture(params=["postgresql", *ALL])
+def any_server(request, server, mysql_family_server):
+    """PostgreSQL, each MariaDB and MySQL in turn."""
+    if request.param == "postgresql":
+        yield server
+    else:
+        found = mysql_family_server(request.param)
+        found.reset()
+        yield found
+        found.reset()
+
+
+def test_a_visit_without_news_makes_no_facts(add, any_server, monkeypatch):
     """F1.8"""
-    target = (server if engine == "postgresql" else maria_server).collector(level="C")
+    target = any_server.collector(level="C")
     instance = add("prod", target, level="C")
     first = visit_once("accounts", instance)
     assert first.status == "completed", (first.error, first.gaps)
@@ -218,11 +264,11 @@ def test_a_visit_without_news_makes_no_facts(add, server, maria_server, monkeypa
     assert set(Account.objects.with_last_seen().values_list("last_seen_at", flat=True)) == {second.started_at}
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_an_adapter_that_makes_facts_at_once_is_served_alike(add, server, maria_server, monkeypatch, engine):
+def test_an_adapter_that_makes_facts_at_once_is_served_alike(add, any_server, monkeypatch):
     """Its facts are compared themselves, in any order."""
-    instance = add("prod", (server if engine == "postgresql" else maria_server).collector())
-    adapter: type[Adapter] = ENGINES[engine]
+    target = any_server.collector()
+    instance = add("prod", target)
+    adapter: type[Adapter] = ENGINES[target.engine]
     inventory, permissions = adapter.inventory, adapter.permissions
     turn = {"step": 1}
 
@@ -261,12 +307,14 @@ def test_a_role_that_expires_between_two_visits_is_told(add, server):
     assert AccountChange.objects.filter(account__name="app").first().events == ["locked"]
 
 
-def test_a_password_that_expires_between_two_visits_is_told(add, maria_server):
+def test_a_password_that_expires_between_two_visits_is_told(add, family_server):
     """F1.7: no row of the grant tables changes, but the time does."""
-    instance = add("maria", maria_server.collector())
-    maria_server.execute("CREATE USER app IDENTIFIED BY 'x' PASSWORD EXPIRE INTERVAL 1 DAY")
-    maria_server.execute(
-        "UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.password_last_changed', UNIX_TIMESTAMP() - 86400 + 3)"
+    instance = add("maria", family_server.collector())
+    family_server.execute("CREATE USER app IDENTIFIED BY 'x' PASSWORD EXPIRE INTERVAL 1 DAY")
+    family_server.execute(
+        "UPDATE mysql.user SET password_last_changed = NOW() - INTERVAL 1 DAY + INTERVAL 3 SECOND WHERE User = 'app'"
+        if family_server.product == "MySQL"
+        else "UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.password_last_changed', UNIX_TIMESTAMP() - 86400 + 3)"
         " WHERE User = 'app'"
     )
     visit_once("accounts", instance)

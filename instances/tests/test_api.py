@@ -114,8 +114,8 @@ def test_a_connection_check_on_postgresql(credential, postgres18):
     assert SECRET not in answer.content.decode()
 
 
-def test_a_connection_check_on_mariadb(db, mariadb):
-    target = mariadb.collector("api_check")
+def test_a_connection_check_on_mariadb_and_mysql(db, mysql_family):
+    target = mysql_family.collector("api_check")
     credential = Credential.objects.create(name="maria", username=target.username, password=target.password)
     instance = Instance.objects.create(
         name="maria",
@@ -124,10 +124,10 @@ def test_a_connection_check_on_mariadb(db, mariadb):
         port=target.port,
         credential=credential,
         tls_mode=target.tls_mode,
-        proof="hashes",
+        proof=target.proof,
     )
     answer = superclient().post(f"/api/instances/{instance.pk}/test-connection/").json()
-    assert (answer["ok"], answer["product"]) == (True, "MariaDB"), answer
+    assert (answer["ok"], answer["product"]) == (True, mysql_family.product), answer
 
 
 def test_a_connection_check_of_a_secret_that_no_key_opens(instance, settings):

@@ -15,7 +15,7 @@ from engines.paths import dotted
 from engines.postgresql.adapter import PostgreSQLAdapter
 from engines.target import Target
 from instances.tests.oracle_emulated import SHAPES, ServeOracle
-from taifish.tests.mariadb import MariadbServer
+from taifish.tests.mariadb import MysqlFamilyServer
 from taifish.tests.postgres import PostgresServer, identifier
 
 #: Encoding → a name in its own letters.
@@ -159,12 +159,12 @@ def test_postgresql_is_sent_ascii_only(server: PostgresServer, sent: list[str]) 
     assert_all_ascii(sent)
 
 
-def test_mysql_is_sent_ascii_only(mariadb: MariadbServer, sent: list[str]) -> None:
-    mariadb.execute("CREATE DATABASE shop")
+def test_mysql_is_sent_ascii_only(mysql_family: MysqlFamilyServer, sent: list[str]) -> None:
+    mysql_family.execute("CREATE DATABASE shop")
     try:
-        everything(MySQLAdapter(mariadb.collector(level="C")), "shop")
+        everything(MySQLAdapter(mysql_family.collector(level="C")), "shop")
     finally:
-        mariadb.reset()
+        mysql_family.reset()
     assert_all_ascii(sent)
 
 
