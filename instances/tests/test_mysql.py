@@ -1,5 +1,6 @@
 """What the MySQL adapter says of real MariaDB and MySQL servers, read as the least-privileged collector with either
-driver. `server` is each of them; `maria` is for what only MariaDB has, test_mysql_contract.py for what only MySQL has.
+driver. `server` is each of them; `maria` and `my` are for what only MariaDB or only MySQL has. For 5.7, 8.0 and 8.4 see
+test_mysql_contract.py.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from engines.mysql.decode import MARIADB_BITS, USER_COLUMNS, undoubled
 from engines.mysql.user_table import user_columns
 from engines.paths import dotted
 from engines.target import Target
-from taifish.tests.mariadb import MariadbServer, MysqlFamilyServer, identifier
+from taifish.tests.mariadb import MariadbServer, MysqlFamilyServer, MysqlServer, identifier
 
 DRIVERS = ("mysqlclient", "PyMySQL")
 
@@ -57,6 +58,8 @@ def without_hashes(product: str, missing: str = "") -> tuple[str, ...]:
     return (f"SELECT ({kept}) ON mysql.user", *(f"SELECT ON mysql.{table}" for table in GRANT_TABLES[product]))
 
 
+MYSQL_SETTINGS = {"activate_all_roles_on_login": "OFF", "mandatory_roles": "''", "partial_revokes": "OFF"}
+
 HOSTILE_NAMES = (
     "mysqlapp",
     "mysql.sys",
@@ -82,6 +85,13 @@ def prefer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver_module, "_MODULES", {name: modules[name], **modules})
 
 
+def put_back(server: MysqlFamilyServer) -> None:
+    """Make a shared server what it was, with the settings that tests change."""
+    server.reset()
+    for name, value in MYSQL_SETTINGS.items() if server.product == "MySQL" else ():
+        server.execute(f"SET GLOBAL {name} = {value}")
+
+
 @pytest.fixture(params=DRIVERS)
 def server(
     request: pytest.FixtureRequest, mysql_family: MysqlFamilyServer, monkeypatch: pytest.MonkeyPatch
@@ -89,7 +99,7 @@ def server(
     """The shared servers, visited through each driver."""
     prefer(request.param, monkeypatch)
     yield mysql_family
-    mysql_family.reset()
+    put_back(mysql_family)
 
 
 @pytest.fixture(params=DRIVERS)
@@ -100,6 +110,14 @@ def maria(
     prefer(request.param, monkeypatch)
     yield mariadb
     mariadb.reset()
+
+
+@pytest.fixture(params=DRIVERS)
+def my(request: pytest.FixtureRequest, mysql: MysqlServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[MysqlServer]:
+    """The MySQL servers among them."""
+    prefer(request.param, monkeypatch)
+    yield mysql
+    put_back(mysql)
 
 
 @pytest.fixture
@@ -181,6 +199,55 @@ def test_users(maria: MariadbServer) -> None:
     assert {fact.key for fact in found.values() if fact.is_system} == {("mariadb.sys", "localhost")}
 
 
+def test_users_of_mysql(my: MysqlServer) -> None:
+    """F1.9"""
+    my.execute(
+        """
+        CREATE USER alice@'10.0.0.%' IDENTIFIED BY 'a' WITH MAX_USER_CONNECTIONS 3;
+        CREATE USER locked IDENTIFIED BY 'a' ACCOUNT LOCK; CREATE USER expired IDENTIFIED BY 'a' PASSWORD EXPIRE;
+        CREATE USER ageing IDENTIFIED BY 'a' PASSWORD EXPIRE INTERVAL 30 DAY;
+        CREATE USER aged IDENTIFIED BY 'a' PASSWORD EXPIRE INTERVAL 1 DAY;
+        CREATE USER ageless IDENTIFIED BY 'a' PASSWORD EXPIRE NEVER;
+        CREATE USER super IDENTIFIED WITH auth_socket; GRANT SUPER ON *.* TO super;
+        CREATE USER barred;
+        UPDATE mysql.user SET password_last_changed = FROM_UNIXTIME(1000000000) WHERE User = 'aged';
+        UPDATE mysql.user SET plugin = 'mysql_no_login', password_last_changed = NULL WHERE User = 'barred';
+        """
+    )
+    before = datetime.now(UTC) - timedelta(minutes=1)
+    found = {name: fact for (name, _), fact in accounts(my.collector()).items()}
+    alice = found["alice"]
+    assert alice.password_changed_at is not None
+    assert before < alice.password_changed_at < before + timedelta(minutes=2)
+    assert alice == AccountFact(
+        name="alice",
+        host="10.0.0.%",
+        can_login=True,
+        is_locked=False,
+        is_superuser=False,
+        password_changed_at=alice.password_changed_at,
+        password_expired=False,
+        auth_method="caching_sha2_password",
+        connection_limit=3,
+    )
+    system = {"mysql.sys", "mysql.session", "mysql.infoschema"}
+    assert {name for name, fact in found.items() if fact.is_system} == system
+    assert {name for name, fact in found.items() if fact.is_locked} == {"locked", *system}
+    assert {name for name, fact in found.items() if fact.password_expired} == {"expired", "aged"}
+    ageing = found["ageing"]
+    assert ageing.password_changed_at is not None
+    assert ageing.valid_until == ageing.password_changed_at + timedelta(days=30)
+    assert found["aged"].valid_until == datetime.fromtimestamp(1000000000, UTC) + timedelta(days=1)
+    assert (found["ageless"].valid_until, found["locked"].valid_until) == (None, None)
+    assert (
+        {"super", "root"}
+        <= {name for name, fact in found.items() if fact.is_superuser}
+        <= {*("super", "root", "mysql.session", my.superuser)}
+    )
+    assert found["super"].auth_method == "auth_socket"
+    assert (found["barred"].can_login, found["barred"].password_changed_at) == (False, None)
+
+
 def test_passwords_end_by_the_servers_default_too(private_mysql_family: MysqlFamilyServer) -> None:
     private_mysql_family.execute(
         """
@@ -253,6 +320,56 @@ def test_roles_nested_default_and_public(maria: MariadbServer) -> None:
     assert held(permissions, "PUBLIC", "") == {"system SHOW DATABASES"}
     assert held(permissions, "app", "") == {"system CREATE USER"}
     assert held(permissions, "alice") == set()
+
+
+def test_what_is_a_role_on_mysql(my: MysqlServer) -> None:
+    """F1.9: MySQL does not mark roles: a user may be granted, and a role may be given a password."""
+    my.execute(
+        """
+        CREATE ROLE app, unexpired; ALTER USER unexpired IDENTIFIED BY 'a';
+        CREATE USER locked IDENTIFIED BY 'a' ACCOUNT LOCK; CREATE USER expired IDENTIFIED BY 'a' PASSWORD EXPIRE;
+        CREATE USER boss IDENTIFIED BY 'a'; CREATE USER alice IDENTIFIED BY 'a'; GRANT unexpired, boss TO alice;
+        """
+    )
+    found = {name: fact for (name, _), fact in accounts(my.collector()).items()}
+    named = ("app", "unexpired", "locked", "expired", "boss", "alice")
+    assert [found[name].kind for name in named] == ["role", "role", "user", "user", "user", "user"]
+    assert found["app"] == AccountFact("app", "%", kind="role", can_login=False, is_locked=False, is_superuser=False)
+
+
+@pytest.mark.parametrize("all_active", ["OFF", "ON"])
+def test_roles_nested_default_and_mandatory_on_mysql(my: MysqlServer, all_active: str) -> None:
+    """F1.9: `inherit` says what is active from login on. Every user has the mandatory roles, however long the variable
+    is: SHOW VARIABLES cuts it."""
+    my.execute(
+        """
+        CREATE ROLE app, team, audit; CREATE USER alice; CREATE USER bob;
+        GRANT app TO team; GRANT team TO alice WITH ADMIN OPTION; GRANT team TO bob; SET DEFAULT ROLE team TO alice;
+        """
+    )
+    target = my.collector()
+    my.execute(f"SET GLOBAL activate_all_roles_on_login = {all_active}")
+    _, permissions = visit(target)
+    assert set(permissions.memberships) == {
+        MembershipFact(("team", "%"), ("app", "%")),
+        MembershipFact(("alice", "%"), ("team", "%"), admin_option=True),
+        MembershipFact(("bob", "%"), ("team", "%"), inherit=all_active == "ON"),
+    }
+    names = [f"r{number:03}" for number in range(150)]
+    my.execute(f"CREATE ROLE {', '.join(names)}, `odd,na``me`@localhost, `q@d`, plain")
+    my.execute("ALTER USER plain IDENTIFIED BY 'a'; SET DEFAULT ROLE team TO alice; GRANT r007 TO alice")
+    my.execute("SET DEFAULT ROLE r007 TO alice")
+    text = ", ".join([*(f"`{name}`@`%`" for name in names), "`odd,na``me`@localhost", "'q@d'", "plain@%", "gone"])
+    my.execute("SET GLOBAL mandatory_roles = %s", [text])
+    inventory, permissions = visit(target)
+    hers = {m.role: m.inherit for m in permissions.memberships if m.member == ("alice", "%")}
+    mandatory = {*((name, "%") for name in names), ("odd,na`me", "localhost"), ("q@d", "%"), ("plain", "%")}
+    assert hers.keys() == {("team", "%"), *mandatory}
+    assert all_active == "ON" or {role for role, inherit in hers.items() if inherit} == {("r007", "%")}
+    assert all_active == "OFF" or set(hers.values()) == {True}
+    users = {account.key for account in inventory.accounts if account.kind == "user"}
+    assert {m.member for m in permissions.memberships if m.role == ("r000", "%")} == users
+    assert {account.kind for account in inventory.accounts if account.key in mandatory} == {"role"}
 
 
 def test_each_privilege_on_everything(server: MysqlFamilyServer) -> None:
@@ -550,29 +667,79 @@ def test_a_column_withheld_is_named(clean: MysqlFamilyServer) -> None:
         if "kind" in unread or missing == "default_role":
             scopes |= {"memberships"}
         assert_never_wrong(inventory, permissions, truth, scopes)
+        if product == "MySQL":
+            hints = {gap.hint for gap in (*inventory.gaps, *permissions.gaps)}
+            assert hints <= {f"GRANT SELECT ({missing}) ON mysql.user TO `taifish_collector`@`%`;"}
         if missing == "Grant_priv":
             # MySQL's dynamic privileges have a grant option of their own, in another table.
             system = {grant.privilege for grant in permissions.grants if grant.kind == "system"}
             assert not [name for name in system if "_" not in name]
 
 
-@pytest.mark.parametrize(
-    ("grants", "hint"),
-    [
+#: Product → what the account may read, and the first thing that it lacks to list accounts.
+UNLISTED = {
+    "MariaDB": [
         ((), "GRANT SELECT ON mysql.global_priv"),
         (("SELECT ON mysql.db",), "GRANT SELECT ON mysql.global_priv"),
         (("SELECT (Host) ON mysql.global_priv",), "GRANT SELECT (User) ON mysql.global_priv"),
         (("SELECT (User, plugin) ON mysql.user",), "GRANT SELECT (Host) ON mysql.user"),
         (("SELECT (Host, is_role) ON mysql.user",), "GRANT SELECT (User) ON mysql.user"),
     ],
-)
-def test_accounts_that_cannot_be_listed_are_an_error(maria: MariadbServer, grants: tuple[str, ...], hint: str) -> None:
+    "MySQL": [
+        ((), "GRANT SELECT ON mysql.user"),
+        (("SELECT ON mysql.db",), "GRANT SELECT ON mysql.user"),
+        (("SELECT (User, plugin) ON mysql.user",), "GRANT SELECT (Host) ON mysql.user"),
+        (("SELECT (Host, plugin) ON mysql.user",), "GRANT SELECT (User) ON mysql.user"),
+    ],
+}
+
+
+def test_accounts_that_cannot_be_listed_are_an_error(server: MysqlFamilyServer) -> None:
     """F1.5: never an empty answer."""
-    target = maria.collector(grants=grants)
-    with pytest.raises(AdapterError) as caught, MySQLAdapter(target) as adapter:
-        adapter.inventory()
-    assert (caught.value.code, caught.value.transient) == ("denied", False)
-    assert caught.value.hint == f"{hint} TO `taifish_collector`@`%`;"
+    for granted, hint in UNLISTED[server.product]:
+        target = server.collector(grants=granted)
+        with pytest.raises(AdapterError) as caught, MySQLAdapter(target) as adapter:
+            adapter.inventory()
+        assert (caught.value.code, caught.value.transient) == ("denied", False)
+        assert caught.value.hint == f"{hint} TO `taifish_collector`@`%`;"
+
+
+def test_no_account_at_all_is_an_error(server: MysqlFamilyServer) -> None:
+    """F1.5: on a server that we are logged in to there is an account. It logs in from memory here."""
+    target = server.collector()
+    server.execute(f"DELETE FROM mysql.{'user' if server.product == 'MySQL' else 'global_priv'}")
+    with pytest.raises(AdapterError) as caught:
+        visit(target)
+    assert caught.value.code == "server_error"
+
+
+def test_partial_revokes_need_a_look_at_second_passwords(my: MysqlServer) -> None:
+    """F1.5, F1.9: the column that holds partial revokes is a gap where it may not be read, and asked for."""
+    my.execute("CREATE DATABASE pay_roll; CREATE USER alice; CREATE USER bob FAILED_LOGIN_ATTEMPTS 3")
+    target = my.collector(hash_blind=True, level="C")
+    my.execute(
+        """
+        SET GLOBAL partial_revokes = ON; GRANT SELECT, SHOW VIEW ON *.* TO alice;
+        REVOKE SELECT, SHOW VIEW ON pay_roll.* FROM alice; GRANT SELECT ON team_a.* TO bob;
+        """
+    )
+    hint = "GRANT SELECT (User_attributes) ON mysql.user TO `taifish_collector`@`%`;"
+    inventory, permissions = visit(target)
+    assert (inventory.gaps, inventory.unread) == ([], set())
+    assert [(gap.scope, gap.code, gap.hint) for gap in permissions.gaps] == [("database", "denied", hint)]
+    with MySQLAdapter(target) as adapter:
+        (lost,) = [capability for capability in adapter.examine(True).capabilities if not capability.works]
+    assert lost.missing == hint
+    assert "second passwords" in lost.cost
+    my.execute(hint)
+    _, permissions = visit(target)
+    assert permissions.gaps == []
+    everywhere = {"system SELECT", "system SHOW VIEW"}
+    denied = {"database pay\\_roll SELECT!", "database pay\\_roll SHOW VIEW!"}
+    assert held(permissions, "alice") == everywhere | denied
+    assert {grant.database for grant in permissions.grants if grant.denied} == {"pay_roll"}
+    # With partial_revokes a name is a name and not a pattern.
+    assert held(permissions, "bob") == {"database team\\_a SELECT"}
 
 
 @pytest.mark.parametrize("blind", [False, True])
@@ -589,7 +756,9 @@ def test_no_hash_is_ever_fetched(server: MysqlFamilyServer, monkeypatch: pytest.
         stored = server.execute("SELECT Priv FROM mysql.global_priv")
     else:
         server.execute(
-            "CREATE USER two IDENTIFIED BY 'other'; ALTER USER two IDENTIFIED BY 'new' RETAIN CURRENT PASSWORD"
+            "CREATE USER two IDENTIFIED BY 'other'; ALTER USER two IDENTIFIED BY 'new' RETAIN CURRENT PASSWORD;"
+            # Beside it in the same document.
+            "SET GLOBAL partial_revokes = ON; GRANT SELECT ON *.* TO two; REVOKE SELECT ON mysql.* FROM two"
         )
         stored = server.execute(
             "SELECT json_object('authentication_string', hex(authentication_string)) FROM mysql.user UNION ALL"
@@ -609,6 +778,7 @@ def test_no_hash_is_ever_fetched(server: MysqlFamilyServer, monkeypatch: pytest.
     visit(server.collector(grants=without_hashes(server.product) if blind else ["SELECT ON mysql.*"], level="C"))
     seen = repr(fetched)
     if server.product == "MySQL":
+        assert blind or "Restrictions" in seen
         # A hash is not text there.
         hashes |= {repr(bytes.fromhex(text).decode(errors="replace"))[1:-1] for text in hashes}
     assert not [text for text in hashes if text in seen]
