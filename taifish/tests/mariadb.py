@@ -204,8 +204,17 @@ class MysqlFamilyServer:
             cursor.execute("FLUSH PRIVILEGES")
 
     def _first_statements(self) -> list[str]:
-        """Statements of the first start, which make the superuser."""
+        """Statements of the first start, which make the superuser: one with all that root has."""
         raise NotImplementedError
+
+    def _all_rights(self, account: str) -> list[str]:
+        # GRANT PROXY is refused to the account that runs these statements.
+        proxy = "(Host, User, Proxied_host, Proxied_user, With_grant) VALUES ('localhost', {}, '', '', 1)"
+        return [
+            f"GRANT ALL ON *.* TO {account} WITH GRANT OPTION",
+            "INSERT INTO mysql.proxies_priv " + proxy.format("'" + self.superuser.replace("'", "''") + "'"),
+            "FLUSH PRIVILEGES",
+        ]
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
@@ -227,7 +236,7 @@ class MariadbServer(MysqlFamilyServer):
         account = f"{identifier(self.superuser)}@localhost"
         return [
             f"CREATE USER {account} IDENTIFIED VIA unix_socket",
-            f"GRANT ALL ON *.* TO {account} WITH GRANT OPTION",
+            *self._all_rights(account),
         ]
 
 
@@ -243,12 +252,13 @@ class MysqlServer(MysqlFamilyServer):
 
     def _first_statements(self) -> list[str]:
         account = f"{identifier(self.superuser)}@localhost"
-        return [
+        statements = [
             "INSTALL PLUGIN auth_socket SONAME 'auth_socket.so'",
             "ALTER USER root@localhost IDENTIFIED WITH auth_socket",
-            *([f"CREATE USER {account} IDENTIFIED WITH auth_socket"] if self.superuser != "root" else []),
-            f"GRANT ALL ON *.* TO {account} WITH GRANT OPTION",
         ]
+        if self.superuser == "root":
+            return [*statements, f"GRANT ALL ON *.* TO {account} WITH GRANT OPTION"]
+        return [*statements, f"CREATE USER {account} IDENTIFIED WITH auth_socket", *self._all_rights(account)]
 
 
 def identifier(name: str) -> str:
