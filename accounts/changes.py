@@ -1,4 +1,4 @@
-"""The change log of one visit, gathered account by account and saved at once."""
+"""The change log of one visit: collected by account, saved in one statement."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from sync.models import SyncRecord
 
 from .bulk import insert
 from .models import AccountChange
+from .rows import GRANT_COLUMNS, MEMBERSHIP_COLUMNS, GrantRow, MembershipRow
 
-if TYPE_CHECKING:
-    from .intervals import GrantRow, MembershipRow
-
-#: Changes in these are events of their own, or nobody's news.
+#: Fields that do not make an "attributes changed": each has an event of its own, or is not reported.
 _QUIET = {"is_locked", "native_id", "is_filtered"}
 
 
 class ChangeLog:
+    """Collects the events and details of accounts; `save()` writes them."""
+
     def __init__(self, at: datetime, record: SyncRecord, *, baseline: bool) -> None:
         self.at = at
         self.record = record
@@ -35,8 +34,8 @@ class ChangeLog:
     def attributes(
         self, account_id: int, before: Mapping[str, object], after: Mapping[str, object], *, back: bool
     ) -> None:
-        """Log what changed between two sets of `services.FIELDS`. `after` lacks those that cannot be compared, and
-        `before` may hold moments as text."""
+        """Log the differences between two sets of `account_index.FIELDS`. `after` lacks the fields that cannot be
+        compared; `before` may hold times as text."""
         if "is_locked" in after and before["is_locked"] != after["is_locked"]:
             self.event(account_id, "locked" if after["is_locked"] else "unlocked")
         if before["native_id"] and after["native_id"] != before["native_id"] and not back:
@@ -55,17 +54,8 @@ class ChangeLog:
             self._baseline(new, "privileges")
             return
         for word, rows in (("granted", new), ("revoked", over)):
-            for account_id, kind, database, scope, privilege, denied, grantable in sorted(rows):
-                self._list(account_id, "privileges", word).append(
-                    {
-                        "kind": kind,
-                        "database": database,
-                        "scope": scope,
-                        "privilege": privilege,
-                        "denied": denied,
-                        "grantable": grantable,
-                    }
-                )
+            for account_id, *grant in sorted(rows):
+                self._list(account_id, "privileges", word).append(dict(zip(GRANT_COLUMNS[1:-1], grant, strict=True)))
 
     def memberships(
         self, new: Iterable[MembershipRow], over: Iterable[MembershipRow], names: Mapping[int, str]
@@ -74,18 +64,12 @@ class ChangeLog:
             self._baseline(new, "memberships")
             return
         for word, rows in (("joined", new), ("left", over)):
-            for member, role, admin_option, inherit, set_option in sorted(rows):
-                self._list(member, "memberships", word).append(
-                    {
-                        "role": names[role],
-                        "admin_option": admin_option,
-                        "inherit": inherit,
-                        "set_option": set_option,
-                    }
-                )
+            for member, role, *options in sorted(rows):
+                details = dict(zip(MEMBERSHIP_COLUMNS[2:-1], options, strict=True))
+                self._list(member, "memberships", word).append({"role": names[role]} | details)
 
     def _baseline(self, new: Iterable[GrantRow | MembershipRow], event: str) -> None:
-        """The intervals that begin with the first visit say what it found; here is only whose they are."""
+        """Log the event without details: the intervals that begin with the first visit hold them."""
         for account_id in {row[0] for row in new}:
             self.event(account_id, event)
 
@@ -124,5 +108,5 @@ class ChangeLog:
 
 
 def plain(value: object) -> object:
-    """A value as JSON has it."""
+    """A value as JSON stores it."""
     return value.isoformat() if isinstance(value, datetime) else value

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple
 from datetime import datetime
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import connection
 
@@ -15,9 +15,7 @@ from engines.facts import Gap
 from instances.models import Instance
 
 from .models import Coverage
-
-if TYPE_CHECKING:
-    from .services import AccountFacts
+from .rows import AccountFacts
 
 #: Raised when the same facts would be stored differently, so that the next visit compares everything again.
 FORMAT = 3

@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from engines.facts import grant_kind_choices
+from engines.facts import AccountFact, grant_kind_choices
 from instances.hiding import Filter
 from instances.models import Instance
 from sync.models import SyncRecord
@@ -57,18 +57,8 @@ class AccountQuerySet(models.QuerySet["Account"]):
         return self.filter(covered, **{f"{field}__isnull": True})
 
 
-#: Fields of accounts that a visit may be unable to read.
-UNREADABLE = (
-    "kind",
-    "can_login",
-    "is_locked",
-    "is_superuser",
-    "valid_until",
-    "password_changed_at",
-    "password_expired",
-    "auth_method",
-    "connection_limit",
-)
+#: Fields of accounts that visits store as the engine reports them: those of the fact, without its key.
+FACT_FIELDS = AccountFact._fields[2:]
 
 
 class Account(models.Model):
@@ -145,6 +135,10 @@ class Account(models.Model):
             return steps[::-1]
 
         return {role_id: path(role_id) for role_id in reached}
+
+
+#: Fields of accounts that a visit may be unable to read.
+UNREADABLE = tuple(field for field in FACT_FIELDS if Account._meta.get_field(field).null)
 
 
 def account_label(name: str, host: str) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from rest_framework import serializers
 
-from engines.facts import GRANT_KINDS
+from engines.facts import GRANT_KINDS, AccountFact
 from instances.serializers import FilterSerializer, InstanceQuestionSerializer
 
 from .models import Account, AccountChange, AccountFilter, Coverage, Grant, RoleReach
@@ -26,20 +26,8 @@ class AccountSerializer(serializers.ModelSerializer):
             "instance",
             "instance_name",
             "engine",
-            "name",
-            "host",
-            "kind",
-            "native_id",
-            "is_system",
+            *AccountFact._fields,
             "is_filtered",
-            "can_login",
-            "is_locked",
-            "is_superuser",
-            "valid_until",
-            "password_changed_at",
-            "password_expired",
-            "auth_method",
-            "connection_limit",
             "first_seen_at",
             "last_seen_at",
             "gone_at",

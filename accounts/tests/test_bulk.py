@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 from django.db import DataError
 
+from accounts.account_index import NEW_ACCOUNT
 from accounts.bulk import insert
-from accounts.intervals import GRANT_COLUMNS
 from accounts.models import Account, AccountChange, Grant
-from accounts.services import NEW_ACCOUNT
+from accounts.rows import GRANT_COLUMNS
 from accounts.tests.stored import account
 
 TEXTS = (

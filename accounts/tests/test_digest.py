@@ -12,6 +12,7 @@ import pytest
 from accounts import services
 from accounts.coverage import digest_of
 from accounts.models import Account, AccountChange, Grant
+from accounts.rows import AccountFacts
 from engines.adapter import Adapter
 from engines.derived import Derived
 from engines.facts import Gap
@@ -162,7 +163,7 @@ def looked(target: Target) -> tuple[str, Any]:
     """The digest of a visit, and the facts that it must stand for."""
     with adapter_for(target) as adapter:
         inventory, permissions = adapter.inventory(), adapter.permissions()
-    facts = services.AccountFacts(adapter.server, inventory, permissions, adapter.statements, target.level)
+    facts = AccountFacts(adapter.server, inventory, permissions, adapter.statements, target.level)
     gaps = [*inventory.gaps, *permissions.gaps]
     told = (
         set(inventory.accounts), inventory.unread, set(permissions.memberships), set(permissions.grants),
@@ -220,7 +221,7 @@ def test_the_read_depth_the_server_and_gaps_are_in_it(server):
     server.fresh_database("shop")
     with adapter_for(target) as adapter:
         inventory, permissions = adapter.inventory(), adapter.permissions()
-    facts = services.AccountFacts(adapter.server, inventory, permissions, 9, "B")
+    facts = AccountFacts(adapter.server, inventory, permissions, 9, "B")
     gap = Gap("table", "denied", "said so", "shop")
     others = [
         (replace(facts, level="C"), []),
@@ -288,7 +289,7 @@ def test_an_adapter_that_makes_facts_at_once_is_served_alike(add, any_server, mo
     monkeypatch.setattr(adapter, "permissions", held)
     assert visit_once("accounts", instance).status == "completed"
     turn["step"] = -1
-    monkeypatch.setattr(services, "Roster", None)
+    monkeypatch.setattr(services, "AccountIndex", None)
     record = visit_once("accounts", instance)
     assert record.status == "completed", record.error
     assert record.summary["accounts"] == Account.objects.count()
