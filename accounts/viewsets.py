@@ -1,21 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 from django.db.models import QuerySet
-from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.fields import DateTimeField
-from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
-from api.filters import asked
-from console.visibility import ShownRowsOfAPI, shown_to
+from api.filters import read_query
+from api.viewsets import ChildViewSet, ComputedViewSet, ReadViewSet
+from console.visibility import shown_to
 from instances.models import Instance
 from instances.serializers import chosen_instances
 from instances.viewsets import FilterViewSet
@@ -55,6 +54,11 @@ def basis(reads: Iterable[LastRead]) -> dict[str, Any]:
     }
 
 
+def _unknown(reasons: Mapping[Instance, str]) -> list[dict[str, Any]]:
+    rows = [{"instance": instance, "reason": reason} for instance, reason in reasons.items()]
+    return UnknownSerializer(rows, many=True).data
+
+
 class UnknownInstances:
     """For a viewset of rows that visits found: its list names the `unknown` instances among those asked about."""
 
@@ -64,12 +68,11 @@ class UnknownInstances:
         words = {"instance": "pk", "instance_name": "name", "tag": "tags__slug", "engine": "engine"}
         chosen = {words[name]: value for name, value in request.query_params.items() if name in words}
         unknown = unknown_instances(shown_to(Instance.objects.filter(**chosen), self.person))
-        rows = [{"instance": instance, "reason": reason} for instance, reason in unknown.items()]
-        answer.data["unknown"] = UnknownSerializer(rows, many=True).data
+        answer.data["unknown"] = _unknown(unknown)
         return answer
 
 
-class AccountViewSet(UnknownInstances, ShownRowsOfAPI, ReadOnlyModelViewSet):
+class AccountViewSet(UnknownInstances, ReadViewSet):
     """Users and roles inside the managed instances; those that are gone or filtered too, and marked so. `unknown` are
     the instances that were not read lately."""
 
@@ -83,7 +86,23 @@ class AccountViewSet(UnknownInstances, ShownRowsOfAPI, ReadOnlyModelViewSet):
         return Response(self.get_serializer(account).data | basis([last_read(account.instance)]))
 
 
-class GrantViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
+class _OfAccount(ChildViewSet):
+    """Base for rows of one account. The answer also says what it stands on."""
+
+    parents = Account.objects.select_related("instance")
+    parent_field = "account"
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        answer = super().list(request, *args, **kwargs)
+        answer.data |= basis([self.read])
+        return answer
+
+    @property
+    def read(self) -> LastRead:
+        return last_read(self.parent.instance)
+
+
+class GrantViewSet(_OfAccount):
     """What one account holds directly, and what it held."""
 
     queryset = Grant.objects.all()
@@ -91,89 +110,64 @@ class GrantViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
     filterset_class = GrantFilters
     search_fields = ["scope", "privilege"]
 
-    def get_queryset(self) -> QuerySet[Grant]:
-        return super().get_queryset().filter(account=self.kwargs.get("account_id"))
 
-    def list(self, request: Request, account_id: str) -> Response:
-        accounts = shown_to(Account.objects.select_related("instance"), self.person)
-        account = get_object_or_404(accounts, pk=account_id)
-        answer = super().list(request)
-        answer.data |= basis([last_read(account.instance)])
-        return answer
-
-
-class RoleReachViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
+class RoleReachViewSet(_OfAccount):
     """The roles that one account reaches now, nearest first, and by which path."""
 
     queryset = RoleReach.objects.select_related("role")
     serializer_class = RoleReachSerializer
     filterset_class = RoleReachFilters
-
-    def get_queryset(self) -> QuerySet[RoleReach]:
-        return super().get_queryset().filter(member=self.kwargs.get("account_id"))
-
-    def list(self, request: Request, account_id: str) -> Response:
-        accounts = shown_to(Account.objects.select_related("instance"), self.person)
-        self.account = get_object_or_404(accounts, pk=account_id)
-        answer = super().list(request)
-        answer.data |= basis([last_read(self.account.instance)])
-        return answer
+    parent_field = "member"
 
     def get_serializer_context(self) -> dict[str, Any]:
-        account = getattr(self, "account", None)
-        return super().get_serializer_context() | {"paths": account.role_paths() if account else {}}
+        return super().get_serializer_context() | {"paths": self.parent.role_paths() if self.kwargs else {}}
 
 
-class EffectiveGrantViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
+class EffectiveGrantViewSet(GrantViewSet):
     """What one account may do, by its own grants, through its roles, and as anybody; now, or `as_of` a moment."""
 
-    queryset = Grant.objects.all()
     serializer_class = EffectiveGrantSerializer
-    filterset_class = GrantFilters
-    search_fields = ["scope", "privilege"]
     parameters = ["as_of"]
 
-    def get_queryset(self) -> QuerySet[Grant]:
-        effective = getattr(self, "effective", None)
-        return effective.grants if effective else super().get_queryset()
-
-    @extend_schema(parameters=[OpenApiParameter("as_of", OpenApiTypes.DATETIME, description="Now, if not given.")])
-    def list(self, request: Request, account_id: str) -> Response:
-        accounts = shown_to(Account.objects.select_related("instance"), self.person)
-        account = get_object_or_404(accounts, pk=account_id)
-        moment = DateTimeField(allow_null=True)
+    @cached_property
+    def effective(self) -> access.Effective:
         try:
-            self.effective = access.effective(account, moment.run_validation(request.query_params.get("as_of") or None))
+            moment = DateTimeField(allow_null=True).run_validation(self.request.query_params.get("as_of") or None)
+            return access.effective(self.parent, moment)
         except (ValueError, ValidationError) as error:
             raise ValidationError({"as_of": getattr(error, "detail", [str(error)])}) from error
-        answer = super().list(request)
+
+    def get_queryset(self) -> QuerySet[Grant]:
+        return self.effective.grants if self.kwargs else self.queryset
+
+    @extend_schema(parameters=[OpenApiParameter("as_of", OpenApiTypes.DATETIME, description="Now, if not given.")])
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        answer = super().list(request, *args, **kwargs)
         coverage = self.effective.coverage
-        answer.data |= {
-            "as_of": self.effective.at,
-            "coverage": CoverageSerializer(coverage).data if coverage else None,
-            **basis([self.effective.read]),
-        }
+        answer.data["as_of"] = self.effective.at
+        answer.data["coverage"] = CoverageSerializer(coverage).data if coverage else None
         return answer
 
+    @property
+    def read(self) -> LastRead:
+        return self.effective.read
+
     def get_serializer_context(self) -> dict[str, Any]:
-        effective = getattr(self, "effective", None)
-        return super().get_serializer_context() | {
-            "effective": effective,
-            "names": effective.names() if effective else {},
-        }
+        if not self.kwargs:
+            return super().get_serializer_context()
+        return super().get_serializer_context() | {"effective": self.effective, "names": self.effective.names()}
 
 
-class AccessViewSet(ShownRowsOfAPI, GenericViewSet):
+class AccessViewSet(ComputedViewSet):
     """Who may do this, by whatever way; now, or `as_of` a moment. `unknown` are the instances of which the answer is
     not known, or not wholly."""
 
     queryset = Grant.objects.all()
     serializer_class = AccessSerializer
-    filter_backends: list[type] = []
 
     @extend_schema(parameters=[AccessQuestionSerializer])
     def list(self, request: Request) -> Response:
-        question = asked(request, AccessQuestionSerializer, repeatable=["instance"])
+        question = read_query(request, AccessQuestionSerializer, repeatable=["instance"])
         try:
             answer = access.who_can(
                 question["privilege"],
@@ -185,18 +179,11 @@ class AccessViewSet(ShownRowsOfAPI, GenericViewSet):
             )
         except ValueError as error:
             raise ValidationError({"detail": str(error)}) from error
-        page = self.get_serializer(self.paginate_queryset(answer.rows), many=True).data
-        response = self.get_paginated_response(page)
-        unknown = [{"instance": instance, "reason": reason} for instance, reason in answer.unknown.items()]
-        response.data |= {
-            "as_of": answer.at,
-            **basis(answer.reads.values()),
-            "unknown": UnknownSerializer(unknown, many=True).data,
-        }
-        return response
+        more = basis(answer.reads.values()) | {"unknown": _unknown(answer.unknown)}
+        return self.page(answer.rows, as_of=answer.at, **more)
 
 
-class AccountChangeViewSet(UnknownInstances, ShownRowsOfAPI, ReadOnlyModelViewSet):
+class AccountChangeViewSet(UnknownInstances, ReadViewSet):
     """What visits found changed. Newest first; nothing is ever edited or taken away."""
 
     queryset = AccountChange.objects.select_related("account__instance", "record")

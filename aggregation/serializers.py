@@ -30,6 +30,10 @@ FIGURES = [
 ]
 
 
+#: For a field of an object that may lack it.
+MISSING: dict[str, Any] = {"read_only": True, "default": None, "allow_null": True}
+
+
 class InstanceAggregateSerializer(serializers.ModelSerializer):
     instance_name = serializers.CharField(source="instance.name", read_only=True)
 
@@ -70,8 +74,8 @@ class SelectionSerializer(serializers.Serializer):
     """Instances by tag and engine, and a closed period by any day of it."""
 
     period = PeriodField(default=Period.MONTHLY.value)
-    on = serializers.DateField(default=None, allow_null=True, help_text="A day of the period; the last closed one.")
-    tag = ShownSlugField(slug_field="slug", queryset=Tag.objects.all(), default=None, allow_null=True)
+    on = serializers.DateField(help_text="A day of the period; the last closed one.", **MISSING)
+    tag = ShownSlugField(slug_field="slug", queryset=Tag.objects.all(), **MISSING)
     engine = serializers.ChoiceField(engine_choices(), default="", allow_blank=True)
 
 
@@ -136,33 +140,29 @@ class RangeSerializer(serializers.Serializer):
 
 
 class ForecastSerializer(serializers.Serializer):
-    """A pair of `reading.forecasts()`. Without a forecast `reason` says why, and the other fields are null."""
+    """A limit and its forecast. Without a forecast `reason` says why, and the fields after it are null."""
 
     instance = serializers.IntegerField(source="limit.instance_id")
     instance_name = serializers.CharField(source="limit.instance.name")
     limit = serializers.IntegerField(source="limit.size")
-    reason = serializers.CharField(source="told.reason", default="")
-    size = serializers.IntegerField(source="told.size", default=None, allow_null=True)
+    reason = serializers.CharField(source="forecast.reason", default="")
+    size = serializers.IntegerField(source="forecast.size", **MISSING)
     days = serializers.IntegerField(
-        source="told.days", default=None, allow_null=True, help_text="Null: not within a year, or not known."
+        source="forecast.days", help_text="Null: not within a year, or not known.", **MISSING
     )
-    on = serializers.DateField(source="told.on", default=None, allow_null=True)
+    on = serializers.DateField(source="forecast.on", **MISSING)
     earliest = serializers.IntegerField(
-        source="told.earliest", default=None, allow_null=True, help_text="Days until the limit by the upper bound."
+        source="forecast.earliest", help_text="Days until the limit by the upper bound.", **MISSING
     )
     latest = serializers.IntegerField(
-        source="told.latest", default=None, allow_null=True, help_text="Days until the limit by the lower bound."
+        source="forecast.latest", help_text="Days until the limit by the lower bound.", **MISSING
     )
-    in_30_days = RangeSerializer(source="told.in_30_days", default=None, allow_null=True)
-    in_90_days = RangeSerializer(source="told.in_90_days", default=None, allow_null=True)
-    in_365_days = RangeSerializer(source="told.in_365_days", default=None, allow_null=True)
-    model = serializers.CharField(source="told.model", default=None, allow_null=True)
-    slope = serializers.FloatField(
-        source="told.slope", default=None, allow_null=True, help_text="Bytes a day over the next 30 days."
-    )
+    in_30_days = RangeSerializer(source="forecast.in_30_days", **MISSING)
+    in_90_days = RangeSerializer(source="forecast.in_90_days", **MISSING)
+    in_365_days = RangeSerializer(source="forecast.in_365_days", **MISSING)
+    model = serializers.CharField(source="forecast.model", **MISSING)
+    slope = serializers.FloatField(source="forecast.slope", help_text="Bytes a day over the next 30 days.", **MISSING)
     error = serializers.FloatField(
-        source="told.error", default=None, allow_null=True, help_text="Median miss of the model 30 days ahead, bytes."
+        source="forecast.error", help_text="Median miss of the model 30 days ahead, bytes.", **MISSING
     )
-    since = serializers.DateField(
-        source="told.since", default=None, allow_null=True, help_text="First day that was looked at."
-    )
+    since = serializers.DateField(source="forecast.since", help_text="First day that was looked at.", **MISSING)

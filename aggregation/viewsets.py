@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
+from rest_framework.viewsets import GenericViewSet
 
-from api.filters import asked
-from console.visibility import ShownRowsOfAPI
+from api.filters import read_body, read_query
+from api.viewsets import ComputedViewSet, EditViewSet, ReadViewSet
+from instances.models import Instance
 from sync.models import SyncSession
 from sync.serializers import SyncSessionSerializer
 from sync.viewsets import session_response
@@ -37,7 +41,7 @@ from .serializers import (
 ORDERINGS = ["start", "avg_size", "max_size", "last_size", "change", "change_percent"]
 
 
-class InstanceAggregateViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
+class InstanceAggregateViewSet(ReadViewSet):
     """Sizes of instances by closed period, in bytes. Posting to `backfill` aggregates a range of days again."""
 
     queryset = InstanceAggregate.objects.select_related("instance")
@@ -50,9 +54,7 @@ class InstanceAggregateViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
     @action(detail=False, methods=["post"])
     def backfill(self, request: Request) -> Response:
         """Aggregate every closed period with a day in the range; the work goes on in a session."""
-        wanted = BackfillSerializer(data=request.data, context={"request": request})
-        wanted.is_valid(raise_exception=True)
-        data = wanted.validated_data
+        data = read_body(request, BackfillSerializer)
         try:
             session = services.backfill(
                 data["period"],
@@ -67,7 +69,7 @@ class InstanceAggregateViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
         return session_response(request, session)
 
 
-class DatabaseAggregateViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
+class DatabaseAggregateViewSet(ReadViewSet):
     """Sizes of databases by closed period, in bytes."""
 
     queryset = DatabaseAggregate.objects.select_related("database__instance")
@@ -76,16 +78,21 @@ class DatabaseAggregateViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
     ordering_fields = ORDERINGS
 
 
-class _Question(ShownRowsOfAPI, GenericViewSet):
-    queryset = InstanceAggregate.objects.all()
-    filter_backends: list[type] = []
+class _PeriodViewSet(ComputedViewSet):
+    """Base for answers about a closed period, which they name."""
 
-    def told(self, rows: Any) -> Response:
-        return self.get_paginated_response(self.get_serializer(self.paginate_queryset(rows), many=True).data)
+    queryset = InstanceAggregate.objects.all()
+
+    def page_of(self, span: Span, rows: Sequence[Any]) -> Response:
+        return self.page(rows, period=span.period.value, start=span.first, end=span.last)
+
+
+def _chosen(question: dict[str, Any], user: User | None) -> QuerySet[Instance]:
+    return reading.chosen_instances(question["tag"], question["engine"], user)
 
 
 def _span(question: dict[str, Any]) -> Span:
-    """The closed period asked for. Raises ValidationError for one that is not over."""
+    """The closed period of the question. Raises ValidationError for one that is not over."""
     period, today = Period(question["period"]), timezone.localdate()
     span = span_of(period, question["on"]) if question["on"] else last_closed(period, today)
     if not span.is_closed(today):
@@ -93,57 +100,50 @@ def _span(question: dict[str, Any]) -> Span:
     return span
 
 
-class TotalViewSet(_Question):
+class TotalViewSet(_PeriodViewSet):
     """Totals of a closed period per instance, engine or tag, the largest first."""
 
     serializer_class = TotalSerializer
 
     @extend_schema(parameters=[TotalsQuestionSerializer])
     def list(self, request: Request) -> Response:
-        question = asked(request, TotalsQuestionSerializer)
+        question = read_query(request, TotalsQuestionSerializer)
         span = _span(question)
-        chosen = reading.chosen_instances(question["tag"], question["engine"], self.person)
-        answer = self.told(reading.totals(question["by"], span, chosen))
-        answer.data |= {"period": span.period.value, "start": span.first, "end": span.last}
-        return answer
+        return self.page_of(span, reading.totals(question["by"], span, _chosen(question, self.person)))
 
 
-class LackingViewSet(_Question):
+class LackingViewSet(_PeriodViewSet):
     """The instances that a closed period does not hold wholly, those without any size first."""
 
     serializer_class = LackingSerializer
 
     @extend_schema(parameters=[SelectionSerializer])
     def list(self, request: Request) -> Response:
-        question = asked(request, SelectionSerializer)
+        question = read_query(request, SelectionSerializer)
         span = _span(question)
-        answer = self.told(
-            reading.lacking(span, reading.chosen_instances(question["tag"], question["engine"], self.person))
-        )
-        answer.data |= {"period": span.period.value, "start": span.first, "end": span.last}
-        return answer
+        return self.page_of(span, reading.lacking(span, _chosen(question, self.person)))
 
 
-class SoFarViewSet(_Question):
+class SoFarViewSet(_PeriodViewSet):
     """The running period of one instance or database, as of now. It is computed for the answer, and never stored."""
 
     serializer_class = SoFarSerializer
 
     @extend_schema(parameters=[SoFarQuestionSerializer], responses=SoFarSerializer)
     def list(self, request: Request) -> Response:
-        question = asked(request, SoFarQuestionSerializer)
-        of: Any = question["instance"]
+        question = read_query(request, SoFarQuestionSerializer)
+        owner: Any = question["instance"]
         if question["database"]:
-            of = of.databases.filter(name=question["database"]).first()
-            if of is None:
+            owner = owner.databases.filter(name=question["database"]).first()
+            if owner is None:
                 raise ValidationError({"database": ["The instance has no such database."]})
-        answer = reading.so_far(Period(question["period"]), of)
+        answer = reading.so_far(Period(question["period"]), owner)
         if answer is None:
             raise NotFound("There is no size in the running period yet.")
         return Response(self.get_serializer(answer).data)
 
 
-class InstanceLimitViewSet(ShownRowsOfAPI, ModelViewSet):
+class InstanceLimitViewSet(EditViewSet):
     """How big instances may become, for forecasts."""
 
     queryset = InstanceLimit.objects.select_related("instance")
@@ -157,14 +157,14 @@ class InstanceLimitViewSet(ShownRowsOfAPI, ModelViewSet):
         serializer.save(set_by=self.request.user)
 
 
-class ForecastViewSet(ShownRowsOfAPI, GenericViewSet):
+class ForecastViewSet(ComputedViewSet):
     """When instances with a limit will reach it, the nearest first, and how far such forecasts were wrong."""
 
     queryset = InstanceLimit.objects.filter(instance__retired_at=None).select_related("instance")
     serializer_class = ForecastSerializer
     filterset_class = InstanceLimitFilters
+    filter_backends = GenericViewSet.filter_backends
 
     def list(self, request: Request) -> Response:
-        told = reading.forecasts(self.filter_queryset(self.get_queryset()))
-        rows = [{"limit": limit, "told": forecast} for limit, forecast in told]
-        return self.get_paginated_response(self.get_serializer(self.paginate_queryset(rows), many=True).data)
+        forecasts = reading.forecasts(self.filter_queryset(self.get_queryset()))
+        return self.page([{"limit": limit, "forecast": forecast} for limit, forecast in forecasts])

@@ -5,10 +5,9 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ModelViewSet, ReadOnlyModelViewSet
 
 from api.errors import Conflict
-from console.visibility import ShownRowsOfAPI
+from api.viewsets import EditViewSet, ReadViewSet
 
 from . import services
 from .filters import AlertFilters, AlertRuleFilters, ChannelFilters, DeliveryFilters
@@ -16,7 +15,7 @@ from .models import Alert, AlertRule, Channel, Delivery
 from .serializers import AlertRuleSerializer, AlertSerializer, ChannelSerializer, DeliverySerializer
 
 
-class AlertRuleViewSet(ShownRowsOfAPI, ModelViewSet):
+class AlertRuleViewSet(EditViewSet):
     """What is looked for, where, and who is told."""
 
     queryset = AlertRule.objects.select_related("tag").prefetch_related("channels")
@@ -25,7 +24,7 @@ class AlertRuleViewSet(ShownRowsOfAPI, ModelViewSet):
     search_fields = ["name", "note"]
 
 
-class ChannelViewSet(ShownRowsOfAPI, ModelViewSet):
+class ChannelViewSet(EditViewSet):
     """Where alerts are sent. Addresses of webhooks and secrets go in and never come out."""
 
     queryset = Channel.objects.all()
@@ -41,7 +40,7 @@ class ChannelViewSet(ShownRowsOfAPI, ModelViewSet):
         return Response(DeliverySerializer(services.send_test(self.get_object())).data)
 
 
-class AlertViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
+class AlertViewSet(ReadViewSet):
     """What rules have found. One is open for as long as each look finds it again."""
 
     queryset = Alert.objects.select_related("rule", "instance")
@@ -50,7 +49,7 @@ class AlertViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
     search_fields = ["text", "instance__name"]
 
 
-class DeliveryViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
+class DeliveryViewSet(ReadViewSet):
     """Messages to channels: what they say, and how far they got."""
 
     queryset = Delivery.objects.select_related("channel")

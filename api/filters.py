@@ -1,4 +1,4 @@
-"""Filters and parameters of endpoints."""
+"""Filters, parameters and bodies of endpoints."""
 
 from __future__ import annotations
 
@@ -31,16 +31,25 @@ def check_parameters(request: Request, valid: Iterable[str], repeatable: Iterabl
         raise ValidationError(errors)
 
 
-def asked(request: Request, question: type[Serializer], repeatable: Iterable[str] = ()) -> dict[str, Any]:
-    """What the query asks, by the fields of a serializer. Raises ValidationError for whatever means nothing."""
-    check_parameters(request, question().fields, repeatable)
-    answers = question(data=request.query_params, context={"request": request})
-    answers.is_valid(raise_exception=True)
-    return answers.validated_data
+def read_query(request: Request, serializer_class: type[Serializer], repeatable: Iterable[str] = ()) -> dict[str, Any]:
+    """Validate the query parameters by a serializer. Raises ValidationError, also for unknown parameters."""
+    check_parameters(request, serializer_class().fields, repeatable)
+    return _validated(request, request.query_params, serializer_class)
+
+
+def read_body(request: Request, serializer_class: type[Serializer]) -> dict[str, Any]:
+    """Validate the body by a serializer. Raises ValidationError."""
+    return _validated(request, request.data, serializer_class)
+
+
+def _validated(request: Request, data: Any, serializer_class: type[Serializer]) -> dict[str, Any]:
+    serializer = serializer_class(data=data, context={"request": request})
+    serializer.is_valid(raise_exception=True)
+    return serializer.validated_data
 
 
 class YesNoField(forms.NullBooleanField):
-    """Unlike its parent, it refuses what it does not understand."""
+    """Unlike its parent, it refuses a value that is neither true nor false."""
 
     widget = forms.TextInput
     words = {"true": True, "1": True, "false": False, "0": False}
@@ -66,7 +75,7 @@ class NotNullFilter(YesNoFilter):
 
 class MomentField(django_filters.fields.IsoDateTimeField):
     def clean(self, value: Any) -> datetime | None:
-        """In UTC: the store knows no offset of 16 hours or more, which ISO 8601 does."""
+        """The time in UTC: ISO 8601 allows offsets of 16 hours and more, PostgreSQL does not."""
         moment = super().clean(value)
         try:
             return moment and moment.astimezone(UTC)
@@ -79,8 +88,8 @@ class MomentFilter(django_filters.IsoDateTimeFilter):
 
 
 class KnownFilter(django_filters.ModelChoiceFilter):
-    """A related row by id, or by `to_field_name`; one that is not there, or not shown to the person, is an error, not
-    an empty list."""
+    """A related row by id, or by `to_field_name`. One that does not exist, or that the user may not see, is an error,
+    not an empty list."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         what = f"{kwargs['queryset'].model._meta.verbose_name} “%(value)s”"

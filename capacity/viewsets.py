@@ -2,13 +2,12 @@ from __future__ import annotations
 
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
-from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
-from api.filters import asked
-from console.visibility import ShownRowsOfAPI, ids_shown_to
+from api.filters import read_body, read_query
+from api.viewsets import ComputedViewSet, ListViewSet, ReadViewSet
+from console.visibility import ids_shown_to
 from engines.errors import AdapterError
 from instances.serializers import chosen_instances
 from instances.viewsets import FilterViewSet
@@ -29,7 +28,7 @@ from .serializers import (
 )
 
 
-class DatabaseViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
+class DatabaseViewSet(ReadViewSet):
     """Databases of the managed instances with their latest size; those that are gone or filtered too, marked so."""
 
     queryset = Database.objects.select_related("instance").with_growth()
@@ -42,17 +41,16 @@ class DatabaseViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
     @action(detail=True, methods=["post"])
     def tables(self, request: Request, pk: str) -> Response:
         """Ask the instance now for the largest tables of this database. `ok` says whether it answered."""
-        wanted = TableSizesRequestSerializer(data=request.data)
-        wanted.is_valid(raise_exception=True)
+        limit = read_body(request, TableSizesRequestSerializer)["limit"]
         answer = {"ok": True, "tables": [], "code": "", "message": "", "hint": ""}
         try:
-            answer["tables"] = services.largest_tables(self.get_object(), wanted.validated_data["limit"])
+            answer["tables"] = services.largest_tables(self.get_object(), limit)
         except AdapterError as error:
             answer |= {"ok": False, "code": error.code, "message": str(error), "hint": error.hint}
         return Response(TableSizesSerializer(answer).data)
 
 
-class DatabaseSizeViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
+class DatabaseSizeViewSet(ListViewSet):
     """What each database took on each day, in bytes. A day that is not there is a gap."""
 
     queryset = DatabaseSize.objects.select_related("database")
@@ -61,7 +59,7 @@ class DatabaseSizeViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
     ordering_fields = ["day", "size"]
 
 
-class InstanceSizeViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
+class InstanceSizeViewSet(ListViewSet):
     """What each instance took on each day, its databases and what they share, in bytes."""
 
     queryset = InstanceSize.objects.select_related("instance")
@@ -70,19 +68,17 @@ class InstanceSizeViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
     ordering_fields = ["day", "size"]
 
 
-class GapViewSet(ShownRowsOfAPI, GenericViewSet):
+class GapViewSet(ComputedViewSet):
     """Days on which an instance has no size, or not a whole one; newest first."""
 
     queryset = InstanceSize.objects.all()
     serializer_class = GapSerializer
-    filter_backends: list[type] = []
 
     @extend_schema(parameters=[GapQuestionSerializer])
     def list(self, request: Request) -> Response:
-        question = asked(request, GapQuestionSerializer, repeatable=["instance"])
+        question = read_query(request, GapQuestionSerializer, repeatable=["instance"])
         chosen = ids_shown_to(self.person, chosen_instances(question))
-        gaps = MissingDays(question["since"], question["until"], chosen, question["kind"])
-        return self.get_paginated_response(self.get_serializer(self.paginate_queryset(gaps), many=True).data)
+        return self.page(MissingDays(question["since"], question["until"], chosen, question["kind"]))
 
 
 class DatabaseFilterViewSet(FilterViewSet):

@@ -12,13 +12,13 @@ from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.mixins import CreateModelMixin, DestroyModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ModelViewSet, ReadOnlyModelViewSet
 
 from accounts.models import Account
 from accounts.viewsets import UnknownInstances
 from api.errors import Conflict
-from api.filters import check_parameters
-from console.visibility import ShownRowsOfAPI, limit_of, shown_to
+from api.filters import check_parameters, read_body
+from api.viewsets import EditViewSet, ReadViewSet
+from console.visibility import limit_of, shown_to
 from instances.models import Instance
 from sync.models import SyncSession
 from sync.serializers import SyncSessionSerializer
@@ -48,7 +48,7 @@ from .serializers import (
 MOST = 1000
 
 
-class ClassificationViewSet(ShownRowsOfAPI, ModelViewSet):
+class ClassificationViewSet(EditViewSet):
     """What accounts can be."""
 
     queryset = Classification.objects.all()
@@ -72,13 +72,9 @@ class ClassificationViewSet(ShownRowsOfAPI, ModelViewSet):
     @action(detail=False, methods=["post"], url_path="auto-classify")
     def auto_classify(self, request: Request) -> Response:
         """Apply the rules, in the workers."""
-        asked = AutoClassifySerializer(data=request.data, context={"request": request})
-        asked.is_valid(raise_exception=True)
+        body = read_body(request, AutoClassifySerializer)
         session = services.run(
-            _chosen(asked.validated_data, request),
-            trigger=SyncSession.Trigger.API,
-            user=request.user,
-            rules=asked.validated_data.get("rules", ()),
+            _chosen(body, request), trigger=SyncSession.Trigger.API, user=request.user, rules=body.get("rules", ())
         )
         return session_response(request, session)
 
@@ -92,7 +88,7 @@ class ClassificationViewSet(ShownRowsOfAPI, ModelViewSet):
         return Response(ClassificationCountSerializer(self.get_object().counts.all()[:1000], many=True).data)
 
 
-class ClassificationRuleViewSet(ShownRowsOfAPI, ModelViewSet):
+class ClassificationRuleViewSet(EditViewSet):
     """Who gets a classification. Deleting a rule ends what it assigned at the next run, and keeps its history."""
 
     queryset = ClassificationRule.objects.present().select_related("classification")
@@ -148,11 +144,11 @@ class ClassificationRuleViewSet(ShownRowsOfAPI, ModelViewSet):
     def explain(self, request: Request, pk: str) -> Response:
         """Each part of the rule with its answer for one account, and why. Empty: the rule is not about it."""
         check_parameters(request, ["account"])
-        asked = request.query_params.get("account", "")
-        if not asked.isdecimal():
+        account_id = request.query_params.get("account", "")
+        if not account_id.isdecimal():
             raise ValidationError({"account": ["Give the id of an account."]})
         accounts = shown_to(Account.objects.select_related("instance"), request.user)
-        account = get_object_or_404(accounts, pk=asked)
+        account = get_object_or_404(accounts, pk=account_id)
         try:
             lines = explain(self.get_object(), account)
         except RuleError as error:
@@ -160,20 +156,18 @@ class ClassificationRuleViewSet(ShownRowsOfAPI, ModelViewSet):
         return Response(LineSerializer(lines, many=True).data)
 
 
-def _chosen(asked: dict[str, Any], request: Request) -> QuerySet[Instance]:
-    """Every active instance that the person sees where none is named."""
-    return asked["instance_ids"] if "instance_ids" in asked else shown_to(Instance.objects.active(), request.user)
+def _chosen(body: dict[str, Any], request: Request) -> QuerySet[Instance]:
+    """The named instances, or every active one that the user sees."""
+    return body["instance_ids"] if "instance_ids" in body else shown_to(Instance.objects.active(), request.user)
 
 
-def _effect(request: Request, rule: ClassificationRule | None, question: type[DryRunSerializer]) -> Response:
-    asked = question(data=request.data, context={"request": request})
-    asked.is_valid(raise_exception=True)
-    values = asked.validated_data
+def _effect(request: Request, rule: ClassificationRule | None, serializer_class: type[DryRunSerializer]) -> Response:
+    body = read_body(request, serializer_class)
     if rule is None:
-        rule = values["rule"] or ClassificationRule()
-        rule.expression, rule.engine = values["expression"], values["engine"]
+        rule = body["rule"] or ClassificationRule()
+        rule.expression, rule.engine = body["expression"], body["engine"]
     try:
-        effect = effect_of(rule, _chosen(values, request), at=values["as_of"], limit=MOST)
+        effect = effect_of(rule, _chosen(body, request), at=body["as_of"], limit=MOST)
     except RuleError as error:
         place = {"line": error.line, "column": error.column}
         raise ValidationError({"expression": [str(error)], "place": place}) from error
@@ -182,7 +176,7 @@ def _effect(request: Request, rule: ClassificationRule | None, question: type[Dr
     return Response(EffectSerializer(effect).data)
 
 
-class AssignmentViewSet(UnknownInstances, ShownRowsOfAPI, CreateModelMixin, DestroyModelMixin, ReadOnlyModelViewSet):
+class AssignmentViewSet(UnknownInstances, CreateModelMixin, DestroyModelMixin, ReadViewSet):
     """Which accounts are what, and were. Posting assigns by hand; deleting ends what was assigned by hand."""
 
     queryset = Assignment.objects.select_related("account", "instance", "classification", "rule", "assigned_by")

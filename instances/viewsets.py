@@ -7,10 +7,10 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import ModelViewSet
 
 from api.errors import Conflict
-from console.visibility import ShownRowsOfAPI
+from api.filters import read_body
+from api.viewsets import EditViewSet
 
 from . import services
 from .filters import CredentialFilters, InstanceFilters
@@ -29,7 +29,7 @@ from .serializers import (
 )
 
 
-class InstanceViewSet(ShownRowsOfAPI, ModelViewSet):
+class InstanceViewSet(EditViewSet):
     """Database servers that are looked after. Deleting one retires it; `restore` takes it back."""
 
     queryset = Instance.objects.select_related("credential")
@@ -65,20 +65,16 @@ class InstanceViewSet(ShownRowsOfAPI, ModelViewSet):
     @action(detail=True, methods=["post"])
     def check(self, request: Request, pk: str) -> Response:
         """Try out now all that visits do: what works, the GRANT that is missing, and rights beyond need."""
-        asked = ExaminationRequestSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        return Response(DiagnosisSerializer(services.examine(self.get_object(), **asked.validated_data)).data)
+        body = read_body(request, ExaminationRequestSerializer)
+        return Response(DiagnosisSerializer(services.examine(self.get_object(), **body)).data)
 
     @extend_schema(request=AcceptCertificatesSerializer, responses=InstanceSerializer(many=True))
     @action(detail=False, methods=["post"], url_path="accept-certificates", filterset_class=None, pagination_class=None)
     def accept_certificates(self, request: Request) -> Response:
         """Pin certificates whose fingerprints a person has compared. All or none: those that a server does not show now
         are a conflict."""
-        asked = AcceptCertificatesSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        compared = {
-            one["instance"]: one["fingerprint"].replace(":", "").lower() for one in asked.validated_data["certificates"]
-        }
+        certificates = read_body(request, AcceptCertificatesSerializer)["certificates"]
+        compared = {one["instance"]: one["fingerprint"].replace(":", "").lower() for one in certificates}
         shown = {row.pk: row for row in self.get_queryset().filter(pk__in=compared)}
         wrong = sorted(pk for pk in compared if pk not in shown or shown[pk].certificate_to_compare != compared[pk])
         if wrong:
@@ -90,13 +86,11 @@ class InstanceViewSet(ShownRowsOfAPI, ModelViewSet):
     @action(detail=False, methods=["post"], filterset_class=None, pagination_class=None)
     def tighten(self, request: Request) -> Response:
         """Try strict connections to instances that are "as before", and make those strict that succeed."""
-        asked = TightenSerializer(data=request.data, context={"request": request})
-        asked.is_valid(raise_exception=True)
-        tried = services.tighten(asked.validated_data["instance_ids"])
+        tried = services.tighten(read_body(request, TightenSerializer)["instance_ids"])
         return Response(TightenedSerializer(tried, many=True).data)
 
 
-class CredentialViewSet(ShownRowsOfAPI, ModelViewSet):
+class CredentialViewSet(EditViewSet):
     """Logins on managed instances. Passwords go in and never come out."""
 
     queryset = Credential.objects.all()
@@ -112,7 +106,7 @@ class CredentialViewSet(ShownRowsOfAPI, ModelViewSet):
             raise Conflict(_("In use by: %s. Give them another credential first.") % names) from error
 
 
-class FilterViewSet(ShownRowsOfAPI, ModelViewSet):
+class FilterViewSet(EditViewSet):
     """Base for the filters of one kind of row."""
 
     @transaction.atomic

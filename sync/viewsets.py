@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 from django.db.models import QuerySet
-from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
-from rest_framework.mixins import ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from api.errors import Conflict
-from console.visibility import ShownRowsOfAPI, shown_to
+from api.filters import read_body
+from api.viewsets import ChildViewSet, ReadViewSet
 
 from . import services
 from .filters import RecordsOfSessionFilters, SyncRecordFilters, SyncSessionFilters, VisitHealthFilters
@@ -21,12 +19,12 @@ from .serializers import StartSerializer, SyncRecordSerializer, SyncSessionSeria
 
 def session_response(request: Request, session: SyncSession, status: int = 202) -> Response:
     """A session as it is now; 202 says that its visits go on."""
-    told = SyncSession.objects.select_related("requested_by").with_counts(request.user).get(pk=session.pk)
-    data = SyncSessionSerializer(told, context={"request": request}).data
+    current = SyncSession.objects.select_related("requested_by").with_counts(request.user).get(pk=session.pk)
+    data = SyncSessionSerializer(current, context={"request": request}).data
     return Response(data, status=status, headers={"Location": data["url"]})
 
 
-class SyncSessionViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
+class SyncSessionViewSet(ReadViewSet):
     """Batches of visits. Posting starts one."""
 
     queryset = SyncSession.objects.select_related("requested_by")
@@ -41,12 +39,9 @@ class SyncSessionViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
     @extend_schema(request=StartSerializer, responses={202: SyncSessionSerializer})
     def create(self, request: Request) -> Response:
         """Start visits; they run in the workers."""
-        asked = StartSerializer(data=request.data, context={"request": request})
-        asked.is_valid(raise_exception=True)
-        kind, instances = asked.validated_data["kind"], asked.validated_data["instances"]
-        return session_response(
-            request, services.start(kind, instances, trigger=SyncSession.Trigger.API, user=request.user)
-        )
+        body = read_body(request, StartSerializer)
+        session = services.start(body["kind"], body["instances"], trigger=SyncSession.Trigger.API, user=request.user)
+        return session_response(request, session)
 
     @extend_schema(request=None, responses={202: SyncSessionSerializer})
     @action(detail=True, methods=["post"], url_path="retry-failed")
@@ -70,22 +65,17 @@ class SyncSessionViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
         return session_response(request, session, status=200)
 
 
-class SessionRecordViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
+class SessionRecordViewSet(ChildViewSet):
     """The visits of one session."""
 
     queryset = SyncRecord.objects.select_related("instance")
     serializer_class = SyncRecordSerializer
     filterset_class = RecordsOfSessionFilters
-
-    def get_queryset(self) -> QuerySet[SyncRecord]:
-        return super().get_queryset().filter(session=self.kwargs.get("session_id"))
-
-    def list(self, request: Request, session_id: str) -> Response:
-        get_object_or_404(shown_to(SyncSession.objects.all(), self.person), pk=session_id)
-        return super().list(request)
+    parents = SyncSession.objects.all()
+    parent_field = "session"
 
 
-class SyncRecordViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
+class SyncRecordViewSet(ReadViewSet):
     """Visits of all sessions."""
 
     queryset = SyncRecord.objects.select_related("instance")
@@ -104,7 +94,7 @@ class SyncRecordViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
         return session_response(request, session)
 
 
-class VisitHealthViewSet(ShownRowsOfAPI, ListModelMixin, RetrieveModelMixin, GenericViewSet):
+class VisitHealthViewSet(ReadViewSet):
     """How each kind of visit has been going on each instance, and which are paused."""
 
     queryset = VisitHealth.objects.select_related("instance")

@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-from django.db.models import ProtectedError, QuerySet
-from django.shortcuts import get_object_or_404
+from django.db.models import ProtectedError
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
-from rest_framework.mixins import ListModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
-from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
 
 from api.errors import Conflict
-from console.visibility import ShownRowsOfAPI, shown_to
+from api.filters import read_body
+from api.viewsets import ChildViewSet, EditViewSet, ReadViewSet
 from instances.filters import InstanceFilters
 from instances.models import Instance
 from instances.serializers import InstanceSerializer
@@ -23,7 +21,7 @@ from .models import Tag, TagOperation
 from .serializers import BulkSerializer, TagOperationSerializer, TagSerializer
 
 
-class TagViewSet(ShownRowsOfAPI, ModelViewSet):
+class TagViewSet(EditViewSet):
     """Labels on instances."""
 
     queryset = Tag.objects.all()
@@ -52,17 +50,15 @@ class TagViewSet(ShownRowsOfAPI, ModelViewSet):
 
     def _bulk(self, request: Request, action: str) -> Response:
         """200 with the receipt; 202, and where to look for it, when a worker is to do it."""
-        asked = BulkSerializer(data=request.data, context={"request": request})
-        asked.is_valid(raise_exception=True)
-        operation = services.request(action, **asked.validated_data, user=request.user)
-        told = TagOperationSerializer(operation).data
+        operation = services.request(action, **read_body(request, BulkSerializer), user=request.user)
+        receipt = TagOperationSerializer(operation).data
         if operation.finished_at:
-            return Response(told)
-        where = reverse("tagoperation-detail", args=[operation.pk], request=request)
-        return Response(told, status=202, headers={"Location": where})
+            return Response(receipt)
+        url = reverse("tagoperation-detail", args=[operation.pk], request=request)
+        return Response(receipt, status=202, headers={"Location": url})
 
 
-class TagOperationViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
+class TagOperationViewSet(ReadViewSet):
     """Receipts of bulk tagging. Newest first."""
 
     queryset = TagOperation.objects.select_related("requested_by")
@@ -86,17 +82,12 @@ class TagOperationViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
         return Response(self.get_serializer(receipt).data)
 
 
-class TaggedInstanceViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
+class TaggedInstanceViewSet(ChildViewSet):
     """The instances that have one tag."""
 
     queryset = Instance.objects.select_related("credential")
     serializer_class = InstanceSerializer
     filterset_class = InstanceFilters
     search_fields = ["name", "host", "note"]
-
-    def get_queryset(self) -> QuerySet[Instance]:
-        return super().get_queryset().filter(tags=self.kwargs.get("tag_id"))
-
-    def list(self, request: Request, tag_id: str) -> Response:
-        get_object_or_404(shown_to(Tag.objects.all(), self.person), pk=tag_id)
-        return super().list(request)
+    parents = Tag.objects.all()
+    parent_field = "tags"

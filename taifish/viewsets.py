@@ -6,12 +6,12 @@ from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
-from rest_framework.mixins import CreateModelMixin, DestroyModelMixin, ListModelMixin, RetrieveModelMixin
+from rest_framework.mixins import CreateModelMixin, DestroyModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
 
-from console.visibility import ShownRowsOfAPI
+from api.filters import read_body
+from api.viewsets import ReadViewSet
 
 from .models import ApiToken
 
@@ -37,9 +37,7 @@ class NewApiTokenSerializer(ApiTokenSerializer):
         fields = [*ApiTokenSerializer.Meta.fields, "token"]
 
 
-class ApiTokenViewSet(
-    ShownRowsOfAPI, ListModelMixin, RetrieveModelMixin, CreateModelMixin, DestroyModelMixin, GenericViewSet
-):
+class ApiTokenViewSet(CreateModelMixin, DestroyModelMixin, ReadViewSet):
     """Your keys for programs. A superuser sees and deletes everybody's."""
 
     queryset = ApiToken.objects.select_related("user")
@@ -53,9 +51,7 @@ class ApiTokenViewSet(
         """Make a token for yourself; only this answer tells it. With a token none can be made: that takes a person."""
         if isinstance(request.auth, ApiToken):
             raise PermissionDenied(_("A token cannot make tokens: log in, or give user name and password."))
-        asked = self.get_serializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        token = ApiToken(user=request.user, **asked.validated_data)
+        token = ApiToken(user=request.user, **read_body(request, ApiTokenSerializer))
         secret = token.draw()
         token.save()
         answer = NewApiTokenSerializer(token).data | {"token": secret}
