@@ -32,6 +32,10 @@ class AggregateQuerySet(models.QuerySet[Any]):
         """Those with a size for every day that was to be expected."""
         return self.filter(days_collected__gte=F("days_expected"))
 
+    def partial(self) -> AggregateQuerySet:
+        """Those that are not whole."""
+        return self.filter(days_collected__lt=F("days_expected"))
+
 
 class Aggregate(models.Model):
     """What one owner took over a closed period, from its rows of single days. Sizes are bytes.

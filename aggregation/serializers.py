@@ -74,8 +74,8 @@ class SelectionSerializer(serializers.Serializer):
     """Instances by tag and engine, and a closed period by any day of it."""
 
     period = PeriodField(default=Period.MONTHLY.value)
-    on = serializers.DateField(help_text="A day of the period; the last closed one.", **MISSING)
-    tag = ShownSlugField(slug_field="slug", queryset=Tag.objects.all(), **MISSING)
+    on = serializers.DateField(help_text="A day of the period; the last closed one.", default=None, allow_null=True)
+    tag = ShownSlugField(slug_field="slug", queryset=Tag.objects.all(), default=None, allow_null=True)
     engine = serializers.ChoiceField(engine_choices(), default="", allow_blank=True)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import django_filters
 from django import forms
+from django.db import models
 from django.db.models import QuerySet
+from django_filters.filterset import remote_queryset
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.serializers import Serializer
@@ -87,6 +89,14 @@ class MomentFilter(django_filters.IsoDateTimeFilter):
     field_class = MomentField
 
 
+def moments(field_name: str) -> tuple[MomentFilter, MomentFilter]:
+    """The filters `since` (included) and `until` (excluded)."""
+    return (
+        MomentFilter(field_name=field_name, lookup_expr="gte"),
+        MomentFilter(field_name=field_name, lookup_expr="lt"),
+    )
+
+
 class KnownFilter(django_filters.ModelChoiceFilter):
     """A related row by id, or by `to_field_name`. One that does not exist, or that the user may not see, is an error,
     not an empty list."""
@@ -97,3 +107,12 @@ class KnownFilter(django_filters.ModelChoiceFilter):
 
     def get_queryset(self, request: Request | None) -> QuerySet:
         return shown_to(super().get_queryset(request), request.user if request else None)
+
+
+class FilterSet(django_filters.FilterSet):
+    """A filter set that makes the filters of `Meta.fields` as strict as those above."""
+
+    FILTER_DEFAULTS = django_filters.FilterSet.FILTER_DEFAULTS | {
+        models.BooleanField: {"filter_class": YesNoFilter},
+        models.ForeignKey: {"filter_class": KnownFilter, "extra": lambda field: {"queryset": remote_queryset(field)}},
+    }

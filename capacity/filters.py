@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import django_filters
 
-from api.filters import KnownFilter, NotNullFilter, YesNoFilter
+from api.filters import NotNullFilter, YesNoFilter
 from instances.filters import FilterFilters, OfInstances
 
 from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 
 
 class DatabaseFilters(OfInstances):
-    name = django_filters.CharFilter()
     gone = NotNullFilter(field_name="gone_at")
     filtered = YesNoFilter(field_name="is_filtered")
     system = YesNoFilter(field_name="is_system")
@@ -18,22 +17,20 @@ class DatabaseFilters(OfInstances):
 
     class Meta:
         model = Database
-        fields: list[str] = []
+        fields = ["name"]
 
 
 class _Days(OfInstances):
-    day = django_filters.DateFilter()
     since = django_filters.DateFilter(field_name="day", lookup_expr="gte")
     until = django_filters.DateFilter(field_name="day", lookup_expr="lte")
 
 
 class DatabaseSizeFilters(_Days):
     path = "database__instance"
-    database = KnownFilter(queryset=Database.objects.all())
 
     class Meta:
         model = DatabaseSize
-        fields: list[str] = []
+        fields = ["day", "database"]
 
 
 class InstanceSizeFilters(_Days):
@@ -41,7 +38,7 @@ class InstanceSizeFilters(_Days):
 
     class Meta:
         model = InstanceSize
-        fields: list[str] = []
+        fields = ["day"]
 
 
 class DatabaseFilterFilters(FilterFilters):

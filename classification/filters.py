@@ -2,38 +2,28 @@ from __future__ import annotations
 
 import django_filters
 
-from accounts.models import Account
-from api.filters import KnownFilter, NotNullFilter, YesNoFilter
+from api.filters import FilterSet, NotNullFilter
 from engines.registry import engine_choices
 from instances.filters import OfInstances
 
 from .models import Assignment, Classification, ClassificationRule
 
 
-class ClassificationFilters(django_filters.FilterSet):
-    code = django_filters.CharFilter()
-    risk = django_filters.ChoiceFilter(choices=Classification.Risk.choices)
-
+class ClassificationFilters(FilterSet):
     class Meta:
         model = Classification
-        fields: list[str] = []
+        fields = ["code", "risk"]
 
 
-class ClassificationRuleFilters(django_filters.FilterSet):
-    code = django_filters.CharFilter()
-    classification = KnownFilter(queryset=Classification.objects.all())
+class ClassificationRuleFilters(FilterSet):
     engine = django_filters.ChoiceFilter(choices=engine_choices)
-    active = YesNoFilter()
 
     class Meta:
         model = ClassificationRule
-        fields: list[str] = []
+        fields = ["code", "classification", "active"]
 
 
 class AssignmentFilters(OfInstances):
-    account = KnownFilter(queryset=Account.objects.all())
-    classification = KnownFilter(queryset=Classification.objects.all())
-    rule = KnownFilter(queryset=ClassificationRule.objects.all())
     risk = django_filters.ChoiceFilter(field_name="classification__risk", choices=Classification.Risk.choices)
     manual = NotNullFilter(field_name="rule", exclude=True, label="A person assigned it.")
     current = NotNullFilter(field_name="until", exclude=True, label="Holds now.")
@@ -41,4 +31,4 @@ class AssignmentFilters(OfInstances):
 
     class Meta:
         model = Assignment
-        fields: list[str] = []
+        fields = ["account", "classification", "rule"]

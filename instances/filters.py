@@ -3,23 +3,22 @@ from __future__ import annotations
 import django_filters
 from django.db.models import QuerySet
 
-from api.filters import KnownFilter, NotNullFilter, YesNoFilter
+from api.filters import FilterSet, KnownFilter, NotNullFilter, YesNoFilter
 from engines.registry import engine_choices
 
-from .hiding import Filter
 from .models import Credential, Instance
 
 
 class TagFilter(KnownFilter):
-    """Rows by the slug of a tag. Tags live above, and are found where they are plugged in."""
+    """Rows by the slug of a tag. The model of tags is in an app above, which adds the field `tags`."""
 
     def __init__(self, field_name: str) -> None:
         tags = Instance._meta.get_field("tags").related_model
         super().__init__(field_name=field_name, queryset=tags._default_manager.all(), to_field_name="slug")
 
 
-class OfInstances(django_filters.FilterSet):
-    """Base for rows that belong to an instance by `path`: everywhere the same words choose by instance."""
+class OfInstances(FilterSet):
+    """Base for rows that lead to an instance by `path`: the same parameters everywhere choose by instance."""
 
     path = "instance"
 
@@ -36,7 +35,7 @@ class OfInstances(django_filters.FilterSet):
 
 
 class CertificateFilter(YesNoFilter):
-    """True for instances with a certificate that waits for a person."""
+    """True for instances with a certificate that a user has to compare."""
 
     def filter(self, queryset: QuerySet, value: bool | None) -> QuerySet:
         if value is None:
@@ -44,37 +43,27 @@ class CertificateFilter(YesNoFilter):
         return queryset.to_compare() if value else queryset.exclude(pk__in=queryset.to_compare())
 
 
-class InstanceFilters(django_filters.FilterSet):
-    name = django_filters.CharFilter()
+class InstanceFilters(FilterSet):
     engine = django_filters.ChoiceFilter(choices=engine_choices)
-    host = django_filters.CharFilter()
-    credential = KnownFilter(queryset=Credential.objects.all())
     retired = NotNullFilter(field_name="retired_at")
-    proof = django_filters.ChoiceFilter(choices=Instance.Proof.choices)
     to_compare = CertificateFilter()
     tag = TagFilter("tags")
 
     class Meta:
         model = Instance
-        fields: list[str] = []
+        fields = ["name", "host", "credential", "proof"]
 
 
-class CredentialFilters(django_filters.FilterSet):
-    name = django_filters.CharFilter()
-    username = django_filters.CharFilter()
-
+class CredentialFilters(FilterSet):
     class Meta:
         model = Credential
-        fields: list[str] = []
+        fields = ["name", "username"]
 
 
-class FilterFilters(django_filters.FilterSet):
+class FilterFilters(FilterSet):
     """Base for the filters of one kind of row."""
 
-    action = django_filters.ChoiceFilter(choices=Filter.Action.choices)
     engine = django_filters.ChoiceFilter(choices=engine_choices)
-    instance = KnownFilter(queryset=Instance.objects.all())
-    active = YesNoFilter()
 
     class Meta:
-        fields: list[str] = []
+        fields = ["action", "instance", "active"]

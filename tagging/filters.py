@@ -2,29 +2,24 @@ from __future__ import annotations
 
 import django_filters
 
-from api.filters import KnownFilter, MomentFilter, YesNoFilter
+from api.filters import FilterSet, KnownFilter, moments
 from instances.models import Instance
 
 from .models import Tag, TagOperation
 
 
-class TagFilters(django_filters.FilterSet):
-    slug = django_filters.CharFilter()
-    category = django_filters.CharFilter()
-    active = YesNoFilter()
+class TagFilters(FilterSet):
     instance = KnownFilter(field_name="instances", queryset=Instance.objects.all())
 
     class Meta:
         model = Tag
-        fields: list[str] = []
+        fields = ["slug", "category", "active"]
 
 
-class TagOperationFilters(django_filters.FilterSet):
-    action = django_filters.ChoiceFilter(choices=TagOperation.Action.choices)
+class TagOperationFilters(FilterSet):
     requested_by = django_filters.CharFilter(field_name="requested_by__username")
-    since = MomentFilter(field_name="created_at", lookup_expr="gte")
-    until = MomentFilter(field_name="created_at", lookup_expr="lt")
+    since, until = moments("created_at")
 
     class Meta:
         model = TagOperation
-        fields: list[str] = []
+        fields = ["action"]
