@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple
+from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
-from hashlib import blake2b
 from typing import Any
 
 from django.db import connection
 
-from engines.derived import Derived, fingerprint_of
+from engines import derived
+from engines.derived import fingerprint_of
 from engines.facts import Gap
 from instances.models import Instance
 
 from .models import Coverage
 from .rows import AccountFacts
 
-#: Raised when the same facts would be stored differently, so that the next visit compares everything again.
-FORMAT = 3
-
 
 def digest_of(facts: AccountFacts, gaps: Iterable[Gap]) -> str:
-    """The same for the same facts in any order, gaps included but for their wording. It may differ where the facts do
-    not: an adapter that makes them of rows on demand answers for the rows."""
+    """A digest that is the same for the same facts in any order, and for gaps that differ only in their wording. It may
+    differ where the facts do not: facts that are derived from rows have the digest of the rows."""
     permissions = facts.permissions
     everything = (
-        FORMAT,
-        astuple(facts.server),
+        derived.VERSION,
+        facts.server,
         _essence(facts.level, permissions.covered, permissions.beyond, [asdict(gap) for gap in gaps]),
-        *map(_fingerprint, (facts.inventory.accounts, permissions.memberships, permissions.grants)),
+        *map(fingerprint_of, (facts.inventory.accounts, permissions.memberships, permissions.grants)),
     )
-    return blake2b(fingerprint_of(everything)).hexdigest()
-
-
-def _fingerprint(facts: Sequence[Any]) -> bytes:
-    return fingerprint_of(facts if isinstance(facts, Derived) else list(facts))
+    return fingerprint_of(everything)
 
 
 def read_again(instance: Instance, digest: str, now: datetime) -> int | None:

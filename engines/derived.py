@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import marshal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any, TypeVar, overload
 
 Item = TypeVar("Item")
 
-#: What makes facts of rows. Read as this process begins, so that it is the code that will run: with every new release
-#: all is looked at once more.
-_CODE = blake2b(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))).digest()
+#: Raise this by one when other facts are made of the same rows, or the same facts are stored differently: then the next
+#: visit of each instance compares everything again. Otherwise what it stored before stays until its rows change.
+VERSION = 1
 
 
 class Derived(Sequence[Item]):
@@ -32,9 +31,8 @@ class Derived(Sequence[Item]):
         self._answers = answers
 
     @cached_property
-    def fingerprint(self) -> bytes:
-        made_by = f"{self._make.__module__}.{self._make.__qualname__}".encode()
-        return _hashed([_CODE, made_by, *map(fingerprint_of, self._answers)])
+    def fingerprint(self) -> str:
+        return _digest([self._make.__qualname__, *map(fingerprint_of, self._answers)])
 
     @cached_property
     def _items(self) -> list[Item]:
@@ -60,49 +58,38 @@ class Derived(Sequence[Item]):
         return repr(self._items)
 
 
-def fingerprint_of(answer: Any) -> bytes:
-    """The same for equal answers, whatever the order of the rows in a list: a server promises none.
+def fingerprint_of(answer: Any) -> str:
+    """A digest, in hex, that is the same for equal answers in every process. The order of the rows in a list does not
+    matter: servers promise none.
 
-    An answer is a list of rows, a `Derived`, or anything that `_plain` can take. Raises ValueError for another.
+    An answer is a list of rows, a `Derived`, or what JSON and `_tagged` can write. Raises TypeError for anything else.
     """
     if isinstance(answer, Derived):
         return answer.fingerprint
-    if not isinstance(answer, list):
-        return _written(_plain(answer))
-    rows = _in_order(answer)
-    try:
-        return _hashed(rows)
-    except ValueError:
-        return _hashed(_plain(rows))
+    return _digest(_sorted(answer) if isinstance(answer, list) else answer)
 
 
-def _in_order(rows: list[Any]) -> list[Any]:
-    """The rows in an order that is theirs, whatever order they came in. As a rule they came in it."""
+def _sorted(rows: list[Any]) -> list[Any]:
     try:
         return sorted(rows)
     except TypeError:
-        # Something is null in one of two rows and nothing to its left tells them apart. Neighbours are always compared,
-        # so that this does not hang on the order they came in.
+        # A null does not compare. Sorting by text takes longer.
         return sorted(rows, key=repr)
 
 
-def _plain(value: Any) -> Any:
-    """What marshal can write, and writes alike for equal values."""
-    if isinstance(value, Mapping):
-        return sorted((key, _plain(part)) for key, part in value.items())
+def _digest(value: Any) -> str:
+    return blake2b(json.dumps(value, default=_tagged, sort_keys=True).encode()).hexdigest()
+
+
+def _tagged(value: Any) -> dict[str, Any]:
+    """What JSON has no form for, under the name of its type."""
+    name = type(value).__name__
+    if isinstance(value, datetime | Decimal):
+        return {name: str(value)}
+    if isinstance(value, bytes):
+        return {name: value.hex()}
     if isinstance(value, Set):
-        return sorted(value)
-    if isinstance(value, list | tuple):
-        return tuple(map(_plain, value))
+        return {name: sorted(value)}
     if is_dataclass(value):
-        return tuple(_plain(getattr(value, field.name)) for field in fields(value))
-    return str(value) if isinstance(value, datetime | Decimal) else value
-
-
-def _written(value: Any) -> bytes:
-    # Version 2 of the format writes equal values alike; later ones write what is shared as references.
-    return marshal.dumps(value, 2)
-
-
-def _hashed(value: Any) -> bytes:
-    return blake2b(_written(value)).digest()
+        return {name: [getattr(value, field.name) for field in fields(value)]}
+    raise TypeError(f"no fingerprint of a {name}: it is neither data nor made of data")

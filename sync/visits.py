@@ -6,7 +6,6 @@ reaped, doubled or cancelled changes nothing, whatever it still does.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import random
@@ -64,10 +63,10 @@ def visit(record_id: int) -> None:
 def _run(record: SyncRecord) -> None:
     try:
         kind = KINDS[record.kind]
-        with _uncollected(), _Lease(record) as lease:
+        with _Lease(record) as lease:
             facts = kind.read(record.instance, lease.phase)
             lease.phase("write")
-        with _uncollected(), brief_transaction():
+        with brief_transaction():
             # Locked from here on: the reaper passes over it, and a kill leaves nothing.
             if not _mine(record).select_for_update().exists():
                 raise VisitLost
@@ -176,19 +175,6 @@ class _Lease:
                     connection.close()
         finally:
             connection.close()
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage collection meanwhile: it would walk the tens of thousands of facts, which hold no cycle, time and
-    again, for a third of what a visit takes."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 @contextmanager
