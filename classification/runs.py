@@ -9,12 +9,12 @@ from typing import Any
 from django.db import DatabaseError, OperationalError, connection, transaction
 
 from accounts.freshness import unknown_instances
-from accounts.models import Account
 from engines.facts import Gap
 from engines.registry import ENGINES
 from instances.models import Instance
 from sync.models import SyncSession
 from sync.registry import Outcome
+from work.halving import failing
 
 from .models import ClassificationRule, RuleResult
 from .queries import compiled
@@ -34,7 +34,7 @@ hits AS (
     SELECT a.id, a.instance_id, {verdict} AS verdict {source} AND {verdict} IS NOT FALSE
 ), present AS (
     SELECT id, account_id, instance_id, unconfirmed_since FROM classification_assignment
-     WHERE rule_id = %(rule)s AND until IS NULL AND instance_id = ANY(%(instances)s::bigint[]){only_present}
+     WHERE rule_id = %(rule)s AND until IS NULL AND instance_id = ANY(%(instances)s::bigint[])
 ), compared AS MATERIALIZED (
     SELECT coalesce(h.instance_id, p.instance_id) AS instance_id, h.id AS account_id, p.id AS assignment_id, h.verdict,
            p.unconfirmed_since
@@ -149,23 +149,19 @@ def _applied(
         tree = parse(rule.expression)
     except RuleError as error:
         return _failed(rule, instance_ids, "bad_rule", str(error), "Correct the rule, or switch it off.")
-    try:
+    results: dict[int, tuple[int, ...] | Gap] = {}
+
+    def attempt(some: Sequence[int]) -> None:
         with transaction.atomic():
-            return apply(rule, tree, instance_ids, examined, stale)
-    except OperationalError:
-        # The store is in trouble, not the rule: all of it is tried again.
-        raise
-    except DatabaseError as error:
-        if len(instance_ids) > 1:
-            middle = len(instance_ids) // 2
-            halves = instance_ids[:middle], instance_ids[middle:]
-            first, second = (_applied(rule, half, examined, stale) for half in halves)
-            return first | second
-        log.exception("rule %s failed on instance %s", rule, instance_ids[0])
+            counts = apply(rule, tree, some, examined, stale)
+        results.update(counts)
+
+    # Where the store is in trouble, and not the rule, all of the run is tried again.
+    for instance_id, error in failing(instance_ids, attempt, DatabaseError, fatal=OperationalError):
+        log.error("rule %s failed on instance %s", rule, instance_id, exc_info=error)
         message = str(error).strip().split("\n")[0]
-        account = _culprit(rule, tree, instance_ids[0], stale)
-        concerned = f"first at the account {account}" if account else "at its accounts together"
-        return _failed(rule, instance_ids, "rule_failed", f"{message} ({concerned})", "The worker's log has the rest.")
+        results |= _failed(rule, [instance_id], "rule_failed", message, "The worker's log has the rest.")
+    return results
 
 
 def _failed(rule: ClassificationRule, instance_ids: list[int], code: str, message: str, hint: str) -> dict[int, Any]:
@@ -176,22 +172,17 @@ def _failed(rule: ClassificationRule, instance_ids: list[int], code: str, messag
 def apply(
     rule: ClassificationRule,
     tree: Part,
-    instance_ids: list[int],
+    instance_ids: Sequence[int],
     examined: Examined,
     stale: list[int],
-    accounts: list[int] | None = None,
-) -> dict[int, tuple[int, ...] | Gap]:
-    """Apply one rule to the instances in one statement, or only to some accounts of them; `stale` ones were not read
-    lately. Returns the counts of `RuleResult.COUNTS` by instance."""
+) -> dict[int, tuple[int, ...]]:
+    """Apply one rule to the instances in one statement; `stale` ones were not read lately. Returns the counts of
+    `RuleResult.COUNTS` by instance."""
     query = compiled(tree, rule.engine, stale=stale)
-    source, only_present = query.source, ""
-    if accounts is not None:
-        source, only_present = f"{source} AND a.id = ANY(%(accounts)s)", " AND account_id = ANY(%(accounts)s)"
-    sql = _APPLY.format(verdict=query.verdict, source=source, only_present=only_present)
+    sql = _APPLY.format(verdict=query.verdict, source=query.source)
     values = query.parameters | {
         # As one constant: as a list it would be parsed id by id, in every place where it stands.
         "instances": f"{{{','.join(map(str, instance_ids))}}}",
-        "accounts": accounts,
         "rule": rule.pk,
         "classification": rule.classification_id,
         "version": rule.version,
@@ -202,29 +193,8 @@ def apply(
             pk: (matched, compared - matched - lost, gained, lost, matched - gained)
             for pk, compared, matched, gained, lost in cursor
         }
-    told: dict[int, tuple[int, ...] | Gap] = {}
+    told: dict[int, tuple[int, ...]] = {}
     for pk in instance_ids:
         engine, there = examined.get(pk, ("", 0))
         told[pk] = (there if rule.engine in ("", engine) else 0, *found.get(pk, _NOTHING))
     return told
-
-
-def _culprit(rule: ClassificationRule, tree: Part, instance_id: int, stale: list[int]) -> Account | None:
-    """The first account at which the rule fails alone, found by halving; nothing of it stays."""
-    suspects: list[int] = list(Account.objects.filter(instance=instance_id).order_by("pk").values_list("pk", flat=True))
-    while len(suspects) > 1:
-        half = suspects[: len(suspects) // 2]
-        suspects = half if _fails(rule, tree, instance_id, stale, half) else suspects[len(half) :]
-    if suspects and _fails(rule, tree, instance_id, stale, suspects):
-        return Account.objects.get(pk=suspects[0])
-    return None
-
-
-def _fails(rule: ClassificationRule, tree: Part, instance_id: int, stale: list[int], accounts: list[int]) -> bool:
-    try:
-        with transaction.atomic():
-            apply(rule, tree, [instance_id], {}, stale, accounts)
-            transaction.set_rollback(True)
-    except DatabaseError:
-        return True
-    return False

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from django.db import IntegrityError, connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
+
+from work.halving import failing
 
 from .models import SyncRecord, SyncSession
 from .registry import KINDS, Outcome, StoreKind
@@ -88,24 +90,21 @@ def _ours(ids: list[int], holder: str) -> QuerySet[SyncRecord]:
 
 
 def _write(kind: StoreKind, session: SyncSession, records: list[SyncRecord], holder: str) -> None:
-    """Write a batch, or each half of it where that fails; a record that fails alone fails for good."""
-    ids = [record.pk for record in records]
-    try:
-        _ours(ids, holder).update(lease_until=lease_end())
+    """Write a batch. Where that fails, a record that fails alone fails, and the others are written."""
+
+    def attempt(some: Sequence[SyncRecord]) -> None:
+        ours = _ours([record.pk for record in some], holder)
+        ours.update(lease_until=lease_end())
         with brief_transaction():
             # Locked from here on: the reaper passes over them, and a kill leaves nothing.
-            held = dict(_ours(ids, holder).select_for_update().values_list("instance_id", "pk"))
+            held = dict(ours.select_for_update().values_list("instance_id", "pk"))
             if held:
                 outcomes = kind.write(session, sorted(held))
                 _end({pk: outcomes[instance_id] for instance_id, pk in held.items()})
-    except Exception as error:
-        if len(records) > 1:
-            middle = len(records) // 2
-            _write(kind, session, records[:middle], holder)
-            _write(kind, session, records[middle:], holder)
-            return
-        log.exception("%s of %s failed", kind.name, records[0].instance)
-        fail_internally(records[0], error)
+
+    for record, error in failing(records, attempt):
+        log.error("%s of %s failed", kind.name, record.instance, exc_info=error)
+        fail_internally(record, error)
 
 
 def _end(outcomes: Mapping[int, Outcome]) -> None:

@@ -127,7 +127,8 @@ def bulk_page(model_admin: Any, request: HttpRequest, queryset: QuerySet[Instanc
     chosen = list(offered.filter(pk__in=[pk for pk in request.POST.getlist("tags") if pk.isdecimal()]))
     if chosen and "confirmed" in request.POST:
         ids = list(instances.order_by().values_list("pk", flat=True))
-        return receipt_page(services.request(action, ids, [tag.pk for tag in chosen], request.user))
+        operate = services.assign if adding else services.remove
+        return receipt_page(operate(ids, [tag.pk for tag in chosen], request.user))
     active = instances.active()
     there = InstanceTag.objects.filter(instance__in=active, tag__in=chosen).count()
     pairs = active.count() * len(chosen)
@@ -324,8 +325,6 @@ class TagOperationAdmin(InspectOnlyAdmin):
 
     @display(description=_("outcome"))
     def totals(self, operation: TagOperation) -> SafeString:
-        if not operation.finished_at:
-            return format_html('<span class="tf-badge tf-running">{}</span>', _("waiting for a worker"))
         return format_html(
             '<span class="tf-badges">{}</span>',
             format_html_join(

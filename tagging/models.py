@@ -85,9 +85,8 @@ class TagLimit(models.Model):
 
 
 class TagOperation(models.Model):
-    """One bulk tagging, and once it is finished its receipt: what became of every pair of instance and tag.
+    """The receipt of one bulk tagging: what became of every pair of instance and tag.
 
-    `asked` is what a worker has still to do, as blocks; nothing is left of it in a receipt.
     `outcomes` maps an outcome to blocks, {"tags": [ids], "instances": [ids]}: that became of every one of the tags on
     every one of the instances. `reasons` lists the pairs that failed, each with why.
     """
@@ -122,8 +121,7 @@ class TagOperation(models.Model):
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="undone_by", verbose_name=_("undo of")
     )
     created_at = models.DateTimeField(_("asked for"), default=timezone.now, editable=False)
-    finished_at = models.DateTimeField(_("done"), null=True, blank=True)
-    asked = models.JSONField(default=list, blank=True, editable=False)
+    finished_at = models.DateTimeField(_("done"))
     outcomes = models.JSONField(_("outcomes"), default=dict)
     reasons = models.JSONField(_("failures"), default=list)
 
@@ -131,7 +129,6 @@ class TagOperation(models.Model):
         ordering = ["-id"]
         verbose_name = _("tag operation")
         verbose_name_plural = _("tag operations")
-        indexes = [models.Index(fields=["id"], name="tag_operation_waiting", condition=models.Q(finished_at=None))]
 
     def __str__(self) -> str:
         return f"{self.get_action_display()} #{self.pk}"

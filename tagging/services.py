@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
-from celery import current_app
 from django.db import DatabaseError, connection, transaction
-from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext
-from kombu.exceptions import OperationalError as BrokerError
+
+from work.halving import failing
 
 from .models import Tag, TagOperation
 from .visibility import givable
@@ -22,15 +20,10 @@ from .visibility import givable
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-log = logging.getLogger(__name__)
-
 Action, Outcome = TagOperation.Action, TagOperation.Outcome
 
 #: Pairs a statement: few enough for a short savepoint, many enough for few statements.
 BATCH = 10_000
-
-#: Pairs that a person waits for; more are left to a worker.
-AT_ONCE = 100_000
 
 #: One bulk operation at a time, so that none waits for another in a circle. They are short.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('tagging', 0))"
@@ -76,49 +69,6 @@ def remove(instance_ids: Iterable[int], tag_ids: Iterable[int], user: User | Non
     return _operate(TagOperation(action=Action.REMOVE, requested_by=user), [_Block([*instance_ids], [*tag_ids])])
 
 
-def request(action: str, instance_ids: Iterable[int], tag_ids: Iterable[int], user: User | None) -> TagOperation:
-    """Do it now, or where it is too much to wait for, leave it to a worker: then it is not finished yet."""
-    block = _Block(sorted({*instance_ids}), sorted({*tag_ids}))
-    operation = TagOperation(action=action, requested_by=user)
-    if len(block) <= AT_ONCE:
-        return _operate(operation, [block])
-    operation.asked = [vars(block)]
-    operation.save()
-    _ring([operation.pk])
-    return operation
-
-
-@transaction.atomic
-def run(operation_id: int) -> None:
-    """Do what a worker was left to do. Whoever holds the row's lock does it, in one transaction with the receipt: a
-    worker that dies leaves all as it was, and a message that comes twice finds nothing to do."""
-    waiting = TagOperation.objects.select_for_update(skip_locked=True).filter(pk=operation_id, finished_at=None)
-    if operation := waiting.first():
-        blocks = [_Block(**block) for block in operation.asked]
-        operation.asked = []
-        _operate(operation, blocks)
-
-
-def resume() -> int:
-    """Send again what has waited for more than a minute: its message may be lost. Returns how many."""
-    late = TagOperation.objects.filter(finished_at=None, created_at__lt=Now() - timedelta(minutes=1))
-    ids = list(late.order_by("pk").values_list("pk", flat=True)[:100])
-    _ring(ids)
-    return len(ids)
-
-
-def _ring(operation_ids: Iterable[int]) -> None:
-    transaction.on_commit(lambda: _send(operation_ids))
-
-
-def _send(operation_ids: Iterable[int]) -> None:
-    try:
-        for operation_id in operation_ids:
-            current_app.send_task("tagging.run", (operation_id,))
-    except (BrokerError, OSError) as error:
-        log.warning("broker not reachable (%s): tag operations wait to be sent again", error)
-
-
 def undo_needs(operation: TagOperation) -> str:
     """The permission to undo an operation: that of its inverse."""
     return f"tagging.{'delete' if operation.action == Action.ASSIGN else 'add'}_instancetag"
@@ -155,14 +105,6 @@ class _Block:
     def __len__(self) -> int:
         return len(self.instances) * len(self.tags)
 
-    def halves(self) -> tuple[_Block, _Block] | None:
-        """Two blocks that make up this one; None for a single pair."""
-        if (half := len(self.instances) // 2) > 0:
-            return _Block(self.instances[:half], self.tags), _Block(self.instances[half:], self.tags)
-        if (half := len(self.tags) // 2) > 0:
-            return _Block(self.instances, self.tags[:half]), _Block(self.instances, self.tags[half:])
-        return None
-
 
 @transaction.atomic
 def _operate(operation: TagOperation, blocks: Iterable[_Block]) -> TagOperation:
@@ -198,31 +140,29 @@ def _possible(action: str, block: _Block, receipt: _Receipt) -> _Block:
 
 
 def _work_through(operation: TagOperation, block: _Block, receipt: _Receipt) -> None:
-    """Work on a block, in batches."""
+    """Work on a block, in batches. A pair that fails alone is noted with its error."""
     if not block.tags:
         return
     size = max(BATCH // len(block.tags), 1)
+
+    def attempt(instances: Sequence[int], tags: Sequence[int]) -> None:
+        _work(operation, _Block([*instances], [*tags]), receipt)
+
     for start in range(0, len(block.instances), size):
-        _work(operation, _Block(block.instances[start : start + size], block.tags), receipt)
+        instances = block.instances[start : start + size]
+        for instance, _error in failing(instances, lambda some: attempt(some, block.tags), DatabaseError):
+            for tag, error in failing(block.tags, partial(attempt, [instance]), DatabaseError):
+                receipt.fail(tag, instance, error)
 
 
 def _work(operation: TagOperation, block: _Block, receipt: _Receipt) -> None:
-    """One batch, in a savepoint; or each half of it where that fails. A pair that fails alone is noted with why."""
+    """One batch, in a savepoint."""
     action = operation.action
     there: tuple[list[int], list[int]] = (block.instances, block.tags)
-    try:
-        if action == Action.REMOVE:
-            changed = _removed(block)
-        else:
-            changed, there = _added(block, operation.requested_by_id)
-    except DatabaseError as error:
-        halves = block.halves()
-        if halves is None:
-            receipt.fail(block.tags[0], block.instances[0], error)
-        else:
-            for half in halves:
-                _work(operation, half, receipt)
-        return
+    if action == Action.REMOVE:
+        changed = _removed(block)
+    else:
+        changed, there = _added(block, operation.requested_by_id)
     unchanged = Outcome.ALREADY_THERE if action == Action.ASSIGN else Outcome.NOT_THERE
     instances = set(there[0])
     for tag in block.tags:
@@ -272,7 +212,7 @@ class _Receipt:
         if instances:
             self._instances[outcome, tag] += instances
 
-    def fail(self, tag: int, instance: int, error: DatabaseError) -> None:
+    def fail(self, tag: int, instance: int, error: Exception) -> None:
         self.note(Outcome.FAILED, tag, [instance])
         self.reasons.append({"instance": instance, "tag": tag, "reason": str(error).strip().splitlines()[0]})
 

@@ -6,7 +6,6 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.reverse import reverse
 
 from api.errors import Conflict
 from api.filters import read_body
@@ -36,26 +35,22 @@ class TagViewSet(EditViewSet):
         except ProtectedError as error:
             raise Conflict(_("People are limited to it: take it from their limits first.")) from error
 
-    @extend_schema(request=BulkSerializer, responses={200: TagOperationSerializer, 202: TagOperationSerializer})
+    @extend_schema(request=BulkSerializer, responses=TagOperationSerializer)
     @action(detail=False, methods=["post"], url_path="bulk/assign")
     def bulk_assign(self, request: Request) -> Response:
         """Put tags on instances. The receipt says what became of every pair; asked again, it changes nothing."""
         return self._bulk(request, TagOperation.Action.ASSIGN)
 
-    @extend_schema(request=BulkSerializer, responses={200: TagOperationSerializer, 202: TagOperationSerializer})
+    @extend_schema(request=BulkSerializer, responses=TagOperationSerializer)
     @action(detail=False, methods=["post"], url_path="bulk/remove")
     def bulk_remove(self, request: Request) -> Response:
         """Take tags off instances. The receipt says what became of every pair; asked again, it changes nothing."""
         return self._bulk(request, TagOperation.Action.REMOVE)
 
     def _bulk(self, request: Request, action: str) -> Response:
-        """200 with the receipt; 202, and where to look for it, when a worker is to do it."""
-        operation = services.request(action, **read_body(request, BulkSerializer), user=request.user)
-        receipt = TagOperationSerializer(operation).data
-        if operation.finished_at:
-            return Response(receipt)
-        url = reverse("tagoperation-detail", args=[operation.pk], request=request)
-        return Response(receipt, status=202, headers={"Location": url})
+        operate = services.assign if action == TagOperation.Action.ASSIGN else services.remove
+        operation = operate(**read_body(request, BulkSerializer), user=request.user)
+        return Response(TagOperationSerializer(operation).data)
 
 
 class TagOperationViewSet(ReadViewSet):

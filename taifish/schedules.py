@@ -35,7 +35,6 @@ TIMETABLE: list[tuple[str, str, str | int, str]] = [
         30,
         "Make good what died: lost workers, lost messages, sessions left open.",
     ),
-    (_("Resume tag operations"), "tagging.resume", 60, "Send again the bulk taggings whose message was lost."),
     (
         _("Look at alert rules"),
         "alerts.evaluate",

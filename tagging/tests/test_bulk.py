@@ -6,9 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -17,14 +15,13 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
-from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from instances.models import Credential, Instance
 from instances.tests.api import client_with, superclient
 from instances.tests.pages import staff, superstaff
-from sync.tests.workers import QUEUE, Workers
+from sync.tests.workers import Workers
 from tagging import services
 from tagging.models import InstanceTag, Tag, TagOperation
 
@@ -266,57 +263,6 @@ def test_instances_are_chosen_by_a_filter(db):
     assert totals(engine="postgresql") == {"added": 1}
     assert totals(retired=True) == {"retired": 1}
     assert links() == {(one, prod), (two, prod)}
-
-
-def test_too_much_to_wait_for_is_left_to_a_worker(transactional_db, monkeypatch, workers):
-    """F4.1: the API answers 202 and where to look; a worker does it; a message that was lost is sent again."""
-    monkeypatch.setattr(services, "AT_ONCE", 5)
-    instances, tags = make(3, 2)
-    asked = {"instance_ids": instances, "tag_ids": tags}
-    client = superclient()
-    # The worker is not there yet: the message waits, or is lost.
-    answer = client.post("/api/tags/bulk/assign/", asked, format="json")
-    assert (answer.status_code, answer.json()["finished_at"], answer.json()["totals"]) == (202, None, {})
-    for message in QUEUE.iterdir():
-        message.unlink()
-    operation = TagOperation.objects.get()
-    page = reverse("admin:tagging_tagoperation_change", args=[operation.pk])
-    assert "waiting for a worker" in superstaff().get(page).content.decode()
-    with pytest.raises(services.NotUndoable):
-        services.undo(operation)
-    assert services.resume() == 0
-    TagOperation.objects.update(created_at=timezone.now() - timedelta(minutes=2))
-    workers.start()
-    assert services.resume() == 1
-    deadline = time.monotonic() + 30
-    while client.get(answer["Location"]).json()["finished_at"] is None and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert client.get(answer["Location"]).json()["totals"] == {"added": 6}
-    assert len(links()) == 6
-    # Whoever comes late finds nothing to do.
-    services.run(operation.pk)
-    assert client.get(answer["Location"]).json()["totals"] == {"added": 6}
-
-
-def test_a_worker_that_dies_leaves_all_as_it_was(transactional_db, monkeypatch):
-    """F4.1: what a worker had half done is gone with it, and the next one does the whole."""
-    monkeypatch.setattr(services, "AT_ONCE", 0)
-    instances, tags = make(4, 1)
-    operation = services.request("assign", instances, tags, None)
-    work = services._work
-
-    def die(*arguments):
-        work(*arguments)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(services, "_work", die)
-    with pytest.raises(KeyboardInterrupt):
-        services.run(operation.pk)
-    assert links() == set()
-    monkeypatch.setattr(services, "_work", work)
-    services.run(operation.pk)
-    operation.refresh_from_db()
-    assert (operation.totals, operation.asked) == ({"added": 4}, [])
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""What queued work is made of: sending tasks on commit, leases, and finding what makes a batch fail. Knows no app."""
