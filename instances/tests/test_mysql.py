@@ -417,7 +417,7 @@ def test_rows_without_a_user_hold_for_everybody(server: MysqlFamilyServer) -> No
     server.execute("CREATE DATABASE test; CREATE TABLE test.t (a int)")
     row = "INSERT INTO mysql.db (Host, Db, User, Select_priv) VALUES ('%', 'test', '', 'Y'); FLUSH PRIVILEGES"
     server.execute(row)
-    target = server.collector("nobody", grants=())
+    target = server.collector("anyone", grants=())
     with MySQLAdapter(target) as adapter:
         assert adapter.query("SELECT * FROM test.t") == []
     inventory, permissions = visit(server.collector())
