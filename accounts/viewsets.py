@@ -138,13 +138,15 @@ class EffectiveGrantViewSet(GrantViewSet):
             raise ValidationError({"as_of": getattr(error, "detail", [str(error)])}) from error
 
     def get_queryset(self) -> QuerySet[Grant]:
-        return self.effective.grants if self.kwargs else self.queryset
+        # Permissions are checked with a queryset before `list()` computes the answer.
+        return self.effective.grants if "effective" in vars(self) else super().get_queryset()
 
     @extend_schema(parameters=[OpenApiParameter("as_of", OpenApiTypes.DATETIME, description="Now, if not given.")])
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        effective = self.effective
         answer = super().list(request, *args, **kwargs)
-        coverage = self.effective.coverage
-        answer.data["as_of"] = self.effective.at
+        coverage = effective.coverage
+        answer.data["as_of"] = effective.at
         answer.data["coverage"] = CoverageSerializer(coverage).data if coverage else None
         return answer
 

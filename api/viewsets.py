@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import Model, QuerySet
 from django.shortcuts import get_object_or_404
 from rest_framework.mixins import ListModelMixin
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
 
@@ -36,12 +37,19 @@ class ChildViewSet(ListViewSet):
 
     @cached_property
     def parent(self) -> Model:
-        (pk,) = self.kwargs.values()
-        return get_object_or_404(shown_to(self.parents.all(), self.person), pk=pk)
+        return get_object_or_404(shown_to(self.parents.all(), self.person), pk=self._parent_pk())
+
+    def _parent_pk(self) -> str | None:
+        """The one argument of the URL; None while the schema is made."""
+        return next(iter(self.kwargs.values()), None)
 
     def get_queryset(self) -> QuerySet:
-        # The schema is made without arguments from a URL.
-        return super().get_queryset().filter(**{self.parent_field: self.parent}) if self.kwargs else self.queryset
+        # Not by `parent`: permissions are checked with this queryset, and 403 goes before 404.
+        return super().get_queryset().filter(**{self.parent_field: self._parent_pk()})
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        _ = self.parent
+        return super().list(request, *args, **kwargs)
 
 
 class ComputedViewSet(ShownRowsOfAPI, GenericViewSet):
