@@ -3,17 +3,15 @@ from __future__ import annotations
 from rest_framework import serializers
 
 from engines.facts import GRANT_KINDS, AccountFact
-from instances.serializers import FilterSerializer, InstanceQuestionSerializer
+from instances.serializers import FilterSerializer, InstanceQuestionSerializer, OfInstanceSerializer
 
 from .models import Account, AccountChange, AccountFilter, Coverage, Grant, RoleReach
 
 
-class AccountSerializer(serializers.ModelSerializer):
+class AccountSerializer(OfInstanceSerializer):
     """Expects `Account.objects.with_counts().with_last_seen()`."""
 
     label = serializers.CharField(source="__str__", read_only=True)
-    instance_name = serializers.CharField(source="instance.name", read_only=True)
-    engine = serializers.CharField(source="instance.engine", read_only=True)
     last_seen_at = serializers.DateTimeField(read_only=True, help_text="When the last visit that saw it began.")
     n_grants = serializers.IntegerField(read_only=True, help_text="Held now, directly.")
     n_roles = serializers.IntegerField(read_only=True, help_text="Reached now, by any path.")

@@ -7,36 +7,20 @@ from rest_framework import serializers
 from api.serializers import CleanSerializer, ShownKeyField, ShownSlugField, StrictSerializer
 from engines.registry import engine_choices
 from instances.models import Instance
-from instances.serializers import InstanceIdsField
+from instances.serializers import InstanceIdsField, OfInstanceSerializer
 from tagging.models import Tag
 
-from .models import PERIODS, DatabaseAggregate, InstanceAggregate, InstanceLimit
+from .models import PERIODS, Aggregate, DatabaseAggregate, InstanceAggregate, InstanceLimit
 from .periods import Period
 
-FIGURES = [
-    "period",
-    "start",
-    "end",
-    "avg_size",
-    "min_size",
-    "max_size",
-    "first_size",
-    "last_size",
-    "days_collected",
-    "days_expected",
-    "change",
-    "change_percent",
-    "computed_at",
-]
-
+#: What all aggregates hold.
+FIGURES = [field.name for field in Aggregate._meta.fields]
 
 #: For a field of an object that may lack it.
 MISSING: dict[str, Any] = {"read_only": True, "default": None, "allow_null": True}
 
 
-class InstanceAggregateSerializer(serializers.ModelSerializer):
-    instance_name = serializers.CharField(source="instance.name", read_only=True)
-
+class InstanceAggregateSerializer(OfInstanceSerializer):
     class Meta:
         model = InstanceAggregate
         fields = ["id", "instance", "instance_name", *FIGURES, "days_complete"]

@@ -3,16 +3,14 @@ from __future__ import annotations
 from rest_framework import serializers
 
 from api.serializers import StrictSerializer
-from instances.serializers import FilterSerializer, InstanceQuestionSerializer
+from instances.serializers import FilterSerializer, InstanceQuestionSerializer, OfInstanceSerializer
 
 from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 
 
-class DatabaseSerializer(serializers.ModelSerializer):
+class DatabaseSerializer(OfInstanceSerializer):
     """Expects `Database.objects.with_growth()`."""
 
-    instance_name = serializers.CharField(source="instance.name", read_only=True)
-    engine = serializers.CharField(source="instance.engine", read_only=True)
     growth = serializers.IntegerField(
         read_only=True, allow_null=True, help_text="Bytes in the growth_days before size_day; null where unknown."
     )
@@ -60,9 +58,7 @@ class DatabaseSizeSerializer(serializers.ModelSerializer):
         ]
 
 
-class InstanceSizeSerializer(serializers.ModelSerializer):
-    instance_name = serializers.CharField(source="instance.name", read_only=True)
-
+class InstanceSizeSerializer(OfInstanceSerializer):
     class Meta:
         model = InstanceSize
         fields = [

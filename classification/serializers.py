@@ -7,7 +7,7 @@ from rest_framework import serializers
 from accounts.models import Account
 from accounts.serializers import UnknownSerializer
 from api.serializers import CleanSerializer, ShownKeyField, StrictSerializer
-from instances.serializers import InstanceIdsField
+from instances.serializers import InstanceIdsField, OfInstanceSerializer
 
 from .effect import Effect
 from .models import Assignment, Classification, ClassificationCount, ClassificationRule, RuleResult, RuleVersion
@@ -67,17 +67,14 @@ class RuleVersionSerializer(serializers.ModelSerializer):
         fields = ["number", "engine", "expression", "at", "by"]
 
 
-class RuleResultSerializer(serializers.ModelSerializer):
-    instance_name = serializers.CharField(source="instance.name", read_only=True)
-
+class RuleResultSerializer(OfInstanceSerializer):
     class Meta:
         model = RuleResult
         fields = ["instance", "instance_name", "version", "at", *RuleResult.COUNTS, "error"]
 
 
-class AssignmentSerializer(serializers.ModelSerializer):
+class AssignmentSerializer(OfInstanceSerializer):
     account_label = serializers.CharField(source="account.__str__", read_only=True)
-    instance_name = serializers.CharField(source="instance.name", read_only=True)
     classification_code = serializers.CharField(source="classification.code", read_only=True)
     rule_code = serializers.CharField(source="rule.code", default=None, read_only=True)
     assigned_by = serializers.CharField(source="assigned_by.username", default=None, read_only=True)

@@ -67,8 +67,14 @@ class InstanceSerializer(CleanSerializer):
         return attrs
 
 
+# Base for rows of an instance; their `Meta.fields` may leave out either field. No docstring: the schema would show it.
+class OfInstanceSerializer(serializers.ModelSerializer):
+    instance_name = serializers.CharField(source="instance.name", read_only=True)
+    engine = serializers.CharField(source="instance.engine", read_only=True)
+
+
 class InstanceIdsField(serializers.ListField):
-    """Ids of active instances, as a queryset of them; one that is not there, retired, or hidden from whoever asks is an
+    """Ids of active instances; the value is a queryset. An id that is unknown, retired or hidden from the user is an
     error."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -84,7 +90,7 @@ class InstanceIdsField(serializers.ListField):
 
 
 class InstanceQuestionSerializer(serializers.Serializer):
-    """Which instances a question is about, in the words of the filters: `instance` by id, any number of times."""
+    """Parameters that choose instances, named as in the filters. `instance` may be repeated."""
 
     instance = ShownKeyField(
         queryset=Instance.objects.all(), many=True, required=False, help_text="Id of an instance; none: all."
@@ -100,14 +106,14 @@ class InstanceQuestionSerializer(serializers.Serializer):
 
 
 def chosen_instances(question: dict[str, Any]) -> QuerySet[Instance] | None:
-    """Those that an `InstanceQuestionSerializer` was asked about. None: all."""
-    wanted = {
+    """The instances that an `InstanceQuestionSerializer` chooses. None: all."""
+    conditions = {
         "pk__in": [one.pk for one in question.get("instance", ())],
         "tags__slug": question["tag"],
         "engine": question["engine"],
     }
-    wanted = {name: value for name, value in wanted.items() if value}
-    return Instance.objects.filter(**wanted) if wanted else None
+    conditions = {name: value for name, value in conditions.items() if value}
+    return Instance.objects.filter(**conditions) if conditions else None
 
 
 class ConnectionCheckSerializer(serializers.Serializer):

@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from console.visibility import shown_to
 from instances.models import Instance
-from instances.serializers import InstanceIdsField
+from instances.serializers import InstanceIdsField, OfInstanceSerializer
 
 from .models import SyncRecord, SyncSession, VisitHealth
 from .registry import KINDS
@@ -79,9 +79,7 @@ class StartSerializer(serializers.Serializer):
         return chosen
 
 
-class SyncRecordSerializer(serializers.ModelSerializer):
-    instance_name = serializers.CharField(source="instance.name", read_only=True)
-
+class SyncRecordSerializer(OfInstanceSerializer):
     class Meta:
         model = SyncRecord
         fields = [
@@ -107,9 +105,7 @@ class SyncRecordSerializer(serializers.ModelSerializer):
         ]
 
 
-class VisitHealthSerializer(serializers.ModelSerializer):
-    instance_name = serializers.CharField(source="instance.name", read_only=True)
-
+class VisitHealthSerializer(OfInstanceSerializer):
     class Meta:
         model = VisitHealth
         fields = [
