@@ -1,7 +1,7 @@
 """Many rows in one statement, past the ORM: a first visit of a large server stores tens of thousands.
 
-Not COPY, quick as it is: while the store waits for the rest of a COPY it takes its client for busy, so that a worker
-that freezes there would hold its locks for ever. A statement arrives whole.
+Not COPY, although it is faster: no idle timeout applies while the server waits for the rest of a COPY, so a worker
+that freezes there would hold its locks forever. A statement arrives complete.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class Account(models.Model):
     #: What fields held that the last visit could not read: to compare with when they can be read again.
     last_known = models.JSONField(default=dict, editable=False)
     first_seen_at = models.DateTimeField(_("first seen"))
-    # Not when it was last seen: a visit that finds everything as it was would have to tell each account so.
+    # Not the time it was last seen: a visit that finds no change would have to update every account.
     unobserved_since = models.DateTimeField(
         _("not observed since"),
         null=True,

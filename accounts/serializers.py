@@ -132,7 +132,7 @@ class LastReadSerializer(serializers.Serializer):
 
 
 class AccessQuestionSerializer(InstanceQuestionSerializer):
-    """What `access.who_can()` is asked."""
+    """Parameters of `access.who_can()`."""
 
     privilege = serializers.CharField()
     scope = serializers.CharField(

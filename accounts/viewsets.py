@@ -45,7 +45,7 @@ from .serializers import (
 
 
 def basis(reads: Iterable[LastRead]) -> dict[str, Any]:
-    """What an answer stands on: `instances`, and those of them that are `unknown`."""
+    """The last read of each instance, and the instances that are `unknown`."""
     reads = list(reads)
     unknown = [read for read in reads if read.is_stale]
     return {
@@ -60,21 +60,21 @@ def _unknown(reasons: Mapping[Instance, str]) -> list[dict[str, Any]]:
 
 
 class UnknownInstances:
-    """For a viewset of rows that visits found: its list names the `unknown` instances among those asked about."""
+    """For rows that visits found: the list names the `unknown` instances among those that the filters choose."""
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         answer = super().list(request, *args, **kwargs)
-        # As `OfInstances` chooses the rows.
-        words = {"instance": "pk", "instance_name": "name", "tag": "tags__slug", "engine": "engine"}
-        chosen = {words[name]: value for name, value in request.query_params.items() if name in words}
+        # The parameters of `OfInstances`, for instances themselves.
+        paths = {"instance": "pk", "instance_name": "name", "tag": "tags__slug", "engine": "engine"}
+        chosen = {paths[name]: value for name, value in request.query_params.items() if name in paths}
         unknown = unknown_instances(shown_to(Instance.objects.filter(**chosen), self.person))
         answer.data["unknown"] = _unknown(unknown)
         return answer
 
 
 class AccountViewSet(UnknownInstances, ReadViewSet):
-    """Users and roles inside the managed instances; those that are gone or filtered too, and marked so. `unknown` are
-    the instances that were not read lately."""
+    """Users and roles inside the managed instances, including those that are gone or filtered. `unknown` are the
+    instances that were not read lately."""
 
     queryset = Account.objects.select_related("instance").with_counts().with_last_seen()
     serializer_class = AccountSerializer
@@ -87,7 +87,7 @@ class AccountViewSet(UnknownInstances, ReadViewSet):
 
 
 class _OfAccount(ChildViewSet):
-    """Base for rows of one account. The answer also says what it stands on."""
+    """Base for rows of one account. The answer includes the last read of its instance."""
 
     parents = Account.objects.select_related("instance")
     parent_field = "account"
@@ -124,7 +124,7 @@ class RoleReachViewSet(_OfAccount):
 
 
 class EffectiveGrantViewSet(GrantViewSet):
-    """What one account may do, by its own grants, through its roles, and as anybody; now, or `as_of` a moment."""
+    """What one account may do by its own grants, through its roles and through PUBLIC; now, or `as_of` a time."""
 
     serializer_class = EffectiveGrantSerializer
     parameters = ["as_of"]
@@ -161,8 +161,8 @@ class EffectiveGrantViewSet(GrantViewSet):
 
 
 class AccessViewSet(ComputedViewSet):
-    """Who may do this, by whatever way; now, or `as_of` a moment. `unknown` are the instances of which the answer is
-    not known, or not wholly."""
+    """Accounts that hold a privilege, by any path; now, or `as_of` a time. `unknown` are the instances without a
+    complete answer."""
 
     queryset = Grant.objects.all()
     serializer_class = AccessSerializer
@@ -186,7 +186,7 @@ class AccessViewSet(ComputedViewSet):
 
 
 class AccountChangeViewSet(UnknownInstances, ReadViewSet):
-    """What visits found changed. Newest first; nothing is ever edited or taken away."""
+    """Changes that visits found, newest first. They are never edited or deleted."""
 
     queryset = AccountChange.objects.select_related("account__instance", "record")
     serializer_class = AccountChangeSerializer

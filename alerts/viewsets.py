@@ -16,7 +16,7 @@ from .serializers import AlertRuleSerializer, AlertSerializer, ChannelSerializer
 
 
 class AlertRuleViewSet(EditViewSet):
-    """What is looked for, where, and who is told."""
+    """Conditions that raise alerts, the instances they apply to, and the channels that are notified."""
 
     queryset = AlertRule.objects.select_related("tag").prefetch_related("channels")
     serializer_class = AlertRuleSerializer
@@ -25,7 +25,7 @@ class AlertRuleViewSet(EditViewSet):
 
 
 class ChannelViewSet(EditViewSet):
-    """Where alerts are sent. Addresses of webhooks and secrets go in and never come out."""
+    """Where alerts are sent. Addresses of webhooks and secrets are write-only."""
 
     queryset = Channel.objects.all()
     serializer_class = ChannelSerializer

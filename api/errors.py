@@ -1,4 +1,4 @@
-"""Refusals of the API have one shape, whoever refuses: {"detail": "…"}, or reasons by field (api/schema.py)."""
+"""Errors of the API all have one shape: {"detail": "…"}, or reasons by field (see api/schema.py)."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from rest_framework.views import exception_handler
 from console.units import bytes_label
 
 
-def told(error: Exception, context: dict[str, Any]) -> Response | None:
-    """REST framework's own answer, which tells reasons that belong to no field as a bare list."""
+def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
+    """REST framework's handler, which answers with a bare list where reasons belong to no field."""
     response = exception_handler(error, context)
     if response is not None and isinstance(response.data, list):
         response.data = {"non_field_errors": response.data}
     return response
 
 
-# What no view answers: Django's handlers. The text says nothing of the error, which may hold anything.
+# Django's error handlers. Their texts do not quote the exception, which may hold secrets.
 
 
 def _is_program(request: HttpRequest) -> bool:
     return request.path.startswith("/api/")
 
 
-def refused(request: HttpRequest, told: str, status: int) -> HttpResponse:
-    """An answer that needs neither session nor templates."""
+def refused(request: HttpRequest, text: str, status: int) -> HttpResponse:
+    """An error response that needs neither session nor templates."""
     if _is_program(request):
-        return JsonResponse({"detail": told}, status=status)
-    return HttpResponse(f"{told}\n", status=status, content_type="text/plain; charset=utf-8")
+        return JsonResponse({"detail": text}, status=status)
+    return HttpResponse(f"{text}\n", status=status, content_type="text/plain; charset=utf-8")
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, RequestDataTooBig):
-        told = _("The request is too large: at most %s without files.")
-        return refused(request, told % bytes_label(settings.DATA_UPLOAD_MAX_MEMORY_SIZE), 413)
+        text = _("The request is too large: at most %s without files.")
+        return refused(request, text % bytes_label(settings.DATA_UPLOAD_MAX_MEMORY_SIZE), 413)
     if isinstance(exception, BadRequest):
-        # Its text is ours, or Django's, and fixed.
+        # Raised with a fixed text, by Taifish or Django.
         return refused(request, str(exception), 400)
     if _is_program(request):
         return JsonResponse({"detail": _("This request cannot be read.")}, status=400)
@@ -64,12 +64,12 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def failed(request: HttpRequest) -> HttpResponse:
     if _is_program(request):
-        return JsonResponse({"detail": _("Taifish made a mistake; its log tells more.")}, status=500)
+        return JsonResponse({"detail": _("Internal error. See the server log.")}, status=500)
     return defaults.server_error(request)
 
 
 class Conflict(APIException):
-    """What is asked for does not fit the state things are in."""
+    """The request conflicts with the current state."""
 
     status_code = 409
     default_code = "conflict"

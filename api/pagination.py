@@ -12,11 +12,11 @@ class Pages(PageNumberPagination):
     max_page_size = 1000
 
     def get_page_size(self, request: Request) -> int:
-        """Rows a page. A size that cannot be had is refused: a shorter page would look like all there is."""
-        asked = request.query_params.get(self.page_size_query_param)
-        if asked is None:
+        """Rows per page. Refuses an invalid size: a shorter page would look like the complete list."""
+        size = request.query_params.get(self.page_size_query_param)
+        if size is None:
             return self.page_size
-        if not asked.isdecimal() or not 1 <= int(asked) <= self.max_page_size:
+        if not size.isdecimal() or not 1 <= int(size) <= self.max_page_size:
             message = _("Give a whole number from 1 to %d.") % self.max_page_size
             raise ValidationError({self.page_size_query_param: [message]})
-        return int(asked)
+        return int(size)

@@ -1,4 +1,4 @@
-"""What the API reads bodies with. REST framework imports this for its own views: it may import none of them."""
+"""The parser of request bodies. REST framework's views import this module, so it must not import them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from django.utils.translation import gettext as _
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
-#: Levels of lists and objects in a JSON body. What the API takes has less than ten.
+#: Levels of lists and objects in a JSON body. Valid bodies have fewer than ten.
 DEEPEST = 32
 
 
 class ShallowJSONParser(JSONParser):
-    """JSON of at most DEEPEST levels: each level is a call for those who read it later."""
+    """JSON of at most DEEPEST levels: code that walks it later recurses once per level."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: dict[str, Any] | None = None) -> Any:
         try:

@@ -8,14 +8,14 @@ from rest_framework.permissions import DjangoModelPermissions
 from rest_framework.request import Request
 
 if TYPE_CHECKING:
-    # rest_framework.views imports this very file, by the settings.
+    # rest_framework.views imports this module, through the settings.
     from rest_framework.views import APIView
 
 
 class ViewAndModelPermissions(DjangoModelPermissions):
-    """Django's model permissions, for reading too: without `view`, nothing is shown.
+    """Django's model permissions, with `view` required for reading.
 
-    A viewset's `needs` maps an action to the permission that it asks for besides `view`, in place of the method's.
+    A viewset's `needs` maps an action to the permission required besides `view`, instead of that of the method.
     """
 
     perms_map = DjangoModelPermissions.perms_map | {

@@ -1,4 +1,4 @@
-"""What the OpenAPI description says beyond what the viewsets tell by themselves."""
+"""The OpenAPI description: errors and authentication, which drf-spectacular does not derive from viewsets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 
-#: What every refusal looks like; api/errors.py sees to it.
+#: The shape of every error, as api/errors.py makes it.
 ERROR = {
     "type": "object",
     "description": (
@@ -24,7 +24,7 @@ ERROR = {
 
 
 class Schema(AutoSchema):
-    """drf-spectacular's, with the refusals that every operation knows."""
+    """drf-spectacular's, with the errors that every operation may answer."""
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         operation = super().get_operation(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Serializers that refuse what they do not understand."""
+"""Serializers that reject unknown fields and rows that the user may not see."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from console.visibility import shown_to
 
 
 class _Shown:
-    """A field that names rows, and finds only those that the person who asks sees."""
+    """A related field that finds only rows that the user may see."""
 
     def get_queryset(self) -> QuerySet:
         return shown_to(super().get_queryset(), self.context["request"].user)
@@ -28,17 +28,17 @@ class ShownSlugField(_Shown, serializers.SlugRelatedField):
 
 
 class StrictSerializer(serializers.Serializer):
-    """What is asked for in a body: a word that means nothing is refused, or a typing error would ask for everything."""
+    """A request body without unknown fields: with a misspelled one ignored, the request would apply to everything."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if unknown := sorted(self.initial_data.keys() - self.fields.keys()):
-            told = f"Unknown. Valid are: {', '.join(sorted(self.fields))}."
-            raise serializers.ValidationError({name: [told] for name in unknown})
+            reason = f"Unknown. Valid are: {', '.join(sorted(self.fields))}."
+            raise serializers.ValidationError({name: [reason] for name in unknown})
         return attrs
 
 
 class CleanSerializer(serializers.ModelSerializer):
-    """A model serializer that holds to the model's own `clean()`, as the forms of the admin do."""
+    """A model serializer that calls the model's `full_clean()`, as the forms of the admin do."""
 
     serializer_related_field = ShownKeyField
 
@@ -47,7 +47,7 @@ class CleanSerializer(serializers.ModelSerializer):
         for name, value in attrs.items():
             setattr(row, name, value)
         try:
-            # Uniqueness and constraints are looked at by the fields and validators made from the model.
+            # The validators that REST framework derives from the model check uniqueness and constraints.
             row.full_clean(validate_unique=False, validate_constraints=False)
         except ModelError as error:
             raise serializers.ValidationError(serializers.as_serializer_error(error)) from error

@@ -1,4 +1,4 @@
-"""Query parameters of the API that are never quietly ignored: an ignored filter answers another question."""
+"""Query parameters that are never ignored silently: ignoring a filter would answer another question."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .filters import check_parameters
 class StrictFilters(DjangoFilterBackend):
     """django-filter's backend; a parameter that is unknown, empty or given twice answers 400, naming the valid ones.
 
-    A viewset's `parameters` names what it reads from the query itself.
+    A viewset's `parameters` names those that it reads itself.
     """
 
     def filter_queryset(self, request: Request, queryset: QuerySet, view: APIView) -> QuerySet:

@@ -99,7 +99,7 @@ class TableSizesSerializer(serializers.Serializer):
 
 
 class GapQuestionSerializer(InstanceQuestionSerializer):
-    """What `gaps.MissingDays` is asked."""
+    """Parameters of `gaps.MissingDays`."""
 
     since = serializers.DateField(default=None, allow_null=True, help_text="Thirty days, if not given.")
     until = serializers.DateField(default=None, allow_null=True, help_text="Yesterday, at most.")

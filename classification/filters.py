@@ -25,9 +25,9 @@ class ClassificationRuleFilters(FilterSet):
 
 class AssignmentFilters(OfInstances):
     risk = django_filters.ChoiceFilter(field_name="classification__risk", choices=Classification.Risk.choices)
-    manual = NotNullFilter(field_name="rule", exclude=True, label="A person assigned it.")
+    manual = NotNullFilter(field_name="rule", exclude=True, label="A user assigned it.")
     current = NotNullFilter(field_name="until", exclude=True, label="Holds now.")
-    confirmed = NotNullFilter(field_name="unconfirmed_since", exclude=True, label="The last run could tell.")
+    confirmed = NotNullFilter(field_name="unconfirmed_since", exclude=True, label="The last run confirmed it.")
 
     class Meta:
         model = Assignment

@@ -102,7 +102,7 @@ class AssignmentSerializer(OfInstanceSerializer):
             "unconfirmed_since",
         ]
         read_only_fields = ["instance", "rule", "rule_version", "since", "until", "unconfirmed_since"]
-        # One that is there already is told by the service, in its own words.
+        # The service refuses one that exists already, with its own message.
         validators: list[Any] = []
 
 
@@ -161,7 +161,7 @@ class EffectSerializer(serializers.Serializer):
     counts = serializers.DictField(child=serializers.IntegerField(), help_text="Of all, by outcome.")
     accounts = serializers.SerializerMethodField(help_text="The first 1,000 of each outcome.")
     unvisited = serializers.ListField(
-        child=serializers.CharField(), help_text="Instances of which no visit had told any account by then."
+        child=serializers.CharField(), help_text="Instances without any account read by then."
     )
     unknown = serializers.SerializerMethodField(help_text="Instances not read lately: their accounts are unknown.")
 

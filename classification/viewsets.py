@@ -49,7 +49,7 @@ MOST = 1000
 
 
 class ClassificationViewSet(EditViewSet):
-    """What accounts can be."""
+    """Classifications that accounts can have."""
 
     queryset = Classification.objects.all()
     serializer_class = ClassificationSerializer
@@ -81,8 +81,8 @@ class ClassificationViewSet(EditViewSet):
     @extend_schema(responses=ClassificationCountSerializer(many=True), filters=False)
     @action(detail=True, pagination_class=None)
     def counts(self, request: Request, pk: str) -> Response:
-        """How many accounts had it, day by day, newest first. Counted for the whole fleet: not told to whoever is
-        limited to tags."""
+        """How many accounts had it, day by day, newest first. Counted for the whole fleet: not for users
+        who are limited to tags."""
         if limit_of(request.user) is not None:
             raise PermissionDenied(_("These counts are of all instances, and you do not see all."))
         return Response(ClassificationCountSerializer(self.get_object().counts.all()[:1000], many=True).data)
@@ -131,7 +131,7 @@ class ClassificationRuleViewSet(EditViewSet):
     @extend_schema(responses=RuleResultSerializer(many=True), filters=False)
     @action(detail=True, pagination_class=None)
     def results(self, request: Request, pk: str) -> Response:
-        """What the last run made of each instance."""
+        """The result of the last run on each instance."""
         results = shown_to(self.get_object().results.all(), request.user)
         return Response(RuleResultSerializer(results.select_related("instance"), many=True).data)
 
@@ -142,7 +142,7 @@ class ClassificationRuleViewSet(EditViewSet):
     )
     @action(detail=True, pagination_class=None, filter_backends=[])
     def explain(self, request: Request, pk: str) -> Response:
-        """Each part of the rule with its answer for one account, and why. Empty: the rule is not about it."""
+        """Each part of the rule with its result for one account, and why. Empty: the rule does not apply to it."""
         check_parameters(request, ["account"])
         account_id = request.query_params.get("account", "")
         if not account_id.isdecimal():
@@ -177,7 +177,7 @@ def _effect(request: Request, rule: ClassificationRule | None, serializer_class:
 
 
 class AssignmentViewSet(UnknownInstances, CreateModelMixin, DestroyModelMixin, ReadViewSet):
-    """Which accounts are what, and were. Posting assigns by hand; deleting ends what was assigned by hand."""
+    """Classifications of accounts, now and in the past. Posting assigns by hand; deleting ends a manual assignment."""
 
     queryset = Assignment.objects.select_related("account", "instance", "classification", "rule", "assigned_by")
     serializer_class = AssignmentSerializer

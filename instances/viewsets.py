@@ -30,7 +30,7 @@ from .serializers import (
 
 
 class InstanceViewSet(EditViewSet):
-    """Database servers that are looked after. Deleting one retires it; `restore` takes it back."""
+    """Managed database servers. Deleting one retires it; `restore` brings it back."""
 
     queryset = Instance.objects.select_related("credential")
     serializer_class = InstanceSerializer
@@ -50,7 +50,7 @@ class InstanceViewSet(EditViewSet):
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def restore(self, request: Request, pk: str) -> Response:
-        """Take a retired instance back, with its history."""
+        """Bring a retired instance back, with its history."""
         instance = self.get_object()
         instance.restore()
         return Response(self.get_serializer(instance).data)
@@ -64,15 +64,15 @@ class InstanceViewSet(EditViewSet):
     @extend_schema(request=ExaminationRequestSerializer, responses=DiagnosisSerializer)
     @action(detail=True, methods=["post"])
     def check(self, request: Request, pk: str) -> Response:
-        """Try out now all that visits do: what works, the GRANT that is missing, and rights beyond need."""
+        """Try all reads of a visit now: what works, which GRANTs are missing, and which privileges are not needed."""
         body = read_body(request, ExaminationRequestSerializer)
         return Response(DiagnosisSerializer(services.examine(self.get_object(), **body)).data)
 
     @extend_schema(request=AcceptCertificatesSerializer, responses=InstanceSerializer(many=True))
     @action(detail=False, methods=["post"], url_path="accept-certificates", filterset_class=None, pagination_class=None)
     def accept_certificates(self, request: Request) -> Response:
-        """Pin certificates whose fingerprints a person has compared. All or none: those that a server does not show now
-        are a conflict."""
+        """Pin certificates with compared fingerprints. All or none: one that does not wait to be compared is a
+        conflict."""
         certificates = read_body(request, AcceptCertificatesSerializer)["certificates"]
         compared = {one["instance"]: one["fingerprint"].replace(":", "").lower() for one in certificates}
         shown = {row.pk: row for row in self.get_queryset().filter(pk__in=compared)}
@@ -91,7 +91,7 @@ class InstanceViewSet(EditViewSet):
 
 
 class CredentialViewSet(EditViewSet):
-    """Logins on managed instances. Passwords go in and never come out."""
+    """Logins on managed instances. Passwords are write-only."""
 
     queryset = Credential.objects.all()
     serializer_class = CredentialSerializer

@@ -25,7 +25,7 @@ def _ids(most: int, **options: Any) -> serializers.ListField:
 
 
 class InstanceFilterSerializer(serializers.Serializer):
-    """The parameters of GET /api/instances/, to choose instances by."""
+    """Parameters of GET /api/instances/ that choose instances."""
 
     name = serializers.CharField(required=False)
     engine = serializers.CharField(required=False)
@@ -36,8 +36,8 @@ class InstanceFilterSerializer(serializers.Serializer):
 
 
 class BulkSerializer(serializers.Serializer):
-    """Which tags to put on, or take off, which instances: every one of the former on every one of the latter. The
-    instances are given by `instance_ids` or by `filter`."""
+    """Tags to add to, or remove from, instances: each tag on each instance. Give the instances by `instance_ids` or by
+    `filter`."""
 
     instance_ids = _ids(10_000, required=False)
     filter = InstanceFilterSerializer(required=False)
@@ -54,7 +54,7 @@ class BulkSerializer(serializers.Serializer):
         return attrs
 
     def _check_limit(self, instance_ids: list[int], tag_ids: list[int]) -> None:
-        """Whoever is limited to tags names instances that they see, and tags that limit nobody."""
+        """Users who are limited to tags may name only instances that they see, and tags that limit no user."""
         user = self.context["request"].user
         if limit_of(user) is None:
             return
@@ -62,21 +62,21 @@ class BulkSerializer(serializers.Serializer):
         if hidden:
             raise serializers.ValidationError({"instance_ids": [f"Not there: {', '.join(map(str, hidden))}."]})
         tags = shown_to(givable(Tag.objects.filter(pk__in=tag_ids), user), user)
-        if taboo := sorted({*tag_ids} - {*tags.values_list("pk", flat=True)}):
-            told = f"Not there, or what somebody sees depends on it: {', '.join(map(str, taboo))}."
-            raise serializers.ValidationError({"tag_ids": [told]})
+        if refused := sorted({*tag_ids} - {*tags.values_list("pk", flat=True)}):
+            reason = f"Unknown tag, or a tag that limits what users see: {', '.join(map(str, refused))}."
+            raise serializers.ValidationError({"tag_ids": [reason]})
 
-    def _chosen(self, asked: dict[str, Any]) -> list[int]:
-        if unknown := sorted(asked.keys() - InstanceFilterSerializer().fields.keys()):
+    def _chosen(self, parameters: dict[str, Any]) -> list[int]:
+        if unknown := sorted(parameters.keys() - InstanceFilterSerializer().fields.keys()):
             raise serializers.ValidationError({"filter": [f"Unknown: {', '.join(unknown)}."]})
-        if not asked:
+        if not parameters:
             raise serializers.ValidationError({"filter": ["Empty: say which instances."]})
-        words = {name: str(value) for name, value in asked.items()}
+        values = {name: str(value) for name, value in parameters.items()}
         request = self.context["request"]
-        chosen = InstanceFilters(words, queryset=shown_to(Instance.objects.all(), request.user), request=request)
+        chosen = InstanceFilters(values, queryset=shown_to(Instance.objects.all(), request.user), request=request)
         if not chosen.is_valid():
             raise serializers.ValidationError({"filter": chosen.errors})
-        found = chosen.qs if "retired" in words else chosen.qs.active()
+        found = chosen.qs if "retired" in values else chosen.qs.active()
         ids = list(found.order_by().values_list("pk", flat=True))
         if not ids:
             raise serializers.ValidationError({"filter": ["No instance is like that."]})

@@ -38,13 +38,13 @@ class TagViewSet(EditViewSet):
     @extend_schema(request=BulkSerializer, responses=TagOperationSerializer)
     @action(detail=False, methods=["post"], url_path="bulk/assign")
     def bulk_assign(self, request: Request) -> Response:
-        """Put tags on instances. The receipt says what became of every pair; asked again, it changes nothing."""
+        """Add tags to instances. The receipt has the outcome of every pair; repeating it changes nothing."""
         return self._bulk(request, TagOperation.Action.ASSIGN)
 
     @extend_schema(request=BulkSerializer, responses=TagOperationSerializer)
     @action(detail=False, methods=["post"], url_path="bulk/remove")
     def bulk_remove(self, request: Request) -> Response:
-        """Take tags off instances. The receipt says what became of every pair; asked again, it changes nothing."""
+        """Remove tags from instances. The receipt has the outcome of every pair; repeating it changes nothing."""
         return self._bulk(request, TagOperation.Action.REMOVE)
 
     def _bulk(self, request: Request, action: str) -> Response:
@@ -60,7 +60,7 @@ class TagOperationViewSet(ReadViewSet):
     serializer_class = TagOperationSerializer
     filterset_class = TagOperationFilters
 
-    # Which of the two rights it takes depends on the operation, and is asked for with it in hand.
+    # `undo()` checks the permission that the operation itself required.
     needs = {"undo": "tagging.view_tagoperation"}
 
     @extend_schema(request=None)

@@ -38,7 +38,7 @@ class NewApiTokenSerializer(ApiTokenSerializer):
 
 
 class ApiTokenViewSet(CreateModelMixin, DestroyModelMixin, ReadViewSet):
-    """Your keys for programs. A superuser sees and deletes everybody's."""
+    """Your API tokens. Superusers see and delete those of all users."""
 
     queryset = ApiToken.objects.select_related("user")
     serializer_class = ApiTokenSerializer
@@ -48,7 +48,7 @@ class ApiTokenViewSet(CreateModelMixin, DestroyModelMixin, ReadViewSet):
 
     @extend_schema(responses={201: NewApiTokenSerializer})
     def create(self, request: Request) -> Response:
-        """Make a token for yourself; only this answer tells it. With a token none can be made: that takes a person."""
+        """Create a token for yourself. Only this answer shows it. Requests that use a token are refused."""
         if isinstance(request.auth, ApiToken):
             raise PermissionDenied(_("A token cannot make tokens: log in, or give user name and password."))
         token = ApiToken(user=request.user, **read_body(request, ApiTokenSerializer))

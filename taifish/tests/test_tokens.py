@@ -169,7 +169,7 @@ def test_a_failure_of_ours_tells_nothing(db, monkeypatch):
     client = superstaff()
     client.raise_request_exception = False
     answer = client.get("/api/instances/")
-    assert (answer.status_code, answer.json()) == (500, {"detail": "Taifish made a mistake; its log tells more."})
+    assert (answer.status_code, answer.json()) == (500, {"detail": "Internal error. See the server log."})
 
 
 def test_people_still_get_pages(db):

@@ -759,8 +759,10 @@ def test_a_limit_is_not_lifted_by_tagging(fleet, limited):
     free = Tag.objects.create(slug="free", label="Free")
     program, browser = client_of(limited), entered(limited)
     for verb, tag in (("remove", team), ("assign", other), ("assign", team)):
-        asked = {"instance_ids": [seen.pk], "tag_ids": [tag.pk]}
-        assert program.post(f"/api/tags/bulk/{verb}/", asked, format="json").status_code == 400
+        body = {"instance_ids": [seen.pk], "tag_ids": [tag.pk]}
+        refused = program.post(f"/api/tags/bulk/{verb}/", body, format="json")
+        reason = f"Unknown tag, or a tag that limits what users see: {tag.pk}."
+        assert (refused.status_code, refused.json()) == (400, {"tag_ids": [reason]})
         chosen = {"action": "add_tags" if verb == "assign" else "remove_tags", "_selected_action": [seen.pk]}
         answer = browser.post(
             reverse("admin:instances_instance_changelist"), chosen | {"confirmed": "1", "tags": [tag.pk]}
