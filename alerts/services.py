@@ -10,15 +10,14 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
-from celery import current_app
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, Prefetch, Q
 from django.db.models.functions import Now
 from django.utils import timezone
-from kombu.exceptions import OperationalError as BrokerError
 
 from instances.models import Instance
+from work.enqueue import enqueue
 
 from .kinds import KINDS, Finding
 from .models import Alert, AlertRule, Channel, Delivery
@@ -91,7 +90,7 @@ def evaluate(*, dry_run: bool = False) -> Evaluation:
         AlertRule.objects.filter(pk__in=[rule.pk for rule in rules]).update(evaluated_at=now)
         Delivery.objects.bulk_create(deliveries)
         if deliveries:
-            ring("alerts.deliver")
+            enqueue("alerts.deliver")
     return Evaluation(opened, resolved, len(lasting), deliveries)
 
 
@@ -155,19 +154,7 @@ def _digest(opened: list[Alert], resolved: list[Alert], names: dict[int | None, 
 def after_session(session_id: int) -> None:
     """Have what a closed session has found told soon, and not only when the schedule comes round."""
     if AlertRule.objects.filter(active=True).exists():
-        ring("alerts.evaluate")
-
-
-def ring(task: str) -> None:
-    """Send a task on commit. One that cannot be sent is no error: its schedule does the same within minutes."""
-
-    def now() -> None:
-        try:
-            current_app.send_task(task)
-        except (BrokerError, OSError) as error:
-            log.warning("broker not reachable (%s): %s waits for its schedule", error, task)
-
-    transaction.on_commit(now)
+        enqueue("alerts.evaluate")
 
 
 def deliver() -> Counter[str]:
@@ -231,7 +218,7 @@ def send_again(delivery: Delivery) -> bool:
     failed = Delivery.objects.filter(pk=delivery.pk, status=Status.FAILED, is_test=False)
     again = failed.update(status=Status.PENDING, attempts=0, not_before=Now(), error="")
     if again:
-        ring("alerts.deliver")
+        enqueue("alerts.deliver")
     return bool(again)
 
 

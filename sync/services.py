@@ -19,11 +19,12 @@ from django.utils.translation import gettext, gettext_lazy
 
 from console.visibility import limit_of, shown_to, within
 from instances.models import Instance, InstanceQuerySet
+from work.lease import brief_transaction
 
 from .models import SyncRecord, SyncSession, VisitHealth, VisitHealthQuerySet
 from .registry import KINDS, StoreKind
 from .sessions import close, follow_up, send
-from .visits import being_cancelled, brief_transaction, note_failures, visit
+from .visits import being_cancelled, note_failures, visit
 from .work import work
 
 if TYPE_CHECKING:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Mapping
+from itertools import chain, islice
 
-from celery import current_app
 from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from kombu.exceptions import OperationalError as BrokerError
+
+from work import enqueue
+from work.enqueue import Message
 
 from .models import SyncRecord, SyncSession
 from .registry import KINDS, StoreKind
@@ -18,10 +21,10 @@ log = logging.getLogger(__name__)
 
 
 def send(delays: Mapping[int, float]) -> None:
-    """Ring the workers' bell, after commit, for each record id, to be answered after so many seconds.
+    """Enqueue a task per record when the transaction commits; `delays` maps record id to countdown in seconds.
 
-    Records that are worked on as a set are answered together, so that one message serves all of their session. A
-    message that cannot be sent is no error: the rows are the truth, and the reaper sends again what nobody claimed.
+    Records that are worked on as a set share one task for all of their session. The reaper sends again what was not
+    claimed.
     """
     transaction.on_commit(lambda: _send(delays))
 
@@ -29,21 +32,12 @@ def send(delays: Mapping[int, float]) -> None:
 def _send(delays: Mapping[int, float]) -> None:
     sets = [kind.name for kind in KINDS.values() if isinstance(kind, StoreKind)]
     session_of = dict(SyncRecord.objects.filter(pk__in=delays, kind__in=sets).values_list("pk", "session_id"))
-    rung: set[int] = set()
-    sent = []
-    try:
-        with current_app.producer_or_acquire() as producer:
-            for record_id, delay in delays.items():
-                session_id = session_of.get(record_id)
-                if session_id is None:
-                    current_app.send_task("sync.visit", (record_id,), countdown=delay or None, producer=producer)
-                elif session_id not in rung:
-                    current_app.send_task("sync.work", (session_id,), countdown=delay or None, producer=producer)
-                    rung.add(session_id)
-                sent.append(record_id)
-    except (BrokerError, OSError) as error:
-        log.warning("broker not reachable (%s): %d visits wait for the reaper", error, len(delays) - len(sent))
-    SyncRecord.objects.filter(pk__in=sent).update(sent_at=Now(), sent_times=F("sent_times") + 1)
+    messages: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for pk in delays:
+        messages["sync.work" if pk in session_of else "sync.visit", session_of.get(pk, pk)].append(pk)
+    sent = enqueue.send(Message(task, (key,), delays[pks[0]]) for (task, key), pks in messages.items())
+    records = chain.from_iterable(islice(messages.values(), sent))
+    SyncRecord.objects.filter(pk__in=[*records]).update(sent_at=Now(), sent_times=F("sent_times") + 1)
 
 
 def close(session_id: int) -> bool:

@@ -7,15 +7,10 @@ reaped, doubled or cancelled changes nothing, whatever it still does.
 from __future__ import annotations
 
 import logging
-import os
 import random
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
-from types import TracebackType
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -24,6 +19,7 @@ from django.db.models import Case, Exists, OuterRef, QuerySet, Value, When
 from django.db.models.functions import Now
 
 from engines.errors import AdapterError
+from work.lease import brief_transaction, renewed, worker_name
 
 from .models import SyncRecord, SyncSession
 from .registry import KINDS, Held, Outcome
@@ -43,11 +39,6 @@ class VisitCancelled(Exception):
     """A person cancelled the session."""
 
 
-def worker_name() -> str:
-    """Who holds a lease: host, process and thread, so that two threads of one process differ."""
-    return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
-
-
 def visit(record_id: int) -> None:
     """Run one record if it is there to be run. Never raises for what the target or the handler does."""
     record = _claim(record_id, worker_name())
@@ -63,9 +54,9 @@ def visit(record_id: int) -> None:
 def _run(record: SyncRecord) -> None:
     try:
         kind = KINDS[record.kind]
-        with _Lease(record) as lease:
-            facts = kind.read(record.instance, lease.phase)
-            lease.phase("write")
+        with renewed(_mine(record)):
+            facts = kind.read(record.instance, partial(_enter, record))
+            _enter(record, "write")
         with brief_transaction():
             # Locked from here on: the reaper passes over it, and a kill leaves nothing.
             if not _mine(record).select_for_update().exists():
@@ -137,62 +128,13 @@ def _wait_turn(record_id: int) -> None:
             send({record_id: delay})
 
 
-class _Lease:
-    """Keeps a record ours while its target is read: a thread renews the lease, each phase checks it."""
-
-    def __init__(self, record: SyncRecord) -> None:
-        self.record = record
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name=f"lease-{record.pk}", daemon=True)
-
-    def __enter__(self) -> _Lease:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def phase(self, name: str) -> None:
-        """Enter the named phase. Raises VisitCancelled or VisitLost."""
-        record = self.record
-        ours = {"id": record.pk, "attempt": record.attempt, "worker": record.worker}
-        with connection.cursor() as cursor:
-            cursor.execute(_ENTER_PHASE, {"phase": name, "lease": settings.TAIFISH_LEASE, **ours})
-            if not cursor.rowcount:
-                raise VisitCancelled if _mine(record).exists() else VisitLost
-
-    def _renew(self) -> None:
-        try:
-            while not self._done.wait(settings.TAIFISH_LEASE / 3):
-                try:
-                    _mine(self.record).update(lease_until=lease_end())
-                except OperationalError:
-                    # The store may be back before the lease is over.
-                    log.warning("lease of visit %s not renewed", self.record.pk, exc_info=True)
-                    connection.close()
-        finally:
-            connection.close()
-
-
-@contextmanager
-def brief_transaction() -> Iterator[None]:
-    """A transaction that the store ends when its worker says nothing for the length of a lease.
-
-    A machine that freezes, or is cut off, never closes its connections: whatever it had locked would stay so, and
-    the reaper passes over what is locked.
-    """
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            silence = int(settings.TAIFISH_LEASE * 1000)
-            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = %s", [silence])
-        yield
-
-
-def lease_end() -> Now:
-    return Now() + timedelta(seconds=settings.TAIFISH_LEASE)
+def _enter(record: SyncRecord, phase: str) -> None:
+    """Enter a phase of a visit. Raises VisitCancelled or VisitLost."""
+    ours = {"id": record.pk, "attempt": record.attempt, "worker": record.worker}
+    with connection.cursor() as cursor:
+        cursor.execute(_ENTER_PHASE, {"phase": phase, "lease": settings.TAIFISH_LEASE, **ours})
+        if not cursor.rowcount:
+            raise VisitCancelled if _mine(record).exists() else VisitLost
 
 
 def _mine(record: SyncRecord) -> QuerySet[SyncRecord]:

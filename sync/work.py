@@ -16,6 +16,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from work.halving import failing
+from work.lease import brief_transaction, lease_end, worker_name
 
 from .models import SyncRecord, SyncSession
 from .registry import KINDS, Outcome, StoreKind
@@ -23,13 +24,10 @@ from .sessions import close, send
 from .visits import (
     CLAIMED,
     being_cancelled,
-    brief_transaction,
     claimed_by,
     ended,
     fail_internally,
-    lease_end,
     note_successes,
-    worker_name,
 )
 
 log = logging.getLogger(__name__)

@@ -37,6 +37,7 @@ from alerts.shapes import text_of
 from instances import crypto
 from sync.models import VisitHealth
 from sync.registry import KINDS
+from work.enqueue import enqueue
 
 SECRET = "SEC0123456789abcdef"
 PATH = "/hook/5f1c0a9e-the-key?access_token=9b3e77f0"
@@ -152,7 +153,7 @@ def test_a_dry_run_stores_and_sends_nothing(failing):
 
 def test_a_closed_session_has_the_rules_looked_at(failing, monkeypatch, django_capture_on_commit_callbacks):
     sent = []
-    monkeypatch.setattr("alerts.services.current_app.send_task", sent.append)
+    monkeypatch.setattr("work.enqueue.current_app.send_task", lambda task, *args, **options: sent.append(task))
     for kind in ("accounts", "capacity", "aggregation"):
         assert services.after_session in KINDS[kind].follow_ups
     with django_capture_on_commit_callbacks(execute=True):
@@ -164,12 +165,12 @@ def test_a_closed_session_has_the_rules_looked_at(failing, monkeypatch, django_c
         services.after_session(1)
     assert len(sent) == 2
 
-    def unreachable(task: str) -> None:
+    def unreachable(*args: object, **options: object) -> None:
         raise BrokerError("no broker")
 
-    monkeypatch.setattr("alerts.services.current_app.send_task", unreachable)
+    monkeypatch.setattr("work.enqueue.current_app.send_task", unreachable)
     with django_capture_on_commit_callbacks(execute=True):
-        services.ring("alerts.deliver")
+        enqueue("alerts.deliver")
 
 
 # Shapes

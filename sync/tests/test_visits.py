@@ -16,6 +16,7 @@ from instances.models import Credential, Instance
 from sync import services, visits
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from sync.registry import Held, Outcome
+from work.lease import worker_name
 
 
 def statuses(session: SyncSession) -> list[str]:
@@ -188,7 +189,7 @@ def test_a_visit_that_lost_its_record_leaves_no_trace(probe, make_instances, thi
         SyncRecord.objects.update(lease_until=Now() - timedelta(seconds=1))
         services.reap()
         if thief == "reaped and claimed again":
-            assert visits._claim(SyncRecord.objects.get().pk, visits.worker_name())
+            assert visits._claim(SyncRecord.objects.get().pk, worker_name())
         if thief == "ended":
             SyncRecord.objects.update(status="failed", error="somebody else's words")
 
@@ -421,7 +422,7 @@ def test_the_reaper_closes_a_session_whose_last_worker_died_before_closing_it(pr
 def test_the_reaper_sends_lost_messages_again_less_and_less_often(probe, make_instances, monkeypatch):
     make_instances()
     sent = []
-    monkeypatch.setattr("sync.sessions.current_app.send_task", lambda name, args, **options: sent.append(args[0]))
+    monkeypatch.setattr("work.enqueue.current_app.send_task", lambda name, args, **options: sent.append(args[0]))
     session = probe.start(enqueue=True)
     record = session.records.get()
     assert sent == [record.pk]
@@ -440,7 +441,7 @@ def test_a_broker_that_is_down_loses_nothing(probe, make_instances, monkeypatch)
     def refuse(*args, **options):
         raise ConnectionRefusedError("broker")
 
-    monkeypatch.setattr("sync.sessions.current_app.send_task", refuse)
+    monkeypatch.setattr("work.enqueue.current_app.send_task", refuse)
     session = probe.start(enqueue=True)
     assert statuses(session) == ["pending"]
     monkeypatch.undo()
@@ -551,7 +552,7 @@ def test_a_large_fleet_starts_spread_out_and_in_few_statements(
     make_instances(1000)
     delays = []
     monkeypatch.setattr(
-        "sync.sessions.current_app.send_task", lambda name, args, countdown, **options: delays.append(countdown or 0)
+        "work.enqueue.current_app.send_task", lambda name, args, countdown, **options: delays.append(countdown or 0)
     )
     # One of them asks which records are worked on as a set.
     with django_assert_num_queries(8):
