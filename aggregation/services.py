@@ -185,6 +185,7 @@ def _aggregate(period: Period, work: Sequence[Work], counts: dict[int, Counter[s
     for spans in _islands(sorted(wanted)):
         values = {
             "period": period.value,
+            "unit": statements.UNITS[period],
             "zone": settings.TIME_ZONE,
             "instances": sorted(set().union(*(wanted[span] for span in spans))),
             "first": spans[0].first,
@@ -196,7 +197,7 @@ def _aggregate(period: Period, work: Sequence[Work], counts: dict[int, Counter[s
             "last_first": spans[-1].first,
             "next": spans[-1].following().first,
         }
-        for name, upsert in statements.UPSERTS[period]:
+        for name, upsert in statements.UPSERTS:
             for instance_id, count in statements.rows(upsert, values):
                 counts[instance_id][name] += count
                 counts[instance_id][period.value] += count if name == "instances" else 0

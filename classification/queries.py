@@ -55,7 +55,7 @@ def compiled(rule: Part, engine: str = "", at: datetime | None = None, stale: Co
     """
     query, moments = _compiled(rule, engine, at is not None, bool(stale))
     moment = at or timezone.now()
-    given = {"at": at, "moment": moment, "stale": f"{{{','.join(map(str, stale))}}}"}
+    given = {"at": at, "moment": moment, "stale": [*stale]}
     given |= {name: _moved(moment, away) for name, away in moments.items()}
     return replace(query, parameters=query.parameters | given)
 
