@@ -1,4 +1,4 @@
-"""The pages of rules and channels, of what was found, and of who was told."""
+"""Admin pages of alert rules, channels, alerts and deliveries."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .kinds import KINDS
 from .models import Alert, AlertRule, Channel, Delivery
 from .shapes import text_of
 
-#: How deliveries look like the visits whose colours they take.
+#: Status of a delivery → status of a visit with the same colour.
 TONES = {"sent": "completed", "pending": "running", "failed": "failed"}
 
 
@@ -41,13 +41,13 @@ TONES = {"sent": "completed", "pending": "running", "failed": "failed"}
 
 
 class RuleForm(forms.ModelForm):
-    """Bytes as people write them: "10 GiB"."""
+    """`min_bytes` accepts units, such as "10 GiB"."""
 
     min_bytes = forms.CharField(
         label=_("Bytes at least"),
         required=False,
         widget=UnfoldAdminTextInputWidget(),
-        help_text=_("For abnormal growth, for example 10 GiB: small databases double on an ordinary day."),
+        help_text=_("For abnormal growth only, for example 10 GiB: small databases often double within a day."),
     )
 
     class Meta:
@@ -69,30 +69,30 @@ class RuleForm(forms.ModelForm):
             self.initial["min_bytes"] = str(self.instance.min_bytes)
 
     def clean_min_bytes(self) -> int | None:
-        told = self.cleaned_data["min_bytes"].strip()
-        if told in ("", "0"):
-            return int(told) if told else None
+        text = self.cleaned_data["min_bytes"].strip()
+        if text in ("", "0"):
+            return int(text) if text else None
         try:
-            return parsed_bytes(told)
+            return parsed_bytes(text)
         except ValueError as error:
             raise forms.ValidationError(str(error)) from error
 
 
-def look_now(request: HttpRequest, row: None) -> None:
+def evaluate_now(request: HttpRequest, row: None) -> None:
     found = services.evaluate()
-    told = ngettext("%d new alert", "%d new alerts", len(found.opened)) % len(found.opened)
-    rest = gettext("%(resolved)d are over, %(lasting)d go on, %(messages)d messages are on their way.") % {
+    opened = ngettext("%d new alert", "%d new alerts", len(found.opened)) % len(found.opened)
+    rest = gettext("%(resolved)d are over, %(lasting)d continue, %(messages)d messages will be sent.") % {
         "resolved": len(found.resolved),
         "lasting": found.n_lasting,
         "messages": len(found.deliveries),
     }
-    messages.success(request, f"{told}; {rest}")
+    messages.success(request, f"{opened}; {rest}")
 
 
 @admin.register(AlertRule)
 class AlertRuleAdmin(ButtonAdmin):
     form = RuleForm
-    list_display = ["name", "what", "tag", "told", "active", "open_alerts", "evaluated_at"]
+    list_display = ["name", "what", "tag", "channel_names", "active", "open_alerts", "evaluated_at"]
     list_filter = [("kind", ChoicesDropdownFilter), ("active", BooleanRadioFilter)]
     list_filter_submit = True
     list_select_related = ["tag"]
@@ -102,11 +102,13 @@ class AlertRuleAdmin(ButtonAdmin):
     actions = ["switch_on", "switch_off"]
     fieldsets = [
         (None, {"fields": ["name", "active"]}),
-        (_("What to look for"), {"fields": ["kind", ("threshold", "min_bytes"), "tag"]}),
-        (_("Whom to tell"), {"fields": ["channels", "tell_resolved", "note"]}),
+        (_("What to report"), {"fields": ["kind", ("threshold", "min_bytes"), "tag"]}),
+        (_("Where to report it"), {"fields": ["channels", "tell_resolved", "note"]}),
     ]
     buttons = [
-        Button("look", _("Look now"), "alerts.change_alertrule", look_now, icon="search", on_list=True, main=True)
+        Button(
+            "look", _("Evaluate now"), "alerts.change_alertrule", evaluate_now, icon="search", on_list=True, main=True
+        )
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AlertRule]:
@@ -123,7 +125,7 @@ class AlertRuleAdmin(ButtonAdmin):
         return ", ".join(words)
 
     @display(description=_("channels"))
-    def told(self, rule: AlertRule) -> str:
+    def channel_names(self, rule: AlertRule) -> str:
         return ", ".join(str(channel) for channel in rule.channels.all()) or "–"
 
     @display(description=_("open"), ordering="n_open")
@@ -152,14 +154,14 @@ class AlertRuleAdmin(ButtonAdmin):
 
 
 class ChannelForm(forms.ModelForm):
-    """Address and secret go in and never come out."""
+    """The URL and the secret are write-only."""
 
     url = forms.CharField(
-        label=_("Address"),
+        label=_("URL"),
         required=False,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
         help_text=_(
-            "For webhooks: the https://… that the service gave. Who has it can write there, so it is not shown."
+            "For webhooks: the https://… that the service shows. It is not displayed: everyone who has it can post."
         ),
     )
     secret = forms.CharField(
@@ -168,15 +170,15 @@ class ChannelForm(forms.ModelForm):
         strip=False,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
         help_text=_(
-            "For Feishu and DingTalk: of the bot's signature check, if that is on. For JSON: what the receiver checks "
-            "X-Taifish-Signature with. A bot that asks for a keyword instead is given: Taifish."
+            "For Feishu and DingTalk: the secret of the bot's signature check, if enabled. For JSON: the key of "
+            "X-Taifish-Signature. For a bot that requires a keyword, enter the keyword Taifish at the bot instead."
         ),
     )
     clear_secret = forms.BooleanField(
         label=_("No secret"),
         required=False,
         widget=UnfoldBooleanSwitchWidget(),
-        help_text=_("Forget the stored secret: messages are no longer signed."),
+        help_text=_("Delete the stored secret. Messages are no longer signed."),
     )
 
     class Meta:
@@ -187,14 +189,14 @@ class ChannelForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         for name, stored in (("url", self.instance.url_token), ("secret", self.instance.secret_token)):
             if name in self.fields and self.instance.pk:
-                told = gettext("One is stored. Leave this empty to keep it.") if stored else gettext("None is stored.")
-                self.fields[name].help_text = told
+                kept = gettext("One is stored. Leave this empty to keep it.")
+                self.fields[name].help_text = kept if stored else gettext("None is stored.")
 
     def clean(self) -> dict[str, Any]:
-        """What was typed is put on the channel here, for its own `clean()` to look at."""
+        """Set the URL and the secret on the channel, so that its `clean()` checks them."""
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("secret") and cleaned.get("clear_secret"):
-            self.add_error("clear_secret", gettext("Either enter a secret or choose none."))
+            self.add_error("clear_secret", gettext("Enter a secret or select “No secret”, not both."))
         if cleaned.get("url"):
             self.instance.url = cleaned["url"]
         if cleaned.get("secret"):
@@ -207,9 +209,9 @@ class ChannelForm(forms.ModelForm):
 def send_a_test(request: HttpRequest, channel: Channel) -> None:
     delivery = services.send_test(channel)
     if delivery.status == Delivery.Status.SENT:
-        messages.success(request, gettext("The test was taken. Look whether it is there."))
+        messages.success(request, gettext("The service accepted the test message. Check that it arrived."))
     else:
-        messages.error(request, gettext("The test did not get there. %s") % delivery.error)
+        messages.error(request, gettext("The test message was not delivered. %s") % delivery.error)
 
 
 @admin.register(Channel)
@@ -240,7 +242,7 @@ class ChannelAdmin(ButtonAdmin):
         return [(None, {"fields": ["name", *where, "active", "note"]})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Channel | None = None) -> list[str]:
-        """Another kind is another channel: an address means nothing to it."""
+        """The kind of a stored channel: the address belongs to it."""
         return ["kind"] if obj else []
 
     @display(description=_("address stored"), boolean=True)
@@ -256,7 +258,7 @@ class ChannelAdmin(ButtonAdmin):
         return channel.n_rules
 
 
-# What was found, and who was told
+# Alerts and deliveries
 
 
 class OpenFilter(LeavingFilter):
@@ -301,9 +303,9 @@ class AlertAdmin(InspectOnlyAdmin):
         return format_html('<a class="tf-link" href="{}">{}</a>', url, alert.instance)
 
 
-def try_again(request: HttpRequest, delivery: Delivery) -> None:
+def send_again(request: HttpRequest, delivery: Delivery) -> None:
     if services.send_again(delivery):
-        messages.success(request, gettext("It is tried anew within a minute."))
+        messages.success(request, gettext("It will be sent within a minute."))
 
 
 @admin.register(Delivery)
@@ -324,7 +326,7 @@ class DeliveryAdmin(InspectOnlyAdmin):
             "again",
             _("Send again"),
             "alerts.change_delivery",
-            try_again,
+            send_again,
             icon="replay",
             shown=lambda delivery: delivery.status == Delivery.Status.FAILED and not delivery.is_test,
             main=True,

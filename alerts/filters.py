@@ -6,20 +6,17 @@ from api.filters import FilterSet, KnownFilter, NotNullFilter, moments
 from instances.filters import OfInstances
 from tagging.models import Tag
 
-from .kinds import KINDS
+from .kinds import kind_choices
 from .models import Alert, AlertRule, Channel, Delivery
-
-KIND_CHOICES = [(name, kind.label) for name, kind in KINDS.items()]
 
 
 class AlertRuleFilters(FilterSet):
-    kind = django_filters.ChoiceFilter(choices=KIND_CHOICES)
     channel = KnownFilter(field_name="channels", queryset=Channel.objects.all())
     tag = KnownFilter(queryset=Tag.objects.all(), to_field_name="slug")
 
     class Meta:
         model = AlertRule
-        fields = ["name", "active"]
+        fields = ["name", "kind", "active"]
 
 
 class ChannelFilters(FilterSet):
@@ -29,7 +26,7 @@ class ChannelFilters(FilterSet):
 
 
 class AlertFilters(OfInstances):
-    kind = django_filters.ChoiceFilter(field_name="rule__kind", choices=KIND_CHOICES)
+    kind = django_filters.ChoiceFilter(field_name="rule__kind", choices=kind_choices)
     open = NotNullFilter(field_name="resolved_at", exclude=True)
     since, until = moments("first_seen_at")
 

@@ -1,4 +1,4 @@
-"""Rules that people switch on, what they have found, and who was told of it."""
+"""Alert rules, the alerts they open, and the channels and deliveries that report them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from instances import crypto
 from instances.models import Instance
 from tagging.models import Tag
 
-from .kinds import KINDS
+from .kinds import KINDS, kind_choices
 
 
 class Channel(models.Model):
-    """Where alerts are sent. The address of a webhook lets anybody write there who has it: it is write-only, encrypted
-    like a password, and so is the secret that messages are signed with."""
+    """Where alerts are sent. Everyone who has the URL of a webhook can post to it: the URL and the signing secret are
+    write-only and encrypted, like passwords."""
 
     class Kind(models.TextChoices):
         EMAIL = "email", _("e-mail")
@@ -31,7 +31,7 @@ class Channel(models.Model):
         DINGTALK = "dingtalk", _("DingTalk")
         SLACK = "slack", _("Slack")
 
-    #: Those that sign what they send.
+    #: Kinds whose messages can be signed.
     SIGNED = (Kind.WEBHOOK, Kind.FEISHU, Kind.DINGTALK)
 
     name = models.CharField(_("name"), max_length=100, unique=True)
@@ -41,7 +41,7 @@ class Channel(models.Model):
     )
     url_token = models.TextField(editable=False, default="", blank=True)
     secret_token = models.TextField(editable=False, default="", blank=True)
-    active = models.BooleanField(_("active"), default=True, help_text=_("Nothing is sent to one that is not."))
+    active = models.BooleanField(_("active"), default=True, help_text=_("Nothing is sent to an inactive channel."))
     note = models.TextField(_("note"), blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
@@ -56,7 +56,7 @@ class Channel(models.Model):
 
     @property
     def url(self) -> str:
-        """The address of the webhook, for sending only. Raises CredentialKeyError."""
+        """The webhook's URL, for sending only. Raises CredentialKeyError."""
         return crypto.decrypt(self.url_token) if self.url_token else ""
 
     @url.setter
@@ -65,7 +65,7 @@ class Channel(models.Model):
 
     @property
     def secret(self) -> str:
-        """What messages are signed with, for sending only. Raises CredentialKeyError."""
+        """The signing secret, for sending only. Raises CredentialKeyError."""
         return crypto.decrypt(self.secret_token) if self.secret_token else ""
 
     @secret.setter
@@ -81,39 +81,39 @@ class Channel(models.Model):
         if self.kind == self.Kind.EMAIL:
             errors |= self._wrong_addresses()
         elif self.addresses:
-            errors["addresses"] = _("Only for e-mail: leave it empty.")
+            errors["addresses"] = _("Only for e-mail. Leave it empty.")
         if self.kind == self.Kind.EMAIL and self.url_token:
-            errors["url"] = _("Only for webhooks: leave it empty.")
+            errors["url"] = _("Only for webhooks. Leave it empty.")
         elif self.kind != self.Kind.EMAIL:
             errors |= self._wrong_url()
         if self.secret_token and self.kind not in self.SIGNED:
-            errors["secret"] = _("This kind signs nothing: leave it empty.")
+            errors["secret"] = _("Messages of this kind are not signed. Leave it empty.")
         if errors:
             raise ValidationError(errors)
 
     def _wrong_addresses(self) -> dict[str, Any]:
         if not self.recipients:
-            return {"addresses": _("At least one address is needed.")}
+            return {"addresses": _("Enter at least one address.")}
         for address in self.recipients:
             try:
                 validate_email(address)
             except ValidationError:
-                return {"addresses": _("“%s” is no e-mail address.") % address}
+                return {"addresses": _("“%s” is not an e-mail address.") % address}
         return {}
 
     def _wrong_url(self) -> dict[str, Any]:
-        """Says nothing of what the address is."""
+        """Errors do not quote the URL."""
         try:
             url = self.url
         except crypto.CredentialKeyError as error:
             return {"url": str(error)}
         if not url:
-            return {"url": _("The address that the service gave for its bot or webhook is needed.")}
-        return {} if is_address(url) else {"url": _("Not an address like https://host/path without user and password.")}
+            return {"url": _("Enter the URL that the service shows for its bot or webhook.")}
+        return {} if is_postable(url) else {"url": _("Enter a URL like https://host/path, without user and password.")}
 
 
-def is_address(url: str) -> bool:
-    """Whether messages can be posted there."""
+def is_postable(url: str) -> bool:
+    """Whether it is an HTTP URL without user and password."""
     try:
         parts = urlsplit(url)
         port_is_good = parts.port != 0
@@ -130,23 +130,25 @@ def is_address(url: str) -> bool:
 
 
 class AlertRule(models.Model):
-    """What to look for, where, and whom to tell."""
+    """What to report, for which instances, to which channels."""
 
     name = models.CharField(_("name"), max_length=100, unique=True)
-    kind = models.CharField(_("kind"), max_length=20, choices=[(name, kind.label) for name, kind in KINDS.items()])
+    kind = models.CharField(_("kind"), max_length=20, choices=kind_choices)
     threshold = models.PositiveIntegerField(
         _("threshold"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text=_("Failures in a row, accounts, percent or days, as the kind says; empty where it says none."),
+        help_text=_(
+            "Failures in a row, accounts, percent or days, depending on the kind. Empty for kinds without one."
+        ),
     )
     min_bytes = models.BigIntegerField(
         _("bytes at least"),
         null=True,
         blank=True,
         validators=[MinValueValidator(0)],
-        help_text=_("For abnormal growth: small databases double on an ordinary day."),
+        help_text=_("For abnormal growth only: small databases often double within a day."),
     )
     tag = models.ForeignKey(
         Tag,
@@ -155,27 +157,27 @@ class AlertRule(models.Model):
         on_delete=models.CASCADE,
         related_name="+",
         verbose_name=_("only instances tagged"),
-        help_text=_("Empty: all active instances. A rule goes when its tag is deleted."),
+        help_text=_("Empty: all active instances. Deleting the tag deletes the rule."),
     )
     channels = models.ManyToManyField(
         Channel,
         blank=True,
         related_name="rules",
         verbose_name=_("channels"),
-        help_text=_("Who is told. With none, what is found is only listed under Alerts."),
+        help_text=_("Without a channel, alerts are only listed under Alerts."),
     )
     tell_resolved = models.BooleanField(
-        _("tell when it is over"),
+        _("report when it is over"),
         default=False,
-        help_text=_("What has happened, such as growth, is never told to be over."),
+        help_text=_("Events, such as growth, are never reported as over."),
     )
     active = models.BooleanField(_("active"), default=False)
     active_since = models.DateTimeField(_("active since"), null=True, blank=True, editable=False)
-    evaluated_at = models.DateTimeField(_("last looked at"), null=True, blank=True, editable=False)
+    evaluated_at = models.DateTimeField(_("last evaluated"), null=True, blank=True, editable=False)
     note = models.TextField(_("note"), blank=True)
 
-    #: Its active channels, where a query prefetches them so.
-    told: list[Channel]
+    #: Prefetched by `services.evaluate`.
+    active_channels: list[Channel]
 
     class Meta:
         ordering = ["name"]
@@ -198,20 +200,20 @@ class AlertRule(models.Model):
             return
         errors: dict[str, Any] = {}
         if kind.threshold and self.threshold is None:
-            errors["threshold"] = _("This kind needs a number of: %s.") % kind.threshold
+            errors["threshold"] = _("This kind needs a threshold: %s.") % kind.threshold
         elif not kind.threshold and self.threshold is not None:
-            errors["threshold"] = _("This kind has none: leave it empty.")
+            errors["threshold"] = _("This kind has none. Leave it empty.")
         if kind.has_min_bytes and self.min_bytes is None:
-            errors["min_bytes"] = _("This kind needs it; 0 for any growth.")
+            errors["min_bytes"] = _("This kind needs it. Enter 0 for any growth.")
         elif not kind.has_min_bytes and self.min_bytes is not None:
-            errors["min_bytes"] = _("This kind has none: leave it empty.")
+            errors["min_bytes"] = _("This kind has none. Leave it empty.")
         if self.tag and not kind.of_instances:
-            errors["tag"] = _("This kind is not about instances: leave it empty.")
+            errors["tag"] = _("This kind does not concern instances. Leave it empty.")
         if errors:
             raise ValidationError(errors)
 
     def instances(self) -> QuerySet[Instance]:
-        """Those that it is about."""
+        """The active instances that the rule covers."""
         active = Instance.objects.active().order_by()
         return active.filter(tags=self.tag) if self.tag_id else active
 
@@ -222,7 +224,7 @@ class AlertQuerySet(models.QuerySet["Alert"]):
 
 
 class Alert(models.Model):
-    """What a rule has found. It is open for as long as each look finds it again, by the same key."""
+    """Something that a rule reports. It stays open while each evaluation finds the same key again."""
 
     rule = models.ForeignKey(AlertRule, on_delete=models.CASCADE, related_name="alerts", verbose_name=_("rule"))
     instance = models.ForeignKey(
@@ -255,10 +257,10 @@ class Alert(models.Model):
 
 
 class Delivery(models.Model):
-    """One message to one channel: what it says, and how far it got.
+    """One message to one channel.
 
-    It is tried when `not_before` has come. Whoever tries it puts that off first: so a try that dies with its worker is
-    made good.
+    It is sent once `not_before` has passed. A worker postpones `not_before` before it sends, so a message is sent again
+    when the worker dies.
     """
 
     class Status(models.TextChoices):
@@ -267,13 +269,13 @@ class Delivery(models.Model):
         FAILED = "failed", _("failed")
 
     channel = models.ForeignKey(Channel, on_delete=models.CASCADE, related_name="deliveries", verbose_name=_("channel"))
-    digest = models.JSONField(_("message"), help_text=_("What is new and what is over, as one message tells it."))
+    digest = models.JSONField(_("message"), help_text=_("New alerts and alerts that are over."))
     is_test = models.BooleanField(_("test"), default=False)
     status = models.CharField(_("status"), max_length=10, choices=Status, default=Status.PENDING)
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
     not_before = models.DateTimeField(_("not before"), default=timezone.now)
     error = models.TextField(_("error"), blank=True)
-    created_at = models.DateTimeField(_("made"), auto_now_add=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
     sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
 
     class Meta:
@@ -287,7 +289,7 @@ class Delivery(models.Model):
 
 
 def shown_rules(ids: QuerySet) -> Q:
-    """Those about all instances, and about a tag that an instance shown carries."""
+    """Rules for all instances, and rules for a tag of a visible instance."""
     return Q(tag=None) | Q(tag__in=Tag.objects.filter(instance_tags__instance__in=ids).order_by().values("pk"))
 
 

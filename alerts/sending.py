@@ -1,4 +1,4 @@
-"""Bringing one digest to one channel. Nothing that is raised here tells an address or a secret."""
+"""Sending one digest to one channel. Errors quote neither URLs nor secrets."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from django.core.mail import EmailMessage
 from engines.errors import scrub
 from instances.crypto import CredentialKeyError
 
-from .models import Channel, is_address
+from .models import Channel, is_postable
 from .shapes import ANSWERS, REQUESTS, Digest, Request, text_of
 
-#: Seconds that a service may be silent, and that an answer may take to be read.
+#: Seconds to wait for a service, and to read its answer.
 TIMEOUT = 10.0
 
-#: Bytes that are read of an answer, and characters quoted of it.
+#: Bytes read of an answer, and characters quoted of it.
 ANSWER, QUOTED = 16_384, 300
 
-#: Statuses of a service that may well take the same message later; other 4xx say that it never will.
+#: 4xx statuses after which the same message may be accepted later.
 PASSING = (408, 425, 429)
 
 
 class NotDelivered(Exception):
-    """It did not get there. `transient`: trying again may help."""
+    """The message was not delivered. `transient`: another attempt may succeed."""
 
     def __init__(self, message: str, *, transient: bool) -> None:
         super().__init__(message)
@@ -56,8 +56,8 @@ def send(channel: Channel, digest: Digest) -> None:
         url, secret = channel.url, channel.secret
     except CredentialKeyError as error:
         raise NotDelivered(str(error), transient=False) from None
-    if not is_address(url):
-        raise NotDelivered("The channel has no address: enter it anew.", transient=False)
+    if not is_postable(url):
+        raise NotDelivered("The channel has no URL. Enter it again.", transient=False)
     answer = _post(REQUESTS[channel.kind](url, secret, digest, time.time()))
     if channel.kind in ANSWERS:
         _judge(answer, *ANSWERS[channel.kind], secrets=_secrets(url, secret))
@@ -68,12 +68,12 @@ def _mail(channel: Channel, digest: Digest) -> None:
     try:
         message.send()
     except (SMTPException, HeaderParseError, OSError) as error:
-        raise NotDelivered(f"The mail server did not take it: {error}", transient=True) from error
+        raise NotDelivered(f"The mail server refused the message: {error}", transient=True) from error
 
 
 def _opener() -> OpenerDirector:
-    """Speaks HTTP and HTTPS only, through the proxies of the environment, and follows no redirect: who answers with one
-    would name another to be told."""
+    """HTTP and HTTPS, through the proxies of the environment. It follows no redirect: that would send the message to
+    another service."""
     opener = OpenerDirector()
     for handler in (
         ProxyHandler(),
@@ -87,9 +87,9 @@ def _opener() -> OpenerDirector:
 
 
 def _post(request: Request) -> bytes:
-    """The answer's first bytes. Raises NotDelivered, in words of our own: those of the libraries quote addresses."""
+    """The first bytes of the answer. Raises NotDelivered without the libraries' messages, which quote URLs."""
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "Taifish", **request.headers}
-    posted = HTTPRequest(request.url, request.body, headers, method="POST")  # noqa: S310 -- is_address
+    posted = HTTPRequest(request.url, request.body, headers, method="POST")  # noqa: S310 -- is_postable
     try:
         with _opener().open(posted, timeout=TIMEOUT) as response:
             return _read(response)
@@ -102,9 +102,9 @@ def _post(request: Request) -> bytes:
         transient = error.code >= 500 or error.code in PASSING
         raise NotDelivered(f"It answered {error.code}.", transient=transient) from None
     except URLError as error:
-        raise NotDelivered(_told(error.reason), transient=True) from None
+        raise NotDelivered(_unreachable(error.reason), transient=True) from None
     except (OSError, HTTPException) as error:
-        raise NotDelivered(_told(error), transient=True) from None
+        raise NotDelivered(_unreachable(error), transient=True) from None
 
 
 def _read(response: HTTPResponse) -> bytes:
@@ -116,11 +116,11 @@ def _read(response: HTTPResponse) -> bytes:
     return answer
 
 
-def _told(reason: object) -> str:
+def _unreachable(reason: object) -> str:
     if isinstance(reason, TimeoutError):
         return f"It did not answer within {TIMEOUT:g} s."
     if isinstance(reason, ssl.SSLCertVerificationError):
-        # What follows a comma is the name of the host.
+        # The host name follows the comma.
         return f"Its certificate cannot be trusted: {reason.verify_message.partition(',')[0]}."
     if isinstance(reason, socket.gaierror):
         return "Its host name is not known."
@@ -130,21 +130,21 @@ def _told(reason: object) -> str:
 
 
 def _judge(answer: bytes, code: str, reason: str, *, secrets: list[str]) -> None:
-    """Raise NotDelivered unless a service that answers 200 to everything says that it took the message."""
+    """Raise NotDelivered unless the body says that the message was accepted; the status is always 200."""
     try:
-        told = json.loads(answer)
+        body = json.loads(answer)
     except ValueError:
-        told = None
-    if not isinstance(told, dict) or code not in told:
-        raise NotDelivered("It answered 200, but not as this service does: is the address right?", transient=False)
-    if told[code] != 0:
-        quoted = scrub(f"It answered {told[code]}: {told.get(reason, '')}", secrets)
-        # Which codes pass, each service says somewhere else; a wrong signature is right again when a clock is.
+        body = None
+    if not isinstance(body, dict) or code not in body:
+        raise NotDelivered("It answered 200, but not like this service. Check the URL.", transient=False)
+    if body[code] != 0:
+        quoted = scrub(f"It answered {body[code]}: {body.get(reason, '')}", secrets)
+        # Few codes are documented as permanent; even a wrong signature may only be a wrong clock.
         raise NotDelivered(quoted[:QUOTED], transient=True)
 
 
 def _secrets(url: str, secret: str) -> list[str]:
-    """Whatever of an address a service might quote, the longest first."""
+    """The parts of a URL that a service might quote, the longest first."""
     parts = urlsplit(url)
     words = [parts.path, parts.query, *parts.path.split("/"), *(value for _, value in parse_qsl(parts.query))]
     return sorted({url, secret, *(word for word in words if len(word) >= 8)}, key=len, reverse=True)

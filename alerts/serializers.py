@@ -18,24 +18,10 @@ class AlertRuleSerializer(CleanSerializer):
 
     class Meta:
         model = AlertRule
-        fields = [
-            "id",
-            "name",
-            "kind",
-            "threshold",
-            "min_bytes",
-            "tag",
-            "channels",
-            "tell_resolved",
-            "active",
-            "active_since",
-            "evaluated_at",
-            "note",
-        ]
-        read_only_fields = ["active_since", "evaluated_at"]
+        fields = "__all__"
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Channels are rows beside the rule: its own `clean()` says nothing of them."""
+        """Set the channels aside: they are rows of their own, which the rule's `clean()` does not check."""
         beside = {"channels": attrs.pop("channels")} if "channels" in attrs else {}
         return super().validate(attrs) | beside
 
@@ -51,13 +37,14 @@ class ChannelSerializer(CleanSerializer):
         trim_whitespace=False,
         max_length=500,
         style={"input_type": "password"},
-        help_text="For Feishu, DingTalk and JSON, to sign with; empty takes the stored one away.",
+        help_text="The signing secret, for Feishu, DingTalk and JSON. Empty deletes the stored one.",
     )
-    has_url = serializers.SerializerMethodField()
-    has_secret = serializers.SerializerMethodField()
+    has_url = serializers.BooleanField(source="url_token", read_only=True)
+    has_secret = serializers.BooleanField(source="secret_token", read_only=True)
 
     class Meta:
         model = Channel
+        # Named one by one: a new column of this model may be a secret.
         fields = [
             "id",
             "name",
@@ -75,14 +62,8 @@ class ChannelSerializer(CleanSerializer):
 
     def validate_kind(self, kind: str) -> str:
         if self.instance and kind != self.instance.kind:
-            raise serializers.ValidationError(_("Another kind is another channel: make a new one."))
+            raise serializers.ValidationError(_("The kind of a channel cannot be changed. Create another channel."))
         return kind
-
-    def get_has_url(self, channel: Channel) -> bool:
-        return bool(channel.url_token)
-
-    def get_has_secret(self, channel: Channel) -> bool:
-        return bool(channel.secret_token)
 
 
 class AlertSerializer(serializers.ModelSerializer):
@@ -92,18 +73,7 @@ class AlertSerializer(serializers.ModelSerializer):
 
     class Meta:
         model = Alert
-        fields = [
-            "id",
-            "rule",
-            "rule_name",
-            "kind",
-            "instance",
-            "instance_name",
-            "text",
-            "first_seen_at",
-            "last_seen_at",
-            "resolved_at",
-        ]
+        exclude = ["key"]
 
 
 class DeliverySerializer(serializers.ModelSerializer):
@@ -111,16 +81,4 @@ class DeliverySerializer(serializers.ModelSerializer):
 
     class Meta:
         model = Delivery
-        fields = [
-            "id",
-            "channel",
-            "channel_name",
-            "digest",
-            "is_test",
-            "status",
-            "attempts",
-            "not_before",
-            "error",
-            "created_at",
-            "sent_at",
-        ]
+        fields = "__all__"

@@ -1,7 +1,7 @@
-"""What a digest looks like to each service: address, headers and body of one request. Pure; nothing is sent here.
+"""The HTTP request for a digest, by service: URL, headers and body. Nothing is sent here.
 
-A digest is a dict as `services` makes it: subject, and opened and resolved, each a list of groups: rule, kind, count,
-and some of that many alerts (instance, text, at). A test has a text in their place.
+A digest is a dict made by `services`: subject, and opened and resolved, each a list of groups: rule, kind, count, and
+the first alerts (instance, text, at). A test has a text instead of groups.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Request:
 
 
 def text_of(digest: Digest, limit: int | None = None, escape: Callable[[str], str] = str) -> str:
-    """What people read, in as many bytes of UTF-8 at most. Where there are too many alerts each rule still has its
-    word: all list fewer, and count the others."""
+    """The digest as plain text, within `limit` bytes of UTF-8. To fit, every rule lists fewer alerts and counts the
+    others."""
     most = max((len(group["alerts"]) for _, group in _groups(digest)), default=0)
     for shown in range(most, -1, -1):
-        told = escape("\n".join(_lines(digest, shown)))
-        if limit is None or len(told.encode()) <= limit:
-            return told
+        text = escape("\n".join(_lines(digest, shown)))
+        if limit is None or len(text.encode()) <= limit:
+            return text
     return escape(digest["subject"]).encode()[:limit].decode(errors="ignore")
 
 
@@ -62,7 +62,7 @@ def _sign(key: str, message: str) -> bytes:
 
 
 def webhook(url: str, secret: str, digest: Digest, now: float) -> Request:
-    """The digest as it is, and its text. Signed with a secret: HMAC-SHA256 of "<timestamp>.<body>", in hexadecimal."""
+    """The digest as JSON, and its text. Signature: HMAC-SHA256 of "<timestamp>.<body>", in hexadecimal."""
     body = _body({"source": "taifish", **digest, "text": text_of(digest)})
     if not secret:
         return Request(url, body)
@@ -72,26 +72,26 @@ def webhook(url: str, secret: str, digest: Digest, now: float) -> Request:
 
 
 def feishu(url: str, secret: str, digest: Digest, now: float) -> Request:
-    """https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot: the signature is that of an empty message,
-    under the key "<seconds>\\n<secret>". 20 KB at most."""
+    """https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot: an empty message is signed,
+    with the key "<seconds>\\n<secret>". 20 KB at most."""
     timestamp = str(int(now))
     signed = {}
     if secret:
         signed = {"timestamp": timestamp, "sign": b64encode(_sign(f"{timestamp}\n{secret}", "")).decode()}
-    # In <at …> Feishu sees somebody to call.
+    # Feishu notifies people for <at …>.
     text = text_of(digest, 18_000, lambda text: text.replace("<", "＜"))
     return Request(url, _body({**signed, "msg_type": "text", "content": {"text": text}}))
 
 
 def wecom(url: str, secret: str, digest: Digest, now: float) -> Request:
-    """https://developer.work.weixin.qq.com/document/path/91770: 2048 bytes at most, and <@…> calls somebody."""
+    """https://developer.work.weixin.qq.com/document/path/91770: 2048 bytes at most. <@…> notifies people."""
     text = text_of(digest, 2048, lambda text: text.replace("<@", "＜@"))
     return Request(url, _body({"msgtype": "text", "text": {"content": text}}))
 
 
 def dingtalk(url: str, secret: str, digest: Digest, now: float) -> Request:
     """https://open.dingtalk.com/document/robots/customize-robot-security-settings: the signature, of
-    "<milliseconds>\\n<secret>", is in the address. 20,000 bytes at most."""
+    "<milliseconds>\\n<secret>", is in the URL. 20,000 bytes at most."""
     if secret:
         timestamp = str(int(now * 1000))
         signature = b64encode(_sign(secret, f"{timestamp}\n{secret}")).decode()
@@ -100,7 +100,7 @@ def dingtalk(url: str, secret: str, digest: Digest, now: float) -> Request:
 
 
 def slack(url: str, secret: str, digest: Digest, now: float) -> Request:
-    """https://docs.slack.dev/messaging/formatting-message-text: these three characters are escaped, and no others."""
+    """https://docs.slack.dev/messaging/formatting-message-text: only these three characters are escaped."""
     text = text_of(digest, 12_000, lambda text: text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
     return Request(url, _body({"text": text}))
 
@@ -113,5 +113,5 @@ REQUESTS: dict[str, Callable[[str, str, Digest, float], Request]] = {
     "slack": slack,
 }
 
-#: Where an answer of 200 says whether the message was taken: the fields of the code, 0 when it was, and of the reason.
+#: Fields of an answer with status 200: the code, 0 when the message was accepted, and the reason.
 ANSWERS = {"feishu": ("code", "msg"), "wecom": ("errcode", "errmsg"), "dingtalk": ("errcode", "errmsg")}

@@ -16,7 +16,7 @@ from .serializers import AlertRuleSerializer, AlertSerializer, ChannelSerializer
 
 
 class AlertRuleViewSet(EditViewSet):
-    """Conditions that raise alerts, the instances they apply to, and the channels that are notified."""
+    """What to report, for which instances, to which channels."""
 
     queryset = AlertRule.objects.select_related("tag").prefetch_related("channels")
     serializer_class = AlertRuleSerializer
@@ -25,7 +25,7 @@ class AlertRuleViewSet(EditViewSet):
 
 
 class ChannelViewSet(EditViewSet):
-    """Where alerts are sent. Addresses of webhooks and secrets are write-only."""
+    """Where alerts are sent. URLs of webhooks and secrets are write-only."""
 
     queryset = Channel.objects.all()
     serializer_class = ChannelSerializer
@@ -36,12 +36,12 @@ class ChannelViewSet(EditViewSet):
     @extend_schema(request=None, responses=DeliverySerializer)
     @action(detail=True, methods=["post"])
     def test(self, request: Request, pk: str) -> Response:
-        """Send a message that says it is a test, now. `status` says whether it was taken; if not, `error` says why."""
+        """Send a test message now. `status` is sent or failed; `error` says why it failed."""
         return Response(DeliverySerializer(services.send_test(self.get_object())).data)
 
 
 class AlertViewSet(ReadViewSet):
-    """What rules have found. One is open for as long as each look finds it again."""
+    """What rules report. An alert stays open while each evaluation finds it again."""
 
     queryset = Alert.objects.select_related("rule", "instance")
     serializer_class = AlertSerializer
@@ -50,7 +50,7 @@ class AlertViewSet(ReadViewSet):
 
 
 class DeliveryViewSet(ReadViewSet):
-    """Messages to channels: what they say, and how far they got."""
+    """Messages to channels and their status."""
 
     queryset = Delivery.objects.select_related("channel")
     serializer_class = DeliverySerializer
@@ -60,9 +60,9 @@ class DeliveryViewSet(ReadViewSet):
     @extend_schema(request=None)
     @action(detail=True, methods=["post"], url_path="send-again")
     def send_again(self, request: Request, pk: str) -> Response:
-        """Have a message that was given up tried anew, within a minute."""
+        """Send a failed message again, within a minute."""
         delivery = self.get_object()
         if not services.send_again(delivery):
-            raise Conflict(_("Only a message that was given up can be sent again, and no test."))
+            raise Conflict(_("Only a failed message that is not a test can be sent again."))
         delivery.refresh_from_db()
         return Response(self.get_serializer(delivery).data)

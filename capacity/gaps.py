@@ -77,6 +77,10 @@ class MissingDays(Sequence[MissingDay]):
         """Instance id → how many, for those that have any."""
         return dict(self._query(f"SELECT g.id, count(*) {_GAPS} GROUP BY g.id"))
 
+    def per_kind(self) -> dict[str, int]:
+        """Kind → how many, for kinds that have any."""
+        return dict(self._query(f"SELECT g.kind, count(*) {_GAPS} GROUP BY g.kind"))
+
     def _query(self, sql: str, **more: object) -> list[tuple]:
         with connection.cursor() as cursor:
             cursor.execute(sql, self._asked | more)

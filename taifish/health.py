@@ -1,4 +1,4 @@
-"""Does Taifish itself work? `/healthz` for machines, cheap and without a login; a page in the admin for people."""
+"""Whether Taifish itself works: `/healthz` for probes, cheap and without a login, and the Health page of the admin."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from django.db.models import Exists, Max, OuterRef, Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.functional import Promise
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
 from accounts.freshness import last_reads
-from alerts.models import Delivery
+from alerts.findings import FINDINGS, Scope, counts
 from capacity.models import Database, DatabaseSize, InstanceSize
-from capacity.services import without_row
 from console.permissions import needs
 from console.units import bytes_label
 from instances.models import Instance
@@ -28,9 +28,9 @@ from sync.models import SyncRecord, SyncSession
 
 
 def answer_probes(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware, the first of all: /healthz is answered under any name and without HTTPS, since probes ask by IP.
+    """Middleware, the first in the list: answers /healthz for any host name and without HTTPS, as probes use the IP.
 
-    That is safe: the answer holds nothing of the request, so a forged Host has nothing to get into.
+    A forged Host does no harm: the answer contains nothing of the request.
     """
 
     def middleware(request: HttpRequest) -> HttpResponse:
@@ -51,39 +51,45 @@ def healthz() -> JsonResponse:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that should be so. `hint` says what to do when it is not."""
+    """One condition. `hint` says what to do when it does not hold."""
 
-    name: str
+    name: str | Promise
     ok: bool
-    told: str
-    hint: str = ""
+    text: str
+    hint: str | Promise = ""
+    url: str = ""
 
 
 def checks() -> list[Check]:
-    """Everything that runs by itself: whether it did. A fixed number of queries, but one per schedule that is late."""
-    return [*work_checks(), _accounts(), _collection(), _proof(), _alerts(), *_retention(), _store()]
+    """Whether everything that is scheduled ran. A fixed number of queries, and one for each late schedule."""
+    scope = Scope.of(None)
+    found = {name: FINDINGS[name] for name in ("unproven", "undelivered")}
+    n = counts({name: finding.rows(scope) for name, finding in found.items()})
+    counted = [Check(f.title, not n[name], str(n[name]), f.hint, f.url) for name, f in found.items()]
+    return [*work_checks(), _accounts(), _collection(scope), *counted, *_retention(), _store()]
 
 
 def work_checks() -> list[Check]:
-    """Whether somebody is there to do the work: the scheduler, its schedules, and the workers."""
+    """The scheduler, its schedules, and the workers."""
     return [*_schedules(), _backlog()]
 
 
 def _schedules() -> Iterator[Check]:
-    """The scheduler is alive when some schedule ran lately; each that should have run and has not is named."""
+    """The scheduler runs when some schedule ran recently. Late schedules are named."""
     enabled = enabled_schedules()
     last = max((task.last_run_at for task in enabled if task.last_run_at), default=None)
     alive = last is not None and timezone.now() - last < GRACE
-    told = _("a schedule ran %s ago") % timesince(last) if last else _("no schedule has run yet")
-    yield Check(_("Scheduler"), alive, told, _("Start the scheduler: one process of celery beat, or `manage.py up`."))
+    text = _("a schedule ran %s ago") % timesince(last) if last else _("no schedule has run yet")
+    yield Check(_("Scheduler"), alive, text, _("Start the scheduler: one process of celery beat, or `manage.py up`."))
     late = [task for task in enabled if is_late(task)]
     names = ", ".join(_(task.name) for task in late)
-    told = _("late: %s") % names if late else _("%d schedules, none is late") % len(enabled)
+    text = _("late: %s") % names if late else _("%d schedules, none is late") % len(enabled)
     zone = settings.TIME_ZONE
     if elsewhere := [_(task.name) for task in enabled if task.crontab and str(task.crontab.timezone) != zone]:
         named = {"zone": zone, "names": ", ".join(elsewhere)}
-        told += " · " + _("in another time zone than %(zone)s: %(names)s") % named
-    yield Check(_("Schedules"), not late, told, _("Look whether the scheduler is alive, and at its log."))
+        text += " · " + _("in another time zone than %(zone)s: %(names)s") % named
+    schedules = FINDINGS["schedule_late"]
+    yield Check(schedules.title, not late, text, schedules.hint, schedules.url)
 
 
 def _backlog() -> Check:
@@ -92,65 +98,49 @@ def _backlog() -> Check:
     due = open_ones.filter(Q(not_before=None) | Q(not_before__lt=now - GRACE), status="pending")
     waiting = due.filter(session__created_at__lt=now - GRACE).count()
     running = open_ones.filter(status="running").count()
-    told = _("%(running)d visits are running, %(waiting)d wait for more than 10 minutes") % {
+    text = _("%(running)d visits are running, %(waiting)d wait for more than 10 minutes") % {
         "running": running,
         "waiting": waiting,
     }
     stuck = waiting > 0 and running == 0
-    return Check(_("Workers"), not stuck, told, _("Start a worker, or more of them: `celery -A taifish worker`."))
+    return Check(_("Workers"), not stuck, text, _("Start a worker, or more of them: `celery -A taifish worker`."))
 
 
 def _accounts() -> Check:
-    """Instances that do not answer are a matter of their pages; here counts that visits which should run do not."""
+    """Red when visits are neither made nor failing. Failed visits are the business of the instance's page."""
     reads = last_reads(Instance.objects.active())
-    silent = [read for read in reads if read.is_overdue and not read.failed_at]
-    counts = {"unknown": sum(read.is_stale for read in reads), "count": len(reads)}
-    told = _("the accounts of %(unknown)d of %(count)d active instances are not known as they are now") % counts
+    overdue = [read for read in reads if read.is_overdue and not read.failed_at]
+    n = {"unknown": sum(read.is_stale for read in reads), "count": len(reads)}
+    text = _("the accounts of %(unknown)d of %(count)d active instances are not known as they are now") % n
     hint = _("Look at the schedule accounts.sync and at the workers: visits are neither made nor failing.")
-    return Check(_("Account data"), not silent, told, hint)
+    return Check(_("Account data"), not overdue, text, hint)
 
 
-def _collection() -> Check:
+def _collection(scope: Scope) -> Check:
     yesterday = timezone.localdate() - timedelta(days=1)
     last = InstanceSize.objects.aggregate(last=Max("day"))["last"]
-    expected = Instance.objects.active().filter(created_at__date__lte=yesterday)
-    if not expected.exists():
+    if not Instance.objects.active().filter(created_at__date__lte=yesterday).exists():
         return Check(_("Last collection"), True, _("no instance has been here for a day yet"))
-    lacking = without_row(yesterday).filter(created_at__date__lte=yesterday).count()
-    told = _("%(day)s; %(count)d instances lack a size for yesterday") % {"day": last or _("never"), "count": lacking}
+    n = len(FINDINGS["nothing_collected"].rows(scope))
+    text = _("%(day)s; %(count)d instances lack a size for yesterday") % {"day": last or _("never"), "count": n}
     ok = last is not None and last >= yesterday
     return Check(
-        _("Last collection"), ok, told, _("Look at the capacity sessions and at the schedule capacity.collect.")
+        _("Last collection"), ok, text, _("Look at the capacity sessions and at the schedule capacity.collect.")
     )
 
 
-def _proof() -> Check:
-    """Whether some instance sends the password to whatever answers at its address."""
-    loose = Instance.objects.active().as_before().count()
-    told = _("instances that send the password to whatever answers: %d") % loose
-    hint = _("List the instances by “before the server is proved”, and tighten those that are as before.")
-    return Check(_("Proof of servers"), not loose, told, hint)
-
-
-def _alerts() -> Check:
-    since = timezone.now() - timedelta(days=1)
-    lost = Delivery.objects.filter(status=Delivery.Status.FAILED, is_test=False, created_at__gt=since).count()
-    told = _("%d messages of the last day did not get there") % lost
-    return Check(_("Alerts"), not lost, told, _("Look at the deliveries of alerts: each says what went wrong."))
-
-
 def _retention() -> Iterator[Check]:
-    """What should have been deleted two days ago, and is there still."""
+    """Whether rows still exist that should have been deleted two days ago."""
     cutoff = timezone.localdate() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS + 2)
     old = DatabaseSize.objects.filter(database=OuterRef("pk"), day__lt=cutoff)
     late = Database.objects.filter(Exists(old)).exists() or InstanceSize.objects.filter(day__lt=cutoff).exists()
-    told = _("sizes are kept for %d days") % settings.TAIFISH_KEEP_SIZES_DAYS
-    hint = _("Look at the schedule %s: it deletes what is older.")
-    yield Check(_("Old sizes"), not late, told, hint % "capacity.purge")
+    text = _("sizes are kept for %d days") % settings.TAIFISH_KEEP_SIZES_DAYS
+    hint = _("Look at the schedule %s, which deletes older rows.")
+    yield Check(_("Old sizes"), not late, text, hint % "capacity.purge")
     cutoff_at = timezone.now() - timedelta(days=settings.TAIFISH_KEEP_SESSIONS_DAYS + 2)
     late = SyncSession.objects.filter(finished_at__lt=cutoff_at).exists()
-    told = _("sessions are kept for %d days") % settings.TAIFISH_KEEP_SESSIONS_DAYS
-    yield Check(_("Old sessions"), not late, told, hint % "sync.purge")
+    text = _("sessions are kept for %d days") % settings.TAIFISH_KEEP_SESSIONS_DAYS
+    yield Check(_("Old sessions"), not late, text, hint % "sync.purge")
 
 
 def _store() -> Check:
@@ -162,7 +152,6 @@ def _store() -> Check:
 
 @needs("sync.view_syncsession", whole_fleet=True)
 def health_page(request: HttpRequest) -> HttpResponse:
-    """What `checks` found, red where something did not run."""
-    found = checks()
-    context = {**admin.site.each_context(request), "title": _("Health"), "checks": found}
+    """The checks; those that failed are red."""
+    context = {**admin.site.each_context(request), "title": _("Health"), "checks": checks()}
     return TemplateResponse(request, "taifish/health.html", context)

@@ -1,8 +1,7 @@
-"""`/metrics` for Prometheus, computed from the store when it is scraped: every web process tells the same.
+"""`/metrics` for Prometheus, computed from the store at each scrape: all web processes give the same values.
 
-What visits did is told as gauges over the last 24 hours, not as counters: rows go away, with the sessions that are
-purged and the instances that are deleted, and a counter made of them would fall. Prometheus takes a fall for a restart,
-and would count again what it had counted.
+Visits are gauges over the last 24 hours, not counters: purged sessions and deleted instances take their rows along, and
+Prometheus takes a falling counter for a restart.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from alerts.findings import FINDINGS, Scope, counts
 from alerts.models import AlertRule, Delivery
 from capacity.gaps import MissingDays
 from console.visibility import limit_of
@@ -34,13 +34,12 @@ from .login import TOKENS, AddressLimit, TooManyAttempts
 ENDED = [status for status in SyncRecord.Status.values if status not in SyncRecord.OPEN]
 QUANTILES = [0.5, 0.95, 1.0]
 
-#: How long ago an instance was last visited with success, by the label of those no longer than that.
+#: Label → greatest age of the last successful visit.
 STALENESS = {"1d": timedelta(days=1), "2d": timedelta(days=2), "7d": timedelta(days=7)}
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """For whoever brings TAIFISH_METRICS_TOKEN as a bearer token, or is logged in and may see sessions."""
-    # Numbers of the whole fleet: not for people who do not see all of it.
+    """For bearers of TAIFISH_METRICS_TOKEN, and for users who may see the sync sessions of all instances."""
     may = request.user.has_perm("sync.view_syncsession") and limit_of(request.user) is None
     try:
         has_token = _has_token(request)
@@ -52,45 +51,50 @@ def metrics(request: HttpRequest) -> HttpResponse:
             return HttpResponse(
                 "You may not see the sync sessions of all instances.\n", status=403, content_type="text/plain"
             )
-        told = "Bring TAIFISH_METRICS_TOKEN as a bearer token.\n"
-        return HttpResponse(told, status=401, content_type="text/plain", headers={"WWW-Authenticate": "Bearer"})
+        text = "Send TAIFISH_METRICS_TOKEN as a bearer token.\n"
+        return HttpResponse(text, status=401, content_type="text/plain", headers={"WWW-Authenticate": "Bearer"})
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return HttpResponse(encode(REGISTRY), content_type=content_type, headers={"Cache-Control": "no-store"})
 
 
 def _has_token(request: HttpRequest) -> bool:
-    """Whether the request carries the token; guesses are counted. Raises TooManyAttempts."""
+    """Whether the request has the token. Wrong tokens are counted. Raises TooManyAttempts."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    wanted = settings.TAIFISH_METRICS_TOKEN
-    if not wanted or scheme.lower() != "bearer":
+    token = settings.TAIFISH_METRICS_TOKEN
+    if not token or scheme.lower() != "bearer":
         return False
-    if secrets.compare_digest(given.encode(), wanted.encode()):
+    if secrets.compare_digest(given.encode(), token.encode()):
         return True
     AddressLimit(request, TOKENS).count()
     return False
 
 
 class StoreCollector(Collector):
-    """Everything, in a fixed number of queries, however many instances there are."""
+    """All metrics, in a fixed number of queries, however many instances there are."""
 
     def collect(self) -> Iterator[Metric]:
         yield from _visits()
         yield from _backlog()
         yield from _last_successes()
-        yield from _instances()
+        yield from _findings()
         yield from _gaps()
         yield from _schedules()
         yield from _alerts()
         yield from _store()
 
 
-def _gauge(name: str, told: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"taifish_{name}", told, labels=labels)
+def _gauge(name: str, help: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"taifish_{name}", help, labels=labels)
 
 
 def _visits() -> Iterator[Metric]:
-    visits = _gauge("visits", "Visits that ended in the last 24 hours, by how they ended.", "kind", "outcome")
-    took = _gauge("visit_seconds", "What visits of the last 24 hours took that were made.", "kind", "quantile")
+    visits = _gauge("visits", "Visits that ended in the last 24 hours, by outcome.", "kind", "outcome")
+    took = _gauge(
+        "visit_seconds",
+        "Duration of the visits of the last 24 hours, skipped and cancelled ones excluded.",
+        "kind",
+        "quantile",
+    )
     counts = {(kind, status): 0 for kind in KINDS for status in ENDED}
     for kind, status, count, seconds in _rows(_VISITS, {"quantiles": QUANTILES}):
         if status is not None:
@@ -104,11 +108,11 @@ def _visits() -> Iterator[Metric]:
 
 
 def _backlog() -> Iterator[Metric]:
-    """ "due" could begin now, and waits for a worker or for its host; "later" has been put off to a time to come."""
+    """ "due" visits wait for a worker or for their host; "later" visits are scheduled for a retry."""
     backlog = _gauge("visits_open", "Visits that have not ended: due, later, running.", "kind", "state")
-    oldest = _gauge("visits_due_seconds", "How long the visit has been due that waits the longest.", "kind")
-    told = dict.fromkeys(KINDS, (0, 0, 0, 0.0)) | {kind: rest for kind, *rest in _rows(_BACKLOG, {})}
-    for kind, (due, later, running, seconds) in told.items():
+    oldest = _gauge("visits_due_seconds", "How long the oldest due visit has been waiting.", "kind")
+    rows = dict.fromkeys(KINDS, (0, 0, 0, 0.0)) | {kind: rest for kind, *rest in _rows(_BACKLOG, {})}
+    for kind, (due, later, running, seconds) in rows.items():
         for state, count in (("due", due), ("later", later), ("running", running)):
             backlog.add_metric([kind, state], count)
         oldest.add_metric([kind], seconds or 0)
@@ -116,39 +120,43 @@ def _backlog() -> Iterator[Metric]:
 
 
 def _last_successes() -> Iterator[Metric]:
-    age = _gauge("last_success_seconds", "Age of the last success, of the active instance where it is oldest.", "kind")
+    age = _gauge(
+        "last_success_seconds", "Age of the last success of the active instance that has waited longest.", "kind"
+    )
     spread = _gauge("instances_by_last_success", "Active instances by the age of their last success.", "kind", "age")
-    paused = _gauge("instances_paused", "Active instances that are no longer visited after too many failures.", "kind")
+    paused = _gauge("instances_paused", "Active instances paused after too many failures.", "kind")
     values = {"kinds": list(KINDS), **{f"within_{label}": span for label, span in STALENESS.items()}}
-    for kind, seconds, n_paused, *counts in _rows(_LAST_SUCCESSES, values):
+    for kind, seconds, n_paused, *by_age in _rows(_LAST_SUCCESSES, values):
         if seconds is not None:
             age.add_metric([kind], seconds)
         paused.add_metric([kind], n_paused)
-        for label, count in zip([*STALENESS, "older", "never"], counts, strict=True):
+        for label, count in zip([*STALENESS, "older", "never"], by_age, strict=True):
             spread.add_metric([kind, label], count)
     yield from (age, spread, paused)
 
 
-def _instances() -> Iterator[Metric]:
+def _findings() -> Iterator[Metric]:
+    """Late schedules and missing sizes have gauges below."""
     instances = _gauge("instances", "Instances.", "state")
-    retired = Q(retired_at__isnull=False)
-    for state, count in Instance.objects.aggregate(
-        active=Count("pk", filter=~retired), retired=Count("pk", filter=retired)
-    ).items():
-        instances.add_metric([state], count)
-    yield instances
+    findings = _gauge("findings", "Rows that need attention, as on the home page and on Health.", "finding")
+    states = {"active": Instance.objects.active(), "retired": Instance.objects.retired()}
+    scope = Scope.of(None)
+    names = FINDINGS.keys() - {"schedule_late", "nothing_collected"}
+    for name, count in counts(states | {name: FINDINGS[name].rows(scope) for name in sorted(names)}).items():
+        (instances if name in states else findings).add_metric([name], count)
+    yield from (instances, findings)
 
 
 def _gaps() -> Iterator[Metric]:
-    gaps = _gauge("capacity_gaps", "Instances without a size for yesterday, or without a whole one.", "gap")
+    gaps = _gauge("capacity_gaps", "Instances without a size for yesterday, or with an incomplete one.", "gap")
     yesterday = timezone.localdate() - timedelta(days=1)
-    for kind in ("missing", "incomplete"):
-        gaps.add_metric([kind], len(MissingDays(yesterday, yesterday, kind=kind)))
+    for kind, count in ({"missing": 0, "incomplete": 0} | MissingDays(yesterday, yesterday).per_kind()).items():
+        gaps.add_metric([kind], count)
     yield gaps
 
 
 def _schedules() -> Iterator[Metric]:
-    late = _gauge("schedule_late", "1 for a schedule that should have run by now, and has not.", "schedule")
+    late = _gauge("schedule_late", "1 for a schedule that is overdue.", "schedule")
     ran = _gauge("schedule_last_run_timestamp_seconds", "When the schedule last ran.", "schedule")
     for task in enabled_schedules():
         late.add_metric([task.name], is_late(task))
@@ -159,15 +167,15 @@ def _schedules() -> Iterator[Metric]:
 
 def _alerts() -> Iterator[Metric]:
     n_open = _gauge("alerts_open", "Open alerts of active rules.", "rule", "kind")
-    looked = _gauge("alerts_evaluated_timestamp_seconds", "When the active rules were last looked at.")
+    evaluated = _gauge("alerts_evaluated_timestamp_seconds", "When the active rules were last evaluated.")
     rules = AlertRule.objects.filter(active=True).annotate(n_open=Count("alerts", filter=Q(alerts__resolved_at=None)))
     rows = list(rules.values_list("name", "kind", "n_open", "evaluated_at"))
     for name, kind, count, _at in rows:
         n_open.add_metric([name, kind], count)
     if times := [at for *_rest, at in rows if at]:
-        looked.add_metric([], max(times).timestamp())
-    deliveries = _gauge("alert_deliveries", "Alert messages made in the last 24 hours.", "status")
-    late = _gauge("alert_deliveries_overdue", "Alert messages that have been tried in vain, and will be tried again.")
+        evaluated.add_metric([], max(times).timestamp())
+    deliveries = _gauge("alert_deliveries", "Alert messages of the last 24 hours.", "status")
+    late = _gauge("alert_deliveries_overdue", "Alert messages that failed and will be sent again.")
     lately = Q(created_at__gt=timezone.now() - timedelta(days=1), is_test=False)
     counts = Delivery.objects.aggregate(
         **{status: Count("pk", filter=lately & Q(status=status)) for status in Delivery.Status.values},
@@ -176,12 +184,12 @@ def _alerts() -> Iterator[Metric]:
     late.add_metric([], counts.pop("overdue"))
     for status, count in counts.items():
         deliveries.add_metric([status], count)
-    yield from (n_open, looked, deliveries, late)
+    yield from (n_open, evaluated, deliveries, late)
 
 
 def _store() -> Iterator[Metric]:
     ((size,),) = _rows("SELECT pg_database_size(current_database())", {})
-    yield GaugeMetricFamily("taifish_store_bytes", "What the store takes on disk.", value=size)
+    yield GaugeMetricFamily("taifish_store_bytes", "Size of the store.", value=size)
 
 
 def _rows(sql: str, values: dict[str, object]) -> list[tuple]:
@@ -190,7 +198,7 @@ def _rows(sql: str, values: dict[str, object]) -> list[tuple]:
         return cursor.fetchall()
 
 
-#: By way of the sessions, whose index knows the recent ones: no visit ends a day after its session began.
+#: Sessions are joined for their index on the creation time: a visit ends within a day of it.
 _VISITS = """
 SELECT r.kind, r.status, count(*),
        percentile_cont(%(quantiles)s::float8[]) WITHIN GROUP (ORDER BY extract(epoch FROM r.finished_at - r.started_at))

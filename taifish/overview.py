@@ -1,4 +1,4 @@
-"""The home page: what a DBA asks first thing in the morning, each part for those who may see its list."""
+"""The home page. Each part is shown to users who may see its list."""
 
 from __future__ import annotations
 
@@ -7,34 +7,42 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Count, Exists, ExpressionWrapper, F, FloatField, OuterRef, Q, QuerySet, Subquery
+from django.db.models import ExpressionWrapper, F, FloatField, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from accounts.freshness import unknown_instances
 from accounts.models import AccountChange
 from accounts.pages import events
 from aggregation import reading
 from aggregation.models import InstanceLimit
-from aggregation.pages import told as forecast_told
+from aggregation.pages import told as forecast_row
 from aggregation.periods import Period, last_closed
-from capacity.gaps import MissingDays
+from alerts.findings import FINDINGS, Scope, counts
 from capacity.models import Database, InstanceSize
-from console.visibility import ids_shown_to, limit_of, shown_to
-from instances.models import Instance
+from console.visibility import limit_of, shown_to
 from sync.lateness import enabled_schedules, is_late
 from sync.models import SyncSession, VisitHealth
-from sync.pages import with_last_visit
 from sync.registry import KINDS, VisitKind
 
 from .health import work_checks
 
+#: The findings that are counted at the top.
+FIGURES = (
+    "failed_accounts",
+    "failed_capacity",
+    "never_visited",
+    "stale",
+    "paused",
+    "nothing_collected",
+    "new_superuser",
+)
+
 #: Rows of each part.
 ROWS = 6
 
-#: Limits that are looked at: those of the instances that have come closest to theirs.
+#: Limits that are forecast: those of the instances that have used the most of theirs.
 NEAREST = 20
 
 
@@ -43,12 +51,11 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     may = request.user.has_perm
     user = request.user
     changes = shown_to(AccountChange.objects.all(), user)
-    new_superusers = changes.of_the_last(1).of_new_superusers()
     parts: dict[str, tuple[str, Callable[[], Any]]] = {
-        "figures": ("instances.view_instance", lambda: _figures(user, new_superusers)),
+        "figures": ("instances.view_instance", lambda: _figures(user)),
         "checks": ("sync.view_syncsession", lambda: work_checks() if limit_of(user) is None else None),
         "running": ("sync.view_syncsession", lambda: _running(user)),
-        "superusers": ("accounts.view_accountchange", lambda: _changes(new_superusers)),
+        "superusers": ("accounts.view_accountchange", lambda: _changes(FINDINGS["new_superuser"].rows(Scope.of(user)))),
         "latest": ("accounts.view_accountchange", lambda: _changes(changes.filter(baseline=False))),
         "oldest": ("sync.view_visithealth", lambda: _oldest(user)),
         "largest": ("capacity.view_database", lambda: _largest(user)),
@@ -56,50 +63,21 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "forecasts": ("aggregation.view_instancelimit", lambda: _forecasts(user)),
         "schedules": ("django_celery_beat.view_periodictask", _schedules),
     }
-    for name, (permission, told) in parts.items():
-        context[name] = told() if may(permission) else None
+    for name, (permission, part) in parts.items():
+        context[name] = part() if may(permission) else None
     return context
 
 
-def _figures(user: User, new_superusers: QuerySet[AccountChange]) -> list[dict[str, Any]]:
-    may = user.has_perm
+def _figures(user: User) -> list[dict[str, Any]]:
+    scope = Scope.of(user)
+    found = {name: FINDINGS[name] for name in FIGURES if user.has_perm(FINDINGS[name].permission)}
+    active = scope.instances.active()
+    n = counts({"active": active} | {name: finding.rows(scope) for name, finding in found.items()})
     url = reverse("admin:instances_instance_changelist")
-    instances = shown_to(Instance.objects.active(), user).annotate(
-        is_paused=Exists(VisitHealth.objects.paused().filter(instance=OuterRef("pk")))
-    )
-    for kind in ("accounts", "capacity"):
-        instances = with_last_visit(instances, kind)
-    counts = instances.aggregate(
-        active=Count("pk"),
-        paused=Count("pk", filter=Q(is_paused=True)),
-        never=Count("pk", filter=Q(accounts_status=None)),
-        failed=Count("pk", filter=Q(accounts_status="failed")),
-        unmeasured=Count("pk", filter=Q(capacity_status="failed")),
-    )
-    figures = [{"label": _("Active instances"), "count": counts["active"], "url": url}]
-    if may("sync.view_syncrecord"):
-        figures += [
-            _alarm(_("Last account visit failed"), counts["failed"], f"{url}?last_accounts=failed"),
-            _alarm(_("Last capacity visit failed"), counts["unmeasured"], f"{url}?last_capacity=failed"),
-            _alarm(_("Never visited"), counts["never"], f"{url}?last_accounts=never"),
-        ]
-    if may("accounts.view_account"):
-        unknown = unknown_instances(shown_to(Instance.objects.active(), user))
-        figures.append(_alarm(_("Accounts not known"), len(unknown), f"{url}?stale=1"))
-    if may("sync.view_visithealth"):
-        figures.append(_alarm(_("Paused"), counts["paused"], f"{url}?paused=1"))
-    if may("capacity.view_instancesize"):
-        yesterday = timezone.localdate() - timedelta(days=1)
-        lacking = len(MissingDays(yesterday, yesterday, ids_shown_to(user), "missing"))
-        figures.append(_alarm(_("No size yesterday"), lacking, f"{reverse('capacity-gaps')}?days=1&kind=missing"))
-    if may("accounts.view_accountchange"):
-        changes = f"{reverse('admin:accounts_accountchange_changelist')}?new_superusers=1"
-        figures.append(_alarm(_("New superusers in a day"), new_superusers.count(), changes))
-    return figures
-
-
-def _alarm(label: Any, count: int, url: str) -> dict[str, Any]:
-    return {"label": label, "count": count, "url": url, "alarm": True}
+    return [
+        {"label": _("Active instances"), "count": n["active"], "url": url},
+        *({"label": f.title, "count": n[name], "url": f.url, "hint": f.hint} for name, f in found.items()),
+    ]
 
 
 def _running(user: User) -> list[dict[str, Any]]:
@@ -133,21 +111,21 @@ def _growers(user: User) -> Any:
 
 
 def _forecasts(user: User) -> list[dict[str, Any]]:
-    """Of the limits that are nearest to being reached by size, the nearest in time."""
+    """The limits that will be reached first, among those that are used the most."""
     latest = InstanceSize.objects.filter(instance=OuterRef("instance")).order_by("-day")
     part = ExpressionWrapper(Subquery(latest.values("size")[:1]) * 1.0 / F("size"), output_field=FloatField())
     limits = InstanceLimit.objects.filter(instance__retired_at=None).select_related("instance").annotate(part=part)
     nearest = shown_to(limits, user).order_by(F("part").desc(nulls_last=True), "pk")[:NEAREST]
-    return [forecast_told(limit, told) for limit, told in reading.forecasts(nearest)[:ROWS]]
+    return [forecast_row(limit, found) for limit, found in reading.forecasts(nearest)[:ROWS]]
 
 
 def _schedules() -> list[dict[str, Any]]:
-    """Each enabled schedule with its last run and its next one."""
+    """Each enabled schedule with its last and next run, the next first."""
     now = timezone.now()
     rows = []
     for task in enabled_schedules():
         since = timezone.localtime(task.last_run_at or task.date_changed)
-        # What remains was told a moment ago: shown by the minute, a whole hour would be a minute before.
+        # The remaining time was computed a moment ago; without the second, a full hour would show as a minute earlier.
         due = now + task.schedule.remaining_estimate(since) + timedelta(seconds=1)
         rows.append({"task": task, "next": due, "is_late": is_late(task)})
     return sorted(rows, key=lambda row: row["next"])

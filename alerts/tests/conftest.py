@@ -84,8 +84,9 @@ def make_channel(db: None) -> Callable[..., Channel]:
 
 @pytest.fixture
 def first_rules(db: None) -> None:
-    """What the migration leaves, and a test before this one may have taken away."""
-    import_module("alerts.migrations.0002_first_rules").install(apps, None)
+    """The rules that the migrations install, which an earlier test may have deleted."""
+    for migration in ("0002_first_rules", "0003_two_more_kinds"):
+        import_module(f"alerts.migrations.{migration}").install(apps, None)
 
 
 @pytest.fixture

@@ -333,8 +333,8 @@ def test_what_may_pass_is_tried_again(make_channel, service, status, outcome):
     [
         ("feishu", '{"code": 19021, "msg": "sign match fail"}', "pending", "It answered 19021: sign match fail"),
         ("wecom", '{"errcode": 93000, "errmsg": "invalid url"}', "pending", "It answered 93000: invalid url"),
-        ("dingtalk", "<html>", "failed", "It answered 200, but not as this service does: is the address right?"),
-        ("feishu", '["ok"]', "failed", "It answered 200, but not as this service does: is the address right?"),
+        ("dingtalk", "<html>", "failed", "It answered 200, but not like this service. Check the URL."),
+        ("feishu", '["ok"]', "failed", "It answered 200, but not like this service. Check the URL."),
     ],
 )
 def test_a_service_that_says_no_with_200(make_channel, service, kind, answer, outcome, told):
@@ -433,7 +433,7 @@ def test_a_channel_that_was_switched_off(make_channel):
     Channel.objects.update(active=False)
     assert deliver() == {"failed": 1}
     delivery.refresh_from_db()
-    assert delivery.error == "The channel was switched off."
+    assert delivery.error == "The channel is inactive."
     # A test is what one makes before it is switched on.
     assert send_test(channel).status == "sent"
 

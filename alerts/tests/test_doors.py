@@ -56,7 +56,7 @@ def test_the_command_tells_what_it_found(make_rule, make_instance, make_channel)
     )
     what = "visits of the kind “Accounts” failed 2 times in a row: unreachable: no route"
     line = f"new: Failing: one: {what}\n"
-    assert run("--dry-run") == f"{line}1 new, 0 over, 0 go on; nobody was told\n"
+    assert run("--dry-run") == f"{line}1 new, 0 over, 0 continue; nothing was stored\n"
     alert = {"rule": "Failing", "kind": "failing", "instance": "one", "text": what}
     assert json.loads(run("--dry-run", "--json")) == {
         "dry_run": True,
@@ -66,10 +66,10 @@ def test_the_command_tells_what_it_found(make_rule, make_instance, make_channel)
         "messages": ["dba"],
     }
     assert not Alert.objects.exists()
-    assert run() == f"{line}1 new, 0 over, 0 go on; 1 messages are to be sent\n"
-    assert run() == "0 new, 0 over, 1 go on; 0 messages are to be sent\n"
+    assert run() == f"{line}1 new, 0 over, 0 continue; 1 messages will be sent\n"
+    assert run() == "0 new, 0 over, 1 continue; 0 messages will be sent\n"
     VisitHealth.objects.filter(pk=health.pk).update(failures=0)
-    assert run() == f"over: Failing: one: {what}\n0 new, 1 over, 0 go on; 0 messages are to be sent\n"
+    assert run() == f"over: Failing: one: {what}\n0 new, 1 over, 0 continue; 0 messages will be sent\n"
 
 
 # The API
@@ -176,7 +176,7 @@ def test_a_rule_is_made_and_switched_on(first_rules):
     add = reverse("admin:alerts_alertrule_add")
     page = client.get(add).content.decode()
     assert "failures in a row" in page
-    assert "have /metrics watched" in page
+    assert "monitor /metrics" in page
     assert "no size" in client.post(add, form(kind="growth", min_bytes="much")).content.decode()
     assert "This kind needs it" in client.post(add, form(kind="growth")).content.decode()
     channel = Channel.objects.create(name="dba", kind="email", addresses="dba@example.com")
@@ -201,7 +201,7 @@ def test_the_rules_are_looked_at_from_their_list(make_rule, make_instance):
     make_rule("paused")
     VisitHealth.objects.create(instance=make_instance("one"), kind="accounts", failures=5, paused_at=timezone.now())
     answer = superstaff().post(reverse("admin:alerts_alertrule_do_on_list", args=["look"]), follow=True)
-    assert "1 new alert; 0 are over, 0 go on, 0 messages are on their way." in told(answer)
+    assert "1 new alert; 0 are over, 0 continue, 0 messages will be sent." in told(answer)
 
 
 def test_a_channel_goes_in_and_its_secrets_never_come_out(db, service):
@@ -221,7 +221,7 @@ def test_a_channel_goes_in_and_its_secrets_never_come_out(db, service):
     assert (channel.name, channel.kind, channel.url, channel.secret) == ("bot 2", "dingtalk", url, SECRET)
     seen.append(client.post(page, {"name": "bot 2", "url": "nowhere " + PATH}))
     seen.append(client.post(page, {"name": "bot 2", "secret": SECRET, "clear_secret": "on"}))
-    assert "Either enter a secret or choose none." in seen[-1].content.decode()
+    assert "Enter a secret or select" in seen[-1].content.decode()
     seen.append(client.post(page, {"name": "bot 2", "clear_secret": "on"}, follow=True))
     channel.refresh_from_db()
     assert (channel.url, channel.secret) == (url, "")
@@ -238,10 +238,10 @@ def test_a_test_is_sent_from_the_page_of_a_channel(make_channel, service):
     channel = make_channel("webhook", service.url + PATH)
     do = reverse("admin:alerts_channel_do", args=[channel.pk, "test"])
     client = superstaff()
-    assert "The test was taken." in told(client.post(do, follow=True))
+    assert "The service accepted the test message." in told(client.post(do, follow=True))
     assert len(service.posted) == 1
     service.status = 403
-    assert "The test did not get there. It answered 403." in told(client.post(do, follow=True))
+    assert "The test message was not delivered. It answered 403." in told(client.post(do, follow=True))
     assert staff("alerts.view_channel").post(do).status_code == 403
     mailbox = make_channel("email", addresses="dba@example.com")
     client.post(reverse("admin:alerts_channel_do", args=[mailbox.pk, "test"]))
@@ -267,7 +267,7 @@ def test_alerts_and_deliveries_are_looked_at(found, django_assert_num_queries):
     Delivery.objects.filter(pk=delivery.pk).update(status="failed", error="It answered 500.")
     assert "Send again" in client.get(url).content.decode()
     answer = client.post(reverse("admin:alerts_delivery_do", args=[delivery.pk, "again"]), follow=True)
-    assert "It is tried anew within a minute." in told(answer)
+    assert "It will be sent within a minute." in told(answer)
     for model in ("alert", "delivery"):
         assert client.get(reverse(f"admin:alerts_{model}_add")).status_code == 403
 

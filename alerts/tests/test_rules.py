@@ -12,10 +12,13 @@ from django.db import connection
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-from accounts.models import AccountChange
+from accounts.freshness import moment
+from accounts.models import AccountChange, Coverage
 from accounts.tests.stored import account
 from aggregation.models import DatabaseAggregate, InstanceLimit
-from alerts.kinds import EVENT_TIME, KINDS
+from alerts import findings
+from alerts.findings import EVENT_TIME
+from alerts.kinds import KINDS
 from alerts.models import Alert, AlertRule, Delivery
 from alerts.services import evaluate
 from alerts.tests.conftest import GIB
@@ -88,6 +91,49 @@ def test_failures_in_a_row(make_rule, make_instance):
     evaluate()
     assert texts() == []
     assert Alert.objects.get().resolved_at
+
+
+def test_each_failed_visit(make_rule, make_instance):
+    """F1.4: as TAIFISH_ALERT_EMAILS did, every failure is reported, catch-ups and other certificates included."""
+    rule = make_rule("visit_failed")
+    since(rule, 1)
+    one, two = make_instance("one"), make_instance("two")
+    at = timezone.now() - timedelta(hours=2)
+    row = health(one, 1, failed_at=at)
+    health(one, 0, kind="capacity", failed_at=at, error_code="unreachable", error="no route")
+    health(two, 0, failed_at=at, error_code="", error="")
+    health(two, 3, kind="capacity", failed_at=at - timedelta(days=2))
+    evaluate()
+    assert texts() == [
+        f"visits of the kind “Accounts” failed at {moment(at)}: auth_failed: Access denied",
+        f"visits of the kind “Capacity” failed at {moment(at)}: unreachable: no route",
+    ]
+    # The next failure is another alert, though the visits were failing before.
+    VisitHealth.objects.filter(pk=row.pk).update(failures=2, failed_at=at + timedelta(hours=1))
+    assert [alert.instance_id for alert in evaluate().opened] == [one.pk]
+    VisitHealth.objects.update(failures=0, error_code="", error="")
+    evaluate()
+    assert texts() == []
+    assert Alert.objects.count() == 3
+
+
+def test_accounts_that_are_not_known(make_rule, make_instance, settings):
+    """F3: what the home page counts as unknown is an alert."""
+    make_rule("stale")
+    fresh, old, never = (make_instance(name) for name in ("fresh", "old", "never"))
+    retired = make_instance("retired")
+    retired.retire()
+    for instance, hours in ((fresh, 1), (old, settings.TAIFISH_STALE_AFTER + 12)):
+        at = timezone.now() - timedelta(hours=hours)
+        Coverage.objects.create(instance=instance, level="A", covered=[], beyond=[], since=at, read_at=at)
+    evaluate()
+    assert {alert.instance: alert.text.split(" (")[0] for alert in Alert.objects.open()} == {
+        old: f"accounts are not known: last read {moment(at)}",
+        never: "accounts are not known: not visited by then",
+    }
+    Coverage.objects.filter(instance=old).update(read_at=timezone.now())
+    evaluate()
+    assert [alert.instance for alert in Alert.objects.open()] == [never]
 
 
 def test_paused(make_rule, make_instance):
@@ -297,10 +343,10 @@ def test_a_fault_undoes_the_whole_look(make_rule, make_instance, monkeypatch):
     make_rule("paused")
     VisitHealth.objects.filter(pk=row.pk).update(failures=0)
 
-    def broken(rule: AlertRule, instances: object) -> None:
+    def broken(scope: object, rule: AlertRule) -> None:
         raise RuntimeError
 
-    monkeypatch.setitem(KINDS, "paused", KINDS["paused"].__class__("", "", broken))
+    monkeypatch.setitem(findings._REPORTS, "paused", broken)
     with pytest.raises(RuntimeError):
         evaluate()
     assert len(texts()) == 1
@@ -340,20 +386,22 @@ def test_a_thousand_instances_take_no_more_queries(first_rules, make_instance, m
     made = [first, *Instance.objects.bulk_create(_like(first, number) for number in range(999))]
     Instance.objects.update(created_at=timezone.now() - timedelta(days=9))
     VisitHealth.objects.bulk_create(
-        VisitHealth(instance=instance, kind="accounts", failures=5, paused_at=timezone.now()) for instance in made
+        VisitHealth(instance=instance, kind="accounts", failures=5, failed_at=timezone.now(), paused_at=timezone.now())
+        for instance in made
     )
     PeriodicTask.objects.all().delete()
     schedules.install()
     PeriodicTask.objects.update(last_run_at=timezone.now())
-    with django_assert_num_queries(22):
+    # Two more for each thousand alerts, to store them.
+    with django_assert_num_queries(26):
         found = evaluate()
-    assert len(found.opened) == 3000
+    assert len(found.opened) == 5000
     (delivery,) = found.deliveries
-    assert delivery.digest["subject"] == "Taifish: 3000 new alerts"
-    assert [(group["count"], len(group["alerts"])) for group in delivery.digest["opened"]] == [(1000, 50)] * 3
-    with django_assert_num_queries(18):
+    assert delivery.digest["subject"] == "Taifish: 5000 new alerts"
+    assert [(group["count"], len(group["alerts"])) for group in delivery.digest["opened"]] == [(1000, 50)] * 5
+    with django_assert_num_queries(20):
         found = evaluate()
-    assert (found.opened, found.n_lasting) == ([], 3000)
+    assert (found.opened, found.n_lasting) == ([], 5000)
 
 
 def _like(instance: Instance, number: int) -> Instance:

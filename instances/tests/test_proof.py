@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.urls import reverse
 
-from alerts.kinds import KINDS as ALERTS
+from alerts.findings import occurrences
 from alerts.models import AlertRule
 from engines.certificates import spelled
 from engines.target import Target
@@ -135,8 +135,8 @@ def test_pinned_by_itself_and_changed(with_methods: PostgresServer, own: Identit
     health = VisitHealth.objects.get(instance=instance, kind="accounts")
     assert (health.failures, health.paused_at, health.is_failing) == (0, None, True)
     rule = AlertRule(kind="failing", threshold=3)
-    (finding,) = ALERTS["failing"].find(rule, Instance.objects.all())
-    assert "certificate_changed" in finding.text
+    (occurrence,) = occurrences(rule)
+    assert "certificate_changed" in occurrence.text
     instance.refresh_from_db()
     assert (instance.certificate, instance.seen_certificate) == (own.fingerprint, other.fingerprint)
 
@@ -206,8 +206,8 @@ def test_each_that_a_strict_connection_reaches_is_tightened(with_methods: Postgr
     marks = client.get(LIST).content.decode()
     assert marks.count("as before</span>") == len(targets)
     assert "As before" in examine(Instance.objects.get(name="md5")).warnings[0]
-    (health,) = [check for check in checks() if check.name == "Proof of servers"]
-    assert (health.ok, health.told[-1]) == (False, "4")
+    (health,) = [check for check in checks() if check.name == "Servers not proved"]
+    assert (health.ok, health.text) == (False, "4")
 
     tried = {str(instance): check.code for instance, check in tighten(Instance.objects.all())}
     refused = "unproven_server"
@@ -229,7 +229,7 @@ def test_each_that_a_strict_connection_reaches_is_tightened(with_methods: Postgr
     assert "md5: unproven_server" in told(client.post(LIST, chosen, follow=True))
     Instance.objects.update(proof="strict")
     assert "None of them is as before" in told(client.post(LIST, chosen, follow=True))
-    assert next(check for check in checks() if check.name == "Proof of servers").ok
+    assert next(check for check in checks() if check.name == "Servers not proved").ok
 
 
 @pytest.mark.django_db

@@ -74,9 +74,9 @@ def test_each_figure_is_what_its_list_shows(store):
 
 def test_the_home_page_takes_a_fixed_number_of_queries(store, django_assert_num_queries):
     client = superstaff()
-    # Session, user, figures (four), scheduler, workers (two), running sessions, changes (two), health of visits,
+    # Session, user, figures (three), scheduler, workers (two), running sessions, changes (two), health of visits,
     # databases (two), limits, schedules.
-    with django_assert_num_queries(17):
+    with django_assert_num_queries(16):
         answer = client.get(HOME)
     assert len(answer.context["running"]) == 5
     assert len(answer.context["latest"]) == 6

@@ -151,7 +151,7 @@ def test_times_as_shipped_follow_the_zone_and_those_of_people_do_not(db, setting
         "classification.run": ("3", "Europe/Berlin"),
     }
     assert schedules.follow_time_zone() == []
-    (told,) = (check.told for check in checks() if check.name == "Schedules")
+    (told,) = (check.text for check in checks() if check.name == "Schedules")
     _before, names = told.split("in another time zone than Asia/Shanghai: ")
     assert sorted(names.split(", ")) == ["Classify accounts", "Collect capacity"]
 

@@ -12,20 +12,18 @@ from instances.models import Instance
 
 
 class Command(BaseCommand):
-    help = (
-        "Look at all active alert rules now, print what is new and what is over, and have a worker tell the channels."
-    )
+    help = "Evaluate all active alert rules now and print new and closed alerts. A worker sends the messages."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="store nothing and tell nobody")
+        parser.add_argument("--dry-run", action="store_true", help="store and send nothing")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = services.evaluate(dry_run=options["dry_run"])
         document = {
             "dry_run": options["dry_run"],
-            "opened": _told(found.opened),
-            "resolved": _told(found.resolved),
+            "opened": _rows(found.opened),
+            "resolved": _rows(found.resolved),
             "lasting": found.n_lasting,
             "messages": [delivery.channel.name for delivery in found.deliveries],
         }
@@ -37,12 +35,12 @@ class Command(BaseCommand):
                 where = f"{alert['instance']}: " if alert["instance"] else ""
                 self.stdout.write(f"{word}: {alert['rule']}: {where}{alert['text']}")
         self.stdout.write(
-            f"{len(found.opened)} new, {len(found.resolved)} over, {found.n_lasting} go on; "
-            f"{'nobody was told' if options['dry_run'] else f'{len(found.deliveries)} messages are to be sent'}"
+            f"{len(found.opened)} new, {len(found.resolved)} over, {found.n_lasting} continue; "
+            f"{'nothing was stored' if options['dry_run'] else f'{len(found.deliveries)} messages will be sent'}"
         )
 
 
-def _told(alerts: Iterable[Alert]) -> list[dict[str, Any]]:
+def _rows(alerts: Iterable[Alert]) -> list[dict[str, Any]]:
     alerts = list(alerts)
     names = Instance.objects.in_bulk([alert.instance_id for alert in alerts if alert.instance_id])
     return [

@@ -1,0 +1,328 @@
+"""What needs attention, each question in one place: the home page, Health, /metrics and alert rules show its rows.
+
+A question runs a fixed number of queries, however many instances there are, and answers for the present: nothing is
+remembered between two evaluations of a rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.contrib.auth.models import User
+from django.contrib.postgres.aggregates import ArrayAgg
+from django.db.models import Count, Q, QuerySet, Value
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django_celery_beat.models import PeriodicTask
+
+from accounts.freshness import LastRead, last_reads, moment
+from accounts.models import AccountChange, account_label
+from aggregation.forecast import Forecast
+from aggregation.models import DatabaseAggregate, InstanceLimit
+from aggregation.periods import Period
+from aggregation.reading import forecasts
+from capacity.gaps import MissingDays
+from console.units import bytes_label
+from console.visibility import limit_of, shown_to
+from instances.models import Instance
+from sync.lateness import enabled_schedules, is_late
+from sync.models import VisitHealth
+from sync.pages import with_last_visit
+from sync.registry import KINDS as VISITS
+
+from .kinds import KINDS
+from .models import AlertRule, Delivery
+
+#: How long an alert about an event stays open.
+EVENT_TIME = timedelta(days=7)
+
+#: How many account names an alert lists, and how many characters of an error it quotes.
+NAMES, QUOTED = 5, 300
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The instances to look at, and since when events count. `is_whole`: all instances, retired ones included."""
+
+    instances: QuerySet[Instance]
+    since: datetime
+    is_whole: bool = False
+
+    @classmethod
+    def of(cls, user: User | None) -> Scope:
+        """What a user sees (None: everything), with the events of the last day."""
+        instances = shown_to(Instance.objects.all(), user)
+        return cls(instances, timezone.now() - timedelta(days=1), limit_of(user) is None)
+
+    @classmethod
+    def of_rule(cls, rule: AlertRule) -> Scope:
+        """The instances of a rule, with the events since its activation, for EVENT_TIME at most."""
+        return cls(rule.instances(), max(rule.active_since or timezone.now(), timezone.now() - EVENT_TIME))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One question. `rows` answers it for a scope; the list `page`?`query` shows the same rows to users with
+    `permission`. `hint` says what to do."""
+
+    title: str | Promise
+    permission: str
+    rows: Callable[[Scope], QuerySet | Sequence]
+    query: str
+    page: str = "admin:instances_instance_changelist"
+    hint: str | Promise = ""
+
+    @property
+    def url(self) -> str:
+        yesterday = timezone.localtime(timezone.now() - timedelta(days=1))
+        return f"{reverse(self.page)}?{yesterday.strftime(self.query)}"
+
+
+def counts(rows: Mapping[str, QuerySet | Sequence]) -> dict[str, int]:
+    """Name → number of rows. One statement counts all querysets."""
+    named = {name: found for name, found in rows.items() if isinstance(found, QuerySet)}
+    statements = [
+        found.order_by().annotate(finding=Value(name)).values("finding").annotate(n=Count("pk"))
+        for name, found in named.items()
+    ]
+    counted = dict(statements[0].union(*statements[1:], all=True).values_list("finding", "n")) if statements else {}
+    return {name: counted.get(name, 0) if name in named else len(found) for name, found in rows.items()}
+
+
+# Rows
+
+
+def _last_visit(kind: str, status: str | None) -> Callable[[Scope], QuerySet[Instance]]:
+    """Active instances whose last visit of the kind ended so; None: that were never visited."""
+    return lambda scope: with_last_visit(scope.instances.active(), kind).filter(**{f"{kind}_status": status})
+
+
+def _paused(scope: Scope) -> QuerySet[Instance]:
+    return scope.instances.active().filter(pk__in=VisitHealth.objects.paused().values("instance"))
+
+
+def _stale(scope: Scope) -> list[LastRead]:
+    return [read for read in last_reads(scope.instances.active()) if read.is_stale]
+
+
+def _changes(scope: Scope) -> QuerySet[AccountChange]:
+    """Changes; what an instance's first visit finds is not one."""
+    return AccountChange.objects.filter(at__gte=scope.since, baseline=False, account__instance__in=scope.instances)
+
+
+def _nothing_collected(scope: Scope) -> MissingDays:
+    yesterday = timezone.localdate() - timedelta(days=1)
+    ids = None if scope.is_whole else list(scope.instances.order_by().values_list("pk", flat=True))
+    return MissingDays(yesterday, yesterday, ids, kind="missing")
+
+
+def _late_schedules(scope: Scope) -> list[PeriodicTask]:
+    return [task for task in enabled_schedules() if is_late(task)]
+
+
+def _undelivered(scope: Scope) -> QuerySet[Delivery]:
+    # A delivery may name every instance.
+    rows = Delivery.objects if scope.is_whole else Delivery.objects.none()
+    return rows.filter(status=Delivery.Status.FAILED, is_test=False, created_at__gte=scope.since)
+
+
+_OPEN_VISIT = _("Open the visit: it says what failed.")
+
+FINDINGS = {
+    "failed_accounts": Finding(
+        _("Last account visit failed"),
+        "sync.view_syncrecord",
+        _last_visit("accounts", "failed"),
+        "last_accounts=failed",
+        hint=_OPEN_VISIT,
+    ),
+    "failed_capacity": Finding(
+        _("Last capacity visit failed"),
+        "sync.view_syncrecord",
+        _last_visit("capacity", "failed"),
+        "last_capacity=failed",
+        hint=_OPEN_VISIT,
+    ),
+    "never_visited": Finding(
+        _("Never visited"),
+        "sync.view_syncrecord",
+        _last_visit("accounts", None),
+        "last_accounts=never",
+        hint=_("Check the connection, then sync the accounts."),
+    ),
+    "stale": Finding(_("Accounts not known"), "accounts.view_account", _stale, "stale=1", hint=KINDS["stale"].help),
+    "paused": Finding(_("Paused"), "sync.view_visithealth", _paused, "paused=1", hint=KINDS["paused"].help),
+    "nothing_collected": Finding(
+        _("No size yesterday"),
+        "capacity.view_instancesize",
+        _nothing_collected,
+        "days=1&kind=missing",
+        "capacity-gaps",
+        KINDS["nothing_collected"].help,
+    ),
+    "new_superuser": Finding(
+        _("New superusers in a day"),
+        "accounts.view_accountchange",
+        lambda scope: _changes(scope).of_new_superusers(),
+        "new_superusers=1",
+        "admin:accounts_accountchange_changelist",
+        KINDS["new_superuser"].help,
+    ),
+    "schedule_late": Finding(
+        _("Schedules"),
+        "django_celery_beat.view_periodictask",
+        _late_schedules,
+        "enabled__exact=1",
+        "admin:django_celery_beat_periodictask_changelist",
+        _("Check that the scheduler is running, and read its log."),
+    ),
+    "unproven": Finding(
+        _("Servers not proved"),
+        "instances.view_instance",
+        lambda scope: scope.instances.active().as_before(),
+        "proof__exact=as_before",
+        hint=_("Tighten these instances: Taifish sends their password before the server is proved."),
+    ),
+    "undelivered": Finding(
+        _("Alerts not delivered"),
+        "alerts.view_delivery",
+        _undelivered,
+        "status__exact=failed&is_test__exact=0&created_at_from_0=%Y-%m-%d&created_at_from_1=%H:%M:%S",
+        "admin:alerts_delivery_changelist",
+        _("Open the deliveries: each says what failed."),
+    ),
+}
+
+
+# Alerts
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """One alert. The same `key` at the next evaluation is the same alert; `text` omits the name of the instance."""
+
+    key: str
+    text: str
+    instance_id: int | None = None
+
+
+def occurrences(rule: AlertRule) -> Iterator[Occurrence]:
+    """What a rule reports now."""
+    return _REPORTS[rule.kind](Scope.of_rule(rule), rule)
+
+
+def _visits(scope: Scope, *conditions: Q) -> QuerySet[VisitHealth]:
+    return VisitHealth.objects.filter(*conditions, instance__in=scope.instances)
+
+
+def _visit(health: VisitHealth, what: str, *more: str) -> Occurrence:
+    kind = VISITS[health.kind].label if health.kind in VISITS else health.kind
+    text = f"visits of the kind “{kind}” {what}: {_error(health.error_code, health.error)}"
+    return Occurrence(":".join([str(health.instance_id), health.kind, *more]), text, health.instance_id)
+
+
+def _error(code: str, message: str) -> str:
+    return f"{code}: {message[:QUOTED]}" if code else message[:QUOTED] or "no reason is known"
+
+
+def _failing(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+    # A certificate other than the pinned one is not counted as a failure, but needs attention at once.
+    for health in _visits(scope, Q(failures__gte=rule.threshold) | Q(error_code="certificate_changed")):
+        yield _visit(health, f"failed {health.failures} times in a row" if health.failures > 1 else "failed once")
+
+
+def _visit_failed(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+    for health in _visits(scope, Q(failures__gt=0) | ~Q(error_code=""), Q(failed_at__gte=scope.since)):
+        yield _visit(health, f"failed at {moment(health.failed_at)}", health.failed_at.isoformat())
+
+
+def _visits_paused(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+    for health in _visits(scope).paused():
+        yield _visit(health, f"are paused since {moment(health.paused_at)}")
+
+
+def _accounts_unknown(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+    for read in _stale(scope):
+        yield Occurrence(str(read.instance.pk), f"accounts are not known: {read.reason}", read.instance.pk)
+
+
+def _new_superusers(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+    """Accounts that are still superusers, filtered ones included."""
+    still = {"account__is_superuser": True, "account__gone_at": None}
+    changes = FINDINGS["new_superuser"].rows(scope).filter(**still).order_by("pk").select_related("account")
+    for change in changes:
+        how = "was made" if {"appeared", "reappeared", "recreated"} & {*change.events} else "became"
+        text = f"{change.account} {how} a superuser, seen at {moment(change.at)}"
+        yield Occurrence(str(change.account_id), text, change.account.instance_id)
+
+
+def _privileges_changed(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+    """Visits that found changes. Filtered accounts do not count: a server's upgrade changes many of its own."""
+    changes = _changes(scope).filter(events__overlap=["privileges", "memberships"], account__is_filtered=False)
+    by_name = ("account__name", "account__host", "pk")
+    parts = {part: ArrayAgg(f"account__{part}", order_by=by_name) for part in ("name", "host")}
+    visits = changes.order_by("at", "account__instance").values("at", "account__instance")
+    for visit in visits.annotate(n=Count("pk"), **parts).filter(n__gte=rule.threshold or 1):
+        n, at, instance_id = visit["n"], visit["at"], visit["account__instance"]
+        names = ", ".join(map(account_label, visit["name"][:NAMES], visit["host"][:NAMES]))
+        of = f"{n} accounts" if n > 1 else "one account"
+        more = f" and {n - NAMES} more" if n > NAMES else ""
+        text = f"privileges of {of} changed, seen at {moment(at)}: {names}{more}"
+        yield Occurrence(f"{instance_id}:{at.isoformat()}", text, instance_id)
+
+
+def _growth(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+    """Databases that grew within a closed day by more than the threshold, in percent, and by `min_bytes` at least."""
+    rows = DatabaseAggregate.objects.filter(
+        period=Period.DAILY,
+        start__gte=timezone.localdate(scope.since),
+        change__gte=rule.min_bytes,
+        change_percent__gt=rule.threshold,
+        database__instance__in=scope.instances,
+        database__is_filtered=False,
+    )
+    for row in rows.order_by("start", "pk").select_related("database"):
+        grown = f"{bytes_label(row.change, signed=True)}, {row.change_percent:+.0f} %"
+        text = f"database {row.database.name} grew on {row.start}: {grown}, to {bytes_label(row.last_size)}"
+        yield Occurrence(f"{row.database_id}:{row.start}", text, row.database.instance_id)
+
+
+def _limits_near(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+    limits = InstanceLimit.objects.filter(instance__in=scope.instances).select_related("instance")
+    for limit, found in forecasts(limits):
+        if isinstance(found, Forecast) and found.days is not None and found.days <= rule.threshold:
+            size, most = bytes_label(found.size), bytes_label(limit.size)
+            when = f"will reach its limit of {most} on {found.on}" if found.days else f"has reached its limit of {most}"
+            yield Occurrence(str(limit.instance_id), f"{when}; it takes {size} now", limit.instance_id)
+
+
+def _sizes_missing(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+    for gap in _nothing_collected(scope):
+        visit = f"last visit: {gap.status}" if gap.status else "it was not visited"
+        why = f", {_error(gap.code, gap.error)}" if gap.error else ""
+        yield Occurrence(str(gap.instance), f"no size of {gap.day}; {visit}{why}", gap.instance)
+
+
+def _schedules_late(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+    for task in _late_schedules(scope):
+        ran = moment(task.last_run_at) if task.last_run_at else "never"
+        yield Occurrence(str(task.pk), f"the schedule “{task.name}” is late; it last ran: {ran}")
+
+
+#: Every alert kind.
+_REPORTS: dict[str, Callable[[Scope, AlertRule], Iterator[Occurrence]]] = {
+    "failing": _failing,
+    "visit_failed": _visit_failed,
+    "paused": _visits_paused,
+    "stale": _accounts_unknown,
+    "new_superuser": _new_superusers,
+    "privilege_changes": _privileges_changed,
+    "growth": _growth,
+    "limit_near": _limits_near,
+    "nothing_collected": _sizes_missing,
+    "schedule_late": _schedules_late,
+}
