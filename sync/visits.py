@@ -26,7 +26,6 @@ from .registry import KINDS, Held, Outcome
 from .sessions import close, send
 
 log = logging.getLogger(__name__)
-alerts = logging.getLogger("sync.alerts")
 
 Status = SyncRecord.Status
 
@@ -203,19 +202,19 @@ def note_successes(record_ids: list[int]) -> None:
 
 
 def note_failures(record_ids: list[int]) -> None:
-    """Count failed records in their instances' streaks, pause where a streak is too long, and raise the alert.
+    """Count failed records in their instances' streaks, pause where a streak is too long, and log each.
 
     A catch-up comes every hour to a server that is known to be down: it does not count. Nor does another certificate
     than the pinned one: a person has to look at it, and the day it is accepted the visits go on.
     """
     with connection.cursor() as cursor:
         cursor.execute(_COUNT_FAILURES, {"ids": record_ids, "limit": settings.TAIFISH_PAUSE_AFTER})
-    transaction.on_commit(lambda: _alert(record_ids))
+    transaction.on_commit(lambda: _log_failures(record_ids))
 
 
-def _alert(record_ids: list[int]) -> None:
+def _log_failures(record_ids: list[int]) -> None:
     for record in SyncRecord.objects.filter(pk__in=record_ids).select_related("instance"):
-        alerts.error("%s visit of %s failed (%s): %s", record.kind, record.instance, record.error_code, record.error)
+        log.error("%s visit of %s failed (%s): %s", record.kind, record.instance, record.error_code, record.error)
 
 
 _LOCK_HOST = """

@@ -1,4 +1,4 @@
-"""Deploy mistakes, told by `manage.py check` with a hint each."""
+"""Mistakes in the deployment, reported by `manage.py check`, each with a hint."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import connections
+
+from .environment import text
 
 OLDEST_STORE = 14_00_00
 
@@ -67,6 +69,20 @@ def embedded_parts(**kwargs: Any) -> list[CheckMessage]:
             )
         )
     return messages
+
+
+@register(Tags.compatibility, deploy=True)
+def removed_settings(**kwargs: Any) -> list[CheckMessage]:
+    if not text("TAIFISH_ALERT_EMAILS"):
+        return []
+    return [
+        Warning(
+            "TAIFISH_ALERT_EMAILS is set, but no longer read.",
+            hint="The migration made it an e-mail channel with an active rule: see Alert channels and Alert rules in "
+            "the admin. If they are missing, create them there. Then remove the variable.",
+            id="taifish.W003",
+        )
+    ]
 
 
 @register(Tags.compatibility, deploy=True)

@@ -1,4 +1,4 @@
-"""What Django tells of itself in reports of failures: the mails of TAIFISH_ALERT_EMAILS, and debug pages."""
+"""Hides secrets in Django's error reports, such as debug pages."""
 
 import re
 from typing import Any
@@ -7,11 +7,11 @@ from django.views.debug import SafeExceptionReporterFilter
 
 
 class SecretsFilter(SafeExceptionReporterFilter):
-    """Django hides settings whose names speak of secrets; the addresses of store and broker hold theirs inside."""
+    """Django hides settings by name; this also hides the passwords inside the URLs of store and broker."""
 
     def cleanse_setting(self, key: str, value: Any) -> Any:
         cleansed = super().cleanse_setting(key, value)
         if isinstance(cleansed, str):
-            # Lazy settings pass for strings, and are none.
+            # A lazy setting passes for a string.
             return re.sub(r"://\S*@", f"://{self.cleansed_substitute}@", str(cleansed))
         return cleansed

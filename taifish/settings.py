@@ -318,10 +318,9 @@ IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
 #: Who brings it may scrape /metrics without a login; empty: nobody may.
 TAIFISH_METRICS_TOKEN = text("TAIFISH_METRICS_TOKEN")
 
-# Logging and alerts
+# Logging and e-mail
 
 DEFAULT_EXCEPTION_REPORTER_FILTER = "taifish.reports.SecretsFilter"
-ADMINS = [(address, address) for address in words("TAIFISH_ALERT_EMAILS")]
 EMAIL_TIMEOUT = 10
 EMAIL_HOST = text("TAIFISH_EMAIL_HOST", "localhost")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL = text("TAIFISH_EMAIL_FROM", "taifish@localhost")
@@ -329,10 +328,7 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
-        "email": {"class": "django.utils.log.AdminEmailHandler", "level": "ERROR"},
-    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": text("TAIFISH_LOG_LEVEL", "INFO").upper()},
     "loggers": {
         "django": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
@@ -341,7 +337,6 @@ LOGGING = {
         "axes": {"level": "WARNING"},
         # In debugging it writes down what only the provider and we may know.
         "authlib": {"level": "WARNING"},
-        "sync.alerts": {"handlers": ["email"] if ADMINS else [], "level": "ERROR"},
     },
 }
 

@@ -105,12 +105,12 @@ def test_any_exception_ends_the_record(probe, make_instances, error):
     assert record.lease_until is None
 
 
-def test_a_failure_raises_an_alert(probe, make_instances, settings, caplog):
-    """F1.4: failures can raise an alert."""
+def test_a_failure_is_logged(probe, make_instances, settings, caplog):
+    """F1.4: an operator finds each failure in the log; alert rules report it."""
     make_instances()
     probe.read = raising(DENIED)
     probe.run()
-    assert [r.getMessage() for r in caplog.records if r.name == "sync.alerts"] == [
+    assert [r.getMessage() for r in caplog.records if r.levelname == "ERROR"] == [
         "probe visit of db0000 failed (denied): permission denied"
     ]
 

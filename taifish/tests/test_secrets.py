@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from urllib.parse import quote, quote_plus
@@ -25,6 +26,7 @@ import pytest
 from celery import current_app
 from cryptography.fernet import Fernet
 from django import forms
+from django.apps import apps
 from django.conf import settings as configured
 from django.contrib import admin
 from django.contrib.auth.models import User
@@ -33,8 +35,8 @@ from django.core.management import call_command
 from django.db import connection, connections
 from django.test import Client
 from django.urls import reverse
-from django.utils.log import AdminEmailHandler
 
+from alerts import services as alerts
 from engines.target import Target
 from instances.models import Credential, Instance
 from instances.tests.api import superclient
@@ -483,22 +485,21 @@ def test_the_search_looks_where_it_says(right, logged, workers):
     }
 
 
-def test_an_alert_names_the_failure_and_no_secret(transactional_db, right, settings):
-    """The mail about a failed visit, in which Django lists all settings."""
+def test_an_alert_names_the_failure_and_no_secret(transactional_db, right, settings, monkeypatch):
+    """The mail about a failed visit, to the addresses that TAIFISH_ALERT_EMAILS named before the upgrade."""
     secret, target = right
     store, broker = Secret(), Secret()
-    settings.ADMINS = [("dba", "dba@example.com")]
+    monkeypatch.setenv("TAIFISH_ALERT_EMAILS", "dba@example.com")
+    import_module("taifish.migrations.0004_alert_emails").make_channel(apps, None)
     settings.TAIFISH_VISIT_ATTEMPTS = 1
     settings.TAIFISH_DATABASE_URL = f"postgresql://taifish:{quote(store.text, safe='')}@db/taifish"
     settings.CELERY_BROKER_URL = f"redis://:{quote(broker.text, safe='')}@redis/0"
     add("wrong", Secret(), target.port)
-    handler, alerts = AdminEmailHandler(), logging.getLogger("sync.alerts")
-    alerts.addHandler(handler)
-    try:
-        services.run_here(services.start("accounts", Instance.objects.all(), trigger="manual", enqueue=False))
-    finally:
-        alerts.removeHandler(handler)
+    services.run_here(services.start("accounts", Instance.objects.all(), trigger="manual", enqueue=False))
+    alerts.evaluate()
+    assert alerts.deliver() == {"sent": 1}
     [alert] = mail.outbox
+    assert alert.to == ["dba@example.com"]
     said = str(alert.message()) + alert.body
-    assert "accounts visit of wrong failed (auth_failed)" in said
+    assert re.search(r"- wrong: visits of the kind “Accounts” failed at [^:]+:\d\d UTC: auth_failed: ", alert.body)
     assert leaks({"mail": said.encode()}, secret, store, broker) == []
