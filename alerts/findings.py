@@ -35,7 +35,7 @@ from sync.pages import with_last_visit
 from sync.registry import KINDS as VISITS
 
 from .kinds import KINDS
-from .models import AlertRule, Delivery
+from .models import Alert, AlertRule, Delivery
 
 #: How long an alert about an event stays open.
 EVENT_TIME = timedelta(days=7)
@@ -66,20 +66,19 @@ class Scope:
 
 @dataclass(frozen=True)
 class Finding:
-    """One question. `rows` answers it for a scope; the list `page`?`query` shows the same rows to users with
+    """One question. `rows` answers it for a scope; the list `link`, page and query, shows the same rows to users with
     `permission`. `hint` says what to do."""
 
     title: str | Promise
     permission: str
     rows: Callable[[Scope], QuerySet | Sequence]
-    query: str
-    page: str = "admin:instances_instance_changelist"
-    hint: str | Promise = ""
+    link: tuple[str, str]
+    hint: str | Promise
 
     @property
     def url(self) -> str:
         yesterday = timezone.localtime(timezone.now() - timedelta(days=1))
-        return f"{reverse(self.page)}?{yesterday.strftime(self.query)}"
+        return f"{reverse(self.link[0])}?{yesterday.strftime(self.link[1])}"
 
 
 def counts(rows: Mapping[str, QuerySet | Sequence]) -> dict[str, int]:
@@ -114,6 +113,10 @@ def _changes(scope: Scope) -> QuerySet[AccountChange]:
     return AccountChange.objects.filter(at__gte=scope.since, baseline=False, account__instance__in=scope.instances)
 
 
+def _new_superusers(scope: Scope) -> QuerySet[AccountChange]:
+    return _changes(scope).of_new_superusers()
+
+
 def _nothing_collected(scope: Scope) -> MissingDays:
     yesterday = timezone.localdate() - timedelta(days=1)
     ids = None if scope.is_whole else list(scope.instances.order_by().values_list("pk", flat=True))
@@ -130,69 +133,70 @@ def _undelivered(scope: Scope) -> QuerySet[Delivery]:
     return rows.filter(status=Delivery.Status.FAILED, is_test=False, created_at__gte=scope.since)
 
 
-_OPEN_VISIT = _("Open the visit: it says what failed.")
+INSTANCES, CHANGES = "admin:instances_instance_changelist", "admin:accounts_accountchange_changelist"
+SCHEDULES, DELIVERIES = "admin:django_celery_beat_periodictask_changelist", "admin:alerts_delivery_changelist"
+FAILED_TODAY = "status__exact=failed&is_test__exact=0&created_at_from_0=%Y-%m-%d&created_at_from_1=%H:%M:%S"
 
+#: Title, permission, rows, list of these rows, hint.
 FINDINGS = {
     "failed_accounts": Finding(
         _("Last account visit failed"),
         "sync.view_syncrecord",
         _last_visit("accounts", "failed"),
-        "last_accounts=failed",
-        hint=_OPEN_VISIT,
+        (INSTANCES, "last_accounts=failed"),
+        _("Open the visit: it says what failed."),
     ),
     "failed_capacity": Finding(
         _("Last capacity visit failed"),
         "sync.view_syncrecord",
         _last_visit("capacity", "failed"),
-        "last_capacity=failed",
-        hint=_OPEN_VISIT,
+        (INSTANCES, "last_capacity=failed"),
+        _("Open the visit: it says what failed."),
     ),
     "never_visited": Finding(
         _("Never visited"),
         "sync.view_syncrecord",
         _last_visit("accounts", None),
-        "last_accounts=never",
-        hint=_("Check the connection, then sync the accounts."),
+        (INSTANCES, "last_accounts=never"),
+        _("Check the connection, then sync the accounts."),
     ),
-    "stale": Finding(_("Accounts not known"), "accounts.view_account", _stale, "stale=1", hint=KINDS["stale"].help),
-    "paused": Finding(_("Paused"), "sync.view_visithealth", _paused, "paused=1", hint=KINDS["paused"].help),
+    "stale": Finding(
+        _("Accounts not known"), "accounts.view_account", _stale, (INSTANCES, "stale=1"), KINDS["stale"].help
+    ),
+    "paused": Finding(_("Paused"), "sync.view_visithealth", _paused, (INSTANCES, "paused=1"), KINDS["paused"].help),
     "nothing_collected": Finding(
         _("No size yesterday"),
         "capacity.view_instancesize",
         _nothing_collected,
-        "days=1&kind=missing",
-        "capacity-gaps",
+        ("capacity-gaps", "days=1&kind=missing"),
         KINDS["nothing_collected"].help,
     ),
     "new_superuser": Finding(
         _("New superusers in a day"),
         "accounts.view_accountchange",
-        lambda scope: _changes(scope).of_new_superusers(),
-        "new_superusers=1",
-        "admin:accounts_accountchange_changelist",
+        _new_superusers,
+        (CHANGES, "new_superusers=1"),
         KINDS["new_superuser"].help,
     ),
     "schedule_late": Finding(
         _("Schedules"),
         "django_celery_beat.view_periodictask",
         _late_schedules,
-        "enabled__exact=1",
-        "admin:django_celery_beat_periodictask_changelist",
+        (SCHEDULES, "enabled__exact=1"),
         _("Check that the scheduler is running, and read its log."),
     ),
     "unproven": Finding(
         _("Servers not proved"),
         "instances.view_instance",
         lambda scope: scope.instances.active().as_before(),
-        "proof__exact=as_before",
-        hint=_("Tighten these instances: Taifish sends their password before the server is proved."),
+        (INSTANCES, "proof__exact=as_before"),
+        _("Tighten these instances: Taifish sends their password before the server is proved."),
     ),
     "undelivered": Finding(
         _("Alerts not delivered"),
         "alerts.view_delivery",
         _undelivered,
-        "status__exact=failed&is_test__exact=0&created_at_from_0=%Y-%m-%d&created_at_from_1=%H:%M:%S",
-        "admin:alerts_delivery_changelist",
+        (DELIVERIES, FAILED_TODAY),
         _("Open the deliveries: each says what failed."),
     ),
 }
@@ -201,66 +205,63 @@ FINDINGS = {
 # Alerts
 
 
-@dataclass(frozen=True)
-class Occurrence:
-    """One alert. The same `key` at the next evaluation is the same alert; `text` omits the name of the instance."""
-
-    key: str
-    text: str
-    instance_id: int | None = None
-
-
-def occurrences(rule: AlertRule) -> Iterator[Occurrence]:
-    """What a rule reports now."""
+def alerts_of(rule: AlertRule) -> Iterator[Alert]:
+    """What a rule reports now: alerts that are not stored. The same `key` at the next evaluation is the same alert."""
     return _REPORTS[rule.kind](Scope.of_rule(rule), rule)
+
+
+def _alert(key: object, text: str, instance_id: int | None = None) -> Alert:
+    """`text` omits the name of the instance. It is put on one line: account names may contain anything, and one alert
+    must not look like several in a message."""
+    text = "".join(char if char.isprintable() else "�" for char in " ".join(text.split()))
+    return Alert(key=str(key), text=text, instance_id=instance_id)
 
 
 def _visits(scope: Scope, *conditions: Q) -> QuerySet[VisitHealth]:
     return VisitHealth.objects.filter(*conditions, instance__in=scope.instances)
 
 
-def _visit(health: VisitHealth, what: str, *more: str) -> Occurrence:
+def _visit(health: VisitHealth, what: str, *more: str) -> Alert:
     kind = VISITS[health.kind].label if health.kind in VISITS else health.kind
     text = f"visits of the kind “{kind}” {what}: {_error(health.error_code, health.error)}"
-    return Occurrence(":".join([str(health.instance_id), health.kind, *more]), text, health.instance_id)
+    return _alert(":".join([str(health.instance_id), health.kind, *more]), text, health.instance_id)
 
 
 def _error(code: str, message: str) -> str:
     return f"{code}: {message[:QUOTED]}" if code else message[:QUOTED] or "no reason is known"
 
 
-def _failing(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+def _failing(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     # A certificate other than the pinned one is not counted as a failure, but needs attention at once.
     for health in _visits(scope, Q(failures__gte=rule.threshold) | Q(error_code="certificate_changed")):
         yield _visit(health, f"failed {health.failures} times in a row" if health.failures > 1 else "failed once")
 
 
-def _visit_failed(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+def _visit_failed(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     for health in _visits(scope, Q(failures__gt=0) | ~Q(error_code=""), Q(failed_at__gte=scope.since)):
         yield _visit(health, f"failed at {moment(health.failed_at)}", health.failed_at.isoformat())
 
 
-def _visits_paused(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+def _visits_paused(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     for health in _visits(scope).paused():
         yield _visit(health, f"are paused since {moment(health.paused_at)}")
 
 
-def _accounts_unknown(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+def _accounts_unknown(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     for read in _stale(scope):
-        yield Occurrence(str(read.instance.pk), f"accounts are not known: {read.reason}", read.instance.pk)
+        yield _alert(read.instance.pk, f"accounts are not known: {read.reason}", read.instance.pk)
 
 
-def _new_superusers(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+def _superusers(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     """Accounts that are still superusers, filtered ones included."""
     still = {"account__is_superuser": True, "account__gone_at": None}
-    changes = FINDINGS["new_superuser"].rows(scope).filter(**still).order_by("pk").select_related("account")
-    for change in changes:
+    for change in _new_superusers(scope).filter(**still).order_by("pk").select_related("account"):
         how = "was made" if {"appeared", "reappeared", "recreated"} & {*change.events} else "became"
         text = f"{change.account} {how} a superuser, seen at {moment(change.at)}"
-        yield Occurrence(str(change.account_id), text, change.account.instance_id)
+        yield _alert(change.account_id, text, change.account.instance_id)
 
 
-def _privileges_changed(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+def _privileges_changed(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     """Visits that found changes. Filtered accounts do not count: a server's upgrade changes many of its own."""
     changes = _changes(scope).filter(events__overlap=["privileges", "memberships"], account__is_filtered=False)
     by_name = ("account__name", "account__host", "pk")
@@ -272,10 +273,10 @@ def _privileges_changed(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
         of = f"{n} accounts" if n > 1 else "one account"
         more = f" and {n - NAMES} more" if n > NAMES else ""
         text = f"privileges of {of} changed, seen at {moment(at)}: {names}{more}"
-        yield Occurrence(f"{instance_id}:{at.isoformat()}", text, instance_id)
+        yield _alert(f"{instance_id}:{at.isoformat()}", text, instance_id)
 
 
-def _growth(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+def _growth(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     """Databases that grew within a closed day by more than the threshold, in percent, and by `min_bytes` at least."""
     rows = DatabaseAggregate.objects.filter(
         period=Period.DAILY,
@@ -288,38 +289,38 @@ def _growth(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
     for row in rows.order_by("start", "pk").select_related("database"):
         grown = f"{bytes_label(row.change, signed=True)}, {row.change_percent:+.0f} %"
         text = f"database {row.database.name} grew on {row.start}: {grown}, to {bytes_label(row.last_size)}"
-        yield Occurrence(f"{row.database_id}:{row.start}", text, row.database.instance_id)
+        yield _alert(f"{row.database_id}:{row.start}", text, row.database.instance_id)
 
 
-def _limits_near(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+def _limits_near(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     limits = InstanceLimit.objects.filter(instance__in=scope.instances).select_related("instance")
     for limit, found in forecasts(limits):
         if isinstance(found, Forecast) and found.days is not None and found.days <= rule.threshold:
             size, most = bytes_label(found.size), bytes_label(limit.size)
             when = f"will reach its limit of {most} on {found.on}" if found.days else f"has reached its limit of {most}"
-            yield Occurrence(str(limit.instance_id), f"{when}; it takes {size} now", limit.instance_id)
+            yield _alert(limit.instance_id, f"{when}; it takes {size} now", limit.instance_id)
 
 
-def _sizes_missing(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+def _sizes_missing(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     for gap in _nothing_collected(scope):
         visit = f"last visit: {gap.status}" if gap.status else "it was not visited"
         why = f", {_error(gap.code, gap.error)}" if gap.error else ""
-        yield Occurrence(str(gap.instance), f"no size of {gap.day}; {visit}{why}", gap.instance)
+        yield _alert(gap.instance, f"no size of {gap.day}; {visit}{why}", gap.instance)
 
 
-def _schedules_late(scope: Scope, rule: AlertRule) -> Iterator[Occurrence]:
+def _schedules_late(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     for task in _late_schedules(scope):
         ran = moment(task.last_run_at) if task.last_run_at else "never"
-        yield Occurrence(str(task.pk), f"the schedule “{task.name}” is late; it last ran: {ran}")
+        yield _alert(task.pk, f"the schedule “{task.name}” is late; it last ran: {ran}")
 
 
 #: Every alert kind.
-_REPORTS: dict[str, Callable[[Scope, AlertRule], Iterator[Occurrence]]] = {
+_REPORTS: dict[str, Callable[[Scope, AlertRule], Iterator[Alert]]] = {
     "failing": _failing,
     "visit_failed": _visit_failed,
     "paused": _visits_paused,
     "stale": _accounts_unknown,
-    "new_superuser": _new_superusers,
+    "new_superuser": _superusers,
     "privilege_changes": _privileges_changed,
     "growth": _growth,
     "limit_near": _limits_near,

@@ -12,14 +12,13 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Prefetch, Q
+from django.db.models import F, Prefetch, Q, prefetch_related_objects
 from django.db.models.functions import Now
-from django.utils import timezone
+from django.utils import timezone, translation
 
-from instances.models import Instance
 from work.enqueue import enqueue
 
-from .findings import Occurrence, occurrences
+from .findings import alerts_of
 from .kinds import KINDS
 from .models import Alert, AlertRule, Channel, Delivery
 from .sending import NotDelivered, send
@@ -46,6 +45,8 @@ class Evaluation:
     deliveries: Sequence[Delivery]
 
 
+# Messages are in one language, also when a user evaluates the rules.
+@translation.override(settings.LANGUAGE_CODE)
 @transaction.atomic
 def evaluate(*, dry_run: bool = False) -> Evaluation:
     """Evaluate all active rules. The number of queries grows with the rules only.
@@ -67,18 +68,22 @@ def evaluate(*, dry_run: bool = False) -> Evaluation:
     lasting: list[Alert] = []
     reworded: list[Alert] = []
     for rule in rules:
-        found = {occurrence.key: occurrence for occurrence in occurrences(rule)}
+        found = {alert.key: alert for alert in alerts_of(rule)}
         for key, alert in known[rule.pk].items():
             # This rule has its channels loaded.
             alert.rule = rule
-            if key not in found:
+            if (same := found.pop(key, None)) is None:
                 resolved.append(alert)
                 continue
             lasting.append(alert)
-            if alert.text != (text := _plain(found[key].text)):
-                alert.text = text
+            if alert.text != same.text:
+                alert.text = same.text
                 reworded.append(alert)
-        opened += [_alert(rule, new, now) for key, new in found.items() if key not in known[rule.pk]]
+        for alert in found.values():
+            alert.rule, alert.first_seen_at, alert.last_seen_at = rule, now, now
+        opened += found.values()
+    # The names of instances, for messages.
+    prefetch_related_objects([*opened, *resolved], "instance")
     deliveries = _deliveries(rules, opened, resolved)
     if not dry_run:
         Alert.objects.bulk_create(opened, batch_size=1000)
@@ -94,41 +99,19 @@ def evaluate(*, dry_run: bool = False) -> Evaluation:
     return Evaluation(opened, resolved, len(lasting), deliveries)
 
 
-def _alert(rule: AlertRule, occurrence: Occurrence, now: Any) -> Alert:
-    return Alert(
-        rule=rule,
-        instance_id=occurrence.instance_id,
-        key=occurrence.key,
-        text=_plain(occurrence.text),
-        first_seen_at=now,
-        last_seen_at=now,
-    )
-
-
-def _plain(text: str) -> str:
-    """On one line: account names may contain anything, and one alert must not look like several in a message."""
-    return "".join(char if char.isprintable() else "�" for char in " ".join(text.split()))
-
-
 def _deliveries(rules: Iterable[AlertRule], opened: list[Alert], resolved: list[Alert]) -> list[Delivery]:
     """One message for each channel of the rules concerned."""
-    names = _instance_names([*opened, *resolved])
     reported = [alert for alert in resolved if alert.rule.tell_resolved and not KINDS[alert.rule.kind].is_event]
     channels = {channel.pk: channel for rule in rules for channel in rule.active_channels}
     deliveries = []
     for channel in channels.values():
         new, over = ([a for a in alerts if channel in a.rule.active_channels] for alerts in (opened, reported))
         if new or over:
-            deliveries.append(Delivery(channel=channel, digest=_digest(new, over, names)))
+            deliveries.append(Delivery(channel=channel, digest=_digest(new, over)))
     return deliveries
 
 
-def _instance_names(alerts: Iterable[Alert]) -> dict[int | None, str]:
-    ids = {alert.instance_id for alert in alerts if alert.instance_id}
-    return dict(Instance.objects.filter(pk__in=ids).order_by().values_list("pk", "name")) if ids else {}
-
-
-def _digest(opened: list[Alert], resolved: list[Alert], names: dict[int | None, str]) -> dict[str, Any]:
+def _digest(opened: list[Alert], resolved: list[Alert]) -> dict[str, Any]:
     """The digest that `shapes` takes. Both lists are sorted by rule."""
 
     def grouped(alerts: list[Alert]) -> list[dict[str, Any]]:
@@ -137,7 +120,7 @@ def _digest(opened: list[Alert], resolved: list[Alert], names: dict[int | None, 
             all_of_rule = list(those)
             listed = [
                 {
-                    "instance": names.get(alert.instance_id, ""),
+                    "instance": alert.instance.name if alert.instance else "",
                     "text": alert.text,
                     "at": alert.first_seen_at.isoformat(timespec="seconds"),
                 }

@@ -50,7 +50,7 @@ def store_version(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckM
 
 
 @register(Tags.security, deploy=True)
-def embedded_parts(**kwargs: Any) -> list[CheckMessage]:
+def deployment(**kwargs: Any) -> list[CheckMessage]:
     messages: list[CheckMessage] = []
     if settings.TAIFISH_EMBEDDED:
         messages.append(
@@ -68,21 +68,16 @@ def embedded_parts(**kwargs: Any) -> list[CheckMessage]:
                 id="taifish.W002",
             )
         )
-    return messages
-
-
-@register(Tags.compatibility, deploy=True)
-def removed_settings(**kwargs: Any) -> list[CheckMessage]:
-    if not text("TAIFISH_ALERT_EMAILS"):
-        return []
-    return [
-        Warning(
-            "TAIFISH_ALERT_EMAILS is set, but no longer read.",
-            hint="The migration made it an e-mail channel with an active rule: see Alert channels and Alert rules in "
-            "the admin. If they are missing, create them there. Then remove the variable.",
-            id="taifish.W003",
+    if text("TAIFISH_ALERT_EMAILS"):
+        messages.append(
+            Warning(
+                "TAIFISH_ALERT_EMAILS is set, but no longer read.",
+                hint="The migration made it an e-mail channel with an active rule: see Alert channels and Alert rules "
+                "in the admin. If they are missing, create them there. Then remove the variable.",
+                id="taifish.W003",
+            )
         )
-    ]
+    return messages
 
 
 @register(Tags.compatibility, deploy=True)

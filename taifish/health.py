@@ -120,7 +120,7 @@ def _collection(scope: Scope) -> Check:
     yesterday = timezone.localdate() - timedelta(days=1)
     last = InstanceSize.objects.aggregate(last=Max("day"))["last"]
     if not Instance.objects.active().filter(created_at__date__lte=yesterday).exists():
-        return Check(_("Last collection"), True, _("no instance has been here for a day yet"))
+        return Check(_("Last collection"), True, _("no instance is older than a day yet"))
     n = len(FINDINGS["nothing_collected"].rows(scope))
     text = _("%(day)s; %(count)d instances lack a size for yesterday") % {"day": last or _("never"), "count": n}
     ok = last is not None and last >= yesterday

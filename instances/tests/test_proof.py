@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.urls import reverse
 
-from alerts.findings import occurrences
+from alerts.findings import alerts_of
 from alerts.models import AlertRule
 from engines.certificates import spelled
 from engines.target import Target
@@ -135,8 +135,8 @@ def test_pinned_by_itself_and_changed(with_methods: PostgresServer, own: Identit
     health = VisitHealth.objects.get(instance=instance, kind="accounts")
     assert (health.failures, health.paused_at, health.is_failing) == (0, None, True)
     rule = AlertRule(kind="failing", threshold=3)
-    (occurrence,) = occurrences(rule)
-    assert "certificate_changed" in occurrence.text
+    (alert,) = alerts_of(rule)
+    assert "certificate_changed" in alert.text
     instance.refresh_from_db()
     assert (instance.certificate, instance.seen_certificate) == (own.fingerprint, other.fingerprint)
 

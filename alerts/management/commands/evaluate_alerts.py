@@ -8,7 +8,6 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from alerts import services
 from alerts.models import Alert
-from instances.models import Instance
 
 
 class Command(BaseCommand):
@@ -41,13 +40,11 @@ class Command(BaseCommand):
 
 
 def _rows(alerts: Iterable[Alert]) -> list[dict[str, Any]]:
-    alerts = list(alerts)
-    names = Instance.objects.in_bulk([alert.instance_id for alert in alerts if alert.instance_id])
     return [
         {
             "rule": alert.rule.name,
             "kind": alert.rule.kind,
-            "instance": str(names[alert.instance_id]) if alert.instance_id in names else None,
+            "instance": str(alert.instance) if alert.instance else None,
             "text": alert.text,
         }
         for alert in alerts
