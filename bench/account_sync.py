@@ -106,8 +106,8 @@ def measure(engine: str, server: Any) -> dict[str, Any]:
 
     asked: list[tuple[str, Any]] = []
     adapter = adapter_for(target)
-    execute = adapter._execute
-    adapter._execute = lambda sql, parameters: (asked.append((sql, parameters)), execute(sql, parameters))[1]
+    execute = adapter.session._execute
+    adapter.session._execute = lambda sql, parameters: (asked.append((sql, parameters)), execute(sql, parameters))[1]
     with adapter:
         adapter.inventory()
         adapter.permissions()

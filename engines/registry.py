@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .adapter import Adapter
 from .engine import Engine
 from .errors import AdapterError
@@ -18,6 +20,21 @@ def engine_choices() -> list[tuple[str, str]]:
     return [(name, engine.label) for name, engine in ENGINES.items()]
 
 
+def how_tested(product: str, version: str) -> str:
+    """ "real" if the tests visit such a server, "emulated" if they visit its tables as the manuals describe them, ""
+    for a version that no test visits."""
+    for engine in ENGINES.values():
+        for how, versions in (("real", engine.tested), ("emulated", engine.emulated)):
+            if any(f"{version}.".startswith(f"{begin}.") for begin in versions.get(product, ())):
+                return how
+    return ""
+
+
+def aimed(target: Target) -> Target:
+    """The target with what its engine says of TLS."""
+    return replace(target, **ENGINES[target.engine].tls) if target.engine in ENGINES else target
+
+
 def adapter_for(target: Target) -> Adapter:
     """An unopened adapter for the target. Raises AdapterError("unsupported") for an unknown engine."""
     if target.engine not in ENGINES:
@@ -26,4 +43,4 @@ def adapter_for(target: Target) -> Adapter:
             code="unsupported",
             hint=f"Engines: {', '.join(sorted(ENGINES))}.",
         )
-    return ENGINES[target.engine].adapter(target)
+    return Adapter(ENGINES[target.engine], target)

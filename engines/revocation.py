@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .facts import AccountKey
-from .postgresql.session import connect_to
 from .registry import ENGINES
 from .statements import Held, Remedy, Subject, is_printable
 
@@ -20,7 +19,7 @@ def lock(subject: Subject) -> Remedy:
     engine = ENGINES.get(subject.engine)
     if not engine or subject.kind != "user":
         return Remedy([], [])
-    lines = engine.lock(subject)
+    lines = engine.account.lock(subject)
     return Remedy(lines, []) if all(map(is_printable, lines)) else Remedy([], [_nameless(subject)])
 
 
@@ -31,16 +30,16 @@ def take_away(subject: Subject, grants: Iterable[Held], roles: Iterable[AccountK
         return Remedy([], [])
     if not is_printable(subject.name + subject.host):
         return Remedy([], [_nameless(subject)])
-    taken = engine.revoke(subject, list(grants), list(roles))
+    taken = engine.account.revoke(subject, list(grants), list(roles))
     statements = dict.fromkeys([*lock(subject).statements, *taken.statements])
     return Remedy(list(statements), list(dict.fromkeys(taken.by_hand)))
 
 
-def inside(sql: str, database: str) -> str:
-    """`sql` to be pasted into psql, connected to any database; no other engine has statements for one database."""
-    return f"{connect_to(database)}\n{sql}" if sql and database else sql
+def inside(engine: str, sql: str, database: str) -> str:
+    """`sql` to be pasted into the engine's own client, connected to any database."""
+    return ENGINES[engine].inside(sql, database) if sql and database and engine in ENGINES else sql
 
 
 def _nameless(subject: Subject) -> str:
-    how = ENGINES[subject.engine].nameless(subject)
+    how = ENGINES[subject.engine].account.nameless(subject)
     return f"No SQL is offered, because the name of the account has control characters. {how}"

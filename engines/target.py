@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
+
 #: How far an instance may be trusted with the password before it has proved who it is:
 PROOFS = {
     "strict": "nothing that helps an impostor: SCRAM, ed25519",
@@ -18,6 +20,9 @@ class Target:
 
     `proof` is a key of PROOFS. `certificate` is the SHA-256 fingerprint that the server's certificate must have, in
     lower-case hex; `compared` says that a person vouched for it, so that it proves who the server is.
+
+    The last two depend on the engine (`Engine.tls`): TLS mode verify-ca without a CA file takes the authorities of the
+    system, and TLS has a port of its own, so that mode "prefer" is always without.
     """
 
     engine: str
@@ -36,6 +41,8 @@ class Target:
     budget: int = 600
     level: str = "A"
     application_name: str = "taifish"
+    system_authorities: bool = True
+    tls_port: bool = False
 
     @property
     def is_local(self) -> bool:
@@ -45,8 +52,8 @@ class Target:
     @property
     def is_verified(self) -> bool:
         """Whether TLS proves the server by an authority. Those of the system sign for everybody: with them the host
-        name must be checked too. libpq never takes them for verify-ca."""
-        named = bool(self.tls_ca) or self.engine == "postgresql"
+        name must be checked too."""
+        named = bool(self.tls_ca) or not self.system_authorities
         return self.tls_mode == "verify-full" or (self.tls_mode == "verify-ca" and named)
 
     @property
@@ -56,11 +63,10 @@ class Target:
 
     @property
     def needs_tls(self) -> bool:
-        """Whether plain text is out of the question: the mode says so, or TLS was used before. Oracle has TLS on a port
-        of its own, so that "prefer" is always without."""
+        """Whether plain text is out of the question: the mode says so, or TLS was used before."""
         if self.tls_mode != "prefer":
             return self.tls_mode != "disable"
-        return self.is_guarded and bool(self.certificate) and self.engine != "oracle"
+        return self.is_guarded and bool(self.certificate) and not self.tls_port
 
     @property
     def may_send(self) -> str:

@@ -30,8 +30,7 @@ from console.buttons import Button, ButtonAdmin
 from console.list_filters import ShownSelectFilter
 from console.visibility import within
 from engines.certificates import spelled
-from engines.registry import ENGINES
-from engines.tested import how_tested
+from engines.registry import ENGINES, how_tested
 
 from . import services
 from .exchange import ImportExportPages

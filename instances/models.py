@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from engines.facts import LEVELS
-from engines.registry import ENGINES, engine_choices
+from engines.registry import ENGINES, aimed, engine_choices
 from engines.target import Target
 
 from . import crypto
@@ -230,8 +230,8 @@ class Instance(models.Model):
     @property
     def proved_by(self) -> str:
         """What proves the server before the password is used; "" for nothing."""
-        target = Target(
-            self.engine, self.host, "", tls_mode=self.tls_mode, tls_ca=self.tls_ca, certificate=self.certificate
+        target = aimed(
+            Target(self.engine, self.host, "", tls_mode=self.tls_mode, tls_ca=self.tls_ca, certificate=self.certificate)
         )
         if target.is_local:
             return gettext("Unix socket")

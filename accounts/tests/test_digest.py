@@ -17,14 +17,10 @@ from engines import derived
 from engines.adapter import Adapter
 from engines.derived import Derived
 from engines.facts import Gap
-from engines.mysql.adapter import MySQLAdapter
-from engines.postgresql.adapter import PostgreSQLAdapter
 from engines.registry import adapter_for
 from engines.target import Target
 from sync.tests.targets import visit_once
 from taifish.tests.mariadb import ALL
-
-ENGINES = {"postgresql": PostgreSQLAdapter, "mysql": MySQLAdapter}
 
 #: One of each kind of fact, each way it may change. Run in the database shop.
 POSTGRESQL = """
@@ -270,8 +266,7 @@ def test_an_adapter_that_makes_facts_at_once_is_served_alike(add, any_server, mo
     """Its facts are compared themselves, in any order."""
     target = any_server.collector()
     instance = add("prod", target)
-    adapter: type[Adapter] = ENGINES[target.engine]
-    inventory, permissions = adapter.inventory, adapter.permissions
+    inventory, permissions = Adapter.inventory, Adapter.permissions
     turn = {"step": 1}
 
     def listed(self: Adapter) -> Any:
@@ -286,8 +281,8 @@ def test_an_adapter_that_makes_facts_at_once_is_served_alike(add, any_server, mo
             grants=list(found.grants)[:: turn["step"]],
         )
 
-    monkeypatch.setattr(adapter, "inventory", listed)
-    monkeypatch.setattr(adapter, "permissions", held)
+    monkeypatch.setattr(Adapter, "inventory", listed)
+    monkeypatch.setattr(Adapter, "permissions", held)
     assert visit_once("accounts", instance).status == "completed"
     turn["step"] = -1
     monkeypatch.setattr(services, "AccountIndex", None)

@@ -16,8 +16,6 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import Account, AccountChange, Coverage, Grant, Membership, RoleReach
 from engines.adapter import Adapter
 from engines.facts import Gap, Inventory
-from engines.mysql.adapter import MySQLAdapter
-from engines.postgresql.adapter import PostgreSQLAdapter
 from instances.models import Instance
 from sync import registry, services
 from sync.models import SyncRecord
@@ -57,18 +55,18 @@ def last_change(name: str) -> AccountChange:
 
 
 @pytest.fixture
-def before_permissions(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[Adapter], Callable[[], object]], None]:
+def before_permissions(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
     """Have something happen on the target between the two phases of the next visit."""
 
-    def arrange(adapter: type[Adapter], event: Callable[[], object]) -> None:
-        permissions = adapter.permissions
+    def arrange(event: Callable[[], object]) -> None:
+        permissions = Adapter.permissions
 
         def disturbed(self: Adapter) -> Any:
-            monkeypatch.setattr(adapter, "permissions", permissions)
+            monkeypatch.setattr(Adapter, "permissions", permissions)
             event()
             return permissions(self)
 
-        monkeypatch.setattr(adapter, "permissions", disturbed)
+        monkeypatch.setattr(Adapter, "permissions", disturbed)
 
     return arrange
 
@@ -206,7 +204,7 @@ def test_a_catalogue_that_may_not_be_read_ends_nothing(add, server, before_permi
         if when == "before":
             server.execute(revoke)
         else:
-            before_permissions(PostgreSQLAdapter, lambda: server.execute(revoke))
+            before_permissions(lambda: server.execute(revoke))
         record = sync(instance)
         assert (record.status, record.error_code) == ("failed", "denied"), record.error
         assert catalogue in record.error
@@ -248,7 +246,7 @@ def test_a_grant_table_that_may_not_be_read_ends_nothing(add, family_server, bef
     if when == "before":
         family_server.execute(revoke)
     else:
-        before_permissions(MySQLAdapter, lambda: family_server.execute(revoke))
+        before_permissions(lambda: family_server.execute(revoke))
     record = sync(instance)
     if record.status == "failed":
         assert record.error_code == "denied", record.error
@@ -287,7 +285,7 @@ def test_a_server_killed_between_the_phases_leaves_the_store_as_it_was(add, priv
     assert sync(instance).status == "completed"
     stored = rows()
     private_postgres.execute("CREATE ROLE latecomer")
-    before_permissions(PostgreSQLAdapter, private_postgres.kill9)
+    before_permissions(private_postgres.kill9)
     record = sync(instance)
     assert record.status == "failed"
     assert record.error_code in ("connection_lost", "unreachable"), record.error
@@ -358,7 +356,7 @@ def test_what_is_dropped_in_mid_visit_harms_only_itself(add, server, before_perm
         server.execute("DROP ROLE IF EXISTS short_lived")
         server.drop_database("doomed")
 
-    before_permissions(PostgreSQLAdapter, drop)
+    before_permissions(drop)
     record = sync(instance)
     assert record.status == "completed", (record.error, record.gaps)
     record = sync(instance)
@@ -569,9 +567,9 @@ def test_an_incomplete_listing_ends_nothing_of_those_it_leaves_out(add, server, 
     instance = add("prod", server.collector())
     server.execute("CREATE ROLE team; CREATE ROLE app LOGIN IN ROLE team; GRANT CREATE ON DATABASE postgres TO app")
     first = sync(instance)
-    inventory = PostgreSQLAdapter.inventory
+    inventory = Adapter.inventory
 
-    def half(self: PostgreSQLAdapter) -> Inventory:
+    def half(self: Adapter) -> Inventory:
         whole = inventory(self)
         return replace(
             whole,
@@ -579,7 +577,7 @@ def test_an_incomplete_listing_ends_nothing_of_those_it_leaves_out(add, server, 
             gaps=[Gap("accounts", "denied", "some accounts were not listed")],
         )
 
-    monkeypatch.setattr(PostgreSQLAdapter, "inventory", half)
+    monkeypatch.setattr(Adapter, "inventory", half)
     assert sync(instance).status == "partial"
     app = Account.objects.get(name="app")
     assert app.gone_at is None

@@ -19,8 +19,6 @@ from capacity.gaps import MissingDays
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 from engines.adapter import Adapter
 from engines.errors import AdapterError
-from engines.mysql.adapter import MySQLAdapter
-from engines.postgresql.adapter import PostgreSQLAdapter
 from instances.models import Instance
 from sync import services as sync
 from sync.models import SyncRecord, SyncSession, VisitHealth
@@ -55,18 +53,18 @@ def default_filters(transactional_db: None) -> None:
 
 
 @pytest.fixture
-def before_sizes(monkeypatch: pytest.MonkeyPatch) -> Callable[[type[Adapter], Callable[[], object]], None]:
+def before_sizes(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
     """Have something happen on the target between the two phases of the next visit."""
 
-    def arrange(adapter: type[Adapter], event: Callable[[], object]) -> None:
-        read = adapter.sizes
+    def arrange(event: Callable[[], object]) -> None:
+        read = Adapter.sizes
 
         def disturbed(self: Adapter) -> Any:
-            monkeypatch.setattr(adapter, "sizes", read)
+            monkeypatch.setattr(Adapter, "sizes", read)
             event()
             return read(self)
 
-        monkeypatch.setattr(adapter, "sizes", disturbed)
+        monkeypatch.setattr(Adapter, "sizes", disturbed)
 
     return arrange
 
@@ -263,7 +261,7 @@ def test_a_database_dropped_in_mid_visit_harms_only_itself(add, server, before_s
     server.fresh_database("shop")
     server.fresh_database("doomed")
     collect(instance)
-    before_sizes(PostgreSQLAdapter, lambda: server.execute("DROP DATABASE doomed"))
+    before_sizes(lambda: server.execute("DROP DATABASE doomed"))
     record = collect(instance)
     assert (record.status, record.gaps) == ("completed", []), record.error
     assert sizes(instance).keys() >= {"shop", "postgres"}
@@ -275,7 +273,7 @@ def test_a_database_dropped_in_mid_visit_of_mysql_is_not_empty(add, family_serve
     """F2.5: without its files it would look like a database without tables."""
     instance = add("maria", family_server.collector())
     family_server.execute("CREATE DATABASE shop; CREATE DATABASE doomed; CREATE TABLE doomed.t (a INT)")
-    before_sizes(MySQLAdapter, lambda: family_server.execute("DROP DATABASE doomed; CREATE DATABASE late"))
+    before_sizes(lambda: family_server.execute("DROP DATABASE doomed; CREATE DATABASE late"))
     record = collect(instance)
     assert (record.status, record.gaps) == ("completed", []), record.error
     assert sizes(instance).keys() - {"sys"} == {"mysql", "shop"}

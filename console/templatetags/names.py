@@ -14,8 +14,8 @@ from engines import revocation as remedies
 register = template.Library()
 
 
-#: SQL to paste into psql, and the database to run it in.
-register.filter("inside", remedies.inside)
+#: SQL to be pasted into an engine's own client, for one database.
+register.simple_tag(remedies.inside, name="inside")
 
 
 @register.filter

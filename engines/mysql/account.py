@@ -2,53 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from ..facts import AccountKey
 from ..paths import split_path
 from ..statements import PASSWORD, ROLE_LEFT, Held, Remedy, Statement, Subject, add_statement, digest, no_statement
 from .decode import quoted_account
-from .reads import reads
-from .user_table import select_on_user, user_columns
-
-#: Privileges on *.* that reading sizes takes → what for.
-GLOBAL = {
-    "PROCESS": "sizes: the list of InnoDB's files (information_schema)",
-    "SHOW DATABASES": "the names of all databases, of those without any grant too",
-    "SHOW VIEW": "sizes: that there are tables of engines other than InnoDB, in every database",
-}
 
 
 def global_grant(grantee: str, *privileges: str) -> str:
     return f"GRANT {', '.join(privileges)} ON *.* TO {grantee};"
 
 
-def select_grants(level: str, grantee: str, is_mariadb: bool, has_roles: bool, hash_blind: bool) -> list[Statement]:
-    """What lets an account read the grant tables; `grantee` is quoted already."""
-    if not hash_blind:
-        return [Statement(f"GRANT SELECT ON mysql.* TO {grantee};", "accounts, roles and all grants")]
-    columns = select_on_user(user_columns(is_mariadb, has_roles))
-    return [
-        Statement(f"GRANT SELECT {columns} TO {grantee};", "accounts and privileges on *.*, without hashes"),
-        *(
-            Statement(f"GRANT SELECT ON mysql.{table} TO {grantee};", read.tells)
-            for table, read in reads(level, is_mariadb, has_roles).items()
-        ),
-    ]
+def grantee(account: AccountKey) -> str:
+    return quoted_account(*account)
 
 
-def script(
-    level: str, account: AccountKey, product: str = "", version: str = "", hash_blind: bool = False
-) -> list[Statement]:
-    grantee = quoted_account(*account)
-    is_mariadb = product == "MariaDB"
-    major = re.match(r"\d+", version)
-    has_roles = not is_mariadb and (major is None or int(major[0]) >= 8)
+def create(account: AccountKey, features: object = None) -> list[Statement]:
     return [
-        Statement(f"CREATE USER {grantee} IDENTIFIED BY {PASSWORD};", "the account; put in a password"),
-        *select_grants(level, grantee, is_mariadb, has_roles, hash_blind),
-        *(Statement(global_grant(grantee, privilege), purpose) for privilege, purpose in GLOBAL.items()),
+        Statement(f"CREATE USER {quoted_account(*account)} IDENTIFIED BY {PASSWORD};", "the account; put in a password")
     ]
 
 

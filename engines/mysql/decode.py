@@ -208,3 +208,12 @@ def yes_no(columns: Sequence[str], flags: str, mariadb: bool) -> set[str]:
 def set_members(text: str, mariadb: bool) -> set[str]:
     """Privileges of a SET column: "Select,Show view,Grant"."""
     return {privilege_name(member, mariadb) for member in text.split(",") if member}
+
+
+def held_globally(show_grants: Iterable[Sequence[str]]) -> set[str]:
+    """The privileges on *.* in the rows of SHOW GRANTS, those of active roles and of PUBLIC included."""
+    lines = [_GLOBAL_GRANT.match(text) for (text,) in show_grants]
+    return {name.strip() for line in lines if line for name in line[1].split(",")}
+
+
+_GLOBAL_GRANT = re.compile(r"GRANT (.+?) ON \*\.\* TO ", re.DOTALL)

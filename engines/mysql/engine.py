@@ -1,29 +1,23 @@
 from __future__ import annotations
 
-from ..adapter import Adapter
 from ..engine import Engine
-from ..target import Target
-from . import account
+from . import account, excess, facts, reads, session, sizes, user_table
 from .semantics import MYSQL
-
-
-def _adapter(target: Target) -> Adapter:
-    from .adapter import MySQLAdapter
-
-    return MySQLAdapter(target)
-
 
 ENGINE = Engine(
     name="mysql",
     label="MySQL / MariaDB",
     port=3306,
     products={"mysql": "MySQL", "mariadb": "MariaDB"},
-    adapter=_adapter,
+    session=session.MySQLSession,
+    reads=reads.READS,
+    facts=facts,
+    sizes=sizes,
+    account=account,
+    excess=excess.excess,
     semantics=MYSQL,
-    script=account.script,
-    remarks=account.remarks,
-    lock=account.lock,
-    revoke=account.revoke,
-    nameless=account.nameless,
+    features=lambda product, version, account: user_table.described(product, version),
+    tested={"MariaDB": ("10.11", "11.8"), "MySQL": ("9.7",)},
+    emulated={"MySQL": ("5.7", "8.0", "8.4")},
     has_hosts=True,
 )

@@ -1,20 +1,106 @@
-"""What the rows of the MySQL adapter mean: pure functions, no connection. See `derived`.
+"""What the rows of a visit to MySQL or MariaDB mean: pure functions, no connection. See `derived`.
 
-The rows are those of the statements in `mysql_sql.READS`, by the name of the table.
+Scopes:
+
+database  dotted(name as mysql.db has it), a LIKE pattern (`team%`, `shop\\_a`): see `database_scope`
+table     dotted(database, name)
+column    dotted(database, table, name)
+routine   dotted(database, "function" or "procedure" or "package" or "package body", name)
+proxy     dotted(name, host) of the account to act as; the one without a name stands for all
+
+`inherit` of a membership says that the role is active from login on; others are there for SET ROLE.
+
+Rows of mysql.db without a user hold for everybody from their host: if there is no anonymous account of that host
+to show them at, they belong to an account of kind "public" with an empty name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from ..derived import Derived
 from ..fact_set import GRANT_OPTION, FactSet
-from ..facts import AccountFact, AccountKey, GrantFact, MembershipFact
+from ..facts import AccountFact, AccountKey, Gap, GrantFact, Inventory, MembershipFact, Permissions
 from ..paths import dotted
-from .decode import database_scope, restrictions, role_names, set_members, yes_no
+from ..reads import ACCOUNTS, GRANTS, Answers
+from .decode import database_scope, restrictions, role_names, routine_rows, set_members, yes_no
+from .reads import database_columns
+from .session import MySQLSession
 from .user_table import Account, Server, Source, everybody
 
 Rows = Iterable[Sequence[Any]]
+
+
+#: Seen on MySQL 9.7 and MariaDB 10.11 and 11.8. Which of them the server still has in memory stands in no table.
+DOUBLED = (
+    "{} grants on routines have a name that is not ASCII (user, database, routine). The server misreads their rows in "
+    "mysql.procs_priv when it restarts and at FLUSH PRIVILEGES, and loses these grants: repeat them then."
+)
+
+
+def inventory(session: MySQLSession, answers: Answers) -> tuple[Inventory, Derived[Account]]:
+    """mysql.user, or mysql.global_priv key by key. `valid_until` is when the password's lifetime ends.
+
+    A row of mysql.user says neither whether it is a role (MySQL), nor whether an account is locked for a while after
+    failed logins.
+    """
+    rows, source = answers.rows, Source(session.features)
+    gaps = answers.gaps_in(ACCOUNTS)
+    if source.unread:
+        fields = tuple(sorted(source.unread))
+        gap = _unread(session, source, "account fields", f"could not be read: {', '.join(fields)}")
+        gaps.append(replace(gap, fields=fields))
+    known = Derived(
+        accounts,
+        session.features,
+        rows["accounts"],
+        source.ended(rows["accounts"], session.now),
+        None if answers.gaps.get("role_edges") else rows.get("role_edges", []),
+        session.features.variables.get("mandatory_roles", ""),
+        sorted({(host,) for user, host, *_ in rows.get("db", ()) if not user}),
+    )
+    return Inventory(Derived(account_facts, known), gaps), known
+
+
+def permissions(session: MySQLSession, answers: Answers, known: Derived[Account]) -> Permissions:
+    """The grant tables. Rows of accounts that are not in mysql.user stay there after a manual DELETE, and give
+    nothing."""
+    server, rows, source = session.features, answers.rows, Source(session.features)
+    gaps, notes = answers.gaps_in(GRANTS), []
+    memberships: Sequence[MembershipFact] = []
+    # Which roles are active from login on depends on both: better no membership than one with the wrong options.
+    if "kind" in source.unread or "default_role" in source.lacks:
+        gaps = [gap for gap in gaps if gap.scope != "memberships"]
+        gaps.append(_unread(session, source, "memberships", "roles and default roles cannot be read"))
+    elif "roles_mapping" in rows:
+        memberships = Derived(mariadb_memberships, known, rows["roles_mapping"])
+    elif "default_roles" in rows:
+        mandatory = server.variables["mandatory_roles"]
+        memberships = Derived(mysql_memberships, server, known, rows["role_edges"], mandatory, rows["default_roles"])
+    if "system" in source.lacks:
+        gaps.append(_unread(session, source, "system", "not every privilege on *.* can be read"))
+    if "restrictions" in source.lacks:
+        gaps.append(_unread(session, source, "database", "partial revokes cannot be read"))
+    routines, n_doubled, cut = routine_rows(rows.get("procs_priv", ()), 128 if server.is_mariadb else 32)
+    if n_doubled:
+        notes.append(DOUBLED.format(n_doubled))
+    message = "a name in mysql.procs_priv may be incomplete: the server stores only its first part"
+    hint = "Give the user, database or routine a shorter name, or one in ASCII."
+    gaps += [Gap("routine", "name_cut", message, database, hint) for database in sorted(cut)]
+    objects = rows.get("tables_priv", []), rows.get("columns_priv", []), routines
+    grants = Derived(
+        together,
+        Derived(system_grants, server, known, rows.get("global_grants", [])),
+        Derived(database_grants, server, known, database_columns(server), rows.get("db", [])),
+        Derived(other_grants, server, known, rows.get("proxies_priv", []), *objects),
+    )
+    return Permissions(memberships, grants, answers.covered, gaps, answers.beyond, notes)
+
+
+def _unread(session: MySQLSession, source: Source, scope: str, message: str) -> Gap:
+    return Gap(scope, "denied", message, hint=f"GRANT SELECT {source.wanted} TO {session.account};")
 
 
 def accounts(

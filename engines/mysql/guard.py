@@ -15,7 +15,7 @@ from pymysql.constants import CLIENT
 from ..certificates import no_tls, unproven, watching_context
 from ..errors import AdapterError
 from ..target import Target
-from .session import refuse_imitation
+from .errors import refuse_imitation
 
 NATIVE = "mysql_native_password"
 CACHING = "caching_sha2_password"

@@ -1,4 +1,8 @@
-"""The grant tables that the MySQL adapter reads beside that of the accounts: one statement each.
+"""What a visit to MySQL or MariaDB reads: each grant table in one statement.
+
+The simple way is GRANT SELECT ON mysql.* to the collection account. It lets that account see password hashes, which
+nothing here reads; without them it takes SELECT on each grant table, and of mysql.user only on the columns that
+`user_table` names.
 
 https://dev.mysql.com/doc/refman/8.4/en/grant-tables.html
 https://mariadb.com/kb/en/the-mysql-database-tables/
@@ -6,63 +10,222 @@ https://mariadb.com/kb/en/the-mysql-database-tables/
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
 
-from ..facts import LEVELS
+from ..facts import Capability
+from ..reads import Read, read_only
+from ..session import Rows, Session
+from ..statements import Statement
+from .account import global_grant
+from .decode import DB_COLUMNS, held_globally
+from .user_table import Server, Source, select_on_user, user_columns
 
+SHOW_GRANTS = "SHOW GRANTS"
 
-@dataclass(frozen=True)
-class Read:
-    """A statement, what its table tells, the depth from which on that is asked, and the servers that have the table:
-    "MySQL 8" (and later), "MariaDB", or "" for all."""
+#: Any of these on *.* shows the names of all databases.
+SHOW_DATABASES = frozenset({"ALL PRIVILEGES", "SHOW DATABASES"})
 
-    sql: str
-    tells: str
-    level: str = "A"
-    servers: str = ""
-
-
-#: By the name of the table in the schema mysql. `{columns}` are those of mysql.db that hold a privilege.
-READS = {
-    "db": Read("SELECT User, Host, Db, CONCAT({columns}) FROM mysql.db", "grants on databases"),
-    "proxies_priv": Read(
-        "SELECT User, Host, Proxied_user, Proxied_host, With_grant FROM mysql.proxies_priv",
-        "rights to act as another account",
-    ),
-    "roles_mapping": Read(
-        "SELECT User, Host, Role, Admin_option FROM mysql.roles_mapping", "memberships", servers="MariaDB"
-    ),
-    "role_edges": Read(
-        "SELECT FROM_USER, FROM_HOST, TO_USER, TO_HOST, WITH_ADMIN_OPTION FROM mysql.role_edges",
-        "roles and memberships",
-        servers="MySQL 8",
-    ),
-    "default_roles": Read(
-        "SELECT USER, HOST, DEFAULT_ROLE_USER, DEFAULT_ROLE_HOST FROM mysql.default_roles",
-        "which roles are active from login on",
-        servers="MySQL 8",
-    ),
-    "global_grants": Read(
-        "SELECT USER, HOST, PRIV, WITH_GRANT_OPTION FROM mysql.global_grants", "dynamic privileges", servers="MySQL 8"
-    ),
-    "tables_priv": Read(
-        "SELECT User, Host, Db, Table_name, Table_priv FROM mysql.tables_priv", "grants on tables", level="B"
-    ),
-    "procs_priv": Read(
-        "SELECT User, Host, Db, Routine_name, Routine_type, Proc_priv FROM mysql.procs_priv",
-        "grants on routines",
-        level="B",
-    ),
-    "columns_priv": Read(
-        "SELECT User, Host, Db, Table_name, Column_name, Column_priv FROM mysql.columns_priv",
-        "grants on columns",
-        level="C",
-    ),
+#: Any of these on *.* shows all tables in information_schema.
+SHOW_TABLES = frozenset({"ALL PRIVILEGES", "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "REFERENCES"}) | {
+    "INDEX",
+    "ALTER",
+    "CREATE VIEW",
+    "SHOW VIEW",
+    "TRIGGER",
 }
 
+RESTRICTIONS = "User_attributes"
 
-def reads(level: str, is_mariadb: bool, has_roles: bool) -> dict[str, Read]:
-    """Those of `READS` that a visit to this depth makes. `has_roles` says that this is MySQL 8 or later."""
-    depths = LEVELS[: LEVELS.index(level) + 1]
-    servers = {"", "MariaDB" if is_mariadb else "MySQL 8" if has_roles else ""}
-    return {table: read for table, read in READS.items() if read.level in depths and read.servers in servers}
+#: `Source.lacks` in words.
+LACKED = {"system": "privileges on *.*", "default_role": "memberships"}
+
+
+def database_columns(server: Server) -> tuple[str, ...]:
+    """Columns of mysql.db that hold a privilege on this server."""
+    listed = server.columns.get("db", ())
+    return tuple(sorted(DB_COLUMNS.union(name for name in listed if name.endswith("_priv"))))
+
+
+def _select(place: str, purpose: str) -> Callable[[Any, str, bool], list[Statement]]:
+    def grants(server: Server, grantee: str, hash_blind: bool) -> list[Statement]:
+        if not hash_blind:
+            return [Statement(f"GRANT SELECT ON mysql.* TO {grantee};", "accounts, roles and all grants")]
+        if place:
+            return [Statement(f"GRANT SELECT ON {place} TO {grantee};", purpose)]
+        columns = select_on_user(user_columns(server.is_mariadb, server.has_roles))
+        return [Statement(f"GRANT SELECT {columns} TO {grantee};", purpose)]
+
+    return grants
+
+
+def _table(table: str, columns: str | Callable[[Server], str], title: str, *yields: str, **more: Any) -> Read:
+    """The read of a grant table, named for it."""
+    place = f"mysql.{table}"
+    if isinstance(columns, str):
+        sql: str | Callable[[Server], str] = f"SELECT {columns} FROM {place}"  # noqa: S608 -- constants
+    else:
+        sql = lambda server: f"SELECT {columns(server)} FROM {place}"  # noqa: E731, S608 -- constants
+    return Read(table, title, sql, yields, place=place, grants=_select(place, title), **more)
+
+
+def _on_everything(
+    name: str, title: str, privilege: str, purpose: str, cost: str, sql: str = SHOW_GRANTS, **more: Any
+) -> Read:
+    """A read that takes a privilege on *.*."""
+
+    def grants(server: Server, grantee: str, hash_blind: bool) -> list[Statement]:
+        return [Statement(global_grant(grantee, privilege), purpose)]
+
+    return Read(name, title, sql, sample=None, place=privilege, grants=grants, cost=cost, **more)
+
+
+def _if_held(privilege: str, enough: frozenset[str]) -> Callable[[Any, Capability, Rows | None], Iterable[Capability]]:
+    """Without the privilege the server shows less and raises no error: look for it, or one that does as well, in SHOW
+    GRANTS."""
+
+    def judge(session: Session, capability: Capability, rows: Rows | None) -> Iterable[Capability]:
+        if rows is not None and not held_globally(rows) & enough:
+            missing = global_grant(session.account, privilege)
+            capability = replace(capability, works=False, message="not granted", missing=missing)
+        yield capability
+
+    return judge
+
+
+def _fields(session: Session, listed: Capability, rows: Rows | None) -> Iterable[Capability]:
+    """What can be read of each account, by the columns of mysql.user; MariaDB's document has everything in one."""
+    yield listed
+    source = Source(session.features)
+    name, cost = "fields of accounts", "Lock, password, limits and privileges on *.* of each account."
+    if rows is None:
+        yield Capability(name, None, "not looked at, because accounts could not be listed", cost=cost)
+        return
+    missing = source.missing - {RESTRICTIONS}
+    unread = ", ".join(sorted(source.unread | {LACKED[name] for name in source.lacks & LACKED.keys()}))
+    grant = f"GRANT SELECT {select_on_user(missing)} TO {session.account};" if missing else ""
+    message = f"may not be read: {', '.join(sorted(missing))}" if missing else "works"
+    yield Capability(name, not missing, message, grant, f"Of each account: {unread}." if missing else cost)
+    if source.server.is_mariadb and source.unread:
+        yield Capability(
+            "lock, age and method of passwords, newer privileges",
+            False,
+            "may not be read: mysql.global_priv",
+            f"GRANT SELECT ON mysql.global_priv TO {session.account};",
+            "Who is locked, how old passwords are and how they are checked; each visit ends as partial. That grant lets"
+            " the account see password hashes.",
+        )
+    if RESTRICTIONS in source.missing:
+        yield Capability(
+            "partial revokes",
+            False,
+            f"may not be read: {RESTRICTIONS}",
+            f"GRANT SELECT {select_on_user([RESTRICTIONS])} TO {session.account};",
+            "Which grants are taken back for a database. That column also holds the hashes of second passwords.",
+        )
+
+
+def _with_roles(server: Server) -> bool:
+    return server.has_roles
+
+
+#: Those of tables have the table's name. MariaDB has roles_mapping, and MySQL from 8 on has role_edges, default_roles
+#: and global_grants.
+READS = (
+    # MySQL has one of the variables, MariaDB up to 11.0 the other.
+    read_only("SHOW SESSION VARIABLES WHERE Variable_name IN ('transaction_read_only', 'tx_read_only')", "ON"),
+    Read(
+        "accounts",
+        "accounts",
+        lambda server: Source(server).sql,
+        ("accounts", "account fields", "system"),
+        required=True,
+        judge=_fields,
+        grants=_select("", "accounts and privileges on *.*, without hashes"),
+    ),
+    # Rows without a user hold for everybody from their host: they stand for an account.
+    _table(
+        "db",
+        lambda server: f"User, Host, Db, CONCAT({', '.join(database_columns(server))})",
+        "grants on databases",
+        "accounts",
+        "database",
+    ),
+    _table(
+        "proxies_priv",
+        "User, Host, Proxied_user, Proxied_host, With_grant",
+        "rights to act as another account",
+        "proxy",
+    ),
+    _table(
+        "roles_mapping",
+        "User, Host, Role, Admin_option",
+        "memberships",
+        "memberships",
+        when=lambda server: server.is_mariadb,
+    ),
+    _table(
+        "role_edges",
+        "FROM_USER, FROM_HOST, TO_USER, TO_HOST, WITH_ADMIN_OPTION",
+        "roles and memberships",
+        "account fields",
+        fields=("can_login", "kind"),
+        when=_with_roles,
+    ),
+    _table(
+        "default_roles",
+        "USER, HOST, DEFAULT_ROLE_USER, DEFAULT_ROLE_HOST",
+        "which roles are active from login on",
+        "memberships",
+        after="role_edges",
+        when=_with_roles,
+    ),
+    _table("global_grants", "USER, HOST, PRIV, WITH_GRANT_OPTION", "dynamic privileges", "system", when=_with_roles),
+    _table(
+        "tables_priv", "User, Host, Db, Table_name, Table_priv", "grants on tables", "table", levels="BC", limited=True
+    ),
+    _table(
+        "procs_priv",
+        "User, Host, Db, Routine_name, Routine_type, Proc_priv",
+        "grants on routines",
+        "routine",
+        levels="BC",
+        limited=True,
+    ),
+    # Whether a column's privileges may be passed on is written at its table.
+    _table(
+        "columns_priv",
+        "User, Host, Db, Table_name, Column_name, Column_priv",
+        "grants on columns",
+        "column",
+        levels="C",
+        limited=True,
+        after="tables_priv",
+    ),
+    _on_everything(
+        "files",
+        "sizes of databases",
+        "PROCESS",
+        "sizes: the list of InnoDB's files (information_schema)",
+        "Sizes of all databases.",
+        # With LIMIT 0 the server would not look.
+        probe=lambda server: f"SELECT NAME FROM information_schema.{server.tablespaces} LIMIT 1",  # noqa: S608
+    ),
+    _on_everything(
+        "databases",
+        "names of all databases",
+        "SHOW DATABASES",
+        "the names of all databases, of those without any grant too",
+        "Databases on which the account has no grant.",
+        judge=_if_held("SHOW DATABASES", SHOW_DATABASES),
+    ),
+    _on_everything(
+        "other tables",
+        "sizes of tables of all engines",
+        "SHOW VIEW",
+        "sizes: that there are tables of engines other than InnoDB, in every database",
+        "Tables of other engines than InnoDB in the sizes of databases.",
+        judge=_if_held("SHOW VIEW", SHOW_TABLES),
+    ),
+)

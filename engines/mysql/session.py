@@ -1,25 +1,40 @@
-"""The drivers of the MySQL adapter: which one, how it connects, and what its errors mean.
+"""One connection to a MySQL or MariaDB server, and its drivers; `errors` says what each failure means.
 
-mysqlclient comes first; PyMySQL serves the same DB-API calls where the other could not be built. Error numbers:
-https://dev.mysql.com/doc/mysql-errors/8.4/en/ and https://mariadb.com/kb/en/mariadb-error-code-reference/
+mysqlclient comes first; PyMySQL serves the same DB-API calls where the other could not be built.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import ssl
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
-from ..errors import AdapterError, scrub
-from ..target import Target
+from ..errors import AdapterError
+from ..facts import ServerInfo
+from ..session import Session
+from ..target import TLS_MODES, Target
+from .decode import quoted_account
+from .errors import adapter_error, refuse_imitation
+from .user_table import Server
 
-TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
+#: Asks for no privilege, and names only what this server has.
+VARIABLES = """SHOW GLOBAL VARIABLES WHERE Variable_name IN ('activate_all_roles_on_login', 'default_password_lifetime',
+'mandatory_roles', 'max_execution_time', 'max_statement_time', 'partial_revokes', 'version_comment')"""
+
+#: A column is listed to whoever has any privilege on it.
+COLUMNS = """SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'mysql'
+AND TABLE_NAME IN ('db', 'global_priv', 'user') AND FIND_IN_SET('select', PRIVILEGES)"""
+
+#: What an account may not do to its answers: sql_mode may pad names with blanks, the other two cut lists short.
+SESSION = "SET SESSION sql_mode = '', SESSION sql_select_limit = 18446744073709551615, SESSION sql_big_selects = 1"
 
 _MODULES = {"mysqlclient": "MySQLdb", "PyMySQL": "pymysql"}
 
@@ -164,146 +179,91 @@ def _open_pymysql(chosen: Driver, target: Target, tls_mode: str, arguments: dict
     return connection
 
 
-#: Servers that speak MySQL's protocol and are none, by what their version or version comment says.
-_IMITATIONS = {
-    "TiDB": r"\bTiDB\b",
-    "OceanBase": r"OceanBase|seekdb",
-    "PolarDB-X": r"TDDL|PolarDB-X",
-    "StarRocks": r"StarRocks",
-    "Apache Doris": r"\bDoris\b",
-    "SingleStore": r"SingleStore|MemSQL",
-    "Vitess": r"Vitess",
-    "Dolt": r"\bDolt\b",
-    "ClickHouse": r"ClickHouse",
-    "MatrixOne": r"MatrixOne",
-    "Databend": r"Databend",
-    "GreptimeDB": r"Greptime",
-    "Manticore Search": r"Manticore|Sphinx",
-}
-
-
-def refuse_imitation(text: str) -> None:
-    """Raise AdapterError("unsupported") where a server's version, or its comment, names another product."""
-    for name, words in _IMITATIONS.items():
-        if re.search(words, text, re.IGNORECASE):
-            raise AdapterError(
-                f"{name} answers, not MySQL or MariaDB ({text})",
-                code="unsupported",
-                hint=f"{name} speaks MySQL's protocol, but keeps accounts and privileges in its own way: what Taifish "
-                "would read of them could be wrong. Retire this instance, or correct host and port if MySQL was meant.",
-            )
-
-
-#: What OpenSSL says, through either driver, when the other side hangs up without a word or resets the connection.
-_LOST_UNDER_TLS = re.compile(r"unexpected eof|EOF occurred in violation of protocol", re.IGNORECASE)
-
-_PLUGIN_HINT = (
-    "The account's authentication plugin does not work with this driver: use mysql_native_password or "
-    "caching_sha2_password over TLS for the collection account."
-)
-_BY_NUMBER = {
-    **dict.fromkeys((1045, 1698, 1130, 1820, 1862, 3118, 4151), "auth_failed"),
-    **dict.fromkeys((1251, 1275, 1524, 2049, 2054, 2058, 2059, 2061), "auth_failed"),
-    **dict.fromkeys((2002, 2003, 2005, 1129), "unreachable"),
-    **dict.fromkeys((2006, 2012, 2013, 2055, 1927, 4031, 1158, 1159, 1160, 1161), "connection_lost"),
-    **dict.fromkeys((1040, 1203, 1226), "too_many_connections"),
-    **dict.fromkeys((1053, 1077, 1079, 1080), "server_starting"),
-    **dict.fromkeys((1044, 1142, 1143, 1227, 1370, 1095), "denied"),
-    **dict.fromkeys((3024, 1969, 1317, 1205), "timeout"),
-    **dict.fromkeys((2026, 3159), "tls_failed"),
-    1213: "deadlock",
-    1049: "no_such_database",
-    **dict.fromkeys((1054, 1146, 1193), "unsupported"),
-}
-_BY_CODE = {
-    "unreachable": "Check host, port, firewall and that the server runs.",
-    "timeout": "Check the network and the server's load, or raise the timeouts of the instance.",
-    "connection_lost": "The server or the network closed the connection: see the server's error log.",
-    "too_many_connections": "Raise max_connections or the account's limits, or visit at a quieter hour.",
-    "server_starting": "The server is starting or shutting down: the visit is tried again.",
-    "deadlock": "The server broke a deadlock: the visit is tried again.",
-    "unsupported": "The server lacks a table, column or variable that its kind has: upgrade its system tables.",
-    "bad_target": "Correct host, user, password and port of the instance.",
-    "server_error": "See the server's error log.",
-    "no_such_database": "Leave the database of the instance empty, or name one that exists.",
-    "tls_failed": "Check the TLS mode and the certificate authority of the instance.",
-}
-_REFUSED = (
-    "Check user and password. When both are right, look for an anonymous ''@'localhost' account, which shadows "
-    "'user'@'%' for connections from the server itself, and whether the account or the server requires TLS."
-)
-_BY_ERROR = {
-    1045: _REFUSED,
-    1698: f"{_REFUSED} Accounts with unix_socket need the OS user.",
-    1130: "The server accepts no account from this host: create the collection account for it.",
-    1129: "The server blocked this host after many errors: run FLUSH HOSTS on it.",
-    1820: "The password of the collection account has expired: set a new one.",
-    1862: "The password of the collection account has expired: set a new one.",
-    3118: "The collection account is locked: ALTER USER … ACCOUNT UNLOCK.",
-    4151: "The collection account is locked: ALTER USER … ACCOUNT UNLOCK.",
-    3159: "The server accepts only encrypted connections: set the TLS mode to require.",
-    1205: "Somebody locks a grant table: look at the process list.",
-    1317: "Somebody or a limit stopped the statement on the server.",
-}
-
-
-def adapter_error(error: Exception, target: Target, grantee: str, waited_out: bool) -> AdapterError:
-    """What a driver raised, as AdapterError: code by error number, message without the password.
-
-    `grantee` is the quoted account the hint's GRANT names; `waited_out` says that a client-side time limit had
-    passed when the error came.
-    """
-    number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-    message = str(error.args[1]) if number and len(error.args) > 1 else str(error)
-    # What Connector/C makes of a refusal that comes where it expects a TLS handshake.
-    if found := re.search(r"before completion of TLS handshake.*: (\d+) - (.*)", message, re.DOTALL):
-        number, message = int(found[1]), found[2]
-    code = _BY_NUMBER.get(number, "server_error")
-    cause: object = getattr(error, "original_exception", error)
-    if _LOST_UNDER_TLS.search(message):
-        code = "connection_lost"
-    elif isinstance(cause, ssl.SSLError):
-        code = "tls_failed"
-    elif isinstance(cause, FileNotFoundError) and target.tls_ca and not target.host.startswith("/"):
-        code, message = "tls_failed", f"the certificate authority {target.tls_ca!r} cannot be read"
-    elif code in ("unreachable", "connection_lost") and (waited_out or isinstance(cause, TimeoutError)):
-        code = "timeout"
-    elif number == 2026 and waited_out:
-        # What Connector/C makes of its own time limit under TLS.
-        code = "timeout"
-    elif number == 0 and isinstance(error, ValueError):
-        code = "bad_target"
-    elif number == 0 and isinstance(error, RuntimeError):
-        code = "auth_failed"
-    elif number == 0 and type(error).__name__ == "InterfaceError":
-        code = "connection_lost"
-    hint, missing = _BY_ERROR.get(number) or _BY_CODE.get(code, ""), ""
-    if code == "denied":
-        hint = missing = f"{_missing_grant(number, message)} TO {grantee};"
-    elif code == "auth_failed" and not hint:
-        hint = _PLUGIN_HINT
-    message = scrub(message, [target.password])
-    return AdapterError(f"{message} ({number})" if number else message, code=code, hint=hint, missing=missing)
-
-
-def _missing_grant(number: int, message: str) -> str:
-    """The GRANT, up to its grantee, that a "denied" message asks for.
-
-    Only plain words of the message are used: a name in it may be anything, and this is SQL.
-    """
-    if number == 1227 and (found := re.search(r"at least one of\) the ([A-Z_ ,]+?) privilege", message)):
-        return f"GRANT {found[1].split(',')[0]} ON *.*"
-    if number == 1044 and (found := re.search(r"to database '(\w+)'", message)):
-        return f"GRANT SELECT ON `{found[1]}`.*"
-    if number == 1370 and (found := re.search(r"^([a-z ]+?) command denied .* for routine '(\w+\.\w+)'", message)):
-        return f"GRANT {found[1].upper()} ON PROCEDURE {found[2]}"
-    if number == 1143 and (found := re.search(r"column '(\w+)' in table '(\w+)'$", message)):
-        return f"GRANT SELECT ({found[1]}) ON mysql.{found[2]}"
-    if number == 1142 and (found := re.search(r"table [`'](?:(\w+)`\.`)?(\w+)[`']$", message)):
-        return f"GRANT SELECT ON {found[1] or 'mysql'}.{found[2]}"
-    return "GRANT SELECT ON mysql.*"
-
-
 def whole_seconds(seconds: float) -> int:
     """`seconds` rounded up, at least 1: the drivers and the servers take whole seconds and read 0 as "for ever"."""
     return max(1, math.ceil(seconds))
+
+
+class MySQLSession(Session):
+    """MySQL 5.7 to 9 and MariaDB 10.5 to 11, through any account that may read the grant tables.
+
+    What a server has is asked of the server: its variables show which features, and information_schema.COLUMNS which
+    columns may be read. `now` is the server's Unix time as the visit began.
+    """
+
+    _connection: Any = None
+    now = 0
+
+    def connect(self) -> ServerInfo:
+        self._driver: Driver = driver(self.target)
+        self.account = quoted_account(self.target.username, "%")
+        self._variables: dict[str, str] = {}
+        self._read_timeout = whole_seconds(min(self.target.statement_timeout, self.remaining()) + self.grace)
+        patience = whole_seconds(min(self.target.connect_timeout, self.remaining()))
+        started = time.monotonic()
+        try:
+            self._connection = open_connection(self._driver, self.target, patience, self._read_timeout)
+        except self._driver.errors as error:
+            self.remaining()
+            raise self._failure(error, time.monotonic() - started >= patience) from None
+        refuse_imitation(self._connection.get_server_info())
+        # Before the variables: on MySQL, presets like max_join_size and sql_select_limit hold for SHOW VARIABLES too.
+        self.query(SESSION)
+        self._variables.update(self.query(VARIABLES))
+        refuse_imitation(self._variables.get("version_comment", ""))
+        self._start()
+        ((version, name, self.now),) = self.query("SELECT VERSION(), CURRENT_USER(), UNIX_TIMESTAMP()")
+        self.account = quoted_account(*name.rsplit("@", 1))
+        columns: dict[str, list[str]] = {}
+        for table, column in self.query(COLUMNS):
+            columns.setdefault(table, []).append(column)
+        is_mariadb = "max_statement_time" in self._variables
+        privileges = {name.upper() for name, *_ in self.query("SHOW PRIVILEGES")} if is_mariadb else set()
+        if self._variables.get("mandatory_roles"):
+            # SHOW VARIABLES cuts values at 1,024 characters.
+            ((self._variables["mandatory_roles"],),) = self.query("SELECT @@GLOBAL.mandatory_roles")
+        self.features = Server(version, self._variables, columns, privileges)
+        context = getattr(self._connection, "context", None)
+        fingerprint = context.seen.fingerprint if context and context.seen else ""
+        return ServerInfo("MariaDB" if is_mariadb else "MySQL", version, str(self._driver), fingerprint)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(*self._driver.errors):
+                self._connection.close()
+            self._connection = None
+
+    def _start(self) -> None:
+        """Start the one transaction of the visit. It refuses writes, and where the grant tables are InnoDB's (MySQL 8)
+        all statements see one moment. MyISAM (5.7) and Aria (MariaDB) have no snapshots: there each table is read as it
+        is by then, rows of accounts that came meanwhile are left out, and the next visit sees what was torn."""
+        limits = f"SET SESSION lock_wait_timeout = {self.lock_timeout}"
+        if "max_statement_time" in self._variables:
+            limits += f", SESSION max_statement_time = {self._limit()}"
+        elif "max_execution_time" in self._variables:
+            limits += f", SESSION max_execution_time = {round(self._limit() * 1000)}"
+        self.query(limits)
+        self.query("SET SESSION TRANSACTION READ ONLY")
+        self.query("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+
+    def _limit(self) -> float:
+        """Seconds for the next statement: no more than is left of the budget, but for what lets it overstep that."""
+        return round(min(self.target.statement_timeout, self.remaining()) + 0.01, 3)
+
+    def _execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> list[tuple[Any, ...]]:
+        if sql.startswith("SELECT"):
+            if "max_statement_time" in self._variables:
+                sql = f"SET STATEMENT max_statement_time = {self._limit()} FOR {sql}"
+            elif "max_execution_time" in self._variables:
+                sql = f"SELECT /*+ MAX_EXECUTION_TIME({round(self._limit() * 1000)}) */" + sql.removeprefix("SELECT")
+        started = time.monotonic()
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(sql, parameters)
+                return list(cursor.fetchall())
+        except self._driver.errors as error:
+            self.remaining()
+            raise self._failure(error, time.monotonic() - started >= self._read_timeout) from None
+
+    def _failure(self, error: Exception, waited_out: bool) -> AdapterError:
+        return adapter_error(error, self.target, self.account, waited_out)

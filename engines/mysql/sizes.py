@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from ..errors import AdapterError
 from ..facts import DatabaseFact, Databases, Gap, SizeFact, Sizes, TableSize
+from ..session import Session
 from .account import global_grant
-
-if TYPE_CHECKING:
-    from .adapter import MySQLAdapter
+from .decode import held_globally
+from .reads import SHOW_DATABASES, SHOW_GRANTS, SHOW_TABLES
 
 #: Views of the server's memory, not databases.
 VIRTUAL = frozenset({"information_schema", "performance_schema"})
@@ -46,50 +45,31 @@ FROM information_schema.TABLES WHERE (ENGINE IS NULL OR ENGINE NOT IN ({ELSEWHER
 AND TABLE_TYPE NOT IN ('VIEW', 'SYSTEM VIEW', 'TEMPORARY')
 AND TABLE_SCHEMA NOT IN ('information_schema', 'performance_schema')"""  # noqa: S608 -- constants
 
-SHOW_DATABASES = frozenset({"ALL PRIVILEGES", "SHOW DATABASES"})
 
-#: Any of these on *.* shows all tables in information_schema.
-SHOW_TABLES = frozenset({"ALL PRIVILEGES", "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "REFERENCES"}) | {
-    "INDEX",
-    "ALTER",
-    "CREATE VIEW",
-    "SHOW VIEW",
-    "TRIGGER",
-}
-
-_GLOBAL_GRANT = re.compile(r"GRANT (.+?) ON \*\.\* TO ", re.DOTALL)
-
-
-def held_globally(adapter: MySQLAdapter) -> set[str]:
-    """The privileges on *.* that this session has, those of active roles and of PUBLIC included (SHOW GRANTS)."""
-    lines = [_GLOBAL_GRANT.match(text) for (text,) in adapter.query("SHOW GRANTS")]
-    return {name.strip() for line in lines if line for name in line[1].split(",")}
-
-
-def databases(adapter: MySQLAdapter) -> tuple[dict[str, str], Databases]:
+def databases(session: Session) -> tuple[dict[str, str], Databases]:
     """information_schema.SCHEMATA, and each name by that of its folder."""
-    folders = _folders(adapter)
+    folders = _folders(session)
     gaps = []
-    if not held_globally(adapter) & SHOW_DATABASES:
+    if not held_globally(session.query(SHOW_GRANTS)) & SHOW_DATABASES:
         message = "only databases are listed on which the account has a grant"
-        gaps.append(Gap("databases", "denied", message, hint=global_grant(adapter.grantee, "SHOW DATABASES")))
+        gaps.append(Gap("databases", "denied", message, hint=global_grant(session.account, "SHOW DATABASES")))
     return folders, Databases([DatabaseFact(name, is_system=name in SYSTEM) for name in sorted(folders.values())], gaps)
 
 
-def sizes(adapter: MySQLAdapter, folders: Mapping[str, str]) -> Sizes:
+def sizes(session: Session, folders: Mapping[str, str]) -> Sizes:
     """A database without a table has size 0. What is in a folder of no database is told as shared, by its name."""
     total = dict.fromkeys(folders.values(), 0)
     shared: dict[str, int] = {}
-    for name, size in adapter.query(TABLESPACES.format(tablespaces(adapter))):
+    for name, size in session.query(TABLESPACES.format(session.features.tablespaces)):
         folder = _folder(name, folders)
         if folder:
             total[folders[folder]] += int(size)
         else:
             part = name.partition("/")[0]
             shared[part] = shared.get(part, 0) + int(size)
-    gaps = _add_system_files(adapter, shared)
+    gaps = _add_system_files(session, shared)
     unopened: dict[str, str] = {}
-    for database, table, data, index, comment in _other_tables(adapter, gaps):
+    for database, table, data, index, comment in _other_tables(session, gaps):
         if database not in total:
             continue
         if data is None:
@@ -98,10 +78,10 @@ def sizes(adapter: MySQLAdapter, folders: Mapping[str, str]) -> Sizes:
             total[database] += int(data) + int(index or 0)
     gaps += [Gap("sizes", "server_error", f"a table cannot be opened: {why}", name) for name, why in unopened.items()]
     # One dropped meanwhile would look like one without a table.
-    if adapter.features.has_roles:
+    if session.features.has_roles:
         # Until the snapshot ends, MySQL 8 lists the databases of its beginning.
-        adapter.query("COMMIT")
-    now = _folders(adapter)
+        session.query("COMMIT")
+    now = _folders(session)
     for folder in now.keys() - folders.keys():
         shared.pop(folder, None)
     dropped = frozenset(total.keys() - set(now.values()))
@@ -109,37 +89,32 @@ def sizes(adapter: MySQLAdapter, folders: Mapping[str, str]) -> Sizes:
     return Sizes(found, shared, dropped, gaps)
 
 
-def table_sizes(adapter: MySQLAdapter, database: str, limit: int) -> list[TableSize]:
+def table_sizes(session: Session, database: str, limit: int) -> list[TableSize]:
     """InnoDB's files by table, its partitions together, and other tables as far as they are shown."""
-    folders = _folders(adapter)
+    folders = _folders(session)
     if database not in folders.values():
         raise AdapterError(
             f"there is no database {database}", code="no_such_database", hint="It was dropped, or is not shown to us."
         )
     total: dict[str, int] = {}
-    for name, size in adapter.query(TABLESPACES.format(tablespaces(adapter))):
+    for name, size in session.query(TABLESPACES.format(session.features.tablespaces)):
         folder = _folder(name, folders)
         if folder and folders[folder] == database:
             table = _table(name[len(folder) + 1 :])
             total[table] = total.get(table, 0) + int(size)
     largest = sorted(total, key=total.__getitem__, reverse=True)[:limit]
-    found = [TableSize(database, name, total[file]) for file, name in _table_names(adapter, largest).items()]
+    found = [TableSize(database, name, total[file]) for file, name in _table_names(session, largest).items()]
     found += [
         TableSize(database, table, int(data) + int(index or 0), int(data), int(index or 0))
-        for schema, table, data, index, _ in _other_tables(adapter, [])
+        for schema, table, data, index, _ in _other_tables(session, [])
         if schema == database and data is not None
     ]
     return sorted(found, key=lambda table: (-table.size, table.name))[:limit]
 
 
-def tablespaces(adapter: MySQLAdapter) -> str:
-    """The view that lists InnoDB's files on this server."""
-    return "INNODB_TABLESPACES" if adapter.features.has_roles else "INNODB_SYS_TABLESPACES"
-
-
-def _folders(adapter: MySQLAdapter) -> dict[str, str]:
+def _folders(session: Session) -> dict[str, str]:
     """Name of the folder, as InnoDB has it, → name of the database. From MySQL 8 on the two are the same."""
-    rows = adapter.query(PLAIN_NAMES if adapter.features.has_roles else NAMES)
+    rows = session.query(PLAIN_NAMES if session.features.has_roles else NAMES)
     folders = {folder.decode() if isinstance(folder, bytes) else folder: name for name, folder in rows}
     # A folder that is no encoded name is shown with this prefix.
     plain = {name.removeprefix("#mysql50#"): name for name in folders.values() if name.startswith("#mysql50#")}
@@ -156,11 +131,11 @@ def _folder(tablespace: str, folders: Collection[str]) -> str:
     return ""
 
 
-def _add_system_files(adapter: MySQLAdapter, shared: dict[str, int]) -> list[Gap]:
+def _add_system_files(session: Session, shared: dict[str, int]) -> list[Gap]:
     if "innodb_system" in shared:
         return []
     try:
-        rows = adapter.query(SYSTEM_FILES)
+        rows = session.query(SYSTEM_FILES)
     except AdapterError as error:
         return [Gap("shared", error.code, str(error), hint=error.hint)]
     shared |= {name: int(size) for name, size in rows if name not in shared and size is not None}
@@ -169,16 +144,16 @@ def _add_system_files(adapter: MySQLAdapter, shared: dict[str, int]) -> list[Gap
     return [Gap("shared", "unsupported", "the server does not tell the size of InnoDB's system tablespace")]
 
 
-def _other_tables(adapter: MySQLAdapter, gaps: list[Gap]) -> list[tuple[str, str, int | None, int | None, str]]:
+def _other_tables(session: Session, gaps: list[Gap]) -> list[tuple[str, str, int | None, int | None, str]]:
     """Tables of engines other than InnoDB. Those that are not shown, or cannot be asked for, are a gap."""
-    if not held_globally(adapter) & SHOW_TABLES:
+    if not held_globally(session.query(SHOW_GRANTS)) & SHOW_TABLES:
         message = "tables of engines other than InnoDB are not shown, and in no size"
-        gaps.append(Gap("sizes", "denied", message, hint=global_grant(adapter.grantee, "SHOW VIEW")))
+        gaps.append(Gap("sizes", "denied", message, hint=global_grant(session.account, "SHOW VIEW")))
     try:
-        if adapter.features.has_roles:
+        if session.features.has_roles:
             # MySQL 8 remembers these figures for a day.
-            adapter.query("SET SESSION information_schema_stats_expiry = 0")
-        return adapter.query(OTHER_TABLES)
+            session.query("SET SESSION information_schema_stats_expiry = 0")
+        return session.query(OTHER_TABLES)
     except AdapterError as error:
         if error.code not in ("denied", "timeout", "server_error"):
             raise
@@ -193,14 +168,14 @@ def _table(file: str) -> str:
     return "(full-text indexes)" if re.match(r"FTS_[0-9a-f]{16}_", table, re.IGNORECASE) else table
 
 
-def _table_names(adapter: MySQLAdapter, files: Sequence[str]) -> dict[str, str]:
+def _table_names(session: Session, files: Sequence[str]) -> dict[str, str]:
     """File → table. Where the server encodes names of files, only it can turn the letters of all scripts back."""
     names = dict(zip(files, files, strict=True))
     encoded = (
-        [] if adapter.features.has_roles else [file for file in files if re.fullmatch(r"[\w@$#]+", file, re.ASCII)]
+        [] if session.features.has_roles else [file for file in files if re.fullmatch(r"[\w@$#]+", file, re.ASCII)]
     )
     if encoded:
         words = ", ".join(f"CONVERT(_filename'{file}' USING utf8mb4)" for file in encoded)
-        (row,) = adapter.query(f"SELECT {words}")
+        (row,) = session.query(f"SELECT {words}")
         names |= dict(zip(encoded, row, strict=True))
     return names

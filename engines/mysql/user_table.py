@@ -1,4 +1,4 @@
-"""What the MySQL adapter reads of accounts: which columns of which table, and what facts come of a row.
+"""What a visit to MySQL reads of accounts: which columns of which table, and what facts come of a row.
 
 Password hashes stay where they are: columns are named one by one, and JSON documents that hold a hash among other
 things are taken apart by the server, key by key.
@@ -50,6 +50,19 @@ class Server:
     def has_roles(self) -> bool:
         """Whether this is a MySQL with role_edges, default_roles and global_grants (8.0)."""
         return "mandatory_roles" in self.variables
+
+    @property
+    def tablespaces(self) -> str:
+        """The view that lists InnoDB's files."""
+        return "INNODB_TABLESPACES" if self.has_roles else "INNODB_SYS_TABLESPACES"
+
+
+def described(product: str, version: str) -> Server:
+    """A server of which only product and version are known; "" for MySQL, and for the newest version."""
+    major = re.match(r"\d+", version)
+    has_roles = product != "MariaDB" and (major is None or int(major[0]) >= 8)
+    variables = {"max_statement_time": ""} if product == "MariaDB" else {"mandatory_roles": ""} if has_roles else {}
+    return Server(version, variables, {}, frozenset())
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from ..facts import AccountKey
 from ..paths import split_path
 from ..statements import ROLE_LEFT, WORDS, Held, Remedy, Statement, Subject, add_statement, digest, no_statement
-from .reads import exact_identifier, granted_views, identifier, select_grant
 
 PASSWORD = '"…"'  # noqa: S105 -- nobody's
 
@@ -17,35 +16,60 @@ PASSWORD = '"…"'  # noqa: S105 -- nobody's
 COMMON_PREFIX = "C##"
 
 
-NEWEST = 23
+def identifier(name: str) -> str:
+    """`name` as an SQL identifier: plain names mean the same in any case, others stand in double quotes.
+
+    A name has no double quote in it.
+    """
+    plain = name.strip('"')
+    if name.startswith('"') and not re.fullmatch(r"[A-Z][A-Z0-9_$#]*", plain):
+        return _quoted(plain)
+    return plain.upper() if re.fullmatch(r"[A-Za-z][A-Za-z0-9_$#]*", plain) else _quoted(plain)
 
 
-def needed_grants(level: str, grantee: str, major: int, in_root: bool) -> list[Statement]:
-    """What lets an account, as GRANT takes it, be visited with; in the root for all containers."""
-    session = [Statement(f"GRANT CREATE SESSION TO {grantee};", "to connect")]
-    if in_root:
-        session = [
-            Statement(
-                f"GRANT CREATE SESSION, SET CONTAINER TO {grantee} CONTAINER=ALL;", "to connect, and read in PDBs"
-            ),
-            Statement(
-                f"ALTER USER {grantee} SET CONTAINER_DATA=ALL CONTAINER=CURRENT;", "to be shown the rows of all PDBs"
-            ),
-        ]
-    views = granted_views(level, major, in_root)
-    return [*session, *(Statement(select_grant(view, grantee, in_root), tells) for view, tells in views.items())]
+def exact_identifier(name: str) -> str:
+    """The same for a name as the dictionary has it, where case counts."""
+    return name if re.fullmatch(r"[A-Z][A-Z0-9_$#]*", name) else _quoted(name)
 
 
-def script(
-    level: str, account: AccountKey, product: str = "", version: str = "", hash_blind: bool = False
-) -> list[Statement]:
-    user = identifier(account[0])
-    in_root = user.strip('"').upper().startswith(COMMON_PREFIX)
-    major = re.match(r"\d+", version)
+def _quoted(name: str) -> str:
+    """Oracle has no way to write a double quote in a name, and no name with one."""
+    return '"' + name.replace('"', "") + '"'
+
+
+def select_grant(view: str, grantee: str, in_root: bool) -> str:
+    return f"GRANT SELECT ON {view} TO {grantee}{' CONTAINER=ALL' if in_root else ''};"
+
+
+def session_grants(grantee: str, in_root: bool) -> list[Statement]:
+    """What lets an account, as GRANT takes it, connect; in the root to all containers."""
+    if not in_root:
+        return [Statement(f"GRANT CREATE SESSION TO {grantee};", "to connect")]
+    return [
+        Statement(f"GRANT CREATE SESSION, SET CONTAINER TO {grantee} CONTAINER=ALL;", "to connect, and read in PDBs"),
+        Statement(container_data(grantee), "to be shown the rows of all PDBs"),
+    ]
+
+
+def container_data(grantee: str) -> str:
+    return f"ALTER USER {grantee} SET CONTAINER_DATA=ALL CONTAINER=CURRENT;"
+
+
+def is_common(account: AccountKey) -> bool:
+    """Whether it is for the root, by its name."""
+    return account[0].strip('"').upper().startswith(COMMON_PREFIX)
+
+
+def grantee(account: AccountKey) -> str:
+    return identifier(account[0])
+
+
+def create(account: AccountKey, features: object = None) -> list[Statement]:
+    user, in_root = identifier(account[0]), is_common(account)
     everywhere = " CONTAINER=ALL" if in_root else ""
     return [
         Statement(f"CREATE USER {user} IDENTIFIED BY {PASSWORD}{everywhere};", "the account; put in a password"),
-        *needed_grants(level, user, int(major[0]) if major else NEWEST, in_root),
+        *session_grants(user, in_root),
     ]
 
 

@@ -1,4 +1,7 @@
-"""What rows of Oracle's dictionary say of accounts and objects: pure functions, no connection.
+"""What rows of Oracle's dictionary say of containers, accounts and objects: pure, no connection.
+
+A visit sees one database, or in the root of a multitenant server those that are open:
+https://docs.oracle.com/en/database/oracle/oracle-database/19/multi/overview-of-managing-a-cdb.html
 
 https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/DBA_USERS.html
 """
@@ -6,19 +9,21 @@ https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/DBA_USERS.ht
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
-from ..facts import AccountFact
-from ..paths import dotted
-from .containers import Container
+from ..errors import AdapterError
+from ..facts import AccountFact, Gap
+from ..session import Rows, Session
+from .account import container_data, exact_identifier
+from .reads import SEED, allowed_containers, why_closed
 
 #: What stands for everybody: no user, and no role that DBA_ROLES lists.
 PUBLIC = "PUBLIC"
 
-#: Columns of V$PWFILE_USERS, in the order of `oracle_sql.READS`.
+#: Columns of V$PWFILE_USERS, in the order of `reads.READS`.
 ADMINISTRATIVE = ("SYSDBA", "SYSOPER", "SYSASM", "SYSBACKUP", "SYSDG", "SYSKM")
 
 #: Type of object → kind of grant. What is not here is an "object", whose scope names its type.
@@ -32,6 +37,70 @@ KINDS = {
     "PACKAGE": "routine",
     "TYPE": "type",
 }
+
+
+@dataclass(frozen=True)
+class Container:
+    """A database with a dictionary of its own: a PDB, the root, or the whole of a server without containers.
+
+    `closed` says why the root's views leave it out, "" for one that is open.
+    """
+
+    name: str
+    guid: str = ""
+    closed: str = ""
+
+
+class Containers:
+    """The containers as they are now, by id. Where there is but the one that we are in, its id is 0, as in the rows of
+    `reads.statement`."""
+
+    def __init__(self, session: Session, rows: Rows) -> None:
+        """`rows` are those of V$CONTAINERS, in the root."""
+        self._account = session.account
+        self.by_id = {0: Container(session.features.here)}
+        if session.features.in_root:
+            self.by_id = {
+                int(number): Container(name, bytes(guid or b"").hex().upper(), why_closed(mode, restricted))
+                for number, name, guid, mode, restricted in rows
+                if name != SEED
+            }
+
+    def __iter__(self) -> Iterator[Container]:
+        return iter(self.by_id.values())
+
+    def with_rows(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Container, tuple[Any, ...]]]:
+        """Rows with their container in place of its id. One that came meanwhile is left to the next visit."""
+        for number, *row in rows:
+            container = self.by_id.get(int(number))
+            if container:
+                yield container, tuple(row)
+
+    def gaps(self, scope: str, shown: Collection[str], allowed: Rows) -> list[Gap]:
+        """What of the scope is hidden: containers that are not among those `shown`, and those not even named, by the
+        rows of CONTAINER_DATA."""
+        gaps, data_grant = [], container_data(self._account)
+        for container in self:
+            if container.name not in shown:
+                message = f"container {container.name} {container.closed or 'shows nothing to this account'}"
+                hint = f"ALTER PLUGGABLE DATABASE {exact_identifier(container.name)} OPEN;"
+                hint = hint if container.closed else data_grant
+                gaps.append(Gap(scope, "not_open" if container.closed else "denied", message, container.name, hint))
+        if allowed and (names := allowed_containers(allowed)):
+            message = f"the account sees no other containers than {names}"
+            gaps.append(Gap(scope, "denied", message, hint=data_grant))
+        return gaps
+
+    def look_again(self, before: Containers, shown: Collection[str]) -> None:
+        """Raise AdapterError for one that was closed while it was read: its rows would seem to be gone."""
+        now = {container.name: container.closed for container in self}
+        for container in before:
+            if container.name in shown and not container.closed and now.get(container.name, "is gone"):
+                raise AdapterError(
+                    f"container {container.name} {now.get(container.name, 'is gone')}, and was open before",
+                    code="server_starting",
+                    hint="It was closed during the visit, which is tried again.",
+                )
 
 
 @dataclass(frozen=True)
@@ -126,11 +195,11 @@ def administrative(flags: Iterable[str]) -> list[str]:
     return [privilege for privilege, flag in zip(ADMINISTRATIVE, flags, strict=True) if flag == "TRUE"]
 
 
-def object_scope(container: Container, owner: str, name: str, kind: str) -> tuple[str, str]:
-    """(kind of grant, scope) of an object of this TYPE."""
+def object_scope(owner: str, name: str, kind: str) -> tuple[str, tuple[str, ...]]:
+    """(kind of grant, path in its container) of an object of this TYPE."""
     if kind in KINDS:
-        return KINDS[kind], dotted(container.name, owner, name)
-    return "object", dotted(container.name, owner, (kind or "unknown").lower(), name)
+        return KINDS[kind], (owner, name)
+    return "object", (owner, (kind or "unknown").lower(), name)
 
 
 def moment(value: datetime | None, clock: tzinfo) -> datetime | None:

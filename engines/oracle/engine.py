@@ -1,29 +1,23 @@
 from __future__ import annotations
 
-from ..adapter import Adapter
 from ..engine import Engine
-from ..target import Target
-from . import account
+from . import account, excess, facts, reads, session, sizes
 from .semantics import ORACLE
-
-
-def _adapter(target: Target) -> Adapter:
-    from .adapter import OracleAdapter
-
-    return OracleAdapter(target)
-
 
 ENGINE = Engine(
     name="oracle",
     label="Oracle (verified against an emulated dictionary)",
     port=1521,
     products={"oracle": "Oracle"},
-    adapter=_adapter,
+    session=session.OracleSession,
+    reads=reads.READS,
+    facts=facts,
+    sizes=sizes,
+    account=account,
+    excess=excess.excess,
     semantics=ORACLE,
-    script=account.script,
-    remarks=account.remarks,
-    lock=account.lock,
-    revoke=account.revoke,
-    nameless=account.nameless,
+    features=reads.described,
+    tls={"tls_port": True},
+    emulated={"Oracle": ("12.1", "19", "23")},
     needs_database=True,
 )

@@ -1,4 +1,4 @@
-"""The statements of the Oracle adapter: one for each view of the dictionary, whatever the number of accounts.
+"""What a visit to Oracle reads: one statement for each view of the dictionary, whatever the number of accounts.
 
 In the root of a multitenant server they ask the CDB_ views, which show every container that is open, and everywhere
 else the DBA_ views of the one container. Only what both Oracle 12.1 and the tests' emulated dictionary understand is
@@ -8,28 +8,15 @@ used. https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/static
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
-from ..facts import LEVELS
-
-#: Refuses writes, and lets all statements see one moment.
-BEGIN = "SET TRANSACTION READ ONLY"
-
-#: Asks for no privilege. CON_ID is 0 where there are no containers, and 1 in the root; CON_NAME is then the database's
-#: name. Dates are in the time zone of the server's operating system.
-SESSION = """
-SELECT SYS_CONTEXT('USERENV', 'CON_ID'), SYS_CONTEXT('USERENV', 'CON_NAME'),
-       SYS_CONTEXT('USERENV', 'DATABASE_ROLE'), SYS_CONTEXT('USERENV', 'SESSION_USER'),
-       TO_CHAR(SYSTIMESTAMP, 'TZH:TZM')
-  FROM DUAL
-"""
-
-#: A column is listed to whoever may read it.
-COLUMNS = """
-SELECT TABLE_NAME, COLUMN_NAME FROM ALL_TAB_COLUMNS
- WHERE OWNER = 'SYS' AND TABLE_NAME IN ('DBA_USERS', 'CDB_USERS', 'DBA_ROLES', 'CDB_ROLES', 'V_$PWFILE_USERS')
-"""
+from ..facts import AccountKey, Capability
+from ..reads import Read, applicable
+from ..session import Rows, Session
+from ..statements import Statement
+from .account import container_data, is_common, select_grant
 
 CONTAINERS = "SELECT CON_ID, NAME, GUID, OPEN_MODE, RESTRICTED FROM V$CONTAINERS"
 
@@ -38,6 +25,12 @@ CONTAINER_DATA = """
 SELECT ALL_CONTAINERS, CONTAINER_NAME FROM DBA_CONTAINER_DATA
  WHERE USERNAME = SYS_CONTEXT('USERENV', 'SESSION_USER') AND DEFAULT_ATTR = 'Y'
 """
+
+#: The template of new PDBs: open, left out of the root's views, and nobody's.
+SEED = "PDB$SEED"
+
+#: Kinds of grants on objects.
+OBJECTS = ("table", "sequence", "routine", "type", "object")
 
 #: What Oracle's own scripts granted to its own accounts and to PUBLIC: tens of thousands of rows in every container.
 _OF_THE_ENGINE = """EXISTS (SELECT 1 FROM {view}_USERS o
@@ -49,120 +42,37 @@ _OF_THE_ENGINE = """EXISTS (SELECT 1 FROM {view}_USERS o
                         WHERE r.ROLE = p.GRANTEE AND {r} = {p} AND r.ORACLE_MAINTAINED = 'Y'))"""
 
 
+#: CON_ID of the root.
+ROOT = 1
+
+
 @dataclass(frozen=True)
-class Read:
-    """A statement, what it tells, the depth from which on that is asked, and the first major version that has it.
+class Features:
+    """The major version, whether it is the root of a multitenant server, the name of the container that we are in, and
+    those rows of `session.COLUMNS` that may be read."""
 
-    In `sql` stand {view} for CDB or DBA, {p} (and {o}, {u}, {r}) for the id of the container of a row of the view with
-    that alias, and {changed}, {role_id}, {common} for columns that came with later versions.
-    """
-
-    sql: str
-    tells: str
-    level: str = "A"
-    since: int = 12
+    major: int = 23
+    in_root: bool = False
+    here: str = ""
+    columns: frozenset[tuple[str, str]] = frozenset()
 
 
-#: By the name of the view, less its prefix. Each row begins with the id of its container.
-READS = {
-    "USERS": Read(
-        """
-SELECT {p}, p.USERNAME, p.USER_ID, p.ACCOUNT_STATUS, p.EXPIRY_DATE, p.PROFILE, p.AUTHENTICATION_TYPE,
-       p.PASSWORD_VERSIONS, p.PROXY_ONLY_CONNECT, p.COMMON, p.ORACLE_MAINTAINED, {changed}
-  FROM {view}_USERS p
-""",
-        "users",
-    ),
-    "ROLES": Read(
-        "SELECT {p}, p.ROLE, {role_id}, p.AUTHENTICATION_TYPE, p.ORACLE_MAINTAINED FROM {view}_ROLES p", "roles"
-    ),
-    "PROFILES": Read(
-        "SELECT {p}, p.PROFILE, p.LIMIT FROM {view}_PROFILES p WHERE p.RESOURCE_NAME = 'SESSIONS_PER_USER'",
-        "connection limits",
-    ),
-    "PWFILE_USERS": Read(
-        """
-SELECT p.CON_ID, p.USERNAME, {common}, p.SYSDBA, p.SYSOPER, p.SYSASM, p.SYSBACKUP, p.SYSDG, p.SYSKM
-  FROM V$PWFILE_USERS p
-""",
-        "who may connect AS SYSDBA and the like",
-    ),
-    "ROLE_PRIVS": Read(
-        "SELECT {p}, p.GRANTEE, p.GRANTED_ROLE, p.ADMIN_OPTION, p.DEFAULT_ROLE FROM {view}_ROLE_PRIVS p", "memberships"
-    ),
-    "SYS_PRIVS": Read(
-        "SELECT {p}, p.GRANTEE, p.PRIVILEGE, p.ADMIN_OPTION FROM {view}_SYS_PRIVS p", "system privileges"
-    ),
-    "TS_QUOTAS": Read(
-        "SELECT {p}, p.USERNAME, p.TABLESPACE_NAME, p.MAX_BYTES FROM {view}_TS_QUOTAS p"
-        " WHERE p.DROPPED = 'NO' AND p.MAX_BYTES <> 0",
-        "quotas on tablespaces",
-    ),
-    "PROXIES": Read(
-        "SELECT {p}, p.PROXY, p.CLIENT FROM {view}_PROXIES p WHERE p.PROXY IS NOT NULL",
-        "rights to connect through another account",
-    ),
-    "SCHEMA_PRIVS": Read(
-        "SELECT {p}, p.GRANTEE, p.SCHEMA, p.PRIVILEGE, p.ADMIN_OPTION FROM {view}_SCHEMA_PRIVS p",
-        "privileges on schemas",
-        level="B",
-        since=23,
-    ),
-    "TAB_PRIVS": Read(
-        "SELECT {p}, p.GRANTEE, p.OWNER, p.TABLE_NAME, p.TYPE, p.PRIVILEGE, p.GRANTABLE FROM {view}_TAB_PRIVS p"  # noqa: S608 -- constants
-        f"\n WHERE NOT ({_OF_THE_ENGINE})",
-        "grants on objects",
-        level="B",
-    ),
-    "COL_PRIVS": Read(
-        "SELECT {p}, p.GRANTEE, p.OWNER, p.TABLE_NAME, p.COLUMN_NAME, p.PRIVILEGE, p.GRANTABLE FROM {view}_COL_PRIVS p"  # noqa: S608 -- constants
-        f"\n WHERE NOT ({_OF_THE_ENGINE})",
-        "grants on columns",
-        level="C",
-    ),
-}
-
-#: Of a file that cannot be read BYTES is null.
-_FILES = "SELECT {{p}}, p.TABLESPACE_NAME, p.BYTES, p.AUTOEXTENSIBLE, p.MAXBYTES FROM {{view}}_{} p"
-
-#: What a reading of sizes asks. USED_SPACE is in blocks of the tablespace.
-SIZES = {
-    "TABLESPACES": Read(
-        "SELECT {p}, p.TABLESPACE_NAME, p.CONTENTS, p.BLOCK_SIZE FROM {view}_TABLESPACES p", "names of tablespaces"
-    ),
-    "DATA_FILES": Read(_FILES.format("DATA_FILES"), "sizes of tablespaces"),
-    "TEMP_FILES": Read(_FILES.format("TEMP_FILES"), "sizes of temporary tablespaces"),
-    "TABLESPACE_USAGE_METRICS": Read(
-        "SELECT {p}, p.TABLESPACE_NAME, p.USED_SPACE FROM {view}_TABLESPACE_USAGE_METRICS p", "how full tablespaces are"
-    ),
-}
-
-#: What is asked when somebody wants to know, and granted only if they do: it is slow on a large dictionary.
-ON_DEMAND = {
-    "SEGMENTS": Read(
-        "SELECT {p}, p.OWNER, p.SEGMENT_NAME, p.BYTES FROM {view}_SEGMENTS p WHERE p.SEGMENT_TYPE IN"
-        " ('TABLE', 'TABLE PARTITION', 'TABLE SUBPARTITION', 'NESTED TABLE', 'CLUSTER')",
-        "sizes of tables",
-    ),
-}
+def described(product: str, version: str, account: AccountKey) -> Features:
+    """A server of which only the version ("" for the newest) and the collection account are known."""
+    major = re.match(r"\d+", version)
+    return Features(int(major[0]) if major else 23, is_common(account))
 
 
-def reads(level: str, major: int) -> dict[str, Read]:
-    """Those of `READS` that a visit to this depth makes of this major version."""
-    depths = LEVELS[: LEVELS.index(level) + 1]
-    return {name: read for name, read in READS.items() if read.level in depths and read.since <= major}
-
-
-def statement(sql: str, in_root: bool, columns: Collection[tuple[str, str]] = ()) -> str:
-    """`sql` of a `Read` as this container takes it. `columns` are rows of `COLUMNS`: what is not there is null."""
-    view = "CDB" if in_root else "DBA"
+def statement(sql: str, features: Features) -> str:
+    """The SQL of a view as this container takes it; a column that is not there is null."""
+    view = "CDB" if features.in_root else "DBA"
 
     def column(table: str, name: str) -> str:
-        return f"p.{name}" if (table, name) in columns else "NULL"
+        return f"p.{name}" if (table, name) in features.columns else "NULL"
 
     return sql.format(
         view=view,
-        **{alias: f"{alias}.CON_ID" if in_root else "0" for alias in "poru"},
+        **{alias: f"{alias}.CON_ID" if features.in_root else "0" for alias in "poru"},
         changed=column(f"{view}_USERS", "PASSWORD_CHANGE_DATE"),
         role_id=column(f"{view}_ROLES", "ROLE_ID"),
         common=column("V_$PWFILE_USERS", "COMMON"),
@@ -175,39 +85,177 @@ def views(sql: str) -> list[str]:
     return [f"SYS.{name.replace('V$', 'V_$')}" for name in dict.fromkeys(found)]
 
 
-def granted_views(level: str, major: int, in_root: bool) -> dict[str, str]:
-    """Every view that visits to this depth and readings of sizes read, as GRANT takes it → what it tells."""
-    wanted = {**reads(level, major), **SIZES}
-    if in_root:
-        wanted["CONTAINERS"] = Read(CONTAINERS, "which containers there are, and which are open")
-        wanted["CONTAINER_DATA"] = Read(CONTAINER_DATA, "whether the account may see all of them")
-    found: dict[str, str] = {}
-    for read in wanted.values():
-        for view in views(statement(read.sql, in_root)):
-            found.setdefault(view, read.tells)
-    return found
+def _view(name: str, columns: str, title: str, yields: str, where: str = "", since: int = 12, **more: Any) -> Read:
+    """The read of the view of that name, less its prefix; `since` is the first major version that has it.
 
-
-def identifier(name: str) -> str:
-    """`name` as an SQL identifier: plain names mean the same in any case, others stand in double quotes.
-
-    A name has no double quote in it.
+    In the SQL stand {view} for CDB or DBA, {p} (and {o}, {u}, {r}) for the id of the container of a row of the view
+    with that alias, and {changed}, {role_id}, {common} for columns that came with later versions.
     """
-    plain = name.strip('"')
-    if name.startswith('"') and not re.fullmatch(r"[A-Z][A-Z0-9_$#]*", plain):
-        return _quoted(plain)
-    return plain.upper() if re.fullmatch(r"[A-Za-z][A-Za-z0-9_$#]*", plain) else _quoted(plain)
+    listed = ", ".join(column if column.startswith("{") else f"p.{column}" for column in columns.split())
+    sql = more.pop("sql", f"SELECT {{p}}, {listed} FROM {{view}}_{name} p" + (where and f" WHERE {where}"))  # noqa: S608
+    purpose = more.pop("purpose", title)
+
+    def made(features: Features) -> str:
+        return statement(sql, features)
+
+    def grants(features: Features, grantee: str, hash_blind: bool) -> list[Statement]:
+        granted = [select_grant(view, grantee, features.in_root) for view in views(made(features))]
+        return [Statement(grant, purpose) for grant in granted]
+
+    def place(features: Features) -> str:
+        return views(made(features))[0].removeprefix("SYS.")
+
+    more.setdefault("when", lambda features: features.major >= since)
+    return Read(name, title, made, tuple(yields.split(", ")), place=place, grants=grants, **more)
 
 
-def exact_identifier(name: str) -> str:
-    """The same for a name as the dictionary has it, where case counts."""
-    return name if re.fullmatch(r"[A-Z][A-Z0-9_$#]*", name) else _quoted(name)
+def _only_root(sql: str) -> dict[str, Any]:
+    return {"sql": sql, "probe": sql, "when": lambda features: features.in_root}
 
 
-def _quoted(name: str) -> str:
-    """Oracle has no way to write a double quote in a name, and no name with one."""
-    return '"' + name.replace('"', "") + '"'
+def _all_rows(session: Session, capability: Capability, rows: Rows | None) -> Iterable[Capability]:
+    """Judge the rows of CONTAINER_DATA."""
+    if rows is not None and (allowed := allowed_containers(rows)):
+        message, missing = f"the account sees no other than {allowed}", container_data(session.account)
+        capability = replace(capability, works=False, message=message, missing=missing)
+    yield capability
 
 
-def select_grant(view: str, grantee: str, in_root: bool) -> str:
-    return f"GRANT SELECT ON {view} TO {grantee}{' CONTAINER=ALL' if in_root else ''};"
+def allowed_containers(rows: Rows) -> str:
+    """Which containers the account may see from the root, by the rows of CONTAINER_DATA; "" for all.
+
+    The views of containers show no others: without asking for this, a PDB that may not be seen is as one that is not
+    there.
+    """
+    if any(every == "Y" for every, _ in rows):
+        return ""
+    return ", ".join(sorted({name for _, name in rows if name})) or "CDB$ROOT"
+
+
+def _containers(session: Session, capability: Capability, rows: Rows | None) -> Iterable[Capability]:
+    yield capability
+    for _, name, _, mode, restricted in rows or ():
+        if name != SEED and (closed := why_closed(mode, restricted)):
+            cost = f"Accounts and sizes of container {name}: the last known stay."
+            yield Capability(f"container {name}", False, closed, cost=cost)
+
+
+def why_closed(mode: str, restricted: str | None) -> str:
+    """Why the root's views leave a container out, "" for one that is open."""
+    if not mode.startswith("READ"):
+        return f"is {mode.lower()}, not open"
+    return "is open in restricted mode" if restricted == "YES" else ""
+
+
+#: By the name of the view. Each row begins with the id of its container. Of a file that cannot be read BYTES is null;
+#: USED_SPACE is in blocks of the tablespace.
+_FILES = "TABLESPACE_NAME BYTES"
+_OBJECT = "GRANTEE OWNER TABLE_NAME"
+_NOT_THE_ENGINES = f"NOT ({_OF_THE_ENGINE})"
+READS = (
+    _view(
+        "containers",
+        "",
+        "list of containers",
+        "accounts, databases, sizes",
+        required=True,
+        judge=_containers,
+        purpose="which containers there are, and which are open",
+        **_only_root(CONTAINERS),
+    ),
+    _view(
+        "container data",
+        "",
+        "rows of all containers",
+        "accounts, databases, sizes",
+        judge=_all_rows,
+        purpose="whether the account may see all of them",
+        cost="Accounts and sizes of the other containers.",
+        **_only_root(CONTAINER_DATA),
+    ),
+    _view(
+        "USERS",
+        "USERNAME USER_ID ACCOUNT_STATUS EXPIRY_DATE PROFILE AUTHENTICATION_TYPE PASSWORD_VERSIONS PROXY_ONLY_CONNECT "
+        "COMMON ORACLE_MAINTAINED {changed}",
+        "users",
+        "accounts, account fields, attribute",
+        required=True,
+    ),
+    _view("ROLES", "ROLE {role_id} AUTHENTICATION_TYPE ORACLE_MAINTAINED", "roles", "accounts", required=True),
+    _view(
+        "PROFILES",
+        "PROFILE LIMIT",
+        "connection limits",
+        "account fields",
+        "p.RESOURCE_NAME = 'SESSIONS_PER_USER'",
+        fields=("connection_limit",),
+    ),
+    _view(
+        "PWFILE_USERS",
+        "",
+        "who may connect AS SYSDBA and the like",
+        "account fields, system",
+        sql="SELECT p.CON_ID, p.USERNAME, {common}, p.SYSDBA, p.SYSOPER, p.SYSASM, p.SYSBACKUP, p.SYSDG, p.SYSKM "
+        "FROM V$PWFILE_USERS p",
+        fields=("is_superuser",),
+    ),
+    _view("ROLE_PRIVS", "GRANTEE GRANTED_ROLE ADMIN_OPTION DEFAULT_ROLE", "memberships", "memberships"),
+    _view("SYS_PRIVS", "GRANTEE PRIVILEGE ADMIN_OPTION", "system privileges", "system"),
+    _view(
+        "TS_QUOTAS",
+        "USERNAME TABLESPACE_NAME MAX_BYTES",
+        "quotas on tablespaces",
+        "tablespace",
+        "p.DROPPED = 'NO' AND p.MAX_BYTES <> 0",
+    ),
+    _view("PROXIES", "PROXY CLIENT", "rights to connect through another account", "proxy", "p.PROXY IS NOT NULL"),
+    _view(
+        "SCHEMA_PRIVS",
+        "GRANTEE SCHEMA PRIVILEGE ADMIN_OPTION",
+        "privileges on schemas",
+        "schema",
+        levels="BC",
+        since=23,
+    ),
+    _view(
+        "TAB_PRIVS",
+        f"{_OBJECT} TYPE PRIVILEGE GRANTABLE",
+        "grants on objects",
+        ", ".join(OBJECTS),
+        _NOT_THE_ENGINES,
+        levels="BC",
+        limited=True,
+    ),
+    _view(
+        "COL_PRIVS",
+        f"{_OBJECT} COLUMN_NAME PRIVILEGE GRANTABLE",
+        "grants on columns",
+        "column",
+        _NOT_THE_ENGINES,
+        levels="C",
+        limited=True,
+    ),
+    _view(
+        "TABLESPACES",
+        "TABLESPACE_NAME CONTENTS BLOCK_SIZE",
+        "names of tablespaces",
+        "sizes",
+        required=True,
+        cost="names of tablespaces: the last known stay.",
+    ),
+    _view("DATA_FILES", _FILES, "sizes of tablespaces", "sizes"),
+    _view("TEMP_FILES", _FILES, "sizes of temporary tablespaces", "sizes"),
+    _view("TABLESPACE_USAGE_METRICS", "TABLESPACE_NAME USED_SPACE", "how full tablespaces are", "used"),
+)
+
+#: Read when somebody wants to know, and granted only if they do: it is slow on a large dictionary.
+SEGMENTS = (
+    "SELECT {p}, p.OWNER, p.SEGMENT_NAME, p.BYTES FROM {view}_SEGMENTS p WHERE p.SEGMENT_TYPE IN"
+    " ('TABLE', 'TABLE PARTITION', 'TABLE SUBPARTITION', 'NESTED TABLE', 'CLUSTER')"
+)
+
+
+def granted_views(level: str, features: Features) -> list[str]:
+    """Every view that visits to this depth and readings of sizes read, as GRANT takes it."""
+    read = applicable(READS, level, features)
+    return list(dict.fromkeys(view for one in read for view in views(one.statement(features))))

@@ -19,23 +19,48 @@ from ..statements import (
     is_printable,
     no_statement,
 )
-from .session import connect_to, literal, quoted
 
 STATS_ROLE = "pg_read_all_stats"
+
+
+def connect_grant(database: str, role: str) -> str:
+    return f"GRANT CONNECT ON DATABASE {quoted(database)} TO {quoted(role)};"
+
+
+def quoted(name: str) -> str:
+    """`name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """`text` as an SQL string, whatever standard_conforming_strings says."""
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def connect_to(database: str) -> str:
+    """psql's command that goes to a database and keeps server and user. A name alone could be a connection string, and
+    lead to another server; pg_dump writes it the same way."""
+    value = database.replace("\\", "\\\\").replace("'", "\\'")
+    connection = quoted(f"dbname='{value}'")
+    return f"\\connect -reuse-previous=on {connection}"
+
+
+def inside(sql: str, database: str) -> str:
+    """`sql` to be pasted into psql, connected to any database."""
+    return f"{connect_to(database)}\n{sql}"
 
 
 def stats_grant(role: str) -> str:
     return f"GRANT {STATS_ROLE} TO {quoted(role)};"
 
 
-def script(
-    level: str, account: AccountKey, product: str = "", version: str = "", hash_blind: bool = False
-) -> list[Statement]:
-    role = account[0]
-    return [
-        Statement(f"CREATE ROLE {quoted(role)} LOGIN PASSWORD {PASSWORD};", "the account; put in a password"),
-        Statement(stats_grant(role), "sizes of databases on which it has no CONNECT"),
-    ]
+def grantee(account: AccountKey) -> str:
+    """The account as reads take it, which quote it."""
+    return account[0]
+
+
+def create(account: AccountKey, features: object = None) -> list[Statement]:
+    return [Statement(f"CREATE ROLE {quoted(account[0])} LOGIN PASSWORD {PASSWORD};", "the account; put in a password")]
 
 
 def remarks(level: str, product: str = "", hash_blind: bool = False) -> list[str]:

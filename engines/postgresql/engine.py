@@ -1,29 +1,24 @@
 from __future__ import annotations
 
-from ..adapter import Adapter
 from ..engine import Engine
-from ..target import Target
-from . import account
+from . import account, excess, facts, reads, session, sizes
 from .semantics import POSTGRESQL
-
-
-def _adapter(target: Target) -> Adapter:
-    from .adapter import PostgreSQLAdapter
-
-    return PostgreSQLAdapter(target)
-
 
 ENGINE = Engine(
     name="postgresql",
     label="PostgreSQL",
     port=5432,
     products={"postgresql": "PostgreSQL"},
-    adapter=_adapter,
+    session=session.PostgreSQLSession,
+    reads=reads.READS,
+    facts=facts,
+    sizes=sizes,
+    account=account,
+    excess=excess.excess,
     semantics=POSTGRESQL,
-    script=account.script,
-    remarks=account.remarks,
-    lock=account.lock,
-    revoke=account.revoke,
-    nameless=account.nameless,
+    inside=account.inside,
+    # libpq never takes those of the system for verify-ca.
+    tls={"system_authorities": False},
+    tested={"PostgreSQL": ("12", "13", "14", "15", "16", "17", "18")},
     grants_per_database=True,
 )

@@ -1,4 +1,4 @@
-"""The statements of the PostgreSQL adapter, readable by any role that can log in.
+"""What a visit to PostgreSQL reads, by any role that can log in.
 
 Catalogues, never information_schema: its privilege views hide what the reader is no party to. Grantees leave as
 oids (0 = PUBLIC), because a role's name is only sure to be decoded alike within one database. A null ACL means
@@ -7,23 +7,23 @@ the defaults of acldefault(), PUBLIC's among them. https://www.postgresql.org/do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-#: SET LOCAL in the transaction: PgBouncer may refuse startup options, and hands a plain SET to the next client.
-BEGIN = """
-BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-SET LOCAL statement_timeout = %(statement_timeout)s;
-SET LOCAL lock_timeout = %(lock_timeout)s;
-SET LOCAL idle_in_transaction_session_timeout = %(idle_timeout)s;
-SET LOCAL search_path = pg_catalog;
-SET LOCAL quote_all_identifiers = off;
-SET LOCAL jit = off;
-SET LOCAL TimeZone = 'UTC';
-SELECT current_setting('server_version'), current_database(),
-       (SELECT count(*) = 2 FROM pg_attribute
-         WHERE attrelid = 'pg_auth_members'::regclass AND attname IN ('inherit_option', 'set_option')),
-       to_regclass('pg_catalog.pg_parameter_acl') IS NOT NULL
-"""
+from ..facts import Capability
+from ..reads import Read, read_only
+from ..session import Rows, Session
+from ..statements import Statement
+from .account import STATS_ROLE, quoted, stats_grant
+
+
+@dataclass(frozen=True)
+class Features:
+    """What differs between versions: memberships have options (16), parameters have grants (15)."""
+
+    has_options: bool
+    has_parameters: bool
+
 
 #: A datetime holds the years 1 to 9999: what lies outside, infinity too, is null, and `expired` says which side.
 ACCOUNTS = """
@@ -78,13 +78,6 @@ SELECT 'parameter', p.parname, a.grantee, a.privilege_type, a.is_grantable
   FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a
 """
 
-#: The database we are in comes first: it is read in the snapshot of level A.
-DATABASES = """
-SELECT oid, datname, datallowconn, datistemplate,
-       coalesce(has_database_privilege(session_user, oid, 'CONNECT'), false)
-  FROM pg_database ORDER BY datname <> current_database(), datname
-"""
-
 #: By oid, for a name may be dropped meanwhile. Size, and whether the database is there still: one that is, and shows no
 #: size, refuses us. https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-DBSIZE
 SIZES = """
@@ -94,22 +87,6 @@ SELECT oid, CASE WHEN has_database_privilege(oid, 'CONNECT') IS NULL THEN NULL
        has_database_privilege(oid, 'CONNECT') IS NOT NULL
   FROM unnest(%(oids)s::oid[]) AS d(oid)
 """
-
-#: The catalogues that all databases share: null where they refuse us.
-SHARED_SIZE = """
-SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') OR has_tablespace_privilege('pg_global', 'CREATE')
-            THEN pg_tablespace_size('pg_global') END
-"""
-
-#: With TOAST in the data; each partition is a table of its own.
-TABLE_SIZES = """
-SELECT n.nspname, c.relname, pg_total_relation_size(c.oid), pg_table_size(c.oid), pg_indexes_size(c.oid)
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind IN ('r', 'm') AND NOT c.relisshared
- ORDER BY 3 DESC NULLS LAST, 1, 2 LIMIT %(limit)s
-"""
-
-DATABASE_EXISTS = "SELECT 1 FROM pg_database WHERE oid = %(oid)s"
 
 #: Kind → columns: path inside the database (a role in it as oid), owner, type for acldefault(), ACL, catalogue
 #: and row (oid, column number) for pg_init_privs, and whether the object is the system's own.
@@ -181,10 +158,10 @@ OBJECTS = {
 
 
 def object_grants(kinds: Sequence[str]) -> str:
-    """One statement for all grants of these `OBJECTS` kinds in the connected database, %(limit)s rows at most.
+    """One statement for all grants of these `OBJECTS` kinds in the connected database.
 
-    Rows: index into `kinds`, path, grantee, privilege, grantable; in the order of `kinds`, so that reaching
-    the limit cuts off the last kinds only. What belongs to the system (pg_catalog, information_schema, built-in
+    Rows: index into `kinds`, path, grantee, privilege, grantable; in the order of `kinds`, so that a
+    limit cuts off the last kinds only. What belongs to the system (pg_catalog, information_schema, built-in
     languages) appears with its whole ACL where that differs from the one initdb gave it (pg_init_privs), else
     not at all, and never with its owner. The schemas of temporary and TOAST tables are left out.
     """
@@ -212,5 +189,92 @@ def object_grants(kinds: Sequence[str]) -> str:
                o.path[1] = 'information_schema' AND coalesce(o.path[2], '') !~ '^_'
                AND o.acl = acldefault(o.acltype, o.owner)
                    || makeaclitem(0, o.owner, CASE o.acltype WHEN 'n' THEN 'USAGE' ELSE 'SELECT' END, false))
-         ORDER BY o.kind LIMIT %(limit)s
+         ORDER BY o.kind
         """  # noqa: S608 -- constants of this module
+
+
+def instance_grants(features: Features) -> str:
+    parameters = PARAMETER_GRANTS if features.has_parameters else ""
+    return INSTANCE_GRANTS + parameters + ("" if features.has_options else NOINHERIT)
+
+
+#: Whether the role that lets sizes be read works, is granted at all and would be inherited, and where it is needed.
+STATS = f"""
+SELECT pg_has_role(session_user, '{STATS_ROLE}', 'USAGE'), pg_has_role(session_user, '{STATS_ROLE}', 'MEMBER'),
+       (SELECT rolinherit FROM pg_roles WHERE rolname = session_user),
+       ARRAY(SELECT datname::text FROM pg_database
+              WHERE NOT has_database_privilege(session_user, oid, 'CONNECT') ORDER BY datname)
+"""  # noqa: S608 -- a constant
+
+
+def _sizes(session: Session, capability: Capability, rows: Rows | None) -> Iterable[Capability]:
+    """Judge a row of `STATS`."""
+    ((works, is_member, inherits, closed),) = rows or [(True, True, True, [])]
+    if works:
+        yield capability
+        return
+    message = (
+        f"the size cannot be read of {', '.join(closed)}" if closed else "only by CONNECT, which it has everywhere"
+    )
+    grant = stats_grant(session.account)
+    if session.features.has_options and (is_member or not inherits):
+        missing = f"{grant.removesuffix(';')} WITH INHERIT TRUE;"
+    else:
+        missing = "" if is_member else grant
+        if not inherits:
+            missing = f"{missing} ALTER ROLE {quoted(session.account)} INHERIT;".strip()
+    yield replace(capability, works=False, message=message, missing=missing)
+
+
+def _stats_role(features: object, account: str, hash_blind: bool) -> list[Statement]:
+    return [Statement(stats_grant(account), "sizes of databases on which it has no CONNECT")]
+
+
+_OBJECTS_AT_B = tuple(kind for kind in OBJECTS if kind != "column")
+_OBJECTS_AT_B_AND_C = {"B": _OBJECTS_AT_B, "C": (*_OBJECTS_AT_B, "column")}
+
+#: One statement for the instance each, but for the last ones: the grants on objects of each database, one statement
+#: whether they include those on columns or not.
+READS = (
+    read_only("SELECT current_setting('transaction_read_only')", "on"),
+    Read("accounts", "users and roles", ACCOUNTS, ("accounts", "account fields"), required=True, sample=None),
+    Read(
+        "memberships",
+        "memberships",
+        lambda features: MEMBERSHIPS if features.has_options else MEMBERSHIPS_WITHOUT_OPTIONS,
+        ("memberships",),
+        required=True,
+        sample=None,
+    ),
+    Read(
+        "grants",
+        "attributes, and grants on databases, tablespaces and parameters",
+        instance_grants,
+        ("attribute", "database", "tablespace", "parameter"),
+        required=True,
+        sample=None,
+    ),
+    *(
+        Read(
+            f"objects at {level}",
+            "objects",
+            object_grants(kinds),
+            kinds,
+            levels=level,
+            limited=True,
+            ordered=True,
+            per_database=True,
+        )
+        for level, kinds in _OBJECTS_AT_B_AND_C.items()
+    ),
+    Read(
+        "sizes",
+        "sizes of all databases",
+        SIZES,
+        ("sizes", "shared"),
+        grants=_stats_role,
+        probe=STATS,
+        judge=_sizes,
+        cost="Sizes of databases on which the account has no CONNECT.",
+    ),
+)

@@ -1,105 +1,64 @@
-"""psycopg2 as the PostgreSQL adapter uses it: connecting, fetching, and what each failure means to a DBA.
-
-Failures go by SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) where there is one.
-libpq gives none for a connection that was refused, so there the words decide: libpq's own are English, the
-server's are in its lc_messages, of which English and Chinese are known.
-"""
+"""One connection to a PostgreSQL server, by psycopg2. A visit is one read-only transaction, so that all phases see one
+snapshot; `errors` says what each failure means."""
 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import math
 import os
 import re
 import socket
-import ssl
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..certificates import Certificate, no_tls, shown, unproven
-from ..errors import AdapterError, scrub
-from ..statements import is_printable, offered
-from ..target import Target
-
-TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
+from ..errors import AdapterError
+from ..facts import ServerInfo
+from ..session import Candidate, Session
+from ..target import TLS_MODES, Target
+from .account import quoted
+from .errors import adapter_error, connect_denied, not_reached
+from .reads import Features
 
 #: Server encodings that are decoded here. In them the server stores any bytes as a name, and refuses a whole answer in
 #: which it cannot convert one of them to UTF-8. https://www.postgresql.org/docs/current/multibyte.html
 DECODED_HERE = re.compile("SQL_ASCII|(LATIN|ISO_8859_|KOI8|WIN).+")
 
-#: SQLSTATE, or its class → code. The longer one wins.
-STATES = {
-    "08": "connection_lost",
-    "25P03": "connection_lost",
-    "28": "auth_failed",
-    "3D000": "no_such_database",
-    "40001": "deadlock",
-    "40P01": "deadlock",
-    "42501": "denied",
-    "42703": "unsupported",
-    "42704": "unsupported",
-    "42883": "unsupported",
-    "42P01": "unsupported",
-    "53300": "too_many_connections",
-    "55000": "bad_target",
-    "55P03": "timeout",
-    "57014": "timeout",
-    "57P01": "connection_lost",
-    "57P02": "connection_lost",
-    "57P03": "server_starting",
-    "57P04": "connection_lost",
-    "57P05": "connection_lost",
-}
+#: What initdb makes to copy new databases from.
+TEMPLATES = ("template0", "template1")
 
-#: Tried in this order: a pg_hba.conf entry may be missed for SSL, and a broken connection may be an SSL one.
-SAYINGS = {
-    "unproven_server": r"authentication method requirement|server did not complete authentication",
-    "auth_failed": r"authentication failed|认证失败|no password supplied|pg_hba\.conf|role .+ does not exist"
-    r"|角色 .+ 不存在|not permitted to log in|不允许角色|no such user|valid client certificate",
-    "no_such_database": r"database .+ does not exist|数据库 .+ 不存在|no such database",
-    "denied": r"permission denied for database|数据库.+权限不够",
-    "too_many_connections": r"too many (clients|connections)|slots are reserved|no more connections allowed"
-    r"|太多的客户|连接太多|已保留的连接",
-    "server_starting": r"database system is|数据库系统",
-    "bad_target": r"not currently accepting connections|当前不接受|invalid database|invalid port"
-    r"|invalid connection option|null character|expected authentication request|invalid response",
-    "connection_lost": r"closed the connection|closed unexpectedly|already closed|connection reset"
-    r"|EOF detected|unexpected eof|could not (receive|send) data|lost synchronization",
-    "tls_failed": r"SSL|certificate",
-    "timeout": r"timeout expired|timed out",
-    "unreachable": r"could not translate host name|connection refused|unreachable|no route to host"
-    r"|is the server running|permission denied|could not connect",
-}
+#: Databases that cloud providers keep to themselves, whatever the ACL says.
+RESERVED = ("rdsadmin", "azure_maintenance", "cloudsqladmin")
 
-#: What a message about missing rights names → the privilege. Only the system's own is read, and its names are in
-#: every language the same.
-CATALOGUE_PRIVILEGES = {
-    r"function (\w+)": "EXECUTE ON FUNCTION pg_catalog.{}",
-    r"\b(pg_catalog)\b": "USAGE ON SCHEMA {}",
-    r"\b(pg_\w+)": "SELECT ON pg_catalog.{}",
-}
+#: SET LOCAL in the transaction: PgBouncer may refuse startup options, and hands a plain SET to the next client.
+BEGIN = """
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SET LOCAL statement_timeout = %(statement_timeout)s;
+SET LOCAL lock_timeout = %(lock_timeout)s;
+SET LOCAL idle_in_transaction_session_timeout = %(idle_timeout)s;
+SET LOCAL search_path = pg_catalog;
+SET LOCAL quote_all_identifiers = off;
+SET LOCAL jit = off;
+SET LOCAL TimeZone = 'UTC';
+SELECT current_setting('server_version'), current_database(),
+       (SELECT count(*) = 2 FROM pg_attribute
+         WHERE attrelid = 'pg_auth_members'::regclass AND attname IN ('inherit_option', 'set_option')),
+       to_regclass('pg_catalog.pg_parameter_acl') IS NOT NULL
+"""
 
-HINTS = {
-    "unreachable": "Check host, port and firewalls, and that the server runs and listens there (listen_addresses).",
-    "auth_failed": "Check user and password of the credential; a role whose VALID UNTIL has passed is refused "
-    "in the same words. A new one: CREATE ROLE {user} LOGIN PASSWORD '…'; GRANT pg_read_all_stats TO {user};",
-    "no_such_database": "Name a database that exists as the instance's maintenance database, usually postgres. "
-    "A connection pooler knows only those in its own configuration.",
-    "denied": "Do as an administrator what the message asks for: {user} must be able to read pg_catalog.",
-    "too_many_connections": "Wait, or raise max_connections, or the CONNECTION LIMIT of role or database.",
-    "server_starting": "Wait until the server has started, or look into its log for what holds it.",
-    "bad_target": "Check host, port and database: PostgreSQL must answer there and take connections.",
-    "connection_lost": "The server, or something on the way, ended the connection; the server's log says who.",
-    "tls_failed": "Compare the TLS mode and CA file of the instance with ssl and ssl_cert_file of the server.",
-    "unproven_server": "The server must prove who it is before it gets the password.",
-    "timeout": "Nothing answered in time: check host, port, firewalls and load, or raise the connect timeout.",
-    "deadlock": "Nothing to do: the visit is tried again.",
-    "unsupported": "PostgreSQL 12 or newer is needed; what answers lacks a catalogue or setting of it.",
-    "server_error": "See the message and the server's log.",
-}
+#: The database we are in comes first: it is read in the snapshot of level A.
+DATABASES = """
+SELECT oid, datname, datallowconn, datistemplate,
+       coalesce(has_database_privilege(session_user, oid, 'CONNECT'), false)
+  FROM pg_database ORDER BY datname <> current_database(), datname
+"""
+
+DATABASE_EXISTS = "SELECT 1 FROM pg_database WHERE oid = %(oid)s"
+
+_IDLE = 0  # psycopg2.extensions.TRANSACTION_STATUS_IDLE
+_IN_TRANSACTION = 2  # psycopg2.extensions.TRANSACTION_STATUS_INTRANS
 
 
 def driver() -> Any:
@@ -138,24 +97,10 @@ def certificate_of(target: Target, seconds: float) -> Certificate | None:
     try:
         seen = shown(target, target.port or 5432, min(target.connect_timeout, seconds), SSL_REQUEST)
     except (OSError, ValueError) as error:
-        raise _not_reached(error, target) from None
+        raise not_reached(error, target) from None
     if seen is None and target.needs_tls:
         raise no_tls(target)
     return seen
-
-
-def _not_reached(error: Exception, target: Target) -> AdapterError:
-    code = "unreachable"
-    if isinstance(error, TimeoutError):
-        code = "timeout"
-    elif isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionResetError | BrokenPipeError):
-        code = "connection_lost"
-    elif isinstance(error, ssl.SSLError):
-        code = "tls_failed"
-    elif isinstance(error, ValueError | OverflowError):
-        code = "bad_target"
-    message = f"connection to {target.host!r}, port {target.port or 5432}, failed: {error}"
-    return AdapterError(message, code=code, hint=_hint(code, "", "", target, ""))
 
 
 def _check_tls_mode(target: Target) -> None:
@@ -284,95 +229,6 @@ def fetch(
         raise adapter_error(error, target, database) from None
 
 
-def adapter_error(error: Exception, target: Target, database: str) -> AdapterError:
-    """The AdapterError for what psycopg2 raised while it connected to, or worked in, `database`."""
-    state = getattr(error, "pgcode", None) or ""
-    message = scrub(str(error), [target.password]) or type(error).__name__
-    code = STATES.get(state) or STATES.get(state[:2]) or ("" if state else _by_words(str(error)))
-    code = code or "server_error"
-    missing = offered(_missing(code, state, str(error), target, database))
-    hint = missing or _hint(code, state, str(error), target, database)
-    if missing and code == "denied" and state:
-        hint = f"In database {quoted(database)}: {missing}"
-    # Class 53: the server is short of memory or disk for the moment.
-    transient = True if state.startswith("53") else None
-    return AdapterError(message, code=code, hint=hint, transient=transient, missing=missing)
-
-
-def connect_denied(target: Target, database: str) -> AdapterError:
-    """What connecting to a database without the CONNECT privilege would end in."""
-    missing = offered(connect_grant(database, target.username))
-    hint = missing or "Grant CONNECT on it to the account: its name has control characters, so no SQL is offered."
-    return AdapterError(f'permission denied for database "{database}"', code="denied", hint=hint, missing=missing)
-
-
-def connect_grant(database: str, role: str) -> str:
-    return f"GRANT CONNECT ON DATABASE {quoted(database)} TO {quoted(role)};"
-
-
-def quoted(name: str) -> str:
-    """`name` as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """`text` as an SQL string, whatever standard_conforming_strings says."""
-    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
-def connect_to(database: str) -> str:
-    """psql's command that goes to a database and keeps server and user. A name alone could be a connection string, and
-    lead to another server; pg_dump writes it the same way."""
-    value = database.replace("\\", "\\\\").replace("'", "\\'")
-    connection = quoted(f"dbname='{value}'")
-    return f"\\connect -reuse-previous=on {connection}"
-
-
-def _by_words(message: str) -> str:
-    return next((code for code, words in SAYINGS.items() if re.search(words, message, re.IGNORECASE)), "")
-
-
-def _missing(code: str, state: str, message: str, target: Target, database: str) -> str:
-    """The statement that gives what was refused, if that is known."""
-    user = quoted(target.username)
-    if code == "auth_failed" and re.search("not permitted to log in|不允许角色", message):
-        return f"ALTER ROLE {user} LOGIN;"
-    if code == "denied" and not state:
-        return connect_grant(database, target.username)
-    if code == "denied":
-        for words, privilege in CATALOGUE_PRIVILEGES.items():
-            if named := re.search(words, message):
-                return f"GRANT {privilege.format(named[1])} TO {user};"
-    return ""
-
-
-def _hint(code: str, state: str, message: str, target: Target, database: str) -> str:
-    user = quoted(target.username)
-    if code == "auth_failed" and "pg_hba.conf" in message and is_printable(database):
-        return (
-            f"Add to pg_hba.conf: host {quoted(database)} {user} {_client(message)} scram-sha-256 "
-            "and run SELECT pg_reload_conf(). If it has a hostssl entry already, set the TLS mode to require."
-        )
-    if state == "57014":
-        return (
-            f"The statement took longer than {target.statement_timeout} s, or somebody cancelled it: "
-            "raise the instance's statement timeout, or visit it at a quieter hour."
-        )
-    if state == "55P03":
-        return "Another session locks a system catalogue (VACUUM FULL, for example): try when it has ended."
-    return HINTS[code].format(user=user)
-
-
-def _client(message: str) -> str:
-    """Our address, with mask, as the server saw it: the first one that it quotes."""
-    for address in re.findall(r'"([0-9A-Fa-f.:]+)"', message.partition("failed: ")[2]):
-        try:
-            return f"{address}/{ipaddress.ip_address(address).max_prefixlen}"
-        except ValueError:
-            continue
-    return "<address of Taifish>/32"
-
-
 def _decoded(value: Any, codec: str) -> Any:
     if isinstance(value, list):
         return [_decoded(part, codec) for part in value]
@@ -397,3 +253,109 @@ def _cut_after(connection: Any, seconds: float, cut: threading.Event) -> Iterato
         yield
     finally:
         timer.cancel()
+
+
+class PostgreSQLSession(Session):
+    """PostgreSQL 12 to 18, through any role that can log in; levels B and C also want CONNECT on each database."""
+
+    _connection: Any = None
+    _certificate: Certificate | None = None
+
+    def connect(self) -> ServerInfo:
+        self.account = self.target.username
+        self.database = self.target.database or "postgres"
+        self._certificate = certificate_of(self.target, self.remaining()) if self.target.is_guarded else None
+        self._connection = self._open(self.database)
+        version, self.database, has_options, has_parameters = self.begin()
+        self.features = Features(has_options, has_parameters)
+        fingerprint = self._certificate.fingerprint if self._certificate else ""
+        return ServerInfo("PostgreSQL", version, f"psycopg2 {driver().__version__.split()[0]}", fingerprint)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def candidates(self) -> list[Candidate]:
+        """Every database but those that initdb makes to copy from."""
+        return [
+            Candidate(
+                oid, name, _skipped(name, connectable, template), None if allowed else connect_denied(self.target, name)
+            )
+            for oid, name, connectable, template, allowed in self.query(DATABASES)
+            if name not in TEMPLATES
+        ]
+
+    def exists(self, native_id: int) -> bool:
+        """Whether there is such a database now, in a snapshot of its own."""
+        self.begin()
+        found = self.query(DATABASE_EXISTS, {"oid": native_id})
+        self._rollback()
+        return bool(found)
+
+    @contextlib.contextmanager
+    def inside(self, database: str) -> Iterator[None]:
+        """`query()` asks in that database meanwhile. The main transaction ends first: it holds vacuum back."""
+        if database == self.database:
+            yield
+            return
+        self._rollback()
+        main = self._connection, self.database
+        self._connection, self.database = self._open(database), database
+        try:
+            self.begin()
+            yield
+        finally:
+            self._connection.close()
+            self._connection, self.database = main
+
+    def _open(self, database: str) -> Any:
+        try:
+            return connect(self.target, database, self.remaining(), self._certificate)
+        except AdapterError:
+            self.remaining()
+            raise
+
+    def begin(self) -> tuple[Any, ...]:
+        """Start a transaction; the row that `BEGIN` ends with."""
+        self._rollback()
+        limits = {
+            "statement_timeout": self._milliseconds(self.target.statement_timeout),
+            "lock_timeout": self._milliseconds(self.lock_timeout),
+            "idle_timeout": self._milliseconds(self.target.budget),
+        }
+        return self.query(BEGIN, limits)[0]
+
+    def _rollback(self) -> None:
+        if not self.idle:
+            self.query("ROLLBACK")
+
+    @property
+    def idle(self) -> bool:
+        """Whether no transaction is open."""
+        return self._connection is None or self._connection.info.transaction_status == _IDLE
+
+    def _milliseconds(self, seconds: float) -> int:
+        """No more than is left of the budget, but for the one that lets a statement overstep it."""
+        return math.ceil(min(seconds, self.remaining()) * 1000) + 1
+
+    def _execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> list[tuple[Any, ...]]:
+        limit = self._milliseconds(self.target.statement_timeout)
+        if self._connection.info.transaction_status == _IN_TRANSACTION:
+            sql = f"SET LOCAL statement_timeout = {limit}; {sql}"
+        try:
+            return fetch(self._connection, self.target, self.database, sql, parameters, limit / 1000 + self.grace)
+        except AdapterError:
+            self.remaining()
+            raise
+
+
+def _skipped(name: str, connectable: bool, template: bool) -> tuple[str, str, str] | None:
+    """Code, message and hint for a database that nobody asks; None for one to visit."""
+    if name in RESERVED:
+        return "provider_reserved", f"database {name} is the provider's own", "Nothing to do."
+    if template:
+        return "not_visited", f"database {name} is a template", "Nothing to do, unless it should not be one."
+    if not connectable:
+        return "not_visited", f"database {name} takes no connections", "Nothing to do, unless it should."
+    return None

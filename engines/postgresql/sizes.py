@@ -7,44 +7,50 @@ known only inside each database; WAL belongs to no database, and takes pg_monito
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import AdapterError
 from ..facts import DatabaseFact, Databases, Gap, SizeFact, Sizes, TableSize
-from . import reads as sql
 from .account import stats_grant
-
-if TYPE_CHECKING:
-    from .adapter import PostgreSQLAdapter
-
-#: What initdb makes to copy new databases from.
-TEMPLATES = ("template0", "template1")
-
-#: Databases that cloud providers keep to themselves, whatever the ACL says.
-RESERVED = ("rdsadmin", "azure_maintenance", "cloudsqladmin")
+from .reads import SIZES
+from .session import DATABASES, RESERVED, TEMPLATES, PostgreSQLSession
 
 #: After these, no other statement will do better.
 LOST = ("budget_exceeded", "connection_lost")
 
+#: The catalogues that all databases share: null where they refuse us.
+SHARED_SIZE = """
+SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') OR has_tablespace_privilege('pg_global', 'CREATE')
+            THEN pg_tablespace_size('pg_global') END
+"""
 
-def databases(adapter: PostgreSQLAdapter) -> tuple[dict[int, str], Databases]:
+#: With TOAST in the data; each partition is a table of its own.
+TABLE_SIZES = """
+SELECT n.nspname, c.relname, pg_total_relation_size(c.oid), pg_table_size(c.oid), pg_indexes_size(c.oid)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'm') AND NOT c.relisshared
+ ORDER BY 3 DESC NULLS LAST, 1, 2 LIMIT %(limit)s
+"""
+
+
+def databases(session: PostgreSQLSession) -> tuple[dict[int, str], Databases]:
     """pg_database, those that take no connections too, and their names by oid. The database postgres is anybody's."""
-    adapter.begin()
-    listed = dict(sorted(((row[0], row[1]) for row in adapter.query(sql.DATABASES)), key=lambda item: item[1]))
+    session.begin()
+    listed = dict(sorted(((row[0], row[1]) for row in session.query(DATABASES)), key=lambda item: item[1]))
     return listed, Databases(
         [DatabaseFact(name, str(oid), name in TEMPLATES or name in RESERVED) for oid, name in listed.items()]
     )
 
 
-def sizes(adapter: PostgreSQLAdapter, listed: Mapping[int, str]) -> Sizes:
+def sizes(session: PostgreSQLSession, listed: Mapping[int, str]) -> Sizes:
     """All in one statement; each by itself where that fails, so that one cannot fail the rest."""
     try:
-        measured = _measure(adapter, list(listed))
+        measured = _measure(session, list(listed))
     except AdapterError as error:
         if error.code in LOST:
             raise
         # A loop, for once: what is broken is one of them, and only asking each alone tells which.
-        measured = [row for oid in listed for row in _measure_alone(adapter, oid)]
+        measured = [row for oid in listed for row in _measure_alone(session, oid)]
     found, gaps, dropped = [], [], set()
     for oid, size, state in measured:
         name = listed[oid]
@@ -53,40 +59,40 @@ def sizes(adapter: PostgreSQLAdapter, listed: Mapping[int, str]) -> Sizes:
         elif size is not None:
             found.append(SizeFact(name, size))
         elif state:
-            gaps.append(_denied(adapter, "sizes", f"the size of database {name} may not be read", name))
+            gaps.append(_denied(session, "sizes", f"the size of database {name} may not be read", name))
         else:
             dropped.add(name)
     if gaps and not found:
         raise AdapterError(gaps[0].message, code=gaps[0].code, hint=gaps[0].hint)
-    adapter.begin()
-    ((shared,),) = adapter.query(sql.SHARED_SIZE)
+    session.begin()
+    ((shared,),) = session.query(SHARED_SIZE)
     if shared is None:
-        gaps.append(_denied(adapter, "shared", "the size of the shared catalogues (pg_global) may not be read"))
+        gaps.append(_denied(session, "shared", "the size of the shared catalogues (pg_global) may not be read"))
     return Sizes(found, {} if shared is None else {"pg_global": shared}, frozenset(dropped), gaps)
 
 
-def table_sizes(adapter: PostgreSQLAdapter, database: str, limit: int) -> list[TableSize]:
+def table_sizes(session: PostgreSQLSession, database: str, limit: int) -> list[TableSize]:
     """pg_total_relation_size() of tables and materialized views. It takes CONNECT and nothing else."""
-    with adapter.inside(database):
+    with session.inside(database):
         # One dropped meanwhile has no size.
-        return [TableSize(*row) for row in adapter.query(sql.TABLE_SIZES, {"limit": limit}) if row[2] is not None]
+        return [TableSize(*row) for row in session.query(TABLE_SIZES, {"limit": limit}) if row[2] is not None]
 
 
-def _measure(adapter: PostgreSQLAdapter, oids: list[int]) -> list[tuple[Any, ...]]:
+def _measure(session: PostgreSQLSession, oids: list[int]) -> list[tuple[Any, ...]]:
     """Oid, size, and whether the database is there; in a transaction of its own, to see what is there now."""
-    adapter.begin()
-    return adapter.query(sql.SIZES, {"oids": oids})
+    session.begin()
+    return session.query(SIZES, {"oids": oids})
 
 
-def _measure_alone(adapter: PostgreSQLAdapter, oid: int) -> list[tuple[Any, ...]]:
+def _measure_alone(session: PostgreSQLSession, oid: int) -> list[tuple[Any, ...]]:
     """The same for one database; where it is there and cannot be measured, with the error in the last place."""
     try:
-        return _measure(adapter, [oid])
+        return _measure(session, [oid])
     except AdapterError as error:
         if error.code in LOST:
             raise
-        return [(oid, None, error if adapter.exists(oid) else False)]
+        return [(oid, None, error if session.exists(oid) else False)]
 
 
-def _denied(adapter: PostgreSQLAdapter, scope: str, message: str, database: str = "") -> Gap:
-    return Gap(scope, "denied", message, database, stats_grant(adapter.target.username))
+def _denied(session: PostgreSQLSession, scope: str, message: str, database: str = "") -> Gap:
+    return Gap(scope, "denied", message, database, stats_grant(session.target.username))

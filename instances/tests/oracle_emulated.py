@@ -22,7 +22,7 @@ import pytest
 from oracledb.errors import _Error
 from psycopg2 import errorcodes, sql
 
-from engines.oracle import adapter as adapter_module
+from engines.oracle import session as session_module
 from engines.registry import ENGINES
 from engines.target import Target
 from instances.tests.oracle_dictionary import Version, check, tables
@@ -460,7 +460,7 @@ def serve_oracle(dictionary_server: PostgresServer, monkeypatch: pytest.MonkeyPa
         version, here, pdbs = SHAPES[shape]
         pdbs = tuple(replace(pdb) for pdb in changes.get("pdbs", pdbs))
         emulated = Emulated(dictionary_server, version, here, pdbs)
-        monkeypatch.setattr(adapter_module, "open_connection", lambda *_: emulated.connect())
+        monkeypatch.setattr(session_module, "open_connection", lambda *_: emulated.connect())
         return emulated
 
     return serving

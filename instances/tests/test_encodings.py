@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 
 from engines.adapter import Adapter
-from engines.mysql.adapter import MySQLAdapter
-from engines.oracle.adapter import OracleAdapter
 from engines.paths import dotted
-from engines.postgresql.adapter import PostgreSQLAdapter
+from engines.registry import adapter_for
 from engines.target import Target
 from instances.tests.oracle_emulated import SHAPES, ServeOracle
 from taifish.tests.mariadb import MysqlFamilyServer
@@ -67,7 +65,7 @@ def test_a_database_in_any_encoding_is_read(server: PostgresServer, encoding: st
     )
     target = server.collector(level="C")
     for reached_by in ("postgres", database):
-        with PostgreSQLAdapter(_in(target, reached_by)) as adapter:
+        with adapter_for(_in(target, reached_by)) as adapter:
             found = adapter.permissions()
             largest = adapter.table_sizes(database, 1000)
             examined = adapter.examine()
@@ -96,7 +94,7 @@ def test_a_name_that_cannot_be_decoded_hides_no_other(server: PostgresServer, en
     )
     target = server.collector(level="C")
     for reached_by in ("postgres", database):
-        with PostgreSQLAdapter(_in(target, reached_by)) as adapter:
+        with adapter_for(_in(target, reached_by)) as adapter:
             found, largest = adapter.permissions(), adapter.table_sizes(database, 1000)
         assert found.gaps == []
         assert {grant.scope for grant in found.grants if grant.account == ("alice", "")} == {
@@ -112,7 +110,7 @@ def test_names_in_sql_ascii_are_utf8_where_they_can_be(server: PostgresServer) -
     server.execute('CREATE TABLE "größe" (a int)', database=database)
     target = server.collector(level="B")
     for reached_by in ("postgres", database):
-        with PostgreSQLAdapter(_in(target, reached_by)) as adapter:
+        with adapter_for(_in(target, reached_by)) as adapter:
             assert f"{database}.public.größe" in {grant.scope for grant in adapter.permissions().grants}
 
 
@@ -155,14 +153,14 @@ def assert_all_ascii(sent: list[str]) -> None:
 
 def test_postgresql_is_sent_ascii_only(server: PostgresServer, sent: list[str]) -> None:
     """Fault 5: SQL text is converted to the database's encoding, comments included."""
-    everything(PostgreSQLAdapter(server.collector(level="C")), "postgres")
+    everything(adapter_for(server.collector(level="C")), "postgres")
     assert_all_ascii(sent)
 
 
 def test_mysql_is_sent_ascii_only(mysql_family: MysqlFamilyServer, sent: list[str]) -> None:
     mysql_family.execute("CREATE DATABASE shop")
     try:
-        everything(MySQLAdapter(mysql_family.collector(level="C")), "shop")
+        everything(adapter_for(mysql_family.collector(level="C")), "shop")
     finally:
         mysql_family.reset()
     assert_all_ascii(sent)
@@ -172,5 +170,5 @@ def test_mysql_is_sent_ascii_only(mysql_family: MysqlFamilyServer, sent: list[st
 def test_oracle_is_sent_ascii_only(serve_oracle: ServeOracle, shape: str, sent: list[str]) -> None:
     server = serve_oracle(shape)
     server.granted = {"SYS.CDB_SEGMENTS", "SYS.DBA_SEGMENTS"}
-    everything(OracleAdapter(server.collector("C")), server.here.name)
+    everything(adapter_for(server.collector("C")), server.here.name)
     assert_all_ascii(sent)

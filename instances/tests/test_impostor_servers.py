@@ -127,9 +127,9 @@ def test_postgresql_with_tls(with_methods: PostgresServer, tmp_path: Path) -> No
     def in_another_database(adapter: Any) -> None:
         """Each connection of a visit is held to the certificate."""
         with adapter.inside("template1"):
-            assert adapter.query("SELECT current_database(), ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [
-                ("template1", True)
-            ]
+            assert adapter.session.query(
+                "SELECT current_database(), ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+            ) == [("template1", True)]
 
     assert outcome(replace(targets["clear"], **pinned, compared=True), in_another_database) == ok
 
@@ -165,7 +165,7 @@ def test_mariadb_with_native_passwords(own_mariadb: MariadbServer, tmp_path: Pat
 
 
 def encrypted(adapter: Any) -> None:
-    ((_, cipher),) = adapter.query("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+    ((_, cipher),) = adapter.session.query("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
     assert cipher
 
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.errors import scrub
-from engines.mysql import session as mysql_driver
-from engines.postgresql import session as postgresql_driver
+from engines.mysql import errors as mysql_errors
+from engines.postgresql import errors as postgresql_errors
 from engines.registry import adapter_for
 from engines.target import Target
 from taifish.tests.postgres import PostgresServer
@@ -68,8 +68,8 @@ def test_no_message_of_a_driver_has_the_password_as_a_word(password, frame, spel
     assert not has_word(masked, password)
     assert MASK in masked
     for error in (
-        mysql_driver.adapter_error(pymysql.OperationalError(1045, message), replace(TARGET, password=password), "x", False),
-        postgresql_driver.adapter_error(psycopg2.OperationalError(message), replace(TARGET, password=password), "postgres"),
+        mysql_errors.adapter_error(pymysql.OperationalError(1045, message), replace(TARGET, password=password), "x", False),
+        postgresql_errors.adapter_error(psycopg2.OperationalError(message), replace(TARGET, password=password), "postgres"),
     ):  # fmt: skip
         assert not has_word(re.sub(r" \(1045\)$", "", str(error)), password)
 
@@ -79,10 +79,10 @@ def test_statements_that_we_composed_stay_as_they_are(password):
     """Fault 10: a password that is a word of the GRANT neither breaks it nor shows itself by that."""
     target = replace(TARGET, password=password)
     refused = pymysql.OperationalError(1142, "SELECT command denied to user 'taifish'@'%' for table 'procs_priv'")
-    error = mysql_driver.adapter_error(refused, target, "`taifish`@`%`", False)
+    error = mysql_errors.adapter_error(refused, target, "`taifish`@`%`", False)
     assert error.missing == error.hint == "GRANT SELECT ON mysql.procs_priv TO `taifish`@`%`;"
     locked = psycopg2.OperationalError('role "taifish_collector" is not permitted to log in')
-    assert postgresql_driver.adapter_error(locked, target, "p").missing == 'ALTER ROLE "taifish_collector" LOGIN;'
+    assert postgresql_errors.adapter_error(locked, target, "p").missing == 'ALTER ROLE "taifish_collector" LOGIN;'
 
 
 def test_a_password_inside_a_longer_word_does_not_show_itself():
@@ -100,7 +100,7 @@ def test_a_name_in_a_message_is_no_sql(name):
         (1370, f"execute command denied to user 'x'@'%' for routine '{name};'"),
         (1044, f"Access denied for user 'x'@'%' to database '{name}'"),
     ):
-        error = mysql_driver.adapter_error(pymysql.OperationalError(number, message), TARGET, "`t`@`%`", False)
+        error = mysql_errors.adapter_error(pymysql.OperationalError(number, message), TARGET, "`t`@`%`", False)
         assert error.missing == "GRANT SELECT ON mysql.* TO `t`@`%`;"
 
 

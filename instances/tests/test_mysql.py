@@ -15,14 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engines import reads
 from engines.errors import AdapterError
 from engines.facts import AccountFact, Inventory, MembershipFact, Permissions
-from engines.mysql import adapter as adapter_module
 from engines.mysql import session as driver_module
-from engines.mysql.adapter import KINDS_AT_A, OBJECT_KINDS, MySQLAdapter
 from engines.mysql.decode import MARIADB_BITS, USER_COLUMNS, undoubled
+from engines.mysql.session import MySQLSession
 from engines.mysql.user_table import user_columns
 from engines.paths import dotted
+from engines.registry import adapter_for
 from engines.target import Target
 from taifish.tests.mariadb import MariadbServer, MysqlFamilyServer, MysqlServer, identifier
 
@@ -50,6 +51,9 @@ COLUMNS = {
     "MariaDB": ("Host", "User", "is_role", "default_role", "max_user_connections", *sorted(USER_COLUMNS)),
     "MySQL": sorted(user_columns(is_mariadb=False, has_roles=True)),
 }
+
+KINDS_AT_A = ("memberships", "system", "database", "proxy")
+OBJECT_KINDS = {"A": (), "B": ("table", "routine"), "C": ("table", "routine", "column")}
 
 
 def without_hashes(product: str, missing: str = "") -> tuple[str, ...]:
@@ -128,12 +132,12 @@ def clean(mysql_family: MysqlFamilyServer) -> Iterator[MysqlFamilyServer]:
 
 
 def visit(target: Target) -> tuple[Inventory, Permissions]:
-    with MySQLAdapter(target) as adapter:
+    with adapter_for(target) as adapter:
         return adapter.inventory(), adapter.permissions()
 
 
 def accounts(target: Target) -> dict[tuple[str, str], AccountFact]:
-    with MySQLAdapter(target) as adapter:
+    with adapter_for(target) as adapter:
         return {account.key: account for account in adapter.inventory().accounts}
 
 
@@ -147,7 +151,7 @@ def held(permissions: Permissions, name: str, host: str = "%") -> set[str]:
 
 
 def test_who_answers(server: MysqlFamilyServer) -> None:
-    with MySQLAdapter(server.collector()) as adapter:
+    with adapter_for(server.collector()) as adapter:
         info = adapter.server
     assert info.product == server.product
     assert info.version == server.execute("SELECT VERSION()")[0][0]
@@ -418,8 +422,8 @@ def test_rows_without_a_user_hold_for_everybody(server: MysqlFamilyServer) -> No
     row = "INSERT INTO mysql.db (Host, Db, User, Select_priv) VALUES ('%', 'test', '', 'Y'); FLUSH PRIVILEGES"
     server.execute(row)
     target = server.collector("anyone", grants=())
-    with MySQLAdapter(target) as adapter:
-        assert adapter.query("SELECT * FROM test.t") == []
+    with adapter_for(target) as adapter:
+        assert adapter.session.query("SELECT * FROM test.t") == []
     inventory, permissions = visit(server.collector())
     everybody = {account.key: account.kind for account in inventory.accounts}["", "%"]
     assert (everybody, held(permissions, "")) == ("public", {"database test SELECT"})
@@ -496,7 +500,7 @@ def test_what_outlived_its_account_is_no_grant(server: MysqlFamilyServer) -> Non
 
 
 def test_more_rows_than_are_read_is_a_gap(clean: MysqlFamilyServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter_module, "ROW_LIMIT", 2)
+    monkeypatch.setattr(reads, "ROW_LIMIT", 2)
     clean.execute("CREATE DATABASE shop; CREATE USER alice")
     for number in range(3):
         clean.execute(f"CREATE TABLE shop.t{number} (a int); GRANT SELECT ON shop.t{number} TO alice")
@@ -515,7 +519,7 @@ def test_the_number_of_statements_is_fixed(server: MysqlFamilyServer, level: str
         users = ", ".join(f"u{number}" for number in range(first, last))
         server.execute(f"CREATE USER {users}; GRANT SELECT ON shop.* TO {users}; GRANT UPDATE (a) ON shop.t TO {users}")
         server.execute("".join(f"GRANT team TO u{number};" for number in range(first, last)))
-        with MySQLAdapter(server.collector(level=level)) as adapter:
+        with adapter_for(server.collector(level=level)) as adapter:
             assert len(adapter.inventory().accounts) >= last
             assert len(adapter.permissions().memberships) >= last
             counts.append(adapter.statements)
@@ -698,7 +702,7 @@ def test_accounts_that_cannot_be_listed_are_an_error(server: MysqlFamilyServer) 
     """F1.5: never an empty answer."""
     for granted, hint in UNLISTED[server.product]:
         target = server.collector(grants=granted)
-        with pytest.raises(AdapterError) as caught, MySQLAdapter(target) as adapter:
+        with pytest.raises(AdapterError) as caught, adapter_for(target) as adapter:
             adapter.inventory()
         assert (caught.value.code, caught.value.transient) == ("denied", False)
         assert caught.value.hint == f"{hint} TO `taifish_collector`@`%`;"
@@ -727,7 +731,7 @@ def test_partial_revokes_need_a_look_at_second_passwords(my: MysqlServer) -> Non
     inventory, permissions = visit(target)
     assert (inventory.gaps, inventory.unread) == ([], set())
     assert [(gap.scope, gap.code, gap.hint) for gap in permissions.gaps] == [("database", "denied", hint)]
-    with MySQLAdapter(target) as adapter:
+    with adapter_for(target) as adapter:
         (lost,) = [capability for capability in adapter.examine(True).capabilities if not capability.works]
     assert lost.missing == hint
     assert "second passwords" in lost.cost
@@ -767,14 +771,14 @@ def test_no_hash_is_ever_fetched(server: MysqlFamilyServer, monkeypatch: pytest.
     hashes = {text for (row,) in stored for text in re.findall(r'"authentication_string": ?"([^"]+)"', row)}
     assert len(hashes) >= 4
     fetched: list[Any] = []
-    real = MySQLAdapter._execute
+    real = MySQLSession._execute
 
-    def recording(adapter: MySQLAdapter, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
-        rows = real(adapter, sql, parameters)
+    def recording(session: MySQLSession, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+        rows = real(session, sql, parameters)
         fetched.append((sql, rows))
         return rows
 
-    monkeypatch.setattr(MySQLAdapter, "_execute", recording)
+    monkeypatch.setattr(MySQLSession, "_execute", recording)
     visit(server.collector(grants=without_hashes(server.product) if blind else ["SELECT ON mysql.*"], level="C"))
     seen = repr(fetched)
     if server.product == "MySQL":

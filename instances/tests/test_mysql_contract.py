@@ -29,12 +29,11 @@ import pytest
 
 from engines.errors import AdapterError
 from engines.facts import AccountFact, Examination, Inventory, MembershipFact, Permissions
-from engines.mysql import adapter as adapter_module
-from engines.mysql.adapter import MySQLAdapter
+from engines.mysql import session as session_module
 from engines.mysql.decode import DB_COLUMNS, USER_COLUMNS
 from engines.mysql.session import Driver
 from engines.mysql.user_table import user_columns
-from engines.registry import ENGINES
+from engines.registry import ENGINES, adapter_for
 from engines.statements import PASSWORD
 from engines.target import Target
 from taifish.tests.mariadb import MysqlServer
@@ -130,7 +129,7 @@ class Catalogue:
         return [name for name in self.tables[table] if not {table, f"{table}.{name}"} & self.denied]
 
     def visit(self, **overrides: Any) -> tuple[Inventory, Permissions]:
-        with MySQLAdapter(replace(TARGET, **overrides)) as adapter:
+        with adapter_for(replace(TARGET, **overrides)) as adapter:
             return adapter.inventory(), adapter.permissions()
 
 
@@ -236,8 +235,8 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def serving(version: str, **settings: Any) -> Catalogue:
         catalogue = Catalogue(version, **settings)
-        monkeypatch.setattr(adapter_module, "driver", lambda _: Driver("PyMySQL", pymysql))
-        monkeypatch.setattr(adapter_module, "open_connection", lambda *_: Connection(catalogue))
+        monkeypatch.setattr(session_module, "driver", lambda _: Driver("PyMySQL", pymysql))
+        monkeypatch.setattr(session_module, "open_connection", lambda *_: Connection(catalogue))
         return catalogue
 
     return serving
@@ -367,7 +366,7 @@ def as_shown(version: str) -> list[str]:
 def examine(catalogue: Catalogue, *shown: str, hash_blind: bool = False) -> Examination:
     """`shown` is what SHOW GRANTS answers."""
     catalogue.grants = {"": [*shown], f"FOR {OWN}": [*shown]}
-    with MySQLAdapter(TARGET) as adapter:
+    with adapter_for(TARGET) as adapter:
         return adapter.examine(hash_blind)
 
 
@@ -481,7 +480,7 @@ class Live:
         return replace(self.target, username=name, password=password, level=level)
 
     def visit(self, target: Target) -> tuple[Inventory, Permissions]:
-        with MySQLAdapter(target) as adapter:
+        with adapter_for(target) as adapter:
             return adapter.inventory(), adapter.permissions()
 
     def clean(self) -> None:
@@ -634,7 +633,7 @@ def test_live_script_and_doctor(live: Live, hash_blind: bool) -> None:
     target = replace(live.target, username=name, password=password, level="C")
 
     def examined() -> Examination:
-        with MySQLAdapter(target) as adapter:
+        with adapter_for(target) as adapter:
             return adapter.examine(hash_blind)
 
     assert ({capability.works for capability in examined().capabilities}, examined().excess) == ({True}, [])
@@ -655,9 +654,9 @@ def test_live_limits(live: Live) -> None:
     live.execute("CREATE DATABASE ~shop")
     target = live.collector("SELECT ON mysql.*", "CREATE ON ~shop.*")
     endless = "SELECT max(concat(u0.User, u19.Host)) FROM " + ", ".join(f"mysql.user u{number}" for number in range(20))
-    with MySQLAdapter(replace(target, statement_timeout=1)) as adapter:
+    with adapter_for(replace(target, statement_timeout=1)) as adapter:
         with pytest.raises(AdapterError) as caught:
-            adapter.query(endless)
+            adapter.session.query(endless)
         assert (caught.value.code, caught.value.transient) == ("timeout", True)
         with pytest.raises(AdapterError, match="READ ONLY"):
-            adapter.query(f"CREATE TABLE {live.name('shop')}.mine (a int)")
+            adapter.session.query(f"CREATE TABLE {live.name('shop')}.mine (a int)")

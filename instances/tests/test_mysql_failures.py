@@ -15,10 +15,11 @@ from typing import Any
 import pymysql
 import pytest
 
+from engines.adapter import Adapter
 from engines.errors import AdapterError
-from engines.mysql import adapter as adapter_module
-from engines.mysql import session as driver_module
-from engines.mysql.adapter import MySQLAdapter
+from engines.mysql import session as session_module
+from engines.mysql.session import MySQLSession
+from engines.registry import adapter_for
 from engines.target import Target
 from taifish.tests.mariadb import MysqlFamilyServer
 
@@ -45,9 +46,9 @@ def own_server(chosen: str, private_mysql_family: MysqlFamilyServer) -> MysqlFam
     return private_mysql_family
 
 
-def failure(target: Target, work: Callable[[MySQLAdapter], object] = MySQLAdapter.inventory) -> AdapterError:
+def failure(target: Target, work: Callable[[Adapter], object] = Adapter.inventory) -> AdapterError:
     """The error of a visit that must fail; none shows the password, in itself or in a traceback."""
-    with pytest.raises(AdapterError) as caught, MySQLAdapter(target) as adapter:
+    with pytest.raises(AdapterError) as caught, adapter_for(target) as adapter:
         work(adapter)
     error = caught.value
     assert not target.password or target.password not in f"{error} {error.hint} {caught.getrepr()}"
@@ -59,8 +60,8 @@ def failure(target: Target, work: Callable[[MySQLAdapter], object] = MySQLAdapte
 ENDLESS = "SELECT max(concat(u0.User, u19.Host)) FROM " + ", ".join(f"mysql.user u{number}" for number in range(20))
 
 
-def endless(adapter: MySQLAdapter) -> object:
-    return adapter.query(ENDLESS)
+def endless(adapter: Adapter) -> object:
+    return adapter.session.query(ENDLESS)
 
 
 def roles_table(server: MysqlFamilyServer) -> str:
@@ -116,7 +117,7 @@ def test_too_many_connections(own_server: MysqlFamilyServer) -> None:
     """F1.3: for the account or for all; the next attempt finds a free place."""
     target = own_server.collector()
     own_server.execute("ALTER USER taifish_collector WITH MAX_USER_CONNECTIONS 1")
-    with MySQLAdapter(target):
+    with adapter_for(target):
         error = failure(target)
         assert (error.code, error.transient) == ("too_many_connections", True)
     own_server.execute("ALTER USER taifish_collector WITH MAX_USER_CONNECTIONS 0; CREATE USER crowd")
@@ -141,7 +142,7 @@ def wait_for(condition: Callable[[], bool]) -> bool:
 
 def failure_or_none(target: Target) -> AdapterError | None:
     try:
-        with MySQLAdapter(target) as adapter:
+        with adapter_for(target) as adapter:
             adapter.inventory()
     except AdapterError as error:
         return error
@@ -166,7 +167,7 @@ def test_a_server_stopped_killed_and_started(own_server: MysqlFamilyServer) -> N
     assert (error.code, error.transient) == ("unreachable", True)
     own_server.start()
 
-    def killed_between_the_phases(adapter: MySQLAdapter) -> None:
+    def killed_between_the_phases(adapter: Adapter) -> None:
         adapter.inventory()
         own_server.kill9()
         adapter.permissions()
@@ -175,34 +176,34 @@ def test_a_server_stopped_killed_and_started(own_server: MysqlFamilyServer) -> N
     assert (error.code, error.transient) == ("connection_lost", True)
     own_server.start()
 
-    def killed_in_a_statement(adapter: MySQLAdapter) -> None:
+    def killed_in_a_statement(adapter: Adapter) -> None:
         threading.Timer(0.5, own_server.kill9).start()
-        adapter.query("SELECT SLEEP(30)")
+        adapter.session.query("SELECT SLEEP(30)")
 
     started = time.monotonic()
     error = failure(target, killed_in_a_statement)
     assert (error.code, error.transient) == ("connection_lost", True)
     assert time.monotonic() - started < 10
     own_server.start()
-    with MySQLAdapter(target) as adapter:
+    with adapter_for(target) as adapter:
         assert adapter.inventory().accounts
         assert adapter.permissions().gaps == []
 
 
 def test_a_killed_session_and_a_killed_statement(server: MysqlFamilyServer) -> None:
-    def killed(how: str) -> Callable[[MySQLAdapter], object]:
-        def work(adapter: MySQLAdapter) -> None:
-            ((number,),) = adapter.query("SELECT CONNECTION_ID()")
+    def killed(how: str) -> Callable[[Adapter], object]:
+        def work(adapter: Adapter) -> None:
+            ((number,),) = adapter.session.query("SELECT CONNECTION_ID()")
             threading.Timer(0.5, lambda: server.execute(f"KILL {how} {number}")).start()
-            adapter.query("SELECT SLEEP(30)")
+            adapter.session.query("SELECT SLEEP(30)")
 
         return work
 
     error = failure(server.collector(), killed("CONNECTION"))
     assert (error.code, error.transient) == ("connection_lost", True)
 
-    def rows_locked_then_killed(adapter: MySQLAdapter) -> None:
-        ((number,),) = adapter.query("SELECT CONNECTION_ID()")
+    def rows_locked_then_killed(adapter: Adapter) -> None:
+        ((number,),) = adapter.session.query("SELECT CONNECTION_ID()")
         with server.superuser_cursor() as cursor:
             cursor.execute(f"LOCK TABLES {roles_table(server)} WRITE")
             threading.Timer(0.5, lambda: server.execute(f"KILL QUERY {number}")).start()
@@ -225,7 +226,7 @@ def test_a_slow_statement(server: MysqlFamilyServer) -> None:
 
 
 def test_a_budget_used_up_between_statements(server: MysqlFamilyServer) -> None:
-    def late(adapter: MySQLAdapter) -> None:
+    def late(adapter: Adapter) -> None:
         adapter.inventory()
         time.sleep(1.1)
         adapter.permissions()
@@ -238,11 +239,11 @@ def test_a_locked_grant_table(server: MysqlFamilyServer, monkeypatch: pytest.Mon
     target = server.collector()
     with server.superuser_cursor() as cursor:
         cursor.execute(f"LOCK TABLES {roles_table(server)} WRITE")
-        error = failure(replace(target, statement_timeout=1), MySQLAdapter.permissions)
+        error = failure(replace(target, statement_timeout=1), Adapter.permissions)
         assert (error.code, error.transient) == ("timeout", True)
-        assert failure(replace(target, budget=1), MySQLAdapter.permissions).code == "budget_exceeded"
-        monkeypatch.setattr(adapter_module, "LOCK_TIMEOUT", 1)
-        error = failure(target, MySQLAdapter.permissions)
+        assert failure(replace(target, budget=1), Adapter.permissions).code == "budget_exceeded"
+        monkeypatch.setattr(MySQLSession, "lock_timeout", 1)
+        error = failure(target, Adapter.permissions)
         assert (error.code, error.transient) == ("timeout", True)
         assert "locks a grant table" in error.hint
 
@@ -257,9 +258,9 @@ def freeze(pid: int) -> None:
 
 def test_a_server_that_hangs(own_server: MysqlFamilyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """F1.2: one that no longer keeps its own limits is cut off from this side, and hangs nobody at connecting."""
-    monkeypatch.setattr(adapter_module, "GRACE", 0)
+    monkeypatch.setattr(MySQLSession, "grace", 0)
     target = own_server.collector(statement_timeout=1, connect_timeout=1)
-    with MySQLAdapter(target) as adapter:
+    with adapter_for(target) as adapter:
         freeze(own_server.pid)
         try:
             started = time.monotonic()
@@ -315,8 +316,8 @@ def test_tls_against_a_server_without(own_server: MysqlFamilyServer, chosen: str
     # Asked to prefer TLS, MariaDB's Connector/C takes the connection for one with TLS, and caching_sha2_password fails.
     plain = ("disable",) if (chosen, own_server.product) == ("mysqlclient", "MySQL") else ("prefer", "disable")
     for mode in plain:
-        with MySQLAdapter(replace(target, tls_mode=mode)) as adapter:
-            assert adapter.query("SELECT 1") == [(1,)]
+        with adapter_for(replace(target, tls_mode=mode)) as adapter:
+            assert adapter.session.query("SELECT 1") == [(1,)]
 
 
 def start_with_tls(server: MysqlFamilyServer) -> bytes:
@@ -338,16 +339,16 @@ def test_a_connection_lost_under_tls(own_server: MysqlFamilyServer, how: str) ->
     own_server.stop()
     start_with_tls(own_server)
 
-    def lost(adapter: MySQLAdapter) -> None:
-        assert adapter.query("SHOW SESSION STATUS LIKE 'Ssl_cipher'")[0][1]
+    def lost(adapter: Adapter) -> None:
+        assert adapter.session.query("SHOW SESSION STATUS LIKE 'Ssl_cipher'")[0][1]
         if how == "by KILL":
-            ((number,),) = adapter.query("SELECT CONNECTION_ID()")
+            ((number,),) = adapter.session.query("SELECT CONNECTION_ID()")
             threading.Timer(0.5, lambda: own_server.execute(f"KILL CONNECTION {number}")).start()
         elif how == "in a statement":
             threading.Timer(0.5, own_server.kill9).start()
         else:
             own_server.kill9()
-        adapter.query("SELECT SLEEP(30)")
+        adapter.session.query("SELECT SLEEP(30)")
 
     error = failure(own_server.collector(), lost)
     assert (error.code, error.transient) == ("connection_lost", True)
@@ -366,8 +367,8 @@ def test_tls_checks_the_certificate(own_server: MysqlFamilyServer, tmp_path: Pat
         (replace(target, tls_mode="verify-ca", tls_ca=str(ca)), True),
         (replace(target, tls_mode="verify-full", tls_ca=str(ca), host="localhost"), True),
     ):
-        with MySQLAdapter(good) as adapter:
-            ((_, cipher),) = adapter.query("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+        with adapter_for(good) as adapter:
+            ((_, cipher),) = adapter.session.query("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
             assert bool(cipher) == encrypted, good
     for bad in (
         replace(target, tls_mode="verify-ca", tls_ca=str(other_ca)),
@@ -406,7 +407,7 @@ def test_tls_checks_the_certificate(own_server: MysqlFamilyServer, tmp_path: Pat
 )
 def test_the_number_decides_in_any_language(server: MysqlFamilyServer, number: int, code: str, transient: bool) -> None:
     signal_it = f"SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'нет, Access denied'"
-    error = failure(server.collector(), lambda adapter: adapter.query(signal_it))
+    error = failure(server.collector(), lambda adapter: adapter.session.query(signal_it))
     assert (error.code, error.transient) == (code, transient)
     assert "нет" in str(error)
 
@@ -425,7 +426,7 @@ def test_no_message_shows_the_password(server: MysqlFamilyServer) -> None:
 def test_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "MySQLdb", None)
     target = Target("mysql", "127.0.0.1", "taifish")
-    assert driver_module.driver(target).name == "PyMySQL"
+    assert session_module.driver(target).name == "PyMySQL"
     monkeypatch.setitem(sys.modules, "pymysql", None)
     error = failure(target)
     assert (error.code, error.transient) == ("driver_missing", False)
@@ -436,20 +437,20 @@ def test_the_session_is_limited_and_cannot_write(server: MysqlFamilyServer) -> N
     server.execute(
         "CREATE DATABASE shop; CREATE TABLE shop.t (a int) ENGINE=MyISAM; GRANT ALL ON shop.* TO taifish_collector"
     )
-    with MySQLAdapter(target) as adapter:
+    with adapter_for(target) as adapter:
         on_mysql = server.product == "MySQL"
         limits = (
             "@@max_execution_time / 1000, @@transaction_read_only"
             if on_mysql
             else "@@max_statement_time, @@tx_read_only"
         )
-        ((limit, read_only, lock, mode),) = adapter.query(f"SELECT {limits}, @@lock_wait_timeout, @@sql_mode")
+        ((limit, read_only, lock, mode),) = adapter.session.query(f"SELECT {limits}, @@lock_wait_timeout, @@sql_mode")
         assert 6 < float(limit) <= 7.1
         assert (lock, mode, read_only) == (10, "", 1)
         with pytest.raises(AdapterError, match="READ ONLY transaction"):
-            adapter.query("INSERT INTO shop.t VALUES (1)")
+            adapter.session.query("INSERT INTO shop.t VALUES (1)")
         with pytest.raises(AdapterError, match="READ ONLY transaction"):
-            adapter.query("CREATE USER mine")
+            adapter.session.query("CREATE USER mine")
 
 
 def test_what_the_server_presets_does_not_cut_or_pad_answers(own_server: MysqlFamilyServer) -> None:
@@ -459,7 +460,7 @@ def test_what_the_server_presets_does_not_cut_or_pad_answers(own_server: MysqlFa
         "SET GLOBAL sql_select_limit = 2; SET GLOBAL sql_mode = 'PAD_CHAR_TO_FULL_LENGTH,ANSI_QUOTES,"
         "NO_BACKSLASH_ESCAPES'; SET GLOBAL max_join_size = 1; SET GLOBAL sql_safe_updates = 1"
     )
-    with MySQLAdapter(own_server.collector()) as adapter:
+    with adapter_for(own_server.collector()) as adapter:
         names = {account.name for account in adapter.inventory().accounts}
         grants = {grant.privilege for grant in adapter.permissions().grants if grant.account == ("a", "%")}
     assert {"a", "b", "c", own_server.superuser} <= names
@@ -468,5 +469,5 @@ def test_what_the_server_presets_does_not_cut_or_pad_answers(own_server: MysqlFa
 
 def test_a_socket_as_host(server: MysqlFamilyServer) -> None:
     server.socket.parent.chmod(0o711)
-    with MySQLAdapter(server.collector(host=str(server.socket))) as adapter:
+    with adapter_for(server.collector(host=str(server.socket))) as adapter:
         assert adapter.inventory().accounts

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engines.errors import AdapterError
-from engines.mysql.session import refuse_imitation
+from engines.mysql.errors import refuse_imitation
 from engines.registry import adapter_for
 from engines.target import Target
 

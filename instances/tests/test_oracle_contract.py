@@ -22,16 +22,16 @@ from urllib.parse import unquote, urlsplit
 import oracledb
 import pytest
 
+from engines import reads as shared_reads
 from engines.errors import AdapterError
 from engines.facts import AccountFact, Gap, Inventory, MembershipFact, Permissions, SizeFact, TableSize
-from engines.oracle import adapter as adapter_module
-from engines.oracle import check as doctor_sql
+from engines.oracle import excess as excess_sql
 from engines.oracle import reads as sql
+from engines.oracle import session as session_sql
 from engines.oracle.account import PASSWORD
-from engines.oracle.adapter import KINDS_AT_A, OracleAdapter
 from engines.oracle.decode import clock_of, moment
-from engines.oracle.sizes import TablespaceSize, TablespaceSizes, tablespace_sizes
-from engines.registry import ENGINES
+from engines.oracle.sizes import Tablespace, databases, tablespace_sizes
+from engines.registry import ENGINES, adapter_for
 from engines.target import Target
 from instances.tests.oracle_dictionary import VIEWS, Version, check, tables
 from instances.tests.oracle_emulated import ROOT, SHAPES, Emulated, Pdb, ServeOracle, database_error, guid
@@ -117,7 +117,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 
 def visit(world: World, level: str = "C") -> tuple[Inventory, Permissions]:
-    with OracleAdapter(world.collector(level)) as adapter:
+    with adapter_for(world.collector(level)) as adapter:
         return adapter.inventory(), adapter.permissions()
 
 
@@ -236,7 +236,7 @@ def test_grants_of_every_kind(world: World) -> None:
 
 
 def test_the_script_is_all_that_it_takes(world: World) -> None:
-    with OracleAdapter(world.collector()) as adapter:
+    with adapter_for(world.collector()) as adapter:
         examination = adapter.examine()
     closed = {f"container {pdb.name}" for pdb in getattr(world, "pdbs", []) if pdb.mode == "MOUNTED"}
     assert {found.name for found in examination.capabilities if not found.works} == closed
@@ -246,25 +246,27 @@ def test_the_script_is_all_that_it_takes(world: World) -> None:
 
 def test_the_session_reads_only_and_is_bounded(world: World) -> None:
     target = replace(world.collector(), statement_timeout=1)
-    with OracleAdapter(target) as adapter:
+    with adapter_for(target) as adapter:
         with pytest.raises(AdapterError) as caught:
-            adapter.query("CREATE TABLE T (A NUMERIC)" if isinstance(world, Emulated) else "DELETE FROM SYS.DUAL")
+            adapter.session.query(
+                "CREATE TABLE T (A NUMERIC)" if isinstance(world, Emulated) else "DELETE FROM SYS.DUAL"
+            )
         assert caught.value.code in ("server_error", "denied")
         endless = "SELECT COUNT(*) FROM " + ", ".join(f"ALL_TAB_COLUMNS a{number}" for number in range(9))
         with pytest.raises(AdapterError) as caught:
-            adapter.query(endless)
+            adapter.session.query(endless)
         assert (caught.value.code, caught.value.transient) == ("timeout", True)
 
 
 def test_sizes(world: World) -> None:
-    with OracleAdapter(world.collector()) as adapter:
-        found = tablespace_sizes(adapter)
-    here = {size.tablespace: size for size in found.rows if size.container == world.container}
+    with adapter_for(world.collector()) as adapter:
+        rows, _ = tablespace_sizes(adapter.session, databases(adapter.session)[0])
+    here = {size.name: size for size in rows if size.container == world.container}
     assert {"SYSTEM", "USERS"} <= here.keys()
     for size in here.values():
-        assert 0 < size.allocated_bytes <= size.limit_bytes
-        assert size.used_bytes is None or 0 <= size.used_bytes <= size.limit_bytes
-    assert here["SYSTEM"].used_bytes
+        assert size.allocated > 0
+        assert size.used is None or 0 <= size.used <= size.allocated
+    assert here["SYSTEM"].used
 
 
 # The SQL itself
@@ -274,15 +276,16 @@ def test_sizes(world: World) -> None:
 @pytest.mark.parametrize("in_root", [True, False])
 def test_every_statement_is_oracles_and_asks_for_what_is_documented(version: Version, in_root: bool) -> None:
     columns = {(name.replace("V$", "V_$"), column) for name, found in tables(version).items() for column in found}
-    for read in [*sql.reads("C", version[0]).values(), *sql.SIZES.values(), *sql.ON_DEMAND.values()]:
-        statement = sql.statement(read.sql, in_root, columns)
+    features = sql.Features(version[0], in_root, columns=frozenset(columns))
+    reads = [read.statement(features) for read in sql.READS if "C" in read.levels and read.when(features)]
+    for statement in [*reads, sql.statement(sql.SEGMENTS, features)]:
         check(statement, version)
         check(f"{statement} FETCH FIRST 10 ROWS ONLY", version)
         check(f"SELECT 1 FROM ({statement}) q WHERE 1 = 0", version)
-    for statement in (sql.SESSION, sql.COLUMNS, sql.CONTAINERS, sql.CONTAINER_DATA):
+    for statement in (session_sql.SESSION, session_sql.COLUMNS):
         check(statement, version)
     for name in ("OWN_SYSTEM", "OWN_ROLES", "OWN_OBJECTS", "OWN_QUOTAS", "ROLE_ROLES", "ROLE_SYSTEM", "ROLE_OBJECTS"):
-        check(getattr(doctor_sql, name), version)
+        check(getattr(excess_sql, name), version)
 
 
 @pytest.mark.parametrize(
@@ -307,17 +310,17 @@ def test_the_check_of_statements_refuses(wrong: str) -> None:
 def test_every_view_has_its_page() -> None:
     for name, view in VIEWS.items():
         assert view.url.endswith(f"/refrn/{name.replace('V$', 'V-')}.html")
-    asked = {view for in_root in (True, False) for view in sql.granted_views("C", 23, in_root)}
+    asked = {view for in_root in (True, False) for view in sql.granted_views("C", sql.Features(in_root=in_root))}
     known = {name.replace("V$", "V_$") for name in tables((23, 0))}
     assert {view.removeprefix("SYS.") for view in asked} <= known
 
 
 def test_a_statement_that_outlasts_the_budget(serve_oracle: ServeOracle) -> None:
     """F1.10"""
-    with OracleAdapter(replace(serve_oracle().collector(), budget=1)) as adapter:
+    with adapter_for(replace(serve_oracle().collector(), budget=1)) as adapter:
         endless = "SELECT COUNT(*) FROM " + ", ".join(f"ALL_TAB_COLUMNS a{number}" for number in range(9))
         with pytest.raises(AdapterError) as caught:
-            adapter.query(endless)
+            adapter.session.query(endless)
     assert caught.value.code == "budget_exceeded"
 
 
@@ -484,7 +487,7 @@ def test_depths(serve_oracle: ServeOracle, level: str) -> None:
     _, permissions = visit(server, level)
     objects = {"schema", "table", "sequence", "routine", "type", "object"}
     expected = {"A": set(), "B": objects, "C": {*objects, "column"}}[level]
-    assert permissions.covered == {*KINDS_AT_A, *expected}
+    assert permissions.covered == {"memberships", "system", "attribute", "tablespace", "proxy", *expected}
     assert permissions.beyond == {*objects, "column"} - expected
 
 
@@ -508,7 +511,7 @@ def test_statements_are_fixed_in_number_and_ask_for_no_secret(serve_oracle: Serv
 
 
 def test_more_objects_than_the_limit_are_a_gap(serve_oracle: ServeOracle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter_module, "ROW_LIMIT", 3)
+    monkeypatch.setattr(shared_reads, "ROW_LIMIT", 3)
     server = serve_oracle()
     server.user_row("APP")
     for number in range(5):
@@ -622,7 +625,7 @@ def test_a_container_that_is_not_open_is_a_gap(
     hint = "ALTER PLUGGABLE DATABASE HRPDB OPEN;"
     assert inventory.gaps == [Gap("accounts", "not_open", f"container HRPDB {told}", "HRPDB", hint)]
     assert {fact.host for fact in inventory.accounts} == {ROOT, "SHOPPDB"}
-    with OracleAdapter(server.collector()) as adapter:
+    with adapter_for(server.collector()) as adapter:
         capabilities = adapter.examine().capabilities
     (lost,) = [found for found in capabilities if not found.works]
     assert (lost.name, lost.message, lost.missing) == ("container HRPDB", told, "")
@@ -636,7 +639,7 @@ def test_containers_that_the_account_may_not_see(serve_oracle: ServeOracle) -> N
     grant = "ALTER USER C##TAIFISH SET CONTAINER_DATA=ALL CONTAINER=CURRENT;"
     message = f"the account sees no other containers than {ROOT}"
     assert inventory.gaps == [Gap("accounts", "denied", message, hint=grant)]
-    with OracleAdapter(server.collector()) as adapter:
+    with adapter_for(server.collector()) as adapter:
         (lost,) = [found for found in adapter.examine().capabilities if not found.works]
     assert (lost.missing, grant in server.script()) == (grant, True)
 
@@ -644,13 +647,13 @@ def test_containers_that_the_account_may_not_see(serve_oracle: ServeOracle) -> N
 def test_a_container_closed_during_the_visit(serve_oracle: ServeOracle) -> None:
     """Its rows are missing in the later views: nothing of that may be stored."""
     server = serve_oracle("23ai root")
-    with OracleAdapter(server.collector()) as adapter:
+    with adapter_for(server.collector()) as adapter:
         adapter.inventory()
         server.server.execute(
             "UPDATE sys.\"v_$containers\" SET open_mode = 'MOUNTED' WHERE con_id = 4", database="oracle"
         )
         # The transaction that the visit reads in sees the past: V$ views do not.
-        adapter._connection.inner.commit()
+        adapter.session._connection.inner.commit()
         with pytest.raises(AdapterError, match="HRPDB is mounted, not open, and was open before") as caught:
             adapter.permissions()
     assert (caught.value.code, caught.value.transient) == ("server_starting", True)
@@ -685,7 +688,7 @@ def test_a_standby_whose_pdbs_are_mounted(serve_oracle: ServeOracle) -> None:
 
 def granted(shape: str) -> list[str]:
     version, here, _ = SHAPES[shape]
-    return list(sql.granted_views("C", int(version.split(".")[0]), here == ROOT))
+    return list(sql.granted_views("C", sql.Features(int(version.split(".")[0]), here == ROOT)))
 
 
 def furnished(server: Emulated) -> Emulated:
@@ -706,7 +709,8 @@ def furnished(server: Emulated) -> Emulated:
 ESSENTIAL = {f"SYS.{prefix}_{name}" for prefix in ("DBA", "CDB") for name in ("USERS", "ROLES")} | {"SYS.V_$CONTAINERS"}
 
 #: What only sizes are read from.
-FOR_SIZES = {f"SYS.{prefix}_{name}" for prefix in ("DBA", "CDB") for name in sql.SIZES}
+SIZES = ("TABLESPACES", "DATA_FILES", "TEMP_FILES", "TABLESPACE_USAGE_METRICS")
+FOR_SIZES = {f"SYS.{prefix}_{name}" for prefix in ("DBA", "CDB") for name in SIZES}
 
 
 @pytest.mark.parametrize(
@@ -734,7 +738,7 @@ def test_each_view_withheld_is_asked_for_by_the_statement_of_the_script(
         assert {grant.kind for grant in {*everything[1].grants} - {*permissions.grants}} <= {gap.scope for gap in gaps}
         known = [fact._replace(**dict.fromkeys(inventory.unread)) for fact in inventory.accounts]
         assert known == [fact._replace(**dict.fromkeys(inventory.unread)) for fact in everything[0].accounts]
-    with OracleAdapter(server.collector()) as adapter:
+    with adapter_for(server.collector()) as adapter:
         capabilities = adapter.examine().capabilities
     assert {found.missing for found in capabilities if not found.works} == {grant}
 
@@ -765,7 +769,7 @@ def test_rights_beyond_need(serve_oracle: ServeOracle) -> None:
     server.add("USER_TAB_PRIVS", **own, OWNER="SYS", TABLE_NAME="D", TYPE="DIRECTORY", PRIVILEGE="READ")
     server.add("USER_TS_QUOTAS", TABLESPACE_NAME="USERS", MAX_BYTES=-1)
     server.rows.setdefault("V$PWFILE_USERS", []).append(server.pwfile("TAIFISH", "SYSDBA", common="NO"))
-    with OracleAdapter(server.collector("A")) as adapter:
+    with adapter_for(server.collector("A")) as adapter:
         found = {excess.right: excess for excess in adapter.examine().excess}
     assert {right: excess.remedy for right, excess in found.items() if right != "role OUTER"} == {
         "ADMIN OPTION on CREATE SESSION": "REVOKE CREATE SESSION FROM TAIFISH;\nGRANT CREATE SESSION TO TAIFISH;",
@@ -785,9 +789,9 @@ def test_rights_beyond_need(serve_oracle: ServeOracle) -> None:
 # Sizes
 
 
-def sizes(server: Emulated) -> TablespaceSizes:
-    with OracleAdapter(server.collector()) as adapter:
-        return tablespace_sizes(adapter)
+def sizes(server: Emulated) -> tuple[list[Tablespace], list[Gap]]:
+    with adapter_for(server.collector()) as adapter:
+        return tablespace_sizes(adapter.session, databases(adapter.session)[0])
 
 
 def test_tablespaces_in_bytes(serve_oracle: ServeOracle) -> None:
@@ -801,11 +805,11 @@ def test_tablespaces_in_bytes(serve_oracle: ServeOracle) -> None:
     server.add("TABLESPACE_USAGE_METRICS", shop, TABLESPACE_NAME="BIG", USED_SPACE=6400)
     server.add("TABLESPACES", shop, TABLESPACE_NAME="SILENT", CONTENTS="UNDO", BLOCK_SIZE=8192)
     server.add("DATA_FILES", shop, TABLESPACE_NAME="SILENT", BYTES=mega, AUTOEXTENSIBLE="NO", MAXBYTES=0)
-    found = sizes(server)
-    assert found.gaps == []
-    rows = {(row.container, row.tablespace): row for row in found.rows}
-    assert rows["SHOPPDB", "BIG"] == TablespaceSize("SHOPPDB", "BIG", "PERMANENT", 850 * mega, 100 * mega, 1250 * mega)
-    assert rows["SHOPPDB", "SILENT"] == TablespaceSize("SHOPPDB", "SILENT", "UNDO", mega, None, mega)
+    tablespaces, gaps = sizes(server)
+    assert gaps == []
+    rows = {(row.container, row.name): row for row in tablespaces}
+    assert rows["SHOPPDB", "BIG"] == Tablespace("SHOPPDB", "BIG", "PERMANENT", 850 * mega, 100 * mega)
+    assert rows["SHOPPDB", "SILENT"] == Tablespace("SHOPPDB", "SILENT", "UNDO", mega, None)
     assert {key[0] for key in rows} == {ROOT, "SHOPPDB", "HRPDB"}
     assert rows["HRPDB", "TEMP"].contents == "TEMPORARY"
 
@@ -819,7 +823,7 @@ def test_a_container_is_a_database_of_its_files(serve_oracle: ServeOracle) -> No
         server.add(
             "SEGMENTS", server.pdbs[2], OWNER="SHOP", SEGMENT_NAME=table, SEGMENT_TYPE="TABLE PARTITION", BYTES=size
         )
-    with OracleAdapter(server.collector()) as adapter:
+    with adapter_for(server.collector()) as adapter:
         databases, found = adapter.databases(), adapter.sizes()
         assert [(row.name, row.is_system) for row in databases.databases] == [
             (ROOT, True),
@@ -837,7 +841,7 @@ def test_a_container_is_a_database_of_its_files(serve_oracle: ServeOracle) -> No
             adapter.table_sizes("SHOPPDB", 2)
         assert caught.value.hint == "GRANT SELECT ON SYS.CDB_SEGMENTS TO C##TAIFISH CONTAINER=ALL;"
     server.granted = {"SYS.CDB_SEGMENTS"}
-    with OracleAdapter(server.collector()) as adapter:
+    with adapter_for(server.collector()) as adapter:
         assert adapter.table_sizes("SHOPPDB", 2) == [
             TableSize("SHOP", "ORDERS", 12, data_size=12),
             TableSize("SHOP", "ITEMS", 9, data_size=9),
@@ -848,7 +852,7 @@ def test_without_its_files_no_container_has_a_size(serve_oracle: ServeOracle) ->
     """F2.5: an error that names the grant."""
     server = serve_oracle("19c PDB")
     server.denied = {"SYS.DBA_DATA_FILES"}
-    with OracleAdapter(server.collector()) as adapter, pytest.raises(AdapterError) as caught:
+    with adapter_for(server.collector()) as adapter, pytest.raises(AdapterError) as caught:
         adapter.sizes()
     assert caught.value.hint == "GRANT SELECT ON SYS.DBA_DATA_FILES TO TAIFISH;"
 
@@ -860,24 +864,24 @@ def test_what_has_no_size_is_not_zero(serve_oracle: ServeOracle) -> None:
     hr.mode, hr.restricted = "MOUNTED", None
     server.add("TABLESPACES", shop, TABLESPACE_NAME="OFF", CONTENTS="PERMANENT", BLOCK_SIZE=8192)
     server.add("DATA_FILES", shop, TABLESPACE_NAME="OFF", BYTES=None, AUTOEXTENSIBLE=None, MAXBYTES=None)
-    found = sizes(server)
-    assert {(gap.scope, gap.code, gap.database) for gap in found.gaps} == {
+    tablespaces, gaps = sizes(server)
+    assert {(gap.scope, gap.code, gap.database) for gap in gaps} == {
         ("sizes", "not_open", "HRPDB"),
         ("sizes", "unreadable_file", "SHOPPDB"),
     }
-    assert "OFF" not in {row.tablespace for row in found.rows}
-    assert "HRPDB" not in {row.container for row in found.rows}
+    assert "OFF" not in {row.name for row in tablespaces}
+    assert "HRPDB" not in {row.container for row in tablespaces}
     for view, left in (("DATA_FILES", {"TEMP"}), ("TEMP_FILES", {"SYSTEM", "USERS"})):
         server = serve_oracle("19c PDB")
         server.denied = {f"SYS.DBA_{view}"}
-        found = sizes(server)
-        assert {row.tablespace for row in found.rows} == left
-        assert [gap.hint for gap in found.gaps] == [f"GRANT SELECT ON SYS.DBA_{view} TO TAIFISH;"]
+        tablespaces, gaps = sizes(server)
+        assert {row.name for row in tablespaces} == left
+        assert [gap.hint for gap in gaps] == [f"GRANT SELECT ON SYS.DBA_{view} TO TAIFISH;"]
     server = serve_oracle("19c PDB")
     server.denied = {"SYS.DBA_TABLESPACE_USAGE_METRICS"}
-    found = sizes(server)
-    assert {row.used_bytes for row in found.rows} == {None}
-    assert [gap.code for gap in found.gaps] == ["denied"]
+    tablespaces, gaps = sizes(server)
+    assert {row.used for row in tablespaces} == {None}
+    assert [gap.code for gap in gaps] == ["denied"]
 
 
 def test_the_clock_of_a_server_far_from_here() -> None:

@@ -18,11 +18,13 @@ import oracledb
 import pytest
 from oracledb import errors as driver_errors
 
+from engines.adapter import Adapter
 from engines.errors import AdapterError
-from engines.oracle import adapter as adapter_module
-from engines.oracle import session as oracle_driver
-from engines.oracle.adapter import OracleAdapter
-from engines.oracle.reads import exact_identifier, identifier
+from engines.oracle import session as session_module
+from engines.oracle.account import exact_identifier, identifier
+from engines.oracle.engine import ENGINE
+from engines.oracle.reads import READS
+from engines.oracle.session import OracleSession
 from engines.registry import adapter_for
 from engines.target import Target
 from instances.tests.oracle_emulated import database_error
@@ -39,7 +41,7 @@ def driver_error(number: int, **words: Any) -> oracledb.Error:
 
 def refused(target: Target = TARGET) -> AdapterError:
     """What connecting there ends in."""
-    with pytest.raises(AdapterError) as caught, OracleAdapter(target):
+    with pytest.raises(AdapterError) as caught, adapter_for(target):
         pass
     assert SECRET not in f"{caught.value}{caught.value.hint}{caught.value.missing}{caught.value.__cause__}"
     return caught.value
@@ -151,11 +153,11 @@ def test_a_view_that_may_not_be_read_names_its_grant(monkeypatch: pytest.MonkeyP
         def close(self) -> None:
             pass
 
-    adapter = OracleAdapter(TARGET)
-    adapter._connection = Connection()
-    adapter.grantee, adapter.in_root, adapter._columns = '"odd name"', False, set()
+    session = OracleSession(TARGET)
+    session._connection, session.account = Connection(), '"odd name"'
+    (read,) = [read for read in READS if read.name == "TAB_PRIVS"]
     with pytest.raises(AdapterError) as caught:
-        adapter.query(adapter.statement("TAB_PRIVS"))
+        session.query(read.statement(session.features))
     assert caught.value.code == "denied"
     assert caught.value.missing.splitlines() == [
         'GRANT SELECT ON SYS.DBA_TAB_PRIVS TO "odd name";',
@@ -295,7 +297,7 @@ def test_what_is_asked_of_the_driver(
 ) -> None:
     asked: dict[str, Any] = {}
     monkeypatch.setattr(oracledb, "connect", lambda **arguments: asked.update(arguments))
-    oracle_driver.open_connection(replace(TARGET, tls_mode=mode, host="[::1]"), 3)
+    session_module.open_connection(replace(TARGET, tls_mode=mode, host="[::1]"), 3)
     context = asked.get("ssl_context")
     assert (asked["protocol"], context and context.verify_mode) == (protocol, checked)
     assert asked.get("ssl_server_dn_match") == named
@@ -323,7 +325,7 @@ def test_a_connection_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(oracledb, "connect", connect)
     with pytest.raises(AdapterError, match="no answer within 0 s"):
-        oracle_driver.open_connection(TARGET, 0.1)
+        session_module.open_connection(TARGET, 0.1)
     assert closed.wait(5)
 
 
@@ -362,15 +364,14 @@ def test_names_in_statements(name: str, folded: str, exact: str) -> None:
 
 def test_a_server_with_no_accounts_at_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """F1.5: an empty answer is not believed."""
-    monkeypatch.setattr(adapter_module, "open_connection", lambda *_: object())
-    adapter = OracleAdapter(TARGET)
+    adapter = Adapter(ENGINE, TARGET)
     answers: dict[str, list[tuple[Any, ...]]] = {"SYS_CONTEXT": [("0", "ORCL", "PRIMARY", "TAIFISH", "+00:00")]}
 
     def execute(statement: str, parameters: Any) -> list[tuple[Any, ...]]:
         return next((rows for word, rows in answers.items() if word in statement), [])
 
-    adapter._connection = type("Connection", (), {"version": "19.3.0.0.0", "close": lambda self: None})()
-    monkeypatch.setattr(adapter_module, "open_connection", lambda *_: adapter._connection)
-    monkeypatch.setattr(adapter, "_execute", execute)
+    connection = type("Connection", (), {"version": "19.3.0.0.0", "close": lambda self: None})()
+    monkeypatch.setattr(session_module, "open_connection", lambda *_: connection)
+    monkeypatch.setattr(adapter.session, "_execute", execute)
     with adapter, pytest.raises(AdapterError, match="the server lists no accounts"):
         adapter.inventory()

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engines import reads
+from engines.adapter import Adapter
 from engines.facts import AccountFact, GrantFact, Inventory, MembershipFact, Permissions
 from engines.paths import dotted
-from engines.postgresql import adapter as adapter_module
-from engines.postgresql.adapter import KINDS_AT_A, OBJECT_KINDS, PostgreSQLAdapter
+from engines.postgresql.engine import ENGINE
 from engines.postgresql.semantics import POSTGRESQL
+from engines.postgresql.session import DATABASES, PostgreSQLSession
+from engines.registry import adapter_for
 from engines.target import Target
 from taifish.tests.postgres import PostgresServer, identifier
+
+KINDS_AT_A = ("memberships", "attribute", "database", "tablespace", "parameter")
+KINDS_AT_B = ("schema", "table", "sequence", "routine", "type", "language", "foreign", "default", "large_object")
+OBJECT_KINDS = {"A": (), "B": KINDS_AT_B, "C": (*KINDS_AT_B, "column")}
 
 
 @pytest.fixture
@@ -33,12 +42,12 @@ def server18(postgres18: PostgresServer) -> Iterator[PostgresServer]:
 
 
 def visit(target: Target) -> tuple[Inventory, Permissions]:
-    with PostgreSQLAdapter(target) as adapter:
+    with adapter_for(target) as adapter:
         return adapter.inventory(), adapter.permissions()
 
 
 def accounts(target: Target) -> dict[str, AccountFact]:
-    with PostgreSQLAdapter(target) as adapter:
+    with adapter_for(target) as adapter:
         return {account.name: account for account in adapter.inventory().accounts}
 
 
@@ -66,8 +75,8 @@ def every(*account_and_privileges: str) -> set[tuple[str, str]]:
 
 
 def test_who_answers(server: PostgresServer) -> None:
-    with PostgreSQLAdapter(server.collector()) as adapter:
-        info = adapter.connect()
+    with adapter_for(server.collector()) as adapter:
+        info = adapter.server
     assert info.product == "PostgreSQL"
     assert info.version.startswith(f"{server.major}.")
     assert info.driver.startswith("psycopg2 2.")
@@ -416,7 +425,7 @@ def test_statements_do_not_grow_with_accounts(server: PostgresServer) -> None:
     target = server.collector()
 
     def statements(level: str) -> int:
-        with PostgreSQLAdapter(Target(**{**vars(target), "level": level})) as adapter:
+        with adapter_for(Target(**{**vars(target), "level": level})) as adapter:
             adapter.inventory()
             adapter.permissions()
             return adapter.statements
@@ -436,7 +445,7 @@ def test_statements_do_not_grow_with_accounts(server: PostgresServer) -> None:
 def test_phases_see_one_snapshot(server18: PostgresServer) -> None:
     """F1.6: what changes in mid-visit is left to the next one, and never half seen."""
     server18.execute("CREATE ROLE early LOGIN; GRANT pg_monitor TO early")
-    with PostgreSQLAdapter(server18.collector()) as adapter:
+    with adapter_for(server18.collector()) as adapter:
         names = {account.name for account in adapter.inventory().accounts}
         server18.execute("DROP ROLE early; CREATE ROLE late LOGIN; GRANT pg_monitor TO late")
         permissions = adapter.permissions()
@@ -515,10 +524,10 @@ def test_facts_imply_what_the_server_answers(server: PostgresServer, seed: int) 
     assert by_facts == set(by_server)
 
 
-def drop_on(statement: str, action: Callable[[], object]) -> type[PostgreSQLAdapter]:
+def drop_on(statement: str, action: Callable[[], object]) -> Callable[[Target], Adapter]:
     """The adapter, with something happening to the server right after that statement's first run."""
 
-    class Disturbed(PostgreSQLAdapter):
+    class Disturbed(PostgreSQLSession):
         done = False
 
         def query(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
@@ -528,7 +537,7 @@ def drop_on(statement: str, action: Callable[[], object]) -> type[PostgreSQLAdap
                 action()
             return rows
 
-    return Disturbed
+    return partial(Adapter, replace(ENGINE, session=Disturbed))
 
 
 def test_a_database_dropped_in_mid_visit_harms_nobody(server: PostgresServer) -> None:
@@ -536,7 +545,7 @@ def test_a_database_dropped_in_mid_visit_harms_nobody(server: PostgresServer) ->
     for name in ("a_doomed", "shop"):
         server.fresh_database(name)
         server.execute("CREATE SCHEMA sales", database=name)
-    drop = drop_on(adapter_module.sql.DATABASES, lambda: server.drop_database("a_doomed"))
+    drop = drop_on(DATABASES, lambda: server.drop_database("a_doomed"))
     with drop(server.collector(level="B")) as adapter:
         permissions = adapter.permissions()
     assert permissions.gaps == []
@@ -546,7 +555,7 @@ def test_a_database_dropped_in_mid_visit_harms_nobody(server: PostgresServer) ->
 def test_a_renamed_database_is_a_gap(server18: PostgresServer) -> None:
     """F1.6: it exists, so its grants have not ended."""
     server18.fresh_database("shop")
-    rename = drop_on(adapter_module.sql.DATABASES, lambda: server18.execute("ALTER DATABASE shop RENAME TO store"))
+    rename = drop_on(DATABASES, lambda: server18.execute("ALTER DATABASE shop RENAME TO store"))
     with rename(server18.collector(level="B")) as adapter:
         gaps = adapter.permissions().gaps
     assert {(gap.scope, gap.database, gap.code) for gap in gaps} == {
@@ -560,13 +569,13 @@ def test_a_database_cut_off_while_it_is_read_is_a_gap(server18: PostgresServer) 
         server18.fresh_database(name)
     kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'aaa'"
 
-    class Disturbed(PostgreSQLAdapter):
+    class Disturbed(PostgreSQLSession):
         def query(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-            if self._database == "aaa" and "WITH namespaces" in sql:
+            if self.database == "aaa" and "WITH namespaces" in sql:
                 server18.execute(kill)
             return super().query(sql, parameters)
 
-    with Disturbed(server18.collector(level="B")) as adapter:
+    with Adapter(replace(ENGINE, session=Disturbed), server18.collector(level="B")) as adapter:
         permissions = adapter.permissions()
     assert {(gap.database, gap.code) for gap in permissions.gaps} == {("aaa", "connection_lost")}
     assert "shop.public" in {grant.scope for grant in permissions.grants}
@@ -602,7 +611,7 @@ def test_a_reached_row_limit_is_named(server18: PostgresServer, monkeypatch: pyt
     server18.execute("CREATE SCHEMA sales; CREATE TABLE t1 (); CREATE TABLE t2 (); CREATE SEQUENCE s1", database="shop")
     everything = visit(server18.collector("first", level="C"))[1]
     schemas = [grant for grant in everything.grants if grant.kind == "schema" and grant.database == "shop"]
-    monkeypatch.setattr(adapter_module, "ROW_LIMIT", len(schemas) + 2)
+    monkeypatch.setattr(reads, "ROW_LIMIT", len(schemas) + 2)
     permissions = visit(server18.collector(level="C"))[1]
     assert {(gap.scope, gap.database, gap.code) for gap in permissions.gaps} == {
         (kind, "shop", "row_limit") for kind in OBJECT_KINDS["C"] if kind != "schema"

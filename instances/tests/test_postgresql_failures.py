@@ -17,10 +17,12 @@ from typing import Any
 import psycopg2
 import pytest
 
+from engines.adapter import Adapter
 from engines.errors import AdapterError
-from engines.postgresql import adapter as adapter_module
-from engines.postgresql import session as driver_module
-from engines.postgresql.adapter import PostgreSQLAdapter
+from engines.postgresql.engine import ENGINE
+from engines.postgresql.errors import adapter_error
+from engines.postgresql.session import PostgreSQLSession
+from engines.registry import adapter_for
 from engines.target import Target
 from taifish.tests.postgres import PostgresServer
 
@@ -33,9 +35,9 @@ def server(postgres18: PostgresServer) -> Iterator[PostgresServer]:
     postgres18.reset()
 
 
-def failure(target: Target, work: Callable[[PostgreSQLAdapter], object] = PostgreSQLAdapter.inventory) -> AdapterError:
+def failure(target: Target, work: Callable[[Adapter], object] = Adapter.inventory) -> AdapterError:
     """The error of a visit that must fail; none shows the password, in itself or in a traceback."""
-    with pytest.raises(AdapterError) as caught, PostgreSQLAdapter(target) as adapter:
+    with pytest.raises(AdapterError) as caught, adapter_for(target) as adapter:
         work(adapter)
     error = caught.value
     assert not target.password or target.password not in f"{error} {error.hint} {caught.getrepr()}"
@@ -112,7 +114,7 @@ def test_a_catalogue_withheld_fails_the_visit(server: PostgresServer, catalogue:
     """F1.5: what may not be read is an error that names the GRANT, in either phase, never an empty answer."""
     database = server.fresh_database("shop")
     server.execute(f"REVOKE SELECT ON pg_catalog.{catalogue} FROM PUBLIC", database=database)
-    error = failure(server.collector(database=database), PostgreSQLAdapter.permissions)
+    error = failure(server.collector(database=database), Adapter.permissions)
     assert (error.code, error.transient) == ("denied", False)
     assert error.hint == f'In database "shop": GRANT SELECT ON pg_catalog.{catalogue} TO "taifish_collector";'
 
@@ -129,20 +131,20 @@ def test_a_catalogue_withheld_in_one_database_is_a_gap_there(server: PostgresSer
     """F1.5: and following the hint closes it."""
     server.execute(f"REVOKE {revoke} FROM PUBLIC", database=server.fresh_database("shop"))
     target = server.collector(level="B")
-    with PostgreSQLAdapter(target) as adapter:
+    with adapter_for(target) as adapter:
         gaps = adapter.permissions().gaps
     (hint,) = {gap.hint for gap in gaps}
     assert {(gap.database, gap.code) for gap in gaps} == {("shop", "denied")}
     assert hint == f'In database "shop": GRANT {grant} TO "taifish_collector";'
     server.execute(hint.partition(": ")[2], database="shop")
-    with PostgreSQLAdapter(target) as adapter:
+    with adapter_for(target) as adapter:
         assert adapter.permissions().gaps == []
 
 
 def test_too_many_connections(server: PostgresServer) -> None:
     target = server.collector()
     server.execute("ALTER ROLE taifish_collector CONNECTION LIMIT 1")
-    with PostgreSQLAdapter(target):
+    with adapter_for(target):
         error = failure(target)
     assert (error.code, error.transient) == ("too_many_connections", True)
 
@@ -172,7 +174,7 @@ def test_a_full_server_is_full_on_the_way_too(private_postgres: PostgresServer) 
         (0,)
     ]:
         assert time.monotonic() < deadline
-    with PostgreSQLAdapter(target) as adapter:
+    with adapter_for(target) as adapter:
         assert adapter.inventory().accounts
 
 
@@ -192,7 +194,7 @@ def test_a_server_stopped_killed_and_started(private_postgres: PostgresServer) -
     assert (error.code, error.transient) == ("unreachable", True)
     private_postgres.start()
 
-    def killed_between_the_phases(adapter: PostgreSQLAdapter) -> None:
+    def killed_between_the_phases(adapter: Adapter) -> None:
         adapter.inventory()
         private_postgres.kill9()
         adapter.permissions()
@@ -201,23 +203,23 @@ def test_a_server_stopped_killed_and_started(private_postgres: PostgresServer) -
     assert (error.code, error.transient) == ("connection_lost", True)
     private_postgres.start()
 
-    class Killed(PostgreSQLAdapter):
+    class Killed(PostgreSQLSession):
         def query(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-            if self._database == "shop":
+            if self.database == "shop":
                 private_postgres.kill9()
             return super().query(sql, parameters)
 
-    with pytest.raises(AdapterError) as caught, Killed(target) as adapter:
+    with pytest.raises(AdapterError) as caught, Adapter(replace(ENGINE, session=Killed), target) as adapter:
         adapter.permissions()
     assert caught.value.code == "connection_lost"
     private_postgres.start()
-    with PostgreSQLAdapter(target) as adapter:
+    with adapter_for(target) as adapter:
         assert adapter.permissions().gaps == []
 
 
 def _failure_or_none(target: Target) -> AdapterError | None:
     try:
-        with PostgreSQLAdapter(target):
+        with adapter_for(target):
             return None
     except AdapterError as error:
         return error
@@ -286,8 +288,8 @@ def test_tls_checks_the_certificate(postgres_server: Callable[[int], PostgresSer
             replace(target, tls_mode="verify-ca", tls_ca=str(ca)),
             replace(target, tls_mode="verify-full", tls_ca=str(ca), host="localhost"),
         ):
-            with PostgreSQLAdapter(good) as adapter:
-                assert adapter.query("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [(True,)]
+            with adapter_for(good) as adapter:
+                assert adapter.session.query("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [(True,)]
         for bad in (
             replace(target, tls_mode="verify-ca", tls_ca=str(other_ca)),
             replace(target, tls_mode="verify-full", tls_ca=str(ca)),
@@ -329,13 +331,13 @@ def test_a_locked_catalogue(server: PostgresServer, monkeypatch: pytest.MonkeyPa
     target = server.collector()
     with server.superuser() as cursor:
         cursor.execute("BEGIN; LOCK TABLE pg_auth_members IN ACCESS EXCLUSIVE MODE")
-        error = failure(replace(target, statement_timeout=1), PostgreSQLAdapter.permissions)
+        error = failure(replace(target, statement_timeout=1), Adapter.permissions)
         assert (error.code, error.transient) == ("timeout", True)
         assert "statement timeout" in error.hint
-        error = failure(replace(target, budget=1), PostgreSQLAdapter.permissions)
+        error = failure(replace(target, budget=1), Adapter.permissions)
         assert (error.code, error.transient) == ("budget_exceeded", True)
-        monkeypatch.setattr(adapter_module, "LOCK_TIMEOUT", 0.1)
-        error = failure(target, PostgreSQLAdapter.permissions)
+        monkeypatch.setattr(PostgreSQLSession, "lock_timeout", 0.1)
+        error = failure(target, Adapter.permissions)
         assert error.code == "timeout"
         assert "locks a system catalogue" in error.hint
 
@@ -348,17 +350,17 @@ def test_a_database_that_takes_too_long_is_a_gap_but_the_budget_is_final(
     target = server.collector(level="B")
     with server.superuser("shop") as cursor:
         cursor.execute("BEGIN; LOCK TABLE pg_largeobject_metadata IN ACCESS EXCLUSIVE MODE")
-        with PostgreSQLAdapter(replace(target, statement_timeout=1)) as adapter:
+        with adapter_for(replace(target, statement_timeout=1)) as adapter:
             gaps = adapter.permissions().gaps
         assert {(gap.database, gap.code) for gap in gaps} == {("shop", "timeout")}
-        assert failure(replace(target, budget=1), PostgreSQLAdapter.permissions).code == "budget_exceeded"
+        assert failure(replace(target, budget=1), Adapter.permissions).code == "budget_exceeded"
 
 
 def test_a_backend_that_hangs(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """F1.2: a server that no longer keeps its own timeouts is cut off from this side."""
-    monkeypatch.setattr(adapter_module, "GRACE", 0.2)
-    with PostgreSQLAdapter(server.collector(statement_timeout=1)) as adapter:
-        pid = adapter.query("SELECT pg_backend_pid()")[0][0]
+    monkeypatch.setattr(PostgreSQLSession, "grace", 0.2)
+    with adapter_for(server.collector(statement_timeout=1)) as adapter:
+        pid = adapter.session.query("SELECT pg_backend_pid()")[0][0]
         os.kill(pid, signal.SIGSTOP)
         try:
             started = time.monotonic()
@@ -372,7 +374,7 @@ def test_a_backend_that_hangs(server: PostgresServer, monkeypatch: pytest.Monkey
 
 
 def test_a_terminated_session(server: PostgresServer) -> None:
-    def terminated(adapter: PostgreSQLAdapter) -> None:
+    def terminated(adapter: Adapter) -> None:
         adapter.inventory()
         server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'taifish_collector'")
         adapter.permissions()
@@ -401,7 +403,7 @@ def test_a_terminated_session(server: PostgresServer) -> None:
 )
 def test_sqlstate_decides_in_any_language(server: PostgresServer, state: str, code: str, transient: bool) -> None:
     raising = f"DO $$ BEGIN RAISE EXCEPTION 'нет, password authentication failed' USING ERRCODE = '{state}'; END $$"
-    error = failure(server.collector(), lambda adapter: adapter.query(raising))
+    error = failure(server.collector(), lambda adapter: adapter.session.query(raising))
     assert (error.code, error.transient) == (code, transient)
     assert "нет" in str(error)
 
@@ -428,9 +430,7 @@ def test_refusals_in_chinese(message: str, code: str) -> None:
         chinese = gettext.GNUTranslations(catalogue).gettext(message)
     assert chinese != message
     said = f'connection to server at "10.0.0.1", port 5432 failed: 致命错误:  {chinese.replace("%s", "taifish")}'
-    error = driver_module.adapter_error(
-        psycopg2.OperationalError(said), Target("postgresql", "10.0.0.1", "taifish"), "postgres"
-    )
+    error = adapter_error(psycopg2.OperationalError(said), Target("postgresql", "10.0.0.1", "taifish"), "postgres")
     assert error.code == code
 
 
@@ -441,7 +441,7 @@ def test_no_message_shows_the_password(server: PostgresServer) -> None:
     assert error.code == "no_such_database"
     assert "********" in str(error)
     with pytest.raises(AdapterError) as caught:
-        PostgreSQLAdapter(replace(target, username=target.password)).__enter__()
+        adapter_for(replace(target, username=target.password)).__enter__()
     # The hint is our own statement, and names the account as every page does.
     assert (caught.value.code, target.password in str(caught.value)) == ("auth_failed", False)
 
@@ -457,7 +457,7 @@ def test_the_session_is_named_limited_and_cannot_write(server: PostgresServer) -
     server.execute("ALTER ROLE taifish_collector SET search_path = evil; ALTER ROLE taifish_collector SET jit = on")
     server.execute("ALTER DATABASE postgres SET default_transaction_read_only = off")
     server.execute("GRANT CREATE ON SCHEMA public TO taifish_collector")
-    with PostgreSQLAdapter(target) as adapter:
+    with adapter_for(target) as adapter:
         assert server.execute("SELECT application_name FROM pg_stat_activity WHERE usename = 'taifish_collector'") == [
             ("taifish visit 7",)
         ]
@@ -469,16 +469,16 @@ def test_the_session_is_named_limited_and_cannot_write(server: PostgresServer) -
             "TimeZone",
             "statement_timeout",
         ]
-        ((*found, statement_timeout),) = adapter.query(
+        ((*found, statement_timeout),) = adapter.session.query(
             f"SELECT {', '.join(f'current_setting({name!r})' for name in settings)}"
         )
         assert found == ["on", "repeatable read", "pg_catalog", "off", "UTC"]
         assert statement_timeout in ("7s", "7001ms")
         with pytest.raises(AdapterError, match="read-only transaction"):
-            adapter.query("CREATE TABLE public.mine ()")
+            adapter.session.query("CREATE TABLE public.mine ()")
     server.execute("ALTER DATABASE postgres RESET default_transaction_read_only")
 
 
 def test_a_folder_of_sockets_as_host(server: PostgresServer) -> None:
-    with PostgreSQLAdapter(server.collector(host=str(server.cluster.socket_dir))) as adapter:
-        assert adapter.query("SELECT inet_client_addr() IS NULL") == [(True,)]
+    with adapter_for(server.collector(host=str(server.cluster.socket_dir))) as adapter:
+        assert adapter.session.query("SELECT inet_client_addr() IS NULL") == [(True,)]

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engines.mysql.adapter import MySQLAdapter
+from engines.registry import adapter_for
 from engines.target import Target
 from instances.tests.reference_show_grants import shown
 from taifish.tests.mariadb import MariadbServer, MysqlServer, identifier
@@ -124,7 +124,7 @@ def compare_with_show_grants(world: World, statements: list[str]) -> None:
         # MariaDB widens a PROXY to WITH GRANT OPTION in memory, and forgets it in the table.
         cursor.execute("FLUSH PRIVILEGES")
         expected = {name: shown(cursor, world.server.product, name, name in ROLES) for name in (*USERS, *ROLES)}
-    with MySQLAdapter(world.target) as adapter:
+    with adapter_for(world.target) as adapter:
         adapter.inventory()
         permissions = adapter.permissions()
     assert permissions.gaps == []

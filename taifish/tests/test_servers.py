@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.tested import ON_REAL_SERVERS, how_tested
+from engines.registry import ENGINES, how_tested
 from taifish.tests import servers
 from taifish.tests.watcher import processes
 
@@ -99,7 +99,8 @@ def test_what_is_said_to_be_how_tested_real_servers_is() -> None:
     visited = {(name.split()[0], version) for name, version in found.items()}
     assert {how_tested(*server) for server in visited} == {"real"}
     readme = (ROOT / "README.md").read_text()
-    for product, versions in ON_REAL_SERVERS.items():
+    real = {product: versions for engine in ENGINES.values() for product, versions in engine.tested.items()}
+    for product, versions in real.items():
         assert f"| {product} | {', '.join(versions)} |" in readme
         for begin in versions:
             assert [number for name, number in visited if name == product and number.startswith(f"{begin}.")]

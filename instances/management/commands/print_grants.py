@@ -10,8 +10,10 @@ from engines.statements import is_printable
 from instances.models import Instance
 from instances.services import examine, named
 
-#: What people call it → engine and product.
-PRODUCTS = {name: (engine, product) for engine in ENGINES.values() for name, product in engine.products.items()}
+
+def products() -> dict[str, tuple[Engine, str]]:
+    """What people call it → engine and product."""
+    return {name: (engine, product) for engine in ENGINES.values() for name, product in engine.products.items()}
 
 
 class Command(BaseCommand):
@@ -21,17 +23,18 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("engine", metavar="ENGINE", choices=PRODUCTS, help=", ".join(PRODUCTS))
+        parser.add_argument("engine", metavar="ENGINE", choices=products(), help=", ".join(products()))
         parser.add_argument("--level", choices=LEVELS, help="read depth: A unless --for says another")
         parser.add_argument("--hash-blind", action="store_true", help="keep password hashes from the account")
+        with_hosts = ", ".join(engine.label for engine in ENGINES.values() if engine.has_hosts)
         whose = parser.add_mutually_exclusive_group()
-        whose.add_argument("--account", default="taifish", help="its name; for MySQL and MariaDB also NAME@HOST")
+        whose.add_argument("--account", default="taifish", help=f"its name; for {with_hosts} also NAME@HOST")
         whose.add_argument(
             "--for", dest="instance", metavar="INSTANCE", help="the account of this instance, for its version"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        engine, product = PRODUCTS[options["engine"]]
+        engine, product = products()[options["engine"]]
         instance = self._instance(options["instance"], engine) if options["instance"] else None
         hash_blind, version = options["hash_blind"], ""
         level = options["level"] or "A"
@@ -45,7 +48,7 @@ class Command(BaseCommand):
         self.stdout.write(_comment(f"{product} {version or '(newest)'}, read depth {level}"))
         for statement in engine.script(level, account, product, version, hash_blind):
             self.stdout.write(f"{_comment(statement.purpose)}\n{statement.sql}")
-        remarks = engine.remarks(level, product, hash_blind)
+        remarks = engine.account.remarks(level, product, hash_blind)
         if instance and engine.grants_per_database and level != "A":
             remarks += self._per_database(instance, level)
         for remark in remarks:
@@ -60,7 +63,7 @@ class Command(BaseCommand):
         lacking = [capability for capability in found.capabilities if capability.database and not capability.works]
         offered = [capability for capability in lacking if capability.missing]
         for capability in offered:
-            self.stdout.write(remedies.inside(capability.missing, capability.database))
+            self.stdout.write(remedies.inside(instance.engine, capability.missing, capability.database))
         remarks = [f"Databases of {instance} that need more now: {len(lacking)}."]
         if len(offered) < len(lacking):
             remarks.append(f"No SQL is offered for {len(lacking) - len(offered)} of them: see check_instance.")

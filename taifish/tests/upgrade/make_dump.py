@@ -48,7 +48,7 @@ from alerts import services as alerts  # noqa: E402
 from alerts.models import AlertRule, Channel  # noqa: E402
 from classification import services as classification  # noqa: E402
 from classification.models import Classification, ClassificationRule  # noqa: E402
-from engines.oracle import adapter as oracle_adapter  # noqa: E402
+from engines.oracle import session as oracle_session  # noqa: E402
 from engines.target import Target  # noqa: E402
 from instances.models import Credential, Instance  # noqa: E402
 from instances.tests.oracle_emulated import READER, SHAPES, Emulated  # noqa: E402
@@ -198,8 +198,8 @@ def fill() -> list[str]:
         dictionary.execute("CREATE DATABASE oracle")
         dictionary.execute(f"CREATE ROLE {READER}")
         oracle = Emulated(dictionary, *SHAPES["19c PDB"])
-        stack.callback(setattr, oracle_adapter, "open_connection", oracle_adapter.open_connection)
-        oracle_adapter.open_connection = lambda *_: oracle.connect()
+        stack.callback(setattr, oracle_session, "open_connection", oracle_session.open_connection)
+        oracle_session.open_connection = lambda *_: oracle.connect()
         oracle.execute(*ORACLE)
         for server in (pg18, pg16):
             for statement in POSTGRESQL.strip().split("\n"):

@@ -1,30 +1,15 @@
-"""What the collection account can and cannot do on a PostgreSQL server, and what it could do beyond need."""
+"""What a collection account can do on a PostgreSQL server beyond need."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
 
 from ..errors import AdapterError
-from ..facts import Capability, Examination, Excess, failed
+from ..facts import AccountKey, Excess
+from ..session import Rows
 from ..statements import is_printable, offered
-from . import reads as sql
-from .account import STATS_ROLE, script, stats_grant
-from .session import connect_denied, connect_grant, quoted
-
-if TYPE_CHECKING:
-    from .adapter import PostgreSQLAdapter
-
-READ_ONLY = "SELECT current_setting('transaction_read_only')"
-
-#: Whether the role that lets sizes be read works, is granted at all and would be inherited, and where it is needed.
-STATS = f"""
-SELECT pg_has_role(session_user, '{STATS_ROLE}', 'USAGE'), pg_has_role(session_user, '{STATS_ROLE}', 'MEMBER'),
-       (SELECT rolinherit FROM pg_roles WHERE rolname = session_user),
-       ARRAY(SELECT datname::text FROM pg_database
-              WHERE NOT has_database_privilege(session_user, oid, 'CONNECT') ORDER BY datname)
-"""  # noqa: S608 -- a constant
+from .account import STATS_ROLE, connect_grant, create, quoted, stats_grant
+from .session import PostgreSQLSession
 
 OWN_OID = "SELECT oid FROM pg_roles WHERE rolname = session_user"
 
@@ -65,7 +50,8 @@ FIRST_ORDINARY_OID = 16384
 #: Objects named one by one in each database; how many more there are is not said.
 OBJECT_LIMIT = 50
 
-VISIT_FAILS = "Everything: a visit fails, and what is known of this instance grows old."
+#: Stands in for an account that cannot be less than a superuser.
+SUCCESSOR: AccountKey = ("taifish_collector", "")
 
 #: Kind of object as pg_identify_object() has it → as REVOKE takes it.
 REVOKED_ON = {
@@ -86,116 +72,23 @@ REVOKED_ON = {
 }
 
 
-def examine(adapter: PostgreSQLAdapter, kinds: Sequence[str]) -> Examination:
-    """Each statement of a visit on its own, those in the databases for `kinds` of objects and without their rows."""
-    target, server = adapter.target, adapter.server
-    found = [Capability("connection", True, f"{server.product} {server.version}, as {target.username}")]
-
-    def ask(name: str, statement: str, cost: str = VISIT_FAILS) -> list[tuple[Any, ...]] | None:
-        # In a transaction of its own, so that a question refused spoils no other.
-        capability, rows = adapter.probe(name, statement, begin=adapter.begin, cost=cost)
-        found.append(_here(adapter, capability))
-        return rows
-
-    if ask("read-only session", READ_ONLY) not in (None, [("on",)]):
-        found[-1] = replace(found[-1], works=False, message="the server lets this session write")
-    accounts = ask("users and roles", sql.ACCOUNTS)
-    memberships = ask("memberships", adapter.membership_sql)
-    grants = ask("attributes, and grants on databases, tablespaces and parameters", adapter.grant_sql)
-    found += _databases(adapter, kinds) if kinds else []
-    found.append(_sizes(adapter))
-    excess: list[Excess] = []
-    name, cost = "the account's own rights", "Whether the account holds more than it needs."
-    if accounts is None or memberships is None or grants is None:
-        found.append(Capability(name, None, "not looked at, because the questions above failed", cost=cost))
-    else:
-        try:
-            adapter.begin()
-            excess = _Account(adapter, accounts, memberships, grants).excess()
-            message = f"{len(excess)} beyond need" if excess else "nothing beyond need"
-            found.append(Capability(name, True, message, cost=cost))
-        except AdapterError as error:
-            found.append(_here(adapter, failed(name, error, cost=cost)))
-    return Examination(server, found, excess)
-
-
-def _here(adapter: PostgreSQLAdapter, capability: Capability) -> Capability:
-    """What is missing is a right on a catalogue, and each database has its own."""
-    return replace(capability, database=adapter.database) if capability.missing else capability
-
-
-def _databases(adapter: PostgreSQLAdapter, kinds: Sequence[str]) -> list[Capability]:
-    level = adapter.target.level
-    try:
-        adapter.begin()
-        databases = adapter.candidates()
-    except AdapterError as error:
-        return [_here(adapter, failed("list of databases", error, cost=VISIT_FAILS, level=level))]
-    left_out = [reason[1] for *_, reason in databases if reason]
-    message = "; ".join([f"{len(databases) - len(left_out)} to visit", *left_out])
-    found = [Capability("list of databases", True, message, cost=VISIT_FAILS, level=level)]
-    for oid, name, allowed, reason in databases:
-        if reason:
-            continue
-        described = {
-            "name": f"objects in database {name}",
-            "cost": f"Grants on objects in database {name}: the last that are known stay.",
-            "level": level,
-            "database": name,
-        }
-        try:
-            adapter.begin()
-            if not allowed:
-                raise connect_denied(adapter.target, name)
-            with adapter.inside(name):
-                adapter.query(sql.object_grants(kinds), {"limit": 0})
-            found.append(Capability(works=True, message="works", **described))
-        except AdapterError as error:
-            if error.code != "no_such_database" or adapter.exists(oid):
-                found.append(failed(error=error, **described))
-    return found
-
-
-def _sizes(adapter: PostgreSQLAdapter) -> Capability:
-    name = "sizes of all databases"
-    cost = "Sizes of databases on which the account has no CONNECT."
-    capability, rows = adapter.probe(name, STATS, begin=adapter.begin, cost=cost)
-    if not rows:
-        return _here(adapter, capability)
-    ((works, is_member, inherits, closed),) = rows
-    if works:
-        return capability
-    message = (
-        f"the size cannot be read of {', '.join(closed)}" if closed else "only by CONNECT, which it has everywhere"
-    )
-    grant = stats_grant(adapter.target.username)
-    if adapter.has_options and (is_member or not inherits):
-        missing = f"{grant.removesuffix(';')} WITH INHERIT TRUE;"
-    else:
-        missing = "" if is_member else grant
-        if not inherits:
-            missing = f"{missing} ALTER ROLE {quoted(adapter.target.username)} INHERIT;".strip()
-    return replace(capability, works=False, message=message, missing=missing)
+def excess(session: PostgreSQLSession, rows: Mapping[str, Rows], hash_blind: bool) -> list[Excess]:
+    """PostgreSQL shows password hashes to no ordinary role: one that sees them always has a right beyond need."""
+    return _Account(session, rows["accounts"], rows["memberships"], rows["grants"]).excess()
 
 
 class _Account:
-    """The collection account with the roles it reaches, by rows of `sql.ACCOUNTS`, the memberships and the grants."""
+    """The collection account with the roles it reaches, by the rows of these reads."""
 
-    def __init__(
-        self,
-        adapter: PostgreSQLAdapter,
-        accounts: Sequence[tuple[Any, ...]],
-        memberships: Sequence[tuple[Any, ...]],
-        grants: Sequence[tuple[Any, ...]],
-    ) -> None:
-        self.adapter, self.grants = adapter, grants
+    def __init__(self, session: PostgreSQLSession, accounts: Rows, memberships: Rows, grants: Rows) -> None:
+        self.session, self.grants = session, grants
         self.names: dict[int, str] = {row[0]: row[1] for row in accounts}
         # Each came in a snapshot of its own: a role made meanwhile is left to the next time.
         self.memberships = [row for row in memberships if row[1] in self.names]
         system = {row[0] for row in accounts if row[-1]}
-        ((self.oid,),) = adapter.query(OWN_OID)
+        ((self.oid,),) = session.query(OWN_OID)
         self.role = quoted(self.names[self.oid])
-        granted = adapter.query(MEMBER_OF, {"role": self.oid})
+        granted = session.query(MEMBER_OF, {"role": self.oid})
         self.granted = [row for row in granted if self.names.keys() >= set(row)]
         #: Role reached → the one of our own memberships that leads there.
         self.reached: dict[int, int] = {}
@@ -205,7 +98,7 @@ class _Account:
             for member, role, *_ in self.memberships:
                 if member != oid or role in self.reached or role in self.predefined:
                     continue
-                hop = self.reached.get(oid, role)
+                hop = self.reached.get(oid) or role
                 if role in system:
                     self.predefined[role] = hop
                 else:
@@ -214,7 +107,7 @@ class _Account:
 
     def excess(self) -> list[Excess]:
         if self.oid < FIRST_ORDINARY_OID:
-            remedy = "\n".join(statement.sql for statement in script("A", ("taifish_collector", "")))
+            remedy = f"{create(SUCCESSOR)[0].sql}\n{stats_grant(SUCCESSOR[0])}"
             message = "This is the server's own superuser, who cannot be less: give Taifish an account of its own."
             return [Excess("SUPERUSER", message, remedy)]
         return [*self._roles(), *self._grants(), *self._inside(), *self._hashes()]
@@ -255,11 +148,11 @@ class _Account:
     def _inside(self) -> Iterator[Excess]:
         """Objects in databases; one that cannot be entered is named as a whole."""
         roles = [self.oid, *self.reached]
-        for database in sorted({name for (name,) in self.adapter.query(DEPENDENCIES, {"roles": roles})}):
+        for database in sorted({name for (name,) in self.session.query(DEPENDENCIES, {"roles": roles})}):
             try:
-                self.adapter.begin()
-                with self.adapter.inside(database):
-                    rows = self.adapter.query(HELD_INSIDE, {"roles": roles, "limit": OBJECT_LIMIT})
+                self.session.begin()
+                with self.session.inside(database):
+                    rows = self.session.query(HELD_INSIDE, {"roles": roles, "limit": OBJECT_LIMIT})
             except AdapterError as error:
                 message = f"It owns, or has rights on, objects there, which cannot be named: {error}"
                 yield Excess(f"objects in database {database}", message, "", database)
@@ -270,8 +163,8 @@ class _Account:
                 yield self._held(right, "It reads no data", grantee, remedy, database)
 
     def _hashes(self) -> Iterator[Excess]:
-        self.adapter.begin()
-        for relation, grantee, database in self.adapter.query(HASHES, {"roles": [self.oid, *self.reached]}):
+        self.session.begin()
+        for relation, grantee, database in self.session.query(HASHES, {"roles": [self.oid, *self.reached]}):
             whose = self.role if grantee else "PUBLIC"
             remedy = f"REVOKE SELECT ON pg_catalog.{relation} FROM {whose};"  # noqa: S608 -- to be shown
             message = "It reads no password hashes"
@@ -304,7 +197,7 @@ class _Account:
     def _revoke(self, role: int, option: str = "") -> list[str]:
         """From 16 on, each grantor's grant is one of its own."""
         statement = f"REVOKE {option}{quoted(self.names[role])} FROM {self.role}"
-        if not self.adapter.has_options:
+        if not self.session.features.has_options:
             return [f"{statement};"]
         grantors = [quoted(self.names[grantor]) for granted, grantor in self.granted if granted == role]
         return [f"{statement} GRANTED BY {grantor};" for grantor in grantors]

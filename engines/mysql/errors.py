@@ -1,0 +1,152 @@
+"""What each failure of the MySQL drivers means to a DBA, and which servers are refused.
+
+Error numbers: https://dev.mysql.com/doc/mysql-errors/8.4/en/ and
+https://mariadb.com/kb/en/mariadb-error-code-reference/
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+
+from ..errors import AdapterError, scrub
+from ..target import Target
+
+#: Servers that speak MySQL's protocol and are none, by what their version or version comment says.
+_IMITATIONS = {
+    "TiDB": r"\bTiDB\b",
+    "OceanBase": r"OceanBase|seekdb",
+    "PolarDB-X": r"TDDL|PolarDB-X",
+    "StarRocks": r"StarRocks",
+    "Apache Doris": r"\bDoris\b",
+    "SingleStore": r"SingleStore|MemSQL",
+    "Vitess": r"Vitess",
+    "Dolt": r"\bDolt\b",
+    "ClickHouse": r"ClickHouse",
+    "MatrixOne": r"MatrixOne",
+    "Databend": r"Databend",
+    "GreptimeDB": r"Greptime",
+    "Manticore Search": r"Manticore|Sphinx",
+}
+
+
+def refuse_imitation(text: str) -> None:
+    """Raise AdapterError("unsupported") where a server's version, or its comment, names another product."""
+    for name, words in _IMITATIONS.items():
+        if re.search(words, text, re.IGNORECASE):
+            raise AdapterError(
+                f"{name} answers, not MySQL or MariaDB ({text})",
+                code="unsupported",
+                hint=f"{name} speaks MySQL's protocol, but keeps accounts and privileges in its own way: what Taifish "
+                "would read of them could be wrong. Retire this instance, or correct host and port if MySQL was meant.",
+            )
+
+
+#: What OpenSSL says, through either driver, when the other side hangs up without a word or resets the connection.
+_LOST_UNDER_TLS = re.compile(r"unexpected eof|EOF occurred in violation of protocol", re.IGNORECASE)
+
+_PLUGIN_HINT = (
+    "The account's authentication plugin does not work with this driver: use mysql_native_password or "
+    "caching_sha2_password over TLS for the collection account."
+)
+_BY_NUMBER = {
+    **dict.fromkeys((1045, 1698, 1130, 1820, 1862, 3118, 4151), "auth_failed"),
+    **dict.fromkeys((1251, 1275, 1524, 2049, 2054, 2058, 2059, 2061), "auth_failed"),
+    **dict.fromkeys((2002, 2003, 2005, 1129), "unreachable"),
+    **dict.fromkeys((2006, 2012, 2013, 2055, 1927, 4031, 1158, 1159, 1160, 1161), "connection_lost"),
+    **dict.fromkeys((1040, 1203, 1226), "too_many_connections"),
+    **dict.fromkeys((1053, 1077, 1079, 1080), "server_starting"),
+    **dict.fromkeys((1044, 1142, 1143, 1227, 1370, 1095), "denied"),
+    **dict.fromkeys((3024, 1969, 1317, 1205), "timeout"),
+    **dict.fromkeys((2026, 3159), "tls_failed"),
+    1213: "deadlock",
+    1049: "no_such_database",
+    **dict.fromkeys((1054, 1146, 1193), "unsupported"),
+}
+_BY_CODE = {
+    "unreachable": "Check host, port, firewall and that the server runs.",
+    "timeout": "Check the network and the server's load, or raise the timeouts of the instance.",
+    "connection_lost": "The server or the network closed the connection: see the server's error log.",
+    "too_many_connections": "Raise max_connections or the account's limits, or visit at a quieter hour.",
+    "server_starting": "The server is starting or shutting down: the visit is tried again.",
+    "deadlock": "The server broke a deadlock: the visit is tried again.",
+    "unsupported": "The server lacks a table, column or variable that its kind has: upgrade its system tables.",
+    "bad_target": "Correct host, user, password and port of the instance.",
+    "server_error": "See the server's error log.",
+    "no_such_database": "Leave the database of the instance empty, or name one that exists.",
+    "tls_failed": "Check the TLS mode and the certificate authority of the instance.",
+}
+_REFUSED = (
+    "Check user and password. When both are right, look for an anonymous ''@'localhost' account, which shadows "
+    "'user'@'%' for connections from the server itself, and whether the account or the server requires TLS."
+)
+_BY_ERROR = {
+    1045: _REFUSED,
+    1698: f"{_REFUSED} Accounts with unix_socket need the OS user.",
+    1130: "The server accepts no account from this host: create the collection account for it.",
+    1129: "The server blocked this host after many errors: run FLUSH HOSTS on it.",
+    1820: "The password of the collection account has expired: set a new one.",
+    1862: "The password of the collection account has expired: set a new one.",
+    3118: "The collection account is locked: ALTER USER … ACCOUNT UNLOCK.",
+    4151: "The collection account is locked: ALTER USER … ACCOUNT UNLOCK.",
+    3159: "The server accepts only encrypted connections: set the TLS mode to require.",
+    1205: "Somebody locks a grant table: look at the process list.",
+    1317: "Somebody or a limit stopped the statement on the server.",
+}
+
+
+def adapter_error(error: Exception, target: Target, grantee: str, waited_out: bool) -> AdapterError:
+    """What a driver raised, as AdapterError: code by error number, message without the password.
+
+    `grantee` is the quoted account the hint's GRANT names; `waited_out` says that a client-side time limit had
+    passed when the error came.
+    """
+    number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    message = str(error.args[1]) if number and len(error.args) > 1 else str(error)
+    # What Connector/C makes of a refusal that comes where it expects a TLS handshake.
+    if found := re.search(r"before completion of TLS handshake.*: (\d+) - (.*)", message, re.DOTALL):
+        number, message = int(found[1]), found[2]
+    code = _BY_NUMBER.get(number, "server_error")
+    cause: object = getattr(error, "original_exception", error)
+    if _LOST_UNDER_TLS.search(message):
+        code = "connection_lost"
+    elif isinstance(cause, ssl.SSLError):
+        code = "tls_failed"
+    elif isinstance(cause, FileNotFoundError) and target.tls_ca and not target.host.startswith("/"):
+        code, message = "tls_failed", f"the certificate authority {target.tls_ca!r} cannot be read"
+    elif code in ("unreachable", "connection_lost") and (waited_out or isinstance(cause, TimeoutError)):
+        code = "timeout"
+    elif number == 2026 and waited_out:
+        # What Connector/C makes of its own time limit under TLS.
+        code = "timeout"
+    elif number == 0 and isinstance(error, ValueError):
+        code = "bad_target"
+    elif number == 0 and isinstance(error, RuntimeError):
+        code = "auth_failed"
+    elif number == 0 and type(error).__name__ == "InterfaceError":
+        code = "connection_lost"
+    hint, missing = _BY_ERROR.get(number) or _BY_CODE.get(code, ""), ""
+    if code == "denied":
+        hint = missing = f"{_missing_grant(number, message)} TO {grantee};"
+    elif code == "auth_failed" and not hint:
+        hint = _PLUGIN_HINT
+    message = scrub(message, [target.password])
+    return AdapterError(f"{message} ({number})" if number else message, code=code, hint=hint, missing=missing)
+
+
+def _missing_grant(number: int, message: str) -> str:
+    """The GRANT, up to its grantee, that a "denied" message asks for.
+
+    Only plain words of the message are used: a name in it may be anything, and this is SQL.
+    """
+    if number == 1227 and (found := re.search(r"at least one of\) the ([A-Z_ ,]+?) privilege", message)):
+        return f"GRANT {found[1].split(',')[0]} ON *.*"
+    if number == 1044 and (found := re.search(r"to database '(\w+)'", message)):
+        return f"GRANT SELECT ON `{found[1]}`.*"
+    if number == 1370 and (found := re.search(r"^([a-z ]+?) command denied .* for routine '(\w+\.\w+)'", message)):
+        return f"GRANT {found[1].upper()} ON PROCEDURE {found[2]}"
+    if number == 1143 and (found := re.search(r"column '(\w+)' in table '(\w+)'$", message)):
+        return f"GRANT SELECT ({found[1]}) ON mysql.{found[2]}"
+    if number == 1142 and (found := re.search(r"table [`'](?:(\w+)`\.`)?(\w+)[`']$", message)):
+        return f"GRANT SELECT ON {found[1] or 'mysql'}.{found[2]}"
+    return "GRANT SELECT ON mysql.*"

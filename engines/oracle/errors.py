@@ -1,0 +1,138 @@
+"""What each failure of python-oracledb means to a DBA.
+
+Failures go by ORA- and DPY- number: https://docs.oracle.com/en/error-help/db/ and
+https://python-oracledb.readthedocs.io/en/latest/user_guide/troubleshooting.html
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Sequence
+
+from ..errors import AdapterError, scrub
+from ..target import Target
+from .account import identifier, select_grant
+
+#: ORA- or DPY- number → code.
+CODES = {
+    **dict.fromkeys(("ORA-01005", "ORA-01017", "ORA-01045", "ORA-28000", "ORA-28001", "ORA-65162"), "auth_failed"),
+    **dict.fromkeys(("ORA-28040", "ORA-28041", "DPY-3015", "DPY-4001"), "auth_failed"),
+    **dict.fromkeys(("ORA-00942", "ORA-01031", "ORA-41900"), "denied"),
+    **dict.fromkeys(("ORA-12541", "ORA-12543", "ORA-12545", "DPY-6000", "DPY-6005"), "unreachable"),
+    **dict.fromkeys(("ORA-12504", "ORA-12505", "ORA-12514", "DPY-6001", "DPY-6003"), "no_such_database"),
+    **dict.fromkeys(("ORA-00018", "ORA-00020", "ORA-02391", "ORA-12516", "ORA-12519"), "too_many_connections"),
+    **dict.fromkeys(("ORA-12518", "ORA-12520"), "too_many_connections"),
+    **dict.fromkeys(("ORA-01033", "ORA-01034", "ORA-01035", "ORA-01089", "ORA-01090"), "server_starting"),
+    **dict.fromkeys(("ORA-01109", "ORA-01219", "ORA-12526", "ORA-12527", "ORA-12528"), "server_starting"),
+    **dict.fromkeys(("DPY-4024", "ORA-00040", "ORA-00054", "ORA-01013", "ORA-02049", "ORA-04021"), "timeout"),
+    **dict.fromkeys(("ORA-02392", "ORA-02393", "ORA-12170", "ORA-12535", "ORA-12606"), "timeout"),
+    **dict.fromkeys(("DPY-1001", "DPY-4011", "ORA-02399"), "connection_lost"),
+    **dict.fromkeys(("DPY-6002", "DPY-6006", "ORA-28860", "ORA-29024"), "tls_failed"),
+    **dict.fromkeys(("DPY-3001", "DPY-3010", "ORA-00904", "ORA-12650", "ORA-12660"), "unsupported"),
+    "ORA-00060": "deadlock",
+    "ORA-28009": "bad_target",
+}
+
+_NOT_OPEN = "The database is starting, stopping or mounted, as a standby is: visit it where it is open."
+_RESTRICTED = "The database is open in restricted mode: the visit is tried again when that is over."
+_OLD_VERIFIER = (
+    "The account has only a password verifier of Oracle 10g, or the server allows no newer ones: set its password anew "
+    "while SQLNET.ALLOWED_LOGON_VERSION_SERVER is 11 or higher."
+)
+_NETWORK_ENCRYPTION = (
+    "The server insists on Oracle's native network encryption, which needs Oracle's client: have it accept plain "
+    "connections (SQLNET.ENCRYPTION_SERVER = accepted) or TLS (TCPS)."
+)
+
+#: ORA- or DPY- number → what to do, where that is more than its code tells. {user} is the collection account.
+_BY_NUMBER = {
+    "ORA-01013": "Somebody or a limit stopped the statement on the server.",
+    "ORA-01035": _RESTRICTED,
+    "ORA-01466": "Something was changed since the visit began: it is tried again.",
+    "ORA-01555": "The server overwrote what it needs to show the past: try at a quieter hour, or enlarge undo.",
+    "ORA-02391": "The account's profile limits SESSIONS_PER_USER: raise that, or let fewer visits run.",
+    "ORA-02392": "A limit of the account's profile stopped the statement: see its resource limits.",
+    "ORA-02393": "A limit of the account's profile stopped the statement: see its resource limits.",
+    "ORA-12526": _RESTRICTED,
+    "ORA-28001": 'The password has expired. A new one: ALTER USER {user} IDENTIFIED BY "…";',
+    "ORA-28040": _OLD_VERIFIER,
+    "ORA-28041": _OLD_VERIFIER,
+    "ORA-65162": 'The password has expired. A new one: ALTER USER {user} IDENTIFIED BY "…" CONTAINER = ALL;',
+    "DPY-3001": _NETWORK_ENCRYPTION,
+    "DPY-3010": "Oracle 12.1 or newer is needed.",
+    "DPY-3015": _OLD_VERIFIER,
+    "ORA-12650": _NETWORK_ENCRYPTION,
+    "ORA-12660": _NETWORK_ENCRYPTION,
+}
+_BY_CODE = {
+    "unreachable": "Check host, port and firewalls, and that the listener runs there.",
+    "auth_failed": "Check user and password of the credential. A new account: manage.py print_grants oracle.",
+    "no_such_database": "Check the service against lsnrctl services. It is also unknown while its database is down.",
+    "too_many_connections": "Raise processes and sessions, or visit at a quieter hour.",
+    "server_starting": _NOT_OPEN,
+    "timeout": "Check the network and the server's load, or raise the timeouts of the instance.",
+    "connection_lost": "The server, or something on the way, ended the connection: see the server's alert log.",
+    "deadlock": "The server broke a deadlock: the visit is tried again.",
+    "tls_failed": "Compare the TLS mode, port and CA file of the instance with the listener's TCPS address.",
+    "unsupported": "Oracle 12.1 or newer is needed; what answers lacks a view or column of it.",
+    "bad_target": "Correct host, port, service and user of the instance.",
+    "server_error": "See the message and the server's alert log.",
+    "denied": "Do as an administrator what the message asks for.",
+}
+
+#: ORA- number → the statement that gives what was refused.
+_MISSING = {
+    "ORA-01045": "GRANT CREATE SESSION TO {user};",
+    "ORA-28000": "ALTER USER {user} ACCOUNT UNLOCK;",
+}
+
+#: A service vanishes from the listener with its database, and a snapshot is newer the next time.
+_TRANSIENT = {"ORA-12514", "DPY-6001", "ORA-01466", "ORA-01555"}
+
+
+def number_of(error: BaseException) -> str:
+    """ "ORA-00942" or "DPY-6005"; "" for what is no error of Oracle's. An ORA- number that the driver has a word of its
+    own for is told by the driver's."""
+    return getattr(error.args[0], "full_code", "") if error.args else ""
+
+
+def adapter_error(
+    error: Exception, target: Target, grantee: str = "", views: Sequence[str] = (), in_root: bool = False
+) -> AdapterError:
+    """What the driver raised, as AdapterError: code by number, message without the password.
+
+    `grantee` is the account as GRANT takes it, `views` are those that it may not read.
+    """
+    number = number_of(error)
+    user = grantee or identifier(target.username)
+    cause = error.__cause__ or error
+    # Of a connection that could not be made, what ended it.
+    code = CODES.get(number_of(cause), CODES.get(number, "server_error"))
+    if isinstance(cause, ssl.SSLError):
+        code = "tls_failed"
+    elif isinstance(cause, TimeoutError):
+        code = "timeout"
+    elif isinstance(cause, FileNotFoundError) and target.tls_ca:
+        code = "tls_failed"
+    elif not number:
+        code = "unreachable" if isinstance(error, OSError) else "bad_target"
+    elif number.startswith("DPY-2"):
+        code = "bad_target"
+    missing = _MISSING.get(number, "").format(user=user)
+    if code == "denied":
+        missing = "\n".join(select_grant(view, user, in_root) for view in views)
+    hint = missing or (_BY_NUMBER.get(number) or _BY_CODE[code]).format(user=user)
+    return AdapterError(
+        _words(error, target.password),
+        code=code,
+        hint=hint,
+        transient=True if number in _TRANSIENT else None,
+        missing=missing,
+    )
+
+
+def _words(error: Exception, password: str) -> str:
+    """The message without the password, what changes from time to time and what leads elsewhere."""
+    text = re.sub(r"\n?Help: \S+", "", scrub(str(error), [password]))
+    return " ".join(re.sub(r" ?\(CONNECTION_ID=[^)]*\)", "", text).split()) or type(error).__name__

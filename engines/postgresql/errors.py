@@ -1,0 +1,170 @@
+"""What each failure of psycopg2 means to a DBA.
+
+Failures go by SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) where there is one.
+libpq gives none for a connection that was refused, so there the words decide: libpq's own are English, the
+server's are in its lc_messages, of which English and Chinese are known.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+
+from ..errors import AdapterError, scrub
+from ..statements import is_printable, offered
+from ..target import Target
+from .account import connect_grant, quoted
+
+#: SQLSTATE, or its class → code. The longer one wins.
+STATES = {
+    "08": "connection_lost",
+    "25P03": "connection_lost",
+    "28": "auth_failed",
+    "3D000": "no_such_database",
+    "40001": "deadlock",
+    "40P01": "deadlock",
+    "42501": "denied",
+    "42703": "unsupported",
+    "42704": "unsupported",
+    "42883": "unsupported",
+    "42P01": "unsupported",
+    "53300": "too_many_connections",
+    "55000": "bad_target",
+    "55P03": "timeout",
+    "57014": "timeout",
+    "57P01": "connection_lost",
+    "57P02": "connection_lost",
+    "57P03": "server_starting",
+    "57P04": "connection_lost",
+    "57P05": "connection_lost",
+}
+
+#: Tried in this order: a pg_hba.conf entry may be missed for SSL, and a broken connection may be an SSL one.
+SAYINGS = {
+    "unproven_server": r"authentication method requirement|server did not complete authentication",
+    "auth_failed": r"authentication failed|认证失败|no password supplied|pg_hba\.conf|role .+ does not exist"
+    r"|角色 .+ 不存在|not permitted to log in|不允许角色|no such user|valid client certificate",
+    "no_such_database": r"database .+ does not exist|数据库 .+ 不存在|no such database",
+    "denied": r"permission denied for database|数据库.+权限不够",
+    "too_many_connections": r"too many (clients|connections)|slots are reserved|no more connections allowed"
+    r"|太多的客户|连接太多|已保留的连接",
+    "server_starting": r"database system is|数据库系统",
+    "bad_target": r"not currently accepting connections|当前不接受|invalid database|invalid port"
+    r"|invalid connection option|null character|expected authentication request|invalid response",
+    "connection_lost": r"closed the connection|closed unexpectedly|already closed|connection reset"
+    r"|EOF detected|unexpected eof|could not (receive|send) data|lost synchronization",
+    "tls_failed": r"SSL|certificate",
+    "timeout": r"timeout expired|timed out",
+    "unreachable": r"could not translate host name|connection refused|unreachable|no route to host"
+    r"|is the server running|permission denied|could not connect",
+}
+
+#: What a message about missing rights names → the privilege. Only the system's own is read, and its names are in
+#: every language the same.
+CATALOGUE_PRIVILEGES = {
+    r"function (\w+)": "EXECUTE ON FUNCTION pg_catalog.{}",
+    r"\b(pg_catalog)\b": "USAGE ON SCHEMA {}",
+    r"\b(pg_\w+)": "SELECT ON pg_catalog.{}",
+}
+
+HINTS = {
+    "unreachable": "Check host, port and firewalls, and that the server runs and listens there (listen_addresses).",
+    "auth_failed": "Check user and password of the credential; a role whose VALID UNTIL has passed is refused "
+    "in the same words. A new one: CREATE ROLE {user} LOGIN PASSWORD '…'; GRANT pg_read_all_stats TO {user};",
+    "no_such_database": "Name a database that exists as the instance's maintenance database, usually postgres. "
+    "A connection pooler knows only those in its own configuration.",
+    "denied": "Do as an administrator what the message asks for: {user} must be able to read pg_catalog.",
+    "too_many_connections": "Wait, or raise max_connections, or the CONNECTION LIMIT of role or database.",
+    "server_starting": "Wait until the server has started, or look into its log for what holds it.",
+    "bad_target": "Check host, port and database: PostgreSQL must answer there and take connections.",
+    "connection_lost": "The server, or something on the way, ended the connection; the server's log says who.",
+    "tls_failed": "Compare the TLS mode and CA file of the instance with ssl and ssl_cert_file of the server.",
+    "unproven_server": "The server must prove who it is before it gets the password.",
+    "timeout": "Nothing answered in time: check host, port, firewalls and load, or raise the connect timeout.",
+    "deadlock": "Nothing to do: the visit is tried again.",
+    "unsupported": "PostgreSQL 12 or newer is needed; what answers lacks a catalogue or setting of it.",
+    "server_error": "See the message and the server's log.",
+}
+
+
+def adapter_error(error: Exception, target: Target, database: str) -> AdapterError:
+    """The AdapterError for what psycopg2 raised while it connected to, or worked in, `database`."""
+    state = getattr(error, "pgcode", None) or ""
+    message = scrub(str(error), [target.password]) or type(error).__name__
+    code = STATES.get(state) or STATES.get(state[:2]) or ("" if state else _by_words(str(error)))
+    code = code or "server_error"
+    missing = offered(_missing(code, state, str(error), target, database))
+    hint = missing or _hint(code, state, str(error), target, database)
+    if missing and code == "denied" and state:
+        hint = f"In database {quoted(database)}: {missing}"
+    # Class 53: the server is short of memory or disk for the moment.
+    transient = True if state.startswith("53") else None
+    return AdapterError(message, code=code, hint=hint, transient=transient, missing=missing)
+
+
+def connect_denied(target: Target, database: str) -> AdapterError:
+    """What connecting to a database without the CONNECT privilege would end in."""
+    missing = offered(connect_grant(database, target.username))
+    hint = missing or "Grant CONNECT on it to the account: its name has control characters, so no SQL is offered."
+    return AdapterError(f'permission denied for database "{database}"', code="denied", hint=hint, missing=missing)
+
+
+def not_reached(error: Exception, target: Target) -> AdapterError:
+    """What stopped a connection that was made for the certificate alone."""
+    code = "unreachable"
+    if isinstance(error, TimeoutError):
+        code = "timeout"
+    elif isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionResetError | BrokenPipeError):
+        code = "connection_lost"
+    elif isinstance(error, ssl.SSLError):
+        code = "tls_failed"
+    elif isinstance(error, ValueError | OverflowError):
+        code = "bad_target"
+    message = f"connection to {target.host!r}, port {target.port or 5432}, failed: {error}"
+    return AdapterError(message, code=code, hint=_hint(code, "", "", target, ""))
+
+
+def _by_words(message: str) -> str:
+    return next((code for code, words in SAYINGS.items() if re.search(words, message, re.IGNORECASE)), "")
+
+
+def _missing(code: str, state: str, message: str, target: Target, database: str) -> str:
+    """The statement that gives what was refused, if that is known."""
+    user = quoted(target.username)
+    if code == "auth_failed" and re.search("not permitted to log in|不允许角色", message):
+        return f"ALTER ROLE {user} LOGIN;"
+    if code == "denied" and not state:
+        return connect_grant(database, target.username)
+    if code == "denied":
+        for words, privilege in CATALOGUE_PRIVILEGES.items():
+            if named := re.search(words, message):
+                return f"GRANT {privilege.format(named[1])} TO {user};"
+    return ""
+
+
+def _hint(code: str, state: str, message: str, target: Target, database: str) -> str:
+    user = quoted(target.username)
+    if code == "auth_failed" and "pg_hba.conf" in message and is_printable(database):
+        return (
+            f"Add to pg_hba.conf: host {quoted(database)} {user} {_client(message)} scram-sha-256 "
+            "and run SELECT pg_reload_conf(). If it has a hostssl entry already, set the TLS mode to require."
+        )
+    if state == "57014":
+        return (
+            f"The statement took longer than {target.statement_timeout} s, or somebody cancelled it: "
+            "raise the instance's statement timeout, or visit it at a quieter hour."
+        )
+    if state == "55P03":
+        return "Another session locks a system catalogue (VACUUM FULL, for example): try when it has ended."
+    return HINTS[code].format(user=user)
+
+
+def _client(message: str) -> str:
+    """Our address, with mask, as the server saw it: the first one that it quotes."""
+    for address in re.findall(r'"([0-9A-Fa-f.:]+)"', message.partition("failed: ")[2]):
+        try:
+            return f"{address}/{ipaddress.ip_address(address).max_prefixlen}"
+        except ValueError:
+            continue
+    return "<address of Taifish>/32"
