@@ -1,0 +1,25 @@
+"""Bases of an abacus, and how many bytes they take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engines.facts import DatabaseFact, Databases, SizeFact, Sizes, TableSize
+from engines.reads import SIZES, Answers
+
+from .reads import READS
+
+
+def databases(session: Any) -> tuple[Answers, Databases]:
+    answers = Answers(session, READS)
+    answers.ask(SIZES)
+    found = [DatabaseFact(name) for name, _ in answers.rows.get("bases", ())]
+    return answers, Databases(found, answers.gaps_in(frozenset({"databases"})))
+
+
+def sizes(session: Any, answers: Answers) -> Sizes:
+    return Sizes([SizeFact(name, size) for name, size in answers.rows.get("bases", ())])
+
+
+def table_sizes(session: Any, database: str, limit: int) -> list[TableSize]:
+    return []
