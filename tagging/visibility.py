@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import BooleanField, Exists, F, Func, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import BooleanField, Exists, F, Func, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 
 from console.visibility import limit_of
@@ -89,7 +89,6 @@ def shown_tags(ids: QuerySet) -> Q:
 
 
 def shown_operations(ids: QuerySet) -> Q:
-    """Those that are about instances shown alone: a receipt cannot be split, nor its undo."""
-    asked = Func(Value("asked"), F("asked"), function="jsonb_build_object")
-    blocks = Func(asked, F("outcomes"), template="(%(expressions)s)", arg_joiner=" || ")
-    return ~Q(_Covers(blocks, Subquery(Instance.objects.exclude(pk__in=ids).order_by().values("pk"))))
+    """Operations on shown instances only: neither a receipt nor its undo can be split."""
+    hidden = Instance.objects.exclude(pk__in=ids).order_by().values("pk")
+    return ~Q(_Covers(F("outcomes"), Subquery(hidden)))
