@@ -1,4 +1,4 @@
-"""What a rule would do, before it is saved or run: the same query, and nothing is written."""
+"""Preview the effect of a rule before it is saved or run. Uses the query of a run and writes nothing."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 OUTCOMES = ("gained", "lost", "kept", "unknown")
 
-# In the order of accounts, with more than are shown never fetched.
+# Ordered by account; rows beyond the limit are not fetched.
 _EFFECT = """
 present AS (
     SELECT s.account_id FROM classification_assignment s
      WHERE s.rule_id = %(rule)s AND {held} AND s.instance_id = ANY(%(instances)s::bigint[])
 ), judged AS (
     SELECT a.id, {verdict} AS verdict {source}
-), told AS (
+), compared AS (
     SELECT coalesce(j.id, p.account_id) AS account_id, j.id IS NOT NULL AS examined,
            CASE WHEN j.id IS NULL OR NOT j.verdict THEN CASE WHEN p.account_id IS NOT NULL THEN 'lost' ELSE '' END
                 WHEN j.verdict IS NULL THEN 'unknown'
@@ -40,7 +40,7 @@ present AS (
     SELECT account_id, outcome, count(*) FILTER (WHERE examined) OVER () AS examined,
            count(*) OVER (PARTITION BY outcome) AS n,
            row_number() OVER (PARTITION BY outcome ORDER BY account_id) AS row
-      FROM told
+      FROM compared
 )
 SELECT outcome, min(examined), min(n), array_agg(account_id ORDER BY account_id) FILTER (WHERE row <= %(limit)s)
   FROM numbered GROUP BY outcome
@@ -49,9 +49,9 @@ SELECT outcome, min(examined), min(n), array_agg(account_id ORDER BY account_id)
 
 @dataclass(frozen=True)
 class Effect:
-    """Accounts by outcome: `counts` of all, `accounts` the first of each. `matched` = gained + kept; unknown ones stay
-    what they are. `unvisited` are instances asked about of which no visit had told any account by then; they are among
-    the `unknown` ones, which were not read lately → why."""
+    """Accounts by outcome: `counts` of all, `accounts` the first of each. `matched` = gained + kept; unknown accounts
+    keep their assignments. `unknown` maps instances that were not read recently to the reason. `unvisited` are those
+    of them without a successful visit by then."""
 
     rule: ClassificationRule
     at: datetime
@@ -69,11 +69,11 @@ class Effect:
 def effect_of(
     rule: ClassificationRule, instances: QuerySet[Instance], *, at: datetime | None = None, limit: int = 100
 ) -> Effect:
-    """The effect of a rule as it stands, stored, changed or new, on the active ones of these instances, now or as of a
-    moment. Raises RuleError for what is no rule, and ValueError for a moment to come."""
+    """Compute the effect of a stored, changed or new rule on the active ones of these instances, now or as of a moment.
+    Raises RuleError for an invalid rule and ValueError for a future moment."""
     now = timezone.now()
     if at and at > now:
-        raise ValueError(gettext("%s is still to come.") % at.isoformat())
+        raise ValueError(gettext("%s is in the future.") % at.isoformat())
     tree = parse(rule.expression)
     held = "s.until IS NULL" if at is None else "s.since <= %(at)s AND (s.until IS NULL OR s.until > %(at)s)"
     reads = last_reads(instances.active(), at or now)
@@ -93,8 +93,8 @@ def effect_of(
         }
         cursor.execute(f"{query.with_clause()}{',' if query.ctes else 'WITH'} {sql}", values)
         rows = cursor.fetchall()
-    wanted = {pk for outcome, _, _, pks in rows if outcome for pk in pks or ()}
-    accounts = Account.objects.select_related("instance").in_bulk(wanted)
+    listed = {pk for outcome, _, _, pks in rows if outcome for pk in pks or ()}
+    accounts = Account.objects.select_related("instance").in_bulk(listed)
     for outcome, _examined, count, pks in rows:
         if outcome:
             effect.counts[outcome] = count

@@ -1,4 +1,4 @@
-"""Why an account is what it is: every part of a rule with its answer, and the way to what it found."""
+"""Explain a rule for one account: each part with its verdict, and the path to each grant or role it found."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from accounts.paths import Graph
 
 from .models import ClassificationRule
 from .queries import Query, compiled
-from .rules import Ask, Every, Opposite, Part, Some, like, parse
+from .rules import And, Not, Or, Part, Term, like, parse
 
-#: Ways told of one word.
-WAYS = 5
-#: Words that no engine has an answer to, and why.
+#: Paths listed per word.
+MAX_PATHS = 5
+#: Words that no engine can answer, and why.
 UNSHOWN = {"unused_days": gettext_lazy("no engine shows the last login yet")}
 
 
 @dataclass(frozen=True)
 class Line:
-    """One part of a rule: how deep it lies, how it is written, what it says (None: unknown), and because of what."""
+    """One part of a rule: its depth, source text, verdict (None: unknown) and reasons."""
 
     depth: int
     text: str
@@ -39,9 +39,9 @@ class Line:
 
 
 def explain(rule: ClassificationRule, account: Account, at: datetime | None = None) -> list[Line]:
-    """The parts of a rule, from the whole down to its words, for one account, now or as of a moment.
+    """Explain a rule for one account, now or as of a moment: one line per part, the whole rule first.
 
-    Empty where the rule is not about the account: another engine, or no such account then. Raises RuleError.
+    Empty if the rule does not apply: another engine, or no such account then. Raises RuleError.
     """
     tree = parse(rule.expression)
     read = last_read(account.instance, at)
@@ -55,7 +55,7 @@ def explain(rule: ClassificationRule, account: Account, at: datetime | None = No
 
 def _verdicts(query: Query, account: Account) -> dict[Part, bool | None] | None:
     columns = ", ".join(query.parts.values())
-    # Names of columns are ours.
+    # Column names come from the compiler, not from users.
     sql = f"{query.with_clause()} SELECT {columns} {query.source} AND a.id = %(account)s"
     with connection.cursor() as cursor:
         cursor.execute(sql, query.parameters | {"instances": [account.instance_id], "account": account.pk})
@@ -66,14 +66,14 @@ def _verdicts(query: Query, account: Account) -> dict[Part, bool | None] | None:
 def _lines(part: Part, depth: int, verdicts: dict[Part, bool | None], reasons: _Reasons) -> Iterator[Line]:
     verdict = verdicts[part]
     match part:
-        case Every(parts=parts) | Some(parts=parts):
+        case And(parts=parts) | Or(parts=parts):
             yield Line(depth, part.text, verdict)
             for one in parts:
                 yield from _lines(one, depth + 1, verdicts, reasons)
-        case Opposite(part=one):
+        case Not(part=one):
             yield Line(depth, part.text, verdict)
             yield from _lines(one, depth + 1, verdicts, reasons)
-        case Ask():
+        case Term():
             yield Line(depth, part.text, verdict, reasons.of(part, verdict))
 
 
@@ -82,49 +82,49 @@ class _Reasons:
         self.query, self.account, self.at, self.read = query, account, at, read
         self._effective: Effective | None = None
 
-    def of(self, ask: Ask, verdict: bool | None) -> list[str]:
-        if ask.word == "member_of":
-            return self._unknown() if verdict is None else self._roles(ask)
-        if ask in self.query.grants:
-            return self._unknown() if verdict is None else self._grants(ask)
+    def of(self, term: Term, verdict: bool | None) -> list[str]:
+        if term.word == "member_of":
+            return self._unknown() if verdict is None else self._roles(term)
+        if term in self.query.grants:
+            return self._unknown() if verdict is None else self._grants(term)
         if verdict is None:
-            if self.read.is_visited and self.read.is_stale and ask.word not in UNSHOWN:
+            if self.read.is_visited and self.read.is_stale and term.word not in UNSHOWN:
                 return [self.read.reason]
-            return [str(UNSHOWN.get(ask.word) or _("the engine does not show it, or visits could not read it"))]
+            return [str(UNSHOWN.get(term.word) or _("the engine does not show it, or visits could not read it"))]
         return []
 
     def _unknown(self) -> list[str]:
-        """What visits had not read."""
+        """Return what visits had not read."""
         read = self.read
         if not read.is_visited:
             return [_("no visit had read the instance by then")]
-        told = [read.reason] if read.is_stale else []
-        told += [gap["message"] for gap in read.gaps]
+        reasons = [read.reason] if read.is_stale else []
+        reasons += [gap["message"] for gap in read.gaps]
         if read.beyond:
-            told.append(
+            reasons.append(
                 _("read depth %(level)s leaves out: %(kinds)s") % {"level": read.level, "kinds": ", ".join(read.beyond)}
             )
-        return told or [_("visits had not read it by then")]
+        return reasons or [_("visits had not read it by then")]
 
-    def _grants(self, ask: Ask) -> list[str]:
-        """The grants that were found, each with the way to it."""
+    def _grants(self, term: Term) -> list[str]:
+        """Return the grants that were found, each with its path."""
         if self._effective is None:
             self._effective = access.effective(self.account, self.at)
         effective = self._effective
         stand_ins = effective.grants.filter(database__in=list(effective.owners)).values_list("account", flat=True)
         holders = {*effective.ways, *(stand_ins if effective.owners else ())}
-        found = self.query.grants[ask]
-        sql = f"{self.query.with_clause()} SELECT grant_id FROM {found} WHERE account_id = ANY(%(holders)s)"  # noqa: S608
+        cte = self.query.grants[term]
+        sql = f"{self.query.with_clause()} SELECT grant_id FROM {cte} WHERE account_id = ANY(%(holders)s)"  # noqa: S608
         values = {"instances": [self.account.instance_id], "holders": list(holders)}
         with connection.cursor() as cursor:
             cursor.execute(sql, self.query.parameters | values)
             ids = [row[0] for row in cursor.fetchall()]
-        if ask.word == "attribute" or ask.options.get("direct"):
+        if term.word == "attribute" or term.options.get("direct"):
             grants = effective.grants.filter(pk__in=ids, account=self.account)
         else:
             grants = effective.grants.filter(pk__in=ids)
         names = effective.names()
-        told = []
+        found = []
         for grant in grants:
             way = effective.way(grant)
             if not way.is_open:
@@ -136,22 +136,22 @@ class _Reasons:
                 words.append(_("after switching to a role"))
             since = max(filter(None, (grant.since, way.since)))
             words.append(_("since %s") % timezone.localtime(since).strftime("%Y-%m-%d %H:%M"))
-            told.append((len(way.path), ", ".join(words)))
-        told.sort()
-        return [words for _length, words in told[:WAYS]]
+            found.append((len(way.path), ", ".join(words)))
+        found.sort()
+        return [words for _length, words in found[:MAX_PATHS]]
 
-    def _roles(self, ask: Ask) -> list[str]:
-        """The roles of that name that it reaches, each with the way there."""
+    def _roles(self, term: Term) -> list[str]:
+        """Return the matching roles that the account reaches, each with its path."""
         graph = Graph(edges([self.account.pk], self.at or timezone.now(), up=True))
         ways = graph.from_member(self.account.pk)
         names = {role.pk: role for role in Account.objects.filter(pk__in=list(ways))}
-        told = [
+        paths = [
             (len(way.path), " → ".join(str(names[step]) for step in way.path))
             for pk, way in ways.items()
-            if way.path and pk != self.account.pk and like(ask.texts[0], names[pk].name)
+            if way.path and pk != self.account.pk and like(term.texts[0], names[pk].name)
         ]
-        if ask.options.get("admin"):
-            held = Membership.objects.at(self.at or timezone.now()).filter(role__in=list(ways), admin_option=True)
-            passing = {str(row.role) for row in held.filter(member__in=list(ways)).select_related("role")}
-            told = [(length, path) for length, path in told if path.rpartition(" → ")[2] in passing]
-        return [_("through %s") % path for _length, path in sorted(told)[:WAYS]]
+        if term.options.get("admin"):
+            rows = Membership.objects.at(self.at or timezone.now()).filter(role__in=list(ways), admin_option=True)
+            passing = {str(row.role) for row in rows.filter(member__in=list(ways)).select_related("role")}
+            paths = [(length, path) for length, path in paths if path.rpartition(" → ")[2] in passing]
+        return [_("through %s") % path for _length, path in sorted(paths)[:MAX_PATHS]]

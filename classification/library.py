@@ -1,11 +1,11 @@
-"""The rules that Taifish ships, as data. Installed once, and people's from then on.
+"""The rules shipped with Taifish, as data. They are installed once; users may then change them.
 
-The words are ours; `maps to` cites numbers of items only. PCI is PCI DSS 4, STIG the DISA guides by rule number, MLPS
-GB/T 22239-2019, CIS the benchmark of the engine. What needs a fact that no visit reads yet is not here: hba lines,
+The wording is ours; `mapping` cites item numbers only. PCI is PCI DSS 4, STIG the DISA guides by rule number, MLPS
+GB/T 22239-2019, CIS the benchmark of the engine. Rules that need a fact no visit reads yet are left out: hba lines,
 empty, default and second passwords, their policies, definer functions, links, proxies, reviews, ends of an elevation,
-what PUBLIC may run of Oracle's own packages.
+EXECUTE of PUBLIC on Oracle's packages.
 
-Names are stored in English, and shown in the reader's language.
+Names are stored in English and shown in the reader's language: a changed name is untranslated where it is installed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Kind(NamedTuple):
 
 
 class Shipped(NamedTuple):
-    """One rule. Those that are not active match too much, or nothing yet, for most: they are for people to choose."""
+    """One rule. Inactive ones match too much, or nothing yet, on most servers: users enable them."""
 
     code: str
     classification: str
@@ -313,8 +313,8 @@ RULES = [
         'has("*", on="*%*", kind="database")',
         _MY,
     ),
-    # Oracle. What its scripts gave its own accounts is no finding: SYS and SYSTEM are all-03's, the rest is or-12's.
-    # A server's root has a common user to be visited by, so that or-16 is for people to choose.
+    # Oracle. Privileges of accounts that Oracle maintains are no finding: all-03 covers SYS and SYSTEM, or-12 the rest.
+    # Visiting the root needs a common user, so or-16 is inactive.
     Shipped(
         "or-01",
         "all-powerful",
@@ -412,12 +412,12 @@ RULES = [
 
 @transaction.atomic
 def install() -> list[str]:
-    """Create what is missing, by code; what people edited or deleted stays as they left it. Returns the codes."""
+    """Create missing classifications and rules, by code. Edited and deleted ones stay. Returns the created codes."""
     there = set(Classification.objects.values_list("code", flat=True))
     kinds = [Classification(**kind._asdict(), is_system=True) for kind in CLASSIFICATIONS if kind.code not in there]
     Classification.objects.bulk_create(kinds, ignore_conflicts=True)
     by_code = {one.code: one for one in Classification.objects.all()}
-    # A deleted rule is retired, and so still known.
+    # A deleted rule is only retired, so it is found here.
     present = set(ClassificationRule.objects.values_list("code", flat=True))
     created = []
     for rule in RULES:

@@ -1,7 +1,7 @@
-"""Which accounts are what, by which rule, and since when.
+"""Classifications, rules, and their assignments to accounts.
 
-An `Assignment` is an interval, as grants are: it holds from `since` until `until`, and now where that is null. Those of
-rules are the runs' to begin and end; those that people made are people's.
+An `Assignment` is an interval, as grants are: it holds from `since` until `until`, and now where that is null. Runs
+begin and end the assignments of rules; users begin and end manual ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from engines.registry import ENGINES, engine_choices
 from instances.models import Instance
 from tagging.models import Tag
 
-from .rules import Part, RuleError, asks, has_wildcards, nearest, parse
+from .rules import Part, RuleError, has_wildcards, nearest, parse, terms
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 
 class ClassificationQuerySet(models.QuerySet["Classification"]):
     def with_counts(self, user: User | None = None) -> ClassificationQuerySet:
-        """Each classification with n_accounts (that have it now, by any way, and the person sees) and n_rules (active
-        ones)."""
+        """Add n_accounts (that have it now, by rule or by hand, and that the user may see) and n_rules (active)."""
         held = (
             shown_to(Assignment.objects.current(), user)
             .filter(classification=OuterRef("pk"))
@@ -49,7 +48,7 @@ class ClassificationQuerySet(models.QuerySet["Classification"]):
 
 
 class Classification(models.Model):
-    """What accounts can be, by rule or by a person's word."""
+    """A label of accounts, assigned by rules or by hand."""
 
     class Risk(models.TextChoices):
         CRITICAL = "critical", _("critical")
@@ -68,7 +67,7 @@ class Classification(models.Model):
         validators=[RegexValidator(r"^#[0-9a-fA-F]{6}$", _("A colour looks like #64748b."))],
     )
     priority = models.PositiveIntegerField(
-        _("priority"), default=100, help_text=_("Of all that an account is, the one with the smallest number heads it.")
+        _("priority"), default=100, help_text=_("The classification with the smallest number is shown first.")
     )
     is_system = models.BooleanField(_("shipped with Taifish"), default=False, editable=False)
     note = models.TextField(_("note"), blank=True)
@@ -82,7 +81,7 @@ class Classification(models.Model):
         permissions = [("run_classification", "Can run the rules of classification")]
 
     def __str__(self) -> str:
-        """Its name; of those that are shipped, in the reader's language."""
+        """Return the name; if shipped, in the reader's language."""
         return gettext(self.name) if self.is_system else self.name
 
 
@@ -92,14 +91,14 @@ class ClassificationRuleQuerySet(models.QuerySet["ClassificationRule"]):
         return self.filter(active=True, retired_at=None)
 
     def present(self) -> ClassificationRuleQuerySet:
-        """Rules that nobody has deleted."""
+        """Rules that are not deleted."""
         return self.filter(retired_at=None)
 
 
 class ClassificationRule(models.Model):
-    """Who gets a classification, as an expression. Its earlier wordings are kept as versions.
+    """An expression that assigns a classification. Earlier expressions are kept as versions.
 
-    A deleted rule is retired: it applies no more, and what it had assigned keeps its name.
+    A deleted rule is retired: it no longer applies, and its past assignments still refer to it.
     """
 
     classification = models.ForeignKey(
@@ -114,14 +113,14 @@ class ClassificationRule(models.Model):
     active = models.BooleanField(_("active"), default=True)
     version = models.PositiveIntegerField(_("version"), default=0, editable=False)
     mapping = models.CharField(
-        _("maps to"), max_length=300, blank=True, help_text=_("Items of standards that the rule answers to.")
+        _("maps to"), max_length=300, blank=True, help_text=_("Items of standards that the rule covers.")
     )
     note = models.TextField(_("note"), blank=True)
     is_system = models.BooleanField(_("shipped with Taifish"), default=False, editable=False)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
     retired_at = models.DateTimeField(_("deleted"), null=True, editable=False)
 
-    #: Who tries it out: tags that they do not see are not suggested to them.
+    #: The user who validates the rule: tags they may not see are not suggested.
     asked_by: User | None = None
 
     objects = ClassificationRuleQuerySet.as_manager()
@@ -136,13 +135,13 @@ class ClassificationRule(models.Model):
 
     @property
     def title(self) -> str:
-        """Its name; of those that are shipped, in the reader's language."""
+        """The name; if shipped, in the reader's language."""
         return gettext(self.name) if self.is_system else self.name
 
     def clean(self) -> None:
-        """Refuse what no run could apply."""
+        """Reject a rule that no run could apply."""
         if self.engine and self.engine not in ENGINES:
-            raise ValidationError({"engine": gettext("No adapter serves the engine “%s”.") % self.engine})
+            raise ValidationError({"engine": gettext("Unknown engine “%s”.") % self.engine})
         try:
             rule = parse(self.expression)
         except RuleError as error:
@@ -152,15 +151,15 @@ class ClassificationRule(models.Model):
         codes = dict(Classification.objects.values_list("code", "name"))
         self._look_up(rule, "assigned", codes, gettext("There is no classification “%s”."))
 
-    def _look_up(self, rule: Part, word: str, known: Mapping[str, str], told: str) -> None:
-        """Refuse names that nothing has: they would quietly match nothing."""
-        for text in (text for ask in asks(rule) if ask.word == word for text in ask.texts):
+    def _look_up(self, rule: Part, word: str, known: Mapping[str, str], message: str) -> None:
+        """Reject unknown names: they would silently match nothing."""
+        for text in (text for term in terms(rule) if term.word == word for text in term.texts):
             if not has_wildcards(text) and text not in known:
-                raise ValidationError({"expression": told % text + nearest(text, known)})
+                raise ValidationError({"expression": message % text + nearest(text, known)})
 
 
 class RuleVersion(models.Model):
-    """What a rule said, from one edit to the next."""
+    """A rule's engine and expression, from one edit to the next."""
 
     rule = models.ForeignKey(ClassificationRule, on_delete=models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField(_("version"))
@@ -190,17 +189,17 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
         return self.filter(until=None)
 
     def at(self, moment: datetime) -> AssignmentQuerySet:
-        """What held at that moment."""
+        """Assignments that held at that moment."""
         return self.filter(Q(until=None) | Q(until__gt=moment), since__lte=moment)
 
 
 class Assignment(models.Model):
-    """`account` is of this classification, for this time: by a rule, or by a person's word with a reason."""
+    """`account` has this classification for this interval: by a rule, or by hand with a reason."""
 
     account = models.ForeignKey(
         Account, on_delete=models.CASCADE, related_name="assignments", verbose_name=_("account")
     )
-    # The account's, which never changes: a run for one instance finds what is there without looking at all others.
+    # Copied from the account, where it never changes: a run for one instance need not scan all others.
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="+", verbose_name=_("instance"))
     classification = models.ForeignKey(
         Classification, on_delete=models.PROTECT, related_name="assignments", verbose_name=_("classification")
@@ -212,7 +211,7 @@ class Assignment(models.Model):
         on_delete=models.PROTECT,
         related_name="assignments",
         verbose_name=_("rule"),
-        help_text=_("Empty: a person assigned it."),
+        help_text=_("Empty: assigned by hand."),
     )
     rule_version = models.PositiveIntegerField(_("version of the rule"), null=True, blank=True)
     reason = models.TextField(_("reason"), blank=True)
@@ -229,7 +228,7 @@ class Assignment(models.Model):
     unconfirmed_since = models.DateTimeField(
         _("not confirmed since"),
         null=True,
-        help_text=_("The first run that could not know whether the rule still matches. Empty: the last run knew."),
+        help_text=_("The first run with an unknown answer. Empty: the last answer was known."),
     )
 
     objects = AssignmentQuerySet.as_manager()
@@ -263,8 +262,8 @@ class Assignment(models.Model):
 
 
 class RuleResult(models.Model):
-    """What the last run of a rule made of one instance: examined = matched + unknown + those it does not match, and
-    matched = gained + kept. What is unknown stays as it was. With an `error` everything does, and all counts are 0."""
+    """Result of the last run of a rule on one instance: examined = matched + unknown + not matched, and matched =
+    gained + kept. Unknown accounts keep their assignments. With an `error` all accounts do, and all counts are 0."""
 
     COUNTS = ("examined", "matched", "unknown", "gained", "lost", "kept")
 
@@ -296,8 +295,8 @@ class RuleResult(models.Model):
 
 
 class ClassificationCount(models.Model):
-    """How many accounts had a classification at the end of the last run of a local day, and how many answers of its
-    rules were unknown."""
+    """Number of accounts with a classification, and of unknown answers of its rules, after the last run of a local
+    day."""
 
     day = models.DateField(_("day"))
     classification = models.ForeignKey(

@@ -1,4 +1,4 @@
-"""What the pages of classification show, and what they add to the page of an account."""
+"""Contexts of the classification pages, and the classification tab of an account."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def risk_badge(classification: Classification) -> SafeString:
 
 
 def classification_page(request: HttpRequest, classification: Classification) -> dict[str, Any]:
-    """Context of its page: the accounts that have it, its rules, and how many had it day by day."""
+    """Context of a classification's page: its accounts, its rules, and the number of accounts by day."""
     context: dict[str, Any] = {}
     if request.user.has_perm("classification.view_classificationrule"):
         context["rules"] = classification.rules.present().order_by("code")
@@ -57,7 +57,7 @@ def classification_page(request: HttpRequest, classification: Classification) ->
         rows = rows.order_by("instance__name", "account__name", "account__host", "pk")
         context["page"] = Paginator(rows, ROWS_PER_PAGE).get_page(request.GET.get("page"))
         context["unknown"] = unknown_instances(shown_to(Instance.objects.all(), request.user)).items()
-        # Counted for the whole fleet, day by day.
+        # Counts by day cover the whole fleet, so only users without a limit see them.
         context["chart"] = _chart(classification) if limit_of(request.user) is None else None
     return context
 
@@ -70,13 +70,13 @@ def _chart(classification: Classification) -> dict[str, Any] | None:
     first = counts[0].day
     days = max(1, (counts[-1].day - first).days)
     points = [f"{100 * (count.day - first).days / days:.2f},{38 - 36 * count.accounts / most:.2f}" for count in counts]
-    # One day alone is a line too.
+    # Draw a line for a single day too.
     points = points if len(points) > 1 else [points[0], f"100,{points[0].partition(',')[2]}"]
     return {"points": " ".join(points), "first": counts[0], "last": counts[-1], "most": most}
 
 
 def rule_page(request: HttpRequest, rule: ClassificationRule) -> dict[str, Any]:
-    """Context of a rule's page: what it said before, and what its last run made of each instance."""
+    """Context of a rule's page: its versions, and the result of its last run per instance."""
     results = shown_to(rule.results.select_related("instance"), request.user)
     totals = {name: sum(getattr(row, name) for row in results) for name in ("matched", "unknown", "examined")}
     return {
@@ -88,7 +88,7 @@ def rule_page(request: HttpRequest, rule: ClassificationRule) -> dict[str, Any]:
 
 
 def syntax_help() -> dict[str, Any]:
-    """The words of the language, as the editor lists them."""
+    """Return the words of the language, as the editor lists them."""
     return {"grammar": GRAMMAR, "words": [(_written(name), word.help) for name, word in WORDS.items()]}
 
 
@@ -105,31 +105,31 @@ def _written(name: str) -> str:
 
 
 def assignments_of(account: Account) -> QuerySet[Assignment]:
-    """What an account is, and below what it was."""
+    """Return an account's assignments, current ones first."""
     rows = account.assignments.select_related("classification", "rule", "assigned_by")
     return rows.order_by("-until", "classification__priority", "classification__name", "pk")
 
 
 def _lines(request: HttpRequest, account: Account, page: Page) -> Iterator[dict[str, Any]]:
-    asked = request.GET.get("why", "")
+    selected = request.GET.get("why", "")
     for assignment in page:
         line: dict[str, Any] = {"assignment": assignment}
-        if assignment.rule and asked == str(assignment.pk) and assignment.until is None:
+        if assignment.rule and selected == str(assignment.pk) and assignment.until is None:
             line |= why(assignment.rule, account)
         yield line
 
 
 def why(rule: ClassificationRule, account: Account) -> dict[str, Any]:
-    """The explanation of a rule as the templates take it."""
+    """Return the explanation of a rule as template context."""
     try:
         lines: list[Line] = explain(rule, account)
     except RuleError as error:
         return {"wrong": str(error)}
-    return {"why": lines} if lines else {"wrong": str(_("The rule is not about this account."))}
+    return {"why": lines} if lines else {"wrong": str(_("The rule does not apply to this account."))}
 
 
 def badge_of(request: HttpRequest, account: Account) -> str:
-    """What heads all that the account is."""
+    """Return the badge of the account's first classification."""
     if not request.user.has_perm("classification.view_assignment"):
         return ""
     found = headline(account.assignments.current().select_related("classification"))
@@ -147,15 +147,15 @@ TAB = Tab(
 
 
 def assignment_events(instance: Instance, since: datetime, limit: int) -> Iterator[Event]:
-    """Accounts that came to be of a classification, or no longer are, for the instance's timeline."""
+    """Yield accounts that gained or lost a classification, for the instance's timeline."""
     rows = Assignment.objects.filter(instance=instance).select_related("account", "classification", "rule")
-    told = [
+    events = [
         (row.since, "held", _("classified"), row) for row in rows.filter(since__gte=since).order_by("-since")[:limit]
     ]
-    told += [
+    events += [
         (row.until, "left", _("no longer classified"), row)
         for row in rows.filter(until__gte=since).order_by("-until")[:limit]
     ]
-    for at, badge, label, row in sorted(told, key=lambda item: item[0], reverse=True)[:limit]:
+    for at, badge, label, row in sorted(events, key=lambda item: item[0], reverse=True)[:limit]:
         text = f"{row.account}: {row.classification}{f' ({row.rule.code})' if row.rule else ''}"
         yield Event(at, badge, str(label), text, reverse("admin:accounts_account_change", args=[row.account_id]))

@@ -1,4 +1,4 @@
-"""Pieces of the queries that rules become: parameters, sets, intervals, and what visits have not read."""
+"""Building blocks of compiled rules: parameters, sets, intervals, and what visits have not read."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any
 
 from .rules import has_wildcards
 
-#: Of an instance and its coverage `c`, which it has none of yet.
+#: The instance has no coverage `c` yet.
 _UNVISITED = "c.id IS NULL"
 
 
 class Pieces:
-    """A query under way, as of the moment %(at)s or as things stand. What people wrote goes in as parameters."""
+    """A query under construction, as of %(at)s or now. User input becomes parameters."""
 
     def __init__(self, is_past: bool) -> None:
         self.is_past = is_past
         self.parameters: dict[str, Any] = {}
-        #: Parameter → how far it lies from the moment asked about.
+        #: Parameter → its offset from the moment of the query.
         self.moments: dict[str, timedelta] = {}
         self.ctes: list[str] = []
         self.joins: list[str] = []
         self._made: dict[Any, str] = {}
-        #: Since when it was read → what is asked of it, in the order of the columns.
+        #: Start of the interval → conditions on coverage, in the order of the columns.
         self._coverage: dict[str, list[str]] = {}
 
     def _holding(self, alias: str, moment: str = "") -> str:
-        """The interval holds at the moment asked about, or at the one that this SQL says."""
+        """Return SQL: the interval contains the moment of the query, or this one."""
         moment = moment or ("%(at)s" if self.is_past else "")
         if not moment:
             return f"{alias}.until IS NULL"
         return f"({alias}.since <= {moment} AND ({alias}.until IS NULL OR {alias}.until > {moment}))"
 
     def _moment(self, away: timedelta) -> str:
-        """A moment before or after the one asked about."""
+        """Add a parameter for a moment before or after that of the query."""
         name = f"m{len(self.moments)}"
         self.moments[name] = away
         return f"%({name})s"
@@ -60,7 +60,7 @@ class Pieces:
         return name
 
     def _set(self, sql: str) -> str:
-        """Whether the account is in a set."""
+        """Return SQL: the account is in a set."""
         name = self._cte(sql)
         self.joins.append(f"LEFT JOIN {name} ON {name}.id = a.id")
         return f"{name}.id IS NOT NULL"
@@ -71,22 +71,22 @@ class Pieces:
         return self._made[key]
 
     def _unread(self, needed: dict[str, set[str]], since: str = "", database: str = "") -> str:
-        """Whether visits had not read, by then, what an answer hangs on; the engine "" is any."""
+        """Return SQL: visits had not read what the answer depends on. The engine "" means any."""
 
         def make() -> str:
-            ways = [_UNVISITED]
+            conditions = [_UNVISITED]
             for engine, scopes in needed.items():
                 if not scopes:
                     continue
                 beyond, gaps = self._parameter(sorted(scopes)), self._parameter(_gaps({*scopes, "accounts"}, database))
                 lacking = f"c.beyond && {beyond}::varchar[] OR c.gaps @? {gaps}::jsonpath"
-                ways.append(f"(i.engine = '{engine}' AND ({lacking}))" if engine else f"({lacking})")
-            return self._lacking(" OR ".join(ways), since)
+                conditions.append(f"(i.engine = '{engine}' AND ({lacking}))" if engine else f"({lacking})")
+            return self._lacking(" OR ".join(conditions), since)
 
         return self._once(("unread", str({k: sorted(v) for k, v in needed.items()}), since, database), make)
 
     def _if_read(self, column: str, value: str) -> str:
-        """A value, or null where visits could not read the field of accounts that it depends on."""
+        """Return SQL: a value, or null where visits could not read the account field it depends on."""
 
         def make() -> str:
             return self._lacking(f"{self._parameter(column)} = ANY(c.unread)", "")
@@ -94,23 +94,23 @@ class Pieces:
         return f"(CASE WHEN NOT {self._once(('unread field', column), make)} THEN {value} END)"
 
     def _lacking(self, condition: str, since: str) -> str:
-        """Whether that holds for what visits to the account's instance `i` had read by then, its coverage `c`."""
+        """Return SQL: the condition holds for `c`, the coverage of the account's instance `i` at the time."""
         conditions = self._coverage.setdefault(since, [])
         conditions.append(condition)
         return f"coverage{list(self._coverage).index(since)}.lacks{len(conditions)} IS TRUE"
 
     def look_up_coverage(self) -> None:
-        """Join what `_lacking` was asked: all of one moment at once, after whatever else is joined."""
+        """Join the conditions of `_lacking`, one join per moment, after all other joins."""
         for n, (since, conditions) in enumerate(self._coverage.items()):
             held = self._holding("c", since)
             columns = [f"lacks{m}" for m in range(1, len(conditions) + 1)]
             lacks = ", ".join(f"bool_or({one}) AS {column}" for one, column in zip(conditions, columns, strict=True))
-            # Of fields it says nothing that there was no visit.
+            # Conditions on fields do not include unvisited instances.
             key, rows = "c.instance_id", f"accounts_coverage c WHERE {held} AND"
             if any(_UNVISITED in one for one in conditions):
                 key = "i.id"
                 rows = f"instances_instance i LEFT JOIN accounts_coverage c ON c.instance_id = i.id AND {held}\n WHERE"
-            # Most lack nothing, and to find no row is the quickest join.
+            # Most instances lack nothing, and an empty join is the quickest.
             self.ctes.append(
                 f"coverage{n} AS (\nSELECT * FROM (SELECT {key} AS instance_id, {lacks} FROM {rows}"
                 f" {key} = ANY(%(instances)s::bigint[]) GROUP BY {key}) found WHERE {' OR '.join(columns)})"
@@ -118,12 +118,12 @@ class Pieces:
             self.joins.append(f"LEFT JOIN coverage{n} ON coverage{n}.instance_id = a.instance_id")
 
     def _known(self, found: str, unread: str) -> str:
-        """True where it was found; where it was not, false only if all was read."""
+        """Return SQL: true if found, false if not found and everything was read, else null."""
         return f"(CASE WHEN {found} THEN true WHEN NOT {unread} THEN false END)"
 
 
 def _gaps(scopes: set[str], database: str) -> str:
-    """The jsonpath of gaps in one of these scopes; with a database, of those there or in no one database."""
+    """Return the jsonpath of gaps in these scopes; with a database, of gaps there or in no particular database."""
     scope = " || ".join(f"@.scope == {json.dumps(one)}" for one in sorted(scopes))
     place = f' && (@.database == "" || @.database == {json.dumps(database)})' if database else ""
     return f"$[*] ? (({scope}){place})"

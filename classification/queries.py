@@ -1,8 +1,8 @@
-"""What rules ask of the store: each becomes one query over accounts, memberships and grants.
+"""Compile each rule into one query over accounts, memberships and grants.
 
-SQL's own three-valued logic is that of rules: null is "unknown". Every word that looks at grants or memberships becomes
-a set of accounts, joined once, and a set of instances of which the answer is not known; so the query stays one of sets,
-however many accounts there are.
+Rules follow SQL's three-valued logic: null means "unknown". Each word about grants or memberships becomes a set of
+accounts, joined once, and a set of instances with an unknown answer. The query stays set-based for any number of
+accounts.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 from django.utils import timezone
 
 from .privileges import Privileges
-from .rules import Ask, Every, Opposite, Part, Some, asks
+from .rules import And, Not, Or, Part, Term, terms
 
-#: Words whose answers last, however long ago an account was read; all others are unknown where the read is stale.
+#: Words with answers that do not become stale; all others are unknown where the read is stale.
 _LASTING = {"name", "host", "is_system", "known_days", "filtered", "engine", "instance", "instance_tag", "assigned"}
 
 _FIELDS = {
@@ -31,25 +31,25 @@ _FIELDS = {
 
 @dataclass
 class Query:
-    """`verdict` is true, false or null for each account `a` of the `source`, which takes %(instances)s, their ids, and
-    needs the `ctes`. `parts` says the same of every part of the rule."""
+    """`verdict` is true, false or null for each account `a` of `source`. `source` takes %(instances)s, a list of ids,
+    and needs the `ctes`. `parts` maps each part of the rule to its verdict."""
 
     verdict: str
     ctes: list[str]
     source: str
     parameters: dict[str, Any]
     parts: dict[Part, str]
-    #: Word about privileges → the CTE of the grants that it looks for.
-    grants: dict[Ask, str]
+    #: Word about privileges → the CTE of its grants.
+    grants: dict[Term, str]
 
     def with_clause(self) -> str:
         return f"WITH RECURSIVE {', '.join(self.ctes)}" if self.ctes else ""
 
 
 def compiled(rule: Part, engine: str = "", at: datetime | None = None, stale: Collection[int] = ()) -> Query:
-    """The query of a rule for accounts of one engine, or of all, as of a moment or, with none, as things stand.
+    """Compile a rule for accounts of one engine or of all, as of a moment or now.
 
-    `stale` are ids of instances whose last read no longer answers for the moment: what hangs on a visit is unknown.
+    `stale` are ids of instances with a read too old for the moment: words that depend on a visit are unknown there.
 
     The caller adds the parameter "instances", a list of ids.
     """
@@ -61,17 +61,17 @@ def compiled(rule: Part, engine: str = "", at: datetime | None = None, stale: Co
 
 
 def _moved(moment: datetime, away: timedelta) -> datetime:
-    """As far as calendars reach."""
+    """Add the offset, limited to valid dates."""
     try:
         return moment + away
     except OverflowError:
         return moment.replace(year=1900 if away < timedelta() else 9998)
 
 
-# Workers apply the same rules after every visit.
+# Cached because workers apply the same rules after every visit.
 @lru_cache(maxsize=1000)
 def _compiled(rule: Part, engine: str, is_past: bool, has_stale: bool) -> tuple[Query, dict[str, timedelta]]:
-    """The same for any moment and any stale instances, and which parameters are to be moments, so far from it."""
+    """Compile for any moment and any stale instances. Also returns the parameters that are offsets from the moment."""
     compiler = _Compiler(is_past, has_stale)
     verdict = compiler.part(rule)
     compiler.look_up_coverage()
@@ -82,7 +82,7 @@ def _compiled(rule: Part, engine: str, is_past: bool, has_stale: bool) -> tuple[
     if engine:
         compiler.parameters["rule_engine"] = engine
         conditions.append("i.engine = %(rule_engine)s")
-    if engine or {"engine", "instance"} & {ask.word for ask in asks(rule)}:
+    if engine or {"engine", "instance"} & {term.word for term in terms(rule)}:
         compiler.joins.append("JOIN instances_instance i ON i.id = a.instance_id")
     source = "\n".join(["FROM accounts_account a", *compiler.joins, f"WHERE {' AND '.join(conditions)}"])
     query = Query(verdict, compiler.ctes, source, compiler.parameters, compiler.parts, compiler.grants)
@@ -98,23 +98,23 @@ class _Compiler(Privileges):
     def part(self, part: Part) -> str:
         if part not in self.parts:
             match part:
-                case Every(parts=parts):
+                case And(parts=parts):
                     sql = f"({' AND '.join(self.part(one) for one in parts)})"
-                case Some(parts=parts):
+                case Or(parts=parts):
                     sql = f"({' OR '.join(self.part(one) for one in parts)})"
-                case Opposite(part=one):
+                case Not(part=one):
                     sql = f"(NOT {self.part(one)})"
-                case Ask():
-                    sql = self._ask(part)
+                case Term():
+                    sql = self._term(part)
                 case _:
                     raise TypeError(part)
             self.parts[part] = sql
         return self.parts[part]
 
-    def _ask(self, ask: Ask) -> str:
-        answer = self._answer(ask)
-        # Mostly all were read lately, and a join costs a tenth of a rule.
-        if not self.has_stale or ask.word in _LASTING:
+    def _term(self, term: Term) -> str:
+        answer = self._answer(term)
+        # Usually no instance is stale, and the join costs a tenth of a rule.
+        if not self.has_stale or term.word in _LASTING:
             return answer
         return f"(CASE WHEN NOT {self._once('stale', self._stale)} THEN {answer} END)"
 
@@ -122,53 +122,53 @@ class _Compiler(Privileges):
         self.joins.append("LEFT JOIN unnest(%(stale)s::bigint[]) AS stale(id) ON stale.id = a.instance_id")
         return "(stale.id IS NOT NULL)"
 
-    def _answer(self, ask: Ask) -> str:
-        match ask.word:
+    def _answer(self, term: Term) -> str:
+        match term.word:
             case "superuser" | "can_login" | "locked" | "password_expired":
-                return self._fact(_FIELDS[ask.word], "boolean")
+                return self._fact(_FIELDS[term.word], "boolean")
             case "is_role" | "is_public":
-                return f"({self._fact('kind', 'text')} = '{ask.word.removeprefix('is_')}')"
+                return f"({self._fact('kind', 'text')} = '{term.word.removeprefix('is_')}')"
             case "is_system":
                 return "a.is_system"
             case "filtered":
                 return "a.is_filtered"
             case "expires" | "expired" | "valid_days":
-                return self._validity(ask)
+                return self._validity(term)
             case "password_age_days":
-                return self._older(self._fact("password_changed_at", "timestamptz"), ask)
+                return self._older(self._fact("password_changed_at", "timestamptz"), term)
             case "known_days":
-                return self._older("a.first_seen_at", ask)
+                return self._older("a.first_seen_at", term)
             case "unused_days":
                 return "NULL::boolean"
             case "connection_limit":
-                return self._compared(self._or_infinite("connection_limit", "bigint", "'Infinity'::float8"), ask)
+                return self._compared(self._or_infinite("connection_limit", "bigint", "'Infinity'::float8"), term)
             case "engine":
-                return f"(i.engine = ANY({self._parameter(list(ask.texts))}))"
+                return f"(i.engine = ANY({self._parameter(list(term.texts))}))"
             case "instance" | "name" | "host":
-                column = "i.name" if ask.word == "instance" else f"a.{ask.word}"
-                return self._like_any(column, ask.texts)
+                column = "i.name" if term.word == "instance" else f"a.{term.word}"
+                return self._like_any(column, term.texts)
             case "auth":
-                return self._like_any(f"nullif({self._fact('auth_method', 'text')}, '')", ask.texts)
+                return self._like_any(f"nullif({self._fact('auth_method', 'text')}, '')", term.texts)
             case "instance_tag":
-                return self._tagged(ask.texts)
+                return self._tagged(term.texts)
             case "assigned":
-                return f"({self._set(self._by_hand(ask.texts))})"
+                return f"({self._set(self._by_hand(term.texts))})"
             case "member_of":
-                return self._known(self._members(ask), self._unread({"": {"memberships"}}))
+                return self._known(self._members(term), self._unread({"": {"memberships"}}))
             case "attribute":
-                direct = Ask(ask.text, "has", ask.texts, {"kind": "attribute", "direct": True})
-                return self._holds(ask, direct)
+                direct = Term(term.text, "has", term.texts, {"kind": "attribute", "direct": True})
+                return self._holds(term, direct)
             case "has":
-                return self._holds(ask, ask)
-        then = timedelta(hours=ask.options["within_hours"]) if ask.word == "gained" else None
-        then = then if then is not None else timedelta(days=ask.options["more_than"])
-        now, steadily = self._holds(ask, ask), self._holds(ask, ask, self._moment(-then))
-        return f"({now} AND NOT {steadily})" if ask.word == "gained" else f"({now} AND {steadily})"
+                return self._holds(term, term)
+        then = timedelta(hours=term.options["within_hours"]) if term.word == "gained" else None
+        then = then if then is not None else timedelta(days=term.options["more_than"])
+        now, steadily = self._holds(term, term), self._holds(term, term, self._moment(-then))
+        return f"({now} AND NOT {steadily})" if term.word == "gained" else f"({now} AND {steadily})"
 
     def _fact(self, column: str, kind: str) -> str:
-        """A field as it was, or null where visits could not read it, or the engine has no such thing."""
+        """Return SQL: a field at the moment, or null where visits could not read it or the engine lacks it."""
         if not self.is_past:
-            # The store has no value of what the last visit could not read.
+            # What the last visit could not read is null in the store.
             return f"a.{column}"
         before = self._once(("before", column), lambda: self._before(column))
         value = f"coalesce(a.{column}, (a.last_known->>{self._parameter(column)})::{kind})"
@@ -176,7 +176,7 @@ class _Compiler(Privileges):
         return self._if_read(column, value)
 
     def _before(self, column: str) -> str:
-        """What a field was before the first change since the moment asked about."""
+        """Join the value of a field before its first change after the moment."""
         if column == "is_locked":
             value, changed = "'unlocked' = ANY(c.events)", "c.events && '{locked,unlocked}'::varchar[]"
         else:
@@ -190,30 +190,30 @@ class _Compiler(Privileges):
         self.joins.append(f"LEFT JOIN {name} ON {name}.account_id = a.id")
         return name
 
-    def _validity(self, ask: Ask) -> str:
-        if ask.word == "valid_days":
+    def _validity(self, term: Term) -> str:
+        if term.word == "valid_days":
             ends = self._or_infinite("valid_until", "timestamptz", "'infinity'::timestamptz")
-            return f"({ends} {ask.operator} {self._moment(timedelta(days=ask.value))})"
-        said = "IS NOT NULL" if ask.word == "expires" else "<= %(moment)s"
-        # Without an end there is nothing to have passed.
-        ends = f"coalesce({self._fact('valid_until', 'timestamptz')} {said}, false)"
+            return f"({ends} {term.operator} {self._moment(timedelta(days=term.value))})"
+        comparison = "IS NOT NULL" if term.word == "expires" else "<= %(moment)s"
+        # An account without an end of validity cannot expire.
+        ends = f"coalesce({self._fact('valid_until', 'timestamptz')} {comparison}, false)"
         return self._if_read("valid_until", ends)
 
     def _or_infinite(self, column: str, kind: str, infinite: str) -> str:
-        """A field, infinite where it says that there is no limit."""
+        """Return SQL: a field, infinite where there is no limit."""
         value = f"coalesce({self._fact(column, kind)}, {infinite})"
         return self._if_read(column, value)
 
-    def _compared(self, number: str, ask: Ask) -> str:
-        return f"({number} {ask.operator} {self._parameter(ask.value)})"
+    def _compared(self, number: str, term: Term) -> str:
+        return f"({number} {term.operator} {self._parameter(term.value)})"
 
-    def _older(self, moment: str, ask: Ask) -> str:
-        """Whether it lies so many days back: times are compared, which is quicker than counting days."""
-        flipped = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}[ask.operator]
-        return f"({moment} {flipped} {self._moment(-timedelta(days=ask.value))})"
+    def _older(self, moment: str, term: Term) -> str:
+        """Return SQL: the age in days compared with the value. Comparing times is quicker than counting days."""
+        flipped = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}[term.operator]
+        return f"({moment} {flipped} {self._moment(-timedelta(days=term.value))})"
 
     def _by_hand(self, codes: tuple[str, ...]) -> str:
-        # What rules assign is no ground for rules: their order would matter.
+        # Assignments made by rules are excluded: the order of rules would matter.
         return (
             "SELECT DISTINCT s.account_id AS id FROM classification_assignment s\n"
             "  JOIN classification_classification k ON k.id = s.classification_id\n"

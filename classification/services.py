@@ -1,4 +1,4 @@
-"""Keeping rules, assigning by hand, starting runs, and counting the day."""
+"""Save rules, assign by hand, start runs and count by day."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SELECT %(day)s, c.id,
 
 @transaction.atomic
 def keep_rule(rule: ClassificationRule, user: User | None = None) -> ClassificationRule:
-    """Save a rule that is valid; where it says something else than before, as another version."""
+    """Save a valid rule. A changed engine or expression becomes a new version."""
     before = ClassificationRule.objects.select_for_update().filter(pk=rule.pk).first() if rule.pk else None
     changed = before is None or (before.engine, before.expression) != (rule.engine, rule.expression)
     rule.version = (before.version if before else 0) + changed
@@ -49,14 +49,14 @@ def keep_rule(rule: ClassificationRule, user: User | None = None) -> Classificat
 
 
 def retire_rule(rule: ClassificationRule) -> None:
-    """Delete a rule: the next run ends what it had assigned. Its name and versions stay for what it had."""
+    """Delete a rule: the next run ends its assignments. The row stays, for the name and versions they refer to."""
     rule.retired_at = timezone.now()
     rule.active = False
     rule.save(update_fields=["retired_at", "active", "updated_at"])
 
 
 def assign(account: Account, classification: Classification, reason: str, user: User | None) -> Assignment:
-    """Classify an account by a person's word, which no run takes back. Raises ValueError when it is so already."""
+    """Assign a classification by hand; no run withdraws it. Raises ValueError if it is already assigned by hand."""
     made, created = Assignment.objects.get_or_create(
         account=account,
         classification=classification,
@@ -78,9 +78,9 @@ def assign(account: Account, classification: Classification, reason: str, user: 
 
 
 def withdraw(assignment: Assignment) -> None:
-    """End what a person assigned. Raises ValueError for what a rule did: the rule is what to change."""
+    """End a manual assignment. Raises ValueError for one made by a rule."""
     if not assignment.is_manual:
-        raise ValueError(gettext("A rule assigned this: change the rule, or switch it off."))
+        raise ValueError(gettext("A rule made this assignment. Change the rule or deactivate it."))
     Assignment.objects.filter(pk=assignment.pk, until=None).update(until=Now())
 
 
@@ -92,13 +92,13 @@ def run(
     rules: Sequence[ClassificationRule] = (),
     **options: Any,
 ) -> SyncSession:
-    """Start a session that applies rules, all of them or some, to the instances."""
+    """Start a session that applies all rules, or the given ones, to the instances."""
     params = {"rules": sorted(rule.pk for rule in rules)} if rules else {}
     return start(KIND, instances, trigger=trigger, user=user, params=params, **options)
 
 
 def after_accounts(session_id: int) -> None:
-    """Classify the instances that a session of account visits has read. Called twice, it does so once."""
+    """Classify the instances that a session of account visits has read. Idempotent."""
     done = SyncRecord.objects.filter(session=session_id, status__in=SyncRecord.DONE)
     instances = Instance.objects.filter(pk__in=done.values("instance"))
     if instances.active().exists():
@@ -106,12 +106,12 @@ def after_accounts(session_id: int) -> None:
 
 
 def count_day(session_id: int) -> None:
-    """Keep how many accounts have each classification today. Called twice, it says the same twice."""
+    """Store today's number of accounts per classification. Idempotent."""
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, {"day": timezone.localdate()})
 
 
 def headline(assignments: Iterable[Assignment]) -> Classification | None:
-    """Of all that an account is, what heads it."""
+    """Return the classification with the smallest priority, or None."""
     found = sorted((one.classification for one in assignments), key=lambda one: (one.priority, one.name))
     return found[0] if found else None

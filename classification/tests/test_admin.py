@@ -46,7 +46,7 @@ def test_a_rule_is_saved_in_versions_and_refused_with_its_place(ready):
     ready.refresh_from_db()
     assert (ready.expression, ready.version, ready.versions.first().by.username) == ("locked", 2, "root")
     page = client.get(change(ready)).content.decode()
-    for word in ("The words of rules", "held_days", "What it has said", "3 of 5 accounts matched"):
+    for word in ("Words of the rule language", "held_days", "Versions", "3 of 5 accounts matched"):
         assert word in page, word
 
 
@@ -55,7 +55,7 @@ def test_a_rule_is_checked_and_tried_before_it_is_saved(ready, people):
     client = superstaff()
     asked = {"id": ready.pk, "expression": "superuser or name('carl') or unused_days > 9", "engine": "postgresql"}
     checked = client.post(PREVIEW, asked).content.decode()
-    assert "This is a rule." in checked
+    assert "The rule is valid." in checked
     assert "carl" not in checked
     tried = client.post(PREVIEW, asked | {"ask": "effect"}).content.decode()
     for word in ("It matches 2 of 4 accounts.", "1 would gain it", "0 would lose it", "1 keep it", "2 unknown", "carl"):

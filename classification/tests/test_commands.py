@@ -75,11 +75,11 @@ def test_rules_that_fail_are_told_and_the_exit_code_says_so(ready):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--rule", "x"], "There is no such rule: x."),
+        (["--rule", "x"], "Unknown rule: x."),
         (["--instance", "x"], "x"),
         (["--rule", "idle"], "Not active, so that only --dry-run applies: idle."),
         (["--as-of", "soon"], "neither a day"),
-        (["--as-of", f"{timezone.now().year + 1}-01-01"], "still to come"),
+        (["--as-of", f"{timezone.now().year + 1}-01-01"], "in the future"),
     ],
 )
 def test_a_wrong_call_is_told(ready, words, told):

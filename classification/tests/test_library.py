@@ -46,7 +46,7 @@ def test_what_people_edit_or_delete_stays_so(installed):
     Classification.objects.filter(code="open-door").update(name="Ours", colour="#000000")
     out = StringIO()
     call_command("install_rules", stdout=out)
-    assert out.getvalue() == "all rules are there already\n"
+    assert out.getvalue() == "all rules exist already\n"
     edited.refresh_from_db()
     assert (edited.expression, edited.active, edited.version) == ("superuser", False, 2)
     assert ClassificationRule.objects.present().filter(code="pg-02").count() == 0

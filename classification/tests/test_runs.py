@@ -231,7 +231,7 @@ def test_a_dry_run_says_what_the_run_then_does(people, rule, applied, instances)
     services.keep_rule(first)
     applied()
     assert held() == ["ada", "carl", "dba"]
-    with pytest.raises(ValueError, match="still to come"):
+    with pytest.raises(ValueError, match="in the future"):
         effect_of(first, Instance.objects.all(), at=timezone.now() + timedelta(hours=1))
 
 

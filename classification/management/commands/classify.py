@@ -17,25 +17,29 @@ from instances.services import named
 from sync.models import SyncSession
 from sync.services import finish_open, run_here
 
-#: Accounts told of each outcome of a dry run; in JSON and in text.
+#: Accounts listed per outcome of a dry run, in JSON and in text.
 MOST, MOST_IN_TEXT = 10_000, 20
 
 
 class Command(BaseCommand):
     help = (
-        "Apply the rules of classification now, in this process, or with --dry-run tell what they would do. Exits 0 "
-        "when every rule was applied, 3 when some were not or not everywhere (an instance that was not read lately "
-        "counts), 1 when none was, 2 for a wrong call."
+        "Apply the classification rules now, in this process, or show their effect with --dry-run. Exits 0 if every "
+        "rule was applied, 3 if some were not or not everywhere (instances that were not read recently count), 1 if "
+        "none was, 2 for a wrong call."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--instance", nargs="+", metavar="NAME", help="only these; none: all active ones")
-        parser.add_argument("--rule", nargs="+", metavar="CODE", help="only these; none: all that are active")
-        parser.add_argument("--dry-run", action="store_true", help="change nothing, tell who would gain and lose what")
+        parser.add_argument("--instance", nargs="+", metavar="NAME", help="only these; default: all active instances")
+        parser.add_argument("--rule", nargs="+", metavar="CODE", help="only these; default: all active rules")
+        parser.add_argument(
+            "--dry-run",
+            action="store_true",
+            help="change nothing; show who would gain or lose what",
+        )
         parser.add_argument(
             "--as-of",
             metavar="T",
-            help="as things stood at a moment or at the end of a day, in TAIFISH_TIME_ZONE; changes nothing",
+            help="as of a moment or the end of a day, in TAIFISH_TIME_ZONE; changes nothing",
         )
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -45,11 +49,11 @@ class Command(BaseCommand):
             rules = _rules(options["rule"])
             at = parse_moment(options["as_of"] or "")
             if at and at > timezone.now():
-                raise ValueError(f"{options['as_of']} is still to come.")
+                raise ValueError(f"{options['as_of']} is in the future.")
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
         if options["dry_run"] or at:
-            sys.exit(self._tell(rules, instances, at, as_json=options["json"]))
+            sys.exit(self._preview(rules, instances, at, as_json=options["json"]))
         if idle := [rule.code for rule in rules if not rule.active]:
             raise CommandError(f"Not active, so that only --dry-run applies: {', '.join(idle)}.", returncode=2)
         chosen = rules if options["rule"] else ()
@@ -57,10 +61,10 @@ class Command(BaseCommand):
         session = services.run(instances, trigger=SyncSession.Trigger.COMMAND, rules=chosen, enqueue=False)
         sys.exit(self._report(run_here(session), rules, as_json=options["json"]))
 
-    def _tell(
+    def _preview(
         self, rules: list[ClassificationRule], instances: QuerySet[Instance], at: datetime | None, *, as_json: bool
     ) -> int:
-        """Print what the rules would do. Returns the exit code."""
+        """Print the effect of the rules. Returns the exit code."""
         effects: list[Effect] = []
         errors: dict[str, str] = {}
         limit = MOST if as_json else MOST_IN_TEXT
@@ -100,7 +104,7 @@ class Command(BaseCommand):
         return 3 if effects and len(unvisited) < instances.active().count() else 1
 
     def _report(self, session: SyncSession, rules: list[ClassificationRule], *, as_json: bool) -> int:
-        """Print what a run did. Returns the exit code."""
+        """Print the result of a run. Returns the exit code."""
         records = list(session.records.select_related("instance").order_by("instance__name"))
         ids = [record.instance_id for record in records]
         results = RuleResult.objects.filter(instance__in=ids, rule__in=rules).order_by()
@@ -112,11 +116,11 @@ class Command(BaseCommand):
             + [gap["message"] for gap in record.gaps]
         ]
         if as_json:
-            told = [{"rule": row.pop("rule__code"), **row} for row in counts.order_by("rule__code")]
+            applied = [{"rule": row.pop("rule__code"), **row} for row in counts.order_by("rule__code")]
             document = {
                 "session": session.pk,
                 "status": session.status,
-                "rules": told,
+                "rules": applied,
                 "problems": [{"instance": name, "problem": text} for name, text in problems],
             }
             self.stdout.write(json.dumps(document, indent=2))
@@ -133,12 +137,12 @@ class Command(BaseCommand):
 
 
 def _rules(codes: list[str] | None) -> list[ClassificationRule]:
-    """The rules asked for; without any, those that runs apply. Raises ValueError naming those that are not there."""
+    """Return the rules with these codes, by default those that runs apply. Raises ValueError for unknown codes."""
     if not codes:
         return list(ClassificationRule.objects.in_force())
     found = {rule.code: rule for rule in ClassificationRule.objects.present().filter(code__in=codes)}
     if missing := sorted(set(codes) - found.keys()):
-        raise ValueError(f"There is no such rule: {', '.join(missing)}.")
+        raise ValueError(f"Unknown rule: {', '.join(missing)}.")
     return [found[code] for code in codes]
 
 
