@@ -1,4 +1,4 @@
-"""Sizes by closed day, week, month and quarter. What is still running is computed when somebody looks."""
+"""Sizes by closed day, week, month and quarter. Figures of the current period are computed on request."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class AggregateQuerySet(models.QuerySet[Any]):
         return self.filter(period=span.period, start=span.first)
 
     def whole(self) -> AggregateQuerySet:
-        """Those with a size for every day that was to be expected."""
+        """Aggregates with a size for every expected day."""
         return self.filter(days_collected__gte=F("days_expected"))
 
     def partial(self) -> AggregateQuerySet:
@@ -38,10 +38,10 @@ class AggregateQuerySet(models.QuerySet[Any]):
 
 
 class Aggregate(models.Model):
-    """What one owner took over a closed period, from its rows of single days. Sizes are bytes.
+    """Sizes of one instance or database over a closed period, from its sizes by day, in bytes.
 
-    `change` is the last size less that of the period before, and null where that has none; so it is what came in this
-    period. A day that is missing is in no figure but `days_expected`.
+    `change` is the last size minus that of the previous period, and null if that has none. A missing day counts only in
+    `days_expected`.
     """
 
     period = models.CharField(_("period"), max_length=10, choices=PERIODS)
@@ -62,7 +62,7 @@ class Aggregate(models.Model):
 
     class Meta:
         abstract = True
-        # As the index of growth has it: of tens of millions of rows, no list may sort all.
+        # The order of the growth index: sorting tens of millions of rows for a list would take too long.
         ordering = ["period", "-start", F("change").desc(nulls_last=True), "pk"]
 
     @property
@@ -90,12 +90,12 @@ class DatabaseAggregate(Aggregate):
         indexes = [growth_index("database_growth")]
 
     def __str__(self) -> str:
-        told = gettext("%(what)s, %(period)s from %(start)s")
-        return told % {"what": self.database, "period": self.get_period_display(), "start": self.start}
+        text = gettext("%(what)s, %(period)s from %(start)s")
+        return text % {"what": self.database, "period": self.get_period_display(), "start": self.start}
 
 
 class InstanceAggregate(Aggregate):
-    """`days_complete` are those of the collected days on which nothing went unread."""
+    """`days_complete` counts the collected days on which every size was read."""
 
     instance = models.ForeignKey(
         Instance, on_delete=models.CASCADE, related_name="aggregates", verbose_name=_("instance"), db_index=False
@@ -109,15 +109,15 @@ class InstanceAggregate(Aggregate):
         indexes = [growth_index("instance_growth")]
 
     def __str__(self) -> str:
-        told = gettext("%(what)s, %(period)s from %(start)s")
-        return told % {"what": self.instance, "period": self.get_period_display(), "start": self.start}
+        text = gettext("%(what)s, %(period)s from %(start)s")
+        return text % {"what": self.instance, "period": self.get_period_display(), "start": self.start}
 
 
 class ChangedDay(models.Model):
-    """A day whose sizes were written or corrected since the periods that hold it were aggregated.
+    """A day with sizes that were written or corrected since its periods were aggregated.
 
-    The store itself keeps these: a trigger on the tables of sizes adds one, whoever writes. `version` grows with every
-    write, so that one that comes while the day is aggregated is not forgotten.
+    A trigger on the tables of sizes adds these rows. `version` grows with every write, so that a write during the
+    aggregation of its day is not lost.
     """
 
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="+")
@@ -132,7 +132,7 @@ class ChangedDay(models.Model):
 
 
 class InstanceLimit(models.Model):
-    """How big an instance may become, as people say: the disk it has, or a budget."""
+    """The maximum size of an instance, set by a user: its disk, or a budget."""
 
     instance = models.OneToOneField(
         Instance, on_delete=models.CASCADE, related_name="limit", verbose_name=_("instance")
@@ -140,7 +140,7 @@ class InstanceLimit(models.Model):
     size = models.BigIntegerField(
         _("limit, bytes"),
         validators=[MinValueValidator(1)],
-        help_text=_("Forecasts say when the total of the instance will reach it."),
+        help_text=_("Forecasts show when the total size of the instance will reach it."),
     )
     note = models.CharField(_("note"), max_length=200, blank=True)
     set_by = models.ForeignKey(

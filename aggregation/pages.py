@@ -1,4 +1,4 @@
-"""What pages show of growth: trends with their growers and gaps, forecasts, and the form that aggregates again."""
+"""Pages of growth: trends, forecasts, and the form that aggregates a range again."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from .forecast import Forecast
 from .models import PERIODS, DatabaseAggregate, InstanceLimit
 from .periods import Period, Span, last_closed
 
-#: How many periods a trend goes back.
+#: Number of periods in a trend.
 LENGTHS = {Period.DAILY: 60, Period.WEEKLY: 26, Period.MONTHLY: 24, Period.QUARTERLY: 12}
 GROWERS, LACKING, GROUPS = 20, 20, 12
-#: A day's change is a jump when it is as many bytes and as many percent, up or down.
+#: A day's change is a jump if it reaches both these bytes and this percentage, up or down.
 JUMP, JUMP_PERCENT = 64 * 1024**2, 20
 BAND = "rgba(147, 51, 234, 0.14)"
 
 _INPUT = {"class": "tf-input"}
-#: What <input type="date"> takes, whatever the language.
+#: The format of <input type="date">, in every language.
 _ISO = "%Y-%m-%d"
 
 
@@ -62,8 +62,7 @@ class TrendForm(forms.Form):
 
 @needs("aggregation.view_instanceaggregate")
 def trends_page(request: HttpRequest) -> HttpResponse:
-    """Growth of all instances, or of those with a tag or of an engine, period by period; `csv=trend` and `csv=growers`
-    send the figures as a file."""
+    """Show growth by period for all instances, or by tag or engine. `csv=trend` and `csv=growers` return a file."""
     form = TrendForm({"period": Period.MONTHLY.value, **request.GET.dict()})
     narrow_choices(form, request.user)
     context: dict[str, Any] = {**admin.site.each_context(request), "title": _("Trends"), "form": form}
@@ -73,10 +72,10 @@ def trends_page(request: HttpRequest) -> HttpResponse:
         instances = reading.chosen_instances(form.cleaned_data["tag"], form.cleaned_data["engine"], request.user)
         rows = reading.trend(period, instances, LENGTHS[period])
         may_see_databases = request.user.has_perm("aggregation.view_databaseaggregate")
-        wanted = request.GET.get("csv")
-        if wanted == "trend":
+        export = request.GET.get("csv")
+        if export == "trend":
             return _trend_csv(period, rows)
-        if wanted == "growers" and may_see_databases:
+        if export == "growers" and may_see_databases:
             return _growers_csv(span, reading.top_growers(span, instances, 10_000))
         lacking = reading.lacking(span, instances)
         query = request.GET.copy()
@@ -103,7 +102,7 @@ def trends_page(request: HttpRequest) -> HttpResponse:
 
 
 def _trend_chart(rows: list[reading.Trend]) -> Any:
-    # An invisible line below, a filled one above it: the band.
+    # The band: the area of the upper line is filled down to the lower line.
     smallest, largest, average = str(_("smallest")), str(_("largest")), str(_("average"))
     edge = {"borderColor": BAND, "borderWidth": 1, "pointRadius": 0}
     return bytes_chart(
@@ -175,18 +174,18 @@ class BackfillForm(forms.Form):
 
 @needs("aggregation.view_instanceaggregate", RUN)
 def backfill_page(request: HttpRequest) -> HttpResponse:
-    """Aggregate a range of days again, for all active instances; by POST only, and on to its session."""
+    """Aggregate a range of days again for all active instances, and redirect to the session. POST only."""
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
     form = BackfillForm(request.POST)
     try:
         if not form.is_valid():
             raise ValueError(" ".join(error for errors in form.errors.values() for error in errors))
-        asked = form.cleaned_data
+        data = form.cleaned_data
         session = services.backfill(
-            asked["period"],
-            asked["first"],
-            asked["last"],
+            data["period"],
+            data["first"],
+            data["last"],
             trigger=SyncSession.Trigger.MANUAL,
             user=request.user,
         )
@@ -198,12 +197,12 @@ def backfill_page(request: HttpRequest) -> HttpResponse:
 
 @needs("aggregation.view_instancelimit")
 def forecasts_page(request: HttpRequest) -> HttpResponse:
-    """When the instances that have a limit will reach it, the nearest first."""
+    """Show when instances will reach their limits, nearest first."""
     limits = shown_to(InstanceLimit.objects.filter(instance__retired_at=None), request.user)
     context = {
         **admin.site.each_context(request),
         "title": _("Forecasts"),
-        "rows": [told(limit, forecast) for limit, forecast in reading.forecasts(limits.select_related("instance"))],
+        "rows": [_row(limit, forecast) for limit, forecast in reading.forecasts(limits.select_related("instance"))],
         "may_add": request.user.has_perm("aggregation.add_instancelimit"),
         "may_change": request.user.has_perm("aggregation.change_instancelimit"),
     }
@@ -225,14 +224,14 @@ MODELS = {
 
 
 def model_label(model: str) -> str:
-    """The name of a model of `forecast.MODELS` in words."""
+    """Return the label of a model of `forecast.MODELS`."""
     name = model.rstrip("0123456789")
     label = str(MODELS[name])
     return label % model.removeprefix(name) if "%s" in label else label
 
 
-def told(limit: InstanceLimit, forecast: Any) -> dict[str, Any]:
-    """A forecast as the templates show it."""
+def _row(limit: InstanceLimit, forecast: Any) -> dict[str, Any]:
+    """Return a forecast as template context."""
     row: dict[str, Any] = {"limit": limit, "limit_label": bytes_label(limit.size), "forecast": forecast}
     if isinstance(forecast, Forecast):
         row |= {
@@ -254,11 +253,11 @@ def told(limit: InstanceLimit, forecast: Any) -> dict[str, Any]:
 
 
 def forecast_section(request: HttpRequest, instance: Instance) -> SafeString:
-    """The part of an instance's page: its limit, and when it is reached."""
+    """Render the forecast section of an instance's page."""
     limits = InstanceLimit.objects.filter(instance=instance).select_related("instance")
     aggregates = reverse("admin:aggregation_instanceaggregate_changelist")
     context = {
-        "rows": [told(limit, forecast) for limit, forecast in reading.forecasts(limits)],
+        "rows": [_row(limit, forecast) for limit, forecast in reading.forecasts(limits)],
         "add": f"{reverse('admin:aggregation_instancelimit_add')}?instance={instance.pk}"
         if request.user.has_perm("aggregation.add_instancelimit")
         else None,
@@ -269,7 +268,7 @@ def forecast_section(request: HttpRequest, instance: Instance) -> SafeString:
 
 
 def jump_events(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:
-    """Days on which a database grew or shrank by much, for the instance's timeline."""
+    """Yield days on which a database grew or shrank by a jump, for the instance's timeline."""
     rows = DatabaseAggregate.objects.filter(
         Q(change__gte=JUMP) | Q(change__lte=-JUMP),
         Q(change_percent__gte=JUMP_PERCENT) | Q(change_percent__lte=-JUMP_PERCENT),

@@ -1,6 +1,6 @@
 """Calendar periods as pure dates: days, weeks from Monday, months and quarters.
 
-A period is closed when its last day is over. Which day it is depends on a time zone, and is the caller's to say.
+A period is closed when its last day is over. The caller passes today's date, which depends on the time zone.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class Period(StrEnum):
 
 
 def named(name: str) -> tuple[Period, ...]:
-    """The period of that name; all of them for "all". Raises ValueError that lists the valid names."""
+    """Return the period of that name, or all for "all". Raises ValueError with the valid names."""
     if name == "all":
         return tuple(Period)
     try:
         return (Period(name),)
     except ValueError:
-        raise ValueError(f"There is no period {name!r}: {', '.join(Period)} or all.") from None
+        raise ValueError(f"Unknown period {name!r}. Choose from: {', '.join(Period)}, all.") from None
 
 
 @dataclass(frozen=True, order=True)
@@ -53,7 +53,7 @@ class Span:
 
 
 def span_of(period: Period, day: date) -> Span:
-    """The one that a day lies in."""
+    """Return the span that contains a day."""
     match period:
         case Period.DAILY:
             return Span(period, day, day)
@@ -69,12 +69,12 @@ def span_of(period: Period, day: date) -> Span:
 
 
 def last_closed(period: Period, today: date) -> Span:
-    """The newest one that is over: yesterday, the last week from Monday to Sunday, the last whole month or quarter."""
+    """Return the last closed span: yesterday, or the last full week from Monday to Sunday, month or quarter."""
     return span_of(period, today).previous()
 
 
 def closed_between(period: Period, first: date, last: date, today: date) -> list[Span]:
-    """Those that are over and have a day from `first` to `last`, both included; oldest first."""
+    """Return the closed spans with a day from `first` to `last`, both included, oldest first."""
     return [span for span in _spans(period, first, last) if span.is_closed(today)]
 
 
@@ -86,6 +86,6 @@ def _spans(period: Period, first: date, last: date) -> Iterator[Span]:
 
 
 def closed_with(days: Sequence[date], today: date) -> list[Span]:
-    """All spans, of every period, that are over and hold one of these days."""
+    """Return the closed spans of every period that contain one of these days."""
     found = {span_of(period, day) for period in Period for day in days}
     return sorted(span for span in found if span.is_closed(today))

@@ -1,4 +1,4 @@
-"""Questions about how sizes grow: the period that is still running, the top growers, totals, forecasts."""
+"""Read growth: trends, incomplete periods, top growers, totals, the current period, forecasts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def chosen_instances(tag: Tag | None = None, engine: str = "", user: User | None = None) -> QuerySet[Instance]:
-    """The active instances, of those that the person sees, with that tag and of that engine, where those are given."""
+    """Return the active instances that the user may see, optionally by tag and engine."""
     instances = shown_to(Instance.objects.active(), user)
     instances = instances.filter(tags=tag) if tag else instances
     return instances.filter(engine=engine) if engine else instances
@@ -35,9 +35,9 @@ def chosen_instances(tag: Tag | None = None, engine: str = "", user: User | None
 
 @dataclass(frozen=True)
 class Trend:
-    """One closed period of a set of instances: sums of their figures; null change where no instance has a baseline.
+    """Sums over a set of instances for one closed period. `change` is None if no instance has a baseline.
 
-    `n_whole` of `n_instances` have a size for every day that was to be expected.
+    `n_whole` of `n_instances` have a size for every expected day.
     """
 
     start: date
@@ -52,13 +52,14 @@ class Trend:
 
 
 def trend(period: Period, instances: QuerySet[Instance], count: int) -> list[Trend]:
-    """The last `count` closed periods, oldest first; one in which no instance has a size is not there."""
+    """Return the last `count` closed periods, oldest first, without those in which no instance has a size."""
     span = last_closed(period, timezone.localdate())
     for _ in range(count - 1):
         span = span.previous()
-    rows = InstanceAggregate.objects.filter(period=period, start__gte=span.first, instance__in=instances.order_by())
-    told = (
-        rows.order_by("start")
+    whole = Q(days_collected__gte=F("days_expected"), days_complete__gte=F("days_collected"))
+    rows = (
+        InstanceAggregate.objects.filter(period=period, start__gte=span.first, instance__in=instances.order_by())
+        .order_by("start")
         .values("start", "end")
         .annotate(
             avg=Sum("avg_size"),
@@ -67,7 +68,7 @@ def trend(period: Period, instances: QuerySet[Instance], count: int) -> list[Tre
             last=Sum("last_size"),
             grown=Sum("change"),
             n=Count("pk"),
-            whole=Count("pk", filter=Q(days_collected__gte=F("days_expected"), days_complete__gte=F("days_collected"))),
+            whole=Count("pk", filter=whole),
         )
     )
     return [
@@ -82,13 +83,13 @@ def trend(period: Period, instances: QuerySet[Instance], count: int) -> list[Tre
             row["n"],
             row["whole"],
         )
-        for row in told
+        for row in rows
     ]
 
 
 def top_growers(span: Span, instances: QuerySet[Instance], limit: int) -> QuerySet[DatabaseAggregate]:
-    """The databases that grew most in a closed period, the most first, but for filtered ones and those without a
-    baseline."""
+    """Return the databases that grew most in a closed period, largest growth first. Excludes filtered databases and
+    those without a baseline."""
     rows = DatabaseAggregate.objects.of(span).filter(
         change__gt=0, database__is_filtered=False, database__instance__in=instances.order_by()
     )
@@ -98,7 +99,7 @@ def top_growers(span: Span, instances: QuerySet[Instance], limit: int) -> QueryS
 
 @dataclass(frozen=True)
 class Lacking:
-    """An instance whose figures of a period are not whole: so many days of so many; none at all where it is missing."""
+    """An instance with an incomplete period: days collected and complete, of those expected. 0 if it has no row."""
 
     instance: Instance
     collected: int
@@ -107,7 +108,7 @@ class Lacking:
 
 
 def lacking(span: Span, instances: QuerySet[Instance]) -> list[Lacking]:
-    """The instances that a closed period does not hold wholly, those without any size first."""
+    """Return the instances with an incomplete closed period, those without any size first."""
     rows = {
         row.instance_id: row for row in InstanceAggregate.objects.of(span).filter(instance__in=instances.order_by())
     }
@@ -139,8 +140,8 @@ _GROUPS = {
 
 @dataclass(frozen=True)
 class Total:
-    """Sums over a group of instances. `n_with_change` of `n_instances` have a baseline, and are in `change`. One with
-    two tags is in both."""
+    """Sums over a group of instances. `change` sums the `n_with_change` of `n_instances` that have a baseline. An
+    instance with two tags counts in both."""
 
     name: str
     size: int
@@ -150,9 +151,9 @@ class Total:
 
 
 def totals(by: str, span: Span, instances: QuerySet[Instance]) -> list[Total]:
-    """Of a closed period per "instance", "engine" or "tag", the largest first. Raises ValueError for another word."""
+    """Return totals of a closed period per "instance", "engine" or "tag", largest first. Raises ValueError otherwise."""
     if by not in _GROUPS:
-        raise ValueError(f"There is no total per {by!r}: {', '.join(_GROUPS)}.")
+        raise ValueError(f"Unknown group {by!r}. Choose from: {', '.join(_GROUPS)}.")
     with connection.cursor() as cursor:
         cursor.execute(
             _TOTALS.format(**_GROUPS[by]),
@@ -167,7 +168,7 @@ def totals(by: str, span: Span, instances: QuerySet[Instance]) -> list[Total]:
 
 @dataclass(frozen=True)
 class SoFar:
-    """The figures of a period that is still running, as of now. Nothing of it is stored."""
+    """The figures of the current period, as of now. They are not stored."""
 
     period: str
     start: date
@@ -181,34 +182,34 @@ class SoFar:
 
 
 def so_far(period: Period, of: Any) -> SoFar | None:
-    """What one instance or database takes in the running period, today included; None while it has no size."""
+    """Return the figures of one instance or database in the current period, today included; None without a size."""
     today = timezone.localdate()
     span = span_of(period, today)
     sizes = of.sizes.filter(day__range=(span.first, today))
-    told = sizes.order_by().aggregate(avg=Avg("size"), min=Min("size"), max=Max("size"), n=Count("day"))
-    if not told["n"]:
+    row = sizes.order_by().aggregate(avg=Avg("size"), min=Min("size"), max=Max("size"), n=Count("day"))
+    if not row["n"]:
         return None
     last = sizes.order_by("-day").values_list("size", flat=True)[0]
     return SoFar(
         period.value,
         span.first,
         span.last,
-        told["avg"],
-        told["min"],
-        told["max"],
+        row["avg"],
+        row["min"],
+        row["max"],
         last,
-        told["n"],
+        row["n"],
         (today - span.first).days + 1,
     )
 
 
 def forecasts(limits: Iterable[InstanceLimit]) -> list[tuple[InstanceLimit, Forecast | NoForecast]]:
-    """For each limit when it will be reached, the nearest first. One query, whatever their number."""
+    """Return each limit with its forecast, nearest first. Takes one query for any number of limits."""
     limits = list(limits)
     since = timezone.localdate() - timedelta(days=WINDOW)
     sizes: dict[int, dict[date, int]] = defaultdict(dict)
     rows = InstanceSize.objects.filter(instance__in=[limit.instance_id for limit in limits], day__gt=since)
-    # A day from which something is missing would look like a fall.
+    # An incomplete day would look like a decrease.
     for instance_id, day, size in rows.filter(is_complete=True).order_by().values_list("instance", "day", "size"):
         sizes[instance_id][day] = size
     found = forecast.forecasts([sizes[limit.instance_id] for limit in limits], [limit.size for limit in limits])
@@ -221,5 +222,5 @@ def _nearness(item: tuple[InstanceLimit, Forecast | NoForecast]) -> tuple[int, i
         return (3, 0, limit.instance.name)
     if found.days is not None:
         return (0, found.days, limit.instance.name)
-    # Within a year by the upper bound only.
+    # Rank 1: only the upper bound reaches the limit within a year.
     return (2, 0, limit.instance.name) if found.earliest is None else (1, found.earliest, limit.instance.name)

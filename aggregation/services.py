@@ -1,7 +1,7 @@
-"""Aggregating sizes: which closed periods are due, and computing them as sets.
+"""Find the closed periods that are due, and aggregate their sizes set-based.
 
-What is due by itself is what changed: days whose sizes were written or corrected since, and whatever has just closed.
-A run costs what a day costs, however long the history. A person may ask for any range of days besides.
+A period is due when sizes of its days were written or corrected, or when it has just closed. The cost of a run does not
+depend on the length of the history. A user may also aggregate any range of days.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from .periods import Period, Span, closed_between, closed_with, last_closed, nam
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-#: Instance id and what to aggregate of it.
+#: Instance id and a span to aggregate.
 Work = tuple[int, Span]
 
 
 def horizon() -> date:
-    """The first day whose sizes are all kept. What began before it can no longer be computed, and stays as it is."""
+    """Return the first day with sizes that are still kept. Earlier spans cannot be computed again and stay as is."""
     return timezone.localdate() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS)
 
 
 def due() -> InstanceQuerySet:
-    """The active instances with something to aggregate: a changed day that is over, or sizes in a period that has just
-    closed and has no aggregate yet."""
+    """Return the active instances with a changed past day, or with sizes in a period that has just closed and has no
+    aggregate yet."""
     today = timezone.localdate()
     changed = Q(Exists(ChangedDay.objects.filter(instance=OuterRef("pk"), day__lt=today)))
     for period in Period:
@@ -51,13 +51,13 @@ def due() -> InstanceQuerySet:
 
 
 def run_due(trigger: str, *, among: InstanceQuerySet | None = None, slot: str | None = None) -> SyncSession | None:
-    """Aggregate whatever is due; None when nothing is."""
+    """Start a session for the due instances; return None if there are none."""
     instances = due() if among is None else due().filter(pk__in=among.order_by().values("pk"))
     return sync.start("aggregation", instances, trigger=trigger, slot=slot) if instances.exists() else None
 
 
 def after_collection(session_id: int) -> None:
-    """What a closed capacity session has made due, for the instances that it has visited."""
+    """Aggregate what a closed capacity session has made due, for the instances that it visited."""
     seen = SyncRecord.objects.filter(session=session_id).exclude(summary={})
     run_due(SyncSession.Trigger.FOLLOW_UP, among=Instance.objects.filter(pk__in=seen.order_by().values("instance")))
 
@@ -72,16 +72,16 @@ def backfill(
     user: User | None = None,
     enqueue: bool = True,
 ) -> SyncSession:
-    """Aggregate every closed period of that name ("all" for each) that has a day in a range of days, both included.
+    """Aggregate every closed period of that name ("all" for each) with a day in the range, both ends included.
 
-    Raises ValueError for a name that is none, a range that holds no closed period, or one older than the sizes kept.
+    Raises ValueError for an unknown period, or for a range without a closed period that still has all its sizes.
     """
-    spans = [span for each in named(period) for span in asked_for(each, first, last)]
+    spans = [span for each in named(period) for span in closed_in_range(each, first, last)]
     if not spans:
         raise ValueError(
             gettext(
-                "No %(period)speriod from %(first)s to %(last)s is closed and has all its sizes still: those of before "
-                "%(kept_since)s are no longer kept."
+                "No %(period)speriod from %(first)s to %(last)s is closed and still has all its sizes. Sizes before "
+                "%(kept_since)s have been deleted."
             )
             % {
                 "period": "" if period == "all" else f"{dict(PERIODS)[period]} ",
@@ -100,50 +100,48 @@ def backfill(
     )
 
 
-def asked_for(period: Period, first: date, last: date) -> list[Span]:
-    """The closed spans with a day in that range, less those whose sizes are no longer all kept."""
+def closed_in_range(period: Period, first: date, last: date) -> list[Span]:
+    """Return the closed spans with a day in the range that still have all their sizes."""
     if first > last:
         raise ValueError(
-            gettext("The range ends, on %(last)s, before it begins, on %(first)s.") % {"last": last, "first": first}
+            gettext("The range ends on %(last)s, before it begins on %(first)s.") % {"last": last, "first": first}
         )
     kept_since = horizon()
-    # From there on at most: a range that begins in the year 1 is no longer to walk through than any other.
+    # Start at the horizon, so that a range from the year 1 does not take longer.
     spans = closed_between(period, max(first, kept_since), min(last, timezone.localdate()), timezone.localdate())
     return [span for span in spans if span.first >= kept_since]
 
 
 def write(session: SyncSession, instance_ids: Sequence[int]) -> dict[int, Outcome]:
-    """Compute what is due, or what the session was asked for, of a batch of instances. Inside one transaction."""
-    work, changed = _asked(session.params, instance_ids) if session.params else _due_of(instance_ids)
+    """Aggregate what is due, or the session's range, for a batch of instances. Runs inside one transaction."""
+    work, changed = _requested(session.params, instance_ids) if session.params else _due_of(instance_ids)
     counts: dict[int, Counter[str]] = defaultdict(Counter)
-    # Sorting the sizes of a batch in memory, for this transaction.
+    # Sort the sizes of a batch in memory, in this transaction only.
     statements.run("SET LOCAL work_mem = '64MB'", {})
     for period in Period:
-        mine = [(instance_id, span) for instance_id, span in work if span.period == period]
-        if mine:
-            _aggregate(period, mine, counts)
+        of_period = [(instance_id, span) for instance_id, span in work if span.period == period]
+        if of_period:
+            _aggregate(period, of_period, counts)
     if changed:
         statements.run(statements.FORGET, changed)
     return {instance_id: _outcome(counts[instance_id]) for instance_id in instance_ids}
 
 
 def _outcome(counts: Mapping[str, int]) -> Outcome:
-    """Periods and rows in numbers; without any size in the periods there was nothing to do."""
+    """Return the counts of periods and rows; skipped if the periods have no sizes."""
     if counts["instances"]:
         return Outcome(dict(counts))
-    return Outcome(
-        {"databases": counts["databases"]}, skipped="There is no size in the periods asked for.", code="no_sizes"
-    )
+    return Outcome({"databases": counts["databases"]}, skipped="No sizes in the selected periods.", code="no_sizes")
 
 
-def _asked(params: Mapping[str, Any], instance_ids: Sequence[int]) -> tuple[list[Work], None]:
+def _requested(params: Mapping[str, Any], instance_ids: Sequence[int]) -> tuple[list[Work], None]:
     first, last = (date.fromisoformat(params[name]) for name in ("first", "last"))
-    spans = [span for period in named(params["period"]) for span in asked_for(period, first, last)]
+    spans = [span for period in named(params["period"]) for span in closed_in_range(period, first, last)]
     return [(instance_id, span) for instance_id in instance_ids for span in spans], None
 
 
 def _due_of(instance_ids: Sequence[int]) -> tuple[list[Work], dict[str, Any]]:
-    """The work, and the changed days that it makes good, as they were when they were looked at."""
+    """Return the due work, and the changed days that it covers, with the versions read here."""
     today, kept_since = timezone.localdate(), horizon()
     rows = list(
         ChangedDay.objects.filter(instance__in=instance_ids, day__lt=today).values_list("instance", "day", "version")
@@ -173,21 +171,21 @@ def _due_of(instance_ids: Sequence[int]) -> tuple[list[Work], dict[str, Any]]:
 
 
 def _aggregate(period: Period, work: Sequence[Work], counts: dict[int, Counter[str]]) -> None:
-    """Both models of one period. Whoever else computes one of these waits for this transaction to end.
+    """Aggregate both models of one period. Other transactions that compute the same spans wait for this one.
 
-    Spans without a hole between them are computed together, for all instances that want any of them: one that is
-    computed without need comes out as it is.
+    Adjacent spans are computed together, for all instances that need any of them. Computing a span again does not
+    change it.
     """
-    wanted: dict[Span, set[int]] = defaultdict(set)
+    instances: dict[Span, set[int]] = defaultdict(set)
     for instance_id, span in work:
-        wanted[span].add(instance_id)
-    statements.run(statements.LOCK, {"locks": [f"aggregation:{period}:{span.first}" for span in wanted]})
-    for spans in _islands(sorted(wanted)):
+        instances[span].add(instance_id)
+    statements.run(statements.LOCK, {"locks": [f"aggregation:{period}:{span.first}" for span in instances]})
+    for spans in _islands(sorted(instances)):
         values = {
             "period": period.value,
             "unit": statements.UNITS[period],
             "zone": settings.TIME_ZONE,
-            "instances": sorted(set().union(*(wanted[span] for span in spans))),
+            "instances": sorted(set().union(*(instances[span] for span in spans))),
             "first": spans[0].first,
             "last": spans[-1].last,
             "before": spans[0].previous().first,
@@ -207,7 +205,7 @@ def _aggregate(period: Period, work: Sequence[Work], counts: dict[int, Counter[s
 
 
 def _islands(spans: Sequence[Span]) -> list[list[Span]]:
-    """Sorted spans of one period, cut where one is missing."""
+    """Group sorted spans of one period into runs of adjacent spans."""
     islands: list[list[Span]] = []
     for span in spans:
         if islands and islands[-1][-1].following() == span:

@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
             name='InstanceLimit',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('size', models.BigIntegerField(help_text='Forecasts say when the total of the instance will reach it.', validators=[django.core.validators.MinValueValidator(1)], verbose_name='limit, bytes')),
+                ('size', models.BigIntegerField(help_text='Forecasts show when the total size of the instance will reach it.', validators=[django.core.validators.MinValueValidator(1)], verbose_name='limit, bytes')),
                 ('note', models.CharField(blank=True, max_length=200, verbose_name='note')),
                 ('set_at', models.DateTimeField(auto_now=True, verbose_name='set')),
                 ('instance', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='limit', to='instances.instance', verbose_name='instance')),

@@ -120,7 +120,7 @@ def test_the_command_aggregates_the_last_closed_period(sized):
     sized("one", {"shop": {ago(2): 1, ago(1): 2}})
     code, printed = run("daily")
     assert code == 0, printed
-    assert f"completed; daily from {ago(1)} to {ago(1)}; 1 completed; 1 aggregates of instances and 1 of" in printed
+    assert f"completed; daily from {ago(1)} to {ago(1)}; 1 completed; 1 instance aggregates and 1 " in printed
     assert list(InstanceAggregate.objects.values_list("start", flat=True)) == [ago(1)]
     code, printed = run("daily", "--on", ago(2).isoformat(), "--json")
     assert json.loads(printed)["aggregates"]["databases"] == 1
@@ -128,15 +128,15 @@ def test_the_command_aggregates_the_last_closed_period(sized):
     assert json.loads(printed)["aggregates"]["daily"] == 2
     sized("two", {"shop": {}})
     code, printed = run("daily")
-    assert (code, "no size of: two" in printed) == (0, True)
+    assert (code, "without sizes: two" in printed) == (0, True)
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["yearly"], "daily, weekly, monthly, quarterly or all"),
-        (["daily", "--on", "2026-01-01", "--from", "2026-01-01", "--to", "2026-01-02"], "Either --on"),
-        (["daily", "--from", "2026-01-01"], "go together"),
+        (["daily", "--on", "2026-01-01", "--from", "2026-01-01", "--to", "2026-01-02"], "Use either --on"),
+        (["daily", "--from", "2026-01-01"], "Use --from and --to together"),
         (["daily", "--from", "2026-02-01", "--to", "2026-01-01"], "before it begins"),
         (["monthly", "--on", "2999-01-01"], "is closed"),
     ],
@@ -246,8 +246,8 @@ def test_the_trends_page(fleet):
     text = page.content.decode()
     assert page.context["n_lacking"] == 1
     for words in (
-        "Grown most",
-        "Not whole in the last period",
+        "Largest growth",
+        "Incomplete in the last period",
         "Aggregate again",
         "Per engine",
         "Per tag",
@@ -263,7 +263,7 @@ def test_the_trends_page(fleet):
     wrong = client.get(url, {"period": "hourly"})
     assert "hourly is not one of the available choices" in wrong.content.decode()
     seen = staff("aggregation.view_instanceaggregate").get(url).content.decode()
-    assert "Grown most" not in seen
+    assert "Largest growth" not in seen
     assert "Aggregate again" not in seen
     assert staff("instances.view_instance").get(url).status_code == 403
 
@@ -325,7 +325,7 @@ def test_a_limit_is_set_in_words_and_forecast(fleet):
     assert "This instance has no size limit." in page
     add = reverse("admin:aggregation_instancelimit_add")
     wrong = client.post(add, {"instance": one.pk, "size": "much"})
-    assert "is no size; write it as 500 GiB" in wrong.content.decode()
+    assert "is not a size. Enter a size such as 500 GiB" in wrong.content.decode()
     assert client.post(add, {"instance": one.pk, "size": "320 GiB"}).status_code == 302
     assert InstanceLimit.objects.get().size == 320 * GIB
     assert str(InstanceLimit.objects.get().set_by) == "root"

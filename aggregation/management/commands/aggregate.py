@@ -21,34 +21,34 @@ def day(text: str) -> date:
 
 class Command(BaseCommand):
     help = (
-        "Aggregate sizes of closed periods, in this process. Without dates: the last closed period. Exits 0 when every "
-        "instance was done, 3 when some were not, 1 when none was, 2 for a wrong call."
+        "Aggregate sizes of closed periods, in this process. Default: the last closed period. Exits 0 if every "
+        "instance was aggregated, 3 if some were not, 1 if none was, 2 for a wrong call."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("period", metavar="PERIOD", help="daily, weekly, monthly, quarterly or all")
-        parser.add_argument("--on", type=day, metavar="DATE", help="the closed period that this day is in")
+        parser.add_argument("--on", type=day, metavar="DATE", help="the closed period that contains this day")
         parser.add_argument("--from", type=day, dest="first", metavar="DATE", help="every closed period from this day")
         parser.add_argument("--to", type=day, dest="last", metavar="DATE", help="to this day")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            asked = _asked(options)
+            ranges = _ranges(options)
             sync.finish_open("aggregation")
             sessions = [
                 services.backfill(name, first, last, trigger=SyncSession.Trigger.COMMAND, enqueue=False)
-                for name, first, last in asked
+                for name, first, last in ranges
             ]
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
-        told = [self._run(session) for session in sessions]
+        documents = [self._run(session) for session in sessions]
         if options["json"]:
-            self.stdout.write(json.dumps(told if len(told) > 1 else told[0], indent=2))
+            self.stdout.write(json.dumps(documents if len(documents) > 1 else documents[0], indent=2))
         else:
-            for document in told:
+            for document in documents:
                 self.stdout.write(_line(document))
-        statuses = {document["status"] for document in told}
+        statuses = {document["status"] for document in documents}
         sys.exit(0 if statuses == {"completed"} else 1 if statuses == {"failed"} else 3)
 
     def _run(self, session: SyncSession) -> dict[str, Any]:
@@ -68,29 +68,29 @@ class Command(BaseCommand):
         }
 
 
-def _asked(options: dict[str, Any]) -> list[tuple[str, date, date]]:
-    """Period, first and last day: one session each, but one for all that share a range. Raises ValueError."""
+def _ranges(options: dict[str, Any]) -> list[tuple[str, date, date]]:
+    """Return period, first and last day of each session; periods with one range share it. Raises ValueError."""
     name, on, first, last = (options[key] for key in ("period", "on", "first", "last"))
     periods = named(name)
     if on and (first or last):
-        raise ValueError("Either --on, or --from and --to.")
+        raise ValueError("Use either --on, or --from and --to.")
     if bool(first) != bool(last):
-        raise ValueError("--from and --to go together.")
+        raise ValueError("Use --from and --to together.")
     if on or first:
         return [(name, on or first, on or last)]
     spans = [last_closed(period, timezone.localdate()) for period in periods]
     return [(span.period.value, span.first, span.last) for span in spans]
 
 
-def _line(told: dict[str, Any]) -> str:
-    asked, counts, sums = told["asked"], told["counts"], told["aggregates"]
+def _line(document: dict[str, Any]) -> str:
+    params, counts, sums = document["asked"], document["counts"], document["aggregates"]
     words = [
-        f"aggregation #{told['session']}: {told['status']}",
-        f"{asked['period']} from {asked['first']} to {asked['last']}",
+        f"aggregation #{document['session']}: {document['status']}",
+        f"{params['period']} from {params['first']} to {params['last']}",
         ", ".join(f"{count} {status}" for status, count in counts.items()),
-        f"{sums['instances']} aggregates of instances and {sums['databases']} of databases",
+        f"{sums['instances']} instance aggregates and {sums['databases']} database aggregates",
     ]
-    words += [f"{name} failed: {error}" for name, error in told["failed"].items()]
-    if told["without_sizes"]:
-        words.append(f"no size of: {', '.join(told['without_sizes'])}")
+    words += [f"{name} failed: {error}" for name, error in document["failed"].items()]
+    if document["without_sizes"]:
+        words.append(f"without sizes: {', '.join(document['without_sizes'])}")
     return "; ".join(words)
