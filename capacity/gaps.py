@@ -1,6 +1,6 @@
-"""Days on which an instance has no size, or not a whole one.
+"""Days on which an instance has no size, or an incomplete one.
 
-An instance is asked about from the day it was added until yesterday, or the day it was retired. Today is no gap yet.
+The days run from the day the instance was added until yesterday, or until it was retired. Today is no gap yet.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-#: Days that pages look back.
+#: Default number of days.
 WINDOW = 30
 
 
 @dataclass(frozen=True)
 class MissingDay:
-    """`kind` is "missing" or "incomplete". `status`, `code` and `error` are those of the last visit made that day, ""
-    where there was none or its session is forgotten."""
+    """`kind` is "missing" or "incomplete". `status`, `code` and `error` are those of the last visit of that day, "" if
+    there was none or its session was deleted."""
 
     instance: int
     instance_name: str
@@ -33,8 +33,8 @@ class MissingDay:
 
 
 class MissingDays(Sequence[MissingDay]):
-    """The gaps between two days, both included, newest first; of all instances, or of some by id. Sliced, it reads as
-    much as it shows."""
+    """The gaps between two days, both included, newest first, for all instances or for these ids. A slice reads only
+    its own rows."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class MissingDays(Sequence[MissingDay]):
         yesterday = timezone.localdate() - timedelta(days=1)
         self.last = min(last or yesterday, yesterday)
         self.first = first or self.last - timedelta(days=WINDOW - 1)
-        self._asked = {
+        self._parameters = {
             "first": self.first,
             "last": self.last,
             "zone": settings.TIME_ZONE,
@@ -74,7 +74,7 @@ class MissingDays(Sequence[MissingDay]):
         return iter(self[:])
 
     def per_instance(self) -> dict[int, int]:
-        """Instance id → how many, for those that have any."""
+        """Return instance id → number of gaps, for instances with gaps."""
         return dict(self._query(f"SELECT g.id, count(*) {_GAPS} GROUP BY g.id"))
 
     def per_kind(self) -> dict[str, int]:
@@ -83,7 +83,7 @@ class MissingDays(Sequence[MissingDay]):
 
     def _query(self, sql: str, **more: object) -> list[tuple]:
         with connection.cursor() as cursor:
-            cursor.execute(sql, self._asked | more)
+            cursor.execute(sql, self._parameters | more)
             return cursor.fetchall()
 
 
@@ -99,7 +99,7 @@ _GAPS = """
  WHERE %(kind)s IN ('', g.kind)
 """
 
-#: The visits are looked up for the rows that are shown.
+#: Visits are looked up only for the rows of the page.
 _PAGE = f"""
 SELECT p.id, p.name, p.day, p.kind, coalesce(v.status, ''), coalesce(v.error_code, ''), coalesce(v.error, '')
   FROM (SELECT g.* {_GAPS} ORDER BY g.day DESC, g.name OFFSET %(offset)s LIMIT %(limit)s) p

@@ -1,6 +1,6 @@
-"""How big every database is, day by day, in bytes.
+"""Sizes of databases and instances by day, in bytes.
 
-A day without a row is a gap: it says nothing, and never zero. Days are those of TAIFISH_TIME_ZONE.
+A day without a row is a gap: the size is unknown, not zero. Days are those of TAIFISH_TIME_ZONE.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from console.units import bytes_label
 from instances.hiding import Filter
 from instances.models import Instance
 
-#: Days over which growth is told beside a size.
+#: Days of growth shown beside a size.
 GROWTH_DAYS = 30
 
 
@@ -30,8 +30,8 @@ class DatabaseQuerySet(models.QuerySet["Database"]):
         return self.filter(is_filtered=False)
 
     def with_growth(self) -> DatabaseQuerySet:
-        """Each database with `earlier` and `earlier_day`: its size GROWTH_DAYS before the latest, or on the nearest day
-        before that which has one; null where there is none."""
+        """Add `earlier` and `earlier_day`: the size GROWTH_DAYS before the latest, or on the nearest earlier day with a
+        size; null if there is none."""
         then = DatabaseSize.objects.filter(
             database=OuterRef("pk"), day__lte=OuterRef("size_day") - timedelta(days=GROWTH_DAYS)
         ).order_by("-day")
@@ -39,7 +39,7 @@ class DatabaseQuerySet(models.QuerySet["Database"]):
 
 
 class Database(models.Model):
-    """A database inside a managed instance; a schema where the engine has no other."""
+    """A database inside a managed instance; a schema where the engine has no databases."""
 
     instance = models.ForeignKey(
         Instance, on_delete=models.CASCADE, related_name="databases", verbose_name=_("instance")
@@ -51,7 +51,7 @@ class Database(models.Model):
     first_seen_at = models.DateTimeField(_("first seen"))
     last_seen_at = models.DateTimeField(_("last seen"))
     gone_at = models.DateTimeField(_("gone"), null=True)
-    # Its latest row of sizes, so that a list of all databases can be ordered by size.
+    # The latest size, so that a list of all databases can be ordered by size.
     size = models.BigIntegerField(_("size"), null=True)
     size_day = models.DateField(_("measured on"), null=True)
 
@@ -70,18 +70,18 @@ class Database(models.Model):
 
     @property
     def growth(self) -> int | None:
-        """Bytes in `growth_days`; None where either end is not known. Expects `with_growth()`."""
+        """Bytes in `growth_days`; None if either end is unknown. Requires `with_growth()`."""
         earlier = getattr(self, "earlier", None)
         return None if self.size is None or earlier is None else self.size - earlier
 
     @property
     def growth_days(self) -> int | None:
-        """Days that `growth` covers: GROWTH_DAYS, or more where that day has no size."""
+        """Days that `growth` covers: GROWTH_DAYS, or more if that day has no size."""
         return None if self.growth is None else (self.size_day - self.earlier_day).days
 
     @property
     def growth_label(self) -> str:
-        """ "+1.5 GiB", or "+1.5 GiB (in 33 days)" where it covers other than GROWTH_DAYS."""
+        """ "+1.5 GiB", or "+1.5 GiB (in 33 days)" if it does not cover GROWTH_DAYS."""
         size = bytes_label(self.growth, signed=True)
         if self.growth_days in (None, GROWTH_DAYS):
             return size
@@ -90,12 +90,12 @@ class Database(models.Model):
 
 class _SizeQuerySet(models.QuerySet):
     def since(self, days: int) -> _SizeQuerySet:
-        """The last so many days, today included."""
+        """Sizes of the last `days` days, today included."""
         return self.filter(day__gt=timezone.localdate() - timedelta(days=days))
 
 
 class DatabaseSize(models.Model):
-    """What a database took on disk on a day: the last good reading of it."""
+    """Size of a database on disk on a day, from the last successful read."""
 
     pk = models.CompositePrimaryKey("database_id", "day")
     database = models.ForeignKey(
@@ -120,9 +120,9 @@ class DatabaseSize(models.Model):
 
 
 class InstanceSize(models.Model):
-    """What an instance took on a day: the sum of its databases' rows of that day and of the shared part.
+    """Size of an instance on a day: the sum of its databases' rows of that day and of the shared part.
 
-    `shared` tells that part by name. It is complete when nothing that was there went unread.
+    `shared` maps each shared part to its size. The row is complete if every size was read.
     """
 
     pk = models.CompositePrimaryKey("instance_id", "day")

@@ -1,4 +1,4 @@
-"""What pages show of sizes: one database's, one instance's, and the days that are missing."""
+"""Pages of sizes: of a database, of an instance, and the days without a size."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from tagging.models import Tag
 from .gaps import MissingDays
 from .models import Database, InstanceSize
 
-#: Days that a chart can show; the first without being asked.
+#: Days that a chart can show; the first is the default.
 PERIODS = (90, 30, 365, 800)
 ROWS_PER_PAGE = 200
 LARGEST = 10
 
 
 def period(request: HttpRequest) -> int:
-    asked = request.GET.get("days", "")
-    return int(asked) if asked.isdecimal() and int(asked) in PERIODS else PERIODS[0]
+    days = request.GET.get("days", "")
+    return int(days) if days.isdecimal() and int(days) in PERIODS else PERIODS[0]
 
 
 def _days(count: int) -> list[date]:
@@ -74,7 +74,7 @@ def databases_of(instance: Instance, **query: str) -> str:
 
 
 def sizes_section(request: HttpRequest, instance: Instance) -> SafeString:
-    """The part of an instance's page: figures, the chart of its total, its largest databases."""
+    """Render the capacity section of an instance's page: figures, the chart of its total, its largest databases."""
     rows = list(instance.sizes.since(PERIODS[0]))
     latest = rows[0] if rows else InstanceSize.objects.filter(instance=instance).first()
     counts = Database.objects.present().filter(instance=instance)
@@ -131,23 +131,23 @@ class GapForm(forms.Form):
 
 @needs("capacity.view_instancesize")
 def gaps_page(request: HttpRequest) -> HttpResponse:
-    """Days without a size, or without a whole one, newest first."""
+    """List the days without a size, or with an incomplete one, newest first."""
     form = GapForm(request.GET or None)
     narrow_choices(form, request.user)
-    asked = form.cleaned_data if form.is_valid() else {"days": 30, "kind": "", "tag": None, "instance": None}
-    if asked["instance"]:
-        chosen = [asked["instance"].pk]
+    data = form.cleaned_data if form.is_valid() else {"days": 30, "kind": "", "tag": None, "instance": None}
+    if data["instance"]:
+        chosen = [data["instance"].pk]
     else:
-        chosen = ids_shown_to(request.user, asked["tag"].instances.all() if asked["tag"] else None)
-    since = timezone.localdate() - timedelta(days=asked["days"] or 30)
-    gaps = MissingDays(since, None, chosen, asked["kind"])
+        chosen = ids_shown_to(request.user, data["tag"].instances.all() if data["tag"] else None)
+    since = timezone.localdate() - timedelta(days=data["days"] or 30)
+    gaps = MissingDays(since, None, chosen, data["kind"])
     query = request.GET.copy()
     query.pop("page", None)
     context = {
         **admin.site.each_context(request),
         "title": _("Days without a size"),
         "form": form,
-        "only": asked["instance"],
+        "only": data["instance"],
         "page": Paginator(gaps, ROWS_PER_PAGE).get_page(request.GET.get("page")),
         "query": query.urlencode(),
     }

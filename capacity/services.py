@@ -1,6 +1,6 @@
-"""The capacity visit: read how big one instance's databases are, then store it as one day's rows.
+"""The capacity visit: read the sizes of one instance's databases, then store them as one day's rows.
 
-The store is written set by set, in as many statements for a thousand databases as for one.
+Writes are set-based: the number of statements does not depend on the number of databases.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 
 @dataclass(frozen=True)
 class CapacityFacts:
-    """Everything one visit read."""
+    """The facts of one visit."""
 
     server: ServerInfo
     databases: Databases
@@ -42,7 +42,7 @@ class CapacityFacts:
 
 
 def read(instance: Instance, phase: Phase) -> CapacityFacts:
-    """Read which databases there are, then their sizes, on one connection. Raises AdapterError."""
+    """Read the databases, then their sizes, on one connection. Raises AdapterError."""
     with reached(instance) as adapter:
         phase("databases")
         databases = adapter.databases()
@@ -53,8 +53,8 @@ def read(instance: Instance, phase: Phase) -> CapacityFacts:
 def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outcome:
     """Store the day's sizes, inside the visit's transaction. Raises Held for an implausible shrink.
 
-    The day is the one on which the visit began. A database that could not be read keeps the row it may have of an
-    earlier visit that day, and one that is gone by now loses it: so the rows always add up to the instance's total.
+    The day is that of the start of the visit. A database that could not be read keeps a row of an earlier visit that
+    day; a database that is gone loses it. So the rows always add up to the instance's total.
     """
     now = record.started_at or timezone.now()
     day = timezone.localdate(now)
@@ -63,7 +63,7 @@ def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outco
     present = Database.objects.present().filter(instance=instance)
     own = dict(present.filter(is_system=False).values_list("name", "native_id"))
     listing = {fact.name: fact.native_id for fact in databases}
-    # With the listing itself incomplete, a database that is not in it may well be there.
+    # If the list is incomplete, a database that is not in it may exist.
     gone = vanished(own, listing) if listed else 0
     hold_shrink(
         "databases",
@@ -113,19 +113,19 @@ def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outco
             "server": f"{facts.server.product} {facts.server.version}",
         },
         gaps=facts.gaps,
-        skipped="" if shown else "There is no active database: none but the engine's own, or filters hide all.",
+        skipped="" if shown else "Nothing to measure: only system databases exist, or filters hide the rest.",
         code="" if shown else "no_databases",
     )
 
 
 def without_row(day: Any) -> InstanceQuerySet:
-    """The active instances that have no size of that day."""
+    """Return the active instances without a size on that day."""
     return Instance.objects.active().exclude(Exists(InstanceSize.objects.filter(instance=OuterRef("pk"), day=day)))
 
 
 def catch_up() -> SyncSession | None:
-    """Visit the instances that today's collection has left without a row. None when there are none, or when today's
-    collection has not begun: what has its turn later today is not late."""
+    """Visit the instances without a row after today's collection. Returns None if there are none, or if today's
+    collection has not begun."""
     today = timezone.localdate()
     midnight = timezone.make_aware(datetime.combine(today, datetime.min.time()))
     begun = SyncSession.objects.filter(kind="capacity", trigger=SyncSession.Trigger.SCHEDULE, created_at__gte=midnight)
@@ -140,18 +140,18 @@ def catch_up() -> SyncSession | None:
 
 
 def largest_tables(database: Database, limit: int = 20) -> list[TableSize]:
-    """Ask the instance now, largest first. Raises AdapterError."""
+    """Read the largest tables from the instance now, largest first. Raises AdapterError."""
     with reached(database.instance) as adapter:
         return adapter.table_sizes(database.name, limit)
 
 
 def purge_sizes(batch: int = 500) -> int:
-    """Delete sizes older than TAIFISH_KEEP_SIZES_DAYS, and databases gone for as long, which have none left. Returns
-    how many rows of sizes."""
+    """Delete sizes older than TAIFISH_KEEP_SIZES_DAYS, and databases gone for as long without a size left. Returns the
+    number of deleted sizes."""
     cutoff = timezone.localdate() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS)
     total = InstanceSize.objects.filter(day__lt=cutoff).delete()[0]
     last = Database.objects.aggregate(last=Max("pk"))["last"] or 0
-    # So many databases a transaction: one huge delete would hold its locks for minutes.
+    # Delete in batches of databases: one huge delete would hold its locks for minutes.
     for first in range(0, last + 1, batch):
         total += _run(_PURGE, {"first": first, "end": first + batch, "cutoff": cutoff})
     forgotten = Database.objects.filter(gone_at__lt=timezone.now() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS))
@@ -160,7 +160,7 @@ def purge_sizes(batch: int = 500) -> int:
 
 
 def _run(sql: str, values: dict[str, Any]) -> int:
-    """How many rows it changed."""
+    """Run a statement and return its row count."""
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
         return cursor.rowcount
@@ -177,12 +177,12 @@ WITH gone AS (
     UPDATE capacity_database SET gone_at = %(now)s
      WHERE instance_id = %(instance)s AND gone_at IS NULL AND name <> ALL(%(names)s::text[])
     RETURNING id),
-taken_back AS (
+removed AS (
     DELETE FROM capacity_databasesize s USING gone WHERE s.database_id = gone.id AND s.day = %(day)s)
 SELECT id FROM gone
 """
 
-#: A database under a name that has been there before, with another native id, is another one.
+#: A known name with a new native id is another database, counted as recreated.
 _UPSERT_DATABASES = """
 WITH listed AS (
     SELECT * FROM unnest(%(names)s::text[], %(native_ids)s::varchar[], %(system)s::boolean[], %(filtered)s::boolean[])
@@ -221,7 +221,7 @@ UPDATE capacity_database d SET size = s.size, size_day = s.day
    AND (d.size_day IS NULL OR d.size_day <= s.day)
 """
 
-#: What is shared and was not read this time stays as it was read earlier that day.
+#: A shared part that was not read this time keeps the value read earlier that day.
 _UPSERT_TOTAL = """
 WITH had AS (
     SELECT shared, is_complete FROM capacity_instancesize WHERE instance_id = %(instance)s AND day = %(day)s),

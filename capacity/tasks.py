@@ -8,7 +8,7 @@ from . import services
 
 @shared_task(name="capacity.collect", bind=True)
 def collect(self: Task) -> None:
-    """Visit every active instance. Sent twice for one scheduled occurrence, it starts one session."""
+    """Visit every active instance. A duplicate message for one scheduled occurrence starts no second session."""
     slot = (self.request.headers or {}).get("taifish_slot")
     sync.start("capacity", Instance.objects.all(), trigger="schedule", slot=slot)
 

@@ -106,8 +106,8 @@ STORED = [
     _("rules"),
     _("Paused after too many failures in a row. Resume it under Health of visits, or sync it by hand."),
     _("The instance was retired."),
-    _("There is no size in the periods asked for."),
-    _("There is no active database: none but the engine's own, or filters hide all."),
+    _("No sizes in the selected periods."),
+    _("Nothing to measure: only system databases exist, or filters hide the rest."),
 ]
 
 

@@ -149,7 +149,7 @@ def test_gaps_can_be_narrowed(instances):
     tag = my.tags.create(slug="t", label="T")
     assert counted(tag=tag.pk) == 30
     text = client.get(GAPS, {"days": 1}).content.decode()
-    assert "none, or forgotten" in text
+    assert "none, or deleted" in text
     with_next = client.get(GAPS, {"days": 365, "kind": "missing"}).content.decode()
     assert "50 days" in with_next
 

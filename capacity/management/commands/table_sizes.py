@@ -12,12 +12,12 @@ from engines.errors import AdapterError
 
 
 class Command(BaseCommand):
-    help = "Ask an instance now for the largest tables of one database. Exits 1 when it does not answer."
+    help = "Read the largest tables of one database from the instance now. Exits 1 if it does not answer."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("instance", help="name of the instance")
         parser.add_argument("database", help="name of the database")
-        parser.add_argument("--limit", type=int, default=20, metavar="N", help="how many tables (20)")
+        parser.add_argument("--limit", type=int, default=20, metavar="N", help="number of tables (20)")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
