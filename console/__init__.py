@@ -1,1 +1,1 @@
-"""What admin pages are made of. Knows no app."""
+"""Building blocks of admin pages. Imports no app."""

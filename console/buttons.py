@@ -1,6 +1,6 @@
-"""Buttons on admin pages that do something: by POST only, and each behind its own permission.
+"""Buttons on admin pages: POST only, each with its own permission.
 
-The links that unfold makes of its actions are fetched by GET, which a page elsewhere could do in a user's name.
+unfold renders its actions as links, fetched by GET, which another site could trigger in a user's name.
 """
 
 from __future__ import annotations
@@ -30,11 +30,10 @@ from .visibility import ShownRows, shown_to
 
 @dataclass(frozen=True)
 class Button:
-    """One button of a row's page, or with `on_list` of the list.
+    """One button of a row's page, or of the list with `on_list`.
 
-    `run(request, row)` does the work and answers, or returns None to go back to where the person was; `row` is None
-    on a list. `shown(row)` says whether the button makes sense now. With `confirm`, which returns the sentences to
-    agree to, a page asks before anything is done.
+    `run(request, row)` does the work and returns a response, or None to redirect back; `row` is None on a list.
+    `shown(row)` returns whether the button is available. `confirm(row)` returns the sentences of a confirmation page.
     """
 
     name: str
@@ -49,7 +48,7 @@ class Button:
 
 
 def posted(request: HttpRequest, *but: str) -> list[tuple[str, str]]:
-    """What was posted, for a page that posts it once more, but for the fields that the page has of its own."""
+    """Return the posted fields for a page that posts them again, without that page's own fields."""
     return [
         (name, value)
         for name, values in request.POST.lists()
@@ -59,12 +58,12 @@ def posted(request: HttpRequest, *but: str) -> list[tuple[str, str]]:
 
 
 class CheckedListAdmin(ModelAdmin):
-    """Lists that refuse filters and selections that mean nothing."""
+    """Lists that reject invalid filters and selections."""
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """Django checks what a filter of the address names, but not whether its value suits the column.
+        """Reject filter values that do not fit the column; Django checks only the names.
 
-        Raises IncorrectLookupParameters, for which Django shows the list without filters and a message.
+        Raises IncorrectLookupParameters: Django then shows the list without filters, and a message.
         """
         try:
             return super().get_changelist_instance(request)
@@ -78,12 +77,12 @@ class CheckedListAdmin(ModelAdmin):
 
 
 class ButtonAdmin(ShownRows, CheckedListAdmin):
-    """A ModelAdmin whose pages carry `buttons`; its templates show those that the person may press."""
+    """A ModelAdmin with `buttons` on its pages; templates show those that the user may press."""
 
     change_form_template = "taifish/change_form.html"
     change_list_template = "taifish/change_list.html"
     buttons: Sequence[Button] = ()
-    # Counting what each choice of each filter would find takes a query that grows with the store.
+    # Facet counts take a query that grows with the store.
     show_facets = ShowFacets.NEVER
 
     def get_buttons(self, request: HttpRequest) -> Sequence[Button]:
@@ -113,14 +112,14 @@ class ButtonAdmin(ShownRows, CheckedListAdmin):
             else get_object_or_404(shown_to(self.model._default_manager.all(), request.user), pk=object_id)
         )
         if not pressed.shown(row):
-            messages.warning(request, _("“%s” is no longer possible here.") % pressed.label)
+            messages.warning(request, _("“%s” is no longer available here.") % pressed.label)
             return self.back(request, row)
         if pressed.confirm and "confirmed" not in request.POST:
             return self.ask(request, pressed.label, pressed.confirm(row), row)
         return pressed.run(request, row) or self.back(request, row)
 
     def ask(self, request: HttpRequest, label: str, sentences: list[str], row: Any = None) -> TemplateResponse:
-        """The page on which a person agrees to what they have just asked for, by posting the same once more."""
+        """Show the confirmation page, which posts the same fields again."""
         context = {
             **self.admin_site.each_context(request),
             "title": label,
@@ -134,15 +133,15 @@ class ButtonAdmin(ShownRows, CheckedListAdmin):
         return TemplateResponse(request, "taifish/confirm.html", context)
 
     def back(self, request: HttpRequest, row: Any) -> HttpResponseRedirect:
-        """To the page the button was on."""
-        asked = request.POST.get("next", "")
-        if asked and url_has_allowed_host_and_scheme(asked, {request.get_host()}, request.is_secure()):
-            return HttpResponseRedirect(asked)
+        """Redirect to the page of the button."""
+        url = request.POST.get("next", "")
+        if url and url_has_allowed_host_and_scheme(url, {request.get_host()}, request.is_secure()):
+            return HttpResponseRedirect(url)
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}"
         return HttpResponseRedirect(reverse(f"{name}_change", args=[row.pk]) if row else reverse(f"{name}_changelist"))
 
     def offered(self, request: HttpRequest, row: Any) -> list[dict[str, Any]]:
-        """The buttons for a row, or for the list with None, as the templates take them."""
+        """Return the buttons of a row, or of the list with None, as template context."""
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_do"
         return [
             {
@@ -170,14 +169,14 @@ class ButtonAdmin(ShownRows, CheckedListAdmin):
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        asked = request.POST.get("action")
-        if asked and asked not in self.get_actions(request):
+        action = request.POST.get("action")
+        if action and action not in self.get_actions(request):
             raise PermissionDenied
         return super().changelist_view(request, {"buttons": self.offered(request, None), **(extra_context or {})})
 
 
 class InspectOnlyAdmin(ButtonAdmin):
-    """Pages of what visits write: to be looked at, never edited."""
+    """Read-only pages of what visits write."""
 
     show_add_link = False
 
@@ -193,6 +192,6 @@ class InspectOnlyAdmin(ButtonAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        # The history of edits, of which there are none.
+        # There are no edits, so no history.
         context["show_history"] = False
         return super().render_change_form(request, context, *args, **kwargs)

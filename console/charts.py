@@ -1,4 +1,4 @@
-"""Charts of sizes, for the Chart.js that unfold brings along."""
+"""Charts of sizes, for the Chart.js that comes with unfold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLOURS = ("--color-primary-600", "--color-base-400")
 
 @dataclass(frozen=True)
 class Chart:
-    """`data` is what Chart.js takes; `rows` is the same for those who read: a label, and a text for each of `names`."""
+    """`data` is JSON for Chart.js; `rows` is the same as a table: a label, and a text for each of `names`."""
 
     data: str
     names: Sequence[str]
@@ -27,7 +27,7 @@ def every_day(first: date, last: date) -> list[date]:
 
 
 def size_chart(days: Sequence[date], series: Mapping[str, Mapping[date, int]]) -> Chart | None:
-    """Lines of bytes over days; a day without a figure is a hole in the line. Read, the newest day comes first."""
+    """Return lines of bytes by day, with a gap for a day without a figure. The table has the newest day first."""
     lines = {name: [sizes.get(day) for day in days] for name, sizes in series.items()}
     return bytes_chart([day.isoformat() for day in days], lines)
 
@@ -39,8 +39,8 @@ def bytes_chart(
     *,
     signed: bool = False,
 ) -> Chart | None:
-    """Series of bytes, one figure for each label, in the unit that suits the largest. `styles` are more properties of a
-    series' dataset. None where there is nothing to draw."""
+    """Return series of bytes, one figure per label, in the unit of the largest. `styles` adds properties to a series'
+    dataset. Returns None without figures."""
     largest = max((abs(size) for sizes in series.values() for size in sizes if size is not None), default=None)
     if largest is None:
         return None

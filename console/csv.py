@@ -1,4 +1,4 @@
-"""Files to download."""
+"""CSV downloads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.http import HttpResponse
 
 
 def csv_file(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> HttpResponse:
-    """A file to download that a spreadsheet reads as UTF-8 and takes no cell of for a formula."""
+    """Return a CSV download that spreadsheets read as UTF-8, with no cell that runs as a formula."""
     response = HttpResponse(
         "\ufeff",
         content_type="text/csv; charset=utf-8",
@@ -21,10 +21,10 @@ def csv_file(name: str, header: Sequence[str], rows: Iterable[Sequence[object]])
     return response
 
 
-#: A spreadsheet takes a cell that begins so for a formula. https://owasp.org/www-community/attacks/CSV_Injection
+#: Spreadsheets treat cells with these prefixes as formulas. https://owasp.org/www-community/attacks/CSV_Injection
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def disarmed(text: str) -> str:
-    """A cell's text that no spreadsheet runs as a formula."""
+    """Quote a text that a spreadsheet would run as a formula."""
     return f"'{text}" if text.startswith(FORMULA) else text

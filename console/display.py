@@ -1,4 +1,4 @@
-"""How values look on pages."""
+"""Formatting of values on pages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ago(moment: Any) -> SafeString:
 
 
 def seconds(began: Any, ended: Any) -> str:
-    """How long something took, "" while it has not begun."""
+    """Return the elapsed time as h:mm:ss, or "" if it has not begun."""
     if not began:
         return ""
     took = int(((ended or timezone.now()) - began).total_seconds())

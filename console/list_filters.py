@@ -20,13 +20,13 @@ class _ShownRowsForm(AutocompleteDropdownForm):
 
 
 class ShownSelectFilter(AutocompleteSelectFilter):
-    """A related row to choose; a row that the person does not see is not named, though its number be asked for."""
+    """A filter by a related row. A row that the user may not see is not named, even if the URL holds its id."""
 
     form_class = _ShownRowsForm
 
 
 class LeavingFilter(DropdownFilter):
-    """Leaves rows out unless asked for them; the list says so."""
+    """A filter with a default that excludes rows; the list shows it as active."""
 
     all_option = None
     default = "no"

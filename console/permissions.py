@@ -1,4 +1,4 @@
-"""Pages that are no model's: who may open them stands on the page, where the sidebar reads it too."""
+"""Permissions of pages without a model, which the sidebar reads too."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Page = Callable[..., HttpResponse]
 
 
 def needs(*permissions: str, whole_fleet: bool = False) -> Callable[[Page], Page]:
-    """A page for those who have all of these permissions and, for the `whole_fleet`, see all instances. It carries the
-    question as `may_open`."""
+    """Restrict a page to users with all these permissions and, for the `whole_fleet`, without a limit on instances. The
+    page gets the check as `may_open`."""
 
     def may_open(request: HttpRequest) -> bool:
         return request.user.has_perms(permissions) and not (whole_fleet and limit_of(request.user) is not None)

@@ -1,4 +1,4 @@
-"""Bytes as people read them. Stored and sent they stay bytes."""
+"""Format and parse sizes. The store and the API use bytes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def bytes_label(size: int | None, *, signed: bool = False) -> str:
-    """ "1.5 GiB"; with `signed`, "+1.5 GiB". Three significant digits, "–" for what is not known."""
+    """Return "1.5 GiB", or "+1.5 GiB" with `signed`: three significant digits, "–" for None."""
     if size is None:
         return "–"
     value, unit = float(abs(size)), 0
-    # Rounded first: 1023.9 KiB would show as 1024.
+    # Round before comparing: 1023.9 KiB would show as 1024.
     while unit < len(UNITS) - 1 and round(value, 0 if value >= 100 else 1) >= 1024:
         value, unit = value / 1024, unit + 1
     digits = 0 if unit == 0 or value >= 99.95 else 1 if value >= 9.995 else 2
@@ -24,10 +24,10 @@ def bytes_label(size: int | None, *, signed: bool = False) -> str:
 
 
 def parsed_bytes(text: str) -> int:
-    """What "500 GiB", "1.5T" or "1048576" say in bytes. A unit without i counts in 1024s too, as servers do. Raises
+    """Parse "500 GiB", "1.5T" or "1048576" into bytes. A unit without i is binary too, as on servers. Raises
     ValueError."""
     match = re.fullmatch(r"\s*(\d+(?:[.,]\d+)?)\s*([KMGTPE]?)i?B?\s*", text, re.IGNORECASE)
     size = round(Decimal(match[1].replace(",", ".")) * 1024 ** "_KMGTPE".index(match[2].upper() or "_")) if match else 0
     if not 0 < size < 2**63:
-        raise ValueError(gettext("“%s” is no size; write it as 500 GiB, or as a number of bytes.") % text)
+        raise ValueError(gettext("“%s” is not a size. Enter a size such as 500 GiB, or a number of bytes.") % text)
     return size

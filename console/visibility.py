@@ -1,8 +1,8 @@
-"""Which instances a person sees, and with them everything that hangs on instances.
+"""Limit users to instances, and to the rows that belong to these.
 
-`shown_to` narrows rows of any model, by the way that its foreign keys lead to an instance; admin pages and viewsets do
-so through `ShownRows` and `ShownRowsOfAPI`. Apps declare the rest in their `AppConfig.ready`: `instances` the model of
-instances, `tagging` who is limited to what, and each app the conditions for models that no foreign key leads from.
+`shown_to` filters rows of any model by its path of foreign keys to an instance; admin pages and viewsets use it through
+`ShownRows` and `ShownRowsOfAPI`. Apps declare the rest in `AppConfig.ready`: `instances` its model, `tagging` the
+limits of users, and each app the conditions for models without a foreign key path.
 """
 
 from __future__ import annotations
@@ -23,18 +23,16 @@ Rows = TypeVar("Rows", bound=QuerySet)
 #: The model of instances.
 INSTANCE: list[type[Model]] = []
 
-#: Given a person, the ids of the instances that they are limited to, as a query; None without a limit.
+#: User → ids of the instances that the user is limited to, as a query; None without a limit.
 LIMITS: list[Callable[[User], QuerySet | None]] = []
 
-#: Models that do not lead to an instance by foreign keys, and the condition for rows that are shown to a person who is
-#: limited to the instances of these ids.
+#: Model without a foreign key path to an instance → condition for its visible rows, given the ids of the instances.
 CONDITIONS: dict[type[Model], Callable[[QuerySet], Q]] = {}
 
 
 def limit_of(user: User | None) -> QuerySet | None:
-    """The ids of the instances that a person is limited to, as a query; None where they see all, as superusers do.
-    Without a user it is the operator of the machine, who may all. Looked up once for each user object, so once a
-    request."""
+    """Return the ids of the instances that a user is limited to, as a query; None without a limit. Superusers have no
+    limit, nor has the operator of the machine (no user). Cached on the user object, so looked up once a request."""
     if user is None or user.is_superuser or user.pk is None:
         return None
     if not hasattr(user, "_limit_of_instances"):
@@ -44,15 +42,15 @@ def limit_of(user: User | None) -> QuerySet | None:
 
 
 def within(path: str, user: User | None) -> Q:
-    """The condition that `path` leads to an instance that the person sees; for counts, for example."""
+    """Condition: `path` leads to an instance that the user may see. For use in counts, for example."""
     ids = limit_of(user)
     return Q() if ids is None else Q(**{f"{path}__in": ids})
 
 
 @cache
-def way_to_instance(model: type[Model]) -> tuple[str, bool] | None:
-    """The shortest way by foreign keys from a model to its instance ("account__instance"), and whether a link of it may
-    be missing; one that is always there goes before. None where no key leads there."""
+def path_to_instance(model: type[Model]) -> tuple[str, bool] | None:
+    """Return the shortest foreign key path from a model to its instance ("account__instance"), and whether it is
+    nullable. Paths that are not nullable come first. Returns None without a path."""
     found: list[tuple[bool, int, str]] = []
 
     def follow(at: type[Model], path: tuple[str, ...], nullable: bool, seen: frozenset[type[Model]]) -> None:
@@ -72,19 +70,19 @@ def way_to_instance(model: type[Model]) -> tuple[str, bool] | None:
 
 
 def shown_to(rows: Rows, user: User | None) -> Rows:
-    """Those of the rows that the person sees. A row that could name an instance and names none concerns the whole
-    fleet, and everybody sees it; so they do rows of models that have nothing to do with instances."""
-    condition, way = CONDITIONS.get(rows.model), way_to_instance(rows.model)
-    if (condition is None and way is None) or (ids := limit_of(user)) is None:
+    """Filter the rows to those that the user may see. All users see rows with a null path to an instance, which concern
+    the whole fleet, and rows of models without a path."""
+    condition, found = CONDITIONS.get(rows.model), path_to_instance(rows.model)
+    if (condition is None and found is None) or (ids := limit_of(user)) is None:
         return rows
     if condition:
         return rows.filter(condition(ids))
-    path, nullable = way
+    path, nullable = found
     return rows.filter(Q(**{f"{path}__in": ids}) | (Q(**{f"{path}__isnull": True}) if nullable else Q()))
 
 
 def ids_shown_to(user: User | None, among: QuerySet | None = None) -> list[int] | None:
-    """The ids of the instances `among` these that the person sees; None for all that there are."""
+    """Return the ids of the instances `among` these that the user may see; None for all instances."""
     if among is None:
         if limit_of(user) is None:
             return None
@@ -93,14 +91,14 @@ def ids_shown_to(user: User | None, among: QuerySet | None = None) -> list[int] 
 
 
 def narrow_choices(form: BaseForm, user: User | None) -> None:
-    """Have a form offer, and take, only rows that the person sees."""
+    """Limit the choices of a form to rows that the user may see."""
     for field in form.fields.values():
         if hasattr(field, "queryset"):
             field.queryset = shown_to(field.queryset, user)
 
 
 class ShownRows:
-    """For a ModelAdmin or an inline: only rows that the person sees, and only such among the choices of its forms."""
+    """Limits a ModelAdmin or an inline, and the choices of its forms, to rows that the user may see."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         return shown_to(super().get_queryset(request), request.user)
@@ -111,11 +109,11 @@ class ShownRows:
 
 
 class ShownRowsOfAPI:
-    """For a viewset: only rows that the person sees."""
+    """Limits a viewset to rows that the user may see."""
 
     @property
     def person(self) -> User | None:
-        """Who asks; nobody does while the schema is made."""
+        """The user; None while the schema is generated."""
         return self.request.user if self.request else None
 
     def get_queryset(self) -> QuerySet:

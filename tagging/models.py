@@ -32,7 +32,7 @@ class Tag(models.Model):
 
 
 class InstanceTag(models.Model):
-    """One tag on one instance: who put it there, and when."""
+    """One tag on one instance, with the user and time of its assignment."""
 
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="instance_tags")
     tag = models.ForeignKey(Tag, on_delete=models.CASCADE, related_name="instance_tags")
@@ -51,9 +51,9 @@ class InstanceTag(models.Model):
 
 
 class TagLimit(models.Model):
-    """The members of a group, or one person, see only instances that carry this tag, or another they are limited to.
+    """Limits the members of a group, or one user, to instances with this tag. Several limits add up.
 
-    Edited by superusers alone, on the pages of groups and users: so it has no permissions.
+    Only superusers edit it, on the pages of groups and users, so it has no permissions.
     """
 
     group = models.ForeignKey(
@@ -85,10 +85,10 @@ class TagLimit(models.Model):
 
 
 class TagOperation(models.Model):
-    """The receipt of one bulk tagging: what became of every pair of instance and tag.
+    """The receipt of one bulk tagging: the outcome of every pair of instance and tag.
 
-    `outcomes` maps an outcome to blocks, {"tags": [ids], "instances": [ids]}: that became of every one of the tags on
-    every one of the instances. `reasons` lists the pairs that failed, each with why.
+    `outcomes` maps an outcome to blocks, {"tags": [ids], "instances": [ids]}: it applies to each of the tags on each
+    of the instances. `reasons` lists the failed pairs with their reasons.
     """
 
     class Action(models.TextChoices):
@@ -105,7 +105,7 @@ class TagOperation(models.Model):
         INACTIVE = "inactive", _("tag is not active")
         FAILED = "failed", _("failed")
 
-    #: What an operation really changed, and what an undo therefore takes back.
+    #: The outcome of a changed pair, by action; an undo reverts these.
     CHANGED = {Action.ASSIGN: Outcome.ADDED, Action.REMOVE: Outcome.REMOVED}
 
     action = models.CharField(_("action"), max_length=6, choices=Action)
@@ -135,13 +135,13 @@ class TagOperation(models.Model):
 
     @property
     def totals(self) -> dict[str, int]:
-        """How many pairs had each outcome; outcomes of none are left out."""
+        """Number of pairs by outcome, without zeros."""
         return {
             outcome: sum(len(block["tags"]) * len(block["instances"]) for block in blocks)
             for outcome, blocks in self.outcomes.items()
         }
 
     def pairs(self, outcome: str) -> Iterator[tuple[int, int]]:
-        """(instance id, tag id) of every pair with that outcome."""
+        """Yield (instance id, tag id) of each pair with that outcome."""
         for block in self.outcomes.get(outcome, ()):
             yield from product(block["instances"], block["tags"])

@@ -1,7 +1,7 @@
-"""Limits to tags: whom they concern, and what a limited person may not do.
+"""Tag limits: which instances limited users see, and which permissions they lack.
 
-A limit is a person's own or one of their groups'. Several add up: whoever is limited at all sees the instances that
-carry at least one of the tags of all their limits.
+A limit belongs to a user or to one of the user's groups. Several limits add up: a limited user sees the instances with
+at least one of the tags of all limits.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .models import InstanceTag, Tag, TagLimit
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-#: What nobody does who is limited, whatever their roles: it concerns the whole fleet, hidden instances too, and cannot
-#: be split. A new instance would carry none of their tags, and be hidden from the one who made it.
+#: Permissions that limited users lack in every role: they concern the whole fleet, including hidden instances. A new
+#: instance would have none of the user's tags, and so be hidden from the user who added it.
 OF_THE_FLEET = [
     "instances.add_instance",
     *(
@@ -40,17 +40,17 @@ OF_THE_FLEET = [
             ("django_celery_beat", "*"),
         )
     ),
-    # One message tells of many instances.
+    # One message covers many instances.
     "alerts.*_delivery",
-    # Who can edit people could lift a limit.
+    # A user who can edit users could lift a limit.
     "auth.*",
     "axes.*",
 ]
 
 
 class LimitBackend:
-    """Takes from limited people the permissions that concern the whole fleet. It stands before the backend that gives
-    permissions; nobody logs in by it."""
+    """Denies limited users the permissions that concern the whole fleet. It precedes the backend that grants
+    permissions, and never authenticates."""
 
     def authenticate(self, request: HttpRequest) -> None:
         return None
@@ -62,20 +62,20 @@ class LimitBackend:
 
 
 def limit_by_tags(user: User) -> QuerySet | None:
-    """The ids of the instances with one of the tags that the person is limited to. One query."""
+    """Return the ids of instances with one of the user's tags, as a query; None without a limit. Takes one query."""
     limits = TagLimit.objects.filter(Q(user=user.pk) | Q(group__user=user.pk))
     tags = list(limits.order_by().values_list("tag", flat=True).distinct())
     return InstanceTag.objects.filter(tag__in=tags).order_by().values("instance") if tags else None
 
 
 def givable(tags: QuerySet[Tag], user: User | None) -> QuerySet[Tag]:
-    """Those of the tags that the person may give and take. Who is limited leaves alone every tag that limits anybody:
-    what people see is for superusers to say, and for those whom they did not limit."""
+    """Return the tags that the user may assign and remove. Limited users may not use tags that limit any user: these
+    decide what users see."""
     return tags if limit_of(user) is None else tags.exclude(pk__in=TagLimit.objects.values("tag"))
 
 
 class _Covers(Func):
-    """Whether one of the instances of a query is among those of an operation."""
+    """SQL: an operation covers at least one of the instances of a query."""
 
     template = "EXISTS (SELECT 1 FROM jsonb_path_query(%(expressions)s)"
     arg_joiner = ", '$.*[*].instances[*]') AS one WHERE one::bigint IN "
@@ -83,12 +83,12 @@ class _Covers(Func):
 
 
 def shown_tags(ids: QuerySet) -> Q:
-    """Those of the instances shown, and those that no instance carries."""
+    """Condition: tags of the visible instances, and tags of no instance."""
     carried = InstanceTag.objects.filter(tag=OuterRef("pk"))
     return Q(Exists(carried.filter(instance__in=ids))) | ~Q(Exists(carried))
 
 
 def shown_operations(ids: QuerySet) -> Q:
-    """Operations on shown instances only: neither a receipt nor its undo can be split."""
+    """Condition: operations on visible instances only, because a receipt and its undo cannot be split."""
     hidden = Instance.objects.exclude(pk__in=ids).order_by().values("pk")
     return ~Q(_Covers(F("outcomes"), Subquery(hidden)))

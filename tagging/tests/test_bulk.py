@@ -332,7 +332,7 @@ def test_the_pages_from_choice_to_undo(db):
     asked = {"action": "add_tags", "_selected_action": instances[5:7], "select_across": "1", "index": "0"}
     assert b"119 instances are selected" in client.post(INSTANCES, asked).content
     preview = client.post(INSTANCES, asked | {"tags": [prod, crm]}).content.decode()
-    assert "237 pairs of instance and tag would be added, 1 are there already" in preview
+    assert "237 pairs of instance and tag would be added, 1 exist already" in preview
     assert InstanceTag.objects.count() == 1
     answer = client.post(INSTANCES, asked | {"tags": [prod, crm], "confirmed": "1"}, follow=True)
     receipt = TagOperation.objects.get()

@@ -28,7 +28,7 @@ from aggregation.periods import Period, last_closed
 from alerts.models import Alert, AlertRule, Channel, Delivery
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 from classification.models import Assignment, Classification, ClassificationCount, ClassificationRule, RuleResult
-from console.visibility import CONDITIONS, ShownRows, ShownRowsOfAPI, shown_to, way_to_instance
+from console.visibility import CONDITIONS, ShownRows, ShownRowsOfAPI, path_to_instance, shown_to
 from instances.models import Credential, Instance
 from instances.tests.api import client_of
 from instances.tests.pages import entered
@@ -249,7 +249,7 @@ def pages_of_models() -> Iterator[tuple[str, str, Model | None]]:
     """Each page of each model in the admin, and of each of its rows: (method, URL, row)."""
     for model, pages in admin.site._registry.items():
         # As many of rows that have nothing to do with instances as make a difference.
-        reaches = model in CONDITIONS or way_to_instance(model)
+        reaches = model in CONDITIONS or path_to_instance(model)
         rows = list(model._default_manager.order_by("pk")[: None if reaches else 3])
         for pattern in pages.urls:
             needed = set(pattern.pattern.regex.groupindex)
@@ -855,13 +855,13 @@ def test_every_model_says_how_it_is_narrowed():
         if config.label in [*OUR_APPS, "taifish"]:
             for model in config.get_models():
                 label = model._meta.label
-                narrowed = way_to_instance(model) is not None or model in CONDITIONS
+                narrowed = path_to_instance(model) is not None or model in CONDITIONS
                 if label not in OF_ALL:
                     assert narrowed, label
-    assert way_to_instance(AccountChange) == ("account__instance", False)
-    assert way_to_instance(Grant) == ("account__instance", False)
-    assert way_to_instance(AccountFilter) == ("instance", True)
-    assert way_to_instance(Instance) == ("pk", False)
+    assert path_to_instance(AccountChange) == ("account__instance", False)
+    assert path_to_instance(Grant) == ("account__instance", False)
+    assert path_to_instance(AccountFilter) == ("instance", True)
+    assert path_to_instance(Instance) == ("pk", False)
 
 
 def test_every_admin_page_and_viewset_narrows():
@@ -869,7 +869,7 @@ def test_every_admin_page_and_viewset_narrows():
         if model._meta.app_label in [*OUR_APPS, "taifish"]:
             assert isinstance(pages, ShownRows), model
         for inline in getattr(pages, "inlines", ()):
-            if way_to_instance(inline.model) or inline.model in CONDITIONS:
+            if path_to_instance(inline.model) or inline.model in CONDITIONS:
                 assert issubclass(inline, ShownRows), inline
     for _route, viewset, name in router.registry:
         assert issubclass(viewset, ShownRowsOfAPI), name
