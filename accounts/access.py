@@ -1,7 +1,7 @@
-"""Questions to what is stored: what may an account do, who may do this, now or at a moment in the past.
+"""Compute access from the store: what an account may do and who may do something, now or at a past moment.
 
-Answers come from intervals alone, so that any moment since the first visit can be asked about, and say what they do
-not know: instances whose visits did not read what the question is about.
+Answers use intervals only, so they cover any moment since the first visit. They name the instances where the answer is
+unknown because visits did not read what it depends on.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Effective:
-    """What an account may do: `grants` are those of itself, of its roles and of PUBLIC, and `way(grant)` leads there.
+    """What an account may do: `grants` are its own, those of its roles and of PUBLIC; `way(grant)` is the path to one.
 
-    `read` is what the answer stands on.
+    `read` is the last read that the answer is based on.
     """
 
     account: Account
@@ -46,30 +46,30 @@ class Effective:
     read: LastRead
     ways: Mapping[int, Way]
     owners: Mapping[str, int]
-    stingy: Set[int]
+    noinherit: Set[int]
 
     @property
     def coverage(self) -> LastRead | None:
-        """What visits read at that moment, None when there had been none yet."""
+        """The read at that moment, or None before the first visit."""
         return self.read if self.read.is_visited else None
 
     def way(self, grant: Grant) -> Way:
-        """How the account comes by a grant out of `grants`."""
+        """Return the path from the account to one of `grants`."""
         if grant.account_id in self.ways:
             return self.ways[grant.account_id]
         owner = self.owners[grant.database]
         to_owner = self.ways[owner]
-        if owner in self.stingy:
+        if owner in self.noinherit:
             to_owner = without_last_step(to_owner)
         return replace(to_owner, path=(*to_owner.path, grant.account_id), switchable=False)
 
     def at_once(self, grant: Grant) -> bool:
-        """Whether a grant out of `grants` applies without switching to a role first."""
+        """Return whether one of `grants` applies without SET ROLE."""
         personal = grant.kind in ENGINES[self.account.instance.engine].semantics.personal
         return self.way(grant).at_once and not (personal and grant.account_id != self.account.pk)
 
     def names(self) -> dict[int, str]:
-        """Account id → name, of everybody on the ways."""
+        """Return account id → name, for all accounts on the paths."""
         ids = {pk for way in self.ways.values() for pk in way.path} | {*self.ways}
         roles = Account.objects.filter(
             Q(pk__in=ids) | Q(instance=self.account.instance_id, kind="role", name__in=_STAND_INS)
@@ -79,12 +79,12 @@ class Effective:
 
 @dataclass(frozen=True)
 class Access:
-    """`account` may do it by `grant`, which it holds itself or through the roles of `path`, the holder last.
+    """`account` has the privilege by `grant`, which it holds itself or through the roles of `path`, the holder last.
 
-    `because` is "grant", "superuser" (who holds that grant may do all), "predefined" (a role that may by its nature,
-    without a grant) or "owner" (of the schema that the object is in, without a grant too). `at_once`, or only after
-    switching to one of the roles. `since` is when the last piece of it, grant or membership, was first seen, and
-    `session` the one that saw the grant.
+    `because` is "grant", "superuser" (the grant allows everything), "predefined" (a role with built-in privileges, no
+    grant) or "owner" (of the object's schema, no grant). If not `at_once`, the account must first switch to one of the
+    roles. `since` is when the newest grant or membership on the path was first seen; `session` is the one that first
+    saw the grant.
     """
 
     account: Account
@@ -98,9 +98,9 @@ class Access:
 
 @dataclass(frozen=True)
 class Answer:
-    """Who may, as far as it is known, and the instances where it is not, or not wholly: instance → why.
+    """The known accesses, and the instances where the answer is unknown or incomplete: instance → reason.
 
-    `reads` is what the answer stands on: instance id → its last read, for every instance asked about.
+    `reads` is the basis of the answer: instance id → its last read, for every instance of the question.
     """
 
     at: datetime
@@ -113,9 +113,9 @@ _STAND_INS = {engine.semantics.database_role for engine in ENGINES.values()} - {
 
 
 def effective(account: Account, at: datetime | None = None) -> Effective:
-    """Everything the account may do at a moment (default: now), by its own grants, through roles, and as anybody.
+    """Return what the account may do at a moment (default: now), by its own grants, through roles and through PUBLIC.
 
-    Raises ValueError for a moment to come.
+    Raises ValueError for a future moment.
     """
     at = _moment(at)
     semantics = ENGINES[account.instance.engine].semantics
@@ -143,7 +143,7 @@ def effective(account: Account, at: datetime | None = None) -> Effective:
         read=last_read(account.instance, at),
         ways=ways,
         owners=owners,
-        stingy=without_inheritance(owners.values(), at),
+        noinherit=without_inheritance(owners.values(), at),
     )
 
 
@@ -156,31 +156,31 @@ def who_can(
     instances: QuerySet[Instance] | None = None,
     user: User | None = None,
 ) -> Answer:
-    """Who holds a privilege on an object at a moment (default: now), by whatever way.
+    """Return the accounts with a privilege on an object at a moment (default: now), by any path.
 
-    `scope` is the object's path as grants show it ("shop.public.orders"; "" for the instance as a whole) and `kind`
-    one of GRANT_KINDS, for a path that several kinds could have. `user` is who asks: what they do not see is not in the
-    answer. Retired instances have no rows, and are unknown. What PUBLIC holds is one row, PUBLIC's own. Raises
-    ValueError for a path that cannot be read, a privilege nobody ever held, or a moment to come.
+    `scope` is the object's path as grants show it ("shop.public.orders"; "" for the whole instance). `kind` is one of
+    GRANT_KINDS, for a path that several kinds can have. The answer is limited to what `user` may see. Retired instances
+    are unknown and have no rows. A privilege of PUBLIC is one row, for PUBLIC. Raises ValueError for an invalid path,
+    an unknown privilege, or a future moment.
     """
     at = _moment(at)
     privilege = privilege.strip().upper()
     question = Question(privilege, segments(scope.strip()), kind)
-    asked = Instance.objects.all() if instances is None else instances
-    asked = shown_to(asked.filter(engine__in=question.scopes), user)
-    instances = asked.active()
+    selected = Instance.objects.all() if instances is None else instances
+    selected = shown_to(selected.filter(engine__in=question.scopes), user)
+    instances = selected.active()
     grants = shown_to(Grant.objects.all(), user)
     ways = Holders(question, instances, at).ways()
     if (
         all(way.because == "superuser" for way in ways)
         and not grants.filter(privilege=privilege).exists()
-        # Of instances that nobody has visited nothing is known, whatever the word.
+        # Skip the spelling check if none of the instances has been visited.
         and (Coverage.objects.filter(instance__in=instances).exists() or not instances.exists())
     ):
-        raise ValueError(_unheard_of(privilege, grants))
-    everybody = {pk for way in ways for pk in (way.account, *way.path)}
-    accounts = Account.objects.select_related("instance").in_bulk(everybody)
-    seen_by = _sessions(way.grant for way in ways if way.grant)
+        raise ValueError(_unknown_privilege(privilege, grants))
+    ids = {pk for way in ways for pk in (way.account, *way.path)}
+    accounts = Account.objects.select_related("instance").in_bulk(ids)
+    sessions = _sessions(way.grant for way in ways if way.grant)
     rows = [
         Access(
             account=accounts[way.account],
@@ -189,17 +189,17 @@ def who_can(
             grant=way.grant,
             at_once=way.at_once,
             since=way.since,
-            session=seen_by.get((accounts[way.account].instance_id, way.grant.since)) if way.grant else None,
+            session=sessions.get((accounts[way.account].instance_id, way.grant.since)) if way.grant else None,
         )
         for way in ways
     ]
     rows.sort(key=lambda row: (row.account.instance.name, row.account.name, row.account.host, len(row.path)))
-    reads = last_reads(asked, at)
+    reads = last_reads(selected, at)
     return Answer(at, rows, _unknown(question, reads), {read.instance.pk: read for read in reads})
 
 
 def parse_moment(text: str) -> datetime | None:
-    """A moment ("2026-05-03 14:00") or a day (its end; now, if it is today) in TAIFISH_TIME_ZONE; None for "".
+    """Parse a moment ("2026-05-03 14:00") or a day (its end; for today, now) in TAIFISH_TIME_ZONE; None for "".
 
     Raises ValueError.
     """
@@ -220,7 +220,7 @@ def parse_moment(text: str) -> datetime | None:
 
 
 def aware(moment: datetime) -> datetime:
-    """The moment in TAIFISH_TIME_ZONE: the store knows no offset of 16 hours or more, which ISO 8601 does.
+    """Convert a moment to TAIFISH_TIME_ZONE: ISO 8601 allows offsets of 16 hours or more, the store does not.
 
     Raises ValueError.
     """
@@ -233,12 +233,12 @@ def aware(moment: datetime) -> datetime:
 def _moment(at: datetime | None) -> datetime:
     now = timezone.now()
     if at and at > now:
-        raise ValueError(gettext("%s is still to come.") % at.isoformat())
+        raise ValueError(gettext("%s is in the future.") % at.isoformat())
     return at or now
 
 
 def _sessions(grants: Iterable[Grant]) -> dict[tuple[int, datetime], int]:
-    """(instance id, time of a visit) → its session."""
+    """Return (instance id, time of a visit) → its session."""
     times: dict[int, set[datetime]] = defaultdict(set)
     for grant in grants:
         times[grant.account.instance_id].add(grant.since)
@@ -253,7 +253,7 @@ def _sessions(grants: Iterable[Grant]) -> dict[tuple[int, datetime], int]:
 
 
 def _unknown(question: Question, reads: Iterable[LastRead]) -> dict[Instance, str]:
-    """The instances that were not read lately, or whose last read lacks what the answer depends on."""
+    """Return the instances with a stale read, or a read without what the answer depends on → reason."""
     unknown = {}
     for read in reads:
         needed = question.needed(read.instance.engine)
@@ -274,8 +274,8 @@ def _touches(gap: Mapping[str, str], needed: Collection[str], database: str) -> 
     return gap["scope"] in {*needed, "accounts"} and gap["database"] in ("", database)
 
 
-def _unheard_of(privilege: str, grants: QuerySet[Grant]) -> str:
+def _unknown_privilege(privilege: str, grants: QuerySet[Grant]) -> str:
     known = grants.order_by().values_list("privilege", flat=True).distinct()
     close = difflib.get_close_matches(privilege, known, n=3, cutoff=0.5)
-    told = gettext("No visit has ever seen a privilege %r.") % privilege
-    return told + gettext(" Did you mean %s?") % gettext(" or ").join(close) if close else told
+    text = gettext("No visit has ever seen a privilege %r.") % privilege
+    return text + gettext(" Did you mean %s?") % gettext(" or ").join(close) if close else text

@@ -1,4 +1,4 @@
-"""The page that asks who may do something, and its answer as CSV."""
+"""The page "Who can", and its answer as CSV."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .freshness import LastRead
 
 ROWS_PER_PAGE = 200
 
-#: Instances listed as what the answer stands on.
+#: Instances listed as the basis of the answer.
 READS = 200
 
 
@@ -35,7 +35,7 @@ class QuestionForm(forms.Form):
         label=_("on"),
         required=False,
         widget=forms.TextInput(attrs={"class": "tf-input", "placeholder": "shop.public.orders", "size": 40}),
-        help_text=_("Path of the object; empty for the instance as a whole. An odd name goes in double quotes."),
+        help_text=_("Path of the object; empty for the whole instance. Put special names in double quotes."),
     )
     kind = forms.ChoiceField(
         label=_("kind"),
@@ -52,14 +52,14 @@ class QuestionForm(forms.Form):
 
 @needs("accounts.view_grant", "accounts.view_account")
 def who_can_page(request: HttpRequest) -> HttpResponse:
-    """The question as a form, and below it the answer to the one in the query; `csv=1` sends all of it as a file."""
+    """Show the form, and the answer to its query; `csv=1` returns the whole answer as a file."""
     form = QuestionForm(request.GET if "privilege" in request.GET else None)
     context: dict[str, Any] = {**admin.site.each_context(request), "title": _("Who can"), "form": form}
     if form.is_valid():
-        asked = form.cleaned_data
+        data = form.cleaned_data
         try:
-            at = parse_moment(asked["as_of"])
-            answer = who_can(asked["privilege"], asked["scope"], kind=asked["kind"], at=at, user=request.user)
+            at = parse_moment(data["as_of"])
+            answer = who_can(data["privilege"], data["scope"], kind=data["kind"], at=at, user=request.user)
         except ValueError as error:
             context["wrong"] = str(error)
         else:
@@ -95,8 +95,8 @@ def _as_csv(answer: Answer) -> HttpResponse:
     rows: Iterable[list[object]] = [
         *(_cells(row, answer.reads[row.account.instance_id]) for row in answer.rows),
         *(
-            [instance.name, "", "", "", "", "", "", "", why, *read_cells(answer.reads[instance.pk])]
-            for instance, why in answer.unknown.items()
+            [instance.name, "", "", "", "", "", "", "", reason, *read_cells(answer.reads[instance.pk])]
+            for instance, reason in answer.unknown.items()
         ),
     ]
     return csv_file(f"who-can-{timezone.localtime(answer.at):%Y%m%dT%H%M}", header, rows)
@@ -117,7 +117,7 @@ def _cells(row: Access, read: LastRead) -> list[object]:
     ]
 
 
-#: Columns that say what a row of a CSV file stands on.
+#: Columns with the basis of a CSV row.
 READ_COLUMNS = ["last read", "read by session", "read depth"]
 
 

@@ -1,8 +1,8 @@
-"""Role closure: who reaches which role, computed by the database.
+"""Role closure: which account reaches which role, computed by the database.
 
-Breadth first, one statement a level: a path is never walked twice, where a recursive query that carries its path would
-list every one of the exponentially many through stacked diamonds. Levels are few, and a cycle, which MySQL allows, ends
-by itself because nothing new is reached.
+Breadth first, one statement per level, so that no path is walked twice. A recursive query that carries its path would
+list the exponentially many paths through stacked diamonds. Levels are few, and a cycle, which MySQL allows, ends when
+nothing new is reached.
 """
 
 from django.db import connection
@@ -14,7 +14,7 @@ SELECT m.member_id, m.role_id, m.member_id AS via_id, 1 AS depth, m.inherit AS i
  WHERE a.instance_id = %s AND m.until IS NULL
 """
 
-# Distinct by everything but depth and via: a longer path counts only where it can do what shorter ones cannot.
+# Distinct by all but depth and via: a longer path counts only if it allows what shorter ones do not.
 _NEXT_LEVEL = """
 INSERT INTO reach
 SELECT DISTINCT ON (r.member_id, m.role_id, r.inherits AND m.inherit, r.can_set AND m.set_option)
@@ -43,7 +43,7 @@ WITH best AS (
     SELECT member_id, role_id FROM admins
      UNION
     SELECT r.member_id, d.role_id FROM admins d JOIN reach r ON r.role_id = d.member_id
-), wanted AS (
+), target AS (
     SELECT b.member_id, b.role_id, b.depth, b.via_id, o.inherits, o.can_set, d.role_id IS NOT NULL AS is_admin
       FROM best b
       JOIN options o USING (member_id, role_id)
@@ -51,10 +51,10 @@ WITH best AS (
 ), dropped AS (
     DELETE FROM accounts_rolereach x USING accounts_account a
      WHERE a.id = x.member_id AND a.instance_id = %(instance)s
-       AND NOT EXISTS (SELECT FROM wanted w WHERE w.member_id = x.member_id AND w.role_id = x.role_id)
+       AND NOT EXISTS (SELECT FROM target w WHERE w.member_id = x.member_id AND w.role_id = x.role_id)
 )
 INSERT INTO accounts_rolereach (member_id, role_id, depth, via_id, inherits, can_set, is_admin)
-SELECT member_id, role_id, depth, via_id, inherits, can_set, is_admin FROM wanted
+SELECT member_id, role_id, depth, via_id, inherits, can_set, is_admin FROM target
     ON CONFLICT (member_id, role_id) DO UPDATE
    SET depth = excluded.depth, via_id = excluded.via_id, inherits = excluded.inherits,
        can_set = excluded.can_set, is_admin = excluded.is_admin
@@ -65,7 +65,7 @@ SELECT member_id, role_id, depth, via_id, inherits, can_set, is_admin FROM wante
 
 
 def rebuild(instance_id: int) -> None:
-    """Bring the instance's `RoleReach` rows in line with its memberships; rows that stay are not touched.
+    """Update the instance's `RoleReach` rows from its memberships; unchanged rows are not written.
 
     Must run inside a transaction.
     """

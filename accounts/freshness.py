@@ -1,4 +1,4 @@
-"""How current the stored facts about instances are: what every answer about accounts stands on."""
+"""How current the stored facts about instances are: the basis of every answer about accounts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ TASK = "accounts.sync"
 
 @dataclass(frozen=True)
 class LastRead:
-    """The last account visit that read `instance` by the moment `at`, and what has happened since.
+    """The last account visit that read `instance` by the moment `at`, and the failures since.
 
     `level`, `covered`, `beyond`, `gaps`, `unread`, `since` and `until` are those of its `Coverage`. `read_at` is None
-    when no visit had read the instance. `session` is None when the session is no longer kept. `failures` counts failed
-    visits in a row; `failed_at` and `error_code` belong to the last one, and are empty when none has failed since the
-    read.
+    if no visit had read the instance. `session` is None if the session was deleted. `failures` counts failed visits in
+    a row; `failed_at` and `error_code` are those of the last one, and empty if none has failed since the read.
     """
 
     instance: Instance
@@ -46,7 +45,7 @@ class LastRead:
     error_code: str
     paused_at: datetime | None
     retired_at: datetime | None
-    #: The age from which on the read no longer answers for the present.
+    #: The age above which the read is stale.
     limit: timedelta
 
     @property
@@ -59,19 +58,19 @@ class LastRead:
 
     @property
     def is_stale(self) -> bool:
-        """Whether the facts may no longer be taken for those of the moment."""
+        """Whether the facts may be outdated at the moment."""
         return bool(not self.is_visited or self.is_overdue or self.failed_at or self.paused_at or self.retired_at)
 
     @property
     def reason(self) -> str:
-        """Why it is stale, "" if it is not: "last read 2026-11-20 03:00 UTC (7 days ago); 3 visits failed since"."""
+        """Why the read is stale, or "": "last read 2026-11-20 03:00 UTC (7 days ago); 3 visits failed since"."""
         if not self.is_stale:
             return ""
         parts = [self._age() if self.read_at else gettext("not visited by then")]
         if self.failed_at:
             parts.append(self._failed())
         elif self.is_overdue:
-            parts.append(gettext("no visit since, %s are allowed") % _span(self.limit))
+            parts.append(gettext("no visit since; the limit is %s") % _span(self.limit))
         if self.paused_at:
             parts.append(gettext("visits are paused since %s") % moment(self.paused_at))
         if self.retired_at:
@@ -89,7 +88,7 @@ class LastRead:
         if not self.is_visited:
             return gettext("visits failed (%s)") % code
         if not self.failures:
-            # Resuming a paused instance sets the count back.
+            # Resuming a paused instance resets the count.
             return gettext("visits failed since (%s)") % code
         words = ngettext(
             "%(count)d visit failed since (%(code)s)", "%(count)d visits failed since (%(code)s)", self.failures
@@ -98,16 +97,16 @@ class LastRead:
 
 
 def last_reads(instances: QuerySet[Instance], at: datetime | None = None) -> list[LastRead]:
-    """What is known of each instance, by name, at a moment (default: now). One query.
+    """Return the last read of each instance at a moment (default: now), by name. Takes one query.
 
-    Of the instances, only name, engine and retirement are loaded.
+    Only name, engine and retirement of the instances are loaded.
     """
     at = at or timezone.now()
     read = Q(coverage__since__lte=at) & (Q(coverage__until=None) | Q(coverage__until__gt=at))
     visits = SyncRecord.objects.filter(
         kind=KIND, instance=OuterRef("pk"), started_at__lte=OuterRef("read__read_at"), status__in=SyncRecord.DONE
     )
-    # The newest not after the read is its own, unless that is no longer kept: no other needs to be looked at.
+    # The newest visit up to the read is the read itself, or its record was deleted: no other needs checking.
     session = Case(When(started_at=OuterRef("read__read_at"), then="session"))
     rows = Instance.objects.filter(pk__in=instances).annotate(
         read=FilteredRelation("coverage", condition=read),
@@ -126,12 +125,12 @@ def last_reads(instances: QuerySet[Instance], at: datetime | None = None) -> lis
 
 
 def last_read(instance: Instance, at: datetime | None = None) -> LastRead:
-    """The same of one instance."""
+    """Return the last read of one instance."""
     return last_reads(Instance.objects.filter(pk=instance.pk), at)[0]
 
 
 def unknown_instances(instances: QuerySet[Instance], at: datetime | None = None) -> dict[Instance, str]:
-    """The instances about which the store does not answer for the moment → why. One query."""
+    """Return the instances with a stale read at the moment → reason. Takes one query."""
     return {read.instance: read.reason for read in last_reads(instances, at) if read.is_stale}
 
 
@@ -161,14 +160,14 @@ def _last_read(row: Any, at: datetime) -> LastRead:
         failed_at=health["failed_at"] if failed else None,
         error_code=health["error_code"] if failed else "",
         paused_at=health["paused_at"] if paused else None,
-        # Of retired instances no answer has rows, also for a moment before they were retired.
+        # Answers have no rows of retired instances, even for a moment before they were retired.
         retired_at=row.retired_at,
         limit=max(timedelta(hours=settings.TAIFISH_STALE_AFTER), 1.5 * longest_gap(row.schedules)),
     )
 
 
 def _had_failed(read_at: datetime | None, until: datetime | None, health: dict[str, Any], at: datetime) -> bool:
-    """Whether a visit had failed between the read and the moment. Only the last failure is stored."""
+    """Return whether a visit failed between the read and the moment. Only the last failure is stored."""
     failed_at = health["failed_at"]
     if failed_at is None or (read_at and failed_at <= read_at):
         return False
@@ -176,12 +175,12 @@ def _had_failed(read_at: datetime | None, until: datetime | None, health: dict[s
         return failed_at <= at
     if health["succeeded_at"] and failed_at <= health["succeeded_at"]:
         return False
-    # Of several failures in a row, the first may have come before the moment.
+    # The first of several failures in a row may be before the moment.
     return failed_at <= at or (read_at is not None and health["failures"] > 1)
 
 
 def _span(delta: timedelta) -> str:
-    """A length of time in one unit: "7 days", "36 hours", "5 minutes"."""
+    """Return a duration in one unit: "7 days", "36 hours", "5 minutes"."""
     minutes = max(0, int(delta.total_seconds())) // 60
     unit, number = (
         ("minute", minutes)

@@ -1,4 +1,4 @@
-"""Who holds a right directly, and everybody who comes by it through roles. What `access` asks."""
+"""Find the direct holders of a privilege, and the accounts that reach them through roles. Used by `access`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .paths import Edge, Graph, Way
 
 
 class Question:
-    """What is asked, in every engine's own kinds and scopes: `scopes` is engine → {(kind, scope)} that would do."""
+    """A question in the kinds and scopes of each engine: `scopes` is engine → {(kind, scope)} of sufficient grants."""
 
     def __init__(self, privilege: str, path: list[str], kind: str) -> None:
         self.privilege = privilege
@@ -29,11 +29,11 @@ class Question:
         }
         if not self.scopes:
             of = f" of the kind {kind!r}" if kind else ""
-            raise ValueError(f"No engine has anything{of} with a path of {len(path)} parts.")
+            raise ValueError(f"No engine has objects{of} with a path of {len(path)} parts.")
         self.database = name_of(path[0]) if path else ""
 
     def predefined(self, engine: str) -> list[str]:
-        """Roles that may do this by their nature."""
+        """Return the predefined roles that have this privilege without a grant."""
         kinds = {kind for kind, _ in self.scopes[engine]}
         return [
             role
@@ -42,14 +42,14 @@ class Question:
         ]
 
     def needed(self, engine: str) -> set[str]:
-        """What a visit must have read for the answer to be whole."""
+        """Return the kinds that a visit must have read for a complete answer."""
         semantics = ENGINES[engine].semantics
         needed = {kind for kind, _ in self.scopes[engine]} | {"memberships"}
         needed |= {semantics.everything[0]} if semantics.everything else set()
         return needed | ({"system", "schema"} if self.wider(engine) else set())
 
     def wider(self, engine: str) -> set[str]:
-        """Privileges that give this one on every object of the kind."""
+        """Return the privileges that include this one on every object of the kind."""
         semantics = ENGINES[engine].semantics
         if len(self.path) < 2 or name_of(self.path[1]) in semantics.protected:
             return set()
@@ -59,8 +59,8 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Held:
-    """One account's way to a right, all by id."""
+class Holding:
+    """One account's path to a privilege, by ids."""
 
     account: int
     path: tuple[int, ...]
@@ -71,7 +71,7 @@ class Held:
 
 
 class Holders:
-    """Who holds the right directly: by a grant, or by being a role that has it by its nature."""
+    """The direct holders of a privilege: by a grant, or as a role that has it without one."""
 
     def __init__(self, question: Question, instances: QuerySet[Instance], at: datetime) -> None:
         self.question = question
@@ -79,19 +79,19 @@ class Holders:
         self.at = at
         on_database = self._on_database()
         denied = {g.account_id for g in on_database if g.denied and g.privilege == question.privilege}
-        # A partial revoke takes back, in one database, what was granted on all of them.
+        # A partial revoke removes a global privilege in one database.
         self.grants = [g for g in self._by_scope() if not (g.kind == "system" and g.account_id in denied)]
         self.grants += [g for g in on_database if g.privilege == question.privilege and not g.denied]
         self.by_nature = self._by_nature()
 
-    def ways(self) -> list[Held]:
-        """Everybody's ways to it, through the roles that hold it."""
+    def ways(self) -> list[Holding]:
+        """Return the paths of all accounts to the privilege, directly and through roles."""
         owners = self._owners()
-        stingy = without_inheritance(owners.values(), self.at)
+        noinherit = without_inheritance(owners.values(), self.at)
         starts = {grant.account_id for grant in self.grants} | {*self.by_nature} | {*owners.values()}
         graph = Graph(edges(starts, self.at, up=False))
         found = [
-            Held(account, way.path, because, None, way.at_once, way.since)
+            Holding(account, way.path, because, None, way.at_once, way.since)
             for holder, because in self.by_nature.items()
             for account, way in graph.to_role(holder).items()
             if way.is_open
@@ -102,14 +102,14 @@ class Holders:
             personal = grant.kind in semantics.personal
             holder = owners.get(grant.pk, grant.account_id)
             for account, way in graph.to_role(holder).items():
-                if holder in stingy and holder != grant.account_id:
+                if holder in noinherit and holder != grant.account_id:
                     way = without_last_step(way)
                 if not (way.switchable if personal else way.is_open):
                     continue
                 path = way.path if holder == grant.account_id else (*way.path, grant.account_id)
                 at_once = way.at_once and not (personal and way.path)
                 since = max(way.since or grant.since, grant.since)
-                found.append(Held(account, path, because, grant, at_once, since))
+                found.append(Holding(account, path, because, grant, at_once, since))
         return found
 
     def _grants(self) -> QuerySet[Grant]:
@@ -118,8 +118,8 @@ class Holders:
         )
 
     def _by_scope(self) -> list[Grant]:
-        """Grants that name the object, or what it lies in, or stand for everything."""
-        wanted = Q()
+        """Return grants on the object or what contains it, and grants that allow everything."""
+        matching = Q()
         for engine, scopes in self.question.scopes.items():
             semantics = ENGINES[engine].semantics
             of_engine = Q()
@@ -134,12 +134,12 @@ class Holders:
             if semantics.everything:
                 kind, privilege = semantics.everything
                 of_engine |= Q(kind=kind, privilege=privilege) & self._in_database(engine)
-            wanted |= Q(account__instance__engine=engine) & of_engine
-        return list(self._grants().alias(digest=MD5("scope")).filter(wanted).order_by())
+            matching |= Q(account__instance__engine=engine) & of_engine
+        return list(self._grants().alias(digest=MD5("scope")).filter(matching).order_by())
 
     def _on_database(self) -> list[Grant]:
-        """Every grant and denial on the database, where scopes of databases are patterns: of an account's patterns
-        that fit, the server looks at the most specific one alone."""
+        """Return grants and partial revokes on the database, where scopes of databases are patterns: the server uses
+        only the most specific of an account's matching patterns."""
         engines = [
             engine
             for engine, scopes in self.question.scopes.items()
@@ -149,7 +149,7 @@ class Holders:
             return []
         name = Value(self.question.database, output_field=TextField())
         fits = Func(name, F("pattern"), template="%(expressions)s", arg_joiner=" LIKE ", output_field=BooleanField())
-        # A pattern may be asked about as it is shown, and `shop\_a` does not fit itself.
+        # The question may quote a pattern as shown, and `shop\_a` does not match itself.
         is_pattern = len(self.question.path) == 1 and "\\" in self.question.database
         shown = Q(scope=self.question.path[0]) if is_pattern else Q()
         grants = self._grants().filter(
@@ -166,11 +166,11 @@ class Holders:
         return [grant for grant in fitting if grant.denied or _specificity(grant) == best[grant.account_id]]
 
     def _by_nature(self) -> dict[int, str]:
-        """Accounts that may without a grant → "predefined" or "owner"."""
+        """Return accounts that need no grant → "predefined" or "owner"."""
         named, question = Q(), self.question
         for engine in question.scopes:
             of_engine = Q(is_system=True, name__in=question.predefined(engine))
-            # What lies in a schema has three parts and more.
+            # The path of an object in a schema has at least three parts.
             if ENGINES[engine].semantics.owners and len(question.path) > 2:
                 of_engine |= Q(name=name_of(question.path[1]), kind=Account.Kind.USER) & self._in_database(engine, "")
             named |= Q(instance__engine=engine) & of_engine
@@ -182,13 +182,13 @@ class Holders:
         }
 
     def _in_database(self, engine: str, owner: str = "account__") -> Q:
-        """That an account's rights reach the database of the question; `owner` leads to the account."""
+        """Condition: the account's privileges apply to the database of the question; `owner` is the path to it."""
         if not (ENGINES[engine].semantics.host_is_database and self.question.path):
             return Q()
         return Q(**{f"{owner}host": self.question.database})
 
     def _owners(self) -> dict[int, int]:
-        """Grant id → the owner of the grant's database, for grants of the role that stands for that owner."""
+        """Return grant id → owner of its database, for grants of the role that represents the owner."""
         stand_ins = {engine.semantics.database_role for engine in ENGINES.values()} - {""}
         grants = [grant for grant in self.grants if grant.account.name in stand_ins]
         if not grants:
@@ -206,25 +206,25 @@ class Holders:
 
 
 def without_inheritance(owners: Iterable[int], at: datetime) -> set[int]:
-    """Those of the owners of databases who do not inherit what goes with owning one."""
-    held = Q()
+    """Return the database owners that do not inherit the role that represents them."""
+    noinherit = Q()
     for engine in ENGINES.values():
         if engine.semantics.no_inherit:
             kind, privilege = engine.semantics.no_inherit
-            held |= Q(kind=kind, privilege=privilege)
+            noinherit |= Q(kind=kind, privilege=privilege)
     owners = list(owners)
     if not owners:
         return set()
-    found = Grant.objects.at(at).filter(held, account__in=owners)
+    found = Grant.objects.at(at).filter(noinherit, account__in=owners)
     return set(found.order_by().values_list("account", flat=True))
 
 
 def without_last_step(way: Way) -> Way:
-    """A way to an owner who does not inherit: what goes with owning takes one more switch."""
+    """Return the path to an owner that does not inherit: the owner's role needs one more SET ROLE."""
     return replace(way, at_once=False, after_switch=way.switchable)
 
 
-#: A pattern as it was before `dotted()` quoted it.
+#: A database pattern without the quotes that `dotted()` added.
 _UNQUOTED_SCOPE = Case(
     When(
         scope__startswith='"',
@@ -240,7 +240,7 @@ def _specificity(grant: Grant) -> tuple[int, ...]:
     return ENGINES[instance.engine].semantics.patterns(instance.product, grant.pattern)
 
 
-# The planner takes `reach` for large: OFFSET 0 has it look each account up instead of reading all memberships.
+# The planner overestimates `reach`. OFFSET 0 makes it look up each account instead of reading all memberships.
 _EDGES = """
 WITH RECURSIVE reach(id) AS (
     SELECT unnest(%(ids)s::bigint[])
@@ -260,7 +260,7 @@ _EDGES_DOWN = _EDGES.format(here="role_id", next="member_id")
 
 
 def edges(ids: Iterable[int], at: datetime, *, up: bool) -> list[Edge]:
-    """The memberships on every way from these accounts to their roles, or from these roles to their members."""
+    """Return the memberships on all paths from these accounts to their roles, or from these roles to their members."""
     with connection.cursor() as cursor:
         cursor.execute(_EDGES_UP if up else _EDGES_DOWN, {"ids": list(ids), "at": at})
         return [Edge(*row) for row in cursor.fetchall()]

@@ -1,4 +1,4 @@
-"""What the page of one account shows, tab by tab."""
+"""The page of one account: facts and tabs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from .models import UNREADABLE, Account, AccountChange, Grant, Membership, RoleR
 
 ROWS_PER_PAGE = 200
 
-#: Lines of a change that a timeline tells.
-TOLD = 3
+#: Lines of a change shown in a timeline.
+LINES_IN_TIMELINE = 3
 
-#: Attribute, label: the facts at the top of the page, where the engine knows them.
+#: Attribute and label of the facts at the top of the page, where the engine has them.
 FACTS = [
     ("host", _("Host")),
     ("kind", _("Kind")),
@@ -51,7 +51,7 @@ FACTS = [
 
 
 def facts(account: Account) -> list[tuple[Any, Any]]:
-    """Label and value of what is known about an account, and of what the last visit could not read."""
+    """Return labels and values of an account's known facts, and of those that the last visit could not read."""
     values = {name: getattr(account, name) for name, _label in FACTS} | {"kind": account.get_kind_display()}
     values |= {name: gettext("unknown") for name in UNREADABLE if account.is_unread(name)}
     return [(label, values[name]) for name, label in FACTS if values[name] not in (None, "")]
@@ -84,8 +84,7 @@ def changes(account: Account) -> QuerySet[AccountChange]:
 
 @dataclass(frozen=True)
 class Tab:
-    """One part of the page, for those who hold `permission`: `lines` makes what the template shows of a page of rows,
-    and is given the request too."""
+    """One tab of the page, for users with `permission`. `lines` turns a page of rows into template context."""
 
     name: str
     label: Any
@@ -105,30 +104,30 @@ TABS: list[Tab] = [
     Tab("changes", _("Changes"), "accounts.view_accountchange", changes, lambda request, *shown: _changes(*shown)),
 ]
 
-#: Badges of apps above beside the name of an account, added in `AppConfig.ready`: functions of request and account
-#: that return HTML or "".
+#: Badges beside the name of an account, added by apps above in `AppConfig.ready`: functions of request and account that
+#: return HTML or "".
 BADGES: list[Callable[[HttpRequest, Account], str]] = []
 
 
 def account_page(request: HttpRequest, account: Account) -> dict[str, Any]:
-    """Context of the page: facts, the tabs this person may open with their counts, and the rows of the open one."""
+    """Context of the page: facts, the tabs that the user may open with their counts, and the rows of the open tab."""
     tabs = [
         {"name": tab.name, "label": tab.label, "rows": tab.rows(account), "lines": tab.lines, "template": tab.template}
         for tab in TABS
         if request.user.has_perm(tab.permission)
     ]
-    asked = request.GET.get("tab")
+    selected = request.GET.get("tab")
     context: dict[str, Any] = {"facts": facts(account), "badges": [badge(request, account) for badge in BADGES]}
     if request.user.has_perm("accounts.view_grant"):
         context |= _effective(request, account)
         rows = context["effective"].grants
         tabs.insert(1, {"name": "effective", "label": _("Effective"), "rows": rows, "template": "accounts/tab.html"})
-    # What the page shows besides effective grants is of now.
+    # Everything but the effective grants is shown as of now.
     is_past = context.get("as_of") or "effective" not in context
     context["read"] = last_read(account.instance) if is_past else context["effective"].read
     for tab in tabs:
         tab["count"] = tab["rows"].order_by().count()
-    chosen = next((tab for tab in tabs if tab["name"] == asked), tabs[0] if tabs else None)
+    chosen = next((tab for tab in tabs if tab["name"] == selected), tabs[0] if tabs else None)
     context |= {"tabs": tabs, "tab": chosen and chosen["name"]}
     if chosen:
         context["page"] = page = Paginator(chosen["rows"], ROWS_PER_PAGE).get_page(request.GET.get("page"))
@@ -141,7 +140,8 @@ def account_page(request: HttpRequest, account: Account) -> dict[str, Any]:
 
 
 def _effective(request: HttpRequest, account: Account) -> dict[str, Any]:
-    """The grants in effect now, or at the local time given as `as_of`; what cannot be a time is said, and now taken."""
+    """Return the grants in effect now, or at the local time `as_of`. For an invalid time: an error, and the grants of
+    now."""
     wrong = ""
     at = None
     if text := request.GET.get("as_of"):
@@ -177,7 +177,7 @@ def _roles(account: Account, page: Page) -> Iterable[dict[str, Any]]:
 
 
 def _use(reach: RoleReach) -> str:
-    """When what a role holds is the account's to use."""
+    """Return when the account can use the role's privileges."""
     if reach.inherits:
         return gettext("at once")
     return gettext("after switching to the role") if reach.can_set else gettext("not at all")
@@ -189,12 +189,12 @@ def _changes(account: Account, page: Page) -> Iterable[dict[str, Any]]:
 
 
 def events(change: AccountChange) -> list[tuple[str, str]]:
-    """Event and its label."""
+    """Return each event with its label."""
     return [(event, AccountChange.Event(event).label) for event in change.events]
 
 
 def details(change: AccountChange) -> list[tuple[str, str, str]]:
-    """What a change says, line by line: a word ("granted", "left", "attributes" …), its label, the text."""
+    """Return the lines of a change: a word ("granted", "left", "attributes" …), its label, the text."""
     lines = []
     for word, label in (("granted", gettext("granted")), ("revoked", gettext("revoked"))):
         for grant in change.details.get(word, ()):
@@ -216,11 +216,11 @@ def details(change: AccountChange) -> list[tuple[str, str, str]]:
             lines.append((word, label, f"{membership['role']}{' (' + ', '.join(options) + ')' if options else ''}"))
     for field, (before, after) in change.details.get("attributes", {}).items():
         name = str(Account._meta.get_field(field).verbose_name)
-        lines.append(("attributes", gettext("changed"), f"{name}: {_said(before)} → {_said(after)}"))
+        lines.append(("attributes", gettext("changed"), f"{name}: {_text(before)} → {_text(after)}"))
     return lines
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -229,9 +229,9 @@ def _said(value: Any) -> str:
 
 
 class NamesUnknownInstances:
-    """For a ModelAdmin of rows that visits found: its list names the instances that were not read lately.
+    """For a ModelAdmin of rows from visits: its list names the instances with a stale read.
 
-    `instance_filter` is the list's parameter that chooses one instance; `list_before_template` includes
+    `instance_filter` is the parameter of the list that selects one instance; `list_before_template` includes
     accounts/unknown.html.
     """
 
@@ -247,11 +247,11 @@ class NamesUnknownInstances:
 
 
 def change_events(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:
-    """What visits found changed on its accounts, for the instance's timeline; what a first visit found is no change."""
+    """Yield changes of the instance's accounts for its timeline, without those of a first visit."""
     rows = AccountChange.objects.filter(account__instance=instance, baseline=False, at__gte=since)
     for row in rows.select_related("account").order_by("-at", "-pk")[:limit]:
         lines = [f"{label} {text}" for _word, label, text in details(row)]
-        more = f" … {len(lines) - TOLD} more" if len(lines) > TOLD else ""
-        text = ": ".join(filter(None, [str(row.account), "; ".join(lines[:TOLD]) + more]))
+        more = f" … {len(lines) - LINES_IN_TIMELINE} more" if len(lines) > LINES_IN_TIMELINE else ""
+        text = ": ".join(filter(None, [str(row.account), "; ".join(lines[:LINES_IN_TIMELINE]) + more]))
         url = reverse("admin:accounts_accountchange_change", args=[row.pk])
         yield Event(row.at, row.events[0], ", ".join(str(label) for _event, label in events(row)), text, url)

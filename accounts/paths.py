@@ -1,7 +1,7 @@
-"""Ways through memberships: who comes by which roles to what, and whether at once or only after switching. Pure.
+"""Find paths through memberships, and whether a role's privileges apply at once or after SET ROLE. Pure.
 
-A role's privileges apply at once where every membership on the way inherits. They apply after switching (SET ROLE)
-where the first memberships may be switched along and the others inherit: one switches to the last of the first.
+Privileges apply at once if every membership on the path inherits. They apply after SET ROLE if the first memberships
+have the set option and the rest inherit: the account switches to the last role of the first part.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True)
 class Way:
-    """From an account to a role: `path` names the roles on it, the farthest last, and is empty for the account itself.
+    """From an account to a role: `path` lists the roles on it, the farthest last, and is empty for the account itself.
 
-    `at_once`: its privileges are inherited all the way. `after_switch`: they apply after switching to some role on
-    the way. `switchable`: it may itself be switched to. `since`: when the path shown was complete, None if empty.
+    `at_once`: the privileges are inherited along the whole path. `after_switch`: they apply after SET ROLE to a role on
+    the path. `switchable`: SET ROLE to the role itself is allowed. `since`: when the path was complete, None if empty.
     """
 
     path: tuple[int, ...] = ()
@@ -39,12 +39,12 @@ class Way:
 
     @property
     def is_open(self) -> bool:
-        """Whether any privilege comes this way: with neither option a membership only lets one pass the role on."""
+        """Whether any privilege applies: a membership with neither option only allows granting the role to others."""
         return self.at_once or self.after_switch
 
 
 class _State(NamedTuple):
-    """Where a walk has come to, and whether each step so far inherits, may be switched along, or fits the mixture."""
+    """The position of a walk, and whether all steps inherit, all have the set option, or they combine both."""
 
     node: int
     inherits: bool = True
@@ -53,7 +53,7 @@ class _State(NamedTuple):
 
 
 class Graph:
-    """Memberships, indexed once for any number of questions."""
+    """Memberships, indexed for any number of searches."""
 
     def __init__(self, edges: Iterable[Edge]) -> None:
         self._up: dict[int, list[Edge]] = defaultdict(list)
@@ -63,23 +63,23 @@ class Graph:
             self._down[edge.role].append(edge)
 
     def from_member(self, account: int) -> dict[int, Way]:
-        """Every role the account reaches, and the account itself → the way there, the best and then the shortest."""
+        """Return each role that the account reaches, and the account itself → the best, then shortest path."""
         return self._ways(account, down=False)
 
     def to_role(self, role: int) -> dict[int, Way]:
-        """Every account that reaches the role, and the role itself → its way there, the best and then the shortest."""
+        """Return each account that reaches the role, and the role itself → its best, then shortest path."""
         return self._ways(role, down=True)
 
     def _ways(self, start: int, *, down: bool) -> dict[int, Way]:
         came: dict[_State, tuple[_State, Edge] | None] = {_State(start): None}
         row = list(came)
-        # Breadth first over at most eight states an account: cycles end, and the first way is the shortest.
+        # Breadth first, at most eight states per account: cycles end, and the first path is the shortest.
         while row:
             following = []
             for state in row:
                 for edge in (self._down if down else self._up).get(state.node, ()):
                     inherits, switches = state.inherits and edge.inherit, state.switches and edge.set_option
-                    # Seen from the member, switching comes first and inheriting last; from the role the other way.
+                    # From the member, SET ROLE comes first and inheritance last; from the role, the reverse.
                     mixes = inherits or (state.mixes and edge.set_option)
                     if not down:
                         mixes = switches or (state.mixes and edge.inherit)

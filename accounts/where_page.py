@@ -1,4 +1,4 @@
-"""The page that asks on which instances an account exists, now or at a moment, and what would take its power away."""
+"""The page "Where is": instances on which an account exists, now or at a moment, and SQL to lock and revoke it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .models import Account, Grant, Membership
 
 ROWS_PER_PAGE = 50
 
-#: Grants of an account that are dealt with.
+#: Grants of an account with revoke statements.
 GRANTS = 20
 
 
@@ -41,7 +41,7 @@ class WhereForm(forms.Form):
     name = forms.CharField(
         label=_("Where does"),
         widget=forms.TextInput(attrs={"class": "tf-input", "placeholder": "alice*", "size": 24}),
-        help_text=_("* stands for any characters, ? for one; capital or small letters do not matter."),
+        help_text=_("* matches any characters, ? one; case-insensitive."),
     )
     as_of = forms.CharField(
         label=_("exist as of"),
@@ -51,8 +51,8 @@ class WhereForm(forms.Form):
 
 
 def where(pattern: str, at: datetime | None = None, user: User | None = None) -> QuerySet[Account]:
-    """The accounts of that name, on active instances that the person sees, that existed at the moment, or do now. One
-    that went and came back counts as having been there all the time since it was first seen."""
+    """Return the accounts with a matching name, on active instances that the user may see, that exist now or existed at
+    the moment. An account that disappeared and came back counts as present since it was first seen."""
     wild = {"*": ".*", "?": "."}
     expression = "".join(wild.get(char) or re.escape(char) for char in pattern)
     found = Account.objects.filter(instance__retired_at=None, name__iregex=f"^{expression}$")
@@ -65,7 +65,7 @@ def where(pattern: str, at: datetime | None = None, user: User | None = None) ->
 
 @needs("accounts.view_account")
 def where_page(request: HttpRequest) -> HttpResponse:
-    """The question as a form, and below it the answer; `csv=1` sends all of it as a file."""
+    """Show the form and the answer; `csv=1` returns the whole answer as a file."""
     form = WhereForm(request.GET if "name" in request.GET else None)
     context: dict[str, Any] = {**admin.site.each_context(request), "title": _("Where is"), "form": form}
     if form.is_valid():
@@ -93,8 +93,8 @@ def where_page(request: HttpRequest) -> HttpResponse:
 
 
 def take_away(accounts: list[Account]) -> dict[int, dict[str, Any]]:
-    """Account id → `statements` that lock it and take away its roles and direct grants of now, what is left `by_hand`,
-    and whether there are more grants than are dealt with. Two queries."""
+    """Return account id → `statements` that lock it and revoke its current roles and direct grants, what remains
+    `by_hand`, and `is_cut` if it has more grants. Takes two queries."""
     ids = [account.pk for account in accounts]
     roles: dict[int, list[tuple[str, str]]] = defaultdict(list)
     memberships = Membership.objects.filter(member__in=ids, until=None).order_by("role__name")
@@ -122,13 +122,13 @@ def _subject(account: Account) -> Subject:
 
 
 def _locking(account: Account) -> str:
-    """For one cell: the statements, or why there are none."""
+    """Return the text of one cell: the statements, or why there are none."""
     locking = remedies.lock(_subject(account))
     return "\n".join([*locking.statements, *locking.by_hand])
 
 
 def _as_csv(accounts: QuerySet[Account], reads: list[LastRead], at: datetime | None) -> HttpResponse:
-    """Each account with what its row stands on; then the unknown instances where none was found."""
+    """Return each account with the basis of its row, then the unknown instances without a match."""
     header = ["instance", "engine", "account", "kind", "superuser", "can log in", "locked", "grants now", "roles now"]
     header += ["first seen", "last seen", "gone", "not known", *READ_COLUMNS, "SQL that locks it"]
     read_of = {read.instance.pk: read for read in reads}

@@ -175,7 +175,7 @@ def test_long_silence(transactional_db, rule, now):
     assert not read_of(lately).is_stale
     reason = read_of(late).reason
     read_at = timezone.localtime(now - timedelta(days=7)).strftime("%Y-%m-%d %H:%M %Z")
-    assert reason == f"last read {read_at} (7 days ago); no visit since, 36 hours are allowed"
+    assert reason == f"last read {read_at} (7 days ago); no visit since; the limit is 36 hours"
     assert set(doors(late).values()) == {reason}
     answer = who_can("CREATE", "shop")
     assert answer.unknown == {late: reason}

@@ -100,10 +100,10 @@ def test_the_command_says_the_way_and_what_is_hearsay(shop):
     [
         (["INSRT", "--on", "shop.public.orders"], "Did you mean INSERT?"),
         (["INSERT", "--on", "shop..orders"], "cannot be read from character 6 on"),
-        (["INSERT", "--on", "a.b.c.d.e.f"], "No engine has anything with a path of 6 parts"),
-        (["INSERT", "--on", "shop", "--kind", "table"], "No engine has anything of the kind 'table' with a path of 1"),
+        (["INSERT", "--on", "a.b.c.d.e.f"], "No engine has objects with a path of 6 parts"),
+        (["INSERT", "--on", "shop", "--kind", "table"], "No engine has objects of the kind 'table' with a path of 1"),
         (["INSERT", "--as-of", "yesterday"], "neither a day"),
-        (["INSERT", "--as-of", "2990-01-01 00:00"], "still to come"),
+        (["INSERT", "--as-of", "2990-01-01 00:00"], "in the future"),
         (["INSERT", "--instance", "nobody"], "'nobody' is unknown"),
     ],
 )
@@ -294,7 +294,7 @@ def test_the_page_answers_and_exports(shop):
     url = reverse("who-can")
     assert "names the way" in client.get(url).content.decode()
     page = client.get(url, {"privilege": "insert", "scope": "shop.public.orders"}).content.decode()
-    for told in ("4 ways", "after switching to a role", "not observed lately", "superuser"):
+    for told in ("4 paths", "after switching to a role", "not observed recently", "superuser"):
         assert told in page
     assert "Did you mean INSERT?" in client.get(url, {"privilege": "INSRT"}).content.decode()
     assert "neither a day" in client.get(url, {"privilege": "INSERT", "as_of": "soon"}).content.decode()

@@ -14,8 +14,8 @@ from instances.services import named
 
 class Command(BaseCommand):
     help = (
-        "Who may do this, on which instance, by which way, and since when it has been seen. Exits 0 when the answer is "
-        "whole, 3 when it is not known of every instance (never read, not lately, or not deep enough), 2 for a wrong "
+        "List the accounts with a privilege: instance, path, first seen. Exits 0 if the answer is complete, "
+        "3 if it is unknown for some instances (never read, stale, or read without the needed depth), 2 for a wrong "
         "call."
     )
 
@@ -25,13 +25,13 @@ class Command(BaseCommand):
             "--on",
             default="",
             metavar="SCOPE",
-            help='path of the object: shop, shop.public.orders, shop.public."odd name"; none: the instance as a whole',
+            help='path of the object: shop, shop.public.orders, shop.public."odd name"; default: the whole instance',
         )
         parser.add_argument(
             "--kind", default="", choices=list(GRANT_KINDS), metavar="KIND", help=", ".join(GRANT_KINDS)
         )
         parser.add_argument("--as-of", metavar="T", help="a moment, or a day (its end), in TAIFISH_TIME_ZONE")
-        parser.add_argument("--instance", nargs="+", metavar="NAME", help="only these; none: all active ones")
+        parser.add_argument("--instance", nargs="+", metavar="NAME", help="only these; default: all active instances")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -78,20 +78,20 @@ def _document(answer: Answer) -> dict[str, Any]:
 
 
 def _lines(answer: Answer) -> list[str]:
-    lines = [_line(row) for row in answer.rows] or ["Nobody, as far as is known."]
+    lines = [_line(row) for row in answer.rows] or ["No known account."]
     return lines + [f"{instance}: not known: {reason}" for instance, reason in answer.unknown.items()]
 
 
 def _basis(answer: Answer) -> str:
-    """What the answer stands on, in one line."""
+    """Return the basis of the answer in one line."""
     times = sorted(read.read_at for read in answer.reads.values() if read.read_at)
     if not times:
-        return f"{len(answer.reads)} instances asked about, none ever read."
+        return f"{len(answer.reads)} instances, none ever read."
     between = " to ".join(dict.fromkeys(map(moment, (times[0], times[-1]))))
-    return f"{len(answer.reads)} instances asked about, last read {between}; --json names each."
+    return f"{len(answer.reads)} instances, last read {between}; --json lists each."
 
 
-#: What needs no grant.
+#: Reasons without a grant.
 _NATURES = {"predefined": "a predefined role", "owner": "the owner of the schema"}
 
 
