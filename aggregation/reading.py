@@ -151,7 +151,7 @@ class Total:
 
 
 def totals(by: str, span: Span, instances: QuerySet[Instance]) -> list[Total]:
-    """Return totals of a closed period per "instance", "engine" or "tag", largest first. Raises ValueError otherwise."""
+    """Return totals of a closed period per "instance", "engine" or "tag", largest first. Raises ValueError."""
     if by not in _GROUPS:
         raise ValueError(f"Unknown group {by!r}. Choose from: {', '.join(_GROUPS)}.")
     with connection.cursor() as cursor:
