@@ -1,17 +1,15 @@
-"""The questions that the lists of accounts and changes can be asked. Those of the API are in `filters`."""
+"""Filters of the lists of accounts and changes. Those of the API are in `filters`."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import DropdownFilter
 
-from console.list_filters import LeavingFilter
+from console.list_filters import LeavingFilter, OptionsFilter
 from console.visibility import shown_to
 from instances.models import Instance
 
@@ -19,12 +17,10 @@ from .freshness import unknown_instances
 from .models import UNREADABLE, Account, AccountChange
 
 
-class ChangedFilter(DropdownFilter):
+class ChangedFilter(OptionsFilter):
     title = _("changed")
     parameter_name = "changed"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("1", _("In the last day")), ("7", _("In the last 7 days")), ("30", _("In the last 30 days"))]
+    options = [("1", _("In the last day")), ("7", _("In the last 7 days")), ("30", _("In the last 30 days"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         if self.value() not in ("1", "7", "30"):
@@ -35,36 +31,30 @@ class ChangedFilter(DropdownFilter):
         )
 
 
-class UnreadFilter(DropdownFilter):
+class UnreadFilter(OptionsFilter):
     title = _("unknown")
     parameter_name = "unread"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return Account.unreadable()
+    options = Account.unreadable()
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset.with_unread(self.value()) if self.value() in UNREADABLE else queryset
 
 
-class EventFilter(DropdownFilter):
+class EventFilter(OptionsFilter):
     title = _("event")
     parameter_name = "event"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return AccountChange.Event.choices
+    options = AccountChange.Event.choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset.filter(events__contains=[self.value()]) if self.value() else queryset
 
 
-class NewSuperusersFilter(DropdownFilter):
+class NewSuperusersFilter(OptionsFilter):
     """The accounts that the home page counts and names, by the same query."""
 
     title = _("new superusers")
     parameter_name = "new_superusers"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("1", _("In the last day")), ("7", _("In the last 7 days")), ("30", _("In the last 30 days"))]
+    options = [("1", _("In the last day")), ("7", _("In the last 7 days")), ("30", _("In the last 30 days"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         if self.value() not in ("1", "7", "30"):
@@ -75,22 +65,18 @@ class NewSuperusersFilter(DropdownFilter):
 class BaselineFilter(LeavingFilter):
     title = _("first visits")
     parameter_name = "baseline"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", _("Left out")), ("yes", _("Only those")), ("all", _("Included"))]
+    options = [("no", _("Left out")), ("yes", _("Only those")), ("all", _("Included"))]
 
     def only(self, queryset: QuerySet, baseline: bool) -> QuerySet:
         return queryset.filter(baseline=baseline)
 
 
-class StaleFilter(DropdownFilter):
+class StaleFilter(OptionsFilter):
     """For the list of instances."""
 
     title = _("accounts known")
     parameter_name = "stale"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("1", _("Not as they are now")), ("0", _("As last read"))]
+    options = [("1", _("Not as they are now")), ("0", _("As last read"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         if self.value() not in ("0", "1"):

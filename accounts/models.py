@@ -20,6 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from console.fields import NameField
 from engines.facts import AccountFact, grant_kind_choices
 from instances.hiding import Filter
 from instances.models import Instance
@@ -77,8 +78,8 @@ class Account(models.Model):
     instance = models.ForeignKey(
         Instance, on_delete=models.CASCADE, db_index=False, related_name="accounts", verbose_name=_("instance")
     )
-    name = models.TextField(_("name"), blank=True)
-    host = models.TextField(_("host"), blank=True, default="")
+    name = NameField(_("name"), blank=True)
+    host = NameField(_("host"), blank=True, default="")
     kind = models.CharField(_("kind"), max_length=10, choices=Kind, null=True)  # noqa: DJ001
     native_id = models.CharField(_("native id"), max_length=100, blank=True)
     is_system = models.BooleanField(_("maintained by the engine"), default=False)

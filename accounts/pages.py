@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext
@@ -237,13 +237,13 @@ class NamesUnknownInstances:
 
     instance_filter = "instance__id__exact"
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
         instances = Instance.objects.all()
         chosen = request.GET.get(self.instance_filter, "")
         if chosen.isdecimal():
             instances = instances.filter(pk=chosen)
         unknown = list(unknown_instances(shown_to(instances, request.user)).items())
-        return super().changelist_view(request, {"unknown": unknown, **(extra_context or {})})
+        return super().list_context(request) | {"unknown": unknown}
 
 
 def change_events(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:

@@ -12,6 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from capacity.models import Database
+from console.fields import BytesField
 from instances.models import Instance
 
 from .periods import Period, Span, span_of
@@ -48,13 +49,13 @@ class Aggregate(models.Model):
     start = models.DateField(_("from"))
     end = models.DateField(_("to"))
     avg_size = models.DecimalField(_("average"), max_digits=24, decimal_places=4)
-    min_size = models.BigIntegerField(_("smallest"))
-    max_size = models.BigIntegerField(_("largest"))
-    first_size = models.BigIntegerField(_("first"))
-    last_size = models.BigIntegerField(_("last"))
+    min_size = BytesField(_("smallest"))
+    max_size = BytesField(_("largest"))
+    first_size = BytesField(_("first"))
+    last_size = BytesField(_("last"))
     days_collected = models.IntegerField(_("days collected"))
     days_expected = models.IntegerField(_("days expected"))
-    change = models.BigIntegerField(_("change"), null=True)
+    change = BytesField(_("change"), null=True)
     change_percent = models.DecimalField(_("change, percent"), max_digits=24, decimal_places=4, null=True)
     computed_at = models.DateTimeField(_("computed"))
 
@@ -137,7 +138,7 @@ class InstanceLimit(models.Model):
     instance = models.OneToOneField(
         Instance, on_delete=models.CASCADE, related_name="limit", verbose_name=_("instance")
     )
-    size = models.BigIntegerField(
+    size = BytesField(
         _("limit, bytes"),
         validators=[MinValueValidator(1)],
         help_text=_("Forecasts show when the total size of the instance will reach it."),

@@ -6,25 +6,21 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Manager, Q, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import (
-    BooleanRadioFilter,
-    ChoicesDropdownFilter,
-    RangeDateTimeFilter,
-)
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
+from unfold.widgets import UnfoldBooleanSwitchWidget
 
 from console.buttons import Button, ButtonAdmin, InspectOnlyAdmin
+from console.columns import Column, list_url
 from console.display import badge
-from console.list_filters import LeavingFilter, ShownSelectFilter
-from console.units import bytes_label, parsed_bytes
+from console.forms import SecretField, SizeField
+from console.list_filters import LeavingFilter
+from console.units import bytes_label
 from console.visibility import shown_to
 from instances.admin import NOTES
 
@@ -35,18 +31,16 @@ from .shapes import text_of
 
 #: Status of a delivery → status of a visit with the same colour.
 TONES = {"sent": "completed", "pending": "running", "failed": "failed"}
+STATUS = Column("status", tone=TONES.get)
 
 
 # Rules
 
 
 class RuleForm(forms.ModelForm):
-    """`min_bytes` accepts units, such as "10 GiB"."""
-
-    min_bytes = forms.CharField(
+    min_bytes = SizeField(
         label=_("Bytes at least"),
         required=False,
-        widget=UnfoldAdminTextInputWidget(),
         help_text=_("For abnormal growth only, for example 10 GiB: small databases often double within a day."),
     )
 
@@ -65,17 +59,6 @@ class RuleForm(forms.ModelForm):
                     for kind in KINDS.values()
                 ),
             )
-        if self.instance.min_bytes is not None and "min_bytes" in self.fields:
-            self.initial["min_bytes"] = str(self.instance.min_bytes)
-
-    def clean_min_bytes(self) -> int | None:
-        text = self.cleaned_data["min_bytes"].strip()
-        if text in ("", "0"):
-            return int(text) if text else None
-        try:
-            return parsed_bytes(text)
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from error
 
 
 def evaluate_now(request: HttpRequest, row: None) -> None:
@@ -89,12 +72,23 @@ def evaluate_now(request: HttpRequest, row: None) -> None:
     messages.success(request, f"{opened}; {rest}")
 
 
+def names_of(related: Manager) -> str:
+    return ", ".join(map(str, related.all())) or "–"
+
+
 @admin.register(AlertRule)
 class AlertRuleAdmin(ButtonAdmin):
     form = RuleForm
-    list_display = ["name", "what", "tag", "channel_names", "active", "open_alerts", "evaluated_at"]
-    list_filter = [("kind", ChoicesDropdownFilter), ("active", BooleanRadioFilter)]
-    list_filter_submit = True
+    list_display = [
+        "name",
+        "what",
+        "tag",
+        Column("channels", show=names_of, ordering=None),
+        "active",
+        Column("n_open", _("open"), link=lambda rule: list_url("alerts_alert", rule__id__exact=rule.pk)),
+        "evaluated_at",
+    ]
+    list_filter = ["kind", "active"]
     list_select_related = ["tag"]
     search_fields = ["name", "note"]
     autocomplete_fields = ["tag", "channels"]
@@ -124,15 +118,6 @@ class AlertRuleAdmin(ButtonAdmin):
             words.append(bytes_label(rule.min_bytes))
         return ", ".join(words)
 
-    @display(description=_("channels"))
-    def channel_names(self, rule: AlertRule) -> str:
-        return ", ".join(str(channel) for channel in rule.channels.all()) or "–"
-
-    @display(description=_("open"), ordering="n_open")
-    def open_alerts(self, rule: AlertRule) -> SafeString:
-        url = reverse("admin:alerts_alert_changelist")
-        return format_html('<a class="tf-link" href="{}?rule__id__exact={}">{}</a>', url, rule.pk, rule.n_open)
-
     @admin.action(description=_("Switch on"), permissions=["change"])
     def switch_on(self, request: HttpRequest, queryset: QuerySet[AlertRule]) -> None:
         self._switch(request, queryset, True)
@@ -156,19 +141,15 @@ class AlertRuleAdmin(ButtonAdmin):
 class ChannelForm(forms.ModelForm):
     """The URL and the secret are write-only."""
 
-    url = forms.CharField(
+    url = SecretField(
         label=_("URL"),
-        required=False,
-        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        strip=True,
         help_text=_(
             "For webhooks: the https://… that the service shows. It is not displayed: everyone who has it can post."
         ),
     )
-    secret = forms.CharField(
+    secret = SecretField(
         label=_("Secret"),
-        required=False,
-        strip=False,
-        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
         help_text=_(
             "For Feishu and DingTalk: the secret of the bot's signature check, if enabled. For JSON: the key of "
             "X-Taifish-Signature. For a bot that requires a keyword, enter the keyword Taifish at the bot instead."
@@ -189,8 +170,7 @@ class ChannelForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         for name, stored in (("url", self.instance.url_token), ("secret", self.instance.secret_token)):
             if name in self.fields and self.instance.pk:
-                kept = gettext("One is stored. Leave this empty to keep it.")
-                self.fields[name].help_text = kept if stored else gettext("None is stored.")
+                self.fields[name].say_stored(stored)
 
     def clean(self) -> dict[str, Any]:
         """Set the URL and the secret on the channel, so that its `clean()` checks them."""
@@ -217,9 +197,8 @@ def send_a_test(request: HttpRequest, channel: Channel) -> None:
 @admin.register(Channel)
 class ChannelAdmin(ButtonAdmin):
     form = ChannelForm
-    list_display = ["name", "kind", "has_address", "active", "used_by", "updated_at"]
-    list_filter = [("kind", ChoicesDropdownFilter), ("active", BooleanRadioFilter)]
-    list_filter_submit = True
+    list_display = ["name", "kind", "has_address", "active", Column("n_rules", _("rules")), "updated_at"]
+    list_filter = ["kind", "active"]
     search_fields = ["name", "note"]
     formfield_overrides = NOTES
     buttons = [
@@ -253,10 +232,6 @@ class ChannelAdmin(ButtonAdmin):
     def has_secret(self, channel: Channel) -> bool:
         return bool(channel.secret_token)
 
-    @display(description=_("rules"), ordering="n_rules")
-    def used_by(self, channel: Channel) -> int:
-        return channel.n_rules
-
 
 # Alerts and deliveries
 
@@ -266,9 +241,7 @@ class OpenFilter(LeavingFilter):
     parameter_name = "state"
 
     default = "open"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("open", _("Open")), ("over", _("Over")), ("all", _("Open and over"))]
+    options = [("open", _("Open")), ("over", _("Over")), ("all", _("Open and over"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset if self.value() == "all" else queryset.filter(resolved_at__isnull=self.value() == "open")
@@ -277,30 +250,16 @@ class OpenFilter(LeavingFilter):
 @admin.register(Alert)
 class AlertAdmin(InspectOnlyAdmin):
     list_display = ["text", "instance", "rule", "state", "first_seen_at", "last_seen_at"]
-    list_filter = [
-        OpenFilter,
-        ("rule__kind", ChoicesDropdownFilter),
-        ("rule", ShownSelectFilter),
-        ("instance", ShownSelectFilter),
-        ("first_seen_at", RangeDateTimeFilter),
-    ]
-    list_filter_submit = True
+    list_filter = [OpenFilter, "rule__kind", "rule", "instance", "first_seen_at"]
     list_select_related = ["rule", "instance"]
     list_fullwidth = True
     show_full_result_count = False
     search_fields = ["text", "instance__name"]
-    fields = ["text", "instance_link", "rule", "state", ("first_seen_at", "last_seen_at", "resolved_at")]
+    fields = ["text", "instance", "rule", "state", ("first_seen_at", "last_seen_at", "resolved_at")]
 
     @display(description=_("state"), ordering="resolved_at")
     def state(self, alert: Alert) -> SafeString:
         return badge("completed", gettext("over")) if alert.resolved_at else badge("failed", gettext("open"))
-
-    @display(description=_("instance"))
-    def instance_link(self, alert: Alert) -> str:
-        if not alert.instance:
-            return "–"
-        url = reverse("admin:instances_instance_change", args=[alert.instance_id])
-        return format_html('<a class="tf-link" href="{}">{}</a>', url, alert.instance)
 
 
 def send_again(request: HttpRequest, delivery: Delivery) -> None:
@@ -310,17 +269,11 @@ def send_again(request: HttpRequest, delivery: Delivery) -> None:
 
 @admin.register(Delivery)
 class DeliveryAdmin(InspectOnlyAdmin):
-    list_display = ["subject", "channel", "state", "attempts", "error", "created_at", "sent_at"]
-    list_filter = [
-        ("status", ChoicesDropdownFilter),
-        ("channel", ShownSelectFilter),
-        ("is_test", BooleanRadioFilter),
-        ("created_at", RangeDateTimeFilter),
-    ]
-    list_filter_submit = True
+    list_display = ["subject", "channel", STATUS, "attempts", "error", "created_at", "sent_at"]
+    list_filter = ["status", "channel", "is_test", "created_at"]
     list_select_related = ["channel"]
     show_full_result_count = False
-    fields = ["channel", "state", ("attempts", "not_before"), "error", ("created_at", "sent_at"), "message"]
+    fields = ["channel", STATUS, ("attempts", "not_before"), "error", ("created_at", "sent_at"), "message"]
     buttons = [
         Button(
             "again",
@@ -336,10 +289,6 @@ class DeliveryAdmin(InspectOnlyAdmin):
     @display(description=_("message"), ordering="pk")
     def subject(self, delivery: Delivery) -> str:
         return delivery.digest["subject"]
-
-    @display(description=_("status"), ordering="status")
-    def state(self, delivery: Delivery) -> SafeString:
-        return badge(TONES[delivery.status], delivery.get_status_display())
 
     @display(description=_("message"))
     def message(self, delivery: Delivery) -> SafeString:

@@ -12,6 +12,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from console.fields import BytesField
 from instances import crypto
 from instances.models import Instance
 from tagging.models import Tag
@@ -143,7 +144,7 @@ class AlertRule(models.Model):
             "Failures in a row, accounts, percent or days, depending on the kind. Empty for kinds without one."
         ),
     )
-    min_bytes = models.BigIntegerField(
+    min_bytes = BytesField(
         _("bytes at least"),
         null=True,
         blank=True,

@@ -14,13 +14,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import BooleanRadioFilter, DropdownFilter
 from unfold.decorators import display
 
 from console.buttons import Button
-from console.display import badge, number
-from console.list_filters import FilteredFilter, GoneFilter, ShownSelectFilter
-from console.templatetags.names import visible
+from console.columns import Column
+from console.display import badge, day, number
+from console.list_filters import FilteredFilter, GoneFilter, OptionsFilter
 from console.units import bytes_label
 from engines.errors import AdapterError
 from instances.admin import Addition
@@ -35,12 +34,10 @@ from .models import Database, DatabaseFilter, InstanceSize
 from .pages import database_page, databases_of, sizes_section
 
 
-class FreshnessFilter(DropdownFilter):
+class FreshnessFilter(OptionsFilter):
     title = _("measured")
     parameter_name = "measured"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("today", _("Today")), ("late", _("Not since yesterday")), ("never", _("Never"))]
+    options = [("today", _("Today")), ("late", _("Not since yesterday")), ("never", _("Never"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         today = timezone.localdate()
@@ -73,17 +70,16 @@ def largest_tables(request: HttpRequest, database: Database) -> HttpResponse | N
 @admin.register(Database)
 class DatabaseAdmin(HideableAdmin):
     change_form_template = "capacity/database.html"
-    list_display = ["shown_name", "instance", "shown_size", "growth", "measured", "first_seen", "state"]
-    list_filter = [
-        ("instance", ShownSelectFilter),
-        EngineFilter,
-        TagFilter,
-        GoneFilter,
-        FilteredFilter,
-        FreshnessFilter,
-        ("is_system", BooleanRadioFilter),
+    list_display = [
+        "name",
+        "instance",
+        "size",
+        Column("growth_label", _("growth in 30 days"), show=number, ordering=None),
+        "measured",
+        Column("first_seen_at", show=day),
+        "state",
     ]
-    list_filter_submit = True
+    list_filter = ["instance", EngineFilter, TagFilter, GoneFilter, FilteredFilter, FreshnessFilter, "is_system"]
     list_fullwidth = True
     list_select_related = ["instance"]
     show_full_result_count = False
@@ -104,18 +100,6 @@ class DatabaseAdmin(HideableAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Database]:
         return super().get_queryset(request).select_related("instance").with_growth()
 
-    @display(description=_("name"), ordering="name")
-    def shown_name(self, database: Database) -> SafeString:
-        return visible(database.name)
-
-    @display(description=_("size"), ordering="size")
-    def shown_size(self, database: Database) -> SafeString:
-        return number(bytes_label(database.size))
-
-    @display(description=_("growth in 30 days"))
-    def growth(self, database: Database) -> SafeString:
-        return number(database.growth_label)
-
     @display(description=_("measured"), ordering="size_day")
     def measured(self, database: Database) -> SafeString:
         if database.size_day is None:
@@ -125,23 +109,14 @@ class DatabaseAdmin(HideableAdmin):
             '<span class="tf-nowrap{}">{}</span>', " tf-warn" if late else "", database.size_day.isoformat()
         )
 
-    @display(description=_("first seen"), ordering="first_seen_at")
-    def first_seen(self, database: Database) -> SafeString:
-        day = timezone.localtime(database.first_seen_at).date()
-        return format_html('<span class="tf-nowrap">{}</span>', day.isoformat())
-
     @display(description=_("state"))
     def state(self, database: Database) -> SafeString:
         states = [badge("gone", gettext("gone"))] if database.gone_at else []
         states += [badge("filtered", gettext("filtered"))] if database.is_filtered else []
         return SafeString(" ".join(states))
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        database = kwargs["obj"]
-        context |= {"database": database, **database_page(request, database)}
-        return super().render_change_form(request, context, *args, **kwargs)
+    def page_context(self, request: HttpRequest, row: Database) -> dict[str, Any]:
+        return {"database": row, **database_page(request, row)}
 
 
 admin.site.register(DatabaseFilter, FilterAdmin)

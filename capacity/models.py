@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from console.fields import BytesField, NameField
 from console.units import bytes_label
 from instances.hiding import Filter
 from instances.models import Instance
@@ -44,7 +45,7 @@ class Database(models.Model):
     instance = models.ForeignKey(
         Instance, on_delete=models.CASCADE, related_name="databases", verbose_name=_("instance")
     )
-    name = models.TextField(_("name"))
+    name = NameField(_("name"))
     native_id = models.CharField(_("native id"), max_length=100, blank=True)
     is_system = models.BooleanField(_("maintained by the engine"), default=False)
     is_filtered = models.BooleanField(_("filtered"), default=False)
@@ -52,7 +53,7 @@ class Database(models.Model):
     last_seen_at = models.DateTimeField(_("last seen"))
     gone_at = models.DateTimeField(_("gone"), null=True)
     # The latest size, so that a list of all databases can be ordered by size.
-    size = models.BigIntegerField(_("size"), null=True)
+    size = BytesField(_("size"), null=True)
     size_day = models.DateField(_("measured on"), null=True)
 
     objects = DatabaseQuerySet.as_manager()
@@ -102,10 +103,10 @@ class DatabaseSize(models.Model):
         Database, on_delete=models.CASCADE, related_name="sizes", verbose_name=_("database"), db_index=False
     )
     day = models.DateField(_("day"))
-    size = models.BigIntegerField(_("size"))
-    data_size = models.BigIntegerField(_("data"), null=True)
-    index_size = models.BigIntegerField(_("indexes"), null=True)
-    log_size = models.BigIntegerField(_("log"), null=True)
+    size = BytesField(_("size"))
+    data_size = BytesField(_("data"), null=True)
+    index_size = BytesField(_("indexes"), null=True)
+    log_size = BytesField(_("log"), null=True)
     collected_at = models.DateTimeField(_("collected"))
 
     objects = _SizeQuerySet.as_manager()
@@ -130,8 +131,8 @@ class InstanceSize(models.Model):
         Instance, on_delete=models.CASCADE, related_name="sizes", verbose_name=_("instance"), db_index=False
     )
     day = models.DateField(_("day"))
-    size = models.BigIntegerField(_("size"))
-    shared_size = models.BigIntegerField(_("shared part"))
+    size = BytesField(_("size"))
+    shared_size = BytesField(_("shared part"))
     shared = models.JSONField(_("shared"), default=dict)
     n_databases = models.IntegerField(_("databases"))
     is_complete = models.BooleanField(_("complete"))

@@ -16,9 +16,6 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import (
-    BooleanRadioFilter,
-    ChoicesDropdownFilter,
-    DropdownFilter,
     RelatedDropdownFilter,
 )
 from unfold.decorators import display
@@ -26,9 +23,9 @@ from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminTextareaWidge
 
 from accounts.pages import NamesUnknownInstances
 from console.buttons import Button, ButtonAdmin
-from console.display import moment
-from console.list_filters import ShownSelectFilter
-from console.templatetags.names import visible
+from console.columns import Column, list_url
+from console.display import moment, mono
+from console.list_filters import LeavingFilter, OptionsFilter
 from console.visibility import shown_to
 from instances.admin import NOTES, Addition
 from instances.models import Instance
@@ -38,7 +35,7 @@ from sync.pages import session_page
 from . import services
 from .effect import OUTCOMES, effect_of
 from .models import Assignment, Classification, ClassificationRule
-from .pages import classification_badge, classification_page, risk_badge, rule_page, syntax_help
+from .pages import classification_badge, classification_page, rule_page, syntax_help
 from .rules import RuleError, parse
 
 RUN = "classification.run_classification"
@@ -56,6 +53,14 @@ def run_now(
     return session_page(services.run(instances, trigger=trigger, user=request.user, rules=rules or ()))
 
 
+def counted(path: str, heading: str, model: str) -> Column:
+    """A number of rows of this app, linked to their list."""
+    return Column(path, heading, link=lambda row: list_url(f"classification_{model}", classification__id__exact=row.pk))
+
+
+CLASSIFICATION = Column("classification", show=classification_badge, ordering="classification__priority")
+
+
 class ClassificationForm(forms.ModelForm):
     class Meta:
         model = Classification
@@ -67,9 +72,16 @@ class ClassificationForm(forms.ModelForm):
 class ClassificationAdmin(ButtonAdmin):
     change_form_template = "classification/classification.html"
     form = ClassificationForm
-    list_display = ["badge", "code", "risk_of", "priority", "accounts", "rules", "is_system"]
-    list_filter = [("risk", ChoicesDropdownFilter), ("is_system", BooleanRadioFilter)]
-    list_filter_submit = True
+    list_display = [
+        "badge",
+        "code",
+        Column("risk", tone="risk-{}".format),
+        "priority",
+        counted("n_accounts", _("accounts"), "assignment"),
+        counted("n_rules", _("active rules"), "classificationrule"),
+        "is_system",
+    ]
+    list_filter = ["risk", "is_system"]
     search_fields = ["code", "name", "note"]
     formfield_overrides = NOTES
     fields = [("name", "code"), "risk", ("priority", "colour"), "note"]
@@ -100,35 +112,15 @@ class ClassificationAdmin(ButtonAdmin):
     def badge(self, classification: Classification) -> SafeString:
         return classification_badge(classification)
 
-    @display(description=_("risk"), ordering="risk")
-    def risk_of(self, classification: Classification) -> SafeString:
-        return risk_badge(classification)
-
-    @display(description=_("accounts"), ordering="n_accounts")
-    def accounts(self, classification: Classification) -> SafeString:
-        url = reverse("admin:classification_assignment_changelist")
-        query = f"classification__id__exact={classification.pk}"
-        return format_html('<a class="tf-link" href="{}?{}">{}</a>', url, query, classification.n_accounts)
-
-    @display(description=_("active rules"), ordering="n_rules")
-    def rules(self, classification: Classification) -> SafeString:
-        url = reverse("admin:classification_classificationrule_changelist")
-        query = f"classification__id__exact={classification.pk}"
-        return format_html('<a class="tf-link" href="{}?{}">{}</a>', url, query, classification.n_rules)
-
     def has_delete_permission(self, request: HttpRequest, obj: Classification | None = None) -> bool:
         return super().has_delete_permission(request, obj) and not (obj and obj.is_system)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """No deleting of many at once: what is shipped stays."""
+        """No bulk deletion: shipped classifications stay."""
         return {name: run for name, run in super().get_actions(request).items() if name != "delete_selected"}
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        if kwargs.get("obj"):
-            context |= classification_page(request, kwargs["obj"])
-        return super().render_change_form(request, context, *args, **kwargs)
+    def page_context(self, request: HttpRequest, row: Classification | None) -> dict[str, Any]:
+        return classification_page(request, row) if row else {}
 
 
 class RuleForm(forms.ModelForm):
@@ -147,14 +139,16 @@ class RuleForm(forms.ModelForm):
 class ClassificationRuleAdmin(ButtonAdmin):
     change_form_template = "classification/rule_form.html"
     form = RuleForm
-    list_display = ["code", "title_of", "classification_of", "engine", "shown_expression", "active", "version"]
-    list_filter = [
-        ("classification", RelatedDropdownFilter),
-        ("engine", ChoicesDropdownFilter),
-        ("active", BooleanRadioFilter),
-        ("is_system", BooleanRadioFilter),
+    list_display = [
+        "code",
+        Column("title", _("name"), ordering="name"),
+        CLASSIFICATION,
+        "engine",
+        Column("expression", show=mono, ordering=None),
+        "active",
+        "version",
     ]
-    list_filter_submit = True
+    list_filter = [("classification", RelatedDropdownFilter), "engine", "active", "is_system"]
     list_fullwidth = True
     list_select_related = ["classification"]
     search_fields = ["code", "name", "expression", "mapping"]
@@ -177,24 +171,12 @@ class ClassificationRuleAdmin(ButtonAdmin):
         view = self.admin_site.admin_view(self.preview)
         return [path("preview/", view, name="classification_classificationrule_preview"), *super().get_urls()]
 
-    @display(description=_("name"), ordering="name")
-    def title_of(self, rule: ClassificationRule) -> str:
-        return rule.title
-
-    @display(description=_("classification"), ordering="classification__priority")
-    def classification_of(self, rule: ClassificationRule) -> SafeString:
-        return classification_badge(rule.classification)
-
-    @display(description=_("expression"))
-    def shown_expression(self, rule: ClassificationRule) -> SafeString:
-        return format_html('<span class="tf-mono">{}</span>', rule.expression)
-
     def get_readonly_fields(self, request: HttpRequest, obj: ClassificationRule | None = None) -> list[str]:
-        """A rule stays with its classification."""
+        """The classification of a rule cannot be changed."""
         return ["classification"] if obj else []
 
     def preview(self, request: HttpRequest) -> HttpResponse:
-        """Whether the expression in the form is a rule; asked for it, what it would do."""
+        """Check the expression in the form, and on request show its effect."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.has_view_permission(request):
@@ -211,21 +193,17 @@ class ClassificationRuleAdmin(ButtonAdmin):
             rule.clean()
             if request.POST.get("ask") and context["may_ask"]:
                 effect = effect_of(rule, shown_to(Instance.objects.active(), request.user), limit=PREVIEW)
-                told = [(outcome, effect.counts[outcome], effect.accounts[outcome]) for outcome in OUTCOMES]
-                context |= {"effect": effect, "told": told, "unknown": effect.unknown.items()}
+                outcomes = [(outcome, effect.counts[outcome], effect.accounts[outcome]) for outcome in OUTCOMES]
+                context |= {"effect": effect, "outcomes": outcomes, "unknown": effect.unknown.items()}
         except RuleError as error:
             context |= {"error": error, "marked": _marked(rule.expression, error)}
         except forms.ValidationError as error:
-            context["told_wrong"] = error.messages
+            context["wrong"] = error.messages
         return HttpResponse(render_to_string("classification/rule_preview.html", context, request))
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        context |= {"preview_url": reverse("admin:classification_classificationrule_preview"), "help": syntax_help()}
-        if kwargs.get("obj"):
-            context |= rule_page(request, kwargs["obj"])
-        return super().render_change_form(request, context, *args, **kwargs)
+    def page_context(self, request: HttpRequest, row: ClassificationRule | None) -> dict[str, Any]:
+        preview = reverse("admin:classification_classificationrule_preview")
+        return {"preview_url": preview, "help": syntax_help(), **(rule_page(request, row) if row else {})}
 
     def save_model(self, request: HttpRequest, obj: ClassificationRule, form: forms.ModelForm, change: bool) -> None:
         services.keep_rule(obj, request.user)
@@ -238,13 +216,13 @@ class ClassificationRuleAdmin(ButtonAdmin):
             services.retire_rule(rule)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[list[Any], dict[str, int], set, list]:
-        """What hangs on a rule stays: it is only retired."""
+        """A rule is only retired, so nothing else is deleted with it."""
         names = [str(rule) for rule in objs]
         return names, {str(self.opts.verbose_name_plural): len(names)}, set(), []
 
 
 def _marked(expression: str, error: RuleError) -> dict[str, str] | None:
-    """The line of an error, in two at its place."""
+    """The line of an error, split at its column."""
     lines = expression.splitlines()
     if not 1 <= error.line <= len(lines):
         return None
@@ -252,27 +230,20 @@ def _marked(expression: str, error: RuleError) -> dict[str, str] | None:
     return {"before": line[: error.column - 1], "after": line[error.column - 1 :] or " "}
 
 
-class CurrentFilter(DropdownFilter):
+class CurrentFilter(LeavingFilter):
     title = _("time")
     parameter_name = "current"
-    all_option = None
+    default = "yes"
+    options = [("yes", _("Now")), ("no", _("Ended")), ("all", _("Now and ended"))]
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", _("Now")), ("no", _("Ended")), ("all", _("Now and ended"))]
-
-    def value(self) -> str:
-        return super().value() or "yes"
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset if self.value() == "all" else queryset.filter(until__isnull=self.value() == "yes")
+    def only(self, queryset: QuerySet, current: bool) -> QuerySet:
+        return queryset.filter(until__isnull=current)
 
 
-class ManualFilter(DropdownFilter):
+class ManualFilter(OptionsFilter):
     title = _("assigned by")
     parameter_name = "manual"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", _("A rule")), ("yes", _("A person"))]
+    options = [("no", _("A rule")), ("yes", _("A person"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset.filter(rule__isnull=self.value() == "yes") if self.value() in ("yes", "no") else queryset
@@ -299,7 +270,7 @@ class AssignmentForm(forms.ModelForm):
         return cleaned
 
     def _get_validation_exclusions(self) -> set[str]:
-        # Who makes it, and when, is not in the form: constraints on that are the service's to keep.
+        # The form has neither: `services.assign` keeps their constraints.
         return super()._get_validation_exclusions() | {"rule", "until"}
 
 
@@ -308,21 +279,35 @@ def withdraw(request: HttpRequest, assignment: Assignment) -> None:
     messages.success(request, gettext("Withdrawn."))
 
 
+def account_url(assignment: Assignment) -> str:
+    """The classifications of its account; those of a rule are explained."""
+    url = f"{reverse('admin:accounts_account_change', args=[assignment.account_id])}?tab=classifications"
+    return f"{url}&why={assignment.pk}" if assignment.rule_id and not assignment.until else url
+
+
 @admin.register(Assignment)
 class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
     list_before_template = "accounts/unknown.html"
     form = AssignmentForm
-    list_display = ["account_link", "instance", "classification_of", "risk_of", "source", "begun", "ended", "confirmed"]
+    list_display = [
+        Column("account", link=account_url, ordering="account__name"),
+        "instance",
+        CLASSIFICATION,
+        Column("classification__risk", tone="risk-{}".format, ordering=None),
+        "source",
+        "since",
+        "until",
+        "confirmed",
+    ]
     list_display_links = None
     list_filter = [
         CurrentFilter,
         ("classification", RelatedDropdownFilter),
-        ("classification__risk", ChoicesDropdownFilter),
-        ("rule", ShownSelectFilter),
-        ("instance", ShownSelectFilter),
+        "classification__risk",
+        "rule",
+        "instance",
         ManualFilter,
     ]
-    list_filter_submit = True
     list_fullwidth = True
     list_select_related = ["account", "instance", "classification", "rule", "assigned_by"]
     show_full_result_count = False
@@ -342,20 +327,6 @@ class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
         )
     ]
 
-    @display(description=_("account"), ordering="account__name")
-    def account_link(self, assignment: Assignment) -> SafeString:
-        url = f"{reverse('admin:accounts_account_change', args=[assignment.account_id])}?tab=classifications"
-        query = f"&why={assignment.pk}" if assignment.rule_id and not assignment.until else ""
-        return format_html('<a class="tf-link" href="{}{}">{}</a>', url, query, visible(str(assignment.account)))
-
-    @display(description=_("classification"), ordering="classification__priority")
-    def classification_of(self, assignment: Assignment) -> SafeString:
-        return classification_badge(assignment.classification)
-
-    @display(description=_("risk"))
-    def risk_of(self, assignment: Assignment) -> SafeString:
-        return risk_badge(assignment.classification)
-
     @display(description=_("assigned by"))
     def source(self, assignment: Assignment) -> SafeString:
         if assignment.rule:
@@ -365,14 +336,6 @@ class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
         who = assignment.assigned_by or gettext("a person")
         return format_html('<a class="tf-link" href="{}">{}: {}</a>', url, who, assignment.reason)
 
-    @display(description=_("since"), ordering="since")
-    def begun(self, assignment: Assignment) -> str:
-        return moment(assignment.since)
-
-    @display(description=_("until"), ordering="until")
-    def ended(self, assignment: Assignment) -> str:
-        return moment(assignment.until)
-
     @display(description=_("confirmed"))
     def confirmed(self, assignment: Assignment) -> SafeString:
         if assignment.unconfirmed_since and not assignment.until:
@@ -381,7 +344,7 @@ class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
         return SafeString("–")
 
     def has_change_permission(self, request: HttpRequest, obj: Assignment | None = None) -> bool:
-        """What is said is withdrawn, not said otherwise."""
+        """Assignments are withdrawn, not changed."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Assignment | None = None) -> bool:

@@ -23,8 +23,9 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
-from unfold.admin import ModelAdmin
 
+from .columns import ColumnAdmin
+from .list_filters import by_type
 from .visibility import ShownRows, shown_to
 
 
@@ -57,7 +58,7 @@ def posted(request: HttpRequest, *but: str) -> list[tuple[str, str]]:
     ]
 
 
-class CheckedListAdmin(ModelAdmin):
+class CheckedListAdmin(ColumnAdmin):
     """Lists that reject invalid filters and selections."""
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
@@ -71,7 +72,7 @@ class CheckedListAdmin(ModelAdmin):
             raise IncorrectLookupParameters(error) from error
 
     def response_action(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
-        if not all(chosen.isdecimal() for chosen in request.POST.getlist(ACTION_CHECKBOX_NAME)):
+        if not all(pk.isdecimal() for pk in request.POST.getlist(ACTION_CHECKBOX_NAME)):
             raise BadRequest(_("A selected row has no valid id. Go back to the list and select rows again."))
         return super().response_action(request, queryset)
 
@@ -82,11 +83,16 @@ class ButtonAdmin(ShownRows, CheckedListAdmin):
     change_form_template = "taifish/change_form.html"
     change_list_template = "taifish/change_list.html"
     buttons: Sequence[Button] = ()
+    list_filter_submit = True
+    show_history = True
     # Facet counts take a query that grows with the store.
     show_facets = ShowFacets.NEVER
 
     def get_buttons(self, request: HttpRequest) -> Sequence[Button]:
         return self.buttons
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        return [by_type(self.model, item) for item in super().get_list_filter(request)]
 
     def get_urls(self) -> list[URLPattern]:
         name = f"{self.opts.app_label}_{self.opts.model_name}"
@@ -156,6 +162,14 @@ class ButtonAdmin(ShownRows, CheckedListAdmin):
             if button.on_list == (row is None) and request.user.has_perm(button.permission) and button.shown(row)
         ]
 
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """What the template of a row's page shows besides the form; `row` is None on the page that adds one."""
+        return {}
+
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
+        """What the template of the list shows besides the rows."""
+        return {}
+
     def render_change_form(
         self,
         request: HttpRequest,
@@ -165,20 +179,25 @@ class ButtonAdmin(ShownRows, CheckedListAdmin):
         form_url: str = "",
         obj: Any = None,
     ) -> HttpResponse:
+        if not self.show_history:
+            context["show_history"] = False
         context["buttons"] = self.offered(request, obj) if obj else []
+        context |= self.page_context(request, obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         action = request.POST.get("action")
         if action and action not in self.get_actions(request):
             raise PermissionDenied
-        return super().changelist_view(request, {"buttons": self.offered(request, None), **(extra_context or {})})
+        context = {"buttons": self.offered(request, None), **self.list_context(request), **(extra_context or {})}
+        return super().changelist_view(request, context)
 
 
 class InspectOnlyAdmin(ButtonAdmin):
-    """Read-only pages of what visits write."""
+    """Read-only pages of what visits write. There are no edits, so no history."""
 
     show_add_link = False
+    show_history = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -188,10 +207,3 @@ class InspectOnlyAdmin(ButtonAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        # There are no edits, so no history.
-        context["show_history"] = False
-        return super().render_change_form(request, context, *args, **kwargs)

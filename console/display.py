@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -10,20 +11,44 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 from django.utils.translation import gettext
 
+from .units import bytes_label
 
-def moment(value: Any) -> str:
+
+def moment(value: datetime | None) -> str:
     return timezone.localtime(value).strftime("%Y-%m-%d %H:%M") if value else "–"
+
+
+def nowrap(text: Any) -> SafeString:
+    return format_html('<span class="tf-nowrap">{}</span>', text)
+
+
+def day(value: datetime) -> SafeString:
+    return nowrap(timezone.localtime(value).date().isoformat())
 
 
 def number(text: str) -> SafeString:
     return format_html('<span class="tf-number tf-nowrap">{}</span>', text)
 
 
-def badge(status: str, label: str) -> SafeString:
+def size(value: Any, *, signed: bool = False) -> SafeString:
+    """Bytes; averages of bytes are rounded."""
+    return number(bytes_label(round(value), signed=signed))
+
+
+def change(value: Any) -> SafeString:
+    """Bytes gained or lost."""
+    return size(value, signed=True)
+
+
+def mono(text: str) -> SafeString:
+    return format_html('<span class="tf-mono">{}</span>', text)
+
+
+def badge(status: str, label: Any) -> SafeString:
     return format_html('<span class="tf-badge tf-{}">{}</span>', status, label)
 
 
-def ago(moment: Any) -> SafeString:
+def ago(moment: datetime) -> SafeString:
     return format_html(
         '<span class="tf-quiet tf-nowrap" title="{}">{}</span>',
         timezone.localtime(moment).strftime("%Y-%m-%d %H:%M:%S %Z"),
@@ -31,11 +56,8 @@ def ago(moment: Any) -> SafeString:
     )
 
 
-def seconds(began: Any, ended: Any) -> str:
-    """Return the elapsed time as h:mm:ss, or "" if it has not begun."""
-    if not began:
-        return ""
-    took = int(((ended or timezone.now()) - began).total_seconds())
-    minutes, rest = divmod(max(took, 0), 60)
+def duration(value: timedelta) -> str:
+    """ "1:02:03", or "2:03" below an hour."""
+    minutes, seconds = divmod(max(int(value.total_seconds()), 0), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import QuerySet
+from django.contrib.admin.utils import get_fields_from_path
+from django.db.models import BooleanField, DateField, DateTimeField, ForeignKey, Model, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
+from unfold.contrib.filters.admin import (
+    AutocompleteSelectFilter,
+    BooleanRadioFilter,
+    ChoicesDropdownFilter,
+    DropdownFilter,
+    RangeDateFilter,
+    RangeDateTimeFilter,
+)
 from unfold.contrib.filters.forms import AutocompleteDropdownForm
 
 from .visibility import narrow_choices
@@ -25,14 +34,39 @@ class ShownSelectFilter(AutocompleteSelectFilter):
     form_class = _ShownRowsForm
 
 
-class LeavingFilter(DropdownFilter):
-    """A filter with a default that excludes rows; the list shows it as active."""
+def by_type(model: type[Model], item: Any) -> Any:
+    """`item` of `list_filter` with the filter that suits the field's type, where it is the path of a field alone."""
+    field = get_fields_from_path(model, item)[-1] if isinstance(item, str) else None
+    match field:
+        case ForeignKey():
+            return item, ShownSelectFilter
+        case BooleanField():
+            return item, BooleanRadioFilter
+        case DateTimeField():
+            return item, RangeDateTimeFilter
+        case DateField():
+            return item, RangeDateFilter
+    return (item, ChoicesDropdownFilter) if getattr(field, "flatchoices", None) else item
+
+
+class OptionsFilter(DropdownFilter):
+    """A filter with fixed `options`: values and labels. `default` applies when the address has no value."""
+
+    options: Sequence[tuple[str, Any]] = ()
+    default: str | None = None
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return list(self.options)
+
+    def value(self) -> str | None:
+        return super().value() or self.default
+
+
+class LeavingFilter(OptionsFilter):
+    """Leaves rows out by default: of the options "no", "yes" and "all", the first."""
 
     all_option = None
     default = "no"
-
-    def value(self) -> str:
-        return super().value() or self.default
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset if self.value() == "all" else self.only(queryset, self.value() == "yes")
@@ -41,9 +75,7 @@ class LeavingFilter(DropdownFilter):
 class GoneFilter(LeavingFilter):
     title = _("existence")
     parameter_name = "gone"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", _("Present")), ("yes", _("Gone")), ("all", _("Present and gone"))]
+    options = [("no", _("Present")), ("yes", _("Gone")), ("all", _("Present and gone"))]
 
     def only(self, queryset: QuerySet, gone: bool) -> QuerySet:
         return queryset.filter(gone_at__isnull=not gone)
@@ -52,9 +84,7 @@ class GoneFilter(LeavingFilter):
 class FilteredFilter(LeavingFilter):
     title = _("filters")
     parameter_name = "filtered"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", _("Not filtered")), ("yes", _("Filtered")), ("all", _("Both"))]
+    options = [("no", _("Not filtered")), ("yes", _("Filtered")), ("all", _("Both"))]
 
     def only(self, queryset: QuerySet, filtered: bool) -> QuerySet:
         return queryset.filter(is_filtered=filtered)

@@ -22,12 +22,13 @@ from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
 from console.buttons import Button, ButtonAdmin
-from console.list_filters import ShownSelectFilter
+from console.columns import Column, list_url
+from console.forms import SecretField
+from console.list_filters import LeavingFilter, OptionsFilter
 from console.visibility import within
 from engines.certificates import spelled
 from engines.registry import ENGINES, how_tested
@@ -40,11 +41,11 @@ from .timeline import timeline_page
 
 @dataclass(frozen=True)
 class Addition:
-    """What an app above adds to the pages of instances, for those who hold `permission`.
+    """What an app above adds to the pages of instances, for users with `permission`.
 
     `annotate` is applied to the list's queryset, for `columns` (functions of an instance) and `filters`; `actions` are
-    admin actions; `section(request, instance)` returns a part of the instance's page. Buttons check a permission of
-    their own.
+    admin actions; `section(request, instance)` returns a part of the instance's page. Buttons check their own
+    permission.
     """
 
     permission: str
@@ -64,16 +65,11 @@ ADDITIONS: list[Addition] = []
 NOTES = {TextField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 2})}}
 
 
-class StateFilter(DropdownFilter):
+class StateFilter(LeavingFilter):
     title = _("state")
     parameter_name = "state"
-    all_option = None
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("active", _("Active")), ("retired", _("Retired")), ("all", _("Active and retired"))]
-
-    def value(self) -> str:
-        return super().value() or "active"
+    default = "active"
+    options = [("active", _("Active")), ("retired", _("Retired")), ("all", _("Active and retired"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         match self.value():
@@ -84,12 +80,10 @@ class StateFilter(DropdownFilter):
         return queryset
 
 
-class CertificateFilter(DropdownFilter):
+class CertificateFilter(OptionsFilter):
     title = _("certificate")
     parameter_name = "certificate"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("to_compare", _("to be compared"))]
+    options = [("to_compare", _("to be compared"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset.to_compare() if self.value() == "to_compare" else queryset
@@ -98,11 +92,11 @@ class CertificateFilter(DropdownFilter):
 def test_connection(request: HttpRequest, instance: Instance) -> None:
     check = services.check_connection(instance)
     if check.ok:
-        told = gettext("%(product)s %(version)s answered in %(seconds).2f s, by %(driver)s.") % vars(check)
-        messages.success(request, told)
+        answer = gettext("%(product)s %(version)s answered in %(seconds).2f s, by %(driver)s.") % vars(check)
+        messages.success(request, answer)
         if check.certificate and not instance.certificate:
-            told = gettext("Its certificate is pinned: SHA-256 %s. Compare it with the server's, and accept it.")
-            messages.info(request, told % spelled(check.certificate))
+            pinned = gettext("Its certificate is pinned: SHA-256 %s. Compare it with the server's, and accept it.")
+            messages.info(request, pinned % spelled(check.certificate))
     else:
         messages.error(request, f"{check.code}: {check.message} {check.hint}".strip())
 
@@ -118,7 +112,7 @@ def examine(request: HttpRequest, instance: Instance) -> HttpResponse:
 
 
 def about_accepting(instances: Sequence[Instance]) -> list[str]:
-    """What a person agrees to who accepts the certificates of these."""
+    """The sentences to confirm before the certificates of these are accepted."""
     return [
         gettext(
             "Compare each fingerprint with the one on the server: openssl x509 -noout -fingerprint -sha256 -in <file>. "
@@ -129,7 +123,7 @@ def about_accepting(instances: Sequence[Instance]) -> list[str]:
 
 
 def about_retiring(instances: Sequence[Instance]) -> list[str]:
-    """What a person agrees to who retires these."""
+    """The sentences to confirm before these are retired."""
     names = ", ".join(instance.name for instance in instances)
     days = settings.TAIFISH_KEEP_RETIRED_DAYS
     return [
@@ -150,8 +144,9 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     change_list_template = "taifish/change_list.html"
     import_export_change_list_template = "taifish/instance_list.html"
     search_fields = ["name", "host", "note"]
+    list_display = ["name_and_state", "server", "address"]
+    list_filter = [StateFilter, "engine", "credential", "proof", CertificateFilter]
     list_select_related = ["credential"]
-    list_filter_submit = True
     list_fullwidth = True
     actions = ["tighten", "accept_certificates", "retire", "restore"]
     formfield_overrides = NOTES
@@ -206,7 +201,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     def address(self, instance: Instance) -> str:
         host = f"[{instance.host}]" if ":" in instance.host else instance.host
         port = instance.port or (ENGINES[instance.engine].port if instance.engine in ENGINES else "")
-        # Where a long name may be broken: nowhere but at its dots.
+        # Long names break at their dots only.
         parts = format_html_join(SafeString(".<wbr>"), "{}", ((part,) for part in host.split(".")))
         where = format_html('<span class="tf-mono tf-address">{}:{}</span>', parts, port)
         marks = []
@@ -249,17 +244,11 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
         return rows
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
-        own = ["name_and_state", "server", "address"]
+        own = super().get_list_display(request)
         return own + [column for addition in self.additions(request) for column in addition.columns]
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
-        own = [
-            StateFilter,
-            ("engine", ChoicesDropdownFilter),
-            ("credential", ShownSelectFilter),
-            ("proof", ChoicesDropdownFilter),
-            CertificateFilter,
-        ]
+        own = super().get_list_filter(request)
         return own + [item for addition in self.additions(request) for item in addition.filters]
 
     def get_actions(self, request: HttpRequest) -> dict[str, tuple[Any, str, str]]:
@@ -307,11 +296,11 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
         ]
 
     def response_post_save_add(self, request: HttpRequest, obj: Instance) -> HttpResponse:
-        """To its page, where the next steps are."""
+        """Redirect to its page, which has the next steps."""
         if not self.has_view_permission(request, obj):
             return super().response_post_save_add(request, obj)
-        told = gettext("Nothing has visited it yet. Test the connection, then sync its accounts and collect capacity.")
-        messages.info(request, told)
+        text = gettext("Nothing has visited it yet. Test the connection, then sync its accounts and collect capacity.")
+        messages.info(request, text)
         return HttpResponseRedirect(reverse("admin:instances_instance_change", args=[obj.pk]))
 
     def get_inlines(self, request: HttpRequest, obj: Instance | None) -> list[type[InlineModelAdmin]]:
@@ -321,16 +310,14 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
         view = self.admin_site.admin_view(timeline_page)
         return [path("<int:object_id>/timeline/", view, name="instances_instance_timeline"), *super().get_urls()]
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        if instance := context.get("original"):
-            url = reverse("admin:instances_instance_timeline", args=[instance.pk])
-            context["links"] = [{"url": url, "icon": "timeline", "label": gettext("Timeline")}]
-            context["sections"] = [
-                addition.section(request, instance) for addition in self.additions(request) if addition.section
-            ]
-        return super().render_change_form(request, context, *args, **kwargs)
+    def page_context(self, request: HttpRequest, row: Instance | None) -> dict[str, Any]:
+        if row is None:
+            return {}
+        url = reverse("admin:instances_instance_timeline", args=[row.pk])
+        return {
+            "links": [{"url": url, "icon": "timeline", "label": gettext("Timeline")}],
+            "sections": [addition.section(request, row) for addition in self.additions(request) if addition.section],
+        }
 
     # Who may do what
 
@@ -357,16 +344,16 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     def accept(
         self, request: HttpRequest, instances: Sequence[Instance], row: Instance | None = None
     ) -> HttpResponse | None:
-        """Ask, and accept what was asked about: what a server shows may change meanwhile."""
+        """Ask first, then accept the fingerprints that were on that page: a server may show another by then."""
         if "confirmed" not in request.POST:
             request.POST = request.POST.copy()
             for instance in instances:
                 request.POST[f"fingerprint-{instance.pk}"] = instance.certificate_to_compare
             return self.ask(request, gettext("Accept certificate"), about_accepting(instances), row)
-        asked = {instance.pk: request.POST.get(f"fingerprint-{instance.pk}", "") for instance in instances}
-        accepted = services.accept_certificates(asked)
+        fingerprints = {instance.pk: request.POST.get(f"fingerprint-{instance.pk}", "") for instance in instances}
+        accepted = services.accept_certificates(fingerprints)
         for instance in accepted:
-            self.log_change(request, instance, f"Certificate accepted: {asked[instance.pk]}.")
+            self.log_change(request, instance, f"Certificate accepted: {fingerprints[instance.pk]}.")
         if accepted:
             messages.success(request, gettext("Accepted: %s.") % ", ".join(map(str, accepted)))
         if missed := sorted(str(instance) for instance in instances if instance not in accepted):
@@ -385,8 +372,8 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     def tighten(self, request: HttpRequest, queryset: QuerySet[Instance]) -> None:
         loose = queryset.active().as_before()
         if loose.count() > services.TIGHTENED_AT_ONCE:
-            told = gettext("At most %d at a time. For more there is manage.py tighten_instances --all.")
-            messages.error(request, told % services.TIGHTENED_AT_ONCE)
+            limit = gettext("At most %d at a time. For more there is manage.py tighten_instances --all.")
+            messages.error(request, limit % services.TIGHTENED_AT_ONCE)
             return
         tried = services.tighten(loose)
         strict = [instance for instance, check in tried if check.ok]
@@ -432,14 +419,9 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
 
 
 class CredentialForm(forms.ModelForm):
-    """The password goes in and never comes out."""
+    """Takes the password, and never shows it."""
 
-    password = forms.CharField(
-        label=_("Password"),
-        required=False,
-        strip=False,
-        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-    )
+    password = SecretField(label=_("Password"))
     clear_password = forms.BooleanField(
         label=_("No password"),
         required=False,
@@ -458,11 +440,7 @@ class CredentialForm(forms.ModelForm):
                 "The collection account on the servers. manage.py print_grants ENGINE prints the SQL that makes it."
             )
         if "password" in self.fields and self.instance.pk:
-            self.fields["password"].help_text = (
-                gettext("One is stored. Leave this empty to keep it.")
-                if self.instance.token
-                else gettext("None is stored.")
-            )
+            self.fields["password"].say_stored(self.instance.token)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -484,7 +462,17 @@ class CredentialForm(forms.ModelForm):
 class CredentialAdmin(ButtonAdmin):
     form = CredentialForm
     search_fields = ["name", "username", "note"]
-    list_display = ["name", "username", "has_password", "used_by", "updated_at"]
+    list_display = [
+        "name",
+        "username",
+        "has_password",
+        Column(
+            "n_instances",
+            _("instances"),
+            link=lambda credential: list_url("instances_instance", state="all", credential__id__exact=credential.pk),
+        ),
+        "updated_at",
+    ]
     formfield_overrides = NOTES
     fieldsets = [(None, {"fields": ["name", "username", "password", "clear_password", "note"]})]
 
@@ -503,13 +491,3 @@ class CredentialAdmin(ButtonAdmin):
     @display(description=_("password stored"), boolean=True)
     def has_password(self, credential: Credential) -> bool:
         return bool(credential.token)
-
-    @display(description=_("instances"), ordering="n_instances")
-    def used_by(self, credential: Credential) -> str:
-        url = reverse("admin:instances_instance_changelist")
-        return format_html(
-            '<a class="tf-link" href="{}?state=all&amp;credential__id__exact={}">{}</a>',
-            url,
-            credential.pk,
-            credential.n_instances,
-        )

@@ -11,10 +11,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
-from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
 
 from console.buttons import ButtonAdmin, InspectOnlyAdmin
-from console.list_filters import ShownSelectFilter
 from console.visibility import narrow_choices
 
 from .hiding import Filter, apply_filters, effect_of
@@ -24,11 +22,11 @@ PREVIEW = 100
 
 
 class HideableAdmin(InspectOnlyAdmin):
-    """A list whose rows can be gone or filtered: it leaves those out, says so, and offers to show them."""
+    """A list that leaves out rows that are gone or filtered, says so, and offers to show them."""
 
     list_before_template = "taifish/what_is_left_out.html"
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
         def linked(**changed: str) -> str:
             query = request.GET.copy()
             query.pop("p", None)
@@ -44,7 +42,7 @@ class HideableAdmin(InspectOnlyAdmin):
             "show_filtered": linked(filtered="all"),
             "hide_all": linked(gone="no", filtered="no"),
         }
-        return super().changelist_view(request, {"left_out": left_out, **(extra_context or {})})
+        return super().list_context(request) | {"left_out": left_out}
 
 
 class FilterAdmin(ButtonAdmin):
@@ -52,13 +50,7 @@ class FilterAdmin(ButtonAdmin):
 
     change_form_template = "taifish/filter_form.html"
     list_display = ["pattern", "action", "engine", "instance", "system_only", "active", "note"]
-    list_filter = [
-        ("action", ChoicesDropdownFilter),
-        ("engine", ChoicesDropdownFilter),
-        ("instance", ShownSelectFilter),
-        ("active", BooleanRadioFilter),
-    ]
-    list_filter_submit = True
+    list_filter = ["action", "engine", "instance", "active"]
     list_select_related = ["instance"]
     search_fields = ["pattern", "note"]
     fields = ["action", "pattern", "system_only", ("engine", "instance"), "active", "note"]
@@ -94,14 +86,11 @@ class FilterAdmin(ButtonAdmin):
         }
         return render_to_string("taifish/filter_preview.html", context)
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        if self.may_preview(request):
-            context["preview_url"] = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_preview")
-            if kwargs.get("obj"):
-                context["preview"] = self.shown_preview(request, kwargs["obj"])
-        return super().render_change_form(request, context, *args, **kwargs)
+    def page_context(self, request: HttpRequest, row: Filter | None) -> dict[str, Any]:
+        if not self.may_preview(request):
+            return {}
+        url = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_preview")
+        return {"preview_url": url, **({"preview": self.shown_preview(request, row)} if row else {})}
 
     @transaction.atomic
     def save_model(self, request: HttpRequest, obj: Filter, form: forms.ModelForm, change: bool) -> None:

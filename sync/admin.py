@@ -15,28 +15,35 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import (
-    ChoicesDropdownFilter,
     DropdownFilter,
-    RangeDateTimeFilter,
     RelatedDropdownFilter,
 )
 from unfold.decorators import display
 
 from console.buttons import Button, InspectOnlyAdmin
-from console.display import ago, badge, seconds
-from console.list_filters import ShownSelectFilter
+from console.columns import Column
+from console.display import ago, badge, duration
 from console.visibility import shown_to
 
 from . import services
 from .filters import kinds
 from .models import SyncRecord, SyncSession, VisitHealth
-from .pages import RUN, PausedFilter, resume, session_page, summary, told
+from .pages import RUN, PausedFilter, record_context, resume, session_page, summary
 
 RECORDS_PER_PAGE = 200
+
+KIND = Column("kind", show=gettext)
+SESSION = Column("session_id", show="#{}".format)
+STATUS = Column("status", tone=str)
+TOOK = Column("took", _("duration"), ordering=None)
 
 
 def page_of(request: HttpRequest, rows: QuerySet, size: int) -> Page:
     return Paginator(rows, size).get_page(request.GET.get("page"))
+
+
+def kind_label(kind: str) -> str:
+    return dict(kinds()).get(kind, kind)
 
 
 class KindFilter(DropdownFilter):
@@ -51,7 +58,7 @@ class KindFilter(DropdownFilter):
 
 
 def newer_visits() -> QuerySet[SyncRecord]:
-    """Visits that make an older held one pointless to confirm, for use inside a query over records."""
+    """Newer visits of the same kind, inside a query over records: an older held one is then not to be confirmed."""
     return SyncRecord.objects.filter(
         Q(held_count__isnull=False) | Q(status__in=SyncRecord.DONE) | Q(confirmed_count__isnull=False),
         instance=OuterRef("instance"),
@@ -95,16 +102,17 @@ def cancel(request: HttpRequest, session: SyncSession) -> None:
 @admin.register(SyncSession)
 class SyncSessionAdmin(InspectOnlyAdmin):
     change_form_template = "sync/session.html"
-    list_display = ["session", "kind_label", "trigger", "requested_by", "state", "visits", "created_at", "took"]
-    list_display_links = ["session"]
-    list_filter = [
-        KindFilter,
-        ("status", ChoicesDropdownFilter),
-        ("trigger", ChoicesDropdownFilter),
-        ("requested_by", RelatedDropdownFilter),
-        ("created_at", RangeDateTimeFilter),
+    list_display = [
+        Column("pk", _("session"), show="#{}".format, ordering="pk"),
+        Column("kind", show=kind_label),
+        "trigger",
+        "requested_by",
+        "state",
+        "visits",
+        "created_at",
+        TOOK,
     ]
-    list_filter_submit = True
+    list_filter = [KindFilter, "status", "trigger", ("requested_by", RelatedDropdownFilter), "created_at"]
     list_select_related = ["requested_by"]
     list_per_page = 50
     ordering = ["-pk"]
@@ -135,14 +143,6 @@ class SyncSessionAdmin(InspectOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[SyncSession]:
         return super().get_queryset(request).with_counts(request.user)
 
-    @display(description=_("session"), ordering="pk")
-    def session(self, session: SyncSession) -> str:
-        return f"#{session.pk}"
-
-    @display(description=_("kind"), ordering="kind")
-    def kind_label(self, session: SyncSession) -> str:
-        return dict(kinds()).get(session.kind, session.kind)
-
     @display(description=_("status"), ordering="status")
     def state(self, session: SyncSession) -> str:
         if session.is_open and session.cancel_requested_at:
@@ -162,18 +162,14 @@ class SyncSessionAdmin(InspectOnlyAdmin):
             or _("none"),
         )
 
-    @display(description=_("duration"))
-    def took(self, session: SyncSession) -> str:
-        return seconds(session.created_at, session.finished_at)
-
     def progress(self, request: HttpRequest, pk: int) -> dict[str, Any]:
-        """What the live part of a session's page shows."""
+        """Context of the live part of a session's page."""
         session = get_object_or_404(self.get_queryset(request).select_related("requested_by", "retry_of"), pk=pk)
         context: dict[str, Any] = {
             "session": session,
             "state": self.state(session),
-            "kind": self.kind_label(session),
-            "took": self.took(session),
+            "kind": kind_label(session.kind),
+            "took": duration(session.took),
             "ended": session.n_total - session.n_pending - session.n_running,
             "counts": [
                 (status, getattr(session, f"n_{status}"), label)
@@ -190,7 +186,7 @@ class SyncSessionAdmin(InspectOnlyAdmin):
             if context["chosen"] in SyncRecord.Status.values:
                 rows = rows.filter(status=context["chosen"])
             context["page"] = page_of(request, rows.order_by("instance__name"), RECORDS_PER_PAGE)
-            context["records"] = [told(row) for row in context["page"]]
+            context["records"] = [record_context(row) for row in context["page"]]
             context["may_confirm"] = request.user.has_perm("sync.confirm_shrink")
         return context
 
@@ -200,40 +196,27 @@ class SyncSessionAdmin(InspectOnlyAdmin):
             return HttpResponse(status=403)
         return HttpResponse(render_to_string("sync/progress.html", self.progress(request, object_id), request))
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        response = super().render_change_form(request, context, *args, **kwargs)
-        response.context_data |= self.progress(request, kwargs["obj"].pk)
-        response.context_data["buttons"] = []
-        query = request.GET.urlencode()
-        response.context_data["live_url"] = reverse("admin:sync_syncsession_live", args=[kwargs["obj"].pk]) + (
-            f"?{query}" if query else ""
-        )
-        return response
+    def page_context(self, request: HttpRequest, row: SyncSession) -> dict[str, Any]:
+        url = reverse("admin:sync_syncsession_live", args=[row.pk])
+        live = {"live_url": f"{url}?{request.GET.urlencode()}".rstrip("?"), "buttons": []}
+        return self.progress(request, row.pk) | live
 
 
 @admin.register(SyncRecord)
 class SyncRecordAdmin(InspectOnlyAdmin):
-    list_display = ["instance", "session_link", "kind_of", "state", "error_code", "what", "started_at", "took"]
-    list_filter = [
-        KindFilter,
-        ("status", ChoicesDropdownFilter),
-        ("instance", ShownSelectFilter),
-        ("started_at", RangeDateTimeFilter),
-    ]
-    list_filter_submit = True
+    list_display = ["instance", SESSION, KIND, STATUS, "error_code", "what", "started_at", TOOK]
+    list_filter = [KindFilter, "status", "instance", "started_at"]
     list_select_related = ["instance", "session"]
     show_full_result_count = False
     search_fields = ["instance__name", "error_code", "error"]
     ordering = ["-pk"]
     fields = [
         "instance",
-        "session_link",
-        "kind_of",
-        "state",
+        SESSION,
+        KIND,
+        STATUS,
         ("phase", "attempt", "max_attempts"),
-        ("started_at", "finished_at", "took"),
+        ("started_at", "finished_at", TOOK),
         "worker",
         "error_code",
         "error",
@@ -264,19 +247,6 @@ class SyncRecordAdmin(InspectOnlyAdmin):
         )
     ]
 
-    @display(description=_("kind"), ordering="kind")
-    def kind_of(self, record: SyncRecord) -> str:
-        return gettext(record.kind)
-
-    @display(description=_("session"), ordering="session")
-    def session_link(self, record: SyncRecord) -> str:
-        url = reverse("admin:sync_syncsession_change", args=[record.session_id])
-        return format_html('<a class="tf-link" href="{}">#{}</a>', url, record.session_id)
-
-    @display(description=_("status"), ordering="status")
-    def state(self, record: SyncRecord) -> str:
-        return badge(record.status, record.get_status_display())
-
     @display(description=_("what it found"))
     def what(self, record: SyncRecord) -> str:
         return summary(record) or gettext(record.error)
@@ -289,20 +259,17 @@ class SyncRecordAdmin(InspectOnlyAdmin):
             ((gap["scope"], gap["database"], gap["message"], gap["hint"]) for gap in record.gaps),
         )
 
-    @display(description=_("duration"))
-    def took(self, record: SyncRecord) -> str:
-        return seconds(record.started_at, record.finished_at)
-
 
 @admin.register(VisitHealth)
 class VisitHealthAdmin(InspectOnlyAdmin):
-    list_display = ["instance", "kind_of", "state", "failures", "succeeded_at", "failed_at", "error_code", "error"]
-    list_filter = [KindFilter, PausedFilter, ("instance", ShownSelectFilter)]
-    list_filter_submit = True
+    list_display = fields = [
+        *("instance", KIND, "state", "failures"),
+        *("succeeded_at", "failed_at", "error_code", "error"),
+    ]
+    list_filter = [KindFilter, PausedFilter, "instance"]
     list_select_related = ["instance"]
     search_fields = ["instance__name", "error"]
     actions = ["resume"]
-    fields = ["instance", "kind_of", "state", "failures", "succeeded_at", "failed_at", "error_code", "error"]
     buttons = [
         Button(
             "resume",
@@ -317,10 +284,6 @@ class VisitHealthAdmin(InspectOnlyAdmin):
 
     def has_run_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(RUN)
-
-    @display(description=_("kind"), ordering="kind")
-    def kind_of(self, health: VisitHealth) -> str:
-        return gettext(health.kind)
 
     @display(description=_("state"), ordering="paused_at")
     def state(self, health: VisitHealth) -> str:

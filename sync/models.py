@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Count, Exists, OuterRef, Q
+from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -109,6 +111,10 @@ class SyncSession(models.Model):
     def is_open(self) -> bool:
         return self.status == self.Status.RUNNING
 
+    @property
+    def took(self) -> timedelta:
+        return (self.finished_at or timezone.now()) - self.created_at
+
 
 class SyncRecord(models.Model):
     """One instance's visit within a session."""
@@ -178,6 +184,10 @@ class SyncRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.instance}: {gettext(self.kind)}"
+
+    @property
+    def took(self) -> timedelta | None:
+        return self.started_at and (self.finished_at or timezone.now()) - self.started_at
 
 
 # A session is shown to whoever sees an instance that it visits.

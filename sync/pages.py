@@ -20,13 +20,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import (
-    DropdownFilter,
-)
 from unfold.decorators import display
 
 from console.buttons import Button
-from console.display import ago, badge, seconds
+from console.display import ago, badge, duration
+from console.list_filters import OptionsFilter
 from console.visibility import shown_to
 from instances.admin import Addition
 from instances.models import Instance
@@ -57,19 +55,17 @@ def session_page(session: SyncSession) -> HttpResponseRedirect:
 
 
 def begin(request: HttpRequest, kind: str, instances: QuerySet[Instance]) -> HttpResponse | None:
-    """Start visits and go to their session; None, with a word to the person, when there is nothing to visit."""
+    """Start visits and redirect to their session. Without an active instance: a message, and None."""
     if not shown_to(instances.active(), request.user).exists():
         messages.warning(request, gettext("No active instance is among them: there is nothing to visit."))
         return None
     return session_page(services.start(kind, instances, trigger=SyncSession.Trigger.MANUAL, user=request.user))
 
 
-class PausedFilter(DropdownFilter):
+class PausedFilter(OptionsFilter):
     title = _("paused")
     parameter_name = "paused"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("1", _("Paused")), ("0", _("Not paused"))]
+    options = [("1", _("Paused")), ("0", _("Not paused"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         if self.value() not in ("0", "1"):
@@ -101,12 +97,10 @@ def of_visits(kind: str, label: str, verb: str, verb_all: str) -> list[Addition]
             paused,
         )
 
-    class LastVisitFilter(DropdownFilter):
+    class LastVisitFilter(OptionsFilter):
         title = label
         parameter_name = f"last_{kind}"
-
-        def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-            return [("never", _("never visited")), *SyncRecord.Status.choices]
+        options = [("never", _("never visited")), *SyncRecord.Status.choices]
 
         def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
             if self.value() is None:
@@ -182,7 +176,7 @@ def visits_section(request: HttpRequest, instance: Instance) -> SafeString:
     rows = list(instance.sync_records.select_related("session").order_by("-pk")[:10])
     more = f"{reverse('admin:sync_syncrecord_changelist')}?instance__id__exact={instance.pk}"
     return render_to_string(
-        "sync/visits_of_instance.html", {"records": [told(row) for row in rows], "more": more}, request
+        "sync/visits_of_instance.html", {"records": [record_context(row) for row in rows], "more": more}, request
     )
 
 
@@ -209,13 +203,13 @@ OF_INSTANCES = [
 ]
 
 
-def told(record: SyncRecord) -> dict[str, Any]:
+def record_context(record: SyncRecord) -> dict[str, Any]:
     """A record as the templates show it."""
     return {
         "row": record,
         "instance_url": reverse("admin:instances_instance_change", args=[record.instance_id]),
         "session_url": reverse("admin:sync_syncsession_change", args=[record.session_id]),
-        "took": seconds(record.started_at, record.finished_at),
+        "took": duration(record.took) if record.took else "",
         "summary": summary(record),
         "confirm_url": reverse("admin:sync_syncrecord_do", args=[record.pk, "confirm"])
         if record.held_count is not None
@@ -225,10 +219,10 @@ def told(record: SyncRecord) -> dict[str, Any]:
 
 def summary(record: SyncRecord) -> str:
     """What a visit wrote, zeros left out: "12 accounts, 3 appeared; PostgreSQL 18.4"."""
-    told = sorted(record.summary.items())
-    said = gettext("%(n)d %(what)s")
-    counts = [said % {"n": n, "what": gettext(name)} for name, n in told if isinstance(n, int) and n]
-    words = [gettext(value) for _, value in told if isinstance(value, str) and len(value) > 1]
+    items = sorted(record.summary.items())
+    text = gettext("%(n)d %(what)s")
+    counts = [text % {"n": n, "what": gettext(name)} for name, n in items if isinstance(n, int) and n]
+    words = [gettext(value) for _, value in items if isinstance(value, str) and len(value) > 1]
     return "; ".join(filter(None, [", ".join(counts), *words]))
 
 

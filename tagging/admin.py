@@ -24,16 +24,14 @@ from import_export.fields import Field
 from import_export.widgets import ManyToManyWidget
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import (
-    BooleanRadioFilter,
-    ChoicesDropdownFilter,
     DropdownFilter,
-    RangeDateTimeFilter,
     RelatedDropdownFilter,
 )
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminColorInputWidget
 
 from console.buttons import Button, ButtonAdmin, InspectOnlyAdmin, posted
+from console.columns import Column, list_url
 from console.csv import csv_file
 from console.visibility import ShownRows, limit_of, shown_to, within
 from instances.admin import Addition
@@ -75,11 +73,11 @@ class TagFilter(DropdownFilter):
 
 
 class InstanceTagInline(ShownRows, TabularInline):
-    """Whoever is limited to tags gives and takes them by the bulk pages, which know what may be given."""
+    """Users who are limited to tags add and remove them on the bulk pages, which check what they may give."""
 
     model = InstanceTag
-    fields = ["tag", "added_at", "adder"]
-    readonly_fields = ["added_at", "adder"]
+    readonly_fields = ["added_at", Column("added_by", _("added by"))]
+    fields = ["tag", *readonly_fields]
     autocomplete_fields = ["tag"]
     extra = 0
 
@@ -94,10 +92,6 @@ class InstanceTagInline(ShownRows, TabularInline):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return limit_of(request.user) is None and super().has_delete_permission(request, obj)
-
-    @display(description=_("added by"))
-    def adder(self, row: InstanceTag) -> str:
-        return str(row.added_by or "–")
 
     def get_formset(
         self, request: HttpRequest, obj: Model | None = None, **kwargs: Any
@@ -119,7 +113,7 @@ def receipt_page(receipt: TagOperation) -> HttpResponseRedirect:
 
 
 def bulk_page(model_admin: Any, request: HttpRequest, queryset: QuerySet[Instance], action: str) -> HttpResponse:
-    """Choose tags, see what would happen, agree: each step posts the selection once more."""
+    """Choose tags, preview, confirm: each step posts the selection again."""
     adding = action == TagOperation.Action.ASSIGN
     instances = Instance.objects.filter(pk__in=queryset.order_by().values("pk"))
     tags = shown_to(givable(Tag.objects.all(), request.user), request.user)
@@ -173,17 +167,17 @@ OF_INSTANCES = [
 
 
 class TagsWidget(ManyToManyWidget):
-    """Slugs or labels, separated by semicolons; slugs on the way out."""
+    """Reads slugs or labels separated by semicolons; writes slugs."""
 
     def clean(self, value: str | None, row: Any = None, **kwargs: Any) -> list[Tag]:
-        wanted = {word.strip() for word in (value or "").split(";")} - {""}
+        words = {word.strip() for word in (value or "").split(";")} - {""}
         found = {}
-        for tag in Tag.objects.all() if wanted else ():
-            # A slug is one tag's; a label may be shared, and then names none.
+        for tag in Tag.objects.all() if words else ():
+            # A slug is unique. A label that several tags share names none of them.
             found.setdefault(tag.label, []).append(tag)
         by_slug = {tag.slug: tag for same in found.values() for tag in same}
         chosen, unknown = [], []
-        for word in sorted(wanted):
+        for word in sorted(words):
             if word in by_slug:
                 chosen.append(by_slug[word])
             elif len(found.get(word, ())) == 1:
@@ -202,12 +196,12 @@ class TagsField(Field):
     def save(self, instance: Instance, row: Any, is_m2m: bool = False, user: Any = None, **kwargs: Any) -> None:
         if not is_m2m:
             return
-        wanted = {tag.pk for tag in self.clean(row)}
-        if wanted == set(instance.instance_tags.values_list("tag", flat=True)):
+        tags = {tag.pk for tag in self.clean(row)}
+        if tags == set(instance.instance_tags.values_list("tag", flat=True)):
             return
         if user and not user.has_perms(["tagging.add_instancetag", "tagging.delete_instancetag"]):
             raise ValidationError({"tags": gettext("You may not change the tags of instances.")})
-        instance.tags.set(wanted, through_defaults={"added_by": user})
+        instance.tags.set(tags, through_defaults={"added_by": user})
 
 
 EXPORTED_TAGS = TagsField("tags", "tags", TagsWidget(Tag))
@@ -229,9 +223,18 @@ class TagForm(forms.ModelForm):
 @admin.register(Tag)
 class TagAdmin(ButtonAdmin):
     form = TagForm
-    list_display = ["badge", "slug", "category", "instances_link", "active"]
-    list_filter = ["category", ("active", BooleanRadioFilter)]
-    list_filter_submit = True
+    list_display = [
+        "badge",
+        "slug",
+        "category",
+        Column(
+            "n_instances",
+            _("instances"),
+            link=lambda tag: list_url("instances_instance", state="all", tag=tag.slug),
+        ),
+        "active",
+    ]
+    list_filter = ["category", "active"]
     search_fields = ["slug", "label"]
     fields = ["label", "slug", "category", "colour", "active"]
     prepopulated_fields = {"slug": ["label"]}
@@ -250,11 +253,6 @@ class TagAdmin(ButtonAdmin):
     def badge(self, tag: Tag) -> SafeString:
         return tag_badge(tag)
 
-    @display(description=_("instances"), ordering="n_instances")
-    def instances_link(self, tag: Tag) -> SafeString:
-        url = reverse("admin:instances_instance_changelist")
-        return format_html('<a class="tf-link" href="{}?state=all&amp;tag={}">{}</a>', url, tag.slug, tag.n_instances)
-
 
 def undo(request: HttpRequest, operation: TagOperation) -> HttpResponse | None:
     if not services.may_undo(operation, request.user):
@@ -267,7 +265,7 @@ def undo(request: HttpRequest, operation: TagOperation) -> HttpResponse | None:
 
 
 def undo_button(action: str) -> Button:
-    """What undoes an operation asks for another permission than what undoes its inverse."""
+    """Undoing an operation needs another permission than undoing its inverse."""
     return Button(
         f"undo-{action}",
         _("Undo"),
@@ -287,8 +285,8 @@ def undo_button(action: str) -> Button:
 
 
 def lines(operation: TagOperation, user: User) -> Iterator[tuple[str, str, str, str]]:
-    """Instance, tag, outcome and reason of every pair; what has been deleted since, or is not shown to the person, is
-    told by its number."""
+    """Instance, tag, outcome and reason of every pair. Rows that are deleted, or hidden from the user, show as their
+    id."""
     names = dict(shown_to(Instance.objects.order_by(), user).values_list("pk", "name"))
     labels = dict(shown_to(Tag.objects.order_by(), user).values_list("pk", "label"))
     reasons = {(row["instance"], row["tag"]): row["reason"] for row in operation.reasons}
@@ -304,13 +302,14 @@ def as_csv(request: HttpRequest, operation: TagOperation) -> HttpResponse:
 @admin.register(TagOperation)
 class TagOperationAdmin(InspectOnlyAdmin):
     change_form_template = "tagging/receipt.html"
-    list_display = ["operation", "action", "requested_by", "created_at", "totals"]
-    list_filter = [
-        ("action", ChoicesDropdownFilter),
-        ("requested_by", RelatedDropdownFilter),
-        ("created_at", RangeDateTimeFilter),
+    list_display = [
+        Column("pk", _("operation"), show="#{}".format, ordering="pk"),
+        "action",
+        "requested_by",
+        "created_at",
+        "totals",
     ]
-    list_filter_submit = True
+    list_filter = ["action", ("requested_by", RelatedDropdownFilter), "created_at"]
     list_select_related = ["requested_by"]
     fields = ["action"]
     buttons = [
@@ -318,10 +317,6 @@ class TagOperationAdmin(InspectOnlyAdmin):
         undo_button(TagOperation.Action.REMOVE),
         Button("csv", _("Download CSV"), "tagging.view_tagoperation", as_csv, icon="download"),
     ]
-
-    @display(description=_("operation"), ordering="pk")
-    def operation(self, operation: TagOperation) -> str:
-        return f"#{operation.pk}"
 
     @display(description=_("outcome"))
     def totals(self, operation: TagOperation) -> SafeString:
@@ -334,21 +329,17 @@ class TagOperationAdmin(InspectOnlyAdmin):
             ),
         )
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        operation = kwargs["obj"]
-        context |= {
-            "operation": operation,
-            "title": f"{operation.get_action_display()} #{operation.pk}",
-            "totals": self.totals(operation),
+    def page_context(self, request: HttpRequest, row: TagOperation) -> dict[str, Any]:
+        return {
+            "operation": row,
+            "title": str(row),
+            "totals": self.totals(row),
             "lines": [
                 (name, label, outcome, TagOperation.Outcome(outcome).label, reason)
-                for name, label, outcome, reason in islice(lines(operation, request.user), PAIRS_SHOWN)
+                for name, label, outcome, reason in islice(lines(row, request.user), PAIRS_SHOWN)
             ],
-            "n_more": max(sum(operation.totals.values()) - PAIRS_SHOWN, 0),
+            "n_more": max(sum(row.totals.values()) - PAIRS_SHOWN, 0),
         }
-        return super().render_change_form(request, context, *args, **kwargs)
 
 
 def tag_events(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:

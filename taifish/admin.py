@@ -1,4 +1,4 @@
-"""The pages of Django's and celery-beat's models in the admin's own clothes."""
+"""The pages of Django's, celery-beat's and axes's models, and of API tokens."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from django.utils.translation import gettext_lazy as _
 from django_celery_beat import admin as beat
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 from unfold.admin import TabularInline
-from unfold.contrib.filters.admin import BooleanRadioFilter
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelect2MultipleWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from console.buttons import ButtonAdmin, CheckedListAdmin, InspectOnlyAdmin
+from console.columns import Column
 from tagging.models import TagLimit
 
 from .login import TOKENS, release
@@ -41,13 +41,13 @@ admin.site.index_title = _("Overview")
 
 
 class IdentityInline(TabularInline):
-    """By which a person logs in through the OpenID provider; a superuser may connect an account by hand."""
+    """The user's identity at the OpenID provider; a superuser may connect an account by hand."""
 
     model = Identity
 
 
 class TagLimitInline(TabularInline):
-    """For superusers: nobody else has permissions on limits."""
+    """For superusers only: no permissions on limits exist."""
 
     model = TagLimit
     fields = autocomplete_fields = ["tag"]
@@ -55,10 +55,10 @@ class TagLimitInline(TabularInline):
 
 
 class LimitedAdmin(CheckedListAdmin):
-    """Whose limits are on the page once the row is there."""
+    """Pages of users and groups: their limits are on the page of a saved row."""
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
-        """A box that searches. Django's pair of boxes cannot be read aloud, and a bare list asks for keys held down."""
+        """A select box with search. Django's pair of boxes is not accessible, and a plain list needs modifier keys."""
         field = super().formfield_for_manytomany(db_field, request, **options)
         field.widget = UnfoldAdminSelect2MultipleWidget(choices=field.choices)
         field.help_text = db_field.help_text
@@ -87,7 +87,7 @@ class GroupAdmin(DjangoGroupAdmin, LimitedAdmin):
 
 @admin.register(AccessAttempt)
 class AccessAttemptAdmin(InspectOnlyAdmin):
-    """Failed logins by name and address, and by address alone. Deleting a row ends its pause, and the address's too."""
+    """Failed logins by name and address, and by address. Deleting a row ends the lockout of both."""
 
     list_display = fields = ["login", "ip_address", "failures_since_start", "is_locked", "attempt_time"]
     search_fields = ["username", "ip_address"]
@@ -132,7 +132,7 @@ class ApiTokenForm(forms.ModelForm):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ButtonAdmin):
-    """A person's own tokens, and for superusers everybody's. One is made for oneself, and shown this once."""
+    """The user's own tokens; for superusers all tokens. A new token is the user's own, and is shown once."""
 
     form = ApiTokenForm
     list_display = ["name", "user", "created_at", "expires_at", "last_used_at"]
@@ -154,7 +154,7 @@ class ApiTokenAdmin(ButtonAdmin):
         super().save_model(request, obj, form, change)
 
     def response_add(self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None) -> HttpResponse:
-        """The page with the token itself: not by a redirect, which would have to keep it somewhere meanwhile."""
+        """Show the token at once: a redirect would have to store it."""
         context = {
             **self.admin_site.each_context(request),
             "title": _("API token"),
@@ -188,9 +188,16 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
     form = PeriodicTaskForm
     # Not celery-beat's: its inline script does nothing that the read-only translation does not.
     change_form_template = ButtonAdmin.change_form_template
-    list_display = ["title", "enabled", "scheduler", "last_run", "runs", "task_name"]
-    list_filter = [("enabled", BooleanRadioFilter), "task"]
-    list_filter_submit = True
+    list_display = [
+        # Shipped names are stored in English.
+        Column("name", _("name"), show=gettext),
+        "enabled",
+        "scheduler",
+        Column("last_run_at", _("last run")),
+        Column("total_run_count", _("runs")),
+        Column("task", _("task")),
+    ]
+    list_filter = ["enabled", "task"]
     date_hierarchy = None
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
@@ -199,32 +206,15 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
 
     @display(description=_("when"))
     def scheduler(self, task: PeriodicTask) -> str:
-        """Times as people read them; what a clock time does not say, as celery-beat has it."""
+        """A daily or hourly time in words; any other schedule as celery-beat writes it."""
         when = task.scheduler
         daily = isinstance(when, CrontabSchedule) and {when.day_of_week, when.day_of_month, when.month_of_year} == {"*"}
         if not daily or not when.minute.isdecimal():
             return str(when)
-        told = {"minute": when.minute.zfill(2), "hour": when.hour.zfill(2), "zone": when.timezone}
+        at = {"minute": when.minute.zfill(2), "hour": when.hour.zfill(2), "zone": when.timezone}
         if when.hour.isdecimal():
-            return gettext("every day at %(hour)s:%(minute)s, %(zone)s") % told
-        return gettext("every hour at minute %(minute)s") % told if when.hour == "*" else str(when)
-
-    @display(description=_("name"), ordering="name")
-    def title(self, task: PeriodicTask) -> str:
-        """Shipped names are stored in English."""
-        return gettext(task.name)
-
-    @display(description=_("task"), ordering="task")
-    def task_name(self, task: PeriodicTask) -> str:
-        return task.task
-
-    @display(description=_("last run"), ordering="last_run_at")
-    def last_run(self, task: PeriodicTask) -> datetime | None:
-        return task.last_run_at
-
-    @display(description=_("runs"), ordering="total_run_count")
-    def runs(self, task: PeriodicTask) -> int:
-        return task.total_run_count
+            return gettext("every day at %(hour)s:%(minute)s, %(zone)s") % at
+        return gettext("every hour at minute %(minute)s") % at if when.hour == "*" else str(when)
 
 
 class TaskInline(beat.PeriodicTaskInline, TabularInline):

@@ -71,6 +71,17 @@ def test_a_rule_is_checked_and_tried_before_it_is_saved(ready, people):
     assert "carl" not in staff(*VIEW).post(PREVIEW, asked | {"ask": "effect"}).content.decode()
 
 
+def test_the_list_by_number_of_rules_has_each_classification_once(ready, rule):
+    """It was sorted by the rules themselves, and repeated a classification for each of them."""
+    rule("two", "superuser")
+    Classification.objects.create(code="unused", name="Unused")
+    client = superstaff()
+    columns = client.get(CLASSES).context["cl"].list_display
+    rules = next(i for i, column in enumerate(columns) if getattr(column, "path", "") == "n_rules")
+    found = client.get(CLASSES, {"o": f"-{rules}"}).context["cl"].result_list
+    assert [(row.code, row.n_rules) for row in found] == [(ready.classification.code, 2), ("unused", 0)]
+
+
 def test_a_deleted_rule_is_retired(ready, applied):
     """F5.2"""
     client = superstaff()

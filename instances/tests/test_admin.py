@@ -99,10 +99,10 @@ def test_apps_above_plug_in_at_one_place(instance):
         "classification.run_classification",
     }
     plain = staff(VIEW).get(LIST).content.decode()
-    for word in ("Sync accounts", "never visited", "column-tags", "column-account_count", "column-latest_size"):
+    for word in ("Sync accounts", "never visited", "column-tags", "column-n_accounts", "column-latest_size"):
         assert word not in plain, word
     whole = superstaff().get(LIST).content.decode()
-    for word in ("Sync accounts", "never visited", "column-tags", "column-account_count", "column-latest_size"):
+    for word in ("Sync accounts", "never visited", "column-tags", "column-n_accounts", "column-latest_size"):
         assert word in whole, word
 
 
