@@ -130,10 +130,6 @@ class DatabaseAggregateAdmin(AggregateAdmin):
 class LimitForm(forms.ModelForm):
     size = SizeField(label=_("Limit"), help_text=_("For example 500 GiB, or a number of bytes."))
 
-    class Meta:
-        model = InstanceLimit
-        fields = ["instance", "size", "note"]
-
 
 @admin.register(InstanceLimit)
 class InstanceLimitAdmin(ButtonAdmin):

@@ -44,10 +44,6 @@ class RuleForm(forms.ModelForm):
         help_text=_("For abnormal growth only, for example 10 GiB: small databases often double within a day."),
     )
 
-    class Meta:
-        model = AlertRule
-        fields = ["name", "kind", "threshold", "min_bytes", "tag", "channels", "tell_resolved", "active", "note"]
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "kind" in self.fields:
@@ -161,10 +157,6 @@ class ChannelForm(forms.ModelForm):
         widget=UnfoldBooleanSwitchWidget(),
         help_text=_("Delete the stored secret. Messages are no longer signed."),
     )
-
-    class Meta:
-        model = Channel
-        fields = ["name", "kind", "addresses", "active", "note"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

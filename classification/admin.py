@@ -63,8 +63,6 @@ CLASSIFICATION = Column("classification", show=classification_badge, ordering="c
 
 class ClassificationForm(forms.ModelForm):
     class Meta:
-        model = Classification
-        fields = ["name", "code", "risk", "colour", "priority", "note"]
         widgets = {"colour": UnfoldAdminColorInputWidget}
 
 
@@ -125,13 +123,10 @@ class ClassificationAdmin(ButtonAdmin):
 
 class RuleForm(forms.ModelForm):
     class Meta:
-        model = ClassificationRule
-        fields = ["classification", "code", "name", "engine", "expression", "active", "mapping", "note"]
         widgets = {
             "expression": UnfoldAdminTextareaWidget(
                 attrs={"rows": 4, "class": "tf-expression", "spellcheck": "false", "autocomplete": "off"}
             ),
-            "note": UnfoldAdminTextareaWidget(attrs={"rows": 2}),
         }
 
 
@@ -139,6 +134,7 @@ class RuleForm(forms.ModelForm):
 class ClassificationRuleAdmin(ButtonAdmin):
     change_form_template = "classification/rule_form.html"
     form = RuleForm
+    formfield_overrides = NOTES
     list_display = [
         "code",
         Column("title", _("name"), ordering="name"),
@@ -250,11 +246,6 @@ class ManualFilter(OptionsFilter):
 
 
 class AssignmentForm(forms.ModelForm):
-    class Meta:
-        model = Assignment
-        fields = ["account", "classification", "reason"]
-        widgets = {"reason": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "reason" in self.fields:
@@ -289,6 +280,7 @@ def account_url(assignment: Assignment) -> str:
 class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
     list_before_template = "accounts/unknown.html"
     form = AssignmentForm
+    formfield_overrides = NOTES
     list_display = [
         Column("account", link=account_url, ordering="account__name"),
         "instance",

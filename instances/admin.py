@@ -429,10 +429,6 @@ class CredentialForm(forms.ModelForm):
         help_text=_("Forget the stored password: the server trusts this user, or asks for none."),
     )
 
-    class Meta:
-        model = Credential
-        fields = ["name", "username", "note"]
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "username" in self.fields:

@@ -215,10 +215,6 @@ class TagForm(forms.ModelForm):
         validators=[RegexValidator(r"^#[0-9a-fA-F]{6}$", _("A colour looks like #64748b."))],
     )
 
-    class Meta:
-        model = Tag
-        fields = ["label", "slug", "category", "colour", "active"]
-
 
 @admin.register(Tag)
 class TagAdmin(ButtonAdmin):

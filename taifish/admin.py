@@ -119,10 +119,6 @@ class AccessAttemptAdmin(InspectOnlyAdmin):
 
 
 class ApiTokenForm(forms.ModelForm):
-    class Meta:
-        model = ApiToken
-        fields = ["name", "expires_at"]
-
     def clean_expires_at(self) -> datetime | None:
         expires = self.cleaned_data["expires_at"]
         if expires and expires <= timezone.now():
