@@ -115,7 +115,10 @@ def last_reads(instances: QuerySet[Instance], at: datetime | None = None) -> lis
     columns: dict[str, Any] = {
         **{f"read_{name}": F(f"read__{name}") for name in _COVERAGE},
         **{f"health_{name}": F(f"health__{name}") for name in _HEALTH},
-        "read_session": Subquery(visits.order_by("-pk").values(its_own=session)[:1]),
+        # Without a read, every visit of the instance would be searched for it.
+        "read_session": Case(
+            When(read__read_at__isnull=False, then=Subquery(visits.order_by("-pk").values(its_own=session)[:1]))
+        ),
         "schedules": schedules_of(TASK),
     }
     return [

@@ -136,13 +136,13 @@ def _last_successes() -> Iterator[Metric]:
 
 
 def _findings() -> Iterator[Metric]:
-    """Late schedules and missing sizes have gauges below."""
+    """Visits, missing sizes and late schedules have gauges of their own."""
     instances = _gauge("instances", "Instances.", "state")
     findings = _gauge("findings", "Rows that need attention, as on the home page and on Health.", "finding")
     states = {"active": Instance.objects.active(), "retired": Instance.objects.retired()}
     scope = Scope.of(None)
-    names = FINDINGS.keys() - {"schedule_late", "nothing_collected"}
-    for name, count in counts(states | {name: FINDINGS[name].rows(scope) for name in sorted(names)}).items():
+    names = ("stale", "paused", "new_superuser", "unproven", "undelivered")
+    for name, count in counts(states | {name: FINDINGS[name].rows(scope) for name in names}).items():
         (instances if name in states else findings).add_metric([name], count)
     yield from (instances, findings)
 
