@@ -198,11 +198,12 @@ def backfill_page(request: HttpRequest) -> HttpResponse:
 @needs("aggregation.view_instancelimit")
 def forecasts_page(request: HttpRequest) -> HttpResponse:
     """Show when instances will reach their limits, nearest first."""
-    limits = shown_to(InstanceLimit.objects.filter(instance__retired_at=None), request.user)
+    limits = InstanceLimit.objects.filter(instance__retired_at=None).select_related("instance")
+    found = reading.forecasts(shown_to(limits, request.user))
     context = {
         **admin.site.each_context(request),
         "title": _("Forecasts"),
-        "rows": [_row(limit, forecast) for limit, forecast in reading.forecasts(limits.select_related("instance"))],
+        "rows": [forecast_row(limit, forecast) for limit, forecast in found],
         "may_add": request.user.has_perm("aggregation.add_instancelimit"),
         "may_change": request.user.has_perm("aggregation.change_instancelimit"),
     }
@@ -230,7 +231,7 @@ def model_label(model: str) -> str:
     return label % model.removeprefix(name) if "%s" in label else label
 
 
-def _row(limit: InstanceLimit, forecast: Any) -> dict[str, Any]:
+def forecast_row(limit: InstanceLimit, forecast: Any) -> dict[str, Any]:
     """Return a forecast as template context."""
     row: dict[str, Any] = {"limit": limit, "limit_label": bytes_label(limit.size), "forecast": forecast}
     if isinstance(forecast, Forecast):
@@ -257,7 +258,7 @@ def forecast_section(request: HttpRequest, instance: Instance) -> SafeString:
     limits = InstanceLimit.objects.filter(instance=instance).select_related("instance")
     aggregates = reverse("admin:aggregation_instanceaggregate_changelist")
     context = {
-        "rows": [_row(limit, forecast) for limit, forecast in reading.forecasts(limits)],
+        "rows": [forecast_row(limit, forecast) for limit, forecast in reading.forecasts(limits)],
         "add": f"{reverse('admin:aggregation_instancelimit_add')}?instance={instance.pk}"
         if request.user.has_perm("aggregation.add_instancelimit")
         else None,

@@ -17,7 +17,7 @@ from accounts.models import AccountChange
 from accounts.pages import events
 from aggregation import reading
 from aggregation.models import InstanceLimit
-from aggregation.pages import told as forecast_row
+from aggregation.pages import forecast_row
 from aggregation.periods import Period, last_closed
 from alerts.findings import FINDINGS, Scope, counts
 from capacity.models import Database, InstanceSize
