@@ -14,7 +14,7 @@ from .models import AccountChange
 from .rows import GRANT_COLUMNS, MEMBERSHIP_COLUMNS, GrantRow, MembershipRow
 
 #: Fields that do not make an "attributes changed": each has an event of its own, or is not reported.
-_QUIET = {"is_locked", "native_id", "is_filtered"}
+_QUIET = {"is_locked", "native_id", "is_filtered", "last_login_at"}
 
 
 class ChangeLog:

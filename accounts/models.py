@@ -92,6 +92,7 @@ class Account(models.Model):
     password_expired = models.BooleanField(_("password expired"), null=True)
     auth_method = models.CharField(_("authentication"), max_length=200, blank=True, default="", null=True)  # noqa: DJ001
     connection_limit = models.BigIntegerField(_("connection limit"), null=True)
+    last_login_at = models.DateTimeField(_("last login"), null=True)
     #: What fields held that the last visit could not read: to compare with when they can be read again.
     last_known = models.JSONField(default=dict, editable=False)
     first_seen_at = models.DateTimeField(_("first seen"))

@@ -41,6 +41,7 @@ FACTS = [
     ("password_changed_at", _("Password changed")),
     ("auth_method", _("Authentication")),
     ("connection_limit", _("Connection limit")),
+    ("last_login_at", _("Last login")),
     ("is_system", _("Maintained by the engine")),
     ("is_filtered", _("Filtered")),
     ("native_id", _("Native id")),

@@ -9,7 +9,6 @@ from datetime import datetime
 from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from accounts import access
 from accounts.access import Effective
@@ -24,8 +23,6 @@ from .rules import And, Not, Or, Part, Term, like, parse
 
 #: Paths listed per word.
 MAX_PATHS = 5
-#: Words that no engine can answer, and why.
-UNSHOWN = {"unused_days": gettext_lazy("no engine shows the last login yet")}
 
 
 @dataclass(frozen=True)
@@ -88,9 +85,11 @@ class _Reasons:
         if term in self.query.grants:
             return self._unknown() if verdict is None else self._grants(term)
         if verdict is None:
-            if self.read.is_visited and self.read.is_stale and term.word not in UNSHOWN:
+            if self.read.is_visited and self.read.is_stale:
                 return [self.read.reason]
-            return [str(UNSHOWN.get(term.word) or _("the engine does not show it, or visits could not read it"))]
+            if term.word == "unused_days":
+                return [_("no login is recorded, or the engine does not show logins")]
+            return [_("the engine does not show it, or visits could not read it")]
         return []
 
     def _unknown(self) -> list[str]:

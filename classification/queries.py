@@ -139,7 +139,7 @@ class _Compiler(Privileges):
             case "known_days":
                 return self._older("a.first_seen_at", term)
             case "unused_days":
-                return "NULL::boolean"
+                return self._older(self._last_login(), term)
             case "connection_limit":
                 return self._compared(self._or_infinite("connection_limit", "bigint", "'Infinity'::float8"), term)
             case "engine":
@@ -174,6 +174,11 @@ class _Compiler(Privileges):
         value = f"coalesce(a.{column}, (a.last_known->>{self._parameter(column)})::{kind})"
         value = f"CASE WHEN {before}.account_id IS NULL THEN {value} ELSE ({before}.value)::{kind} END"
         return self._if_read(column, value)
+
+    def _last_login(self) -> str:
+        """Only the last one is stored: as of a moment before it, the last login until then is unknown."""
+        last = "a.last_login_at"
+        return f"CASE WHEN {last} <= %(moment)s THEN {last} END" if self.is_past else last
 
     def _before(self, column: str) -> str:
         """Join the value of a field before its first change after the moment."""

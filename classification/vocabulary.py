@@ -45,7 +45,10 @@ WORDS: dict[str, Word] = {
     "valid_days": Word(_("Days until the end of validity; infinite if there is none."), is_number=True),
     "connection_limit": Word(_("Maximum concurrent connections; infinite if there is no limit."), is_number=True),
     "known_days": Word(_("Days since a visit first saw the account."), is_number=True),
-    "unused_days": Word(_("Days since the last login. No engine shows that yet: always unknown."), is_number=True),
+    "unused_days": Word(
+        _("Days since the last login. Known for Oracle only, where it has recorded a login; otherwise unknown."),
+        is_number=True,
+    ),
     "engine": Word(format_lazy("{} {}.", _("The engine is one of these:"), ", ".join(ENGINES)), "some"),
     "instance": Word(_("The instance's name matches one of these."), "some"),
     "instance_tag": Word(_("The instance now has a tag with a slug that matches one of these."), "some"),

@@ -98,6 +98,7 @@ class AccountFact(NamedTuple):
     password_expired: bool | None = None
     auth_method: str | None = ""
     connection_limit: int | None = None
+    last_login_at: datetime | None = None
 
     @property
     def key(self) -> AccountKey:

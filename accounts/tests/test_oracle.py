@@ -6,15 +6,18 @@ On the emulated dictionary of instances/tests/oracle_emulated.py: not on an Orac
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts import services
 from accounts.access import effective, who_can
 from accounts.models import Account, Grant
+from classification.queries import compiled
+from classification.rules import parse
 from instances.models import Credential, Instance
 from instances.tests.oracle_emulated import Emulated, ServeOracle
 from instances.tests.test_commands import run
@@ -148,3 +151,31 @@ def test_the_command_visits_and_names_the_gap(transactional_db: None, serve_orac
     code, told = run("sync_accounts", "ora")
     assert (code, "container HRPDB is mounted, not open" in told) == (3, True), told
     assert present() == {"APP@SHOPPDB"}
+
+
+def test_a_login_is_stored_and_is_no_change(visited: Visited, serve_oracle: ServeOracle) -> None:
+    """F5: unused_days counts from the last login that Oracle recorded; without one it is unknown."""
+    server = serve_oracle()
+    server.user_row("ALICE", LAST_LOGIN=timezone.now() - timedelta(days=100))
+    server.user_row("NEVER")
+    visited(server)
+    rule = parse("unused_days > 90")
+
+    def verdicts(at: datetime | None = None) -> dict[str, bool | None]:
+        query = compiled(rule, "oracle", at)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"{query.with_clause()} SELECT a.name, {query.verdict} {query.source}",
+                query.parameters | {"instances": [Instance.objects.get().pk]},
+            )
+            return dict(cursor.fetchall())
+
+    assert (verdicts()["ALICE"], verdicts()["NEVER"]) == (True, None)
+    (row,) = (row for row in server.rows["USERS"] if row["USERNAME"] == "ALICE")
+    row["LAST_LOGIN"] = now = timezone.now()
+    first_visit = SyncRecord.objects.get().started_at
+    assert visited(server).summary["changed"] == 0
+    assert Account.objects.get(name="ALICE").last_login_at == now
+    assert verdicts()["ALICE"] is False
+    # The login before the last one is no longer known.
+    assert verdicts(first_visit)["ALICE"] is None

@@ -246,7 +246,10 @@ class Naive:
         name = {"password_age_days": "password_changed_at", "valid_days": "valid_until"}.get(word, word)
         match word:
             case "unused_days":
-                return None
+                last = account.fields["last_login_at"]
+                if last is None or (self.at is not None and last > self.at):
+                    return None
+                return (self.moment - last) / timedelta(days=1)
             case "known_days":
                 return (self.moment - account.fields["first_seen_at"]) / timedelta(days=1)
         value = self.value(account, name)

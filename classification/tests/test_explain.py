@@ -65,7 +65,7 @@ def test_a_longer_way_owner_rights_and_everybody_are_told(people, instances):
 def test_what_is_unknown_says_why(people, instances):
     lines = why('has("FILE") or unused_days > 90 or password_expired', people["carl"])
     assert [line.verdict for line in lines] == [None, False, None, None]
-    assert lines[2].because == ["no engine shows the last login yet"]
+    assert lines[2].because == ["no login is recorded, or the engine does not show logins"]
     assert lines[3].because == ["the engine does not show it, or visits could not read it"]
     Coverage.objects.update(beyond=["table"], gaps=[{"scope": "memberships", "database": "", "message": "no SELECT"}])
     (unknown,) = why('has("SELECT")', people["carl"])

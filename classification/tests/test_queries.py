@@ -110,6 +110,7 @@ def person(rnd: Random, name: str, times: list[datetime], now: datetime) -> naiv
             "password_expired": maybe(rnd.random() < 0.5),
             "auth_method": rnd.choice(["", "mysql_native_password", "unix_socket"]),
             "connection_limit": maybe(rnd.randrange(10)),
+            "last_login_at": rnd.choice([*times, None]),
             "last_known": {},
             "first_seen_at": rnd.choice(times[:2]),
             "gone_at": rnd.choice(times[2:]) if rnd.random() < 0.1 else None,

@@ -124,8 +124,8 @@ def status_of(text: str) -> Status:
 
 def user_fact(row: Sequence[Any], container: Container, clock: tzinfo, limits: Mapping[str, str]) -> AccountFact:
     """A row of "USERS", less its container's id. `clock` is the time zone of its dates, `limits` profile →
-    SESSIONS_PER_USER as DBA_PROFILES has it."""
-    name, number, status, expiry, profile, authentication, versions, proxy_only, _, maintained, changed = row
+    SESSIONS_PER_USER as DBA_PROFILES has it. Oracle records no login AS SYSDBA and the like, and none on a standby."""
+    name, number, status, expiry, profile, authentication, versions, proxy_only, _, maintained, changed, login = row
     parts = status_of(status)
     return AccountFact(
         name=name,
@@ -140,6 +140,7 @@ def user_fact(row: Sequence[Any], container: Container, clock: tzinfo, limits: M
         password_expired=parts.is_expired,
         auth_method=" ".join(filter(None, [authentication, *(versions or "").split()])),
         connection_limit=session_limit(profile, limits),
+        last_login_at=moment(login, UTC),
     )
 
 
@@ -155,7 +156,7 @@ def certain(fact: AccountFact, unread: Set[str]) -> AccountFact:
 
 def attributes_of(row: Sequence[Any]) -> set[str]:
     """What the same row says that no field of a fact is for: "COMMON", "PROFILE …", and parts of the status."""
-    _, _, status, _, profile, _, _, _, common, _, _ = row
+    _, _, status, _, profile, _, _, _, common, *_ = row
     return {*status_of(status).attributes, f"PROFILE {profile}"} | ({"COMMON"} if common == "YES" else set())
 
 

@@ -63,7 +63,7 @@ class Known:
 
 def inventory(session: OracleSession, answers: Answers) -> tuple[Inventory, Known]:
     """DBA_USERS, DBA_ROLES and PUBLIC, or their CDB_ views. `valid_until` is when the password expires, at the end of
-    its grace. How it is hashed is read, but no hash. Oracle's last login is not kept."""
+    its grace. How it is hashed is read, but no hash."""
     gaps = answers.gaps_in(ACCOUNTS)
     if session.role == "PHYSICAL STANDBY":
         message = "this is a standby: accounts are those of its primary, but who is locked here is not known"

@@ -74,6 +74,7 @@ def statement(sql: str, features: Features) -> str:
         view=view,
         **{alias: f"{alias}.CON_ID" if features.in_root else "0" for alias in "poru"},
         changed=column(f"{view}_USERS", "PASSWORD_CHANGE_DATE"),
+        login="SYS_EXTRACT_UTC(p.LAST_LOGIN)",
         role_id=column(f"{view}_ROLES", "ROLE_ID"),
         common=column("V_$PWFILE_USERS", "COMMON"),
     )
@@ -89,7 +90,8 @@ def _view(name: str, columns: str, title: str, yields: str, where: str = "", sin
     """The read of the view of that name, less its prefix; `since` is the first major version that has it.
 
     In the SQL stand {view} for CDB or DBA, {p} (and {o}, {u}, {r}) for the id of the container of a row of the view
-    with that alias, and {changed}, {role_id}, {common} for columns that came with later versions.
+    with that alias, {changed}, {role_id}, {common} for columns that came with later versions, and {login} for the last
+    login in UTC.
     """
     listed = ", ".join(column if column.startswith("{") else f"p.{column}" for column in columns.split())
     sql = more.pop("sql", f"SELECT {{p}}, {listed} FROM {{view}}_{name} p" + (where and f" WHERE {where}"))  # noqa: S608
@@ -176,7 +178,7 @@ READS = (
     _view(
         "USERS",
         "USERNAME USER_ID ACCOUNT_STATUS EXPIRY_DATE PROFILE AUTHENTICATION_TYPE PASSWORD_VERSIONS PROXY_ONLY_CONNECT "
-        "COMMON ORACLE_MAINTAINED {changed}",
+        "COMMON ORACLE_MAINTAINED {changed} {login}",
         "users",
         "accounts, account fields, attribute",
         required=True,

@@ -293,6 +293,8 @@ class Emulated:
             cursor.execute(
                 "CREATE FUNCTION sys.sys_context(text, text) RETURNS text LANGUAGE sql AS"
                 f" $$ SELECT CASE $2 {cases} END $$;"
+                "CREATE FUNCTION sys.sys_extract_utc(timestamptz) RETURNS timestamp LANGUAGE sql AS"
+                " $$ SELECT $1 AT TIME ZONE 'UTC' $$;"
                 "CREATE VIEW sys.dual AS SELECT 'X' AS dummy, now() AS systimestamp; GRANT SELECT ON sys.dual TO PUBLIC"
             )
             for name, columns in known.items():

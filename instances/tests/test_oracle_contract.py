@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -363,6 +363,7 @@ def test_a_user_in_full(serve_oracle: ServeOracle) -> None:
         USER_ID=107,
         EXPIRY_DATE=datetime(2026, 10, 30, 8, 30),
         PASSWORD_CHANGE_DATE=datetime(2026, 5, 3, 14, 0),
+        LAST_LOGIN=datetime(2026, 5, 4, 9, 0, tzinfo=timezone(timedelta(hours=8))),
         PASSWORD_VERSIONS="10G 11G 12C ",
         COMMON="YES",
     )
@@ -379,6 +380,7 @@ def test_a_user_in_full(serve_oracle: ServeOracle) -> None:
         password_changed_at=datetime(2026, 5, 3, 6, 0, tzinfo=UTC),
         password_expired=False,
         auth_method="PASSWORD 10G 11G 12C",
+        last_login_at=datetime(2026, 5, 4, 1, 0, tzinfo=UTC),
     )
     assert "attribute COMMON" in held(server, permissions, "ALICE")
 
