@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
 from django.db.models import QuerySet
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
 
 
-def lease_end() -> Now:
+def lease_end() -> Combinable:
     return Now() + timedelta(seconds=settings.TAIFISH_LEASE)
 
 
