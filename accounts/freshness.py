@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Case, F, FilteredRelation, OuterRef, Q, QuerySet, Subquery, When
+from django.db.models import BigIntegerField, Case, F, FilteredRelation, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.utils import timezone
 from django.utils.timesince import TIME_STRINGS
 from django.utils.translation import gettext, ngettext
@@ -96,10 +96,13 @@ class LastRead:
         return words % {"count": self.failures, "code": code}
 
 
-def last_reads(instances: QuerySet[Instance], at: datetime | None = None) -> list[LastRead]:
+def last_reads(
+    instances: QuerySet[Instance], at: datetime | None = None, *, with_sessions: bool = True
+) -> list[LastRead]:
     """Return the last read of each instance at a moment (default: now), by name. Takes one query.
 
-    Only name, engine and retirement of the instances are loaded.
+    Only name, engine and retirement of the instances are loaded. Without `with_sessions`, `session` is None, which
+    saves a third of the time.
     """
     at = at or timezone.now()
     read = Q(coverage__since__lte=at) & (Q(coverage__until=None) | Q(coverage__until__gt=at))
@@ -115,10 +118,12 @@ def last_reads(instances: QuerySet[Instance], at: datetime | None = None) -> lis
     columns: dict[str, Any] = {
         **{f"read_{name}": F(f"read__{name}") for name in _COVERAGE},
         **{f"health_{name}": F(f"health__{name}") for name in _HEALTH},
-        # Without a read, every visit of the instance would be searched for it.
+        # Without a read, all visits of the instance would be searched.
         "read_session": Case(
             When(read__read_at__isnull=False, then=Subquery(visits.order_by("-pk").values(its_own=session)[:1]))
-        ),
+        )
+        if with_sessions
+        else Value(None, BigIntegerField()),
         "schedules": schedules_of(TASK),
     }
     return [
@@ -134,7 +139,7 @@ def last_read(instance: Instance, at: datetime | None = None) -> LastRead:
 
 def unknown_instances(instances: QuerySet[Instance], at: datetime | None = None) -> dict[Instance, str]:
     """Return the instances with a stale read at the moment → reason. Takes one query."""
-    return {read.instance: read.reason for read in last_reads(instances, at) if read.is_stale}
+    return {read.instance: read.reason for read in last_reads(instances, at, with_sessions=False) if read.is_stale}
 
 
 def moment(at: datetime) -> str:

@@ -105,7 +105,7 @@ def _paused(scope: Scope) -> QuerySet[Instance]:
 
 
 def _stale(scope: Scope) -> list[LastRead]:
-    return [read for read in last_reads(scope.instances.active()) if read.is_stale]
+    return [read for read in last_reads(scope.instances.active(), with_sessions=False) if read.is_stale]
 
 
 def _changes(scope: Scope) -> QuerySet[AccountChange]:
