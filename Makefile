@@ -28,7 +28,7 @@ test: setup
 # An account that may create users, roles and profiles, and grant SELECT on SYS's views; what it makes, it drops.
 test-oracle: setup
 	@[ -n "$(DSN)" ] || { echo "Say which server: make test-oracle DSN=oracle://user:password@host:1521/service"; exit 1; }
-	@TAIFISH_TEST_ORACLE_DSN='$(DSN)' $(BIN)/python -m pytest instances/tests/test_oracle_contract.py -k live $(PYTEST)
+	@TAIFISH_TEST_ORACLE_DSN='$(DSN)' $(BIN)/python -m pytest engines/tests/test_oracle_contract.py -k live $(PYTEST)
 
 exhaustive: setup
 	$(BIN)/python -m pytest -m exhaustive $(PYTEST)

@@ -25,7 +25,7 @@ pytest_plugins = [
     "taifish.tests.oidc_provider",
     "sync.tests.workers",
     "sync.tests.targets",
-    "instances.tests.oracle_emulated",
+    "engines.tests.oracle_emulated",
 ]
 
 

@@ -1,6 +1,6 @@
 """Oracle's containers in the store: what a visit to the root could not see stays, and rights end at a container.
 
-On the emulated dictionary of instances/tests/oracle_emulated.py: not on an Oracle server.
+On the emulated dictionary of engines/tests/oracle_emulated.py: not on an Oracle server.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from accounts.access import effective, who_can
 from accounts.models import Account, Grant
 from classification.queries import compiled
 from classification.rules import parse
+from engines.tests.oracle_emulated import Emulated, ServeOracle
 from instances.models import Credential, Instance
-from instances.tests.oracle_emulated import Emulated, ServeOracle
 from instances.tests.test_commands import run
 from sync.models import SyncRecord, SyncSession
 

@@ -12,9 +12,9 @@ from django.urls import reverse
 from accounts.models import Account, AccountChange, Coverage
 from accounts.tests.stored import MAY_1, account
 from accounts.tests.test_oracle import stored
+from engines.tests.oracle_emulated import ServeOracle
 from instances.models import Instance
 from instances.tests.api import client_with
-from instances.tests.oracle_emulated import ServeOracle
 from instances.tests.pages import superstaff
 from sync.models import SyncRecord
 from sync.tests.targets import visit_once

@@ -11,7 +11,7 @@ from django.urls import reverse
 from accounts.models import Account, Grant, Membership
 from accounts.tests.stored import MAY_1, MAY_3, account
 from accounts.where_page import take_away, where
-from instances.tests.clients import paste
+from engines.tests.clients import paste
 from instances.tests.pages import staff, superstaff
 from sync.tests.targets import visit_once
 from taifish.tests.postgres import identifier

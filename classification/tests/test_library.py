@@ -15,7 +15,7 @@ from accounts.tests.test_oracle import stored
 from classification import library, runs, services
 from classification.models import Assignment, Classification, ClassificationRule, RuleResult
 from classification.tests.conftest import grant, membership
-from instances.tests.oracle_emulated import ServeOracle
+from engines.tests.oracle_emulated import ServeOracle
 from sync.models import SyncRecord, SyncSession
 
 

@@ -12,8 +12,8 @@ from accounts.models import Account, Coverage
 from accounts.tests.test_oracle import stored
 from classification.effect import effect_of
 from classification.models import ClassificationRule
+from engines.tests.oracle_emulated import ServeOracle
 from instances.models import Instance
-from instances.tests.oracle_emulated import ServeOracle
 from sync.tests.targets import visit_once
 from taifish.tests.mariadb import MariadbServer
 

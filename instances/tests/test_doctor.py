@@ -13,7 +13,7 @@ from engines.facts import Capability, Examination, Excess, Inventory, Permission
 from engines.mysql.user_table import user_columns
 from engines.registry import ENGINES, adapter_for
 from engines.target import Target
-from instances.tests.test_mysql import assert_never_wrong, full, world
+from engines.tests.test_mysql import assert_never_wrong, full, world
 from taifish.tests.mariadb import MariadbServer, MysqlFamilyServer, MysqlServer
 from taifish.tests.postgres import PostgresServer, identifier
 
@@ -536,7 +536,7 @@ def test_hashes_are_beyond_need_for_whoever_wants_it_so(family: MysqlFamilyServe
     assert examine(target, hash_blind=True).excess == []
     assert [capability.name for capability in failing(examine(target))] == HIDDEN[family.product]
     with adapter_for(target) as adapter, pytest.raises(AdapterError, match="denied"):
-        adapter.query("SELECT authentication_string FROM mysql.user")
+        adapter.session.query("SELECT authentication_string FROM mysql.user")
 
 
 def test_what_follows_a_lost_connection_to_the_family_is_unknown(family: MysqlFamilyServer) -> None:

@@ -9,9 +9,9 @@ from django.core.exceptions import ValidationError
 
 from engines.registry import ENGINES
 from engines.target import Target
+from engines.tests.oracle_emulated import ServeOracle
 from instances.models import Credential, Instance
 from instances.tests.api import superclient
-from instances.tests.oracle_emulated import ServeOracle
 from instances.tests.test_commands import run
 
 

@@ -17,6 +17,7 @@ from alerts.findings import alerts_of
 from alerts.models import AlertRule
 from engines.certificates import spelled
 from engines.target import Target
+from engines.tests.impostors import Identity, identity
 from instances.models import Credential, Instance
 from instances.services import check_connection, examine, tighten
 from sync.models import VisitHealth
@@ -25,7 +26,6 @@ from taifish.health import checks
 from taifish.tests.postgres import PostgresServer
 
 from .api import superclient
-from .impostors import Identity, identity
 from .pages import staff, superstaff, told
 from .test_impostor_servers import give, reload, roles, with_methods  # noqa: F401
 

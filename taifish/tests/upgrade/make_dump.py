@@ -50,8 +50,8 @@ from classification import services as classification  # noqa: E402
 from classification.models import Classification, ClassificationRule  # noqa: E402
 from engines.oracle import session as oracle_session  # noqa: E402
 from engines.target import Target  # noqa: E402
+from engines.tests.oracle_emulated import READER, SHAPES, Emulated  # noqa: E402
 from instances.models import Credential, Instance  # noqa: E402
-from instances.tests.oracle_emulated import READER, SHAPES, Emulated  # noqa: E402
 from sync import services  # noqa: E402
 from tagging import services as tagging  # noqa: E402
 from tagging.models import Tag, TagLimit  # noqa: E402

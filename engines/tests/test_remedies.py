@@ -20,7 +20,7 @@ from engines.registry import adapter_for
 from engines.revocation import lock, take_away
 from engines.statements import Held, Remedy, Subject
 from engines.target import Target
-from instances.tests.clients import paste
+from engines.tests.clients import paste
 from taifish.tests.mariadb import MysqlFamilyServer
 from taifish.tests.mariadb import identifier as backticks
 from taifish.tests.postgres import PostgresServer, identifier

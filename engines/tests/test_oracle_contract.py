@@ -33,8 +33,8 @@ from engines.oracle.decode import clock_of, moment
 from engines.oracle.sizes import Tablespace, databases, tablespace_sizes
 from engines.registry import ENGINES, adapter_for
 from engines.target import Target
-from instances.tests.oracle_dictionary import VIEWS, Version, check, tables
-from instances.tests.oracle_emulated import ROOT, SHAPES, Emulated, Pdb, ServeOracle, database_error, guid
+from engines.tests.oracle_dictionary import VIEWS, Version, check, tables
+from engines.tests.oracle_emulated import ROOT, SHAPES, Emulated, Pdb, ServeOracle, database_error, guid
 
 DSN = os.environ.get("TAIFISH_TEST_ORACLE_DSN", "")
 VERSIONS: list[Version] = [(12, 1), (12, 2), (18, 0), (19, 0), (21, 0), (23, 0)]

@@ -11,8 +11,9 @@ import pytest
 from engines.adapter import Adapter
 from engines.paths import dotted
 from engines.registry import adapter_for
+from engines.session import Session
 from engines.target import Target
-from instances.tests.oracle_emulated import SHAPES, ServeOracle
+from engines.tests.oracle_emulated import SHAPES, ServeOracle
 from taifish.tests.mariadb import MysqlFamilyServer
 from taifish.tests.postgres import PostgresServer, identifier
 
@@ -120,17 +121,17 @@ def _in(target: Target, database: str) -> Target:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every statement that an adapter sends."""
+    """Every statement that a session sends."""
     statements: list[str] = []
-    query = Adapter.query
+    query = Session.query
 
     def recorded(
-        self: Adapter, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None
+        self: Session, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None
     ) -> list[tuple[Any, ...]]:
         statements.append(f"{sql} {parameters or ''}")
         return query(self, sql, parameters)
 
-    monkeypatch.setattr(Adapter, "query", recorded)
+    monkeypatch.setattr(Session, "query", recorded)
     return statements
 
 

@@ -27,7 +27,7 @@ from engines.oracle.reads import READS
 from engines.oracle.session import OracleSession
 from engines.registry import adapter_for
 from engines.target import Target
-from instances.tests.oracle_emulated import database_error
+from engines.tests.oracle_emulated import database_error
 
 SECRET = "s3cr3t-of-the-collector"
 TARGET = Target("oracle", "127.0.0.1", "taifish", SECRET, 1521, "shoppdb", connect_timeout=2)
@@ -231,7 +231,7 @@ def test_one_silent_listener_does_not_hold_up_other_servers() -> None:
     """The driver would have all wait for the first connection of the process."""
     code = """
 import sys, threading, time
-from instances.tests.test_oracle_failures import TARGET, listener, refused, replace
+from engines.tests.test_oracle_failures import TARGET, listener, refused, replace
 with listener(lambda connection: time.sleep(30)) as silent, listener(lambda connection: connection.close()) as other:
     threading.Thread(target=lambda: refused(replace(silent, connect_timeout=5)), daemon=True).start()
     time.sleep(0.5)

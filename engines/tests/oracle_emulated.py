@@ -25,7 +25,7 @@ from psycopg2 import errorcodes, sql
 from engines.oracle import session as session_module
 from engines.registry import ENGINES
 from engines.target import Target
-from instances.tests.oracle_dictionary import Version, check, tables
+from engines.tests.oracle_dictionary import Version, check, tables
 from taifish.tests.postgres import PostgresServer
 
 TYPES = {"text": "text", "number": "bigint", "date": "timestamp", "moment": "timestamptz", "raw": "bytea"}

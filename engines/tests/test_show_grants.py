@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from engines.registry import adapter_for
 from engines.target import Target
-from instances.tests.reference_show_grants import shown
+from engines.tests.reference_show_grants import shown
 from taifish.tests.mariadb import MariadbServer, MysqlServer, identifier
 
 USERS = ("u0", "U0", "it's", "back`tick", "a@b")
