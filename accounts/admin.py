@@ -28,6 +28,7 @@ from instances.models import Instance
 from sync.pages import of_visits
 from tagging.admin import TagFilter
 
+from .filters import AccountChangeFilters, AccountFilters
 from .freshness import last_read
 from .list_filters import BaselineFilter, ChangedFilter, EventFilter, NewSuperusersFilter, StaleFilter, UnreadFilter
 from .models import Account, AccountChange, AccountFilter
@@ -56,6 +57,7 @@ class AccountAdmin(NamesUnknownInstances, HideableAdmin):
         Column("first_seen_at", show=day),
         "last_seen",
     ]
+    filter_set = AccountFilters
     list_filter = [
         "instance",
         EngineFilter,
@@ -107,6 +109,7 @@ class AccountChangeAdmin(NamesUnknownInstances, InspectOnlyAdmin):
         "some_details",
         SESSION,
     ]
+    filter_set = AccountChangeFilters
     list_filter = ["account__instance", EventFilter, NewSuperusersFilter, "at", "account", BaselineFilter]
     list_fullwidth = True
     list_select_related = ["account__instance", "record"]

@@ -1,4 +1,4 @@
-"""Filters of the lists of accounts and changes. Those of the API are in `filters`."""
+"""Filters of the lists of accounts and changes, besides those of the API in `filters`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from console.list_filters import LeavingFilter, OptionsFilter
+from console.list_filters import LeavingFilter, OptionsFilter, ParameterFilter
 from console.visibility import shown_to
 from instances.models import Instance
 
 from .freshness import unknown_instances
-from .models import UNREADABLE, Account, AccountChange
+from .models import Account, AccountChange
 
 
 class ChangedFilter(OptionsFilter):
@@ -31,22 +31,15 @@ class ChangedFilter(OptionsFilter):
         )
 
 
-class UnreadFilter(OptionsFilter):
+class UnreadFilter(ParameterFilter):
     title = _("unknown")
     parameter_name = "unread"
     options = Account.unreadable()
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset.with_unread(self.value()) if self.value() in UNREADABLE else queryset
 
-
-class EventFilter(OptionsFilter):
+class EventFilter(ParameterFilter):
     title = _("event")
     parameter_name = "event"
-    options = AccountChange.Event.choices
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset.filter(events__contains=[self.value()]) if self.value() else queryset
 
 
 class NewSuperusersFilter(OptionsFilter):
@@ -66,9 +59,6 @@ class BaselineFilter(LeavingFilter):
     title = _("first visits")
     parameter_name = "baseline"
     options = [("no", _("Left out")), ("yes", _("Only those")), ("all", _("Included"))]
-
-    def only(self, queryset: QuerySet, baseline: bool) -> QuerySet:
-        return queryset.filter(baseline=baseline)
 
 
 class StaleFilter(OptionsFilter):

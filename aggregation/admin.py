@@ -21,7 +21,8 @@ from console.forms import SizeField
 from console.list_filters import LeavingFilter
 from instances.admin import Addition
 
-from .models import PERIODS, Aggregate, DatabaseAggregate, InstanceAggregate, InstanceLimit
+from .filters import DatabaseAggregateFilters, InstanceAggregateFilters
+from .models import Aggregate, DatabaseAggregate, InstanceAggregate, InstanceLimit
 from .pages import forecast_section
 from .periods import Period, last_closed
 
@@ -33,10 +34,6 @@ class PeriodFilter(LeavingFilter):
     title = _("period")
     parameter_name = "period"
     default = Period.MONTHLY.value
-    options = PERIODS
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset.filter(period=self.value())
 
 
 class WhichFilter(LeavingFilter):
@@ -107,6 +104,7 @@ class AggregateAdmin(InspectOnlyAdmin):
 class InstanceAggregateAdmin(AggregateAdmin):
     owners = {"instance": "instance__name"}
     list_display = ["instance", *AggregateAdmin.figures]
+    filter_set = InstanceAggregateFilters
     list_filter = [PeriodFilter, WhichFilter, "instance", "instance__engine", "start"]
     list_select_related = ["instance"]
     search_fields = ["instance__name"]
@@ -121,6 +119,7 @@ class DatabaseAggregateAdmin(AggregateAdmin):
         Column("database__instance", ordering="database__instance__name"),
         *AggregateAdmin.figures,
     ]
+    filter_set = DatabaseAggregateFilters
     list_filter = [PeriodFilter, WhichFilter, "database__instance", "database__instance__engine", "start"]
     list_select_related = ["database__instance"]
     search_fields = ["database__name"]

@@ -25,6 +25,7 @@ from console.visibility import shown_to
 from instances.admin import NOTES
 
 from . import services
+from .filters import AlertFilters
 from .kinds import KINDS
 from .models import Alert, AlertRule, Channel, Delivery
 from .shapes import text_of
@@ -231,17 +232,16 @@ class ChannelAdmin(ButtonAdmin):
 class OpenFilter(LeavingFilter):
     title = _("state")
     parameter_name = "state"
-
     default = "open"
     options = [("open", _("Open")), ("over", _("Over")), ("all", _("Open and over"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset if self.value() == "all" else queryset.filter(resolved_at__isnull=self.value() == "open")
+    parameter = "open"
+    values = {"open": "true", "over": "false", "all": None}
 
 
 @admin.register(Alert)
 class AlertAdmin(InspectOnlyAdmin):
     list_display = ["text", "instance", "rule", "state", "first_seen_at", "last_seen_at"]
+    filter_set = AlertFilters
     list_filter = [OpenFilter, "rule__kind", "rule", "instance", "first_seen_at"]
     list_select_related = ["rule", "instance"]
     list_fullwidth = True

@@ -30,6 +30,7 @@ from sync.pages import of_visits
 from tagging.admin import TagFilter
 
 from . import services
+from .filters import DatabaseFilters
 from .models import Database, DatabaseFilter, InstanceSize
 from .pages import database_page, databases_of, sizes_section
 
@@ -79,6 +80,7 @@ class DatabaseAdmin(HideableAdmin):
         Column("first_seen_at", show=day),
         "state",
     ]
+    filter_set = DatabaseFilters
     list_filter = ["instance", EngineFilter, TagFilter, GoneFilter, FilteredFilter, FreshnessFilter, "is_system"]
     list_fullwidth = True
     list_select_related = ["instance"]

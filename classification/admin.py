@@ -25,7 +25,7 @@ from accounts.pages import NamesUnknownInstances
 from console.buttons import Button, ButtonAdmin
 from console.columns import Column, list_url
 from console.display import moment, mono
-from console.list_filters import LeavingFilter, OptionsFilter
+from console.list_filters import LeavingFilter, ParameterFilter
 from console.visibility import shown_to
 from instances.admin import NOTES, Addition
 from instances.models import Instance
@@ -34,6 +34,7 @@ from sync.pages import session_page
 
 from . import services
 from .effect import OUTCOMES, effect_of
+from .filters import AssignmentFilters
 from .models import Assignment, Classification, ClassificationRule
 from .pages import classification_badge, classification_page, rule_page, syntax_help
 from .rules import RuleError, parse
@@ -232,17 +233,11 @@ class CurrentFilter(LeavingFilter):
     default = "yes"
     options = [("yes", _("Now")), ("no", _("Ended")), ("all", _("Now and ended"))]
 
-    def only(self, queryset: QuerySet, current: bool) -> QuerySet:
-        return queryset.filter(until__isnull=current)
 
-
-class ManualFilter(OptionsFilter):
+class ManualFilter(ParameterFilter):
     title = _("assigned by")
     parameter_name = "manual"
     options = [("no", _("A rule")), ("yes", _("A person"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset.filter(rule__isnull=self.value() == "yes") if self.value() in ("yes", "no") else queryset
 
 
 class AssignmentForm(forms.ModelForm):
@@ -292,6 +287,7 @@ class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
         "confirmed",
     ]
     list_display_links = None
+    filter_set = AssignmentFilters
     list_filter = [
         CurrentFilter,
         ("classification", RelatedDropdownFilter),

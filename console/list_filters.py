@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import get_fields_from_path
 from django.db.models import BooleanField, DateField, DateTimeField, ForeignKey, Model, QuerySet
 from django.http import HttpRequest
@@ -62,14 +63,43 @@ class OptionsFilter(DropdownFilter):
         return super().value() or self.default
 
 
-class LeavingFilter(OptionsFilter):
-    """Leaves rows out by default: of the options "no", "yes" and "all", the first."""
+class ParameterFilter(OptionsFilter):
+    """Filters by a parameter of the API: list and API then give the same rows.
+
+    The ModelAdmin names the API's filter set in `filter_set`. A value that the API refuses shows the list without the
+    filter, and a message.
+    """
+
+    #: Name of the parameter, if it is not `parameter_name`.
+    parameter = ""
+    #: Value in the address → value of the parameter, where they differ; None: no condition.
+    values: Mapping[str | None, str | None] = {"yes": "true", "no": "false", "all": None}
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: type[Model], model_admin: Any) -> None:
+        self.filter_set = model_admin.filter_set
+        self.parameter = self.parameter or self.parameter_name
+        super().__init__(request, params, model, model_admin)
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """`options`, or the choices of the parameter."""
+        choices = self.options or self.filter_set.base_filters[self.parameter].extra["choices"]
+        return list(choices() if callable(choices) else choices)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        value = self.values.get(self.value(), self.value())
+        if value is None:
+            return queryset
+        filters = self.filter_set({self.parameter: value}, queryset, request=request)
+        if not filters.is_valid():
+            raise IncorrectLookupParameters(filters.errors)
+        return filters.qs
+
+
+class LeavingFilter(ParameterFilter):
+    """Leaves rows out by default."""
 
     all_option = None
     default = "no"
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset if self.value() == "all" else self.only(queryset, self.value() == "yes")
 
 
 class GoneFilter(LeavingFilter):
@@ -77,14 +107,8 @@ class GoneFilter(LeavingFilter):
     parameter_name = "gone"
     options = [("no", _("Present")), ("yes", _("Gone")), ("all", _("Present and gone"))]
 
-    def only(self, queryset: QuerySet, gone: bool) -> QuerySet:
-        return queryset.filter(gone_at__isnull=not gone)
-
 
 class FilteredFilter(LeavingFilter):
     title = _("filters")
     parameter_name = "filtered"
     options = [("no", _("Not filtered")), ("yes", _("Filtered")), ("all", _("Both"))]
-
-    def only(self, queryset: QuerySet, filtered: bool) -> QuerySet:
-        return queryset.filter(is_filtered=filtered)

@@ -28,13 +28,14 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 from console.buttons import Button, ButtonAdmin
 from console.columns import Column, list_url
 from console.forms import SecretField
-from console.list_filters import LeavingFilter, OptionsFilter
+from console.list_filters import LeavingFilter, ParameterFilter
 from console.visibility import within
 from engines.certificates import spelled
 from engines.registry import ENGINES, how_tested
 
 from . import services
 from .exchange import ImportExportPages
+from .filters import InstanceFilters
 from .models import Credential, Instance
 from .timeline import timeline_page
 
@@ -70,23 +71,16 @@ class StateFilter(LeavingFilter):
     parameter_name = "state"
     default = "active"
     options = [("active", _("Active")), ("retired", _("Retired")), ("all", _("Active and retired"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        match self.value():
-            case "active":
-                return queryset.active()
-            case "retired":
-                return queryset.retired()
-        return queryset
+    parameter = "retired"
+    values = {"active": "false", "retired": "true", "all": None}
 
 
-class CertificateFilter(OptionsFilter):
+class CertificateFilter(ParameterFilter):
     title = _("certificate")
     parameter_name = "certificate"
     options = [("to_compare", _("to be compared"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset.to_compare() if self.value() == "to_compare" else queryset
+    parameter = "to_compare"
+    values = {"to_compare": "true"}
 
 
 def test_connection(request: HttpRequest, instance: Instance) -> None:
@@ -143,6 +137,7 @@ def about_retiring(instances: Sequence[Instance]) -> list[str]:
 class InstanceAdmin(ImportExportPages, ButtonAdmin):
     change_list_template = "taifish/change_list.html"
     import_export_change_list_template = "taifish/instance_list.html"
+    filter_set = InstanceFilters
     search_fields = ["name", "host", "note"]
     list_display = ["name_and_state", "server", "address"]
     list_filter = [StateFilter, "engine", "credential", "proof", CertificateFilter]

@@ -15,7 +15,6 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import (
-    DropdownFilter,
     RelatedDropdownFilter,
 )
 from unfold.decorators import display
@@ -23,10 +22,11 @@ from unfold.decorators import display
 from console.buttons import Button, InspectOnlyAdmin
 from console.columns import Column
 from console.display import ago, badge, duration
+from console.list_filters import ParameterFilter
 from console.visibility import shown_to
 
 from . import services
-from .filters import kinds
+from .filters import SyncRecordFilters, SyncSessionFilters, VisitHealthFilters, kinds
 from .models import SyncRecord, SyncSession, VisitHealth
 from .pages import RUN, PausedFilter, record_context, resume, session_page, summary
 
@@ -46,15 +46,9 @@ def kind_label(kind: str) -> str:
     return dict(kinds()).get(kind, kind)
 
 
-class KindFilter(DropdownFilter):
+class KindFilter(ParameterFilter):
     title = _("kind")
     parameter_name = "kind"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return kinds()
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset.filter(kind=self.value()) if self.value() else queryset
 
 
 def newer_visits() -> QuerySet[SyncRecord]:
@@ -112,6 +106,7 @@ class SyncSessionAdmin(InspectOnlyAdmin):
         "created_at",
         TOOK,
     ]
+    filter_set = SyncSessionFilters
     list_filter = [KindFilter, "status", "trigger", ("requested_by", RelatedDropdownFilter), "created_at"]
     list_select_related = ["requested_by"]
     list_per_page = 50
@@ -205,6 +200,7 @@ class SyncSessionAdmin(InspectOnlyAdmin):
 @admin.register(SyncRecord)
 class SyncRecordAdmin(InspectOnlyAdmin):
     list_display = ["instance", SESSION, KIND, STATUS, "error_code", "what", "started_at", TOOK]
+    filter_set = SyncRecordFilters
     list_filter = [KindFilter, "status", "instance", "started_at"]
     list_select_related = ["instance", "session"]
     show_full_result_count = False
@@ -266,6 +262,7 @@ class VisitHealthAdmin(InspectOnlyAdmin):
         *("instance", KIND, "state", "failures"),
         *("succeeded_at", "failed_at", "error_code", "error"),
     ]
+    filter_set = VisitHealthFilters
     list_filter = [KindFilter, PausedFilter, "instance"]
     list_select_related = ["instance"]
     search_fields = ["instance__name", "error"]

@@ -24,7 +24,7 @@ from unfold.decorators import display
 
 from console.buttons import Button
 from console.display import ago, badge, duration
-from console.list_filters import OptionsFilter
+from console.list_filters import OptionsFilter, ParameterFilter
 from console.visibility import shown_to
 from instances.admin import Addition
 from instances.models import Instance
@@ -62,16 +62,14 @@ def begin(request: HttpRequest, kind: str, instances: QuerySet[Instance]) -> Htt
     return session_page(services.start(kind, instances, trigger=SyncSession.Trigger.MANUAL, user=request.user))
 
 
-class PausedFilter(OptionsFilter):
+class PausedFilter(ParameterFilter):
     title = _("paused")
     parameter_name = "paused"
     options = [("1", _("Paused")), ("0", _("Not paused"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        if self.value() not in ("0", "1"):
-            return queryset
-        if queryset.model is VisitHealth:
-            return queryset.filter(paused_at__isnull=self.value() == "0")
+        if queryset.model is VisitHealth or self.value() is None:
+            return super().queryset(request, queryset)
         paused = Exists(VisitHealth.objects.paused().filter(instance=OuterRef("pk")))
         return queryset.filter(paused if self.value() == "1" else ~paused)
 

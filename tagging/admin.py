@@ -24,7 +24,6 @@ from import_export.fields import Field
 from import_export.widgets import ManyToManyWidget
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import (
-    DropdownFilter,
     RelatedDropdownFilter,
 )
 from unfold.decorators import display
@@ -33,6 +32,7 @@ from unfold.widgets import UnfoldAdminColorInputWidget
 from console.buttons import Button, ButtonAdmin, InspectOnlyAdmin, posted
 from console.columns import Column, list_url
 from console.csv import csv_file
+from console.list_filters import ParameterFilter
 from console.visibility import ShownRows, limit_of, shown_to, within
 from instances.admin import Addition
 from instances.models import Instance
@@ -58,18 +58,12 @@ def tags(instance: Instance) -> SafeString:
     )
 
 
-class TagFilter(DropdownFilter):
+class TagFilter(ParameterFilter):
     title = _("tag")
     parameter_name = "tag"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return list(shown_to(Tag.objects.all(), request.user).values_list("slug", "label"))
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        if not self.value():
-            return queryset
-        path = "tags" if queryset.model is Instance else "instance__tags"
-        return queryset.filter(**{f"{path}__slug": self.value()})
 
 
 class InstanceTagInline(ShownRows, TabularInline):

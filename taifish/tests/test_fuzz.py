@@ -258,6 +258,25 @@ def test_no_list_is_a_failure_for_a_value_that_its_column_cannot_hold(root):
     assert root.get("/admin/instances/instance/?sizes=1").status_code == 302
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "accounts/account/?gone=perhaps",
+        "accounts/account/?unread=name",
+        "accounts/account/?tag=nowhere",
+        "accounts/accountchange/?event=read",
+        "aggregation/instanceaggregate/?period=yearly",
+        "alerts/alert/?state=shut",
+        "instances/instance/?state=gone",
+        "sync/visithealth/?paused=9",
+    ],
+)
+def test_a_list_does_not_pass_off_all_rows_as_those_of_an_unknown_value(root, query):
+    """Fault 13, F8.7: Django shows such a list without the filter, and a message."""
+    answer = root.get(f"/admin/{query}")
+    assert (answer.status_code, answer["Location"]) == (302, f"/admin/{query.partition('?')[0]}?e=1")
+
+
 def test_a_filter_that_one_may_not_use_is_no_failure_of_the_export(db):
     """Fault 13, F8.7: filters that other apps add belong to their permissions."""
     client = staff("instances.view_instance")

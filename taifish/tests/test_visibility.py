@@ -28,6 +28,7 @@ from aggregation.periods import Period, last_closed
 from alerts.models import Alert, AlertRule, Channel, Delivery
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 from classification.models import Assignment, Classification, ClassificationCount, ClassificationRule, RuleResult
+from console.list_filters import ParameterFilter
 from console.visibility import CONDITIONS, ShownRows, ShownRowsOfAPI, path_to_instance, shown_to
 from instances.models import Credential, Instance
 from instances.tests.api import client_of
@@ -349,6 +350,48 @@ def test_no_filter_of_a_list_names_what_is_hidden(fleet, limited):
                 check(answer, f"{url} of {field}")
                 assert answer.status_code == 200, f"{url} of {field}"
     assert n >= 12
+
+
+def test_lists_and_the_api_give_the_same_rows_for_a_filter(fleet):
+    """Fault 13: "over" on the page must be what the API says is not open."""
+    now, root = timezone.now(), User.objects.create_superuser("root")
+    # Half of what there is has ended, is hidden, or was found first.
+    half = {"name__contains": HIDDEN}
+    Account.objects.filter(**half).update(gone_at=now, is_filtered=True)
+    Database.objects.filter(**half).update(gone_at=now, is_filtered=True)
+    Instance.objects.filter(**half).update(retired_at=now, seen_certificate="ab")
+    AccountChange.objects.filter(account__gone_at=now).update(baseline=True)
+    Assignment.objects.filter(instance__retired_at=now).update(until=now)
+    Alert.objects.filter(instance__retired_at=now).update(resolved_at=now)
+    VisitHealth.objects.filter(instance__retired_at=now).update(paused_at=None)
+    request = type("Request", (), {"user": root, "GET": {}})
+    viewsets = {
+        getattr(viewset, "filterset_class", None): name for route, viewset, name in router.registry if "(" not in route
+    }
+    browser, program, compared, split = entered(root), client_of(root), 0, set()
+    for _model, pages, url, whole in lists(root):
+        for item in pages.get_list_filter(request):
+            if not (isinstance(item, type) and issubclass(item, ParameterFilter)):
+                continue
+            name = item.parameter or item.parameter_name
+            if name not in pages.filter_set.base_filters:
+                continue
+            everything = {row.pk for row in browser.get(url, whole).context["cl"].result_list}
+            for value, _label in item(request, {}, pages.model, pages).lookup_choices:
+                if value == "all":
+                    continue
+                answer = browser.get(url, whole | {item.parameter_name: value})
+                listed = {row.pk for row in answer.context["cl"].result_list}
+                parameters = {name: item.values.get(value, value), "page_size": 1000}
+                if name != "period" and "period" in pages.filter_set.base_filters:
+                    parameters["period"] = "monthly"
+                rows = program.get(reverse(f"{viewsets[pages.filter_set]}-list"), parameters).json()["results"]
+                assert listed == {row["id"] for row in rows}, (url, name, value)
+                compared += 1
+                if set() < listed < everything:
+                    split.add((url, item.parameter_name))
+    assert compared > 50
+    assert len(split) > 15
 
 
 def test_what_people_search_for_is_not_found(fleet, limited):
