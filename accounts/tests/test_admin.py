@@ -286,7 +286,7 @@ def test_changes_are_told_in_words_with_their_session(instances):
     listed = client.get(CHANGES)
     assert len(listed.context["cl"].result_list) == 1
     assert "and 5 more" in listed.content.decode()
-    assert "Left out: what the first visit" in listed.content.decode()
+    assert "Excluded: what the first visit" in listed.content.decode()
     expected = {
         "baseline=yes": 1,
         "baseline=all": 2,

@@ -351,7 +351,7 @@ def test_where_is_names_unknown_instances_also_when_it_finds_nothing(db, now):
     assert "No visit has found such an account." in page
     assert read_of(instance).reason in page
     assert "csv=1" in page
-    assert "Ask where an account exists" not in page
+    assert "Find the instances where an account exists" not in page
 
 
 def test_any_number_of_instances_takes_one_query(db, now, django_assert_num_queries):

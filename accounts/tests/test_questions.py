@@ -292,7 +292,7 @@ def test_the_page_answers_and_exports(shop):
     grant(hostile, "INSERT", "table", "shop.public.orders", database="shop")
     client = staff("accounts.view_grant", "accounts.view_account")
     url = reverse("who-can")
-    assert "names the way" in client.get(url).content.decode()
+    assert "shows the path" in client.get(url).content.decode()
     page = client.get(url, {"privilege": "insert", "scope": "shop.public.orders"}).content.decode()
     for told in ("4 paths", "after switching to a role", "not observed recently", "superuser"):
         assert told in page

@@ -52,7 +52,7 @@ def test_the_page_answers_and_explains(instances, django_assert_num_queries):
             denied=False, since=MAY_1,
         )  # fmt: skip
     client = superstaff()
-    assert "Ask where an account exists" in client.get(URL).content.decode()
+    assert "Find the instances where an account exists" in client.get(URL).content.decode()
     with django_assert_num_queries(7):
         page = client.get(URL, {"name": "*alice"})
     text = page.content.decode()

@@ -134,7 +134,7 @@ def test_the_command_aggregates_the_last_closed_period(sized):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["yearly"], "daily, weekly, monthly, quarterly or all"),
+        (["yearly"], "daily, weekly, monthly, quarterly, all"),
         (["daily", "--on", "2026-01-01", "--from", "2026-01-01", "--to", "2026-01-02"], "Use either --on"),
         (["daily", "--from", "2026-01-01"], "Use --from and --to together"),
         (["daily", "--from", "2026-02-01", "--to", "2026-01-01"], "before it begins"),
@@ -235,8 +235,8 @@ def test_a_backfill_over_the_api_is_a_session(fleet):
 
 def test_trends_before_the_first_period_is_over_do_not_say_that_all_is_whole(db):
     text = superstaff().get(reverse("trends")).content.decode()
-    assert "No instance was there in this period" in text
-    assert "Every instance has a whole size" not in text
+    assert "No instance existed in this period" in text
+    assert "Every instance has a complete size" not in text
 
 
 def test_the_trends_page(fleet):
@@ -246,7 +246,7 @@ def test_the_trends_page(fleet):
     text = page.content.decode()
     assert page.context["n_lacking"] == 1
     for words in (
-        "Largest growth",
+        "Grown most",
         "Incomplete in the last period",
         "Aggregate again",
         "Per engine",
@@ -263,7 +263,7 @@ def test_the_trends_page(fleet):
     wrong = client.get(url, {"period": "hourly"})
     assert "hourly is not one of the available choices" in wrong.content.decode()
     seen = staff("aggregation.view_instanceaggregate").get(url).content.decode()
-    assert "Largest growth" not in seen
+    assert "Grown most" not in seen
     assert "Aggregate again" not in seen
     assert staff("instances.view_instance").get(url).status_code == 403
 

@@ -123,5 +123,5 @@ def test_an_unknown_name_lists_the_valid_ones():
     assert named("all") == tuple(Period)
     assert named("weekly") == (Period.WEEKLY,)
     for wrong in ("", "week", "Daily", "yearly"):
-        with pytest.raises(ValueError, match="daily, weekly, monthly, quarterly or all"):
+        with pytest.raises(ValueError, match="daily, weekly, monthly, quarterly, all"):
             named(wrong)

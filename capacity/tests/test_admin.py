@@ -104,7 +104,7 @@ def test_the_page_of_an_instance_says_how_big_it_is(instances):
     for words in (
         "<b>3.00 GiB</b>",
         "2 databases, filtered ones included, pg_global 1.00 KiB",
-        "the total is too small",
+        "The total is too small",
     ):
         assert words in answer, words
     assert "<b>2</b>Gaps in 30 days" in answer

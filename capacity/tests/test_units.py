@@ -58,7 +58,7 @@ def test_a_size_is_understood(text, size):
 
 @pytest.mark.parametrize("text", ["", "much", "-5 GiB", "0", "5 XiB", "9999999 EiB", "1e9"])
 def test_what_is_no_size_is_refused(text):
-    with pytest.raises(ValueError, match="write it as 500 GiB"):
+    with pytest.raises(ValueError, match="Enter a size such as 500 GiB"):
         parsed_bytes(text)
 
 

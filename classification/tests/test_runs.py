@@ -123,7 +123,7 @@ def test_what_people_assigned_no_run_takes_back(people, rule, applied):
         services.assign(people["carl"], first.classification, "again", None)
     services.withdraw(by_hand)
     assert list(Assignment.objects.current()) == [also]
-    with pytest.raises(ValueError, match="A rule assigned this"):
+    with pytest.raises(ValueError, match="A rule made this assignment"):
         services.withdraw(Assignment.objects.filter(rule=first).first())
 
 

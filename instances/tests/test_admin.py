@@ -208,7 +208,7 @@ def test_retiring_asks_first_and_can_be_undone(instance, settings):
     assert not Instance.objects.get().is_retired
     client.post(do(instance, "retire"), {"confirmed": 1})
     assert Instance.objects.get().is_retired
-    assert "no longer possible" in told(client.post(do(instance, "retire"), {"confirmed": 1}, follow=True))
+    assert "no longer available" in told(client.post(do(instance, "retire"), {"confirmed": 1}, follow=True))
     client.post(do(instance, "restore"))
     assert not Instance.objects.get().is_retired
     assert [entry.change_message for entry in LogEntry.objects.order_by("pk")] == ["Retired.", "Restored."]

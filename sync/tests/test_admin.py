@@ -140,8 +140,8 @@ def test_a_session_is_cancelled_and_its_failed_visits_retried(probe, make_instan
     assert "2 waiting visits ended" in told(client.post(do(session, "cancel"), follow=True))
     session.refresh_from_db()
     assert session.status == "cancelled"
-    assert "no longer possible" in told(client.post(do(session, "cancel"), follow=True))
-    assert "no longer possible" in told(client.post(do(session, "retry"), follow=True))
+    assert "no longer available" in told(client.post(do(session, "cancel"), follow=True))
+    assert "no longer available" in told(client.post(do(session, "retry"), follow=True))
     probe.read = fails
     failed = probe.run()
     answer = client.post(do(failed, "retry"))
@@ -176,7 +176,7 @@ def test_a_held_visit_is_confirmed_knowingly_and_once(probe, make_instances):
     assert (again.confirmed_count, again.instance, again.session.retry_of) == (12, held.instance, held.session)
     # It is confirmed: neither offered nor done again.
     assert "really gone" not in client.get(page(held.session)).content.decode()
-    assert "no longer possible" in told(client.post(url, {"confirmed": 1}, follow=True))
+    assert "no longer available" in told(client.post(url, {"confirmed": 1}, follow=True))
     assert SyncSession.objects.count() == 2
 
 
