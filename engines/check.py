@@ -83,7 +83,8 @@ def _each_database(session: Session, read: Read) -> Iterator[Capability]:
         if skipped:
             continue
         name = f"{read.title} in database {database}"
-        described = {"name": name, "cost": f"{name}: the last known stay.", "level": level, "database": database}
+        cost = f"Grants on {name}: the last that are known stay."
+        described = {"name": name, "cost": cost, "level": level, "database": database}
         try:
             session.begin()
             if refused:

@@ -33,8 +33,13 @@ INSERT INTO tables VALUES ('readers', 'shop', 'orders', 'COUNT');
 INSERT INTO bases VALUES ('shop', 1024);
 """
 
-#: Files that may name an engine: rules that are shipped for it, and the store, which is a PostgreSQL.
-MAY_NAME = {"classification/library.py", "taifish/management/commands/up.py"}
+#: Files that may name an engine: rules that are shipped for it, and the store and servers of the demo, which are
+#: PostgreSQL.
+MAY_NAME = {
+    "classification/library.py",
+    "taifish/management/commands/demo.py",
+    "taifish/management/commands/up.py",
+}
 
 
 @pytest.fixture
