@@ -26,7 +26,7 @@ class ChannelFilters(FilterSet):
 
 
 class AlertFilters(OfInstances):
-    kind = django_filters.ChoiceFilter(field_name="rule__kind", choices=kind_choices)
+    kind = django_filters.ChoiceFilter(field_name="rule__kind", choices=kind_choices())
     open = NotNullFilter(field_name="resolved_at", exclude=True)
     since, until = moments("first_seen_at")
 

@@ -16,7 +16,7 @@ class ClassificationFilters(FilterSet):
 
 
 class ClassificationRuleFilters(FilterSet):
-    engine = django_filters.ChoiceFilter(choices=engine_choices)
+    engine = django_filters.ChoiceFilter(choices=engine_choices())
 
     class Meta:
         model = ClassificationRule

@@ -87,6 +87,7 @@ def parse(text: str) -> Part:
         raise RuleError(_("The rule is empty. Enter an expression."))
     if len(text) > LONGEST:
         raise RuleError(_("The rule exceeds %d characters. Split it into two.") % LONGEST)
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     if bad := re.search(r"[\x00\ud800-\udfff]", text):
         raise RuleError(_("This character cannot be stored. Remove it."), *_place(text, bad.start()))
     return _Reader(text).read()
@@ -129,7 +130,7 @@ def _place(text: str, offset: int) -> tuple[int, int]:
 
 class _Reader:
     def __init__(self, text: str) -> None:
-        self.text = text.replace("\r\n", "\n").replace("\r", "\n")
+        self.text = text
         self.lines = self.text.split("\n")
         # Added brackets allow a rule to span lines.
         self.source = f"({self.text}\n)"

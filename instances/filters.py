@@ -29,7 +29,7 @@ class OfInstances(FilterSet):
             "instance": KnownFilter(field_name=cls.path, queryset=known),
             "instance_name": KnownFilter(field_name=cls.path, queryset=known, to_field_name="name"),
             "tag": TagFilter(f"{cls.path}__tags"),
-            "engine": django_filters.ChoiceFilter(field_name=f"{cls.path}__engine", choices=engine_choices),
+            "engine": django_filters.ChoiceFilter(field_name=f"{cls.path}__engine", choices=engine_choices()),
             **super().get_filters(),
         }
 
@@ -44,7 +44,7 @@ class CertificateFilter(YesNoFilter):
 
 
 class InstanceFilters(FilterSet):
-    engine = django_filters.ChoiceFilter(choices=engine_choices)
+    engine = django_filters.ChoiceFilter(choices=engine_choices())
     retired = NotNullFilter(field_name="retired_at")
     to_compare = CertificateFilter()
     tag = TagFilter("tags")
@@ -63,7 +63,7 @@ class CredentialFilters(FilterSet):
 class FilterFilters(FilterSet):
     """Base for the filters of one kind of row."""
 
-    engine = django_filters.ChoiceFilter(choices=engine_choices)
+    engine = django_filters.ChoiceFilter(choices=engine_choices())
 
     class Meta:
         fields = ["action", "instance", "active"]
