@@ -39,13 +39,6 @@ def grant_kind_choices() -> list[tuple[str, str]]:
     return [(kind, kind) for kind in GRANT_KINDS]
 
 
-ACCOUNT_KINDS = {
-    "user": "can be used to log in, by design",
-    "role": "holds privileges for others",
-    "public": "every account of the instance",
-}
-
-
 AccountKey = tuple[str, str]
 """(name, host); host is empty where the engine has none, and for Oracle the container that the account lives in."""
 
@@ -80,6 +73,9 @@ class Gap:
 
 class AccountFact(NamedTuple):
     """One user or role. It, a membership and a grant are named tuples: a visit makes tens of thousands of them.
+
+    `kind` is "user" (can be used to log in, by design), "role" (holds privileges for others) or "public" (every account
+    of the instance).
 
     None means that the engine has no such thing or, for a field in `Inventory.unread`, that it could not be read. A
     value in such a field is certain all the same: SYS is a superuser, also where the password file was not read.
