@@ -113,6 +113,7 @@ def complaints(operation: schemathesis.APIOperation, mode: GenerationMode, heade
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_no_answer_is_a_failure_or_other_than_described(program):
     """Nothing answers where its instances are; to say so takes no time."""
     schema = schemathesis.openapi.from_wsgi("/api/schema/?format=json", application)
