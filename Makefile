@@ -31,7 +31,7 @@ test-oracle: setup
 	@TAIFISH_TEST_ORACLE_DSN='$(DSN)' $(BIN)/python -m pytest engines/tests/test_oracle_contract.py -k live $(PYTEST)
 
 exhaustive: setup
-	$(BIN)/python -m pytest -m exhaustive $(PYTEST)
+	$(BIN)/python -m pytest -m exhaustive --timeout 3600 $(PYTEST)
 
 setup: .venv/test.done servers
 
