@@ -177,6 +177,7 @@ def test_psql_does_what_is_claimed_and_nothing_else(postgres: PostgresServer, **
 
 
 @pytest.mark.exhaustive
+@pytest.mark.timeout(3000)
 @MANY
 @PG_WORLD
 def test_psql_with_many_names(postgres: PostgresServer, **world: str) -> None:
@@ -280,7 +281,7 @@ def make_mysql(server: MysqlFamilyServer, database: str, account: str, role: str
     pattern = backticks(database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%"))
     granted = backticks(role) if mariadb else f"{backticks(role)}@`%`"
     server.execute(
-        f"CREATE DATABASE {d}; CREATE TABLE {d}.{t} ({t} INT, b INT); CREATE ROLE {granted};"
+        f"CREATE DATABASE {d}; CREATE TABLE {d}.{t} ({t} INT, second INT); CREATE ROLE {granted};"
         f"CREATE PROCEDURE {d}.{r}() SELECT 1; CREATE FUNCTION {d}.{r}() RETURNS INT DETERMINISTIC RETURN 1"
     )
     dynamic = "BINLOG ADMIN" if mariadb else "BINLOG_ADMIN"
@@ -292,7 +293,7 @@ def make_mysql(server: MysqlFamilyServer, database: str, account: str, role: str
             f"GRANT INSERT ON {pattern}.* TO {who} WITH GRANT OPTION",
             f"GRANT UPDATE ON `sh_p%`.* TO {who}",
             f"GRANT DELETE ON {d}.{t} TO {who} WITH GRANT OPTION",
-            f"GRANT SELECT (b), UPDATE ({t}) ON {d}.{t} TO {who}",
+            f"GRANT SELECT (second), UPDATE ({t}) ON {d}.{t} TO {who}",
             f"GRANT EXECUTE ON PROCEDURE {d}.{r} TO {who} WITH GRANT OPTION",
             f"GRANT ALTER ROUTINE ON FUNCTION {d}.{r} TO {who}",
             f"GRANT PROXY ON {backticks(role + 'x')}@`10.%` TO {who} WITH GRANT OPTION",
@@ -356,6 +357,7 @@ def test_mysql_does_what_is_claimed_and_nothing_else(mysql_family: MysqlFamilySe
 
 
 @pytest.mark.exhaustive
+@pytest.mark.timeout(3000)
 @MANY
 @MY_WORLD
 def test_mysql_with_many_names(mysql_family: MysqlFamilyServer, **world: str) -> None:
