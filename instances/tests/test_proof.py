@@ -18,6 +18,7 @@ from alerts.models import AlertRule
 from engines.certificates import spelled
 from engines.target import Target
 from engines.tests.impostors import Identity, identity
+from engines.tests.test_impostor_servers import give, reload, roles, with_methods  # noqa: F401
 from instances.models import Credential, Instance
 from instances.services import check_connection, examine, tighten
 from sync.models import VisitHealth
@@ -27,7 +28,6 @@ from taifish.tests.postgres import PostgresServer
 
 from .api import superclient
 from .pages import staff, superstaff, told
-from .test_impostor_servers import give, reload, roles, with_methods  # noqa: F401
 
 LIST = reverse("admin:instances_instance_changelist")
 
