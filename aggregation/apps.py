@@ -8,6 +8,7 @@ class AggregationConfig(AppConfig):
     verbose_name = _("Aggregation")
     #: Tables of other apps that SQL here names.
     reads_tables = (
+        "capacity_database",
         "capacity_databasesize",
         "capacity_instancesize",
         "instances_instance",

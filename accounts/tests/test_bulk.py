@@ -38,7 +38,7 @@ NOON = datetime(2026, 5, 1, 12, 0, 0, 1, tzinfo=UTC)
 def test_values_arrive_as_they_are(instances, flag):
     time, number = (NOON, 7) if flag else (None, None)
     rows = [
-        (instances[0].pk, name, f"host {name}", NOON, "{}", "user", "", False, flag, flag, flag, time, time, flag, name[:200], number, True)
+        (instances[0].pk, name, f"host {name}", NOON, "{}", "user", "", False, flag, flag, flag, time, time, flag, name[:200], number, time, True)
         for name in TEXTS
     ]  # fmt: skip
     insert(Account, NEW_ACCOUNT, rows)

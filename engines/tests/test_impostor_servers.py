@@ -126,7 +126,7 @@ def test_postgresql_with_tls(with_methods: PostgresServer, tmp_path: Path) -> No
 
     def in_another_database(adapter: Any) -> None:
         """Each connection of a visit is held to the certificate."""
-        with adapter.inside("template1"):
+        with adapter.session.inside("template1"):
             assert adapter.session.query(
                 "SELECT current_database(), ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
             ) == [("template1", True)]
