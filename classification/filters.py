@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import django_filters
+from django.utils.choices import CallableChoiceIterator
 
 from api.filters import FilterSet, NotNullFilter
 from engines.registry import engine_choices
@@ -16,7 +17,7 @@ class ClassificationFilters(FilterSet):
 
 
 class ClassificationRuleFilters(FilterSet):
-    engine = django_filters.ChoiceFilter(choices=engine_choices())
+    engine = django_filters.ChoiceFilter(choices=CallableChoiceIterator(engine_choices))
 
     class Meta:
         model = ClassificationRule

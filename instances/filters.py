@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import django_filters
 from django.db.models import QuerySet
+from django.utils.choices import CallableChoiceIterator
 
 from api.filters import FilterSet, KnownFilter, NotNullFilter, YesNoFilter
 from engines.registry import engine_choices
@@ -29,7 +30,9 @@ class OfInstances(FilterSet):
             "instance": KnownFilter(field_name=cls.path, queryset=known),
             "instance_name": KnownFilter(field_name=cls.path, queryset=known, to_field_name="name"),
             "tag": TagFilter(f"{cls.path}__tags"),
-            "engine": django_filters.ChoiceFilter(field_name=f"{cls.path}__engine", choices=engine_choices()),
+            "engine": django_filters.ChoiceFilter(
+                field_name=f"{cls.path}__engine", choices=CallableChoiceIterator(engine_choices)
+            ),
             **super().get_filters(),
         }
 
@@ -44,7 +47,7 @@ class CertificateFilter(YesNoFilter):
 
 
 class InstanceFilters(FilterSet):
-    engine = django_filters.ChoiceFilter(choices=engine_choices())
+    engine = django_filters.ChoiceFilter(choices=CallableChoiceIterator(engine_choices))
     retired = NotNullFilter(field_name="retired_at")
     to_compare = CertificateFilter()
     tag = TagFilter("tags")
@@ -63,7 +66,7 @@ class CredentialFilters(FilterSet):
 class FilterFilters(FilterSet):
     """Base for the filters of one kind of row."""
 
-    engine = django_filters.ChoiceFilter(choices=engine_choices())
+    engine = django_filters.ChoiceFilter(choices=CallableChoiceIterator(engine_choices))
 
     class Meta:
         fields = ["action", "instance", "active"]
