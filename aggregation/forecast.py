@@ -418,7 +418,7 @@ def _surprises(misses: Numbers, shorter: Numbers | None, ratio: float) -> tuple[
 def _score(compared: Numbers) -> Numbers:
     """Models × series: the typical miss, with something of the large ones. Simple models have a small advantage."""
     score = np.nanmedian(compared, 0) + 0.25 * np.nanmean(compared, 0)
-    score[len(SIMPLE) :] *= 1.15
+    score[len(SIMPLE) :] *= 1.3
     return _known(score)
 
 

@@ -126,7 +126,11 @@ def main() -> None:
                 continue
             ours, *others = (float(np.median(result[method])) for method in ("ours", *OTHERS))
             inside = round(float(result["inside"].mean()), 3)
-            figures[f"{name}_{ahead}"] = [round(ours, 5), *(round(value, 5) for value in others), inside]
+            figures[f"{name}_{ahead}"] = [
+                round(ours, 5),
+                *(round(value, 5) if np.isfinite(value) else None for value in others),
+                inside,
+            ]
             print(
                 f"{name:20}{ahead:3} ours {ours:.5f}",
                 *(f"{n} {v:.5f}" for n, v in zip(OTHERS, others, strict=True)),
@@ -139,7 +143,11 @@ def main() -> None:
         every = {name: np.concatenate([result[name] for result in results]) for name in results[0]}
         ours, *others = (float(np.median(every[method])) for method in ("ours", *OTHERS))
         inside = float(every["inside"].mean())
-        figures[f"all_{ahead}"] = [round(ours, 5), *(round(value, 5) for value in others), round(inside, 3)]
+        figures[f"all_{ahead}"] = [
+            round(ours, 5),
+            *(round(value, 5) if np.isfinite(value) else None for value in others),
+            round(inside, 3),
+        ]
         targets[f"half of the others' misses at {ahead}"] = ours <= 0.5 * min(others)
         targets[f"65 to 95 % inside at {ahead}"] = 0.65 <= inside <= 0.95
     names = list(SHAPES)
