@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,17 @@ def wait_for(condition: Callable[[], bool]) -> bool:
     return True
 
 
+@contextmanager
+def soon(work: Callable[[], object]) -> Iterator[None]:
+    """Run `work` in another thread in half a second; leave only when it is done."""
+    timer = threading.Timer(0.5, work)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+
+
 def failure_or_none(target: Target) -> AdapterError | None:
     try:
         with adapter_for(target) as adapter:
@@ -177,8 +189,8 @@ def test_a_server_stopped_killed_and_started(own_server: MysqlFamilyServer) -> N
     own_server.start()
 
     def killed_in_a_statement(adapter: Adapter) -> None:
-        threading.Timer(0.5, own_server.kill9).start()
-        adapter.session.query("SELECT SLEEP(30)")
+        with soon(own_server.kill9):
+            adapter.session.query("SELECT SLEEP(30)")
 
     started = time.monotonic()
     error = failure(target, killed_in_a_statement)
@@ -194,8 +206,8 @@ def test_a_killed_session_and_a_killed_statement(server: MysqlFamilyServer) -> N
     def killed(how: str) -> Callable[[Adapter], object]:
         def work(adapter: Adapter) -> None:
             ((number,),) = adapter.session.query("SELECT CONNECTION_ID()")
-            threading.Timer(0.5, lambda: server.execute(f"KILL {how} {number}")).start()
-            adapter.session.query("SELECT SLEEP(30)")
+            with soon(lambda: server.execute(f"KILL {how} {number}")):
+                adapter.session.query("SELECT SLEEP(30)")
 
         return work
 
@@ -206,8 +218,8 @@ def test_a_killed_session_and_a_killed_statement(server: MysqlFamilyServer) -> N
         ((number,),) = adapter.session.query("SELECT CONNECTION_ID()")
         with server.superuser_cursor() as cursor:
             cursor.execute(f"LOCK TABLES {roles_table(server)} WRITE")
-            threading.Timer(0.5, lambda: server.execute(f"KILL QUERY {number}")).start()
-            adapter.permissions()
+            with soon(lambda: server.execute(f"KILL QUERY {number}")):
+                adapter.permissions()
 
     error = failure(server.collector(), rows_locked_then_killed)
     assert (error.code, error.transient) == ("timeout", True)
@@ -341,14 +353,13 @@ def test_a_connection_lost_under_tls(own_server: MysqlFamilyServer, how: str) ->
 
     def lost(adapter: Adapter) -> None:
         assert adapter.session.query("SHOW SESSION STATUS LIKE 'Ssl_cipher'")[0][1]
-        if how == "by KILL":
-            ((number,),) = adapter.session.query("SELECT CONNECTION_ID()")
-            threading.Timer(0.5, lambda: own_server.execute(f"KILL CONNECTION {number}")).start()
-        elif how == "in a statement":
-            threading.Timer(0.5, own_server.kill9).start()
-        else:
+        ((number,),) = adapter.session.query("SELECT CONNECTION_ID()")
+        if how == "between two statements":
             own_server.kill9()
-        adapter.session.query("SELECT SLEEP(30)")
+            adapter.session.query("SELECT SLEEP(30)")
+        in_a_statement = how == "in a statement"
+        with soon(own_server.kill9 if in_a_statement else lambda: own_server.execute(f"KILL CONNECTION {number}")):
+            adapter.session.query("SELECT SLEEP(30)")
 
     error = failure(own_server.collector(), lost)
     assert (error.code, error.transient) == ("connection_lost", True)
