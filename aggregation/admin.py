@@ -1,8 +1,7 @@
-"""The pages of aggregates and limits, and what they add to the pages of instances."""
+"""The pages of aggregates."""
 
 from __future__ import annotations
 
-from django import forms
 from django.contrib import admin
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -13,17 +12,14 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
-from console.buttons import ButtonAdmin, InspectOnlyAdmin
+from console.buttons import InspectOnlyAdmin
 from console.columns import Column, value_at
 from console.csv import csv_file
 from console.display import badge, change, number, size
-from console.forms import SizeField
 from console.list_filters import LeavingFilter
-from instances.admin import Addition
 
 from .filters import DatabaseAggregateFilters, InstanceAggregateFilters
-from .models import Aggregate, DatabaseAggregate, InstanceAggregate, InstanceLimit
-from .pages import forecast_section
+from .models import Aggregate, DatabaseAggregate, InstanceAggregate
 from .periods import Period, last_closed
 
 AVERAGE = Column("avg_size", show=size)
@@ -124,30 +120,3 @@ class DatabaseAggregateAdmin(AggregateAdmin):
     list_select_related = ["database__instance"]
     search_fields = ["database__name"]
     fields = ["database", *AggregateAdmin.fields]
-
-
-class LimitForm(forms.ModelForm):
-    size = SizeField(label=_("Limit"), help_text=_("For example 500 GiB, or a number of bytes."))
-
-
-@admin.register(InstanceLimit)
-class InstanceLimitAdmin(ButtonAdmin):
-    form = LimitForm
-    list_display = [
-        "instance",
-        Column("size", _("limit")),
-        "note",
-        Column("set_by", _("set by"), ordering="set_by__username"),
-        "set_at",
-    ]
-    list_select_related = ["instance", "set_by"]
-    search_fields = ["instance__name", "note"]
-    autocomplete_fields = ["instance"]
-    fields = ["instance", "size", "note"]
-
-    def save_model(self, request: HttpRequest, obj: InstanceLimit, form: forms.ModelForm, change: bool) -> None:
-        obj.set_by = request.user
-        super().save_model(request, obj, form, change)
-
-
-OF_INSTANCES = [Addition("aggregation.view_instancelimit", section=forecast_section)]

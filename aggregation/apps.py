@@ -18,13 +18,11 @@ class AggregationConfig(AppConfig):
 
     def ready(self) -> None:
         """Declare what this app adds to others."""
-        from instances.admin import ADDITIONS
         from instances.timeline import SOURCES, Source
         from sync.registry import StoreKind, after, register
 
-        from . import admin, pages, services
+        from . import pages, services
 
         register(StoreKind(gettext_noop("aggregation"), _("Aggregation"), services.write, batch=100))
         after("capacity", services.after_collection)
-        ADDITIONS.extend(admin.OF_INSTANCES)
         SOURCES.append(Source("aggregation.view_databaseaggregate", pages.jump_events))

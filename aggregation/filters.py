@@ -5,7 +5,7 @@ import django_filters
 from api.filters import YesNoFilter
 from instances.filters import OfInstances
 
-from .models import PERIODS, AggregateQuerySet, DatabaseAggregate, InstanceAggregate, InstanceLimit
+from .models import PERIODS, AggregateQuerySet, DatabaseAggregate, InstanceAggregate
 from .periods import Period
 
 #: F3.4: the error for an unknown name lists the valid ones.
@@ -35,9 +35,3 @@ class DatabaseAggregateFilters(_Aggregates):
     class Meta:
         model = DatabaseAggregate
         fields = ["start", "database"]
-
-
-class InstanceLimitFilters(OfInstances):
-    class Meta:
-        model = InstanceLimit
-        fields: list[str] = []

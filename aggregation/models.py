@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
-from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F
 from django.utils.translation import gettext
@@ -130,29 +128,3 @@ class ChangedDay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.instance} on {self.day}"
-
-
-class InstanceLimit(models.Model):
-    """The maximum size of an instance, set by a user: its disk, or a budget."""
-
-    instance = models.OneToOneField(
-        Instance, on_delete=models.CASCADE, related_name="limit", verbose_name=_("instance")
-    )
-    size = BytesField(
-        _("limit, bytes"),
-        validators=[MinValueValidator(1)],
-        help_text=_("Forecasts show when the total size of the instance will reach it."),
-    )
-    note = models.CharField(_("note"), max_length=200, blank=True)
-    set_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="+"
-    )
-    set_at = models.DateTimeField(_("set"), auto_now=True)
-
-    class Meta:
-        ordering = ["instance__name"]
-        verbose_name = _("size limit")
-        verbose_name_plural = _("size limits")
-
-    def __str__(self) -> str:
-        return f"{self.instance}: {self.size}"

@@ -1,4 +1,4 @@
-"""Pages of growth: trends, forecasts, and the form that aggregates a range again."""
+"""Pages of growth: trends, and the form that aggregates a range again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -22,7 +20,7 @@ from console.charts import bytes_chart
 from console.csv import csv_file
 from console.permissions import needs
 from console.units import bytes_label
-from console.visibility import narrow_choices, shown_to
+from console.visibility import narrow_choices
 from engines.registry import engine_choices
 from instances.models import Instance
 from instances.timeline import Event
@@ -31,8 +29,7 @@ from sync.pages import RUN, session_page
 from tagging.models import Tag
 
 from . import reading, services
-from .forecast import Forecast
-from .models import PERIODS, DatabaseAggregate, InstanceLimit
+from .models import PERIODS, DatabaseAggregate
 from .periods import Period, Span, last_closed
 
 #: Number of periods in a trend.
@@ -193,79 +190,6 @@ def backfill_page(request: HttpRequest) -> HttpResponse:
         messages.error(request, str(error))
         return HttpResponseRedirect(reverse("trends"))
     return session_page(session)
-
-
-@needs("aggregation.view_instancelimit")
-def forecasts_page(request: HttpRequest) -> HttpResponse:
-    """Show when instances will reach their limits, nearest first."""
-    limits = InstanceLimit.objects.filter(instance__retired_at=None).select_related("instance")
-    found = reading.forecasts(shown_to(limits, request.user))
-    context = {
-        **admin.site.each_context(request),
-        "title": _("Forecasts"),
-        "rows": [forecast_row(limit, forecast) for limit, forecast in found],
-        "may_add": request.user.has_perm("aggregation.add_instancelimit"),
-        "may_change": request.user.has_perm("aggregation.change_instancelimit"),
-    }
-    return TemplateResponse(request, "aggregation/forecasts.html", context)
-
-
-MODELS = {
-    "last": _("stays as it is"),
-    "mean": _("stays around its median"),
-    "straight": _("line since the last change"),
-    "line": _("line through the last %s days"),
-    "damped": _("line that flattens"),
-    "drift": _("average growth over %s days"),
-    "exponential": _("growth by a percentage, over %s days"),
-    "week": _("pattern of a week"),
-    "weekday": _("line and pattern of a week"),
-    "month": _("pattern of a month"),
-}
-
-
-def model_label(model: str) -> str:
-    """Return the label of a model of `forecast.MODELS`."""
-    name = model.rstrip("0123456789")
-    label = str(MODELS[name])
-    return label % model.removeprefix(name) if "%s" in label else label
-
-
-def forecast_row(limit: InstanceLimit, forecast: Any) -> dict[str, Any]:
-    """Return a forecast as template context."""
-    row: dict[str, Any] = {"limit": limit, "limit_label": bytes_label(limit.size), "forecast": forecast}
-    if isinstance(forecast, Forecast):
-        row |= {
-            "size": bytes_label(forecast.size),
-            "part": round(100 * forecast.size / limit.size),
-            "earliest": forecast.day(forecast.earliest),
-            "latest": forecast.day(forecast.latest),
-            "sizes": [
-                {name: bytes_label(getattr(forecast.ahead[days], name)) for name in ("low", "expected", "high")}
-                for days in (30, 90, 365)
-            ],
-            "model": model_label(forecast.model),
-            "error": None if forecast.error is None else bytes_label(round(forecast.error)),
-            "is_near": forecast.days is not None and forecast.days <= 30,
-        }
-    else:
-        row["reason"] = forecast.reason
-    return row
-
-
-def forecast_section(request: HttpRequest, instance: Instance) -> SafeString:
-    """Render the forecast section of an instance's page."""
-    limits = InstanceLimit.objects.filter(instance=instance).select_related("instance")
-    aggregates = reverse("admin:aggregation_instanceaggregate_changelist")
-    context = {
-        "rows": [forecast_row(limit, forecast) for limit, forecast in reading.forecasts(limits)],
-        "add": f"{reverse('admin:aggregation_instancelimit_add')}?instance={instance.pk}"
-        if request.user.has_perm("aggregation.add_instancelimit")
-        else None,
-        "may_change": request.user.has_perm("aggregation.change_instancelimit"),
-        "aggregates": f"{aggregates}?which=all&instance__id__exact={instance.pk}",
-    }
-    return SafeString(render_to_string("aggregation/forecast_of_instance.html", context, request))
 
 
 def jump_events(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:

@@ -1,25 +1,20 @@
-"""Read growth: trends, incomplete periods, top growers, totals, the current period, forecasts."""
+"""Read growth: trends, incomplete periods, top growers, totals, the current period."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 from django.db.models import Avg, Count, F, Max, Min, Q, QuerySet, Sum
 from django.utils import timezone
 
-from capacity.models import InstanceSize
 from console.visibility import shown_to
 from instances.models import Instance
 from tagging.models import Tag
 
-from . import forecast
-from .forecast import WINDOW, Forecast, NoForecast
-from .models import DatabaseAggregate, InstanceAggregate, InstanceLimit
+from .models import DatabaseAggregate, InstanceAggregate
 from .periods import Period, Span, last_closed, span_of
 
 if TYPE_CHECKING:
@@ -201,26 +196,3 @@ def so_far(period: Period, of: Any) -> SoFar | None:
         row["n"],
         (today - span.first).days + 1,
     )
-
-
-def forecasts(limits: Iterable[InstanceLimit]) -> list[tuple[InstanceLimit, Forecast | NoForecast]]:
-    """Return each limit with its forecast, nearest first. Takes one query for any number of limits."""
-    limits = list(limits)
-    since = timezone.localdate() - timedelta(days=WINDOW)
-    sizes: dict[int, dict[date, int]] = defaultdict(dict)
-    rows = InstanceSize.objects.filter(instance__in=[limit.instance_id for limit in limits], day__gt=since)
-    # An incomplete day would look like a decrease.
-    for instance_id, day, size in rows.filter(is_complete=True).order_by().values_list("instance", "day", "size"):
-        sizes[instance_id][day] = size
-    found = forecast.forecasts([sizes[limit.instance_id] for limit in limits], [limit.size for limit in limits])
-    return sorted(zip(limits, found, strict=True), key=_nearness)
-
-
-def _nearness(item: tuple[InstanceLimit, Forecast | NoForecast]) -> tuple[int, int, str]:
-    limit, found = item
-    if isinstance(found, NoForecast):
-        return (3, 0, limit.instance.name)
-    if found.days is not None:
-        return (0, found.days, limit.instance.name)
-    # Rank 1: only the upper bound reaches the limit within a year.
-    return (2, 0, limit.instance.name) if found.earliest is None else (1, found.earliest, limit.instance.name)

@@ -4,13 +4,13 @@ from typing import Any
 
 from rest_framework import serializers
 
-from api.serializers import CleanSerializer, ShownKeyField, ShownSlugField, StrictSerializer
+from api.serializers import ShownKeyField, ShownSlugField, StrictSerializer
 from engines.registry import engine_choices
 from instances.models import Instance
 from instances.serializers import InstanceIdsField, OfInstanceSerializer
 from tagging.models import Tag
 
-from .models import PERIODS, Aggregate, DatabaseAggregate, InstanceAggregate, InstanceLimit
+from .models import PERIODS, Aggregate, DatabaseAggregate, InstanceAggregate
 from .periods import Period
 
 #: What all aggregates hold.
@@ -105,48 +105,3 @@ class SoFarSerializer(serializers.Serializer):
     last_size = serializers.IntegerField()
     days_collected = serializers.IntegerField()
     days_so_far = serializers.IntegerField()
-
-
-class InstanceLimitSerializer(CleanSerializer):
-    instance_name = serializers.CharField(source="instance.name", read_only=True)
-
-    class Meta:
-        model = InstanceLimit
-        fields = ["id", "instance", "instance_name", "size", "note", "set_at"]
-
-
-class RangeSerializer(serializers.Serializer):
-    """`forecast.Range` in bytes: in one of ten cases each the size is below `low` or above `high`."""
-
-    low = serializers.IntegerField()
-    expected = serializers.IntegerField()
-    high = serializers.IntegerField()
-
-
-class ForecastSerializer(serializers.Serializer):
-    """A limit and its forecast. Without a forecast `reason` says why, and the fields after it are null."""
-
-    instance = serializers.IntegerField(source="limit.instance_id")
-    instance_name = serializers.CharField(source="limit.instance.name")
-    limit = serializers.IntegerField(source="limit.size")
-    reason = serializers.CharField(source="forecast.reason", default="")
-    size = serializers.IntegerField(source="forecast.size", **MISSING)
-    days = serializers.IntegerField(
-        source="forecast.days", help_text="Null: not within a year, or not known.", **MISSING
-    )
-    on = serializers.DateField(source="forecast.on", **MISSING)
-    earliest = serializers.IntegerField(
-        source="forecast.earliest", help_text="Days until the limit by the upper bound.", **MISSING
-    )
-    latest = serializers.IntegerField(
-        source="forecast.latest", help_text="Days until the limit by the lower bound.", **MISSING
-    )
-    in_30_days = RangeSerializer(source="forecast.in_30_days", **MISSING)
-    in_90_days = RangeSerializer(source="forecast.in_90_days", **MISSING)
-    in_365_days = RangeSerializer(source="forecast.in_365_days", **MISSING)
-    model = serializers.CharField(source="forecast.model", **MISSING)
-    slope = serializers.FloatField(source="forecast.slope", help_text="Bytes a day over the next 30 days.", **MISSING)
-    error = serializers.FloatField(
-        source="forecast.error", help_text="Median miss of the model 30 days ahead, bytes.", **MISSING
-    )
-    since = serializers.DateField(source="forecast.since", help_text="First day that was looked at.", **MISSING)

@@ -11,25 +11,22 @@ from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
 
 from api.filters import read_body, read_query
-from api.viewsets import ComputedViewSet, EditViewSet, ReadViewSet
+from api.viewsets import ComputedViewSet, ReadViewSet
 from instances.models import Instance
 from sync.models import SyncSession
 from sync.serializers import SyncSessionSerializer
 from sync.viewsets import session_response
 
 from . import reading, services
-from .filters import DatabaseAggregateFilters, InstanceAggregateFilters, InstanceLimitFilters
-from .models import DatabaseAggregate, InstanceAggregate, InstanceLimit
+from .filters import DatabaseAggregateFilters, InstanceAggregateFilters
+from .models import DatabaseAggregate, InstanceAggregate
 from .periods import Period, Span, last_closed, span_of
 from .serializers import (
     BackfillSerializer,
     DatabaseAggregateSerializer,
-    ForecastSerializer,
     InstanceAggregateSerializer,
-    InstanceLimitSerializer,
     LackingSerializer,
     SelectionSerializer,
     SoFarQuestionSerializer,
@@ -141,30 +138,3 @@ class SoFarViewSet(_PeriodViewSet):
         if answer is None:
             raise NotFound("There is no size in the running period yet.")
         return Response(self.get_serializer(answer).data)
-
-
-class InstanceLimitViewSet(EditViewSet):
-    """How big instances may become, for forecasts."""
-
-    queryset = InstanceLimit.objects.select_related("instance")
-    serializer_class = InstanceLimitSerializer
-    filterset_class = InstanceLimitFilters
-
-    def perform_create(self, serializer: InstanceLimitSerializer) -> None:
-        serializer.save(set_by=self.request.user)
-
-    def perform_update(self, serializer: InstanceLimitSerializer) -> None:
-        serializer.save(set_by=self.request.user)
-
-
-class ForecastViewSet(ComputedViewSet):
-    """When instances with a limit will reach it, the nearest first, and how far such forecasts were wrong."""
-
-    queryset = InstanceLimit.objects.filter(instance__retired_at=None).select_related("instance")
-    serializer_class = ForecastSerializer
-    filterset_class = InstanceLimitFilters
-    filter_backends = GenericViewSet.filter_backends
-
-    def list(self, request: Request) -> Response:
-        forecasts = reading.forecasts(self.filter_queryset(self.get_queryset()))
-        return self.page([{"limit": limit, "forecast": forecast} for limit, forecast in forecasts])

@@ -21,14 +21,15 @@ from django_celery_beat.models import PeriodicTask
 
 from accounts.freshness import LastRead, last_reads, moment
 from accounts.models import AccountChange, account_label
-from aggregation.forecast import Forecast
-from aggregation.models import DatabaseAggregate, InstanceLimit
+from aggregation.models import DatabaseAggregate
 from aggregation.periods import Period
-from aggregation.reading import forecasts
 from capacity.gaps import MissingDays
 from console.units import bytes_label
 from console.visibility import limit_of, shown_to
 from instances.models import Instance
+from planning.forecast import Forecast
+from planning.models import SizeLimit
+from planning.reading import ceilings, forecasts
 from sync.lateness import enabled_schedules, is_late
 from sync.models import VisitHealth
 from sync.pages import with_last_visit
@@ -293,12 +294,12 @@ def _growth(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
 
 
 def _limits_near(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
-    limits = InstanceLimit.objects.filter(instance__in=scope.instances).select_related("instance")
-    for limit, found in forecasts(limits):
+    limits = SizeLimit.objects.filter(instance__in=scope.instances)
+    for ceiling, found in forecasts(ceilings(limits=limits)):
         if isinstance(found, Forecast) and found.days is not None and found.days <= rule.threshold:
-            size, most = bytes_label(found.size), bytes_label(limit.size)
+            size, most = bytes_label(found.size), bytes_label(ceiling.limit)
             when = f"will reach its limit of {most} on {found.on}" if found.days else f"has reached its limit of {most}"
-            yield _alert(limit.instance_id, f"{when}; it takes {size} now", limit.instance_id)
+            yield _alert(ceiling.pk, f"{when}; it takes {size} now", ceiling.pk)
 
 
 def _sizes_missing(scope: Scope, rule: AlertRule) -> Iterator[Alert]:

@@ -31,7 +31,7 @@ INSERT INTO capacity_instancesize (instance_id, day, size, shared_size, shared, 
 SELECT i.id, day::date, 1e12 + i.id * 1e6 * (day::date - date '2020-01-01') + random() * 1e6, 0, '{}', 1, true, now()
   FROM instances_instance i, generate_series(current_date - 130, current_date - 1, interval '1 day') day
  WHERE i.id %% 100 > 0 OR day < current_date - 1;
-INSERT INTO aggregation_instancelimit (instance_id, size, note, set_at)
+INSERT INTO planning_sizelimit (instance_id, size, note, set_at)
 SELECT id, 3e12, '', now() FROM instances_instance;
 INSERT INTO aggregation_databaseaggregate (database_id, period, start, "end", avg_size, min_size, max_size, first_size,
        last_size, days_collected, days_expected, change, change_percent, computed_at)

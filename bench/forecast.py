@@ -26,8 +26,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taifish.settings")
 os.environ.setdefault("TAIFISH_DATA_DIR", tempfile.mkdtemp(prefix="taifish-bench-"))
 django.setup()
 
-from aggregation.forecast import Forecast, forecasts  # noqa: E402
-from aggregation.tests.shapes import SHAPES, series  # noqa: E402
+from planning.forecast import Forecast, forecasts  # noqa: E402
+from planning.tests.shapes import SHAPES, series  # noqa: E402
 
 QUICK = "--quick" in sys.argv
 SEEDS, MANY = (15, 2000) if QUICK else (100, 50_000)

@@ -30,7 +30,7 @@ INSERT INTO accounts_accountchange (account_id, at, events, details, baseline)
 SELECT id, now() - (id %% 40) * interval '1 day', '{appeared}', '{}', id %% 20 = 0 FROM accounts_account
  WHERE id %% 4 = 0;
 UPDATE accounts_account SET is_superuser = true WHERE id %% 1000 = 0;
-INSERT INTO aggregation_instancelimit (instance_id, size, note, set_at)
+INSERT INTO planning_sizelimit (instance_id, size, note, set_at)
 SELECT id, id * 60000000, '', now() FROM instances_instance WHERE id %% 2 = 0;
 """
 

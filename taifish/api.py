@@ -8,6 +8,7 @@ from alerts import viewsets as alerts
 from capacity import viewsets as capacity
 from classification import viewsets as classification
 from instances import viewsets as instances
+from planning.viewsets import ForecastViewSet, InstanceLimitViewSet, SizeLimitViewSet
 from sync import viewsets as sync
 from tagging import viewsets as tagging
 
@@ -40,8 +41,9 @@ router.register("database-aggregates", aggregation.DatabaseAggregateViewSet)
 router.register("aggregate-totals", aggregation.TotalViewSet, "aggregate-totals")
 router.register("aggregate-lacking", aggregation.LackingViewSet, "aggregate-lacking")
 router.register("sizes-so-far", aggregation.SoFarViewSet, "sizes-so-far")
-router.register("instance-limits", aggregation.InstanceLimitViewSet)
-router.register("forecasts", aggregation.ForecastViewSet, "forecasts")
+router.register("size-limits", SizeLimitViewSet)
+router.register("instance-limits", InstanceLimitViewSet, "instance-limits")
+router.register("forecasts", ForecastViewSet, "forecasts")
 router.register("classifications", classification.ClassificationViewSet)
 router.register("classification-rules", classification.ClassificationRuleViewSet)
 router.register("assignments", classification.AssignmentViewSet)

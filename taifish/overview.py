@@ -16,12 +16,13 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import AccountChange
 from accounts.pages import events
 from aggregation import reading
-from aggregation.models import InstanceLimit
-from aggregation.pages import forecast_row
 from aggregation.periods import Period, last_closed
 from alerts.findings import FINDINGS, Scope, counts
 from capacity.models import Database, InstanceSize
 from console.visibility import limit_of, shown_to
+from planning.models import SizeLimit
+from planning.pages import forecast_row
+from planning.reading import ceilings, forecasts
 from sync.lateness import enabled_schedules, is_late
 from sync.models import SyncSession, VisitHealth
 from sync.registry import KINDS, VisitKind
@@ -52,7 +53,7 @@ def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "oldest": ("sync.view_visithealth", lambda: _oldest(user)),
         "largest": ("capacity.view_database", lambda: _largest(user)),
         "growers": ("aggregation.view_databaseaggregate", lambda: _growers(user)),
-        "forecasts": ("aggregation.view_instancelimit", lambda: _forecasts(user)),
+        "forecasts": ("planning.view_sizelimit", lambda: _forecasts(user)),
         "schedules": ("django_celery_beat.view_periodictask", _schedules),
     }
     for name, (permission, part) in parts.items():
@@ -106,9 +107,10 @@ def _forecasts(user: User) -> list[dict[str, Any]]:
     """The limits that will be reached first, among those that are used the most."""
     latest = InstanceSize.objects.filter(instance=OuterRef("instance")).order_by("-day")
     part = ExpressionWrapper(Subquery(latest.values("size")[:1]) * 1.0 / F("size"), output_field=FloatField())
-    limits = InstanceLimit.objects.filter(instance__retired_at=None).select_related("instance").annotate(part=part)
+    limits = SizeLimit.objects.filter(instance__retired_at=None).select_related("instance").annotate(part=part)
     nearest = shown_to(limits, user).order_by(F("part").desc(nulls_last=True), "pk")[:NEAREST]
-    return [forecast_row(limit, found) for limit, found in reading.forecasts(nearest)[:ROWS]]
+    near = SizeLimit.objects.filter(pk__in=[limit.pk for limit in nearest])
+    return [forecast_row(*pair) for pair in forecasts(ceilings(user, near))[:ROWS]]
 
 
 def _schedules() -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ ROLES: dict[str, tuple[str, list[str], list[str]]] = {
             "sync.confirm_shrink",
             "accounts.*_accountfilter",
             "capacity.*_databasefilter",
-            "aggregation.*_instancelimit",
+            "planning.*_sizelimit",
             "classification.*_classification",
             "classification.*_classificationrule",
             "classification.*_assignment",

@@ -134,6 +134,7 @@ INSTALLED_APPS = [
     "accounts",
     "capacity",
     "aggregation",
+    "planning",
     "classification",
     "alerts",
 ]

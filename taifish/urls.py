@@ -5,8 +5,9 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from accounts.access_page import who_can_page
 from accounts.where_page import where_page
-from aggregation.pages import backfill_page, forecasts_page, trends_page
+from aggregation.pages import backfill_page, trends_page
 from capacity.pages import gaps_page
+from planning.pages import forecasts_page
 
 from . import oidc
 from .api import router

@@ -13,15 +13,18 @@ from django.urls import reverse
 from django.utils import timezone
 
 from aggregation import reading, services
-from aggregation.models import DatabaseAggregate, InstanceAggregate, InstanceLimit
 from aggregation.periods import DAY, Period, last_closed, span_of
 from capacity.models import Database
 from instances.models import Instance
 from instances.tests.api import client_with, superclient
 from instances.tests.pages import staff, superstaff, told
+from planning.models import SizeLimit
+from planning.reading import ceilings, forecasts
 from sync import services as sync
 from sync.models import SyncSession
 from tagging.models import InstanceTag, Tag
+
+from ..models import DatabaseAggregate, InstanceAggregate
 
 GIB = 1024**3
 
@@ -103,11 +106,11 @@ def test_trends_growers_totals_and_what_is_lacking(fleet):
 
 def test_forecasts_come_nearest_first(fleet, django_assert_num_queries):
     one, two = fleet
-    InstanceLimit.objects.create(instance=two, size=10**15)
-    InstanceLimit.objects.create(instance=one, size=GIB * 320)
-    with django_assert_num_queries(2):
-        found = reading.forecasts(InstanceLimit.objects.select_related("instance"))
-    assert [limit.instance for limit, _ in found] == [one, two]
+    SizeLimit.objects.create(instance=two, size=10**15)
+    SizeLimit.objects.create(instance=one, size=GIB * 320)
+    with django_assert_num_queries(3):
+        found = forecasts(ceilings())
+    assert [ceiling.instance for ceiling, _ in found] == [one, two]
     assert found[0][1].days == 20
     assert found[1][1].days is None
 
@@ -191,17 +194,16 @@ def test_so_far_over_the_api(fleet):
 
 def test_limits_and_forecasts_over_the_api(fleet):
     client = superclient()
-    made = client.post(reverse("instancelimit-list"), {"instance": fleet[0].pk, "size": 320 * GIB}, format="json")
+    made = client.post(reverse("sizelimit-list"), {"instance": fleet[0].pk, "size": 320 * GIB}, format="json")
     assert made.status_code == 201
-    assert InstanceLimit.objects.get().set_by is not None
+    assert SizeLimit.objects.get().set_by is not None
     assert (
-        client.post(reverse("instancelimit-list"), {"instance": fleet[1].pk, "size": 0}, format="json").status_code
-        == 400
+        client.post(reverse("sizelimit-list"), {"instance": fleet[1].pk, "size": 0}, format="json").status_code == 400
     )
     (row,) = client.get(reverse("forecasts-list")).json()["results"]
     assert (row["instance_name"], row["days"], row["reason"]) == ("one", 20, "")
     assert row["on"] == (ago(1) + timedelta(days=20)).isoformat()
-    InstanceLimit.objects.create(
+    SizeLimit.objects.create(
         instance=Instance.objects.create(name="new", engine="mysql", host="n", credential=fleet[0].credential), size=1
     )
     assert "no size yet" in client.get(reverse("forecasts-list")).json()["results"][-1]["reason"]
@@ -323,12 +325,12 @@ def test_a_limit_is_set_in_words_and_forecast(fleet):
     one = fleet[0]
     page = client.get(reverse("admin:instances_instance_change", args=[one.pk])).content.decode()
     assert "This instance has no size limit." in page
-    add = reverse("admin:aggregation_instancelimit_add")
+    add = reverse("admin:planning_sizelimit_add")
     wrong = client.post(add, {"instance": one.pk, "size": "much"})
     assert "is not a size. Enter a size such as 500 GiB" in wrong.content.decode()
     assert client.post(add, {"instance": one.pk, "size": "320 GiB"}).status_code == 302
-    assert InstanceLimit.objects.get().size == 320 * GIB
-    assert str(InstanceLimit.objects.get().set_by) == "root"
+    assert SizeLimit.objects.get().size == 320 * GIB
+    assert str(SizeLimit.objects.get().set_by) == "root"
     for url in (reverse("forecasts"), reverse("admin:instances_instance_change", args=[one.pk])):
         assert f"in 20 days, on {ago(1) + 20 * DAY}" in client.get(url).content.decode()
     assert staff("instances.view_instance").get(reverse("forecasts")).status_code == 403

@@ -15,7 +15,7 @@ from django_celery_beat.models import PeriodicTask
 from accounts.freshness import moment
 from accounts.models import AccountChange, Coverage
 from accounts.tests.stored import account
-from aggregation.models import DatabaseAggregate, InstanceLimit
+from aggregation.models import DatabaseAggregate
 from alerts import findings
 from alerts.findings import EVENT_TIME
 from alerts.kinds import KINDS
@@ -25,6 +25,7 @@ from alerts.tests.conftest import GIB
 from capacity.models import Database, InstanceSize
 from capacity.tests.stored import database, total
 from instances.models import Instance
+from planning.models import SizeLimit
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from tagging.models import InstanceTag, Tag
 from taifish import schedules
@@ -223,7 +224,7 @@ def test_a_limit_that_is_near(make_rule, make_instance):
     make_rule("limit_near", threshold=30)
     for name, limit in (("near", 145), ("far", 1000), ("reached", 100), ("unknown", 1)):
         instance = make_instance(name)
-        InstanceLimit.objects.create(instance=instance, size=limit * GIB)
+        SizeLimit.objects.create(instance=instance, size=limit * GIB)
         for ago in range(40 if name != "unknown" else 3):
             total(instance, (130 - ago) * GIB, ago)
     total(make_instance("without"), 10 * GIB)
@@ -233,7 +234,7 @@ def test_a_limit_that_is_near(make_rule, make_instance):
         ("near", f"will reach its limit of 145 GiB on {on}; it takes 130 GiB now"),
         ("reached", "has reached its limit of 100 GiB; it takes 130 GiB now"),
     }
-    InstanceLimit.objects.filter(instance__name="near").update(size=500 * GIB)
+    SizeLimit.objects.filter(instance__name="near").update(size=500 * GIB)
     evaluate()
     assert len(texts()) == 1
 

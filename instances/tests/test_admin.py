@@ -95,7 +95,7 @@ def test_apps_above_plug_in_at_one_place(instance):
         "sync.run_visits",
         "accounts.view_account",
         "capacity.view_database",
-        "aggregation.view_instancelimit",
+        "planning.view_sizelimit",
         "classification.run_classification",
     }
     plain = staff(VIEW).get(LIST).content.decode()

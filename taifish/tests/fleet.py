@@ -7,9 +7,10 @@ from datetime import timedelta
 from django.utils import timezone
 
 from accounts.models import Account, AccountChange, AccountFilter, Grant
-from aggregation.models import DatabaseAggregate, InstanceAggregate, InstanceLimit
+from aggregation.models import DatabaseAggregate, InstanceAggregate
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 from instances.models import Credential, Instance
+from planning.models import SizeLimit
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from tagging.models import InstanceTag, Tag, TagOperation
 from taifish import schedules
@@ -65,6 +66,6 @@ def small_fleet() -> Instance:
     }
     DatabaseAggregate.objects.create(database=database, **figures)
     InstanceAggregate.objects.create(instance=instance, days_complete=1, **figures)
-    InstanceLimit.objects.create(instance=instance, size=1 << 30)
+    SizeLimit.objects.create(instance=instance, size=1 << 30)
     schedules.install()
     return instance

@@ -13,10 +13,10 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from accounts.models import Account, AccountChange
-from aggregation.models import InstanceLimit
 from capacity.tests.stored import database, total
 from instances.models import Credential, Instance
 from instances.tests.pages import staff, superstaff
+from planning.models import SizeLimit
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from taifish import schedules
 
@@ -153,7 +153,7 @@ def test_the_home_page_names_what_is_nearest_and_what_runs_next(store):
     instance.sizes.all().delete()
     for ago in range(30):
         total(instance, 1000 - 10 * ago, ago=ago)
-    InstanceLimit.objects.create(instance=instance, size=1095)
+    SizeLimit.objects.create(instance=instance, size=1095)
     page = superstaff().get(HOME)
     assert [row["forecast"].days for row in page.context["forecasts"]] == [10]
     assert "in 10 days" in page.content.decode()

@@ -30,8 +30,9 @@ LISTS = {
     "instancesize": "capacity.view_instancesize",
     "instanceaggregate": "aggregation.view_instanceaggregate",
     "databaseaggregate": "aggregation.view_databaseaggregate",
-    "instancelimit": "aggregation.view_instancelimit",
-    "forecasts": "aggregation.view_instancelimit",
+    "sizelimit": "planning.view_sizelimit",
+    "instance-limits": "planning.view_sizelimit",
+    "forecasts": "planning.view_sizelimit",
     "classification": "classification.view_classification",
     "classificationrule": "classification.view_classificationrule",
     "assignment": "classification.view_assignment",
@@ -160,7 +161,7 @@ def test_instances_are_chosen_by_the_same_words_everywhere(db):
     words = {"instance", "instance_name", "tag", "engine"}
     of_instances = [
         "account", "accountchange", "alert", "assignment", "database", "databaseaggregate", "databasesize",
-        "instanceaggregate", "instancelimit", "instancesize", "syncrecord", "visithealth",
+        "instanceaggregate", "sizelimit", "instancesize", "syncrecord", "visithealth",
     ]  # fmt: skip
     client = superclient()
     for name in of_instances:

@@ -9,12 +9,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Account, AccountChange
-from aggregation.models import DatabaseAggregate, InstanceLimit
+from aggregation.models import DatabaseAggregate
 from capacity.models import Database
 from console.columns import Column
 from console.fields import BytesField, NameField
 from instances.models import Instance
 from instances.tests.pages import staff, superstaff
+from planning.models import SizeLimit
 from sync.models import SyncRecord, VisitHealth
 from taifish.tests.fleet import small_fleet
 
@@ -79,8 +80,8 @@ def test_sizes_are_bytes_for_people_in_lists_and_on_pages(instance):
     client = superstaff()
     for url in (listed(Database), change(DatabaseAggregate.objects.get())):
         assert "2.00 KiB" in html(client, url), url
-    limit = change(InstanceLimit.objects.get())
-    assert "1.00 GiB" in html(staff("aggregation.view_instancelimit", "instances.view_instance"), limit)
+    limit = change(SizeLimit.objects.get())
+    assert "1.00 GiB" in html(staff("planning.view_sizelimit", "instances.view_instance"), limit)
     # A form takes what can be entered, not what is shown.
     assert f'value="{1 << 30}"' in html(client, limit)
 

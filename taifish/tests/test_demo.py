@@ -18,13 +18,14 @@ from django.utils import timezone
 
 from accounts.access import who_can
 from accounts.models import Account, AccountChange, Grant, Membership
-from aggregation.models import InstanceAggregate, InstanceLimit
-from aggregation.reading import forecasts
+from aggregation.models import InstanceAggregate
 from alerts.models import Channel
 from capacity.models import Database, DatabaseSize, InstanceSize
 from classification.library import install
 from classification.models import Assignment, Classification, ClassificationCount
 from instances.models import Credential, Instance
+from planning.models import SizeLimit
+from planning.reading import ceilings, forecasts
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from tagging.models import InstanceTag, Tag
 from taifish.demo import DAYS
@@ -53,7 +54,7 @@ def somebodys(name: str) -> Instance:
 def rows() -> dict[str, object]:
     """What must be the same after the command has run again on the same day."""
     kept = [Account, AccountChange, Grant, Membership, Database, DatabaseSize, InstanceSize, InstanceAggregate]
-    kept += [Instance, Credential, Tag, InstanceTag, InstanceLimit, Assignment]
+    kept += [Instance, Credential, Tag, InstanceTag, SizeLimit, Assignment]
     found: dict[str, object] = {
         model.__name__: list(model.objects.order_by("pk").values_list("pk", flat=True)) for model in kept
     }
@@ -123,7 +124,7 @@ def test_it_shows_weeks_of_a_plausible_fleet_and_goes_without_a_trace(folder: Pa
     assert all(later.day - size.day == timedelta(days=1) and later.size > size.size for size, later in pairwise(sizes))
     weekly = InstanceAggregate.objects.filter(instance__name="demo-orders", period="weekly")
     assert weekly.count() >= DAYS // 7 - 1
-    days = {limit.instance.name: told.days for limit, told in forecasts(InstanceLimit.objects.all())}
+    days = {ceiling.name: told.days for ceiling, told in forecasts(ceilings())}
     assert days.keys() == {"demo-orders", "demo-warehouse"}
     assert all(7 < number < 120 for number in days.values()), days
 

@@ -11,7 +11,18 @@ from django.apps import apps
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Highest first, as in the import contract.
-LAYERS = ["taifish", "alerts", "classification", "aggregation", "accounts", "capacity", "sync", "tagging", "instances"]
+LAYERS = [
+    "taifish",
+    "alerts",
+    "planning",
+    "classification",
+    "aggregation",
+    "accounts",
+    "capacity",
+    "sync",
+    "tagging",
+    "instances",
+]
 TABLES = {model._meta.db_table: model._meta.app_label for model in apps.get_models(include_auto_created=True)}
 _TABLE = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|USING|TABLE)\s+(?:ONLY\s+)?([a-z_]+)")
 

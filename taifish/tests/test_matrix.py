@@ -34,7 +34,7 @@ PAGES: dict[str, tuple[str, list[str] | None]] = {
     "capacity-gaps": ("get", ["capacity.view_instancesize"]),
     "trends": ("get", ["aggregation.view_instanceaggregate"]),
     "backfill": ("post", ["aggregation.view_instanceaggregate", "sync.run_visits"]),
-    "forecasts": ("get", ["aggregation.view_instancelimit"]),
+    "forecasts": ("get", ["planning.view_sizelimit"]),
     "health": ("get", ["sync.view_syncsession"]),
     "metrics": ("get", ["sync.view_syncsession"]),
     "schema": ("get", None),

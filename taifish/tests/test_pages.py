@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts.models import Account, AccountChange, AccountFilter
 from aggregation import services as aggregation
-from aggregation.models import DatabaseAggregate, InstanceLimit
+from aggregation.models import DatabaseAggregate
 from alerts import services as alerts
 from alerts.models import Alert, AlertRule, Channel, Delivery
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
@@ -25,6 +25,7 @@ from classification.models import Assignment, Classification, ClassificationRule
 from classification.services import assign, keep_rule
 from instances.models import Credential, Instance
 from instances.tests.pages import entered as entered_client
+from planning.models import SizeLimit
 from sync import services
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from tagging.models import InstanceTag, Tag, TagLimit
@@ -118,7 +119,7 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
         services.start("capacity", Instance.objects.filter(pk=instance.pk), trigger="manual", enqueue=False)
     )
     grown_since(instance, days=120)
-    InstanceLimit.objects.create(instance=instance, size=40 * 1024**2, note="its disk")
+    SizeLimit.objects.create(instance=instance, size=40 * 1024**2, note="its disk")
     today = timezone.localdate()
     services.run_here(aggregation.backfill("all", today - timedelta(days=120), today, trigger="command", enqueue=False))
     failing = Instance.objects.get(name="shop-01")
@@ -228,7 +229,7 @@ def urls(instance: Instance) -> dict[str, str]:
         "capacity-gaps": reverse("capacity-gaps"),
         "trends": f"{reverse('trends')}?period=weekly",
         "forecasts": reverse("forecasts"),
-        "limit": reverse("admin:aggregation_instancelimit_change", args=[InstanceLimit.objects.get().pk]),
+        "limit": reverse("admin:planning_sizelimit_change", args=[SizeLimit.objects.get().pk]),
         "aggregate": reverse(
             "admin:aggregation_databaseaggregate_change", args=[DatabaseAggregate.objects.order_by("pk")[0].pk]
         ),
@@ -264,7 +265,7 @@ def urls(instance: Instance) -> dict[str, str]:
         "capacity_databasefilter",
         "aggregation_instanceaggregate",
         "aggregation_databaseaggregate",
-        "aggregation_instancelimit",
+        "planning_sizelimit",
         "classification_classification",
         "classification_classificationrule",
         "classification_assignment",

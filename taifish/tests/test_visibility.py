@@ -23,7 +23,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Account, AccountChange, AccountFilter, Coverage, Grant, Membership, RoleReach
-from aggregation.models import DatabaseAggregate, InstanceAggregate, InstanceLimit
+from aggregation.models import DatabaseAggregate, InstanceAggregate
 from aggregation.periods import Period, last_closed
 from alerts.models import Alert, AlertRule, Channel, Delivery
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
@@ -33,6 +33,7 @@ from console.visibility import CONDITIONS, ShownRows, ShownRowsOfAPI, path_to_in
 from instances.models import Credential, Instance
 from instances.tests.api import client_of
 from instances.tests.pages import entered
+from planning.models import SizeLimit
 from sync import services as sync
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from tagging import services as tagging
@@ -152,7 +153,7 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
         }
         DatabaseAggregate.objects.create(database=database, **figures)
         InstanceAggregate.objects.create(instance=instance, days_complete=1, **figures)
-    InstanceLimit.objects.create(instance=instance, size=1 << 30, note=f"{word} disk")
+    SizeLimit.objects.create(instance=instance, size=1 << 30, note=f"{word} disk")
     manual = {"account": account, "instance": instance, "classification": shared["classification"], "since": now}
     Assignment.objects.create(reason=f"{word} said so", **manual)
     Assignment.objects.create(rule=shared["rule"], rule_version=1, **manual)
@@ -596,7 +597,7 @@ def test_nothing_hidden_is_named_in_a_question(fleet, limited):
         ("/api/instance-aggregates/backfill/", span | {"instance_ids": [instance.pk]}),
         ("/api/classifications/auto-classify/", {"instance_ids": [instance.pk]}),
         (dry, {"instance_ids": [instance.pk]}),
-        ("/api/instance-limits/", {"instance": instance.pk, "size": 1}),
+        ("/api/size-limits/", {"instance": instance.pk, "size": 1}),
         (
             "/api/assignments/",
             {"account": account.pk, "classification": fleet["classification"].pk, "reason": "because"},
@@ -685,11 +686,11 @@ def test_lists_count_what_is_seen(fleet, limited):
 
 
 def test_a_form_takes_no_hidden_row(fleet, limited):
-    InstanceLimit.objects.all().delete()
-    browser, url = entered(limited), reverse("admin:aggregation_instancelimit_add")
+    SizeLimit.objects.all().delete()
+    browser, url = entered(limited), reverse("admin:planning_sizelimit_add")
     for word, made in ((HIDDEN, 0), (SEEN, 1)):
         check(browser.post(url, {"instance": fleet[word].pk, "size": "1 GiB", "note": ""}), url)
-        assert InstanceLimit.objects.count() == made
+        assert SizeLimit.objects.count() == made
     # The preview of a filter says that there is no such instance, and not that it matches nothing there.
     url = reverse("admin:accounts_accountfilter_preview")
     asked = {"pattern": "*", "action": "hide", "active": "on"}

@@ -21,11 +21,11 @@ from django.utils import timezone
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import encrypt_password
 
-from aggregation.models import InstanceLimit
 from alerts.models import AlertRule, Channel
 from classification import library
 from classification.models import ClassificationCount
 from instances.models import Credential, Instance, InstanceQuerySet
+from planning.models import SizeLimit
 from sync import services
 from sync.models import SyncSession
 from sync.visits import visit
@@ -277,7 +277,7 @@ def _register(server: Server) -> None:
     )
     InstanceTag.objects.create(instance=instance, tag=Tag.objects.get_or_create(**TAG)[0])
     if server.limit:
-        InstanceLimit.objects.create(instance=instance, size=server.limit, note="Demo")
+        SizeLimit.objects.create(instance=instance, size=server.limit, note="Demo")
 
 
 def _pass_a_day(server: Server, days_ago: int) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregation.forecast import AHEAD, COMPARED, ENOUGH, NAMES, Forecast, NoForecast, days_until, forecast, forecasts
-from aggregation.tests.shapes import SHAPES, series
+from ..forecast import AHEAD, COMPARED, ENOUGH, NAMES, Forecast, NoForecast, days_until, forecast, forecasts
+from .shapes import SHAPES, series
 
 FIRST = date(2026, 1, 1)
 GIB = 1024**3
