@@ -113,7 +113,7 @@ def measure(engine: str, server: Any) -> dict[str, Any]:
         adapter.permissions()
 
     def by_hand() -> None:
-        with adapter_for(target) as bare, bare._connection.cursor() as cursor:
+        with adapter_for(target) as bare, bare.session._connection.cursor() as cursor:
             for sql, parameters in asked:
                 cursor.execute(sql, parameters)
                 if cursor.description:

@@ -44,7 +44,8 @@ def store() -> Iterator[None]:
     """Django set up on a new, empty store that is gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="taifish-bench-", dir="/tmp"))
     folder.chmod(0o711)
-    for name in [name for name in os.environ if name.startswith("TAIFISH_")] + ["DATABASE_URL", "CELERY_BROKER_URL"]:
+    ours = [name for name in os.environ if name.startswith("TAIFISH_") and name != "TAIFISH_SERVERS"]
+    for name in [*ours, "DATABASE_URL", "CELERY_BROKER_URL"]:
         os.environ.pop(name, None)
     os.environ |= {"DJANGO_SETTINGS_MODULE": "taifish.settings", "TAIFISH_DATA_DIR": str(folder)}
     os.environ["TAIFISH_LOG_LEVEL"] = "ERROR"
