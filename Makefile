@@ -3,6 +3,7 @@
 # make test   set up, pass the tests
 # make test-oracle DSN=oracle://user:password@host:port/service  pass the Oracle contract on a real server
 # make setup  set up for both; make lint, make bench: what they say; make exhaustive: hundreds of random cases
+# make looks  open every page, wide and narrow, light and dark, in each language, and keep the pictures in looks/
 # make servers  bring the database servers that tests run on into .servers, or the folder named in TAIFISH_SERVERS
 # make messages  bring the Chinese catalogue up to date, and list what is to be translated
 
@@ -14,7 +15,7 @@ BIN := .venv/bin
 JOBS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run dev test test-oracle exhaustive setup servers lint bench messages count
+.PHONY: run dev test test-oracle exhaustive looks setup servers lint bench messages count
 
 run: .venv/run.done
 	@exec $(BIN)/python manage.py up $(UP)
@@ -23,7 +24,7 @@ dev: .venv/run.done
 	@exec $(BIN)/python manage.py up --dev $(UP)
 
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not exhaustive" $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not exhaustive and not looks" $(PYTEST)
 
 # An account that may create users, roles and profiles, and grant SELECT on SYS's views; what it makes, it drops.
 test-oracle: setup
@@ -32,6 +33,10 @@ test-oracle: setup
 
 exhaustive: setup
 	$(BIN)/python -m pytest -m exhaustive --timeout 3600 $(PYTEST)
+
+looks: setup
+	@mkdir -p looks
+	TAIFISH_TEST_SCREENSHOTS=looks $(BIN)/python -m pytest -n $(JOBS) -m looks $(PYTEST)
 
 setup: .venv/test.done servers
 

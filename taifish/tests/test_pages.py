@@ -332,15 +332,27 @@ def test_every_page_opens_without_errors(entered, live_server, visited, picture)
     entered.emulate_media(color_scheme="light")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_every_page_in_dark(entered, live_server, visited, picture):
-    entered.emulate_media(color_scheme="dark")
+@pytest.mark.looks
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("language", [code for code, _ in settings.LANGUAGES])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_every_page_fits_and_is_readable(entered, live_server, visited, picture, width, scheme, language):
+    entered.context.add_cookies(
+        [{"name": settings.LANGUAGE_COOKIE_NAME, "value": language, "url": live_server.url}],
+    )
+    entered.emulate_media(color_scheme=scheme)
+    entered.set_viewport_size({"width": width, "height": 950})
+    wrong = []
     for name, url in urls(visited).items():
         entered.goto(live_server.url + url)
-        assert faults(entered) == [], url
-        picture(f"dark-{name}")
+        found = faults(entered)
+        if (wide := entered.evaluate("document.documentElement.scrollWidth")) > width:
+            found.append(f"{wide} px wide")
+        wrong += [f"{name}: {fault}" for fault in found]
+        picture(f"{name}-{width}-{scheme}-{language}")
     entered.emulate_media(color_scheme="light")
+    assert "\n".join(wrong) == ""
 
 
 def enter(page, live_server, user: User) -> None:
