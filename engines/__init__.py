@@ -1,5 +1,5 @@
-"""Everything about the engines: connecting, reading, and what grants mean. Knows no Django.
+"""The engines: connecting, reading, and the meaning of grants. Imports no Django.
 
-An adapter takes a plain `Target`, returns frozen facts that are the same for all engines, and raises `AdapterError`. A
-read that failed is an error or a named `Gap`, never an empty answer.
+An adapter takes a `Target`, returns immutable facts of the same types for all engines, and raises `AdapterError`. A
+failed read is an error or a `Gap`, never an empty answer.
 """

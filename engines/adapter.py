@@ -1,4 +1,4 @@
-"""One visit to one instance, of whatever engine."""
+"""One visit to one instance of any engine."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .target import Target
 
 
 class Adapter:
-    """Reads one instance, read-only. Use as a context manager: entering connects and sets `server`. Every method raises
-    AdapterError, unless it says otherwise."""
+    """A read-only reader of one instance. Use as a context manager: entering connects and sets `server`. Every method
+    raises AdapterError unless its docstring says otherwise."""
 
     def __init__(self, engine: Engine, target: Target) -> None:
         self._engine = engine
@@ -36,7 +36,7 @@ class Adapter:
 
     @property
     def statements(self) -> int:
-        """How many statements were run."""
+        """The number of statements run so far."""
         return self.session.statements
 
     def inventory(self) -> Inventory:
@@ -49,8 +49,8 @@ class Adapter:
         return inventory
 
     def permissions(self) -> Permissions:
-        """Memberships and grants, to the depth of the target. They are those of the accounts of `inventory()`, which
-        are read again if the transaction that saw them is over."""
+        """Memberships and grants of the accounts in `inventory()`, to the depth of the target. Reads the accounts again
+        if the transaction that read them has ended."""
         if self._answers is None or self.session.idle:
             self.inventory()
         answers = self._answers
@@ -64,17 +64,17 @@ class Adapter:
         return databases
 
     def sizes(self) -> Sizes:
-        """What each of those databases takes on disk, and what they share. Raises AdapterError when no size at all
-        could be read."""
+        """The size on disk of each of those databases, and of what they share. Raises AdapterError if no size could be
+        read."""
         if self._listed is None:
             self.databases()
         return self._engine.sizes.sizes(self.session, self._listed)
 
     def table_sizes(self, database: str, limit: int) -> list[TableSize]:
-        """The largest tables of one database, largest first. It looks at each table: not for a visit."""
+        """The largest tables of one database, largest first. Too expensive for a visit: it looks at each table."""
         return self._engine.sizes.table_sizes(self.session, database, limit)
 
     def examine(self, hash_blind: bool = False) -> Examination:
-        """Try each read of a visit to the depth of the target and of sizes, and look for rights beyond need. With
-        `hash_blind`, to be able to read password hashes is beyond need too. Never raises AdapterError."""
+        """Try each read of a visit to the depth of the target and of sizes, and find rights beyond need. With
+        `hash_blind`, access to password hashes is beyond need too. Never raises AdapterError."""
         return check(self.session, self._engine.reads, self._engine.excess, hash_blind)

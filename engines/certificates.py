@@ -1,6 +1,6 @@
-"""Certificates that no authority vouches for: seen before the password is sent, and compared with a pinned one.
+"""Certificates without a trusted authority: read before the password is sent, and compared with the pinned one.
 
-As with SSH, a fingerprint is what a person compares: `openssl x509 -in server.crt -noout -fingerprint -sha256`.
+As with SSH, people compare fingerprints: `openssl x509 -in server.crt -noout -fingerprint -sha256`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .target import Target
 
 @dataclass(frozen=True)
 class Certificate:
-    """A server's certificate, as it came (DER)."""
+    """A server's certificate in DER."""
 
     der: bytes
 
@@ -32,20 +32,20 @@ class Certificate:
 
     @property
     def is_anchor(self) -> bool:
-        """Whether OpenSSL takes it for its own authority: self-signed and in force."""
+        """Whether OpenSSL accepts it as its own authority: self-signed and valid now."""
         from cryptography import x509
 
         try:
             found = x509.load_der_x509_certificate(self.der)
             found.verify_directly_issued_by(found)
-        except Exception:  # noqa: BLE001 -- an odd certificate is none, in whichever way it is odd
+        except Exception:  # noqa: BLE001 -- a malformed certificate can raise anything
             return False
         return found.not_valid_before_utc <= datetime.now(UTC) <= found.not_valid_after_utc
 
 
 class WatchingContext(ssl.SSLContext):
-    """A context that asks no authority, but where the target wants the system's. It refuses a certificate other than
-    the pinned one before anything is written through it. `seen` is the certificate of the last handshake."""
+    """A context that refuses a certificate other than the pinned one before anything is written. It verifies against
+    the system's authorities only in TLS mode verify-ca. `seen` is the certificate of the last handshake."""
 
     target: Target
     seen: Certificate | None = None
@@ -73,46 +73,45 @@ def watching_context(target: Target) -> WatchingContext:
 
 
 def compare(target: Target, seen: Certificate) -> None:
-    """Raise AdapterError("certificate_changed") when another certificate is pinned."""
+    """Raise AdapterError("certificate_changed") if a different certificate is pinned."""
     if target.certificate and seen.fingerprint != target.certificate:
         raise AdapterError(
-            f"the server shows the certificate with SHA-256 fingerprint {spelled(seen.fingerprint)}; pinned is "
+            f"the server's certificate has SHA-256 fingerprint {spelled(seen.fingerprint)}; the pinned one has "
             f"{spelled(target.certificate)}",
             code="certificate_changed",
-            hint="Was it renewed? Compare the fingerprint on the server, and accept the new certificate. If nobody "
-            "renewed it, something stands between Taifish and the server: the password was not sent.",
+            hint="The password was not sent. If the certificate was renewed, compare the fingerprint on the server and "
+            "accept the new certificate. If not, another machine may be intercepting the connection.",
             certificate=seen.fingerprint,
         )
 
 
 def no_tls(target: Target) -> AdapterError:
-    """The error for a server that offers no TLS although the target wants it."""
+    """The error for a server that offers no TLS although the target requires it."""
     before = target.tls_mode == "prefer"
     return AdapterError(
-        "the server offers no TLS" + (", and did so before" if before else ""),
+        "the server no longer offers TLS" if before else "the server offers no TLS",
         code="tls_failed",
-        hint="Switch TLS on again on the server. If it is to be without, remove the pinned certificate of the instance "
-        "and set its TLS mode."
+        hint="Enable TLS on the server again. If it is to work without TLS, remove the pinned certificate of the "
+        "instance and set its TLS mode to disable."
         if before
-        else "Switch TLS on on the server, or change the TLS mode of the instance.",
+        else "Enable TLS on the server, or change the TLS mode of the instance.",
     )
 
 
 def unproven(target: Target, method: str, seen: Certificate | None, instead: str) -> AdapterError:
-    """The error for a server that asks for the password in a way that it has not earned. `instead` names the methods
-    that reveal nothing."""
+    """The error for an unproven server that requests `method`. `instead` names the methods that reveal nothing."""
     fingerprint = seen.fingerprint if seen else ""
-    hints = [f"Nothing of the password was sent. One of these helps: {instead}"]
+    hints = [f"Nothing derived from the password was sent. Do one of the following: {instead}"]
     if target.tls_mode != "disable":
-        hints.append("name the CA file and choose TLS mode verify-ca or verify-full")
+        hints.append("set the CA file and TLS mode verify-ca or verify-full")
     if seen and not (target.certificate and target.compared):
         hints.append(
             f"compare the certificate's SHA-256 fingerprint {spelled(fingerprint)} with the server's, and accept it"
         )
     if target.may_send == "nothing":
-        hints.append("allow methods that give an impostor a hash, if this server has only those")
+        hints.append("allow methods that reveal a hash, if this server supports no others")
     return AdapterError(
-        f"the server asks for {method} and has not proved who it is",
+        f"the server requests {method} but has not proved its identity",
         code="unproven_server",
         hint="; or ".join(hints) + ".",
         certificate=fingerprint,
@@ -120,15 +119,15 @@ def unproven(target: Target, method: str, seen: Certificate | None, instead: str
 
 
 def spelled(fingerprint: str) -> str:
-    """A fingerprint as openssl prints it: AB:CD:…"""
+    """A fingerprint in the format of openssl: AB:CD:…"""
     return ":".join(fingerprint[i : i + 2] for i in range(0, len(fingerprint), 2)).upper()
 
 
 def shown(target: Target, port: int, seconds: float, request: bytes = b"") -> Certificate | None:
-    """The certificate that a server shows, by a connection that sends no name and no password; None without TLS.
+    """The server's certificate, read without sending a user name or password; None without TLS.
 
-    `request` is sent before TLS begins, where the server must agree to it by an "S". Raises OSError, and AdapterError
-    for a certificate other than the pinned one.
+    `request` is sent before the TLS handshake; the server must answer it with "S". Raises OSError, and AdapterError if
+    a different certificate is pinned.
     """
     host = target.host.removeprefix("[").removesuffix("]")
     context = watching_context(target)

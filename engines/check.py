@@ -1,4 +1,4 @@
-"""What a collection account can and cannot do: each read of a visit tried alone, and rights beyond need."""
+"""The check of a collection account: tries each read of a visit separately, and finds rights beyond need."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ AdapterError."""
 
 
 def check(session: Session, reads: Sequence[Read], excess_rights: ExcessRights, hash_blind: bool) -> Examination:
-    """Try each read of a visit to the depth of the target. Never raises AdapterError: what failed is a capability that
-    does not work."""
+    """Try each read of a visit to the depth of the target. Never raises AdapterError: a failed read becomes a
+    capability that does not work."""
     server, rows = session.server, dict[str, Rows]()
     found = [Capability("connection", True, f"{server.product} {server.version}, as {session.account}")]
-    asked = applicable(reads, session.target.level, session.features)
-    for read in asked:
+    selected = applicable(reads, session.target.level, session.features)
+    for read in selected:
         if read.per_database:
             found += _each_database(session, read)
             continue
@@ -30,10 +30,10 @@ def check(session: Session, reads: Sequence[Read], excess_rights: ExcessRights, 
         found += read.judge(session, capability, answer)
         if answer is not None:
             rows[read.name] = answer
-    own = {"name": "the account's own rights", "cost": "Whether the account holds more than it needs."}
+    own = {"name": "rights of the account", "cost": "Whether the account has more rights than it needs."}
     excess: list[Excess] = []
-    if any(read.required and read.sample is None and read.name not in rows for read in asked):
-        found.append(Capability(works=None, message="not looked at, because the questions above failed", **own))
+    if any(read.required and read.sample is None and read.name not in rows for read in selected):
+        found.append(Capability(works=None, message="not checked, because a check above failed", **own))
         return Examination(server, found, excess)
     try:
         session.begin()
@@ -46,10 +46,10 @@ def check(session: Session, reads: Sequence[Read], excess_rights: ExcessRights, 
 
 
 def _tried(session: Session, read: Read) -> tuple[Capability, Rows | None]:
-    """Whether the read works, and its rows. It has a transaction of its own, so that a failure spoils no other."""
+    """Whether the read works, and its rows. Each read runs in a separate transaction, which a failure may abort."""
     place = text_of(read.place, session.features)
     name = f"{read.title} ({place})" if place else read.title
-    cost = read.cost or (VISIT_FAILS if read.required else f"{read.title}: the last known stay.")
+    cost = read.cost or (VISIT_FAILS if read.required else f"{read.title}: those of the last successful read remain.")
     sql = text_of(read.probe, session.features)
     if not sql:
         sql = read.statement(session.features)
@@ -63,7 +63,8 @@ def _tried(session: Session, read: Read) -> tuple[Capability, Rows | None]:
 
 
 def _failed(session: Session, error: AdapterError, **described: str) -> Capability:
-    """What is missing is a right on a catalogue, and where grants lie inside databases each has its own."""
+    """The failed capability. A missing right on a catalogue is granted in the session's database, where the engine
+    stores grants per database."""
     capability = failed(error=error, **described)
     return replace(capability, database=session.database) if capability.missing else capability
 
@@ -83,7 +84,7 @@ def _each_database(session: Session, read: Read) -> Iterator[Capability]:
         if skipped:
             continue
         name = f"{read.title} in database {database}"
-        cost = f"Grants on {name}: the last that are known stay."
+        cost = f"{name}: those of the last successful read remain."
         described = {"name": name, "cost": cost, "level": level, "database": database}
         try:
             session.begin()

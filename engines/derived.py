@@ -1,4 +1,4 @@
-"""Facts that stay rows until somebody looks at them: most visits find nothing new, and need only know that."""
+"""Facts made from rows on first access. Most visits find no change, and need only the fingerprints of the rows."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from typing import Any, TypeVar, overload
 
 Item = TypeVar("Item")
 
-#: Raise this by one when other facts are made of the same rows, or the same facts are stored differently: then the next
-#: visit of each instance compares everything again. Otherwise what it stored before stays until its rows change.
+#: Raise this by one when the same rows yield different facts, or the same facts are stored differently. The next visit
+#: of each instance then compares everything again; otherwise stored facts stay as they are until their rows change.
 VERSION = 1
 
 
 class Derived(Sequence[Item]):
-    """What `make(*answers)` returns, made when first looked at.
+    """The items that `make(*answers)` returns, made on first access.
 
-    `make` is a function of a module, and its arguments are all that it goes by: no clock, no connection, no state. Then
-    what has the same `fingerprint` has the same items. For the arguments see `fingerprint_of`; nobody may change them
-    afterwards.
+    `make` is a module-level function that depends on its arguments only: no clock, no connection, no state. Hence equal
+    fingerprints mean equal items. `fingerprint_of` says what an argument may be; arguments must not change afterwards.
     """
 
     def __init__(self, make: Callable[..., Iterable[Item]], *answers: Any) -> None:
@@ -59,10 +58,10 @@ class Derived(Sequence[Item]):
 
 
 def fingerprint_of(answer: Any) -> str:
-    """A digest, in hex, that is the same for equal answers in every process. The order of the rows in a list does not
-    matter: servers promise none.
+    """A hex digest, the same for equal answers in every process. Ignores the order of rows, which servers do not
+    guarantee.
 
-    An answer is a list of rows, a `Derived`, or what JSON and `_tagged` can write. Raises TypeError for anything else.
+    An answer is a list of rows, a `Derived`, or a value that JSON and `_tagged` can write. Raises TypeError for others.
     """
     if isinstance(answer, Derived):
         return answer.fingerprint
@@ -73,7 +72,7 @@ def _sorted(rows: list[Any]) -> list[Any]:
     try:
         return sorted(rows)
     except TypeError:
-        # A null does not compare. Sorting by text takes longer.
+        # None cannot be compared. Sorting by text is slower.
         return sorted(rows, key=repr)
 
 
@@ -82,7 +81,7 @@ def _digest(value: Any) -> str:
 
 
 def _tagged(value: Any) -> dict[str, Any]:
-    """What JSON has no form for, under the name of its type."""
+    """A value that JSON cannot write, under the name of its type."""
     name = type(value).__name__
     if isinstance(value, datetime | Decimal):
         return {name: str(value)}
@@ -92,4 +91,4 @@ def _tagged(value: Any) -> dict[str, Any]:
         return {name: sorted(value)}
     if is_dataclass(value):
         return {name: [getattr(value, field.name) for field in fields(value)]}
-    raise TypeError(f"no fingerprint of a {name}: it is neither data nor made of data")
+    raise TypeError(f"cannot make a fingerprint of a {name}")

@@ -1,4 +1,4 @@
-"""What an engine declares about itself."""
+"""The declaration of an engine."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from .target import Target
 
 
 class FactsModule(Protocol):
-    """`inventory` makes facts of the answers to the reads of accounts, and what `permissions` needs of the accounts
-    beside."""
+    """`inventory` makes facts from the answers about accounts. Its second result is passed to `permissions`."""
 
     def inventory(self, session: Any, answers: Answers) -> tuple[Inventory, Any]: ...
     def permissions(self, session: Any, answers: Answers, known: Any) -> Permissions: ...
 
 
 class SizesModule(Protocol):
-    """`databases` lists them, and what `sizes` needs of the list beside."""
+    """`databases` lists the databases. Its first result is passed to `sizes`."""
 
     def databases(self, session: Any) -> tuple[Any, Databases]: ...
     def sizes(self, session: Any, listed: Any) -> Sizes: ...
@@ -32,9 +31,9 @@ class SizesModule(Protocol):
 
 
 class AccountModule(Protocol):
-    """SQL for people to run. `create` makes the statements that come before the grants of the script, and `remarks`
-    says in sentences what it leaves open; `grantee` writes an account as GRANT takes it. `lock` and `revoke` take power
-    away, and `nameless` says how to find an account whose name cannot stand in SQL."""
+    """SQL for people to run. `create` returns the statements that precede the grants of the script, `remarks` sentences
+    about its limits, `grantee` the account in the syntax of GRANT. `lock` and `revoke` return the SQL that locks an
+    account and revokes its grants, `nameless` how to find an account with a name that cannot be used in SQL."""
 
     def create(self, account: AccountKey, features: Any) -> list[Statement]: ...
     def grantee(self, account: AccountKey) -> str: ...
@@ -46,23 +45,20 @@ class AccountModule(Protocol):
 
 @dataclass(frozen=True)
 class Engine:
-    """One engine. `engines.registry` lists them all, and `Adapter` runs a visit by them.
+    """One engine. `engines.registry` lists all engines; `Adapter` uses them to run visits.
 
-    `name` is the key that instances store, `products` maps what people type to the name the server gives itself, and
-    the first of them is the default. `session` opens no connection yet and imports the driver on first use, so that a
-    missing driver harms this engine only. `reads` are all the statements of a visit, its check and the script.
+    `name` is the key stored in instances. `products` maps the argument of commands to the product name that the server
+    reports; the first one is the default. `session` opens no connection and imports the driver on first use, so that a
+    missing driver affects this engine only. `reads` are all statements of a visit, its check and the script. `excess`
+    finds rights beyond need.
 
-    `excess` finds rights beyond need.
+    `features` returns the features of a server given by product, version and account: "" means the product that the
+    engine is named after, and its newest version. `inside` wraps SQL to be pasted for one database, for engines that
+    store grants inside databases. `tls` are the fields of `Target` that depend on the engine. `tested` and `emulated`:
+    product → prefixes of the version numbers tested on real servers, and on tables built from the manuals.
 
-    `features` are those of a server that is only described, by product, version and account: "" for the product that
-    the engine is named for, and for its newest version.
-
-    `inside` makes SQL to be pasted for one database, where grants lie inside databases. `tls` are the fields of
-    `Target` that depend on the engine. `tested` and `emulated`: product → the versions, as version numbers begin, that
-    the tests visit on real servers, and on tables laid out as the manuals describe them.
-
-    `needs_database`: there is no usual database to connect to, so an instance has to name it. `has_hosts`: an account
-    is a name and the host that it connects from. `grants_per_database`: depths B and C need a right on each database.
+    `needs_database`: no database is the default for connecting, so each instance must name one. `has_hosts`: an account
+    is a name and a client host. `grants_per_database`: depths B and C need a right on each database.
     """
 
     name: str
@@ -88,8 +84,8 @@ class Engine:
     def script(
         self, level: str, account: AccountKey, product: str = "", version: str = "", hash_blind: bool = False
     ) -> list[Statement]:
-        """The statements that create the collection account for visits to this depth and for sizes. `hash_blind` keeps
-        it from password hashes as far as the product allows."""
+        """The statements that create the collection account for visits to this depth and for sizes. `hash_blind` denies
+        it password hashes as far as the product allows."""
         features = self.features(product, version, account)
         reads = applicable(self.reads, level, features)
         return [

@@ -1,4 +1,4 @@
-"""What a failed read raises, and how secrets are kept out of it."""
+"""The error of a failed read, and the removal of secrets from messages."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from urllib.parse import quote, quote_plus
 
 
 class AdapterError(Exception):
-    """A read that failed. Everything below a visit raises this and nothing else.
+    """A failed read. Engines raise no other exception.
 
-    `code` is stable and short (see `CODES`), `transient` says whether trying again may help, `hint` says what a
-    DBA should do, `missing` is the SQL that does it where one statement does, and the message is the server's own,
-    with secrets taken out. `certificate` is the fingerprint of the server's certificate, where a person has to compare
-    it before the password may be sent.
+    `code` is a key of `CODES`, which says whether it is transient by default. `transient`: a retry may succeed. `hint`:
+    what the DBA should do. `missing`: the SQL statement that solves it, if one statement does. The message is that of
+    the server, without secrets. `certificate`: the fingerprint of the server's certificate, if a person must compare it
+    before the password may be sent.
     """
 
     CODES = {
@@ -56,11 +56,11 @@ class AdapterError(Exception):
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
-    """A driver's message in which no secret stands as a word, as it is, escaped or URL-encoded: drivers quote what they
-    were given.
+    """A driver's message with each secret replaced that stands as a word, plain, escaped or URL-encoded: drivers quote
+    their arguments.
 
-    A secret inside a longer word stays: it would break that word, and so reveal itself. For messages of drivers only:
-    in a statement that we composed, what looks like the secret is something else.
+    A secret inside a longer word stays, because the broken word would reveal it. Use it for messages of drivers only:
+    in a statement that Taifish composed, a match is a coincidence.
     """
     forms = sorted({form for secret in secrets if secret for form in _forms(secret)}, key=len, reverse=True)
     if forms:
@@ -69,7 +69,7 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
 
 
 def _forms(secret: str) -> set[str]:
-    """How a message may spell it: as it is, and as Python, JSON, SQL, connection strings and URLs write it."""
+    """The forms it may have in a message: plain, and as Python, JSON, SQL, connection strings and URLs write it."""
     raw = secret.encode(errors="surrogatepass")
     encoded = {quote(raw, safe=safe) for safe in ("", "/")} | {quote_plus(raw)}
     return {
@@ -87,8 +87,8 @@ def _forms(secret: str) -> set[str]:
 
 
 def _as_word(form: str) -> str:
-    """An expression for `form` where no letter, digit or underscore of ASCII goes on from its ends. Other letters end a
-    word: Chinese messages have no blanks."""
+    """A regular expression for `form` with no ASCII letter, digit or underscore continuing it on either side. Other
+    letters end a word: Chinese messages have no blanks."""
     before = r"(?<![A-Za-z0-9_])" if _OF_WORDS.match(form[0]) else ""
     after = r"(?![A-Za-z0-9_])" if _OF_WORDS.match(form[-1]) else ""
     return f"{before}{re.escape(form)}{after}"

@@ -1,4 +1,4 @@
-"""Facts under way: what several rows of a catalogue say is one fact."""
+"""Merging the rows of a catalogue that state the same fact."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ GRANT_OPTION = "GRANT OPTION"
 
 
 class FactSet:
-    """Facts by identity: rows that mean the same right are one fact, options or-ed. Rows of accounts that are not
-    among `accounts` are left out."""
+    """Facts by identity. Rows for the same right become one fact with their options or-ed. Rows of accounts that are
+    not in `accounts` are ignored."""
 
     def __init__(self, accounts: Iterable[AccountKey]) -> None:
         self._accounts = frozenset(accounts)
@@ -36,8 +36,8 @@ class FactSet:
         grantable: bool = False,
         denied: bool = False,
     ) -> None:
-        """One fact per privilege. "GRANT OPTION" among them makes the others grantable and stands for itself only
-        where there are none."""
+        """Add one fact per privilege. "GRANT OPTION" makes the other privileges grantable; it is a fact only if it is
+        the only one."""
         held = set(privileges)
         if GRANT_OPTION in held:
             held -= {GRANT_OPTION} if len(held) > 1 else set()

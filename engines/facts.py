@@ -1,4 +1,4 @@
-"""Facts about accounts, grants and sizes, the same for every engine. An adapter returns them."""
+"""Facts about accounts, grants and sizes, which an adapter returns; the same types for all engines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .errors import AdapterError
 LEVELS = ("A", "B", "C")
 
 
-#: Kinds of grant. What stands behind `scope` for each:
+#: Kinds of grant → what `scope` names for each.
 GRANT_KINDS = {
     "system": "whole instance (MySQL *.*, dynamic privileges; scope is empty)",
     "attribute": "attribute of an account (PostgreSQL SUPERUSER …, Oracle COMMON, PROFILE …; scope is empty)",
@@ -27,26 +27,26 @@ GRANT_KINDS = {
     "language": "procedural language",
     "foreign": "foreign data wrapper or foreign server",
     "large_object": "large object",
-    "object": "object of another type, which its scope names (Oracle: directory, queue, edition …)",
-    "default": "default privileges: what objects created later will carry",
+    "object": "object of another type, named in the scope (Oracle: directory, queue, edition …)",
+    "default": "default privileges: those of objects created later",
     "column": "column",
     "proxy": "right to act as another account",
 }
 
 
 def grant_kind_choices() -> list[tuple[str, str]]:
-    """For model fields. A function, so that migrations do not list the kinds."""
+    """The choices of model fields. A function, so that migrations do not list the kinds."""
     return [(kind, kind) for kind in GRANT_KINDS]
 
 
 AccountKey = tuple[str, str]
-"""(name, host); host is empty where the engine has none, and for Oracle the container that the account lives in."""
+"""(name, host). For Oracle, host is the container of the account; it is empty for engines without hosts."""
 
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """Who answered: product ("PostgreSQL", "MySQL", "MariaDB" …) and its version as the server prints it, and the
-    fingerprint of its certificate where that is to be pinned."""
+    """The server: product ("PostgreSQL", "MySQL", "MariaDB" …), its version as the server prints it, and the
+    fingerprint of its certificate if Taifish should pin it."""
 
     product: str
     version: str
@@ -56,11 +56,11 @@ class ServerInfo:
 
 @dataclass(frozen=True)
 class Gap:
-    """A scope that could not be read this time, so that nothing in it may be closed.
+    """A scope that this visit could not read: stored rows in it stay open.
 
-    `scope` is "accounts" (the listing is incomplete), "account fields" (the `AccountFact` fields in `fields`),
-    "memberships", a grant kind, or one of those in `sizes`; `database` narrows it ("" = everywhere); of accounts it is
-    the host of those that may be missing.
+    `scope` is "accounts" (the list is incomplete), "account fields" (the `AccountFact` fields in `fields`),
+    "memberships", a grant kind, or a scope of `Databases` or `Sizes`. `database` limits it to one database ("" = all);
+    for accounts it is the host of those that may be missing.
     """
 
     scope: str
@@ -72,13 +72,13 @@ class Gap:
 
 
 class AccountFact(NamedTuple):
-    """One user or role. It, a membership and a grant are named tuples: a visit makes tens of thousands of them.
+    """One user or role. Accounts, memberships and grants are named tuples: a visit makes tens of thousands of them.
 
-    `kind` is "user" (can be used to log in, by design), "role" (holds privileges for others) or "public" (every account
-    of the instance).
+    `kind` is "user" (intended for login), "role" (holds privileges for others) or "public" (every account of the
+    instance).
 
-    None means that the engine has no such thing or, for a field in `Inventory.unread`, that it could not be read. A
-    value in such a field is certain all the same: SYS is a superuser, also where the password file was not read.
+    None means that the engine has no such attribute or, for a field in `Inventory.unread`, that it could not be read. A
+    value other than None is certain even in such a field: SYS is a superuser even if the password file was not read.
     """
 
     name: str
@@ -102,8 +102,8 @@ class AccountFact(NamedTuple):
 
 
 class MembershipFact(NamedTuple):
-    """`member` holds `role`. Rows by several grantors are one fact whose options are or-ed: the server tests
-    each option on any of the rows."""
+    """`member` is in `role`. Rows by several grantors are one fact with their options or-ed: for the server, one row
+    with an option is enough."""
 
     member: AccountKey
     role: AccountKey
@@ -115,8 +115,8 @@ class MembershipFact(NamedTuple):
 class GrantFact(NamedTuple):
     """`account` holds `privilege` (upper case, the engine's own name) on `scope`.
 
-    `database` is the database the scope lies in, or the database itself for kind "database"; "" otherwise.
-    `scope` is the canonical path made by `dotted()`. `denied` marks a negative right (partial revoke, DENY).
+    `database` is the database that contains the scope, or the database itself for kind "database"; "" otherwise.
+    `scope` is the canonical path made by `dotted()`. `denied` marks a partial revoke (MySQL).
     """
 
     account: AccountKey
@@ -130,23 +130,22 @@ class GrantFact(NamedTuple):
 
 @dataclass(frozen=True)
 class Inventory:
-    """Phase one. Here and in `Permissions` facts may be a list, or `derived.Derived`, which is made only when somebody
-    looks."""
+    """Result of phase one. Here and in `Permissions`, facts are a list or a `derived.Derived`, made on first access."""
 
     accounts: Sequence[AccountFact]
     gaps: Sequence[Gap] = ()
 
     @property
     def unread(self) -> frozenset[str]:
-        """The `AccountFact` fields that could not be read, of some accounts at least."""
+        """The `AccountFact` fields that could not be read for at least some accounts."""
         return frozenset(name for gap in self.gaps for name in gap.fields)
 
 
 @dataclass(frozen=True)
 class Permissions:
-    """Phase two. `covered` names what was read: "memberships" and grant kinds. Less `gaps`, that is the scope in
-    which a row that is not here has ended. `beyond` names the kinds that this server has and the level leaves out.
-    `notes` are warnings about what was read."""
+    """Result of phase two. `covered` names what was read: "memberships" and grant kinds. In that scope, except `gaps`,
+    a stored row that is missing here has ended. `beyond` names the grant kinds of this server that the level does not
+    read. `notes` are warnings about what was read."""
 
     memberships: Sequence[MembershipFact]
     grants: Sequence[GrantFact]
@@ -158,11 +157,11 @@ class Permissions:
 
 @dataclass(frozen=True)
 class Capability:
-    """One thing that Taifish does with an instance, tried out on it.
+    """The result of trying one operation of Taifish on an instance.
 
-    `works` is None where something else failed first, so that nobody knows. `message` says what was found, `missing`
-    is the SQL that makes it work, to be run in `database` where that is given, `cost` is what Taifish cannot tell as
-    long as it does not, and `level` the read depth from which on it matters.
+    `works` is None if an earlier failure prevented the attempt. `message` is the finding. `missing` is the SQL that
+    makes it work, to be run in `database` if given. `cost` is what stays unknown until it works, and `level` the lowest
+    read depth that needs it.
     """
 
     name: str
@@ -176,8 +175,8 @@ class Capability:
 
 @dataclass(frozen=True)
 class Excess:
-    """A right that the collection account holds and Taifish never uses; `remedy` is the SQL that takes it away, to be
-    run in `database` where that is given, and leaves the account what it needs."""
+    """A right of the collection account that Taifish never uses. `remedy` is the SQL that revokes it and keeps the
+    rights that the account needs, to be run in `database` if given."""
 
     right: str
     message: str
@@ -187,7 +186,7 @@ class Excess:
 
 @dataclass(frozen=True)
 class Examination:
-    """What the collection account can and cannot do, and what it could do beyond need."""
+    """The result of a check: capabilities of the collection account, and its rights beyond need."""
 
     server: ServerInfo
     capabilities: Sequence[Capability]
@@ -195,14 +194,14 @@ class Examination:
 
 
 def failed(name: str, error: AdapterError, **described: str) -> Capability:
-    """The capability that `error` stopped; unknown, and not missing, where trying again may help."""
+    """The capability that failed with `error`; `works` is None if the error is transient."""
     message = str(error) if error.missing else f"{error} {error.hint}".strip()
     return Capability(name, None if error.transient else False, message, error.missing, **described)
 
 
 class DatabaseFact(NamedTuple):
-    """One database; a schema where the engine has no other. `native_id` tells one dropped and made anew under its
-    name from the one before, where the engine has such a thing."""
+    """One database, which is a schema in MySQL. `native_id` differs between a dropped database and a new one of the
+    same name, if the engine has such an id."""
 
     name: str
     native_id: str = ""
@@ -210,7 +209,7 @@ class DatabaseFact(NamedTuple):
 
 
 class SizeFact(NamedTuple):
-    """What a database takes on disk, and how that divides where the engine can say so exactly; None elsewhere."""
+    """The size of a database on disk in bytes, and its parts; None for a part without an exact figure."""
 
     database: str
     size: int
@@ -220,7 +219,7 @@ class SizeFact(NamedTuple):
 
 
 class TableSize(NamedTuple):
-    """One table with what belongs to it: partitions that the engine shows as one, large values, indexes."""
+    """The size of one table in bytes, with its large values, its indexes, and partitions that the engine adds up."""
 
     schema: str
     name: str
@@ -231,7 +230,7 @@ class TableSize(NamedTuple):
 
 @dataclass(frozen=True)
 class Databases:
-    """Phase one. A gap of scope "databases" says that there may be more."""
+    """Result of phase one. A gap of scope "databases" means that the list may be incomplete."""
 
     databases: Sequence[DatabaseFact]
     gaps: Sequence[Gap] = ()
@@ -239,10 +238,10 @@ class Databases:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Phase two. `shared` holds, by name, what takes space and belongs to no database.
+    """Result of phase two. `shared` maps names of files that belong to no database to their bytes.
 
-    A database of phase one is in `sizes`, or in a gap of scope "sizes", or was `dropped` meanwhile. A gap of that scope
-    without a database says that every size may be too small, one of scope "shared" that a part has no figure.
+    Each database of phase one is in `sizes`, in a gap of scope "sizes", or in `dropped`. A gap of scope "sizes" without
+    a database means that every size may be too small; one of scope "shared", that a shared size is missing.
     """
 
     sizes: Sequence[SizeFact]

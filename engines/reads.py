@@ -1,4 +1,4 @@
-"""The reads of an engine as a table, and the loop that runs them for a visit. `check` and `Engine.script` use the same
+"""The table of an engine's reads, and the loop that runs them for a visit. `check` and `Engine.script` use the same
 table."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .facts import GRANT_KINDS, Capability, Gap
 from .session import Rows, Session
 from .statements import Statement
 
-#: Scopes of `Read.yields`, by the phase of a visit that asks for them.
+#: Scopes of `Read.yields`, by the phase of a visit that reads them.
 ACCOUNTS = frozenset({"accounts", "account fields"})
 GRANTS = frozenset({"memberships", *GRANT_KINDS})
 SIZES = frozenset({"databases", "sizes", "used", "shared"})
@@ -23,10 +23,10 @@ ROW_LIMIT = 200_000
 #: Codes of errors that leave a gap. Every other error fails the visit.
 UNREADABLE = ("denied", "unsupported")
 
-VISIT_FAILS = "Everything: a visit fails, and what is known of this instance grows old."
+VISIT_FAILS = "Everything: visits fail, and the stored state of this instance becomes stale."
 
 Text = str | Callable[[Any], str]
-"""A text, or the function that makes it of the session's features."""
+"""A text, or a function that makes it from the session's features."""
 
 
 def _always(features: Any) -> bool:
@@ -43,18 +43,18 @@ def _as_found(session: Any, capability: Capability, rows: Rows | None) -> Iterab
 
 @dataclass(frozen=True)
 class Read:
-    """One statement, and what depends on it.
+    """One statement and its properties.
 
-    `title` says in words what it reads, `place` where. `yields` are the scopes it covers (as `Gap.scope` has them) and
-    `fields` the account fields; a read that yields nothing is for the check only. `levels` are the read depths that
-    ask for it, `when` says whether a server has what it reads. A failed read is a gap for each scope, or fails the
-    visit if it is `required`. It is not asked, and has the same gaps, if the read `after` is incomplete. A `limited`
-    one returns at most ROW_LIMIT rows, and if it is `ordered`, each row begins with the index of its scope and only
-    the last scopes are cut off. `per_database` repeats it in each database.
+    `title` describes what it reads, `place` names the table or privilege. `yields` are the scopes it covers (values of
+    `Gap.scope`) and `fields` the account fields; a read without scopes is for the check only. `levels` are the read
+    depths that run it, `when` tests whether the server has what it reads. A failed read leaves a gap for each scope, or
+    fails the visit if it is `required`. If the read `after` is incomplete, this one is skipped and gets the same gaps.
+    A `limited` read returns at most ROW_LIMIT rows; if it is `ordered`, each row begins with the index of its scope,
+    and the limit cuts off only the last scopes. A `per_database` read runs in each database.
 
-    `grants` makes the statements that let an account read it. The check runs `probe`, else `sql` with `sample` rows
-    (None: all, which the search for excess rights needs too); `judge` makes capabilities of the outcome, and `cost` is
-    what is unknown without it.
+    `grants` makes the statements that permit the read. The check runs `probe`, else `sql` with `sample` rows (None: all
+    rows, which are passed to the search for rights beyond need); `judge` makes capabilities from the result, and `cost`
+    is what stays unknown without it.
     """
 
     name: str
@@ -85,12 +85,12 @@ def text_of(text: Text, features: Any) -> str:
 
 
 def applicable(reads: Iterable[Read], level: str, features: Any) -> list[Read]:
-    """The reads that a visit to this depth, or its check, makes of a server with these features."""
+    """The reads of a visit to this depth, and of its check, on a server with these features."""
     return [read for read in reads if level in read.levels and read.when(features)]
 
 
 def statements_for(reads: Iterable[Read], features: Any, account: str, hash_blind: bool) -> list[Statement]:
-    """What these reads need to be granted, each statement once."""
+    """The statements that permit these reads, without duplicates."""
     found: dict[str, Statement] = {}
     for read in reads:
         for statement in read.grants(features, account, hash_blind):
@@ -100,16 +100,16 @@ def statements_for(reads: Iterable[Read], features: Any, account: str, hash_blin
 
 def needed(session: Session, reads: Iterable[Read], hash_blind: bool = False) -> list[str]:
     """The grants that the collection account needs for visits to the depth of the target."""
-    asked = applicable(reads, session.target.level, session.features)
-    return [statement.sql for statement in statements_for(asked, session.features, session.account, hash_blind)]
+    selected = applicable(reads, session.target.level, session.features)
+    return [statement.sql for statement in statements_for(selected, session.features, session.account, hash_blind)]
 
 
 def read_only(sql: str, on: str) -> Read:
-    """The read of the check for whether the server refuses writes: it does where `on` ends each row of `sql`."""
+    """A read for the check: the server refuses writes if each row of `sql` ends with `on`."""
 
     def judge(session: Session, capability: Capability, rows: Rows | None) -> Iterable[Capability]:
         if rows is not None and {row[-1] for row in rows} != {on}:
-            capability = replace(capability, works=False, message="the server lets this session write")
+            capability = replace(capability, works=False, message="this session can write")
         yield capability
 
     return Read("read-only", "read-only session", sql, sample=None, judge=judge, cost=VISIT_FAILS)
@@ -117,7 +117,7 @@ def read_only(sql: str, on: str) -> Read:
 
 class Answers:
     """The rows that one visit read: `rows` by name of the read, and those `inside` databases as (read, database, rows).
-    `gaps` are those of each read that was asked, by its name."""
+    `gaps` maps the name of each read that ran to its gaps."""
 
     def __init__(self, session: Session, reads: Sequence[Read]) -> None:
         self.session = session
@@ -128,7 +128,7 @@ class Answers:
         self._deepest = applicable(reads, "C", session.features)
 
     def ask(self, phase: frozenset[str]) -> None:
-        """Run the reads that yield a scope of this phase, once. Raises AdapterError."""
+        """Run each read that yields a scope of this phase, unless it has run already. Raises AdapterError."""
         for read in self._reads:
             if read.name not in self.gaps and phase.intersection(read.yields):
                 self.gaps[read.name] = []
@@ -139,12 +139,12 @@ class Answers:
 
     @property
     def covered(self) -> frozenset[str]:
-        """What the depth covers of grants and memberships. An engine without memberships has none to miss."""
+        """The scopes of phase two that this depth reads. "memberships" is always one, also for an engine without."""
         return GRANTS.intersection(["memberships", *(scope for read in self._reads for scope in read.yields)])
 
     @property
     def beyond(self) -> frozenset[str]:
-        """What the server has and the depth leaves out."""
+        """The scopes of phase two that only greater depths read."""
         return GRANTS.intersection(scope for read in self._deepest for scope in read.yields) - self.covered
 
     def _ask(self, read: Read) -> None:
@@ -161,7 +161,7 @@ class Answers:
                 self._add(read, read.yields, error.code, str(error), error.hint)
             else:
                 if read.required and ACCOUNTS.issubset(read.yields) and not self.rows[read.name]:
-                    hint = "There is always one, the collection account: look at what it may read."
+                    hint = "At least the collection account must be listed: check its rights."
                     raise AdapterError("the server lists no accounts", code="server_error", hint=hint)
 
     def _query(self, read: Read, database: str = "") -> Rows:
@@ -171,12 +171,12 @@ class Answers:
         rows = self.session.query(self.session.limited(sql, ROW_LIMIT + 1))
         if len(rows) > ROW_LIMIT:
             cut = read.yields[rows[ROW_LIMIT][0] :] if read.ordered else read.yields
-            message = f"{read.title}: there are more than {ROW_LIMIT}, and the rest was not read"
+            message = f"{read.title}: only the first {ROW_LIMIT} were read"
             self._add(read, cut, "row_limit", message, "Lower the instance's read depth.", database)
         return rows[:ROW_LIMIT]
 
     def _ask_each_database(self, read: Read) -> None:
-        """What fails in one database leaves gaps for that one."""
+        """Run the read in each database. A failure in one database leaves gaps for that database only."""
         for native_id, name, skipped, refused in self.session.candidates():
             if skipped:
                 self._add(read, read.yields, *skipped, name)
@@ -188,7 +188,8 @@ class Answers:
                     rows = self._query(read, name)
                 self.inside.append((read, name, rows))
             except AdapterError as error:
-                # A database dropped meanwhile leaves no gap. A lost server fails here again, and fails the visit.
+                # A database dropped meanwhile leaves no gap. If the connection is lost, exists() raises and the visit
+                # fails.
                 if error.code == "budget_exceeded":
                     raise
                 if self.session.exists(native_id):

@@ -1,4 +1,4 @@
-"""The engines. A new one is a folder here and a name in `ENGINES`."""
+"""The list of engines. To add one, add a folder here and its name to `ENGINES`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def engine_choices() -> list[tuple[str, str]]:
 
 
 def how_tested(product: str, version: str) -> str:
-    """ "real" if the tests visit such a server, "emulated" if they visit its tables as the manuals describe them, ""
-    for a version that no test visits."""
+    """ "real" if the tests visit such a server, "emulated" if they visit tables built from its manuals, "" if no test
+    covers this version."""
     for engine in ENGINES.values():
         for how, versions in (("real", engine.tested), ("emulated", engine.emulated)):
             if any(f"{version}.".startswith(f"{begin}.") for begin in versions.get(product, ())):
@@ -31,7 +31,7 @@ def how_tested(product: str, version: str) -> str:
 
 
 def aimed(target: Target) -> Target:
-    """The target with what its engine says of TLS."""
+    """The target with the TLS properties of its engine."""
     return replace(target, **ENGINES[target.engine].tls) if target.engine in ENGINES else target
 
 
@@ -39,7 +39,7 @@ def adapter_for(target: Target) -> Adapter:
     """An unopened adapter for the target. Raises AdapterError("unsupported") for an unknown engine."""
     if target.engine not in ENGINES:
         raise AdapterError(
-            f"no adapter serves the engine {target.engine!r}",
+            f"unknown engine {target.engine!r}",
             code="unsupported",
             hint=f"Engines: {', '.join(sorted(ENGINES))}.",
         )

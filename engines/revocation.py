@@ -1,8 +1,8 @@
-"""SQL that takes an account's power away, for people to read and run. Taifish never runs it.
+"""SQL that locks an account and revokes its grants, for people to read and run. Taifish never runs it.
 
-The statements can be pasted as they stand into psql, mysql, mariadb or SQL*Plus, whatever names are in them: names
-stand in quotes only, never in a comment, and a name with control characters in no SQL at all. What has no statement is
-described in sentences, which hold no names and do no harm when pasted.
+The statements are safe to paste into psql, mysql, mariadb or SQL*Plus with any names in them: names are always quoted
+and never in a comment, and a name with control characters is never part of SQL. Where no statement exists, a sentence
+explains what to do. Sentences contain no names and are harmless when pasted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .statements import Held, Remedy, Subject, is_printable
 
 
 def lock(subject: Subject) -> Remedy:
-    """What keeps an account from logging in; nothing for roles, which never log in, and for unknown engines."""
+    """The SQL that disables login; empty for roles, which cannot log in, and for unknown engines."""
     engine = ENGINES.get(subject.engine)
     if not engine or subject.kind != "user":
         return Remedy([], [])
@@ -24,7 +24,7 @@ def lock(subject: Subject) -> Remedy:
 
 
 def take_away(subject: Subject, grants: Iterable[Held], roles: Iterable[AccountKey]) -> Remedy:
-    """What locks the account and takes these roles and direct grants away."""
+    """The SQL that locks the account and revokes these roles and direct grants."""
     engine = ENGINES.get(subject.engine)
     if not engine:
         return Remedy([], [])
@@ -36,10 +36,10 @@ def take_away(subject: Subject, grants: Iterable[Held], roles: Iterable[AccountK
 
 
 def inside(engine: str, sql: str, database: str) -> str:
-    """`sql` to be pasted into the engine's own client, connected to any database."""
+    """`sql` for the engine's client, preceded by a switch to the database if the engine needs one."""
     return ENGINES[engine].inside(sql, database) if sql and database and engine in ENGINES else sql
 
 
 def _nameless(subject: Subject) -> str:
     how = ENGINES[subject.engine].account.nameless(subject)
-    return f"No SQL is offered, because the name of the account has control characters. {how}"
+    return f"No SQL is offered, because the account name contains control characters. {how}"

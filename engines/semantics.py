@@ -1,4 +1,4 @@
-"""How far grants reach beyond what they say, engine by engine, as data for questions over stored facts."""
+"""How each engine combines grants, as data for questions over stored facts."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Semantics:
-    """`paths`: kind of object → how many parts its path has. `containers`: kind of object → the kinds whose grants on
-    what it lies in hold for it too. `patterns`: a grant on a database names a LIKE pattern, and of those that fit only
-    the most specific one counts for an account: that for which this function of product and pattern is largest.
-    `personal`: kinds that members of a role have only after switching to it. `everything`: who holds this (kind,
-    privilege) may do all. `predefined`: role → kind of object → privileges it has on every one of them.
-    `anywhere`: kind of object → privilege → those that give it on every such object, of the instance (kind "system") or
-    of one schema (kind "schema"), but not in the schemas `protected`. `owners`: an account may do everything with what
-    is in the schema of its name, the second part of a path. `host_is_database`: an account's host is the database that
-    it lives in, where its rights end, and those of PUBLIC too; elsewhere PUBLIC has no host. `database_role`: stands
-    for the owner of the database in which its grants lie, who has them only after switching to it when it holds the
-    grant `no_inherit`. `privileges`: kind of object → what grants on one may say; the others may say anything.
+    """`paths`: kind of object → number of parts in its path. `containers`: kind of object → the kinds of its containers
+    on which a grant applies to it too. `patterns`: a grant on a database names a LIKE pattern, and of the matching
+    patterns only the most specific one counts for an account, that for which this function of product and pattern is
+    largest. `personal`: kinds of grant that members of a role have only after SET ROLE. `everything`: the (kind,
+    privilege) that permits everything. `predefined`: role → kind of object → its privileges on every such object.
+    `anywhere`: kind of object → privilege → the privileges that imply it on every such object of the instance (kind
+    "system") or of one schema (kind "schema"), except in the schemas `protected`. `owners`: an account may do
+    everything with objects in the schema of its name, the second part of a path. `host_is_database`: an account's host
+    is its database, and its rights, like those of PUBLIC, end there; with other engines PUBLIC has no host.
+    `database_role`: a role that stands for the owner of the database that contains its grants; an owner with the grant
+    `no_inherit` has them only after SET ROLE. `privileges`: kind of object → possible privileges; any for other kinds.
     """
 
     paths: Mapping[str, int]
@@ -36,13 +36,13 @@ class Semantics:
     privileges: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def carries(self, kind: str, fits: Callable[[str], bool]) -> bool:
-        """Whether a grant of that kind may say a privilege that fits."""
+        """Whether a grant of that kind can have a privilege for which `fits` is true."""
         return kind not in self.privileges or any(map(fits, self.privileges[kind]))
 
     def scopes(self, path: list[str], kind: str = "") -> set[tuple[str, str]]:
-        """(kind, scope) of every grant that would hold on the object at `path`, of that kind or of any that fits.
+        """(kind, scope) of every possible grant that applies to the object at `path`, of this kind or, for "", of any.
 
-        `path` is what `segments` returns.
+        `path` is a result of `segments`.
         """
         kinds = [kind] if kind in self.paths else [] if kind else self.paths
         return {

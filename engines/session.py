@@ -1,4 +1,4 @@
-"""One connection to one instance, and how long it may take."""
+"""One connection to one instance, with its time limits."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Rows = list[tuple[Any, ...]]
 
 
 class Candidate(NamedTuple):
-    """A database to look for grants in. `skipped` is code, message and hint where no visit enters it; `refused` is the
-    error that entering it would end in."""
+    """A database that may contain grants. `skipped` is code, message and hint if visits leave it out; `refused` is the
+    error if connecting to it would fail."""
 
     native_id: Any
     name: str
@@ -28,15 +28,15 @@ class Candidate(NamedTuple):
 class Session(ABC):
     """One connection to one instance, read-only. Use as a context manager: entering connects and sets `server`.
 
-    `account` is the collection account as messages and GRANT name it, `features` what the reads depend on, `database`
-    the one that the session is in, where grants lie inside databases. SQL runs through `query()` only, which counts
-    statements and keeps the wall-clock budget.
+    `account` is the collection account in the form of messages and GRANT, `features` are properties of the server that
+    reads depend on, `database` is the current database if the engine stores grants inside databases. SQL runs through
+    `query()` only, which counts statements and enforces the wall-clock budget.
     """
 
-    #: Seconds to wait for a catalogue that somebody has locked: longer, and we would be in the way.
+    #: Seconds to wait for a locked catalogue. Waiting longer could block others.
     lock_timeout: float = 10
 
-    #: Seconds the server has to keep its own statement timeout before the connection is cut from this side.
+    #: Seconds that the server may exceed its statement timeout before Taifish cuts the connection.
     grace: float = 5
 
     account = ""
@@ -66,26 +66,26 @@ class Session(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Close whatever is open. Never raises."""
+        """Close the connection, if any. Never raises."""
 
     @abstractmethod
     def _execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> Rows:
         """Run one statement, return all rows. Raises AdapterError."""
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Rows:
-        """All rows of one statement. Raises AdapterError; "budget_exceeded" when the visit's time is used up."""
+        """All rows of one statement. Raises AdapterError; "budget_exceeded" if the visit has no time left."""
         self.remaining()
         self.statements += 1
         return self._execute(sql, parameters)
 
     def remaining(self) -> float:
-        """Seconds left of the visit's budget. Raises AdapterError when there are none."""
+        """Seconds left of the visit's budget. Raises AdapterError if there are none."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise AdapterError(
                 f"the visit took longer than its budget of {self.target.budget} s",
                 code="budget_exceeded",
-                hint="Raise the instance's time budget, lower its read depth, or visit it at a quieter hour.",
+                hint="Raise the instance's time budget, lower its read depth, or visit it when its load is lower.",
             )
         return left
 
@@ -95,23 +95,23 @@ class Session(ABC):
         return False
 
     def begin(self) -> object:
-        """Start a transaction, where a failed statement would spoil the one that is open."""
+        """Start a new transaction, if a failed statement aborts the open one on this engine."""
         return None
 
     def limited(self, sql: str, rows: int) -> str:
-        """`sql` with so many rows at most."""
+        """`sql` limited to this number of rows."""
         return f"{sql} LIMIT {rows}"
 
-    # Where grants lie inside databases that have to be entered, the engine's session overrides these.
+    # An engine that stores grants inside databases overrides these.
 
     def candidates(self) -> list[Candidate]:
         """The databases of the server. Raises AdapterError."""
         return []
 
     def inside(self, database: str) -> AbstractContextManager[None]:
-        """`query()` asks in that database meanwhile. Raises AdapterError."""
+        """Within this context, `query()` runs in that database. Raises AdapterError."""
         raise NotImplementedError
 
     def exists(self, native_id: Any) -> bool:
-        """Whether there still is such a database. Raises AdapterError."""
+        """Whether that database still exists. Raises AdapterError."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What can stand in SQL that is shown to people, and the parts of a script."""
+"""SQL that is shown to people: which characters it may contain, and the parts of a script."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .paths import split_path
 
 
 def is_printable(text: str) -> bool:
-    """Whether it can stand in SQL that people paste. A line break in a name would let it go on as a statement of its
-    own, and what a terminal or a reader does not show, nobody can check."""
+    """Whether SQL for pasting may contain the text. A line break in a name could start another statement, and a
+    character that the screen does not show cannot be checked."""
     return not any(unicodedata.category(character) in _HIDDEN for character in text)
 
 
@@ -22,29 +22,29 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def printable(text: str) -> str:
-    """`text` with hidden characters as escapes, for people to read."""
+    """`text` with hidden characters escaped."""
     return "".join(c if is_printable(c) else repr(c)[1:-1] for c in text)
 
 
 def offered(*statements: str) -> str:
-    """Statements for people to paste, one a line; none of them if a name in one has hidden characters."""
+    """Statements for pasting, one per line; "" if any contains a hidden character."""
     return "\n".join(statements) if all(map(is_printable, statements)) else ""
 
 
-#: Stands where the password goes. Oracle's is a name in double quotes.
-PASSWORD = "'…'"  # noqa: S105 -- nobody's
+#: Placeholder of the password. That of Oracle has double quotes.
+PASSWORD = "'…'"  # noqa: S105 -- a placeholder
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement, ready to run but for the password, and what it is for."""
+    """One statement, complete except for the password, and its purpose."""
 
     sql: str
     purpose: str
 
 
 class Subject(NamedTuple):
-    """An account as `AccountFact` has it, and the product of its instance ("" where that is not known)."""
+    """An account with the fields of `AccountFact`, and the product of its instance ("" if unknown)."""
 
     engine: str
     name: str
@@ -55,7 +55,7 @@ class Subject(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A direct grant, as `GrantFact` has it."""
+    """A direct grant with the fields of `GrantFact`."""
 
     kind: str
     privilege: str
@@ -66,24 +66,24 @@ class Held(NamedTuple):
 
 
 class Remedy(NamedTuple):
-    """Lines to paste, in this order, and sentences about what they leave."""
+    """Lines to paste in this order, and sentences about what remains to be done by hand."""
 
     statements: list[str]
     by_hand: list[str]
 
 
-#: Privileges stand in SQL without quotes.
+#: Privileges are not quoted in SQL.
 WORDS = re.compile(r"[A-Z][A-Z0-9_]*(?: [A-Z0-9_]+)*")
 
 
 ROLE_LEFT = (
-    "The account is left in a role, because the name of that role has control characters, and no SQL is offered. The"
-    " page of the account shows it: rename the role first."
+    "The account stays in a role, because no SQL is offered for a role name with control characters. Rename the role"
+    " first; the page of the account shows it."
 )
 
 
 def digest(subject: Subject) -> str:
-    """MD5 of name@host, by which SQL finds an account whose name cannot stand in a statement."""
+    """MD5 of name@host, to find an account with a name that cannot be used in SQL."""
     return _md5(f"{subject.name}@{subject.host}")
 
 
@@ -92,7 +92,7 @@ def _md5(text: str) -> str:
 
 
 def add_statement(statements: list[str], by_hand: list[str], statement: str, otherwise: str) -> None:
-    """Offer a statement, or say that there is none."""
+    """Append the statement, or the sentence `otherwise` if it is empty or not printable."""
     if statement and is_printable(statement):
         statements.append(statement)
     else:
@@ -100,9 +100,9 @@ def add_statement(statements: list[str], by_hand: list[str], statement: str, oth
 
 
 def no_statement(grant: Held) -> str:
-    """The sentence for a grant without a statement."""
+    """The sentence for a grant that no statement revokes."""
     name = split_path(grant.scope)[-1] if grant.scope else ""
     what = f"{grant.privilege} on {grant.kind}" if WORDS.fullmatch(grant.privilege) else f"a right on {grant.kind}"
     if is_printable(grant.scope + grant.database):
-        return f"{what}: no statement takes it away. The page of the account names the object."
-    return f"{what}: no SQL is offered, because a name has control characters. Its last part has the MD5 {_md5(name)}."
+        return f"{what}: no statement revokes it. The page of the account names the object."
+    return f"{what}: no SQL is offered, because a name has control characters. MD5 of its last part: {_md5(name)}."

@@ -1,4 +1,4 @@
-"""Where a visit goes, and how far the server is trusted with the password."""
+"""The target of a visit, and how far its server is trusted with the password."""
 
 from __future__ import annotations
 
@@ -6,23 +6,19 @@ from dataclasses import dataclass, field
 
 TLS_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
 
-#: How far an instance may be trusted with the password before it has proved who it is:
-PROOFS = {
-    "strict": "nothing that helps an impostor: SCRAM, ed25519",
-    "hashes": "also a hash to crack: md5, mysql_native_password, caching_sha2_password's fast path, Oracle's login",
-    "as_before": "whatever the server asks for, as in releases before there was this choice",
-}
-
 
 @dataclass(frozen=True)
 class Target:
-    """Where to connect and how long to wait. Times in seconds; `budget` bounds the whole visit.
+    """Where to connect, and the time limits. Times in seconds; `budget` limits the whole visit.
 
-    `proof` is a key of PROOFS. `certificate` is the SHA-256 fingerprint that the server's certificate must have, in
-    lower-case hex; `compared` says that a person vouched for it, so that it proves who the server is.
+    `proof` decides which login methods are allowed with a server that has not proved its identity: "strict" those that
+    reveal nothing to an impostor (SCRAM, ed25519), "hashes" also those that reveal a hash (md5, mysql_native_password,
+    fast path of caching_sha2_password, Oracle), "as_before" any, as in earlier releases. `certificate` is the SHA-256
+    fingerprint that the server's certificate must have, in lower-case hex; `compared` means that a person compared it,
+    so that it proves the server's identity.
 
-    The last two depend on the engine (`Engine.tls`): TLS mode verify-ca without a CA file takes the authorities of the
-    system, and TLS has a port of its own, so that mode "prefer" is always without.
+    The last two depend on the engine (`Engine.tls`). `system_authorities`: TLS mode verify-ca without a CA file uses
+    the system's authorities. `tls_port`: TLS has a separate port, so that mode "prefer" never uses TLS.
     """
 
     engine: str
@@ -46,33 +42,33 @@ class Target:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is a Unix socket, which does not leave the machine."""
+        """Whether the host is a Unix socket, and traffic stays on the machine."""
         return self.host.startswith("/")
 
     @property
     def is_verified(self) -> bool:
-        """Whether TLS proves the server by an authority. Those of the system sign for everybody: with them the host
-        name must be checked too."""
+        """Whether a certificate authority proves the server. The system's authorities sign for any host, so with them
+        the host name must be verified too."""
         named = bool(self.tls_ca) or not self.system_authorities
         return self.tls_mode == "verify-full" or (self.tls_mode == "verify-ca" and named)
 
     @property
     def is_guarded(self) -> bool:
-        """Whether the adapter must watch what it sends, and the certificate."""
+        """Whether the adapter must restrict login methods and check the certificate."""
         return self.proof != "as_before" and not self.is_local and not self.is_verified
 
     @property
     def needs_tls(self) -> bool:
-        """Whether plain text is out of the question: the mode says so, or TLS was used before."""
+        """Whether a connection without TLS is refused: by the mode, or because TLS was used before."""
         if self.tls_mode != "prefer":
             return self.tls_mode != "disable"
         return self.is_guarded and bool(self.certificate) and not self.tls_port
 
     @property
     def may_send(self) -> str:
-        """What the server may be sent of the password: "all", "hashes" or "nothing" that helps an impostor.
+        """What may be sent to the server: "all" (the password), "hashes" of it, or "nothing" that helps an impostor.
 
-        A certificate that was pinned without a person shows that the server is the same as before, not who it is.
+        A certificate that no person compared proves only that the server is the same as before.
         """
         proved = bool(self.certificate) and self.compared and self.needs_tls
         if not self.is_guarded or proved or not self.password:

@@ -99,7 +99,7 @@ def test_the_command_says_the_way_and_what_is_hearsay(shop):
     ("arguments", "told"),
     [
         (["INSRT", "--on", "shop.public.orders"], "Did you mean INSERT?"),
-        (["INSERT", "--on", "shop..orders"], "cannot be read from character 6 on"),
+        (["INSERT", "--on", "shop..orders"], "is invalid at character 6"),
         (["INSERT", "--on", "a.b.c.d.e.f"], "No engine has objects with a path of 6 parts"),
         (["INSERT", "--on", "shop", "--kind", "table"], "No engine has objects of the kind 'table' with a path of 1"),
         (["INSERT", "--as-of", "yesterday"], "neither a day"),

@@ -160,7 +160,7 @@ def test_a_name_with_a_line_break_is_in_no_sql(add, server):
     rights = "SELECT has_table_privilege('alice', 'plain', 'SELECT')"
     assert server.execute(rights, database="shop") == [(False,)]
     cells = list(csv.reader(StringIO(csv_as_other("*mallory*"))))
-    assert cells[1][-1].startswith("No SQL is offered, because the name of the account has control characters. Its oid")
+    assert cells[1][-1].startswith("No SQL is offered, because the account name contains control characters. Its oid")
     assert "\n" not in cells[1][-1]
 
 

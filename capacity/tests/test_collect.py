@@ -282,8 +282,8 @@ def test_a_database_dropped_in_mid_visit_of_mysql_is_not_empty(add, family_serve
 @pytest.mark.parametrize(
     ("privilege", "gap"),
     [
-        ("SHOW DATABASES", ("databases", "only databases are listed on which the account has a grant")),
-        ("SHOW VIEW", ("sizes", "tables of engines other than InnoDB are not shown, and in no size")),
+        ("SHOW DATABASES", ("databases", "databases without a grant for the account are not listed")),
+        ("SHOW VIEW", ("sizes", "sizes leave out hidden tables of engines other than InnoDB")),
     ],
 )
 def test_each_right_taken_from_mysql_is_a_gap(add, family_server, privilege, gap):

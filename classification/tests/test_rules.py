@@ -68,7 +68,7 @@ def test_lines_options_comments_and_numbers_are_read():
         ('has("FILE", one="x")', 1, 13, "has has no option one. Did you mean on?"),
         ('has("FILE", **{})', 1, 13, "has has no option **."),
         ('has("X", kind="tabel")', 1, 15, "There is no kind 'tabel'. Did you mean table?"),
-        ('has("X", on="a..b")', 1, 13, "cannot be read from character"),
+        ('has("X", on="a..b")', 1, 13, "is invalid at character"),
         ('gained("FILE")', 1, 1, "gained needs within_hours=."),
         ('gained("FILE", within_hours=-1)', 1, 29, "Give a whole number"),
         ('engine("postgres")', 1, 8, "Unknown engine 'postgres'. Did you mean postgresql?"),

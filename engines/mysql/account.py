@@ -1,4 +1,4 @@
-"""The SQL that creates, locks and revokes accounts on MySQL and MariaDB. People run it, Taifish never does."""
+"""SQL that creates, locks and revokes accounts on MySQL and MariaDB. People run it; Taifish never does."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ def grantee(account: AccountKey) -> str:
 
 def create(account: AccountKey, features: object = None) -> list[Statement]:
     return [
-        Statement(f"CREATE USER {quoted_account(*account)} IDENTIFIED BY {PASSWORD};", "the account; put in a password")
+        Statement(f"CREATE USER {quoted_account(*account)} IDENTIFIED BY {PASSWORD};", "the account; enter a password")
     ]
 
 
 def remarks(level: str, product: str = "", hash_blind: bool = False) -> list[str]:
-    """What the script leaves open: sentences for the person who runs it."""
+    """Sentences for the person who runs the script, about its limits."""
     if not hash_blind:
-        return ["SELECT ON mysql.* lets the account see password hashes, which Taifish does not read: --hash-blind."]
+        return ["SELECT ON mysql.* includes password hashes, which Taifish does not read. To deny them: --hash-blind."]
     if product == "MariaDB":
         return [
-            "MariaDB keeps lock, age and method of a password, and newer privileges, in one document with its hash"
-            " (mysql.global_priv): without that these stay unknown, and each visit ends as partial and says so."
+            "MariaDB stores lock, age and method of a password, and newer privileges, in one document with the hash"
+            " (mysql.global_priv). Without it these stay unknown, and each visit ends as partial."
         ]
     return [
-        "Where partial_revokes is ON, these also need SELECT (User_attributes) ON mysql.user; that column holds"
-        " the hashes of second passwords too. Without it grants on databases are reported as partly unread."
+        "If partial_revokes is ON, also grant SELECT (User_attributes) ON mysql.user. That column contains the hashes"
+        " of second passwords too. Without it, grants on databases are reported as partly unread."
     ]
 
 
 def nameless(subject: Subject) -> str:
-    """How to find an account whose name cannot stand in SQL."""
+    """How to find an account with a name that cannot be used in SQL."""
     return f"Find it in mysql.user by MD5(CONCAT(User, '@', Host)) = '{digest(subject)}', and rename it."
 
 
@@ -49,9 +49,9 @@ def lock(subject: Subject) -> list[str]:
 
 
 def revoke(subject: Subject, grants: Sequence[Held], roles: Sequence[AccountKey]) -> Remedy:
-    """REVOKE ALL PRIVILEGES, GRANT OPTION without ON takes what is held on every level, grant options too, and needs no
-    names of databases, which it would have to write as the server stored them (patterns, partial_revokes). On MariaDB
-    it takes roles away too."""
+    """REVOKE ALL PRIVILEGES, GRANT OPTION without ON revokes privileges and grant options on all levels, on MariaDB
+    also roles. It needs no names of databases, which would have to be spelled as the server stored them (patterns,
+    partial_revokes)."""
     grantee = _account(subject.product, (subject.name, subject.host))
     if subject.kind == "public" and not subject.name:
         return Remedy([], [NO_ACCOUNT])
@@ -71,11 +71,11 @@ def revoke(subject: Subject, grants: Sequence[Held], roles: Sequence[AccountKey]
 
 
 NO_ACCOUNT = (
-    "These rights are rows of mysql.db with an empty User, and hold for everybody who connects from that host. No"
-    " account stands behind them, so REVOKE cannot take them away: delete the rows, and run FLUSH PRIVILEGES."
+    "These rights are rows of mysql.db with an empty User. They apply to all accounts that connect from that host."
+    " REVOKE cannot remove them, because they belong to no account: delete the rows, and run FLUSH PRIVILEGES."
 )
 
 
 def _account(product: str, key: AccountKey) -> str:
-    """The account as REVOKE takes it. MariaDB's roles, PUBLIC among them, have no host."""
+    """The account in the syntax of REVOKE. MariaDB's roles, including PUBLIC, have no host."""
     return quoted_account(*key) if key[1] or product == "MySQL" else quoted_account(key[0], "").partition("@`")[0]

@@ -15,8 +15,8 @@ from typing import Any
 from ..fact_set import GRANT_OPTION
 from ..facts import AccountKey
 
-#: Privileges of MariaDB by bit of `$.access` in mysql.global_priv. Bits 0 to 38 were read off a 10.11 server by
-#: granting each in turn; 39 came with 11.3.
+#: MariaDB's privilege for each bit of `$.access` in mysql.global_priv. Bits 0 to 38 were found by granting each on a
+#: 10.11 server; 11.3 added 39.
 MARIADB_BITS = (
     "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "RELOAD", "SHUTDOWN", "PROCESS", "FILE",
     GRANT_OPTION, "REFERENCES", "INDEX", "ALTER", "SHOW DATABASES", "SUPER", "CREATE TEMPORARY TABLES",
@@ -40,7 +40,7 @@ _SPLIT_FROM_SUPER = _mask(
 )  # fmt: skip
 _SUPER_BEFORE_11 = _SPLIT_FROM_SUPER | _mask("BINLOG MONITOR", "REPLICATION MASTER ADMIN", "SLAVE MONITOR")
 
-#: Words of the *_priv columns and of the SETs that differ from the words of GRANT.
+#: Names in *_priv columns and SETs that differ from those in GRANT.
 _WORDS = {
     "GRANT": GRANT_OPTION,
     "SHOW DB": "SHOW DATABASES",
@@ -50,16 +50,16 @@ _WORDS = {
     "DELETE VERSIONING ROWS": "DELETE HISTORY",
 }
 
-#: Characters that a name of a database or routine has at most.
+#: Maximum length of the name of a database or routine, in characters.
 NAME_LENGTH = 64
 
-#: *_priv columns of mysql.db in every version served.
+#: *_priv columns of mysql.db in all supported versions.
 DB_COLUMNS = frozenset({
     "Select_priv", "Insert_priv", "Update_priv", "Delete_priv", "Create_priv", "Drop_priv", "Grant_priv",
     "References_priv", "Index_priv", "Alter_priv", "Create_tmp_table_priv", "Lock_tables_priv", "Create_view_priv",
     "Show_view_priv", "Create_routine_priv", "Alter_routine_priv", "Execute_priv", "Event_priv", "Trigger_priv",
 })  # fmt: skip
-#: The same of mysql.user.
+#: The same for mysql.user.
 USER_COLUMNS = DB_COLUMNS | {
     "Reload_priv", "Shutdown_priv", "Process_priv", "File_priv", "Show_db_priv", "Super_priv", "Repl_slave_priv",
     "Repl_client_priv", "Create_user_priv", "Create_tablespace_priv",
@@ -67,12 +67,12 @@ USER_COLUMNS = DB_COLUMNS | {
 
 
 def quoted_account(name: str, host: str) -> str:
-    """The account as GRANT takes it."""
+    """The account in the syntax of GRANT."""
     return "@".join("`" + part.replace("`", "``") + "`" for part in (name, host))
 
 
 def privilege_name(stored: str, mariadb: bool) -> str:
-    """The word of GRANT for a *_priv column ("Create_tmp_table_priv") or a SET member ("Show view")."""
+    """The name in GRANT for a *_priv column ("Create_tmp_table_priv") or a SET member ("Show view")."""
     words = stored.removesuffix("_priv").replace("_", " ").upper()
     name = _WORDS.get(words, words)
     return "BINLOG MONITOR" if mariadb and name == "REPLICATION CLIENT" else name
@@ -80,11 +80,11 @@ def privilege_name(stored: str, mariadb: bool) -> str:
 
 @lru_cache(maxsize=1000)
 def mariadb_access(access: int, row_version: int, server_version: int, known: int) -> frozenset[str]:
-    """Privileges behind `$.access` of a row written by `row_version` (`$.version_id`) on a `server_version`
-    (100_500 = 10.5.0) that knows the first `known` bits.
+    """Privileges of `$.access` in a row written by version `row_version` (`$.version_id`) on a server of version
+    `server_version` (100_500 = 10.5.0) that has the first `known` bits.
 
-    A server gives rows of older servers what later versions split off from SUPER and the REPLICATION
-    privileges; the rows change only at the next GRANT, and nothing else in the catalogue tells.
+    Later versions split privileges off from SUPER and the REPLICATION privileges. For rows of older versions the server
+    adds them in memory; the rows change only at the next GRANT.
     """
     if access == _ALL_BITS:
         return frozenset(MARIADB_BITS[:known])
@@ -109,12 +109,11 @@ def mariadb_access(access: int, row_version: int, server_version: int, known: in
 
 
 def database_scope(stored: str, literal: bool) -> tuple[str, str]:
-    r"""(database, pattern) of a name in mysql.db: a LIKE pattern in canonical form, and the plain name when the pattern
-    matches one name only, else the pattern.
+    r"""(database, pattern) of a name in mysql.db: `pattern` is a LIKE pattern in canonical form, `database` the plain
+    name if the pattern matches one name only, else the pattern.
 
-    The server matches these names as patterns (`_`, `%`, escape backslash), so `shop_a` also covers shopXa while
-    `shop\_a` does not: both would read "shop_a" without their escapes. `literal` is True where partial_revokes
-    makes the server take unescaped wildcards literally.
+    The server matches these names as patterns (`_`, `%`, escape backslash): `shop_a` also matches shopXa, `shop\_a`
+    does not. `literal` is True if unescaped wildcards stand for themselves, because partial_revokes is ON.
     """
     pattern, plain, live = "", "", False
     characters = iter(stored)
@@ -133,9 +132,9 @@ def database_scope(stored: str, literal: bool) -> tuple[str, str]:
 
 
 def undoubled(stored: str, is_full: bool = False) -> tuple[str, bool]:
-    """A name in mysql.procs_priv, and whether it was encoded twice: the server takes each byte of its UTF-8 for a
-    character of latin1 and encodes that again, "grÃ¶ÃŸe" for "größe". A name that is no such text is as it was.
-    The last character of one that fills its column (`is_full`) may be cut in two."""
+    """The decoded name of mysql.procs_priv, and whether it was encoded twice: the server encodes each byte of its UTF-8
+    as a latin1 character again, "grÃ¶ÃŸe" for "größe". Any other name is returned unchanged. If the name fills its
+    column (`is_full`), its last character may be truncated."""
     try:
         encoded = b"".join(map(_latin1, stored))
     except UnicodeError:
@@ -147,7 +146,7 @@ def undoubled(stored: str, is_full: bool = False) -> tuple[str, bool]:
 
 
 def _latin1(character: str) -> bytes:
-    """The byte of MySQL's latin1: cp1252, with control characters in its holes."""
+    """The byte in MySQL's latin1: cp1252, with control characters for undefined bytes."""
     try:
         return character.encode("cp1252")
     except UnicodeEncodeError:
@@ -155,10 +154,11 @@ def _latin1(character: str) -> bytes:
 
 
 def routine_rows(rows: Iterable[Sequence[Any]], user_length: int) -> tuple[list[tuple[Any, ...]], int, set[str]]:
-    """Rows of mysql.procs_priv with their names (User, Db, Routine_name) decoded, and how many had to be.
+    """Rows of mysql.procs_priv with decoded names (User, Db, Routine_name), the number of rows that were encoded twice,
+    and the databases of omitted rows.
 
-    Encoded twice, a name may be too long for its column, and the server cuts it: such rows are left out, and their
-    databases returned, "" for one with a name that is itself cut.
+    The server truncates a name that, encoded twice, exceeds its column. Such rows are omitted; their database is "" if
+    its own name is truncated.
     """
     decoded, n_doubled, cut = [], 0, set()
     for user, host, database, routine, *more in rows:
@@ -178,14 +178,14 @@ def routine_rows(rows: Iterable[Sequence[Any]], user_length: int) -> tuple[list[
 
 
 def restrictions(text: str | None) -> Iterable[tuple[str, str]]:
-    """(database, privilege) of every partial revoke in `$.Restrictions` of mysql.user.User_attributes."""
+    """(database, privilege) of each partial revoke in `$.Restrictions` of mysql.user.User_attributes."""
     for entry in json.loads(text) if text else []:
         for privilege in entry["Privileges"]:
             yield entry["Database"], privilege.upper()
 
 
 def role_names(text: str) -> list[AccountKey]:
-    """Accounts named in @@mandatory_roles: "r1,`r 2`@`%`,r3@localhost"; the host defaults to "%"."""
+    """The accounts in @@mandatory_roles: "r1,`r 2`@`%`,r3@localhost"; the host defaults to "%"."""
     return [
         (_unquote(found["name"]), _unquote(found["host"]) if found["host"] else "%") for found in _ROLE.finditer(text)
     ]
@@ -201,17 +201,17 @@ def _unquote(name: str) -> str:
 
 
 def yes_no(columns: Sequence[str], flags: str, mariadb: bool) -> set[str]:
-    """Privileges of `columns` whose letter in `flags` ("YNNY…", one per column) is Y."""
+    """The privileges of `columns` with a Y in `flags` ("YNNY…", one letter per column)."""
     return {privilege_name(column, mariadb) for column, flag in zip(columns, flags, strict=True) if flag == "Y"}
 
 
 def set_members(text: str, mariadb: bool) -> set[str]:
-    """Privileges of a SET column: "Select,Show view,Grant"."""
+    """The privileges in a SET column: "Select,Show view,Grant"."""
     return {privilege_name(member, mariadb) for member in text.split(",") if member}
 
 
 def held_globally(show_grants: Iterable[Sequence[str]]) -> set[str]:
-    """The privileges on *.* in the rows of SHOW GRANTS, those of active roles and of PUBLIC included."""
+    """The privileges on *.* in the rows of SHOW GRANTS, including those of active roles and of PUBLIC."""
     lines = [_GLOBAL_GRANT.match(text) for (text,) in show_grants]
     return {name.strip() for line in lines if line for name in line[1].split(",")}
 

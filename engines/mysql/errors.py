@@ -1,4 +1,4 @@
-"""What each failure of the MySQL drivers means to a DBA, and which servers are refused.
+"""Errors of the MySQL drivers as AdapterError, with codes and hints for DBAs; and the servers that are refused.
 
 Error numbers: https://dev.mysql.com/doc/mysql-errors/8.4/en/ and
 https://mariadb.com/kb/en/mariadb-error-code-reference/
@@ -12,7 +12,7 @@ import ssl
 from ..errors import AdapterError, scrub
 from ..target import Target
 
-#: Servers that speak MySQL's protocol and are none, by what their version or version comment says.
+#: Other products with MySQL's protocol → pattern in their version or version comment.
 _IMITATIONS = {
     "TiDB": r"\bTiDB\b",
     "OceanBase": r"OceanBase|seekdb",
@@ -31,22 +31,22 @@ _IMITATIONS = {
 
 
 def refuse_imitation(text: str) -> None:
-    """Raise AdapterError("unsupported") where a server's version, or its comment, names another product."""
+    """Raise AdapterError("unsupported") if a server's version or version comment names another product."""
     for name, words in _IMITATIONS.items():
         if re.search(words, text, re.IGNORECASE):
             raise AdapterError(
-                f"{name} answers, not MySQL or MariaDB ({text})",
+                f"the server is {name}, not MySQL or MariaDB ({text})",
                 code="unsupported",
-                hint=f"{name} speaks MySQL's protocol, but keeps accounts and privileges in its own way: what Taifish "
-                "would read of them could be wrong. Retire this instance, or correct host and port if MySQL was meant.",
+                hint=f"{name} uses MySQL's protocol but stores accounts and privileges differently, so Taifish could "
+                "misread them. Retire this instance, or correct its host and port.",
             )
 
 
-#: What OpenSSL says, through either driver, when the other side hangs up without a word or resets the connection.
+#: OpenSSL's message, from either driver, if the server closes the connection without notice or resets it.
 _LOST_UNDER_TLS = re.compile(r"unexpected eof|EOF occurred in violation of protocol", re.IGNORECASE)
 
 _PLUGIN_HINT = (
-    "The account's authentication plugin does not work with this driver: use mysql_native_password or "
+    "The driver does not support the account's authentication plugin. Use mysql_native_password or "
     "caching_sha2_password over TLS for the collection account."
 )
 _BY_NUMBER = {
@@ -64,46 +64,44 @@ _BY_NUMBER = {
     **dict.fromkeys((1054, 1146, 1193), "unsupported"),
 }
 _BY_CODE = {
-    "unreachable": "Check host, port, firewall and that the server runs.",
+    "unreachable": "Check host, port and firewalls, and that the server is running.",
     "timeout": "Check the network and the server's load, or raise the timeouts of the instance.",
-    "connection_lost": "The server or the network closed the connection: see the server's error log.",
-    "too_many_connections": "Raise max_connections or the account's limits, or visit at a quieter hour.",
-    "server_starting": "The server is starting or shutting down: the visit is tried again.",
-    "deadlock": "The server broke a deadlock: the visit is tried again.",
-    "unsupported": "The server lacks a table, column or variable that its kind has: upgrade its system tables.",
+    "connection_lost": "The server or the network closed the connection. See the server's error log.",
+    "too_many_connections": "Raise max_connections or the account's limits, or visit when the load is lower.",
+    "server_starting": "The server is starting or shutting down. The visit is retried.",
+    "deadlock": "The server resolved a deadlock. The visit is retried.",
+    "unsupported": "The server lacks a system table, column or variable of its version. Upgrade its system tables.",
     "bad_target": "Correct host, user, password and port of the instance.",
     "server_error": "See the server's error log.",
-    "no_such_database": "Leave the database of the instance empty, or name one that exists.",
+    "no_such_database": "Clear the database of the instance, or name one that exists.",
     "tls_failed": "Check the TLS mode and the certificate authority of the instance.",
 }
 _REFUSED = (
-    "Check user and password. When both are right, look for an anonymous ''@'localhost' account, which shadows "
-    "'user'@'%' for connections from the server itself, and whether the account or the server requires TLS."
+    "Check user and password. If both are right, check for an anonymous ''@'localhost' account, which takes precedence "
+    "over 'user'@'%' for local connections, and whether the account or the server requires TLS."
 )
 _BY_ERROR = {
     1045: _REFUSED,
-    1698: f"{_REFUSED} Accounts with unix_socket need the OS user.",
-    1130: "The server accepts no account from this host: create the collection account for it.",
-    1129: "The server blocked this host after many errors: run FLUSH HOSTS on it.",
-    1820: "The password of the collection account has expired: set a new one.",
-    1862: "The password of the collection account has expired: set a new one.",
-    3118: "The collection account is locked: ALTER USER … ACCOUNT UNLOCK.",
-    4151: "The collection account is locked: ALTER USER … ACCOUNT UNLOCK.",
-    3159: "The server accepts only encrypted connections: set the TLS mode to require.",
-    1205: "Somebody locks a grant table: look at the process list.",
-    1317: "Somebody or a limit stopped the statement on the server.",
+    1698: f"{_REFUSED} Accounts with unix_socket need the OS user of the same name.",
+    1130: "The server has no account for this host. Create the collection account for it.",
+    1129: "The server blocked this host after many connection errors. Run FLUSH HOSTS on the server.",
+    **dict.fromkeys((1820, 1862), "The password of the collection account has expired. Set a new one."),
+    **dict.fromkeys((3118, 4151), "The collection account is locked. Run ALTER USER … ACCOUNT UNLOCK."),
+    3159: "The server accepts only encrypted connections. Set the TLS mode to require.",
+    1205: "Another session locks a grant table. Check the process list.",
+    1317: "The statement was killed on the server, by a user or a limit.",
 }
 
 
 def adapter_error(error: Exception, target: Target, grantee: str, waited_out: bool) -> AdapterError:
-    """What a driver raised, as AdapterError: code by error number, message without the password.
+    """The AdapterError for a driver's exception: code by error number, message without the password.
 
-    `grantee` is the quoted account the hint's GRANT names; `waited_out` says that a client-side time limit had
-    passed when the error came.
+    `grantee` is the quoted account for the GRANT in the hint; `waited_out` means that the client's time limit had
+    passed when the error was raised.
     """
     number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     message = str(error.args[1]) if number and len(error.args) > 1 else str(error)
-    # What Connector/C makes of a refusal that comes where it expects a TLS handshake.
+    # Connector/C wraps an error that the server sends in place of the TLS handshake.
     if found := re.search(r"before completion of TLS handshake.*: (\d+) - (.*)", message, re.DOTALL):
         number, message = int(found[1]), found[2]
     code = _BY_NUMBER.get(number, "server_error")
@@ -113,11 +111,11 @@ def adapter_error(error: Exception, target: Target, grantee: str, waited_out: bo
     elif isinstance(cause, ssl.SSLError):
         code = "tls_failed"
     elif isinstance(cause, FileNotFoundError) and target.tls_ca and not target.host.startswith("/"):
-        code, message = "tls_failed", f"the certificate authority {target.tls_ca!r} cannot be read"
+        code, message = "tls_failed", f"cannot read the certificate authority {target.tls_ca!r}"
     elif code in ("unreachable", "connection_lost") and (waited_out or isinstance(cause, TimeoutError)):
         code = "timeout"
     elif number == 2026 and waited_out:
-        # What Connector/C makes of its own time limit under TLS.
+        # Connector/C reports its timeout under TLS as this error.
         code = "timeout"
     elif number == 0 and isinstance(error, ValueError):
         code = "bad_target"
@@ -135,9 +133,9 @@ def adapter_error(error: Exception, target: Target, grantee: str, waited_out: bo
 
 
 def _missing_grant(number: int, message: str) -> str:
-    """The GRANT, up to its grantee, that a "denied" message asks for.
+    """The GRANT, up to its grantee, for the right that a "denied" message names.
 
-    Only plain words of the message are used: a name in it may be anything, and this is SQL.
+    Uses only plain words from the message: names in it are untrusted, and the result is SQL.
     """
     if number == 1227 and (found := re.search(r"at least one of\) the ([A-Z_ ,]+?) privilege", message)):
         return f"GRANT {found[1].split(',')[0]} ON *.*"

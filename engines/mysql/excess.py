@@ -1,4 +1,4 @@
-"""What a collection account can do on a MySQL or MariaDB server beyond need."""
+"""Rights of a collection account on MySQL or MariaDB beyond need."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..statements import offered
 from .decode import quoted_account
 from .reads import READS, SHOW_GRANTS
 
-#: Of what an account may have SELECT without having more than it needs.
+#: Objects on which SELECT is not beyond need.
 READABLE = frozenset({"mysql.*", "mysql.user", "mysql.global_priv"} | {str(read.place) for read in READS})
 
-#: What it needs on *.*.
+#: Privileges on *.* that are not beyond need.
 GLOBAL = frozenset({"PROCESS", "SHOW DATABASES", "SHOW VIEW"})
 
-#: Where hashes are, and in which columns.
+#: Object with password hashes → the columns that contain them.
 HASHES = {
     "mysql.*": frozenset[str](),
     "mysql.user": frozenset({"authentication_string", "Password"}),
@@ -28,7 +28,7 @@ HASHES = {
 
 
 def excess(session: Session, rows: Mapping[str, Rows], hash_blind: bool) -> Iterator[Excess]:
-    """What SHOW GRANTS says of the account beyond need."""
+    """See `check.ExcessRights`. Reads SHOW GRANTS."""
     return _Rights(session, hash_blind).excess()
 
 
@@ -43,13 +43,13 @@ _ROLES = re.compile(
     rf"GRANT (?P<roles>{_ACCOUNT}(?:, ?{_ACCOUNT})*) TO (?P<grantee>{_ACCOUNT})(?P<admin> WITH ADMIN OPTION)?",
     re.DOTALL,
 )
-#: MariaDB up to 10.11.18 writes accounts of PROXY so, without escapes.
+#: MariaDB up to 10.11.18 writes accounts of PROXY in this form, without escapes.
 _PROXY = re.compile(r"GRANT PROXY ON '(.*)'@'(.*)' TO '(.*)'@'(.*)'( WITH GRANT OPTION)?", re.DOTALL)
 _PRIVILEGE = re.compile(r"([A-Z_][A-Z_ ]*[A-Z])(?: ?\(((?:`(?:[^`]|``)*`|[^`)])*)\))?")
 
 
 def _in_backticks(text: str) -> str:
-    """A line of SHOW GRANTS with its accounts in backticks."""
+    """A row of SHOW GRANTS with its accounts in backticks."""
     if not (found := _PROXY.fullmatch(text)):
         return text
     name, host, grantee, grantee_host, option = found.groups(default="")
@@ -58,7 +58,7 @@ def _in_backticks(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Line:
-    """One GRANT of privileges in SHOW GRANTS, without what it says of passwords: privilege → its text with columns."""
+    """One GRANT of privileges in SHOW GRANTS. `privileges` maps each privilege to its text with columns."""
 
     privileges: Mapping[str, str]
     scope: str
@@ -66,7 +66,7 @@ class _Line:
     grantable: bool
 
     def beyond(self, hash_blind: bool) -> list[str]:
-        """Privileges that nothing here needs, as REVOKE takes them."""
+        """The privileges beyond need, in the syntax of REVOKE."""
         names = set(self.privileges) - {"USAGE"}
         if self.place == "*.*":
             names -= GLOBAL
@@ -86,14 +86,14 @@ class _Line:
 
 
 class _Rights:
-    """The account's own rights and roles, as SHOW GRANTS has them. Raises AdapterError."""
+    """The account's rights and roles in SHOW GRANTS. Raises AdapterError."""
 
     def __init__(self, session: Session, hash_blind: bool) -> None:
         self.session, self.hash_blind, self.grantee = session, hash_blind, session.account
         self.mariadb = session.features.is_mariadb
         own = f"FOR {self.grantee}"
         self.own = [line for line in self._lines(own) if not self.mariadb or line.grantee == self.grantee]
-        #: Role as GRANT takes it → whether it may be passed on.
+        #: Role in the syntax of GRANT → whether the account has ADMIN OPTION on it.
         self.roles = {
             role: bool(found["admin"])
             for (text,) in session.query(f"{SHOW_GRANTS} {own}")
@@ -110,24 +110,24 @@ class _Rights:
                 if taken and line.place in READABLE | {"*.*"}:
                     statements += needed(self.session, READS, self.hash_blind)
                 yield Excess(f"{text} on {line.scope}", self._message(line), offered(*statements))
-        # Last: MySQL 9.7 keeps a dynamic privilege in memory when REVOKE takes it after the grant option.
+        # Last: MySQL 9.7 keeps a dynamic privilege in memory if its REVOKE follows that of the grant option.
         grantable = (line.scope for line in self.own if line.grantable and "PROXY" not in line.privileges)
         for scope in dict.fromkeys(grantable):
             remedy = offered(f"REVOKE GRANT OPTION ON {scope} FROM {self.grantee};")
-            yield Excess(f"GRANT OPTION on {scope}", "It could give its rights to others.", remedy)
+            yield Excess(f"GRANT OPTION on {scope}", "The account could grant its rights to others.", remedy)
         for role, admin in self.roles.items():
-            if told := self._given_by(role):
+            if beyond := self._given_by(role):
                 remedy = offered(*needed(self.session, READS, self.hash_blind), f"REVOKE {role} FROM {self.grantee};")
-                yield Excess(f"role {role}", f"It gives what Taifish never uses: {'; '.join(told)}.", remedy)
+                yield Excess(f"role {role}", f"It has rights that Taifish never uses: {'; '.join(beyond)}.", remedy)
             elif admin:
                 statements = [f"REVOKE ADMIN OPTION FOR {role} FROM {self.grantee};"]
                 if not self.mariadb:
                     statements = [f"REVOKE {role} FROM {self.grantee};", f"GRANT {role} TO {self.grantee};"]
                 remedy = offered(*statements)
-                yield Excess(f"ADMIN OPTION on role {role}", "It could give this role to others.", remedy)
+                yield Excess(f"ADMIN OPTION on role {role}", "The account could grant this role.", remedy)
 
     def _given_by(self, role: str) -> list[str]:
-        """What a role and those in it give beyond need. MySQL adds them up with the account's own rights."""
+        """The rights beyond need of a role and the roles in it. MySQL lists them together with the account's own."""
         lines = self._lines(f"FOR {role}" if self.mariadb else f"FOR {self.grantee} USING {role}")
         own = {(line.scope, text) for line in self.own for text in line.beyond(self.hash_blind)}
         return [
@@ -139,10 +139,10 @@ class _Rights:
 
     def _message(self, line: _Line) -> str:
         if line.beyond(self.hash_blind) == line.beyond(False):
-            return "Taifish reads the grant tables and nothing else."
-        return "It lets the account see password hashes, of which Taifish reads none."
+            return "Taifish reads only the grant tables."
+        return "It includes password hashes, which Taifish does not read."
 
-    def _lines(self, whose: str) -> list[_Line]:
+    def _lines(self, account: str) -> list[_Line]:
         return [
             _Line(
                 {name: f"{name} ({columns})" if columns else name for name, columns in found},
@@ -150,7 +150,7 @@ class _Rights:
                 match["grantee"],
                 "GRANT OPTION" in match["rest"],
             )
-            for (text,) in self.session.query(f"{SHOW_GRANTS} {whose}")
+            for (text,) in self.session.query(f"{SHOW_GRANTS} {account}")
             if (match := _GRANT.match(_in_backticks(text)))
             for found in [_PRIVILEGE.findall(match["privileges"])]
         ]

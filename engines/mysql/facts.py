@@ -1,17 +1,17 @@
-"""What the rows of a visit to MySQL or MariaDB mean: pure functions, no connection. See `derived`.
+"""Facts from the rows of a visit to MySQL or MariaDB: pure functions, no connection. See `derived`.
 
 Scopes:
 
-database  dotted(name as mysql.db has it), a LIKE pattern (`team%`, `shop\\_a`): see `database_scope`
+database  dotted(name in mysql.db), a LIKE pattern (`team%`, `shop\\_a`): see `database_scope`
 table     dotted(database, name)
 column    dotted(database, table, name)
 routine   dotted(database, "function" or "procedure" or "package" or "package body", name)
 proxy     dotted(name, host) of the account to act as; the one without a name stands for all
 
-`inherit` of a membership says that the role is active from login on; others are there for SET ROLE.
+`inherit` of a membership means that the role is active at login; other roles need SET ROLE.
 
-Rows of mysql.db without a user hold for everybody from their host: if there is no anonymous account of that host
-to show them at, they belong to an account of kind "public" with an empty name.
+Rows of mysql.db without a user apply to all accounts from their host. They are grants of the anonymous account of that
+host or, if there is none, of an account of kind "public" with an empty name.
 """
 
 from __future__ import annotations
@@ -33,24 +33,23 @@ from .user_table import Account, Server, Source, everybody
 Rows = Iterable[Sequence[Any]]
 
 
-#: Seen on MySQL 9.7 and MariaDB 10.11 and 11.8. Which of them the server still has in memory stands in no table.
+#: Seen on MySQL 9.7 and MariaDB 10.11 and 11.8. No table shows which of them the server still has in memory.
 DOUBLED = (
     "{} grants on routines have a name that is not ASCII (user, database, routine). The server misreads their rows in "
-    "mysql.procs_priv when it restarts and at FLUSH PRIVILEGES, and loses these grants: repeat them then."
+    "mysql.procs_priv at restart and FLUSH PRIVILEGES, and then loses these grants. Repeat them afterwards."
 )
 
 
 def inventory(session: MySQLSession, answers: Answers) -> tuple[Inventory, Derived[Account]]:
-    """mysql.user, or mysql.global_priv key by key. `valid_until` is when the password's lifetime ends.
+    """Accounts of mysql.user, or of mysql.global_priv by key. `valid_until` is the end of the password's lifetime.
 
-    A row of mysql.user says neither whether it is a role (MySQL), nor whether an account is locked for a while after
-    failed logins.
+    A row of mysql.user does not mark roles (MySQL), nor accounts that are locked temporarily after failed logins.
     """
     rows, source = answers.rows, Source(session.features)
     gaps = answers.gaps_in(ACCOUNTS)
     if source.unread:
         fields = tuple(sorted(source.unread))
-        gap = _unread(session, source, "account fields", f"could not be read: {', '.join(fields)}")
+        gap = _unread(session, source, "account fields", f"cannot read {', '.join(fields)}")
         gaps.append(replace(gap, fields=fields))
     known = Derived(
         accounts,
@@ -65,28 +64,28 @@ def inventory(session: MySQLSession, answers: Answers) -> tuple[Inventory, Deriv
 
 
 def permissions(session: MySQLSession, answers: Answers, known: Derived[Account]) -> Permissions:
-    """The grant tables. Rows of accounts that are not in mysql.user stay there after a manual DELETE, and give
-    nothing."""
+    """Grants and memberships of the grant tables. Rows of accounts that are not in mysql.user, left over after a manual
+    DELETE, have no effect and are ignored."""
     server, rows, source = session.features, answers.rows, Source(session.features)
     gaps, notes = answers.gaps_in(GRANTS), []
     memberships: Sequence[MembershipFact] = []
-    # Which roles are active from login on depends on both: better no membership than one with the wrong options.
+    # Which roles are active at login depends on both. No membership is better than one with wrong options.
     if "kind" in source.unread or "default_role" in source.lacks:
         gaps = [gap for gap in gaps if gap.scope != "memberships"]
-        gaps.append(_unread(session, source, "memberships", "roles and default roles cannot be read"))
+        gaps.append(_unread(session, source, "memberships", "cannot read roles and default roles"))
     elif "roles_mapping" in rows:
         memberships = Derived(mariadb_memberships, known, rows["roles_mapping"])
     elif "default_roles" in rows:
         mandatory = server.variables["mandatory_roles"]
         memberships = Derived(mysql_memberships, server, known, rows["role_edges"], mandatory, rows["default_roles"])
     if "system" in source.lacks:
-        gaps.append(_unread(session, source, "system", "not every privilege on *.* can be read"))
+        gaps.append(_unread(session, source, "system", "cannot read all privileges on *.*"))
     if "restrictions" in source.lacks:
-        gaps.append(_unread(session, source, "database", "partial revokes cannot be read"))
+        gaps.append(_unread(session, source, "database", "cannot read partial revokes"))
     routines, n_doubled, cut = routine_rows(rows.get("procs_priv", ()), 128 if server.is_mariadb else 32)
     if n_doubled:
         notes.append(DOUBLED.format(n_doubled))
-    message = "a name in mysql.procs_priv may be incomplete: the server stores only its first part"
+    message = "a name in mysql.procs_priv may be truncated by the server"
     hint = "Give the user, database or routine a shorter name, or one in ASCII."
     gaps += [Gap("routine", "name_cut", message, database, hint) for database in sorted(cut)]
     objects = rows.get("tables_priv", []), rows.get("columns_priv", []), routines
@@ -100,14 +99,14 @@ def permissions(session: MySQLSession, answers: Answers, known: Derived[Account]
 
 
 def _unread(session: MySQLSession, source: Source, scope: str, message: str) -> Gap:
-    return Gap(scope, "denied", message, hint=f"GRANT SELECT {source.wanted} TO {session.account};")
+    return Gap(scope, "denied", message, hint=f"GRANT SELECT {source.required} TO {session.account};")
 
 
 def accounts(
     server: Server, rows: Rows, ended: Iterable[AccountKey], role_edges: Rows | None, mandatory: str, nameless: Rows
 ) -> list[Account]:
-    """Of the rows of `Source.sql`. `role_edges` is None where they could not be read. `nameless` are the hosts of rows
-    in mysql.db that hold for everybody from there."""
+    """Accounts from the rows of `Source.sql`. `role_edges` is None if the read failed. `nameless` are the hosts of rows
+    without a user in mysql.db."""
     source = Source(server)
     granted = {(role, host) for role, host, *_ in role_edges or ()}.union(role_names(mandatory))
     over, complete = frozenset(ended), role_edges is not None
@@ -156,7 +155,7 @@ def system_grants(server: Server, known: Iterable[Account], global_grants: Rows)
     facts = FactSet(accounts)
     if source.knows_grant_option:
         for key, account in accounts.items():
-            # The grant option alone is a fact only if nothing else may hide beside it.
+            # If some privileges are unread, the grant option without others may belong to one of them.
             if not ("system" in source.lacks and account.privileges == {GRANT_OPTION}):
                 facts.grant(key, "system", account.privileges)
     for user, host, privilege, grantable in global_grants:
@@ -165,10 +164,10 @@ def system_grants(server: Server, known: Iterable[Account], global_grants: Rows)
 
 
 def database_grants(server: Server, known: Iterable[Account], columns: Sequence[str], db: Rows) -> list[GrantFact]:
-    """Of mysql.db, whose letters stand for these columns, and partial revokes."""
+    """Grants of mysql.db, with one letter for each of these columns, and partial revokes."""
     accounts = _by_key(known)
     facts = FactSet(accounts)
-    # With partial_revokes the server takes the wildcards in these names for what they look like.
+    # With partial_revokes, wildcards in these names are literal characters.
     literal = server.variables.get("partial_revokes") == "ON"
     privileges: dict[str, Collection[str]] = {}
     for user, host, name, flags in db:
@@ -191,11 +190,11 @@ def other_grants(
     columns_priv: Rows,
     procs_priv: Rows,
 ) -> list[GrantFact]:
-    """Rights to act as another account, and grants on objects."""
+    """PROXY privileges, and grants on objects."""
     mariadb, passed_on = server.is_mariadb, set()
     facts = FactSet(_by_key(known))
     for user, host, name, from_host, grantable in proxies_priv:
-        # To the server, no host is any host.
+        # For the server, an empty host means any host.
         facts.grant((user, host), "proxy", ["PROXY"], dotted(name, from_host or "%"), grantable=bool(grantable))
     for user, host, database, table, words in tables_priv:
         privileges = set_members(words, mariadb)

@@ -1,6 +1,7 @@
-"""PyMySQL, held back: it sends of the password only what the server has earned.
+"""PyMySQL with restricted login methods, for servers that have not proved their identity.
 
-PyMySQL answers whatever the server asks for, and guesses the answer before it is asked. MySQL's methods to log in:
+PyMySQL accepts any login method that the server requests, and sends a first response before the request. MySQL's login
+methods:
 https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_connection_phase_authentication_methods.html
 """
 
@@ -20,19 +21,19 @@ from .errors import refuse_imitation
 NATIVE = "mysql_native_password"
 CACHING = "caching_sha2_password"
 
-#: The methods that may be answered, by `Target.may_send`. A signature is made for one login and cannot be used again.
+#: The allowed methods, by `Target.may_send`. A signature of ed25519 is valid for one login only.
 METHODS = {
     "nothing": frozenset({"client_ed25519"}),
     "hashes": frozenset({"client_ed25519", NATIVE, CACHING}),
 }
 
-#: What reveals nothing to an impostor, for hints.
+#: The method that reveals nothing to an impostor, for hints.
 SIGNED = "use ed25519 for the account (MariaDB)"
 
 
 class GuardedConnection(Connection):
     """A connection that refuses methods, and certificates other than the pinned one, before it sends anything that an
-    impostor could use. Connecting raises AdapterError besides what its parent raises."""
+    impostor could use. Connecting also raises AdapterError."""
 
     _auth_plugin_name: str
 
@@ -42,7 +43,7 @@ class GuardedConnection(Connection):
         tls = {"ssl_disabled": True} if target.tls_mode == "disable" else {"ssl": self.context}
         super().__init__(defer_connect=True, auth_plugin_map={CACHING: FastPath}, **tls, **arguments)
         if self.ssl and not target.needs_tls:
-            # As PyMySQL does it where it is given no context.
+            # PyMySQL does the same if it gets no context.
             self._ssl_required = False
             self.client_flag &= ~CLIENT.SSL
 
@@ -51,8 +52,8 @@ class GuardedConnection(Connection):
         refuse_imitation(self.server_version)
         if self.target.needs_tls and not self.server_capabilities & CLIENT.SSL:
             raise no_tls(self.target)
-        # The first answer is for the server's default method, before it says which one the account has. Where that may
-        # not be used the answer is empty, as it is for methods that PyMySQL does not know.
+        # The first response is for the server's default method, sent before the server names the account's method. If
+        # the default is not allowed, the response is empty, as PyMySQL's is for unknown methods.
         if not self._may(self._auth_plugin_name or NATIVE):
             if not self.server_capabilities & CLIENT.PLUGIN_AUTH:
                 raise self.refusal(NATIVE)
@@ -73,7 +74,8 @@ class GuardedConnection(Connection):
 
 
 class FastPath:
-    """caching_sha2_password, which asks for the password itself where the server does not have it in its cache."""
+    """caching_sha2_password. If the server has no cached hash, it requests the password itself, which is refused unless
+    `may_send` is "all"."""
 
     def __init__(self, connection: GuardedConnection) -> None:
         self.connection = connection

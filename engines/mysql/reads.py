@@ -1,8 +1,7 @@
-"""What a visit to MySQL or MariaDB reads: each grant table in one statement.
+"""The reads of a visit to MySQL or MariaDB: one statement per grant table.
 
-The simple way is GRANT SELECT ON mysql.* to the collection account. It lets that account see password hashes, which
-nothing here reads; without them it takes SELECT on each grant table, and of mysql.user only on the columns that
-`user_table` names.
+The simple way is GRANT SELECT ON mysql.* to the collection account. That includes password hashes, which Taifish does
+not read. To exclude them, grant SELECT on each grant table, and on mysql.user only the columns named in `user_table`.
 
 https://dev.mysql.com/doc/refman/8.4/en/grant-tables.html
 https://mariadb.com/kb/en/the-mysql-database-tables/
@@ -24,10 +23,10 @@ from .user_table import Server, Source, select_on_user, user_columns
 
 SHOW_GRANTS = "SHOW GRANTS"
 
-#: Any of these on *.* shows the names of all databases.
+#: Each of these on *.* shows the names of all databases.
 SHOW_DATABASES = frozenset({"ALL PRIVILEGES", "SHOW DATABASES"})
 
-#: Any of these on *.* shows all tables in information_schema.
+#: Each of these on *.* shows all tables in information_schema.
 SHOW_TABLES = frozenset({"ALL PRIVILEGES", "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "REFERENCES"}) | {
     "INDEX",
     "ALTER",
@@ -61,7 +60,7 @@ def _select(place: str, purpose: str) -> Callable[[Any, str, bool], list[Stateme
 
 
 def _table(table: str, columns: str | Callable[[Server], str], title: str, *yields: str, **more: Any) -> Read:
-    """The read of a grant table, named for it."""
+    """The read of a grant table, named after it."""
     place = f"mysql.{table}"
     if isinstance(columns, str):
         sql: str | Callable[[Server], str] = f"SELECT {columns} FROM {place}"  # noqa: S608 -- constants
@@ -73,7 +72,7 @@ def _table(table: str, columns: str | Callable[[Server], str], title: str, *yiel
 def _on_everything(
     name: str, title: str, privilege: str, purpose: str, cost: str, sql: str = SHOW_GRANTS, **more: Any
 ) -> Read:
-    """A read that takes a privilege on *.*."""
+    """A read that needs a privilege on *.*."""
 
     def grants(server: Server, grantee: str, hash_blind: bool) -> list[Statement]:
         return [Statement(global_grant(grantee, privilege), purpose)]
@@ -82,8 +81,8 @@ def _on_everything(
 
 
 def _if_held(privilege: str, enough: frozenset[str]) -> Callable[[Any, Capability, Rows | None], Iterable[Capability]]:
-    """Without the privilege the server shows less and raises no error: look for it, or one that does as well, in SHOW
-    GRANTS."""
+    """Check SHOW GRANTS for the privilege or an equivalent one: without it the server hides rows and raises no
+    error."""
 
     def judge(session: Session, capability: Capability, rows: Rows | None) -> Iterable[Capability]:
         if rows is not None and not held_globally(rows) & enough:
@@ -95,34 +94,34 @@ def _if_held(privilege: str, enough: frozenset[str]) -> Callable[[Any, Capabilit
 
 
 def _fields(session: Session, listed: Capability, rows: Rows | None) -> Iterable[Capability]:
-    """What can be read of each account, by the columns of mysql.user; MariaDB's document has everything in one."""
+    """Capabilities for the fields of accounts, by readable columns of mysql.user; MariaDB's document has all fields."""
     yield listed
     source = Source(session.features)
     name, cost = "fields of accounts", "Lock, password, limits and privileges on *.* of each account."
     if rows is None:
-        yield Capability(name, None, "not looked at, because accounts could not be listed", cost=cost)
+        yield Capability(name, None, "not checked, because the list of accounts failed", cost=cost)
         return
     missing = source.missing - {RESTRICTIONS}
     unread = ", ".join(sorted(source.unread | {LACKED[name] for name in source.lacks & LACKED.keys()}))
     grant = f"GRANT SELECT {select_on_user(missing)} TO {session.account};" if missing else ""
-    message = f"may not be read: {', '.join(sorted(missing))}" if missing else "works"
+    message = f"no permission to read {', '.join(sorted(missing))}" if missing else "works"
     yield Capability(name, not missing, message, grant, f"Of each account: {unread}." if missing else cost)
     if source.server.is_mariadb and source.unread:
         yield Capability(
             "lock, age and method of passwords, newer privileges",
             False,
-            "may not be read: mysql.global_priv",
+            "no permission to read mysql.global_priv",
             f"GRANT SELECT ON mysql.global_priv TO {session.account};",
-            "Who is locked, how old passwords are and how they are checked; each visit ends as partial. That grant lets"
-            " the account see password hashes.",
+            "Lock, password age and authentication method of each account; each visit ends as partial. That grant"
+            " includes password hashes.",
         )
     if RESTRICTIONS in source.missing:
         yield Capability(
             "partial revokes",
             False,
-            f"may not be read: {RESTRICTIONS}",
+            f"no permission to read {RESTRICTIONS}",
             f"GRANT SELECT {select_on_user([RESTRICTIONS])} TO {session.account};",
-            "Which grants are taken back for a database. That column also holds the hashes of second passwords.",
+            "Which grants are revoked for a database. That column also contains the hashes of second passwords.",
         )
 
 
@@ -130,10 +129,10 @@ def _with_roles(server: Server) -> bool:
     return server.has_roles
 
 
-#: Those of tables have the table's name. MariaDB has roles_mapping, and MySQL from 8 on has role_edges, default_roles
-#: and global_grants.
+#: Reads of tables are named after them. MariaDB has roles_mapping; MySQL 8 and later have role_edges, default_roles and
+#: global_grants.
 READS = (
-    # MySQL has one of the variables, MariaDB up to 11.0 the other.
+    # MySQL has the first variable, MariaDB up to 11.0 the second.
     read_only("SHOW SESSION VARIABLES WHERE Variable_name IN ('transaction_read_only', 'tx_read_only')", "ON"),
     Read(
         "accounts",
@@ -144,7 +143,7 @@ READS = (
         judge=_fields,
         grants=_select("", "accounts and privileges on *.*, without hashes"),
     ),
-    # Rows without a user hold for everybody from their host: they stand for an account.
+    # Rows without a user apply to all accounts from their host, and become an account.
     _table(
         "db",
         lambda server: f"User, Host, Db, CONCAT({', '.join(database_columns(server))})",
@@ -176,7 +175,7 @@ READS = (
     _table(
         "default_roles",
         "USER, HOST, DEFAULT_ROLE_USER, DEFAULT_ROLE_HOST",
-        "which roles are active from login on",
+        "roles that are active at login",
         "memberships",
         after="role_edges",
         when=_with_roles,
@@ -193,7 +192,7 @@ READS = (
         levels="BC",
         limited=True,
     ),
-    # Whether a column's privileges may be passed on is written at its table.
+    # The grant option for a column is stored with its table.
     _table(
         "columns_priv",
         "User, Host, Db, Table_name, Column_name, Column_priv",
@@ -209,14 +208,14 @@ READS = (
         "PROCESS",
         "sizes: the list of InnoDB's files (information_schema)",
         "Sizes of all databases.",
-        # With LIMIT 0 the server would not look.
+        # With LIMIT 0 the server would not check the privilege.
         probe=lambda server: f"SELECT NAME FROM information_schema.{server.tablespaces} LIMIT 1",  # noqa: S608
     ),
     _on_everything(
         "databases",
         "names of all databases",
         "SHOW DATABASES",
-        "the names of all databases, of those without any grant too",
+        "the names of all databases, including those without any grant",
         "Databases on which the account has no grant.",
         judge=_if_held("SHOW DATABASES", SHOW_DATABASES),
     ),
@@ -224,8 +223,8 @@ READS = (
         "other tables",
         "sizes of tables of all engines",
         "SHOW VIEW",
-        "sizes: that there are tables of engines other than InnoDB, in every database",
-        "Tables of other engines than InnoDB in the sizes of databases.",
+        "sizes: tables of engines other than InnoDB, in every database",
+        "Tables of engines other than InnoDB in the sizes of databases.",
         judge=_if_held("SHOW VIEW", SHOW_TABLES),
     ),
 )

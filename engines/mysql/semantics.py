@@ -8,11 +8,11 @@ from ..semantics import Semantics
 
 
 def _specificity(product: str, pattern: str) -> tuple[int, ...]:
-    """How specific a pattern of database names is to the server; one without wildcards is most so.
+    """Specificity of a pattern of database names on the server; a pattern without wildcards is most specific.
 
-    MySQL goes by where the first wildcard stands. MariaDB (10.4 and later) goes by how many names would fit: `_` stands
-    for one character, `%` for all that a name has room for; of patterns that are alike in this, that with the earlier
-    wildcard wins. Compared with the server's own choice in accounts/tests/test_access_mysql.py.
+    MySQL uses the position of the first wildcard. MariaDB (10.4 and later) uses the number of matching names: `_` is
+    one character, `%` as many as the maximum length of a name leaves; among equals the pattern with the earlier
+    wildcard wins. accounts/tests/test_access_mysql.py compares this with the choice of servers.
     """
     parts = _PATTERN.findall(pattern)
     wildcards = [place for place, part in enumerate(parts) if part[0] in "%_"]
@@ -39,7 +39,7 @@ _OF_MYSQL_TABLES = frozenset(
 )
 
 
-#: https://dev.mysql.com/doc/refman/8.4/en/request-access.html, and grant-tables.html for what a grant may say
+#: https://dev.mysql.com/doc/refman/8.4/en/request-access.html, and grant-tables.html for the possible privileges
 MYSQL = Semantics(
     paths={"system": 0, "database": 1, "table": 2, "proxy": 2, "routine": 3, "column": 3},
     containers={

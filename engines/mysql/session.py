@@ -1,6 +1,6 @@
-"""One connection to a MySQL or MariaDB server, and its drivers; `errors` says what each failure means.
+"""One connection to a MySQL or MariaDB server, and its drivers.
 
-mysqlclient comes first; PyMySQL serves the same DB-API calls where the other could not be built.
+mysqlclient is preferred; PyMySQL has the same DB-API calls and needs no compiler.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from .decode import quoted_account
 from .errors import adapter_error, refuse_imitation
 from .user_table import Server
 
-#: Asks for no privilege, and names only what this server has.
+#: Needs no privilege, and returns only variables that this server has.
 VARIABLES = """SHOW GLOBAL VARIABLES WHERE Variable_name IN ('activate_all_roles_on_login', 'default_password_lifetime',
 'mandatory_roles', 'max_execution_time', 'max_statement_time', 'partial_revokes', 'version_comment')"""
 
-#: A column is listed to whoever has any privilege on it.
+#: Lists the columns on which the account has any privilege.
 COLUMNS = """SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'mysql'
 AND TABLE_NAME IN ('db', 'global_priv', 'user') AND FIND_IN_SET('select', PRIVILEGES)"""
 
-#: What an account may not do to its answers: sql_mode may pad names with blanks, the other two cut lists short.
+#: Overrides presets that would change results: sql_mode may pad names with blanks, the other two truncate lists.
 SESSION = "SET SESSION sql_mode = '', SESSION sql_select_limit = 18446744073709551615, SESSION sql_big_selects = 1"
 
 _MODULES = {"mysqlclient": "MySQLdb", "PyMySQL": "pymysql"}
@@ -41,7 +41,7 @@ _MODULES = {"mysqlclient": "MySQLdb", "PyMySQL": "pymysql"}
 
 @dataclass(frozen=True)
 class Driver:
-    """A DB-API module and the name of the distribution it comes from."""
+    """A DB-API module and the name of its distribution."""
 
     name: str
     module: ModuleType
@@ -51,47 +51,44 @@ class Driver:
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """Everything a call may raise: PyMySQL lets socket, TLS and encoding errors through, both refuse
-        NUL bytes with ValueError, and PyMySQL asks for a missing cryptography package with RuntimeError."""
+        """The exceptions of a call: PyMySQL does not wrap socket, TLS and encoding errors, both raise ValueError for
+        NUL bytes, and PyMySQL raises RuntimeError if the cryptography package is missing."""
         return (self.module.Error, OSError, ValueError, RuntimeError)
 
 
 def driver(target: Target) -> Driver:
-    """The first driver that can be imported, keeps the target's TLS mode, and can be kept from sending the password to
-    an impostor, which is PyMySQL. Raises AdapterError("driver_missing")."""
+    """The first driver that can be imported and enforces the target's TLS mode; for a guarded target PyMySQL, because
+    only its login methods can be restricted. Raises AdapterError("driver_missing")."""
     for name, module in _MODULES.items():
         try:
             candidate = Driver(name, import_module(module))
         except ImportError:
             continue
-        # Built on MariaDB's Connector/C, mysqlclient goes on in plain text where a server offers no TLS, whatever it
-        # was told, unless it is to check the server's name too.
+        # Built on MariaDB's Connector/C, mysqlclient continues without TLS if the server offers none, in all modes
+        # except the one that verifies the host name.
         plain = target.tls_mode in ("require", "verify-ca") and name == "mysqlclient" and _is_connector_c(candidate)
         if name == "PyMySQL" or not (plain or target.is_guarded):
             return candidate
     raise AdapterError(
-        f"no driver for MySQL and MariaDB can be imported ({' or '.join(_MODULES)})",
+        f"cannot import a driver for MySQL and MariaDB ({' or '.join(_MODULES)})",
         code="driver_missing",
         hint="Install PyMySQL, or mysqlclient (needs a compiler and the MariaDB headers).",
     )
 
 
 def _is_connector_c(mysqlclient: Driver) -> bool:
-    """Whether it is built on MariaDB Connector/C (2.x, 3.x), and not on MySQL's libmysqlclient (5.7 and up)."""
+    """Whether it is built on MariaDB Connector/C (2.x, 3.x), not on MySQL's libmysqlclient (5.7 and later)."""
     return int(mysqlclient.module.get_client_info().split(".")[0]) in (2, 3)
 
 
 def open_connection(chosen: Driver, target: Target, connect_timeout: int, read_timeout: int) -> Any:
-    """A DB-API connection in autocommit mode with UTF-8 text. Timeouts in whole seconds.
-
-    Raises what `Driver.errors` names.
-    """
+    """A DB-API connection in autocommit mode with UTF-8 text. Timeouts in whole seconds. Raises `Driver.errors`."""
     if target.tls_mode not in TLS_MODES:
         raise ValueError(f"unknown TLS mode {target.tls_mode!r}: {', '.join(TLS_MODES)}")
     if not 0 < (target.port or 3306) < 65536:
-        raise ValueError(f"{target.port} is no port")
+        raise ValueError(f"{target.port} is not a port")
     if "\0" in target.username + target.password + target.database:
-        raise ValueError("there is a NUL character in the user, password or database")
+        raise ValueError("the user, password or database contains a NUL character")
     arguments: dict[str, Any] = {
         "user": target.username,
         "charset": "utf8mb4",
@@ -107,7 +104,7 @@ def open_connection(chosen: Driver, target: Target, connect_timeout: int, read_t
     else:
         arguments["host"] = target.host.removeprefix("[").removesuffix("]")
         arguments["port"] = target.port or 3306
-    # A Unix socket does not leave the machine: TLS is used on it only where the target insists.
+    # A Unix socket uses TLS only if the mode requires it.
     local = target.host.startswith("/") and target.tls_mode == "prefer"
     tls_mode = "disable" if local else target.tls_mode
     opener = _open_mysqlclient if chosen.name == "mysqlclient" else _open_pymysql
@@ -117,8 +114,8 @@ def open_connection(chosen: Driver, target: Target, connect_timeout: int, read_t
 def _open_mysqlclient(
     chosen: Driver, target: Target, tls_mode: str, arguments: dict[str, Any], read_timeout: int
 ) -> Any:
-    # The C libraries take exactly "localhost" for "the default Unix socket"; names compare without case
-    # everywhere else, certificates included, so this spelling means TCP to the same host.
+    # The C libraries use the default Unix socket for exactly "localhost". Everywhere else, including certificates, case
+    # does not matter, so this spelling means TCP to the same host.
     if arguments.get("host") == "localhost":
         arguments["host"] = "LOCALHOST"
     arguments |= {
@@ -130,7 +127,7 @@ def _open_mysqlclient(
     if target.tls_ca:
         arguments["ssl"] = {"ca": target.tls_ca}
     elif tls_mode.startswith("verify"):
-        # Without this key mysqlclient does not load any authority, not even the system's.
+        # Without this key mysqlclient loads no authorities, not even the system's.
         arguments["ssl"] = {"capath": ssl.get_default_verify_paths().capath}
     modes = dict(zip(TLS_MODES, ("DISABLED", "REQUIRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"), strict=True))
     if tls_mode in ("disable", "prefer", "require"):
@@ -139,7 +136,7 @@ def _open_mysqlclient(
     try:
         return connect(ssl_mode=modes[tls_mode], **arguments)
     except chosen.module.OperationalError as error:
-        # mysqlclient's own "preferred" is not the same on all libraries: ask, and do without where there is none.
+        # The mode PREFERRED of mysqlclient differs between libraries, so try TLS first, then without.
         if tls_mode == "prefer" and error.args[0] == 2026 and _NO_TLS.search(str(error)):
             return connect(ssl_mode="DISABLED", **arguments)
         raise
@@ -156,7 +153,7 @@ def _open_pymysql(chosen: Driver, target: Target, tls_mode: str, arguments: dict
         "read_timeout": arguments["connect_timeout"],
     }
     if target.is_guarded:
-        # It imports PyMySQL, which need not be there for the others.
+        # Imports PyMySQL, which mysqlclient does not need.
         from .guard import GuardedConnection
 
         connection = GuardedConnection(target, **arguments)
@@ -166,29 +163,29 @@ def _open_pymysql(chosen: Driver, target: Target, tls_mode: str, arguments: dict
     if tls_mode == "disable":
         arguments["ssl_disabled"] = True
     elif tls_mode != "prefer":
-        # A context of our own: PyMySQL checks no host name unless it is also given an authority.
+        # PyMySQL's own context verifies the host name only with a CA file.
         context = ssl.create_default_context(cafile=target.tls_ca or None)
         context.check_hostname = tls_mode == "verify-full"
         context.verify_mode = ssl.CERT_NONE if tls_mode == "require" else ssl.CERT_REQUIRED
-        # Certificates that MySQL makes for itself lack extensions this flag asks for (Python 3.13+).
+        # Certificates generated by MySQL lack extensions that this flag requires (Python 3.13+).
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         arguments["ssl"] = context
     connection = chosen.module.connect(**arguments)
-    # The one way to let the handshake and the statements have limits of their own.
+    # The only way to have different limits for the handshake and for statements.
     connection._read_timeout = read_timeout
     return connection
 
 
 def whole_seconds(seconds: float) -> int:
-    """`seconds` rounded up, at least 1: the drivers and the servers take whole seconds and read 0 as "for ever"."""
+    """`seconds` rounded up, at least 1: drivers and servers use whole seconds, and 0 means no limit."""
     return max(1, math.ceil(seconds))
 
 
 class MySQLSession(Session):
-    """MySQL 5.7 to 9 and MariaDB 10.5 to 11, through any account that may read the grant tables.
+    """MySQL 5.7 to 9 and MariaDB 10.5 to 11, as any account that may read the grant tables.
 
-    What a server has is asked of the server: its variables show which features, and information_schema.COLUMNS which
-    columns may be read. `now` is the server's Unix time as the visit began.
+    The variables of the server show its features, and information_schema.COLUMNS the readable columns. `now` is the
+    server's Unix time at the start of the visit.
     """
 
     _connection: Any = None
@@ -207,7 +204,7 @@ class MySQLSession(Session):
             self.remaining()
             raise self._failure(error, time.monotonic() - started >= patience) from None
         refuse_imitation(self._connection.get_server_info())
-        # Before the variables: on MySQL, presets like max_join_size and sql_select_limit hold for SHOW VARIABLES too.
+        # First, because on MySQL presets like max_join_size and sql_select_limit affect SHOW VARIABLES too.
         self.query(SESSION)
         self._variables.update(self.query(VARIABLES))
         refuse_imitation(self._variables.get("version_comment", ""))
@@ -220,7 +217,7 @@ class MySQLSession(Session):
         is_mariadb = "max_statement_time" in self._variables
         privileges = {name.upper() for name, *_ in self.query("SHOW PRIVILEGES")} if is_mariadb else set()
         if self._variables.get("mandatory_roles"):
-            # SHOW VARIABLES cuts values at 1,024 characters.
+            # SHOW VARIABLES truncates values to 1,024 characters.
             ((self._variables["mandatory_roles"],),) = self.query("SELECT @@GLOBAL.mandatory_roles")
         self.features = Server(version, self._variables, columns, privileges)
         context = getattr(self._connection, "context", None)
@@ -234,9 +231,9 @@ class MySQLSession(Session):
             self._connection = None
 
     def _start(self) -> None:
-        """Start the one transaction of the visit. It refuses writes, and where the grant tables are InnoDB's (MySQL 8)
-        all statements see one moment. MyISAM (5.7) and Aria (MariaDB) have no snapshots: there each table is read as it
-        is by then, rows of accounts that came meanwhile are left out, and the next visit sees what was torn."""
+        """Start the only transaction of the visit. It is read-only, and if the grant tables use InnoDB (MySQL 8) all
+        statements see one snapshot. MyISAM (5.7) and Aria (MariaDB) have no snapshots: each table is read in its
+        current state, rows of accounts created meanwhile are ignored, and the next visit reads them."""
         limits = f"SET SESSION lock_wait_timeout = {self.lock_timeout}"
         if "max_statement_time" in self._variables:
             limits += f", SESSION max_statement_time = {self._limit()}"
@@ -247,7 +244,7 @@ class MySQLSession(Session):
         self.query("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 
     def _limit(self) -> float:
-        """Seconds for the next statement: no more than is left of the budget, but for what lets it overstep that."""
+        """Seconds for the next statement: at most 0.01 more than the rest of the budget, so that it can exceed it."""
         return round(min(self.target.statement_timeout, self.remaining()) + 0.01, 3)
 
     def _execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> list[tuple[Any, ...]]:

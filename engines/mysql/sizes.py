@@ -1,9 +1,9 @@
-"""Databases of a MySQL or MariaDB server, and what they take on disk.
+"""Databases of a MySQL or MariaDB server and their sizes on disk.
 
-InnoDB's sizes are those of its files, which takes PROCESS; the lengths in information_schema.TABLES are estimates that
-may be a fraction of them. For other engines those lengths are what the files hold, shown of tables that the account has
-any privilege on: SHOW VIEW ON *.* is the one that shows all, and lets it read nothing. How a file divides into data and
-indexes the server does not say.
+Sizes of InnoDB are those of its files, which needs PROCESS; the lengths in information_schema.TABLES are estimates and
+may be much too small. For other engines those lengths are exact, but the server shows only tables on which the account
+has any privilege. SHOW VIEW ON *.* shows them all and gives no access to data. The server does not report how a file
+divides into data and indexes.
 https://dev.mysql.com/doc/refman/8.4/en/information-schema-innodb-tablespaces-table.html
 https://mariadb.com/kb/en/information-schema-innodb_sys_tablespaces-table/
 """
@@ -20,26 +20,26 @@ from .account import global_grant
 from .decode import held_globally
 from .reads import SHOW_DATABASES, SHOW_GRANTS, SHOW_TABLES
 
-#: Views of the server's memory, not databases.
+#: Views of the server's state, not databases.
 VIRTUAL = frozenset({"information_schema", "performance_schema"})
 SYSTEM = frozenset({"mysql", "sys"})
 
-#: Name, and the name of its folder where the server encodes that.
+#: Name of the database, and encoded name of its folder.
 NAMES = "SELECT SCHEMA_NAME, CAST(CONVERT(SCHEMA_NAME USING filename) AS BINARY) FROM information_schema.SCHEMATA"
 PLAIN_NAMES = "SELECT SCHEMA_NAME, SCHEMA_NAME FROM information_schema.SCHEMATA"
 
-#: A file with holes (page compression, sparse) takes less than its length.
+#: A sparse file (page compression) takes less space than its length.
 TABLESPACES = """SELECT NAME, IF(ALLOCATED_SIZE > 0, LEAST(FILE_SIZE, ALLOCATED_SIZE), FILE_SIZE)
 FROM information_schema.{}"""
 
-#: MySQL 5.7 keeps the system tablespace out of the list above.
+#: For MySQL 5.7, which omits the system tablespace from the view above.
 SYSTEM_FILES = """SELECT TABLESPACE_NAME, SUM(TOTAL_EXTENTS * EXTENT_SIZE) FROM information_schema.FILES
 WHERE ENGINE = 'InnoDB' AND TABLESPACE_NAME LIKE 'innodb\\_%' GROUP BY TABLESPACE_NAME"""
 
-#: Engines that keep nothing on disk, or whose files are in the list above.
+#: Engines that store nothing on disk, or have their files in the view above.
 ELSEWHERE = "'BLACKHOLE', 'FEDERATED', 'InnoDB', 'MEMORY', 'MRG_MyISAM', 'PERFORMANCE_SCHEMA', 'SPIDER'"
 
-#: A table that cannot be opened has no engine.
+#: ENGINE is null for a table that the server cannot open.
 OTHER_TABLES = f"""SELECT TABLE_SCHEMA, TABLE_NAME, DATA_LENGTH, INDEX_LENGTH, TABLE_COMMENT
 FROM information_schema.TABLES WHERE (ENGINE IS NULL OR ENGINE NOT IN ({ELSEWHERE}))
 AND TABLE_TYPE NOT IN ('VIEW', 'SYSTEM VIEW', 'TEMPORARY')
@@ -47,17 +47,17 @@ AND TABLE_SCHEMA NOT IN ('information_schema', 'performance_schema')"""  # noqa:
 
 
 def databases(session: Session) -> tuple[dict[str, str], Databases]:
-    """information_schema.SCHEMATA, and each name by that of its folder."""
+    """Names by folder, and the databases of information_schema.SCHEMATA."""
     folders = _folders(session)
     gaps = []
     if not held_globally(session.query(SHOW_GRANTS)) & SHOW_DATABASES:
-        message = "only databases are listed on which the account has a grant"
+        message = "databases without a grant for the account are not listed"
         gaps.append(Gap("databases", "denied", message, hint=global_grant(session.account, "SHOW DATABASES")))
     return folders, Databases([DatabaseFact(name, is_system=name in SYSTEM) for name in sorted(folders.values())], gaps)
 
 
 def sizes(session: Session, folders: Mapping[str, str]) -> Sizes:
-    """A database without a table has size 0. What is in a folder of no database is told as shared, by its name."""
+    """A database without tables has size 0. Files outside the folders of databases are shared, by name."""
     total = dict.fromkeys(folders.values(), 0)
     shared: dict[str, int] = {}
     for name, size in session.query(TABLESPACES.format(session.features.tablespaces)):
@@ -76,10 +76,10 @@ def sizes(session: Session, folders: Mapping[str, str]) -> Sizes:
             unopened[database] = f"{table}: {comment}" if comment else table
         else:
             total[database] += int(data) + int(index or 0)
-    gaps += [Gap("sizes", "server_error", f"a table cannot be opened: {why}", name) for name, why in unopened.items()]
-    # One dropped meanwhile would look like one without a table.
+    gaps += [Gap("sizes", "server_error", f"cannot open a table: {why}", name) for name, why in unopened.items()]
+    # List the databases again: one dropped meanwhile would look like one without tables.
     if session.features.has_roles:
-        # Until the snapshot ends, MySQL 8 lists the databases of its beginning.
+        # MySQL 8 lists the databases of the snapshot until it ends.
         session.query("COMMIT")
     now = _folders(session)
     for folder in now.keys() - folders.keys():
@@ -90,11 +90,11 @@ def sizes(session: Session, folders: Mapping[str, str]) -> Sizes:
 
 
 def table_sizes(session: Session, database: str, limit: int) -> list[TableSize]:
-    """InnoDB's files by table, its partitions together, and other tables as far as they are shown."""
+    """InnoDB's files by table, with partitions added up, and the visible tables of other engines."""
     folders = _folders(session)
     if database not in folders.values():
         raise AdapterError(
-            f"there is no database {database}", code="no_such_database", hint="It was dropped, or is not shown to us."
+            f"no database {database}", code="no_such_database", hint="It was dropped, or the account may not see it."
         )
     total: dict[str, int] = {}
     for name, size in session.query(TABLESPACES.format(session.features.tablespaces)):
@@ -113,16 +113,16 @@ def table_sizes(session: Session, database: str, limit: int) -> list[TableSize]:
 
 
 def _folders(session: Session) -> dict[str, str]:
-    """Name of the folder, as InnoDB has it, → name of the database. From MySQL 8 on the two are the same."""
+    """Name of the folder in InnoDB → name of the database. From MySQL 8 on they are equal."""
     rows = session.query(PLAIN_NAMES if session.features.has_roles else NAMES)
     folders = {folder.decode() if isinstance(folder, bytes) else folder: name for name, folder in rows}
-    # A folder that is no encoded name is shown with this prefix.
+    # The server marks a folder without an encoded name by this prefix.
     plain = {name.removeprefix("#mysql50#"): name for name in folders.values() if name.startswith("#mysql50#")}
     return {folder: name for folder, name in (folders | plain).items() if name.lower() not in VIRTUAL}
 
 
 def _folder(tablespace: str, folders: Collection[str]) -> str:
-    """The folder that a tablespace is in, "" for one that is in none; a plain name may have a slash itself."""
+    """The folder of a tablespace, or ""; a plain name may contain a slash."""
     end = tablespace.rfind("/")
     while end > 0:
         if tablespace[:end] in folders:
@@ -141,35 +141,35 @@ def _add_system_files(session: Session, shared: dict[str, int]) -> list[Gap]:
     shared |= {name: int(size) for name, size in rows if name not in shared and size is not None}
     if "innodb_system" in shared:
         return []
-    return [Gap("shared", "unsupported", "the server does not tell the size of InnoDB's system tablespace")]
+    return [Gap("shared", "unsupported", "the server does not report the size of InnoDB's system tablespace")]
 
 
 def _other_tables(session: Session, gaps: list[Gap]) -> list[tuple[str, str, int | None, int | None, str]]:
-    """Tables of engines other than InnoDB. Those that are not shown, or cannot be asked for, are a gap."""
+    """Tables of engines other than InnoDB. Appends a gap if some are hidden or the read fails."""
     if not held_globally(session.query(SHOW_GRANTS)) & SHOW_TABLES:
-        message = "tables of engines other than InnoDB are not shown, and in no size"
+        message = "sizes leave out hidden tables of engines other than InnoDB"
         gaps.append(Gap("sizes", "denied", message, hint=global_grant(session.account, "SHOW VIEW")))
     try:
         if session.features.has_roles:
-            # MySQL 8 remembers these figures for a day.
+            # MySQL 8 caches these figures for a day.
             session.query("SET SESSION information_schema_stats_expiry = 0")
         return session.query(OTHER_TABLES)
     except AdapterError as error:
         if error.code not in ("denied", "timeout", "server_error"):
             raise
-        message = f"tables of engines other than InnoDB are in no size: {error}"
+        message = f"sizes leave out tables of engines other than InnoDB: {error}"
         gaps.append(Gap("sizes", error.code, message, hint=error.hint))
         return []
 
 
 def _table(file: str) -> str:
-    """The table that a file belongs to: `t#p#p0` is a partition of t, FTS_… an index for full-text search."""
+    """The table of a file: `t#p#p0` is a partition of t, FTS_… an index for full-text search."""
     table = re.split(r"#p#", file, maxsplit=1, flags=re.IGNORECASE)[0]
     return "(full-text indexes)" if re.match(r"FTS_[0-9a-f]{16}_", table, re.IGNORECASE) else table
 
 
 def _table_names(session: Session, files: Sequence[str]) -> dict[str, str]:
-    """File → table. Where the server encodes names of files, only it can turn the letters of all scripts back."""
+    """File → table. If the server encodes file names, only the server can decode all scripts."""
     names = dict(zip(files, files, strict=True))
     encoded = (
         [] if session.features.has_roles else [file for file in files if re.fullmatch(r"[\w@$#]+", file, re.ASCII)]

@@ -1,7 +1,7 @@
-"""What a visit to MySQL reads of accounts: which columns of which table, and what facts come of a row.
+"""The read of accounts on MySQL and MariaDB: columns to read, and facts from a row.
 
-Password hashes stay where they are: columns are named one by one, and JSON documents that hold a hash among other
-things are taken apart by the server, key by key.
+No password hash leaves the server: each column is named, and the server extracts single keys from JSON documents that
+contain a hash.
 
 https://dev.mysql.com/doc/refman/8.4/en/grant-tables.html#grant-tables-user-db
 https://mariadb.com/kb/en/mysqlglobal_priv-table/
@@ -24,7 +24,7 @@ SYSTEM_ACCOUNTS = frozenset(
     (name, "localhost") for name in ("mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys")
 )
 
-#: MariaDB's name for everybody, held in its tables as a role.
+#: MariaDB's role for all accounts.
 MARIADB_PUBLIC: AccountKey = ("PUBLIC", "")
 
 
@@ -34,8 +34,8 @@ _DAY = 86_400
 
 @dataclass(frozen=True)
 class Server:
-    """What tells one server's grant tables from another's: the `variables` it has, the `columns` that may be read, by
-    table, and the `privileges` it knows (SHOW PRIVILEGES; asked of MariaDB only)."""
+    """The server's properties on which reads depend: its `variables`, the readable `columns` by table, and its
+    `privileges` (SHOW PRIVILEGES; read on MariaDB only)."""
 
     version: str
     variables: Mapping[str, str]
@@ -48,17 +48,17 @@ class Server:
 
     @property
     def has_roles(self) -> bool:
-        """Whether this is a MySQL with role_edges, default_roles and global_grants (8.0)."""
+        """Whether it is MySQL with role_edges, default_roles and global_grants (8.0)."""
         return "mandatory_roles" in self.variables
 
     @property
     def tablespaces(self) -> str:
-        """The view that lists InnoDB's files."""
+        """The name of the view of InnoDB's files."""
         return "INNODB_TABLESPACES" if self.has_roles else "INNODB_SYS_TABLESPACES"
 
 
 def described(product: str, version: str) -> Server:
-    """A server of which only product and version are known; "" for MySQL, and for the newest version."""
+    """A server given by product ("" for MySQL) and version ("" for the newest)."""
     major = re.match(r"\d+", version)
     has_roles = product != "MariaDB" and (major is None or int(major[0]) >= 8)
     variables = {"max_statement_time": ""} if product == "MariaDB" else {"mandatory_roles": ""} if has_roles else {}
@@ -67,7 +67,7 @@ def described(product: str, version: str) -> Server:
 
 @dataclass(frozen=True)
 class Account:
-    """An account and what else its row says: privileges on *.* ("GRANT OPTION" among them), default role (MariaDB)
+    """An account with other columns of its row: privileges on *.* (including "GRANT OPTION"), default role (MariaDB)
     and partial revokes as JSON (MySQL)."""
 
     fact: AccountFact
@@ -78,7 +78,7 @@ class Account:
 
 @dataclass(frozen=True)
 class _Field:
-    """One thing to read: how, from which column, and which fields of AccountFact cannot be told without it."""
+    """A value to read: its column, its SQL, and the fields of AccountFact that are lost without it."""
 
     name: str
     column: str
@@ -99,7 +99,7 @@ _USER_TABLE = (
     _Field("plugin", "plugin", "plugin", "auth_method can_login"),
     _Field("limit", "max_user_connections", "max_user_connections", "connection_limit"),
 )
-#: Asked for on its own: the document also holds second passwords and the secrets of further factors.
+#: Only this key: the document also contains second passwords and the secrets of further factors.
 _RESTRICTIONS = _Field(
     "restrictions", "User_attributes", "CAST(JSON_EXTRACT(User_attributes, '$.Restrictions') AS CHAR)"
 )
@@ -126,19 +126,19 @@ _GLOBAL_PRIV = (
 
 
 def user_columns(is_mariadb: bool, has_roles: bool) -> frozenset[str]:
-    """Columns of mysql.user that are read where there is nothing better; no hash is in any of them."""
+    """The columns of mysql.user to read. None of them contains a hash."""
     fields = _USER_VIEW if is_mariadb else _USER_TABLE
     flags = USER_COLUMNS | ({"Create_role_priv", "Drop_role_priv"} if has_roles else set())
     return frozenset({"User", "Host", *flags, *(field.column for field in fields)})
 
 
 class Source:
-    """Where accounts are read from: MySQL's mysql.user; MariaDB's mysql.global_priv, or its view mysql.user where Priv,
-    the column with the hashes, may not be read.
+    """The table of accounts: mysql.user on MySQL; on MariaDB mysql.global_priv, or its view mysql.user if Priv, the
+    column with the hashes, is not readable.
 
-    `sql` gives the rows for `account()`. `unread` names fields of AccountFact; `lacks` what else is incomplete:
-    "system" (privileges on *.*), "restrictions", "default_role"; `missing` names the columns of mysql.user that may not
-    be read; `wanted` is what to GRANT SELECT on to have it all.
+    `sql` returns the rows for `account()`. `unread` names fields of AccountFact; `lacks` other incomplete data:
+    "system" (privileges on *.*), "restrictions", "default_role". `missing` names the columns of mysql.user that are not
+    readable; `required` is the object of the GRANT SELECT that makes everything readable.
     """
 
     def __init__(self, server: Server) -> None:
@@ -146,19 +146,19 @@ class Source:
         self._lifetime = int(server.variables.get("default_password_lifetime", 0))
         readable = set(server.columns.get("user", ()))
         priv_readable = "Priv" in server.columns.get("global_priv", ())
-        # Where nothing may be read, it seems, all is asked for, and the server says what is wrong.
+        # If no column seems readable, read them all, so that the server reports the error.
         in_json = server.is_mariadb and (priv_readable or not readable)
         self._fields: tuple[_Field, ...] = _USER_VIEW if server.is_mariadb else _USER_TABLE
         known = user_columns(server.is_mariadb, server.has_roles) | readable
         flags = frozenset(name for name in known if name.endswith("_priv"))
         if in_json:
             self._fields, flags = _GLOBAL_PRIV, frozenset()
-        # The server keeps the variable on as long as an account has partial revokes.
+        # The server refuses to switch the variable off while accounts have partial revokes.
         if server.variables.get("partial_revokes") == "ON":
             self._fields += (_RESTRICTIONS,)
-        wanted = {field.column for field in self._fields} | flags
+        required = {field.column for field in self._fields} | flags
         if in_json or not readable:
-            readable = wanted
+            readable = required
         missing = [field for field in self._fields if field.column not in readable]
         self._fields = tuple(field for field in self._fields if field.column in readable)
         self._flags = sorted(flags & readable)
@@ -171,26 +171,27 @@ class Source:
         if "Super_priv" in flags - readable:
             unread.add("is_superuser")
         self.unread = frozenset(unread)
-        # The view has a column for each of the older privileges only.
+        # The view has columns for the older privileges only.
         if flags - readable or (server.is_mariadb and not in_json):
             self.lacks.add("system")
-        self.missing = frozenset(wanted - readable)
-        self.wanted = select_on_user(self.missing)
+        self.missing = frozenset(required - readable)
+        self.required = select_on_user(self.missing)
         if server.is_mariadb:
-            self.wanted = "ON mysql.global_priv"
+            self.required = "ON mysql.global_priv"
         terms = [field.sql for field in self._fields]
         terms.append(f"CONCAT({', '.join(self._flags)})" if self._flags else "''")
         table = "global_priv" if in_json else "user"
         self.sql = f"SELECT User, Host, {', '.join(terms)} FROM mysql.{table}"  # noqa: S608 - the catalogue's own names
 
     def ended(self, rows: Iterable[Sequence[Any]], now: int) -> list[AccountKey]:
-        """Of the rows of `sql`, whose password's lifetime is over at a Unix time. Nothing else goes by the clock."""
+        """The accounts in the rows of `sql` with a password that has expired at the Unix time `now`. Only this depends
+        on the clock."""
         places = {field.name: place for place, field in enumerate(self._fields, start=2)}
         if "changed" not in places:
             return []
         changed, lifetime = places["changed"], places.get("lifetime")
         if not self._lifetime:
-            # Few have one of their own, and no other password ever ends.
+            # Without a default, passwords expire only on accounts with a lifetime.
             rows = [] if lifetime is None else [row for row in rows if row[lifetime] is not None]
         ends = ((row, self._end(row[changed], None if lifetime is None else row[lifetime])) for row in rows)
         return [(row[0], row[1]) for row, end in ends if end and end <= now]
@@ -198,8 +199,8 @@ class Source:
     def account(
         self, row: Sequence[Any], granted: Container[AccountKey], ended: Container[AccountKey], complete: bool = True
     ) -> Account:
-        """What a row of `sql` says. `granted` are the accounts that have been granted to others, and `complete` says
-        that there are no more of them. For `ended` see there."""
+        """The account of a row of `sql`. `granted` are the accounts that are granted to others; `complete` means that
+        this list is complete. `ended` is the result of `ended()`."""
         key: AccountKey = (row[0], row[1])
         read = dict(zip((field.name for field in self._fields), row[2:-1], strict=True))
         privileges = self._privileges(read, row[-1])
@@ -216,8 +217,8 @@ class Source:
         return Account(fact, privileges, read.get("default_role") or "", read.get("restrictions"))
 
     def _is_role(self, read: Mapping[str, Any], granted: bool | None) -> bool | None:
-        """Whether it is a role; None where that could not be read. MySQL does not mark roles: a role is locked, and
-        either has an expired password too, which is how CREATE ROLE leaves it, or has been `granted` to others."""
+        """Whether it is a role; None if unread. MySQL does not mark roles: a role is locked and either is `granted` to
+        others or has an expired password, which CREATE ROLE sets."""
         if self.server.is_mariadb:
             return _flag(read["is_role"]) if "is_role" in read else None
         if not self.server.has_roles:
@@ -228,7 +229,7 @@ class Source:
         return True if locked and (expired or granted) else None
 
     def _unless_unread(self, field: str, value: Any) -> Any:
-        """The value of a field of AccountFact, or None where the field could not be read."""
+        """The value of a field of AccountFact, or None if the field could not be read."""
         return None if field in self.unread else value
 
     def _user(self, fact: AccountFact, read: Mapping[str, Any], ended: bool) -> AccountFact:
@@ -241,20 +242,20 @@ class Source:
         # MariaDB has no such plugin.
         no_plugin = "plugin" not in read and not self.server.is_mariadb
         return fact._replace(
-            # Whose plugin this is, nobody logs in as: https://dev.mysql.com/doc/refman/8.4/en/no-login-pluggable-authentication.html
+            # https://dev.mysql.com/doc/refman/8.4/en/no-login-pluggable-authentication.html
             can_login=None if no_plugin else "mysql_no_login" not in plugins,
             is_locked=self._unless_unread("is_locked", _flag(read.get("locked"))),
             valid_until=self._unless_unread("valid_until", _time(end) if end else None),
             password_changed_at=_time(changed) if changed else None,
             password_expired=expired or ended or self._unless_unread("password_expired", False),
             auth_method=self._unless_unread("auth_method", " or ".join(filter(None, plugins))),
-            # 0 is "as the server's max_user_connections"; MariaDB has -1 for "none at all".
+            # 0 means the server's max_user_connections; on MariaDB, -1 means no connections.
             connection_limit=max(limit, 0) if limit else None,
         )
 
     def _end(self, changed: Any, lifetime: Any) -> int | None:
-        """When a password set at `changed` is over, both Unix times; None for never. The lifetime is in days, and
-        the server's where there is none or a negative one."""
+        """When a password set at `changed` expires, both Unix times; None for never. The lifetime is in days; if None
+        or negative, the server's default applies."""
         days = self._lifetime if lifetime is None or int(lifetime) < 0 else int(lifetime)
         changed = _number(changed)
         return changed + days * _DAY if changed and days else None
@@ -273,17 +274,17 @@ class Source:
 
     @property
     def knows_grant_option(self) -> bool:
-        """Whether of privileges on *.* it can be said which may be passed on."""
+        """Whether the grant option of privileges on *.* is readable."""
         return "Grant_priv" in self._flags or not self._flags
 
 
 def select_on_user(columns: Iterable[str]) -> str:
-    """What follows GRANT SELECT for these columns of mysql.user."""
+    """The columns and object of a GRANT SELECT on mysql.user."""
     return f"({', '.join(sorted(columns))}) ON mysql.user"
 
 
 def everybody(host: str) -> Account:
-    """The owner of rows in mysql.db without a user."""
+    """The account for rows of mysql.db without a user."""
     return Account(AccountFact("", host, kind="public", can_login=False))
 
 

@@ -1,4 +1,4 @@
-"""The SQL that creates, locks and revokes accounts on Oracle. People run it, Taifish never does."""
+"""SQL that creates, locks and revokes accounts on Oracle. People run it; Taifish never does."""
 
 from __future__ import annotations
 
@@ -9,18 +9,15 @@ from ..facts import AccountKey
 from ..paths import split_path
 from ..statements import ROLE_LEFT, WORDS, Held, Remedy, Statement, Subject, add_statement, digest, no_statement
 
-PASSWORD = '"…"'  # noqa: S105 -- nobody's
+PASSWORD = '"…"'  # noqa: S105 -- a placeholder
 
 
-#: How names of common users begin, unless the parameter COMMON_USER_PREFIX says otherwise.
+#: Default of the parameter COMMON_USER_PREFIX: the prefix of names of common users.
 COMMON_PREFIX = "C##"
 
 
 def identifier(name: str) -> str:
-    """`name` as an SQL identifier: plain names mean the same in any case, others stand in double quotes.
-
-    A name has no double quote in it.
-    """
+    """`name`, as a person typed it, as an SQL identifier: plain names become upper case, others are quoted."""
     plain = name.strip('"')
     if name.startswith('"') and not re.fullmatch(r"[A-Z][A-Z0-9_$#]*", plain):
         return _quoted(plain)
@@ -28,12 +25,12 @@ def identifier(name: str) -> str:
 
 
 def exact_identifier(name: str) -> str:
-    """The same for a name as the dictionary has it, where case counts."""
+    """The SQL identifier of a name in the dictionary, where case matters."""
     return name if re.fullmatch(r"[A-Z][A-Z0-9_$#]*", name) else _quoted(name)
 
 
 def _quoted(name: str) -> str:
-    """Oracle has no way to write a double quote in a name, and no name with one."""
+    """Oracle's names cannot contain a double quote."""
     return '"' + name.replace('"', "") + '"'
 
 
@@ -42,12 +39,12 @@ def select_grant(view: str, grantee: str, in_root: bool) -> str:
 
 
 def session_grants(grantee: str, in_root: bool) -> list[Statement]:
-    """What lets an account, as GRANT takes it, connect; in the root to all containers."""
+    """The statements that permit an account to connect; in the root, to all containers."""
     if not in_root:
         return [Statement(f"GRANT CREATE SESSION TO {grantee};", "to connect")]
     return [
         Statement(f"GRANT CREATE SESSION, SET CONTAINER TO {grantee} CONTAINER=ALL;", "to connect, and read in PDBs"),
-        Statement(container_data(grantee), "to be shown the rows of all PDBs"),
+        Statement(container_data(grantee), "to see the rows of all PDBs"),
     ]
 
 
@@ -56,7 +53,7 @@ def container_data(grantee: str) -> str:
 
 
 def is_common(account: AccountKey) -> bool:
-    """Whether it is for the root, by its name."""
+    """Whether it is an account of the root, by its name."""
     return account[0].strip('"').upper().startswith(COMMON_PREFIX)
 
 
@@ -68,26 +65,26 @@ def create(account: AccountKey, features: object = None) -> list[Statement]:
     user, in_root = identifier(account[0]), is_common(account)
     everywhere = " CONTAINER=ALL" if in_root else ""
     return [
-        Statement(f"CREATE USER {user} IDENTIFIED BY {PASSWORD}{everywhere};", "the account; put in a password"),
+        Statement(f"CREATE USER {user} IDENTIFIED BY {PASSWORD}{everywhere};", "the account; enter a password"),
         *session_grants(user, in_root),
     ]
 
 
 def remarks(level: str, product: str = "", hash_blind: bool = False) -> list[str]:
-    """What the script leaves open: sentences for the person who runs it."""
+    """Sentences for the person who runs the script, about its limits."""
     sentences = [
-        "Run it in the database or PDB that the instance's service leads to. An account named C##… is for the root:"
-        " run its script there, and one instance then reports all PDBs that are open.",
+        "Run it in the database or PDB of the instance's service. An account named C##… is for the root: run its script"
+        " there, and the instance then covers all open PDBs.",
         "On Amazon RDS, GRANT SELECT ON SYS.… is rdsadmin.rdsadmin_util.grant_sys_object('…', 'NAME', 'SELECT').",
     ]
     if hash_blind:
-        sentences.append("None of these views shows password hashes: there is nothing more to keep from it.")
+        sentences.append("None of these views contains password hashes, so nothing else needs to be denied.")
     return sentences
 
 
 def nameless(subject: Subject) -> str:
-    """How to find an account whose name cannot stand in SQL."""
-    return f"Its name and container, joined by @, have the MD5 {digest(subject)}: rename or lock it by hand."
+    """How to find an account with a name that cannot be used in SQL."""
+    return f"The MD5 of its name and container, joined by @, is {digest(subject)}: rename or lock it by hand."
 
 
 def lock(subject: Subject) -> list[str]:
@@ -107,7 +104,7 @@ def revoke(subject: Subject, grants: Sequence[Held], roles: Sequence[AccountKey]
 
 
 def _start(subject: Subject) -> list[str]:
-    """SQL*Plus would take & in a name for a variable, and the next line for its value."""
+    """The first lines of a script. Without SET DEFINE OFF, SQL*Plus would substitute a variable for & in a name."""
     container = [f"ALTER SESSION SET CONTAINER = {exact_identifier(subject.host)};"] if subject.host else []
     return ["SET DEFINE OFF", *container]
 

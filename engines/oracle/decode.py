@@ -1,6 +1,6 @@
-"""What rows of Oracle's dictionary say of containers, accounts and objects: pure, no connection.
+"""Containers, accounts and objects from rows of Oracle's dictionary: pure functions, no connection.
 
-A visit sees one database, or in the root of a multitenant server those that are open:
+A visit reads one database, or in the root of a multitenant server all open ones:
 https://docs.oracle.com/en/database/oracle/oracle-database/19/multi/overview-of-managing-a-cdb.html
 
 https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/DBA_USERS.html
@@ -20,13 +20,13 @@ from ..session import Rows, Session
 from .account import container_data, exact_identifier
 from .reads import SEED, allowed_containers, why_closed
 
-#: What stands for everybody: no user, and no role that DBA_ROLES lists.
+#: All accounts. It is not a user, and DBA_ROLES does not list it.
 PUBLIC = "PUBLIC"
 
 #: Columns of V$PWFILE_USERS, in the order of `reads.READS`.
 ADMINISTRATIVE = ("SYSDBA", "SYSOPER", "SYSASM", "SYSBACKUP", "SYSDG", "SYSKM")
 
-#: Type of object → kind of grant. What is not here is an "object", whose scope names its type.
+#: Type of object → kind of grant. Other types are of kind "object", with the type in the scope.
 KINDS = {
     "TABLE": "table",
     "VIEW": "table",
@@ -41,9 +41,9 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Container:
-    """A database with a dictionary of its own: a PDB, the root, or the whole of a server without containers.
+    """A PDB, the root, or the database of a server without containers.
 
-    `closed` says why the root's views leave it out, "" for one that is open.
+    `closed` is the reason why the root's views omit it, "" if it is open.
     """
 
     name: str
@@ -52,11 +52,10 @@ class Container:
 
 
 class Containers:
-    """The containers as they are now, by id. Where there is but the one that we are in, its id is 0, as in the rows of
-    `reads.statement`."""
+    """The containers by id. Outside the root there is one, with id 0, as in the rows of `reads.statement`."""
 
     def __init__(self, session: Session, rows: Rows) -> None:
-        """`rows` are those of V$CONTAINERS, in the root."""
+        """`rows` are those of V$CONTAINERS, if in the root."""
         self._account = session.account
         self.by_id = {0: Container(session.features.here)}
         if session.features.in_root:
@@ -70,42 +69,42 @@ class Containers:
         return iter(self.by_id.values())
 
     def with_rows(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Container, tuple[Any, ...]]]:
-        """Rows with their container in place of its id. One that came meanwhile is left to the next visit."""
+        """Rows with their container in place of its id. Ignores containers created meanwhile."""
         for number, *row in rows:
             container = self.by_id.get(int(number))
             if container:
                 yield container, tuple(row)
 
     def gaps(self, scope: str, shown: Collection[str], allowed: Rows) -> list[Gap]:
-        """What of the scope is hidden: containers that are not among those `shown`, and those not even named, by the
-        rows of CONTAINER_DATA."""
+        """Gaps in this scope: containers that are not in `shown`, and containers that the account may not see according
+        to the rows of CONTAINER_DATA."""
         gaps, data_grant = [], container_data(self._account)
         for container in self:
             if container.name not in shown:
-                message = f"container {container.name} {container.closed or 'shows nothing to this account'}"
+                message = f"container {container.name} {container.closed or 'is not visible to this account'}"
                 hint = f"ALTER PLUGGABLE DATABASE {exact_identifier(container.name)} OPEN;"
                 hint = hint if container.closed else data_grant
                 gaps.append(Gap(scope, "not_open" if container.closed else "denied", message, container.name, hint))
         if allowed and (names := allowed_containers(allowed)):
-            message = f"the account sees no other containers than {names}"
+            message = f"the account can see only these containers: {names}"
             gaps.append(Gap(scope, "denied", message, hint=data_grant))
         return gaps
 
     def look_again(self, before: Containers, shown: Collection[str]) -> None:
-        """Raise AdapterError for one that was closed while it was read: its rows would seem to be gone."""
+        """Raise AdapterError if a container was closed during the visit: its missing rows would look dropped."""
         now = {container.name: container.closed for container in self}
         for container in before:
             if container.name in shown and not container.closed and now.get(container.name, "is gone"):
                 raise AdapterError(
-                    f"container {container.name} {now.get(container.name, 'is gone')}, and was open before",
+                    f"container {container.name} {now.get(container.name, 'is gone')}, but was open before",
                     code="server_starting",
-                    hint="It was closed during the visit, which is tried again.",
+                    hint="It was closed during the visit. The visit is retried.",
                 )
 
 
 @dataclass(frozen=True)
 class Status:
-    """ACCOUNT_STATUS taken apart: "EXPIRED(GRACE) & LOCKED(TIMED)", "OPEN & IN ROLLOVER"."""
+    """The parts of ACCOUNT_STATUS: "EXPIRED(GRACE) & LOCKED(TIMED)", "OPEN & IN ROLLOVER"."""
 
     is_locked: bool
     is_expired: bool
@@ -113,7 +112,7 @@ class Status:
 
 
 def status_of(text: str) -> Status:
-    """`attributes` are what goes beyond locked and expired, in Oracle's own words without blanks in brackets."""
+    """`attributes` are the parts other than open, locked and expired, without blanks around brackets."""
     parts = {re.sub(r"\s*\(\s*(\w+)\s*\)", r"(\1)", part.strip().upper()) for part in text.split("&")}
     return Status(
         is_locked=bool(parts & {"LOCKED", "LOCKED(TIMED)"}),
@@ -123,8 +122,8 @@ def status_of(text: str) -> Status:
 
 
 def user_fact(row: Sequence[Any], container: Container, clock: tzinfo, limits: Mapping[str, str]) -> AccountFact:
-    """A row of "USERS", less its container's id. `clock` is the time zone of its dates, `limits` profile →
-    SESSIONS_PER_USER as DBA_PROFILES has it. Oracle records no login AS SYSDBA and the like, and none on a standby."""
+    """The fact for a row of "USERS" without its container's id. `clock` is the time zone of its dates, `limits` profile
+    → SESSIONS_PER_USER in DBA_PROFILES. Oracle records no logins AS SYSDBA and the like, and none on a standby."""
     name, number, status, expiry, profile, authentication, versions, proxy_only, _, maintained, changed, login = row
     parts = status_of(status)
     return AccountFact(
@@ -145,7 +144,7 @@ def user_fact(row: Sequence[Any], container: Container, clock: tzinfo, limits: M
 
 
 def certain(fact: AccountFact, unread: Set[str]) -> AccountFact:
-    """The fact without what follows from not having seen something: of what is `unread`, only a yes is certain."""
+    """The fact with None in place of "no" in fields that are `unread`: in these, only "yes" is certain."""
     if fact.kind != "user":
         return fact
     return fact._replace(
@@ -155,13 +154,13 @@ def certain(fact: AccountFact, unread: Set[str]) -> AccountFact:
 
 
 def attributes_of(row: Sequence[Any]) -> set[str]:
-    """What the same row says that no field of a fact is for: "COMMON", "PROFILE …", and parts of the status."""
+    """The attributes in the same row: "COMMON", "PROFILE …", and parts of the status."""
     _, _, status, _, profile, _, _, _, common, *_ = row
     return {*status_of(status).attributes, f"PROFILE {profile}"} | ({"COMMON"} if common == "YES" else set())
 
 
 def role_fact(row: Sequence[Any], container: Container) -> AccountFact:
-    """A row of "ROLES", less its container's id."""
+    """The fact for a row of "ROLES" without its container's id."""
     name, number, authentication, maintained = row
     return AccountFact(
         name=name,
@@ -176,12 +175,12 @@ def role_fact(row: Sequence[Any], container: Container) -> AccountFact:
 
 
 def native_id(container: Container, number: Any) -> str:
-    """Ids of containers and of accounts are used again: with the container's GUID they are not."""
+    """The account's id with the container's GUID: Oracle reuses ids of containers and accounts."""
     return "" if number is None else "/".join(filter(None, [container.guid, str(int(number))]))
 
 
 def session_limit(profile: str, limits: Mapping[str, str]) -> int | None:
-    """How many sessions a profile allows; None for no limit. "DEFAULT" in it is what the profile DEFAULT says."""
+    """The number of sessions that a profile allows; None for no limit. "DEFAULT" refers to the profile DEFAULT."""
     text = limits.get(profile, "")
     if text == "DEFAULT":
         text = limits.get("DEFAULT", "")
@@ -204,7 +203,7 @@ def object_scope(owner: str, name: str, kind: str) -> tuple[str, tuple[str, ...]
 
 
 def moment(value: datetime | None, clock: tzinfo) -> datetime | None:
-    """A DATE of the dictionary, which has no time zone, in UTC; None for what a datetime cannot hold."""
+    """A DATE of the dictionary, which has no time zone, in UTC; None if outside the range of datetime."""
     try:
         return value and value.replace(tzinfo=clock).astimezone(UTC)
     except OverflowError:
@@ -212,7 +211,7 @@ def moment(value: datetime | None, clock: tzinfo) -> datetime | None:
 
 
 def clock_of(offset: str) -> tzinfo:
-    """The time zone behind "+08:00". It is today's: what falls into the other half of the year may be an hour off."""
+    """The time zone of "+08:00". It is that of today: with daylight saving time, other dates may be off by an hour."""
     sign, hours, minutes = re.fullmatch(r"([+-]?)(\d+):(\d+)", offset.strip()).groups()  # type: ignore[union-attr]
     shift = timedelta(hours=int(hours), minutes=int(minutes))
     return timezone(-shift if sign == "-" else shift)

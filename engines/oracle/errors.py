@@ -1,6 +1,6 @@
-"""What each failure of python-oracledb means to a DBA.
+"""Errors of python-oracledb as AdapterError, with codes and hints for DBAs.
 
-Failures go by ORA- and DPY- number: https://docs.oracle.com/en/error-help/db/ and
+The ORA- or DPY- number decides: https://docs.oracle.com/en/error-help/db/ and
 https://python-oracledb.readthedocs.io/en/latest/user_guide/troubleshooting.html
 """
 
@@ -34,80 +34,81 @@ CODES = {
     "ORA-28009": "bad_target",
 }
 
-_NOT_OPEN = "The database is starting, stopping or mounted, as a standby is: visit it where it is open."
-_RESTRICTED = "The database is open in restricted mode: the visit is tried again when that is over."
+_NOT_OPEN = "The database is starting, stopping or mounted (a standby, for example). Visit a database that is open."
+_RESTRICTED = "The database is open in restricted mode. The visit is retried."
 _OLD_VERIFIER = (
-    "The account has only a password verifier of Oracle 10g, or the server allows no newer ones: set its password anew "
-    "while SQLNET.ALLOWED_LOGON_VERSION_SERVER is 11 or higher."
+    "The account has only a password verifier of Oracle 10g, or the server allows no newer ones. Set its password "
+    "again while SQLNET.ALLOWED_LOGON_VERSION_SERVER is 11 or higher."
 )
 _NETWORK_ENCRYPTION = (
-    "The server insists on Oracle's native network encryption, which needs Oracle's client: have it accept plain "
-    "connections (SQLNET.ENCRYPTION_SERVER = accepted) or TLS (TCPS)."
+    "The server requires Oracle's native network encryption, which needs Oracle's client. Set SQLNET.ENCRYPTION_SERVER "
+    "= accepted on the server, or use TLS (TCPS)."
 )
+_PROFILE_LIMIT = "A limit of the account's profile stopped the statement. Check its resource limits."
 
-#: ORA- or DPY- number → what to do, where that is more than its code tells. {user} is the collection account.
+#: ORA- or DPY- number → hint, if more specific than that of its code. {user} is the collection account.
 _BY_NUMBER = {
-    "ORA-01013": "Somebody or a limit stopped the statement on the server.",
+    "ORA-01013": "The statement was cancelled on the server, by a user or a limit.",
     "ORA-01035": _RESTRICTED,
-    "ORA-01466": "Something was changed since the visit began: it is tried again.",
-    "ORA-01555": "The server overwrote what it needs to show the past: try at a quieter hour, or enlarge undo.",
-    "ORA-02391": "The account's profile limits SESSIONS_PER_USER: raise that, or let fewer visits run.",
-    "ORA-02392": "A limit of the account's profile stopped the statement: see its resource limits.",
-    "ORA-02393": "A limit of the account's profile stopped the statement: see its resource limits.",
+    "ORA-01466": "The dictionary changed after the visit began. The visit is retried.",
+    "ORA-01555": "The server overwrote the undo data of the snapshot. Visit when the load is lower, or enlarge undo.",
+    "ORA-02391": "The account's profile limits SESSIONS_PER_USER. Raise the limit, or run fewer visits at a time.",
+    "ORA-02392": _PROFILE_LIMIT,
+    "ORA-02393": _PROFILE_LIMIT,
     "ORA-12526": _RESTRICTED,
     "ORA-28001": 'The password has expired. A new one: ALTER USER {user} IDENTIFIED BY "…";',
     "ORA-28040": _OLD_VERIFIER,
     "ORA-28041": _OLD_VERIFIER,
     "ORA-65162": 'The password has expired. A new one: ALTER USER {user} IDENTIFIED BY "…" CONTAINER = ALL;',
     "DPY-3001": _NETWORK_ENCRYPTION,
-    "DPY-3010": "Oracle 12.1 or newer is needed.",
+    "DPY-3010": "Oracle 12.1 or newer is required.",
     "DPY-3015": _OLD_VERIFIER,
     "ORA-12650": _NETWORK_ENCRYPTION,
     "ORA-12660": _NETWORK_ENCRYPTION,
 }
 _BY_CODE = {
-    "unreachable": "Check host, port and firewalls, and that the listener runs there.",
-    "auth_failed": "Check user and password of the credential. A new account: manage.py print_grants oracle.",
-    "no_such_database": "Check the service against lsnrctl services. It is also unknown while its database is down.",
-    "too_many_connections": "Raise processes and sessions, or visit at a quieter hour.",
+    "unreachable": "Check host, port and firewalls, and that the listener is running.",
+    "auth_failed": "Check user and password of the credential. For a new account run manage.py print_grants oracle.",
+    "no_such_database": "Compare the service with lsnrctl services. It is also unknown while its database is down.",
+    "too_many_connections": "Raise processes and sessions, or visit when the load is lower.",
     "server_starting": _NOT_OPEN,
     "timeout": "Check the network and the server's load, or raise the timeouts of the instance.",
-    "connection_lost": "The server, or something on the way, ended the connection: see the server's alert log.",
-    "deadlock": "The server broke a deadlock: the visit is tried again.",
+    "connection_lost": "The server or the network closed the connection. See the server's alert log.",
+    "deadlock": "The server resolved a deadlock. The visit is retried.",
     "tls_failed": "Compare the TLS mode, port and CA file of the instance with the listener's TCPS address.",
-    "unsupported": "Oracle 12.1 or newer is needed; what answers lacks a view or column of it.",
+    "unsupported": "Oracle 12.1 or newer is required; this server lacks a view or column.",
     "bad_target": "Correct host, port, service and user of the instance.",
     "server_error": "See the message and the server's alert log.",
-    "denied": "Do as an administrator what the message asks for.",
+    "denied": "Grant the right in the message as an administrator.",
 }
 
-#: ORA- number → the statement that gives what was refused.
+#: ORA- number → the statement that solves it.
 _MISSING = {
     "ORA-01045": "GRANT CREATE SESSION TO {user};",
     "ORA-28000": "ALTER USER {user} ACCOUNT UNLOCK;",
 }
 
-#: A service vanishes from the listener with its database, and a snapshot is newer the next time.
+#: A service is unknown to the listener while its database is down, and a retry has a newer snapshot.
 _TRANSIENT = {"ORA-12514", "DPY-6001", "ORA-01466", "ORA-01555"}
 
 
 def number_of(error: BaseException) -> str:
-    """ "ORA-00942" or "DPY-6005"; "" for what is no error of Oracle's. An ORA- number that the driver has a word of its
-    own for is told by the driver's."""
+    """ "ORA-00942" or "DPY-6005"; "" for other exceptions. If the driver replaces an ORA- number by a DPY- number, it
+    is the latter."""
     return getattr(error.args[0], "full_code", "") if error.args else ""
 
 
 def adapter_error(
     error: Exception, target: Target, grantee: str = "", views: Sequence[str] = (), in_root: bool = False
 ) -> AdapterError:
-    """What the driver raised, as AdapterError: code by number, message without the password.
+    """The AdapterError for a driver's exception: code by number, message without the password.
 
-    `grantee` is the account as GRANT takes it, `views` are those that it may not read.
+    `grantee` is the account in the syntax of GRANT, `views` are those that it may not read.
     """
     number = number_of(error)
     user = grantee or identifier(target.username)
     cause = error.__cause__ or error
-    # Of a connection that could not be made, what ended it.
+    # For a failed connection, the cause is more specific.
     code = CODES.get(number_of(cause), CODES.get(number, "server_error"))
     if isinstance(cause, ssl.SSLError):
         code = "tls_failed"
@@ -133,6 +134,6 @@ def adapter_error(
 
 
 def _words(error: Exception, password: str) -> str:
-    """The message without the password, what changes from time to time and what leads elsewhere."""
+    """The message without the password, the connection id and the link to help."""
     text = re.sub(r"\n?Help: \S+", "", scrub(str(error), [password]))
     return " ".join(re.sub(r" ?\(CONNECTION_ID=[^)]*\)", "", text).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What a collection account can do on an Oracle server beyond need."""
+"""Rights of a collection account on Oracle beyond need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .decode import administrative
 from .reads import READS, Features, granted_views
 from .session import OracleSession
 
-#: The account's own rights, which everybody may see.
+#: The account's own rights, which every account may read.
 OWN_SYSTEM = """
 SELECT PRIVILEGE, ADMIN_OPTION, COMMON FROM USER_SYS_PRIVS WHERE USERNAME = SYS_CONTEXT('USERENV', 'SESSION_USER')
 """
@@ -28,25 +28,25 @@ SELECT OWNER, TABLE_NAME, TYPE, PRIVILEGE, GRANTABLE, COMMON FROM USER_TAB_PRIVS
 """
 OWN_QUOTAS = "SELECT TABLESPACE_NAME FROM USER_TS_QUOTAS WHERE MAX_BYTES <> 0"
 
-#: What the roles give that the account can reach.
+#: The rights of the roles that the account is in, directly or through others.
 ROLE_ROLES = "SELECT ROLE, GRANTED_ROLE FROM ROLE_ROLE_PRIVS"
 ROLE_SYSTEM = "SELECT ROLE, PRIVILEGE FROM ROLE_SYS_PRIVS"
 ROLE_OBJECTS = "SELECT ROLE, OWNER, TABLE_NAME, PRIVILEGE FROM ROLE_TAB_PRIVS"
 
-#: Rights that a role gives beyond need, named one by one; how many more there are is said.
+#: The maximum number of a role's rights to list; the others are counted.
 NAMED = 3
 
-#: READ, from 12.1.0.2 on, is SELECT without locking rows.
+#: READ (12.1.0.2 and later) is SELECT without locking rows.
 READING = frozenset({"SELECT", "READ"})
 
 
 def excess(session: OracleSession, rows: Mapping[str, Rows], hash_blind: bool) -> list[Excess]:
-    """None of the views shows password hashes: `hash_blind` changes nothing."""
+    """See `check.ExcessRights`. No view contains password hashes, so `hash_blind` changes nothing."""
     return list(map(_offered, _Rights(session).excess()))
 
 
 class _Rights:
-    """The account's own rights and roles. Raises AdapterError."""
+    """The account's rights and roles. Raises AdapterError."""
 
     def __init__(self, session: OracleSession) -> None:
         self.session, self.grantee = session, session.account
@@ -57,7 +57,7 @@ class _Rights:
         self.needed = {"CREATE SESSION"} | ({"SET CONTAINER"} if session.features.in_root else set())
         major = session.features.major
         self.readable = {view for root in (True, False) for view in granted_views("C", Features(major, root))}
-        #: Role → the roles in it, and what it gives beyond need.
+        #: Role → the roles granted to it, and its rights beyond need.
         self.inside: dict[str, list[str]] = {}
         self.beyond: dict[str, list[str]] = {}
         if self.roles:
@@ -77,31 +77,31 @@ class _Rights:
         for privilege, admin, common in self.system:
             revoke = self._revoke(privilege, common)
             if privilege not in self.needed:
-                yield Excess(privilege, "Taifish reads the dictionary's views and nothing else.", revoke)
+                yield Excess(privilege, "Taifish reads only the dictionary's views.", revoke)
             elif admin == "YES":
                 remedy = f"{revoke}\n{self._grant(privilege, common)}"
-                yield Excess(f"ADMIN OPTION on {privilege}", "It could give this right to others.", remedy)
+                yield Excess(f"ADMIN OPTION on {privilege}", "The account could grant this right.", remedy)
         for role, admin, common in self.roles:
             yield from self._role(role, admin, common)
         for owner, name, kind, privilege, grantable, common in self.objects:
             yield from self._object(owner, name, kind, privilege, grantable, common)
         for tablespace in self.quotas:
             remedy = f"ALTER USER {self.grantee} QUOTA 0 ON {exact_identifier(tablespace)};"
-            yield Excess(f"quota on tablespace {tablespace}", "It stores nothing.", remedy)
+            yield Excess(f"quota on tablespace {tablespace}", "Taifish stores nothing.", remedy)
         yield from self._administrative()
 
     def _role(self, role: str, admin: str, common: str) -> Iterator[Excess]:
-        told = sorted({right for reached in self._reached(role) for right in self.beyond.get(reached, ())})
+        beyond = sorted({right for reached in self._reached(role) for right in self.beyond.get(reached, ())})
         revoke = self._revoke(exact_identifier(role), common)
-        if told:
-            more = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
-            message = f"It gives what Taifish never uses: {', '.join(told[:NAMED])}{more}."
+        if beyond:
+            more = f" and {len(beyond) - NAMED} more" if len(beyond) > NAMED else ""
+            message = f"It has rights that Taifish never uses: {', '.join(beyond[:NAMED])}{more}."
             connect = [need.sql for need in session_grants(self.grantee, self.session.features.in_root)]
             remedy = "\n".join([*connect, *needed(self.session, READS), revoke])
             yield Excess(f"role {role}", message, remedy)
         elif admin == "YES":
             remedy = f"{revoke}\n{self._grant(exact_identifier(role), common)}"
-            yield Excess(f"ADMIN OPTION on role {role}", "It could give this role to others.", remedy)
+            yield Excess(f"ADMIN OPTION on role {role}", "The account could grant this role.", remedy)
 
     def _reached(self, role: str) -> list[str]:
         reached = [role]
@@ -118,11 +118,11 @@ class _Rights:
             path, thing = f"{kind} {name}", f"{kind} {exact_identifier(name)}"
         right = f"{privilege} ON {thing}"
         if privilege not in READING or path not in self.readable:
-            message = "Taifish reads the dictionary's views and nothing else."
+            message = "Taifish reads only the dictionary's views."
             yield Excess(f"{privilege} on {path}", message, self._revoke(right, common))
         elif grantable == "YES":
             remedy = f"{self._revoke(right, common)}\n{self._grant(right, common)}"
-            yield Excess(f"GRANT OPTION on {path}", "It could give its rights to others.", remedy)
+            yield Excess(f"GRANT OPTION on {path}", "The account could grant its rights to others.", remedy)
 
     def _administrative(self) -> Iterator[Excess]:
         user = self.grantee.strip('"')
@@ -130,13 +130,13 @@ class _Rights:
         try:
             own = [row for row in self.session.query(read.statement(self.session.features)) if row[1] == user]
         except AdapterError as error:
-            # The check reports it as a read that does not work.
+            # The check reports this read as not working.
             if error.code not in UNREADABLE:
                 raise
             return
         for _, _, common, *flags in own:
             for privilege in administrative(flags):
-                message = "It could connect AS this, and then do what nothing limits."
+                message = "The account could connect AS this, without any limits."
                 yield Excess(privilege, message, self._revoke(privilege, common))
 
     def _revoke(self, what: str, common: str) -> str:
@@ -147,12 +147,12 @@ class _Rights:
 
 
 def _everywhere(common: str | None) -> str:
-    """What is granted commonly is to be taken away so, too."""
+    """A common grant must be revoked commonly."""
     return " CONTAINER=ALL" if common == "YES" else ""
 
 
 def _offered(excess: Excess) -> Excess:
-    """SQL*Plus would take & in a name for a variable, and the next line for its value."""
+    """The same, safe to paste into SQL*Plus, which would substitute a variable for & in a name."""
     if not is_printable(excess.right):
         message = f"{excess.message} No SQL is offered, because a name has control characters."
         return replace(excess, message=message, remedy="")

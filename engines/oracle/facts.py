@@ -1,19 +1,19 @@
-"""What the rows of a visit to Oracle mean.
+"""Facts from the rows of a visit to Oracle.
 
-Scopes, `database` being the container: the PDB, the root (CDB$ROOT) or the database without containers:
+Scopes; `database` is the container: the PDB, the root (CDB$ROOT) or the database without containers:
 
 tablespace, schema, proxy       dotted(container, name); a proxy's is the account to connect as
 table, sequence, routine, type  dotted(container, owner, name)
 object                          dotted(container, owner, type, name): a directory, a queue, an edition …
 column                          dotted(container, owner, table, name)
 
-The host of an account is its container. In the root of a server users and roles of one name are others in each, and
-so is a common user, who may be locked in one and not in another; PUBLIC is there once for each.
+The host of an account is its container. In the root, users and roles of the same name are different accounts in each
+container. So is a common user, which may be locked in one and not in another. PUBLIC exists once per container.
 
-A right given both commonly and locally stands in two rows, which differ in COMMON: that is one fact, with the
-options of both, which ends when both are gone. `inherit` of a membership says that the role is enabled from login
-on, and of one role in another, which always is. What Oracle's own scripts granted on its own objects to its own
-accounts and to PUBLIC is left out, and so is what somebody grants there later.
+A right granted both commonly and locally has two rows, which differ in COMMON. They are one fact with the options of
+both, which ends when both are gone. `inherit` of a membership means that the role is enabled at login; it is true for
+a role in another role. Grants on Oracle's own objects to its own accounts and to PUBLIC are left out, including those
+that people add.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from .decode import (
 from .reads import CONTAINERS, READS, views
 from .session import OracleSession
 
-#: No container is without a row of these.
+#: Each container has at least one row of these.
 IN_EVERY_CONTAINER = ("ROLES", "ROLE_PRIVS", "SYS_PRIVS")
 
 ContainerRows = Iterator[tuple[Container, tuple[Any, ...]]]
@@ -51,8 +51,8 @@ ContainerRows = Iterator[tuple[Container, tuple[Any, ...]]]
 
 @dataclass(frozen=True)
 class Known:
-    """The accounts of the visit, their rows, the containers that showed some, and who may connect AS SYSDBA and the
-    like."""
+    """The accounts of the visit, the rows of users, the containers, those with users, and the accounts with
+    administrative privileges (SYSDBA …)."""
 
     accounts: dict[AccountKey, AccountFact]
     users: list[tuple[Container, tuple[Any, ...]]]
@@ -62,12 +62,12 @@ class Known:
 
 
 def inventory(session: OracleSession, answers: Answers) -> tuple[Inventory, Known]:
-    """DBA_USERS, DBA_ROLES and PUBLIC, or their CDB_ views. `valid_until` is when the password expires, at the end of
-    its grace. How it is hashed is read, but no hash."""
+    """Accounts of DBA_USERS and DBA_ROLES, or their CDB_ views, and PUBLIC. `valid_until` is when the password expires,
+    after its grace period. The hash method is read, the hash is not."""
     gaps = answers.gaps_in(ACCOUNTS)
     if session.role == "PHYSICAL STANDBY":
-        message = "this is a standby: accounts are those of its primary, but who is locked here is not known"
-        hint = "Locks after failed logins on a standby stand in its V$RO_USER_ACCOUNT. Visit the primary too."
+        message = "this is a standby: its accounts are those of the primary, but its own locks are unknown"
+        hint = "Locks after failed logins on a standby are in its V$RO_USER_ACCOUNT. Visit the primary too."
         gaps.append(Gap("account fields", "standby", message, hint=hint, fields=("is_locked",)))
     containers = Containers(session, answers.rows.get("containers", []))
     limits: dict[str, dict[str, str]] = {container.name: {} for container in containers}
@@ -90,13 +90,13 @@ def inventory(session: OracleSession, answers: Answers) -> tuple[Inventory, Know
 
 
 def permissions(session: OracleSession, answers: Answers, known: Known) -> Permissions:
-    """The views of grants. A container that was closed while it was read fails the visit."""
+    """Grants and memberships. A container that was closed during the visit fails the visit."""
     facts = FactSet(known.accounts)
     for container, row in known.users:
         facts.grant((row[0], container.name), "attribute", attributes_of(row))
     for container, (grantee, granted, admin, default) in _rows(session, answers, known, "ROLE_PRIVS"):
         member, role = (grantee, container.name), (granted, container.name)
-        # A role with a password, or that a package enables, is not on from login, default or not.
+        # A role with a password or enabled by a package is not active at login, even if it is a default role.
         secured = role in known.accounts and known.accounts[role].auth_method in ("PASSWORD", "APPLICATION")
         is_user = member in known.accounts and known.accounts[member].kind == "user"
         facts.membership(member, role, admin == "YES", not is_user or (default == "YES" and not secured))
@@ -115,7 +115,7 @@ def permissions(session: OracleSession, answers: Answers, known: Known) -> Permi
 def _scoped(
     session: OracleSession, answers: Answers, known: Known
 ) -> Iterator[tuple[str, str, str, str, tuple[str, ...], str]]:
-    """Container, holder, kind, privilege, path in the container and grant option of the rows about something in a
+    """Container, holder, kind, privilege, path in the container and grant option of each grant on an object in a
     container."""
 
     def rows(read: str) -> ContainerRows:
@@ -135,16 +135,16 @@ def _scoped(
 
 
 def _rows(session: OracleSession, answers: Answers, known: Known, name: str) -> ContainerRows:
-    """Rows with their container; none of a read that failed. Raises AdapterError where a container is left out that
-    cannot be: what it holds would seem to be gone."""
+    """Rows with their container; none if the read failed. Raises AdapterError if a container has no rows of a view in
+    `IN_EVERY_CONTAINER`: its missing rows would look dropped."""
     if name in IN_EVERY_CONTAINER and name in answers.rows:
         seen = {container.name for container, _ in known.containers.with_rows(answers.rows[name])}
         if silent := known.shown.keys() - seen:
             (read,) = [read for read in READS if read.name == name]
             raise AdapterError(
-                f"no {read.title} in container {', '.join(sorted(silent))}, where there are always some",
+                f"no {read.title} in container {', '.join(sorted(silent))}, although each container has some",
                 code="server_error",
-                hint=f"Look at {views(read.statement(session.features))[0]} as the collection account.",
+                hint=f"Query {views(read.statement(session.features))[0]} as the collection account.",
             )
     return known.containers.with_rows(answers.rows.get(name, []))
 
@@ -152,7 +152,7 @@ def _rows(session: OracleSession, answers: Answers, known: Known, name: str) -> 
 def _password_file(
     session: OracleSession, containers: Containers, rows: Rows
 ) -> Iterator[tuple[AccountKey, list[str]]]:
-    """Who may connect AS SYSDBA and the like. What is granted commonly holds in every container."""
+    """The administrative privileges of each account. A common grant applies in every container."""
     for number, user, common, *flags in rows:
         own = containers.by_id.get(int(number))
         everywhere = not session.features.in_root or common == "YES" or int(number) == 0

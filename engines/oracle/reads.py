@@ -1,8 +1,8 @@
-"""What a visit to Oracle reads: one statement for each view of the dictionary, whatever the number of accounts.
+"""The reads of a visit to Oracle: one statement per view of the dictionary.
 
-In the root of a multitenant server they ask the CDB_ views, which show every container that is open, and everywhere
-else the DBA_ views of the one container. Only what both Oracle 12.1 and the tests' emulated dictionary understand is
-used. https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/static-data-dictionary-views.html
+In the root of a multitenant server they use the CDB_ views, which cover all open containers, elsewhere the DBA_ views
+of one container. They use only SQL that Oracle 12.1 and the emulated dictionary of the tests support.
+https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/static-data-dictionary-views.html
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from .account import container_data, is_common, select_grant
 
 CONTAINERS = "SELECT CON_ID, NAME, GUID, OPEN_MODE, RESTRICTED FROM V$CONTAINERS"
 
-#: Of which containers the account may see rows while it is in the root.
+#: The containers with rows that the account may see from the root.
 CONTAINER_DATA = """
 SELECT ALL_CONTAINERS, CONTAINER_NAME FROM DBA_CONTAINER_DATA
  WHERE USERNAME = SYS_CONTEXT('USERENV', 'SESSION_USER') AND DEFAULT_ATTR = 'Y'
 """
 
-#: The template of new PDBs: open, left out of the root's views, and nobody's.
+#: The template of new PDBs: open, but not in the root's views.
 SEED = "PDB$SEED"
 
 #: Kinds of grants on objects.
 OBJECTS = ("table", "sequence", "routine", "type", "object")
 
-#: What Oracle's own scripts granted to its own accounts and to PUBLIC: tens of thousands of rows in every container.
+#: Grants on Oracle's own objects to its own accounts and to PUBLIC: tens of thousands of rows in each container.
 _OF_THE_ENGINE = """EXISTS (SELECT 1 FROM {view}_USERS o
                     WHERE o.USERNAME = p.OWNER AND {o} = {p} AND o.ORACLE_MAINTAINED = 'Y')
        AND (p.GRANTEE = 'PUBLIC'
@@ -48,8 +48,8 @@ ROOT = 1
 
 @dataclass(frozen=True)
 class Features:
-    """The major version, whether it is the root of a multitenant server, the name of the container that we are in, and
-    those rows of `session.COLUMNS` that may be read."""
+    """The major version, whether this is the root of a multitenant server, the name of the current container, and the
+    rows of `session.COLUMNS`."""
 
     major: int = 23
     in_root: bool = False
@@ -58,13 +58,13 @@ class Features:
 
 
 def described(product: str, version: str, account: AccountKey) -> Features:
-    """A server of which only the version ("" for the newest) and the collection account are known."""
+    """A server given by version ("" for the newest) and collection account."""
     major = re.match(r"\d+", version)
     return Features(int(major[0]) if major else 23, is_common(account))
 
 
 def statement(sql: str, features: Features) -> str:
-    """The SQL of a view as this container takes it; a column that is not there is null."""
+    """The SQL for this container, with NULL for missing columns."""
     view = "CDB" if features.in_root else "DBA"
 
     def column(table: str, name: str) -> str:
@@ -81,17 +81,16 @@ def statement(sql: str, features: Features) -> str:
 
 
 def views(sql: str) -> list[str]:
-    """The views that a statement reads and that not everybody may, as GRANT takes them: "SYS.V_$CONTAINERS"."""
+    """The views in a statement that need a grant, in the syntax of GRANT: "SYS.V_$CONTAINERS"."""
     found = re.findall(r"\b(?:DBA|CDB)_\w+|\bV\$\w+", sql)
     return [f"SYS.{name.replace('V$', 'V_$')}" for name in dict.fromkeys(found)]
 
 
 def _view(name: str, columns: str, title: str, yields: str, where: str = "", since: int = 12, **more: Any) -> Read:
-    """The read of the view of that name, less its prefix; `since` is the first major version that has it.
+    """The read of a view, named without its prefix; `since` is the first major version that has it.
 
-    In the SQL stand {view} for CDB or DBA, {p} (and {o}, {u}, {r}) for the id of the container of a row of the view
-    with that alias, {changed}, {role_id}, {common} for columns that came with later versions, and {login} for the last
-    login in UTC.
+    Placeholders in the SQL: {view} is CDB or DBA; {p} (and {o}, {u}, {r}) the container id of a row of the view with
+    that alias; {changed}, {role_id}, {common} are columns of later versions; {login} is the last login in UTC.
     """
     listed = ", ".join(column if column.startswith("{") else f"p.{column}" for column in columns.split())
     sql = more.pop("sql", f"SELECT {{p}}, {listed} FROM {{view}}_{name} p" + (where and f" WHERE {where}"))  # noqa: S608
@@ -116,18 +115,17 @@ def _only_root(sql: str) -> dict[str, Any]:
 
 
 def _all_rows(session: Session, capability: Capability, rows: Rows | None) -> Iterable[Capability]:
-    """Judge the rows of CONTAINER_DATA."""
+    """The capability from the rows of CONTAINER_DATA."""
     if rows is not None and (allowed := allowed_containers(rows)):
-        message, missing = f"the account sees no other than {allowed}", container_data(session.account)
+        message, missing = f"the account can see only {allowed}", container_data(session.account)
         capability = replace(capability, works=False, message=message, missing=missing)
     yield capability
 
 
 def allowed_containers(rows: Rows) -> str:
-    """Which containers the account may see from the root, by the rows of CONTAINER_DATA; "" for all.
+    """The containers that the account may see from the root, by the rows of CONTAINER_DATA; "" for all.
 
-    The views of containers show no others: without asking for this, a PDB that may not be seen is as one that is not
-    there.
+    The views of containers omit all others, so a hidden PDB would look like a missing one.
     """
     if any(every == "Y" for every, _ in rows):
         return ""
@@ -138,18 +136,18 @@ def _containers(session: Session, capability: Capability, rows: Rows | None) -> 
     yield capability
     for _, name, _, mode, restricted in rows or ():
         if name != SEED and (closed := why_closed(mode, restricted)):
-            cost = f"Accounts and sizes of container {name}: the last known stay."
+            cost = f"Accounts and sizes of container {name}: those of the last successful read remain."
             yield Capability(f"container {name}", False, closed, cost=cost)
 
 
 def why_closed(mode: str, restricted: str | None) -> str:
-    """Why the root's views leave a container out, "" for one that is open."""
+    """Why the root's views omit a container; "" if it is open."""
     if not mode.startswith("READ"):
         return f"is {mode.lower()}, not open"
     return "is open in restricted mode" if restricted == "YES" else ""
 
 
-#: By the name of the view. Each row begins with the id of its container. Of a file that cannot be read BYTES is null;
+#: Reads are named after views. Each row begins with the id of its container. BYTES is null for an unreadable file.
 #: USED_SPACE is in blocks of the tablespace.
 _FILES = "TABLESPACE_NAME BYTES"
 _OBJECT = "GRANTEE OWNER TABLE_NAME"
@@ -162,7 +160,7 @@ READS = (
         "accounts, databases, sizes",
         required=True,
         judge=_containers,
-        purpose="which containers there are, and which are open",
+        purpose="the containers, and which of them are open",
         **_only_root(CONTAINERS),
     ),
     _view(
@@ -195,7 +193,7 @@ READS = (
     _view(
         "PWFILE_USERS",
         "",
-        "who may connect AS SYSDBA and the like",
+        "administrative privileges (SYSDBA …)",
         "account fields, system",
         sql="SELECT p.CON_ID, p.USERNAME, {common}, p.SYSDBA, p.SYSOPER, p.SYSASM, p.SYSBACKUP, p.SYSDG, p.SYSKM "
         "FROM V$PWFILE_USERS p",
@@ -243,14 +241,14 @@ READS = (
         "names of tablespaces",
         "sizes",
         required=True,
-        cost="names of tablespaces: the last known stay.",
+        cost="names of tablespaces: those of the last successful read remain.",
     ),
     _view("DATA_FILES", _FILES, "sizes of tablespaces", "sizes"),
     _view("TEMP_FILES", _FILES, "sizes of temporary tablespaces", "sizes"),
     _view("TABLESPACE_USAGE_METRICS", "TABLESPACE_NAME USED_SPACE", "how full tablespaces are", "used"),
 )
 
-#: Read when somebody wants to know, and granted only if they do: it is slow on a large dictionary.
+#: Read only on request, and not in the grant script: it is slow on a large dictionary.
 SEGMENTS = (
     "SELECT {p}, p.OWNER, p.SEGMENT_NAME, p.BYTES FROM {view}_SEGMENTS p WHERE p.SEGMENT_TYPE IN"
     " ('TABLE', 'TABLE PARTITION', 'TABLE SUBPARTITION', 'NESTED TABLE', 'CLUSTER')"
@@ -258,6 +256,6 @@ SEGMENTS = (
 
 
 def granted_views(level: str, features: Features) -> list[str]:
-    """Every view that visits to this depth and readings of sizes read, as GRANT takes it."""
+    """The views that visits to this depth and readings of sizes read, in the syntax of GRANT."""
     read = applicable(READS, level, features)
     return list(dict.fromkeys(view for one in read for view in views(one.statement(features))))

@@ -1,6 +1,6 @@
-"""One connection to an Oracle server, by python-oracledb; `errors` says what each failure means.
+"""One connection to an Oracle server, by python-oracledb.
 
-It is used in thin mode, which needs no Oracle software and speaks to 12.1 and later.
+It uses thin mode, which needs no Oracle software and supports servers of version 12.1 and later.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .decode import clock_of
 from .errors import adapter_error
 from .reads import ROOT, Features, views
 
-#: Minutes after which an idle connection is probed, so that one to a dead server ends.
+#: Minutes after which an idle connection is probed, so that the connection to a dead server ends.
 EXPIRE_TIME = 1
 
 
@@ -36,13 +36,13 @@ def driver() -> Any:
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """Everything a call may raise: names that cannot be resolved and odd arguments come as what they are in Python."""
+    """The exceptions of a call: the driver does not wrap those for unknown host names and invalid arguments."""
     return (driver().Error, OSError, ValueError, TypeError)
 
 
 def certificate_of(target: Target, seconds: float) -> Certificate | None:
-    """The certificate of a guarded target, None without TLS. Raises AdapterError, also for a server that has not proved
-    itself: Oracle's login gives whoever asks a value to crack the password with."""
+    """The certificate of a guarded target; None without TLS. Raises AdapterError, also if the server has not proved its
+    identity and hashes are not allowed: Oracle's login sends a value from which the password can be cracked."""
     _check(target)
     seen = None
     if target.tls_mode not in ("disable", "prefer"):
@@ -51,18 +51,18 @@ def certificate_of(target: Target, seconds: float) -> Certificate | None:
         except errors() as error:
             raise adapter_error(error, target) from None
     if target.may_send == "nothing":
-        raise unproven(target, "Oracle's login, a hash to crack,", seen, "use TCPS (TLS mode require or stricter)")
+        raise unproven(target, "Oracle's login, which sends a hash,", seen, "use TCPS (TLS mode require or stricter)")
     return seen
 
 
 def open_connection(target: Target, seconds: float) -> Any:
-    """A python-oracledb connection, refused or made in so many seconds. Raises AdapterError.
+    """A python-oracledb connection, made within `seconds`. Raises AdapterError.
 
-    TLS is Oracle's TCPS, on a port of its own: no server offers it on another, so "prefer" is without.
+    TLS is Oracle's TCPS, which has a separate port, so mode "prefer" never uses TLS.
     """
     oracledb = driver()
     _check(target)
-    # Else the first connection of a process decides between thin and thick, and all others wait until it is made.
+    # Otherwise the first connection of a process decides the mode, and all others wait for it.
     oracledb.enable_thin_mode()
     arguments: dict[str, Any] = {
         "user": target.username,
@@ -89,21 +89,21 @@ def open_connection(target: Target, seconds: float) -> Any:
 
 
 def _check(target: Target) -> None:
-    """Raise AdapterError("bad_target") for what no connection can be made of."""
+    """Raise AdapterError("bad_target") for an invalid target."""
     message, hint = "", "Correct host, port, service and user of the instance."
     if target.username.strip('"').upper() == "SYS":
-        message = "SYS is refused: it connects only AS SYSDBA, which may do everything and which nothing can limit"
-        hint = "Make an account of its own, with the least it needs: manage.py print_grants oracle."
+        message = "SYS is refused: it connects only AS SYSDBA, which cannot be limited"
+        hint = "Create a separate account with the rights of manage.py print_grants oracle."
     elif not target.database:
-        message, hint = "no service is named", "Name the service in the instance's field for the database."
+        message, hint = "the service is missing", "Enter the service as the database of the instance."
     elif target.tls_mode not in TLS_MODES:
-        message, hint = f"no such TLS mode: {target.tls_mode!r}", f"One of {', '.join(TLS_MODES)}."
+        message, hint = f"unknown TLS mode: {target.tls_mode!r}", f"Use one of {', '.join(TLS_MODES)}."
     elif target.host.startswith("/"):
-        message = "Oracle is not reached by a Unix socket"
+        message = "Oracle does not support Unix sockets"
     elif not 0 < (target.port or 1521) < 65536:
-        message = f"{target.port} is no port"
+        message = f"{target.port} is not a port"
     elif re.search(r"[\s()=\x00]", target.host + target.database):
-        message = "a blank, a bracket or = is in the host or the service"
+        message = "the host or the service contains a blank, a bracket or ="
     if message:
         raise AdapterError(message, code="bad_target", hint=hint)
 
@@ -112,16 +112,17 @@ def _tls_context(target: Target) -> ssl.SSLContext:
     if target.is_guarded:
         return watching_context(target)
     context = ssl.create_default_context(cafile=target.tls_ca or None)
-    # The driver itself compares names, with the alternative names too, when it is told to.
+    # The driver compares host names itself (ssl_server_dn_match), including alternative names.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE if target.tls_mode == "require" else ssl.CERT_REQUIRED
     return context
 
 
 def _within(seconds: float, connect: Callable[[], Any]) -> Any:
-    """What `connect` returns, in so many seconds. Raises TimeoutError, and what `connect` raises.
+    """The result of `connect`, within `seconds`. Raises TimeoutError, and the exceptions of `connect`.
 
-    The driver bounds only its TCP connect: a listener that takes connections and says nothing would hold it for ever.
+    The driver limits only its TCP connect: a listener that accepts a connection and does not answer would block it
+    forever.
     """
     done, late = threading.Event(), threading.Event()
     outcome: list[Any] = []
@@ -129,7 +130,7 @@ def _within(seconds: float, connect: Callable[[], Any]) -> Any:
     def run() -> None:
         try:
             outcome.append(connect())
-        except Exception as error:  # noqa: BLE001 -- it is raised where it is waited for
+        except Exception as error:  # noqa: BLE001 -- raised again by the waiting thread
             outcome.append(error)
         done.set()
         if late.is_set() and not isinstance(outcome[0], Exception):
@@ -146,11 +147,11 @@ def _within(seconds: float, connect: Callable[[], Any]) -> Any:
     return outcome[0]
 
 
-#: Refuses writes, and lets all statements see one moment.
+#: Refuses writes, and gives all statements the same snapshot.
 BEGIN = "SET TRANSACTION READ ONLY"
 
-#: Asks for no privilege. CON_ID is 0 where there are no containers, and 1 in the root; CON_NAME is then the database's
-#: name. Dates are in the time zone of the server's operating system.
+#: Needs no privilege. CON_ID is 0 without containers, and CON_NAME is then the name of the database; in the root CON_ID
+#: is 1. Dates are in the time zone of the server's operating system.
 SESSION = """
 SELECT SYS_CONTEXT('USERENV', 'CON_ID'), SYS_CONTEXT('USERENV', 'CON_NAME'),
        SYS_CONTEXT('USERENV', 'DATABASE_ROLE'), SYS_CONTEXT('USERENV', 'SESSION_USER'),
@@ -158,23 +159,23 @@ SELECT SYS_CONTEXT('USERENV', 'CON_ID'), SYS_CONTEXT('USERENV', 'CON_NAME'),
   FROM DUAL
 """
 
-#: A column is listed to whoever may read it.
+#: Lists the columns that the account may read.
 COLUMNS = """
 SELECT TABLE_NAME, COLUMN_NAME FROM ALL_TAB_COLUMNS
  WHERE OWNER = 'SYS' AND TABLE_NAME IN ('DBA_USERS', 'CDB_USERS', 'DBA_ROLES', 'CDB_ROLES', 'V_$PWFILE_USERS')
 """
 
-#: Rows that travel at a time.
+#: Rows per network round trip.
 ROWS_AT_A_TIME = 5_000
 
 
 class OracleSession(Session):
-    """Oracle 12.1 to 23ai, through any account that may read the dictionary's views: a database without containers,
-    one PDB, or the root with all PDBs that are open.
+    """Oracle 12.1 to 23ai, as any account that may read the dictionary's views: a database without containers, one PDB,
+    or the root with all open PDBs.
 
-    The session itself says what it is connected to. In the root the account is a common user, and sees of other
-    containers only what its CONTAINER_DATA lets it. Verified against an emulated dictionary, not yet on a server: see
-    tests/test_oracle_contract.py. `role` is DATABASE_ROLE, `clock` the time zone of the dictionary's dates.
+    In the root the account is a common user; its CONTAINER_DATA limits which other containers it sees. Verified with an
+    emulated dictionary, not yet on a server: see tests/test_oracle_contract.py. `role` is DATABASE_ROLE, `clock` the
+    time zone of the dictionary's dates.
     """
 
     _connection: Any = None
@@ -208,7 +209,7 @@ class OracleSession(Session):
     def _execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> list[tuple[Any, ...]]:
         seconds = min(self.target.statement_timeout, self.remaining())
         try:
-            # In milliseconds; 0 is for ever.
+            # In milliseconds; 0 means no limit.
             self._connection.call_timeout = max(1, round(seconds * 1000))
             return self._fetch(sql, parameters)
         except errors() as error:
@@ -224,7 +225,7 @@ class OracleSession(Session):
     def _failure(self, error: Exception, statement: str) -> AdapterError:
         found = adapter_error(error, self.target, self.account, views(statement), self.features.in_root)
         if found.code == "denied" and len(views(statement)) > 1:
-            # The server does not say which of them.
+            # The server does not say which view was denied.
             lacking = [view for view in views(statement) if not self._may_read(view)]
             found = adapter_error(error, self.target, self.account, lacking, self.features.in_root)
         return found

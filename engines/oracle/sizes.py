@@ -1,7 +1,7 @@
-"""How big the databases of an Oracle server are: its containers, by their tablespaces.
+"""Sizes of the databases of an Oracle server, which are its containers, by tablespace.
 
-Bytes are those that files have allocated. How much of that is in use comes from the usage metrics, which cost little:
-adding up segments or free extents takes minutes on a large dictionary.
+The size is that of the allocated files. The used part comes from the usage metrics, which are cheap to read: adding up
+segments or free extents takes minutes on a large dictionary.
 https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/DBA_TABLESPACE_USAGE_METRICS.html
 """
 
@@ -21,8 +21,8 @@ SCOPE = "sizes"
 
 
 class Tablespace(NamedTuple):
-    """`container` is the PDB, the root, or the database without containers; `contents` PERMANENT, UNDO or TEMPORARY.
-    `used` is None where the server does not say."""
+    """`container` is the PDB, the root, or the database without containers; `contents` PERMANENT, UNDO or TEMPORARY;
+    `used` None if the server does not report it."""
 
     container: str
     name: str
@@ -32,7 +32,7 @@ class Tablespace(NamedTuple):
 
 
 def databases(session: OracleSession) -> tuple[Answers, Databases]:
-    """The containers, those that are not open too. The root is the server's own. Raises AdapterError."""
+    """The containers, including closed ones. The root is a system database. Raises AdapterError."""
     answers = Answers(session, READS)
     answers.ask(frozenset({"databases"}))
     containers = Containers(session, answers.rows.get("containers", []))
@@ -43,8 +43,8 @@ def databases(session: OracleSession) -> tuple[Answers, Databases]:
 
 
 def sizes(session: OracleSession, answers: Answers) -> Sizes:
-    """A container takes what its files have allocated, and its data what is used of the permanent ones. Redo and
-    archive logs belong to none, and are not counted. Raises AdapterError."""
+    """The size of a container is that of its files, the data size the used part of its permanent tablespaces. Redo and
+    archive logs belong to no container and are not counted. Raises AdapterError."""
     tablespaces, gaps = tablespace_sizes(session, answers)
     unknown = {gap.database for gap in gaps if gap.scope == SCOPE and gap.database}
     by_container = defaultdict(list)
@@ -65,8 +65,8 @@ def sizes(session: OracleSession, answers: Answers) -> Sizes:
 
 
 def table_sizes(session: OracleSession, database: str, limit: int) -> list[TableSize]:
-    """What the segments of tables take, partitions together; indexes and large objects are segments of their own, and
-    not in it. Raises AdapterError."""
+    """The sizes of the segments of tables, with partitions added up. Indexes and large objects are separate segments
+    and not included. Raises AdapterError."""
     total: dict[tuple[str, str], int] = defaultdict(int)
     listed = session.query(CONTAINERS) if session.features.in_root else []
     containers = Containers(session, listed)
@@ -79,11 +79,10 @@ def table_sizes(session: OracleSession, database: str, limit: int) -> list[Table
 
 
 def tablespace_sizes(session: OracleSession, answers: Answers) -> tuple[list[Tablespace], list[Gap]]:
-    """Every tablespace, temporary ones too, in a fixed number of statements. Raises AdapterError.
+    """All tablespaces, including temporary ones, in a fixed number of statements. Raises AdapterError.
 
-    The gaps are of the scope "sizes": a container that is not open, a view that may not be read, a file that is
-    offline; or of "used", how much of the files is in use. A tablespace whose size is not known is in none of the rows:
-    it is not zero.
+    Gaps have the scope "sizes" (a closed container, an unreadable view, an offline file) or "used" (unknown use of the
+    files). A tablespace of unknown size is omitted.
     """
     answers.ask(SIZES)
     containers = Containers(session, answers.rows.get("containers", []))
@@ -108,7 +107,7 @@ def tablespace_sizes(session: OracleSession, answers: Answers) -> tuple[list[Tab
         if ("temporary" if contents == "TEMPORARY" else "permanent") in unread:
             continue
         if None in files[key]:
-            message = f"a file of tablespace {tablespace} in {container.name} cannot be read: is it offline?"
+            message = f"a file of tablespace {tablespace} in {container.name} cannot be read and may be offline"
             gaps.append(Gap(SCOPE, "unreadable_file", message, container.name, "See its row in DBA_DATA_FILES."))
             continue
         in_use = used[key] * int(block_size) if key in used else None

@@ -1,4 +1,4 @@
-"""The SQL that creates, locks and revokes accounts on PostgreSQL. People run it, Taifish never does."""
+"""SQL that creates, locks and revokes accounts on PostgreSQL. People run it; Taifish never does."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def quoted(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """`text` as an SQL string, whatever standard_conforming_strings says."""
+    """`text` as an SQL string, for both values of standard_conforming_strings."""
     return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def connect_to(database: str) -> str:
-    """psql's command that goes to a database and keeps server and user. A name alone could be a connection string, and
-    lead to another server; pg_dump writes it the same way."""
+    """psql's command that changes the database and keeps server and user, in the form that pg_dump writes. A plain name
+    could be a connection string to another server."""
     value = database.replace("\\", "\\\\").replace("'", "\\'")
     connection = quoted(f"dbname='{value}'")
     return f"\\connect -reuse-previous=on {connection}"
 
 
 def inside(sql: str, database: str) -> str:
-    """`sql` to be pasted into psql, connected to any database."""
+    """`sql` for psql, preceded by a switch to the database."""
     return f"{connect_to(database)}\n{sql}"
 
 
@@ -55,29 +55,29 @@ def stats_grant(role: str) -> str:
 
 
 def grantee(account: AccountKey) -> str:
-    """The account as reads take it, which quote it."""
+    """The account name without quotes, which `Read.grants` adds."""
     return account[0]
 
 
 def create(account: AccountKey, features: object = None) -> list[Statement]:
-    return [Statement(f"CREATE ROLE {quoted(account[0])} LOGIN PASSWORD {PASSWORD};", "the account; put in a password")]
+    return [Statement(f"CREATE ROLE {quoted(account[0])} LOGIN PASSWORD {PASSWORD};", "the account; enter a password")]
 
 
 def remarks(level: str, product: str = "", hash_blind: bool = False) -> list[str]:
-    """What the script leaves open: sentences for the person who runs it."""
+    """Sentences for the person who runs the script, about its limits."""
     sentences = []
     if level != "A":
         sentences.append(
-            f"Depth {level} also needs CONNECT on each database. PUBLIC has it unless it was revoked; in that case run"
+            f"Depth {level} also needs CONNECT on each database. PUBLIC has it by default. Where it was revoked, run"
             " GRANT CONNECT ON DATABASE … to this account."
         )
     if hash_blind:
-        sentences.append("PostgreSQL shows password hashes to superusers only: there is nothing more to keep from it.")
+        sentences.append("PostgreSQL shows password hashes to superusers only, so nothing else needs to be denied.")
     return sentences
 
 
 def nameless(subject: Subject) -> str:
-    """How to find an account whose name cannot stand in SQL."""
+    """How to find an account with a name that cannot be used in SQL."""
     return f"Its oid in pg_roles is {int(subject.native_id or 0)}: rename it there."
 
 
@@ -86,20 +86,20 @@ def lock(subject: Subject) -> list[str]:
 
 
 DEPENDENT = (
-    "A REVOKE that fails because dependent privileges exist: the account has passed the right on. CASCADE at the end of"
-    " the statement takes it from those accounts too."
+    "If a REVOKE fails because dependent privileges exist, the account has granted the privilege to others. CASCADE at"
+    " the end of the statement revokes it from them too."
 )
 
 
 OTHER_GRANTORS = (
-    "REVOKE takes away what the owner of the object granted. What another role granted stays in the list that the last"
-    " SELECT of each database prints: see its grantor with \\dp, SET ROLE to it, and run the REVOKE again."
+    "REVOKE removes grants by the owner of the object. Grants by other roles remain in the list that the last SELECT of"
+    " each database prints: find the grantor with \\dp, SET ROLE to it, and run the REVOKE again."
 )
 
 
 OWNER = (
-    "The account owns objects, and an owner can give its rights back to itself: see the list that the last SELECT of"
-    " each database prints, and give each a new owner with ALTER … OWNER TO."
+    "The account owns objects, and an owner can grant rights to itself again. The last SELECT of each database lists"
+    " the objects: give each a new owner with ALTER … OWNER TO."
 )
 
 
@@ -117,7 +117,7 @@ _DEFAULTS = {
 _FOREIGN = {"wrapper": "FOREIGN DATA WRAPPER", "server": "FOREIGN SERVER"}
 
 
-#: Argument types as format_type() writes them: words, quoted names, array brackets.
+#: Argument types in the format of format_type(): words, quoted names, array brackets.
 _ARGUMENTS = re.compile(r'\((?:[\w ,.\[\]]|"(?:[^"]|"")*")*\)')
 
 
@@ -157,7 +157,7 @@ def revoke(subject: Subject, grants: Sequence[Held], roles: Sequence[AccountKey]
 _SHARED = frozenset({"attribute", "database", "tablespace", "parameter"})
 
 
-#: From 16 on, a membership by each grantor is one of its own. The server quotes the names, and psql runs what it gives.
+#: From 16 on, each grantor's membership is separate. The server quotes the names, and psql runs the result.
 _OTHER_MEMBERSHIPS = (
     "SELECT format('REVOKE %I FROM %I GRANTED BY %I', r.rolname, m.rolname, g.rolname) FROM pg_auth_members a"
     " JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles m ON m.oid = a.member JOIN pg_roles g ON g.oid = a.grantor"
@@ -165,7 +165,7 @@ _OTHER_MEMBERSHIPS = (
 )
 
 
-#: What an account still holds in the database, whoever granted it.
+#: The rights that an account still has in the database, by any grantor.
 _LEFT = (
     "SELECT CASE d.deptype WHEN 'o' THEN 'owner of' ELSE 'rights on' END AS left,"
     " pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid"
@@ -175,7 +175,7 @@ _LEFT = (
 
 
 def _statement(grant: Held, role: str) -> str:
-    """ "" where there is none."""
+    """ "" if there is none."""
     if grant.kind == "attribute" and WORDS.fullmatch(grant.privilege):
         return f"ALTER ROLE {role} NO{grant.privilege};"
     revoked = _revoked(grant)
@@ -188,7 +188,7 @@ def _revoked(grant: Held) -> str:
         return ""
     revoke = f"REVOKE {grant.privilege}"
     if grant.kind == "parameter":
-        # Its name is as the server has it, with dots and without quotes.
+        # The server stores the name with dots and without quotes.
         return f"{revoke} ON PARAMETER {'.'.join(map(quoted, '.'.join(split_path(grant.scope)).split('.')))}"
     names = split_path(grant.scope)
     if grant.kind in ("database", "tablespace"):

@@ -17,7 +17,7 @@ ENGINE = Engine(
     excess=excess.excess,
     semantics=POSTGRESQL,
     inside=account.inside,
-    # libpq never takes those of the system for verify-ca.
+    # For verify-ca, libpq never uses the system's authorities.
     tls={"system_authorities": False},
     tested={"PostgreSQL": ("12", "13", "14", "15", "16", "17", "18")},
     grants_per_database=True,

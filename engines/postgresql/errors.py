@@ -1,8 +1,8 @@
-"""What each failure of psycopg2 means to a DBA.
+"""Errors of psycopg2 as AdapterError, with codes and hints for DBAs.
 
-Failures go by SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) where there is one.
-libpq gives none for a connection that was refused, so there the words decide: libpq's own are English, the
-server's are in its lc_messages, of which English and Chinese are known.
+The code follows from the SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) if there is one.
+For a refused connection libpq has none, so the message decides. Messages of libpq are English; those of the server are
+in its lc_messages, of which English and Chinese are recognised.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..statements import is_printable, offered
 from ..target import Target
 from .account import connect_grant, quoted
 
-#: SQLSTATE, or its class → code. The longer one wins.
+#: SQLSTATE or its class → code. A full SQLSTATE takes precedence.
 STATES = {
     "08": "connection_lost",
     "25P03": "connection_lost",
@@ -40,7 +40,7 @@ STATES = {
     "57P05": "connection_lost",
 }
 
-#: Tried in this order: a pg_hba.conf entry may be missed for SSL, and a broken connection may be an SSL one.
+#: Tried in this order: messages about pg_hba.conf and about lost connections may mention SSL too.
 SAYINGS = {
     "unproven_server": r"authentication method requirement|server did not complete authentication",
     "auth_failed": r"authentication failed|认证失败|no password supplied|pg_hba\.conf|role .+ does not exist"
@@ -60,8 +60,8 @@ SAYINGS = {
     r"|is the server running|permission denied|could not connect",
 }
 
-#: What a message about missing rights names → the privilege. Only the system's own is read, and its names are in
-#: every language the same.
+#: Object in a message about missing rights → the privilege. Visits read system objects only, and their names are the
+#: same in every language.
 CATALOGUE_PRIVILEGES = {
     r"function (\w+)": "EXECUTE ON FUNCTION pg_catalog.{}",
     r"\b(pg_catalog)\b": "USAGE ON SCHEMA {}",
@@ -70,26 +70,26 @@ CATALOGUE_PRIVILEGES = {
 
 HINTS = {
     "unreachable": "Check host, port and firewalls, and that the server runs and listens there (listen_addresses).",
-    "auth_failed": "Check user and password of the credential; a role whose VALID UNTIL has passed is refused "
-    "in the same words. A new one: CREATE ROLE {user} LOGIN PASSWORD '…'; GRANT pg_read_all_stats TO {user};",
-    "no_such_database": "Name a database that exists as the instance's maintenance database, usually postgres. "
-    "A connection pooler knows only those in its own configuration.",
-    "denied": "Do as an administrator what the message asks for: {user} must be able to read pg_catalog.",
+    "auth_failed": "Check user and password of the credential. The server sends the same message for a role with an "
+    "expired VALID UNTIL. A new role: CREATE ROLE {user} LOGIN PASSWORD '…'; GRANT pg_read_all_stats TO {user};",
+    "no_such_database": "Set the instance's maintenance database to one that exists, usually postgres. A connection "
+    "pooler accepts only databases in its configuration.",
+    "denied": "Grant the right in the message as an administrator: {user} must be able to read pg_catalog.",
     "too_many_connections": "Wait, or raise max_connections, or the CONNECTION LIMIT of role or database.",
-    "server_starting": "Wait until the server has started, or look into its log for what holds it.",
-    "bad_target": "Check host, port and database: PostgreSQL must answer there and take connections.",
-    "connection_lost": "The server, or something on the way, ended the connection; the server's log says who.",
+    "server_starting": "Wait until the server has started. If it does not, see its log.",
+    "bad_target": "Check host, port and database: PostgreSQL must listen there and accept connections.",
+    "connection_lost": "The server or the network closed the connection. See the server's log.",
     "tls_failed": "Compare the TLS mode and CA file of the instance with ssl and ssl_cert_file of the server.",
-    "unproven_server": "The server must prove who it is before it gets the password.",
-    "timeout": "Nothing answered in time: check host, port, firewalls and load, or raise the connect timeout.",
-    "deadlock": "Nothing to do: the visit is tried again.",
-    "unsupported": "PostgreSQL 12 or newer is needed; what answers lacks a catalogue or setting of it.",
+    "unproven_server": "The server must prove its identity before it gets the password.",
+    "timeout": "The server did not answer in time. Check host, port, firewalls and load, or raise the connect timeout.",
+    "deadlock": "Nothing to do: the visit is retried.",
+    "unsupported": "PostgreSQL 12 or newer is required; this server lacks a catalogue or setting.",
     "server_error": "See the message and the server's log.",
 }
 
 
 def adapter_error(error: Exception, target: Target, database: str) -> AdapterError:
-    """The AdapterError for what psycopg2 raised while it connected to, or worked in, `database`."""
+    """The AdapterError for an exception that psycopg2 raised while connecting to `database` or using it."""
     state = getattr(error, "pgcode", None) or ""
     message = scrub(str(error), [target.password]) or type(error).__name__
     code = STATES.get(state) or STATES.get(state[:2]) or ("" if state else _by_words(str(error)))
@@ -98,20 +98,20 @@ def adapter_error(error: Exception, target: Target, database: str) -> AdapterErr
     hint = missing or _hint(code, state, str(error), target, database)
     if missing and code == "denied" and state:
         hint = f"In database {quoted(database)}: {missing}"
-    # Class 53: the server is short of memory or disk for the moment.
+    # Class 53: insufficient resources, such as memory or disk.
     transient = True if state.startswith("53") else None
     return AdapterError(message, code=code, hint=hint, transient=transient, missing=missing)
 
 
 def connect_denied(target: Target, database: str) -> AdapterError:
-    """What connecting to a database without the CONNECT privilege would end in."""
+    """The error for connecting to a database without the CONNECT privilege."""
     missing = offered(connect_grant(database, target.username))
-    hint = missing or "Grant CONNECT on it to the account: its name has control characters, so no SQL is offered."
+    hint = missing or "Grant CONNECT on it to the account. No SQL is offered, because a name has control characters."
     return AdapterError(f'permission denied for database "{database}"', code="denied", hint=hint, missing=missing)
 
 
 def not_reached(error: Exception, target: Target) -> AdapterError:
-    """What stopped a connection that was made for the certificate alone."""
+    """The error of a connection that was made only to read the certificate."""
     code = "unreachable"
     if isinstance(error, TimeoutError):
         code = "timeout"
@@ -130,7 +130,7 @@ def _by_words(message: str) -> str:
 
 
 def _missing(code: str, state: str, message: str, target: Target, database: str) -> str:
-    """The statement that gives what was refused, if that is known."""
+    """The statement that grants the missing right; "" if unknown."""
     user = quoted(target.username)
     if code == "auth_failed" and re.search("not permitted to log in|不允许角色", message):
         return f"ALTER ROLE {user} LOGIN;"
@@ -148,20 +148,20 @@ def _hint(code: str, state: str, message: str, target: Target, database: str) ->
     if code == "auth_failed" and "pg_hba.conf" in message and is_printable(database):
         return (
             f"Add to pg_hba.conf: host {quoted(database)} {user} {_client(message)} scram-sha-256 "
-            "and run SELECT pg_reload_conf(). If it has a hostssl entry already, set the TLS mode to require."
+            "and run SELECT pg_reload_conf(). If there is a hostssl entry already, set the TLS mode to require."
         )
     if state == "57014":
         return (
-            f"The statement took longer than {target.statement_timeout} s, or somebody cancelled it: "
-            "raise the instance's statement timeout, or visit it at a quieter hour."
+            f"The statement took longer than {target.statement_timeout} s or was cancelled. "
+            "Raise the instance's statement timeout, or visit it when its load is lower."
         )
     if state == "55P03":
-        return "Another session locks a system catalogue (VACUUM FULL, for example): try when it has ended."
+        return "Another session locks a system catalogue (VACUUM FULL, for example). Retry when it has ended."
     return HINTS[code].format(user=user)
 
 
 def _client(message: str) -> str:
-    """Our address, with mask, as the server saw it: the first one that it quotes."""
+    """The address of Taifish, with mask, as the server sees it: the first address in quotes."""
     for address in re.findall(r'"([0-9A-Fa-f.:]+)"', message.partition("failed: ")[2]):
         try:
             return f"{address}/{ipaddress.ip_address(address).max_prefixlen}"

@@ -1,4 +1,4 @@
-"""What a collection account can do on a PostgreSQL server beyond need."""
+"""Rights of a collection account on PostgreSQL beyond need."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .session import PostgreSQLSession
 
 OWN_OID = "SELECT oid FROM pg_roles WHERE rolname = session_user"
 
-#: Role and grantor of what was granted to a role.
+#: Role and grantor of each membership of a role.
 MEMBER_OF = "SELECT roleid, grantor FROM pg_auth_members WHERE member = %(role)s"
 
-#: In which databases these roles own something or stand in an ACL. Objects of the system do not count: to read them is
-#: what an account may need where PUBLIC may not.
+#: The databases in which these roles own objects or are in an ACL. System objects do not count: an account may need
+#: rights to read them where PUBLIC has none.
 DEPENDENCIES = """
 SELECT DISTINCT d.datname::text
   FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
@@ -25,7 +25,7 @@ SELECT DISTINCT d.datname::text
    AND s.objid >= 16384 AND (s.deptype = 'a' OR s.classid <> 'pg_default_acl'::regclass)
 """
 
-#: The same objects from inside their database.
+#: The same objects, read inside their database.
 HELD_INSIDE = """
 SELECT DISTINCT s.refobjid, s.deptype = 'o', o.type, o.identity
   FROM pg_shdepend s CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, 0) o
@@ -35,7 +35,7 @@ SELECT DISTINCT s.refobjid, s.deptype = 'o', o.type, o.identity
  ORDER BY 1, 2, 3, 4 LIMIT %(limit)s
 """
 
-#: Who of these roles and PUBLIC has been let see password hashes.
+#: Which of these roles and PUBLIC may read password hashes.
 HASHES = """
 SELECT DISTINCT c.relname::text, a.grantee, current_database()::text
   FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid AND t.attname IN ('rolpassword', 'passwd')
@@ -44,16 +44,16 @@ SELECT DISTINCT c.relname::text, a.grantee, current_database()::text
    AND a.privilege_type = 'SELECT' AND a.grantee = ANY(%(roles)s::oid[] || 0::oid)
 """
 
-#: Below it are the roles that initdb made: https://www.postgresql.org/docs/current/system-catalog-initial-data.html
+#: initdb gives its roles lower oids: https://www.postgresql.org/docs/current/system-catalog-initial-data.html
 FIRST_ORDINARY_OID = 16384
 
-#: Objects named one by one in each database; how many more there are is not said.
+#: The maximum number of objects to list in each database.
 OBJECT_LIMIT = 50
 
-#: Stands in for an account that cannot be less than a superuser.
+#: The suggested account in place of the bootstrap superuser, which cannot lose its rights.
 SUCCESSOR: AccountKey = ("taifish_collector", "")
 
-#: Kind of object as pg_identify_object() has it → as REVOKE takes it.
+#: Kind of object in pg_identify_object() → keyword in REVOKE.
 REVOKED_ON = {
     "table": "TABLE",
     "view": "TABLE",
@@ -73,24 +73,25 @@ REVOKED_ON = {
 
 
 def excess(session: PostgreSQLSession, rows: Mapping[str, Rows], hash_blind: bool) -> list[Excess]:
-    """PostgreSQL shows password hashes to no ordinary role: one that sees them always has a right beyond need."""
+    """See `check.ExcessRights`. By default no ordinary role can read password hashes, so access to them is always
+    beyond need."""
     return _Account(session, rows["accounts"], rows["memberships"], rows["grants"]).excess()
 
 
 class _Account:
-    """The collection account with the roles it reaches, by the rows of these reads."""
+    """The collection account and the roles it is in, directly or through others."""
 
     def __init__(self, session: PostgreSQLSession, accounts: Rows, memberships: Rows, grants: Rows) -> None:
         self.session, self.grants = session, grants
         self.names: dict[int, str] = {row[0]: row[1] for row in accounts}
-        # Each came in a snapshot of its own: a role made meanwhile is left to the next time.
+        # The reads used different snapshots: ignore a role created between them.
         self.memberships = [row for row in memberships if row[1] in self.names]
         system = {row[0] for row in accounts if row[-1]}
         ((self.oid,),) = session.query(OWN_OID)
         self.role = quoted(self.names[self.oid])
         granted = session.query(MEMBER_OF, {"role": self.oid})
         self.granted = [row for row in granted if self.names.keys() >= set(row)]
-        #: Role reached → the one of our own memberships that leads there.
+        #: Role → the direct membership through which the account is in it.
         self.reached: dict[int, int] = {}
         self.predefined: dict[int, int] = {}
         queue = [self.oid]
@@ -108,19 +109,19 @@ class _Account:
     def excess(self) -> list[Excess]:
         if self.oid < FIRST_ORDINARY_OID:
             remedy = f"{create(SUCCESSOR)[0].sql}\n{stats_grant(SUCCESSOR[0])}"
-            message = "This is the server's own superuser, who cannot be less: give Taifish an account of its own."
+            message = "This is the bootstrap superuser, which cannot lose its rights. Create a separate account."
             return [Excess("SUPERUSER", message, remedy)]
         return [*self._roles(), *self._grants(), *self._inside(), *self._hashes()]
 
     def _roles(self) -> Iterator[Excess]:
         for role, hop in self.predefined.items():
             if (name := self.names[role]) != STATS_ROLE:
-                message = f"It needs no more than {STATS_ROLE}"
+                message = f"The account needs only {STATS_ROLE}"
                 yield self._through(f"member of {name}", message, hop, via=hop != role)
         for member, role, admin, *_ in self.memberships:
             if member == self.oid and admin and self.names[role] == STATS_ROLE:
                 statements = self._revoke(role, "ADMIN OPTION FOR ")
-                yield _excess(f"ADMIN OPTION on {STATS_ROLE}", "It could give this role to others.", statements)
+                yield _excess(f"ADMIN OPTION on {STATS_ROLE}", "The account could grant this role.", statements)
 
     def _grants(self) -> Iterator[Excess]:
         owned = {row[:3] for row in self.grants if row[3] == "OWNER"}
@@ -143,10 +144,10 @@ class _Account:
                 remedy = f"REVOKE GRANT OPTION FOR CONNECT ON {thing} FROM {self.role};"
             else:
                 remedy = f"REVOKE {privilege} ON {thing} FROM {self.role};"
-            yield self._held(right, "It makes and changes nothing", grantee, remedy)
+            yield self._held(right, "Taifish creates and changes nothing", grantee, remedy)
 
     def _inside(self) -> Iterator[Excess]:
-        """Objects in databases; one that cannot be entered is named as a whole."""
+        """Objects in databases. A database that cannot be connected to is one item."""
         roles = [self.oid, *self.reached]
         for database in sorted({name for (name,) in self.session.query(DEPENDENCIES, {"roles": roles})}):
             try:
@@ -154,21 +155,20 @@ class _Account:
                 with self.session.inside(database):
                     rows = self.session.query(HELD_INSIDE, {"roles": roles, "limit": OBJECT_LIMIT})
             except AdapterError as error:
-                message = f"It owns, or has rights on, objects there, which cannot be named: {error}"
+                message = f"The account owns objects there or has rights on them; they cannot be listed: {error}"
                 yield Excess(f"objects in database {database}", message, "", database)
                 continue
             for grantee, owns, kind, identity in rows:
                 right = f"{'OWNER of' if owns else 'rights on'} {kind} {identity}"
                 remedy = f"REASSIGN OWNED BY {self.role} TO CURRENT_USER;" if owns else self._revoke_on(kind, identity)
-                yield self._held(right, "It reads no data", grantee, remedy, database)
+                yield self._held(right, "Taifish reads no data", grantee, remedy, database)
 
     def _hashes(self) -> Iterator[Excess]:
         self.session.begin()
         for relation, grantee, database in self.session.query(HASHES, {"roles": [self.oid, *self.reached]}):
-            whose = self.role if grantee else "PUBLIC"
-            remedy = f"REVOKE SELECT ON pg_catalog.{relation} FROM {whose};"  # noqa: S608 -- to be shown
-            message = "It reads no password hashes"
-            yield self._held(f"SELECT on {relation}", message, grantee, remedy, database)
+            holder = self.role if grantee else "PUBLIC"
+            remedy = f"REVOKE SELECT ON pg_catalog.{relation} FROM {holder};"  # noqa: S608 -- to be shown
+            yield self._held(f"SELECT on {relation}", "Taifish reads no password hashes", grantee, remedy, database)
 
     def _held(self, right: str, message: str, grantee: int, remedy: str, database: str = "") -> Excess:
         if grantee in self.reached:
@@ -176,8 +176,8 @@ class _Account:
         return _excess(right, f"{message}.", [remedy] if remedy else [], database)
 
     def _through(self, right: str, message: str, hop: int, via: bool = True) -> Excess:
-        """A right that comes with a role. Others may need the role: so we leave it, with what we need of it given to us
-        directly."""
+        """A right that comes with a role. Others may need the role, so the remedy removes the account from it and
+        grants the rights that the account needs directly."""
         ours = {0, self.oid}
         statements = [
             connect_grant(name, self.names[self.oid])
@@ -188,14 +188,14 @@ class _Account:
         ]
         if STATS_ROLE not in {self.names[granted] for granted, _ in self.granted}:
             statements.insert(0, stats_grant(self.names[self.oid]))
-        through = f", held through the role {self.names[hop]}" if via else ""
+        through = f"; it comes with the role {self.names[hop]}" if via else ""
         return _excess(right, f"{message}{through}.", [*dict.fromkeys(statements), *self._revoke(hop)])
 
     def _connects(self, database: str) -> set[int]:
         return {row[2] for row in self.grants if row[:2] == ("database", database) and row[3] == "CONNECT"}
 
     def _revoke(self, role: int, option: str = "") -> list[str]:
-        """From 16 on, each grantor's grant is one of its own."""
+        """From 16 on, each grantor's membership is separate."""
         statement = f"REVOKE {option}{quoted(self.names[role])} FROM {self.role}"
         if not self.session.features.has_options:
             return [f"{statement};"]
@@ -218,5 +218,5 @@ def _excess(right: str, message: str, statements: list[str], database: str = "")
 
 
 def _parameter(name: str) -> str:
-    """A parameter's name is stored with dots and without quotes."""
+    """The server stores the name of a parameter with dots and without quotes."""
     return ".".join(map(quoted, name.split(".")))

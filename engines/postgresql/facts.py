@@ -1,4 +1,4 @@
-"""What the rows of a visit to PostgreSQL mean: pure functions, no connection. See `derived`.
+"""Facts from the rows of a visit to PostgreSQL: pure functions, no connection. See `derived`.
 
 Scopes inside a database:
 
@@ -9,8 +9,8 @@ column                          dotted(database, schema, table, name)
 foreign                         dotted(database, "wrapper" or "server", name)
 default                         dotted(database, creating role, schema or "" for all, kind of object)
 
-Ownership is the privilege OWNER, beside what the ACL gives the owner. No catalogue and no fact says that the owner of a
-database is a member of pg_database_owner (14+) inside it.
+Ownership is the privilege OWNER, in addition to the privileges of the owner in the ACL. The implicit membership of a
+database's owner in pg_database_owner (14+) is in no catalogue and no fact.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from ..facts import AccountFact, AccountKey, GrantFact, Inventory, MembershipFac
 from ..paths import dotted
 from ..reads import GRANTS, Answers
 
-#: A reserved name, so that no role can collide with it.
+#: A reserved name: no role can have it.
 PUBLIC: AccountKey = ("public", "")
 
 Entry = tuple[str, Sequence[str], int, str, bool, str]
-"""One entry of an ACL: kind, path, grantee's oid, privilege, grantable, database."""
+"""An entry of an ACL: kind, path, grantee's oid, privilege, grantable, database."""
 
 
 def inventory(session: Any, answers: Answers) -> tuple[Inventory, Derived[AccountFact]]:
-    """pg_roles, and PUBLIC. PostgreSQL has no lock: locked is a user whose VALID UNTIL has passed.
+    """Accounts of pg_roles, and PUBLIC. PostgreSQL has no lock: a user is locked after its VALID UNTIL.
 
-    `valid_until` is None for infinity, and for what a datetime cannot hold (BC, after 9999). There is no password age,
-    and only superusers see how a password is hashed.
+    `valid_until` is None for infinity and for times outside the range of datetime (BC, after 9999). PostgreSQL stores
+    no password age, and shows the hash method to superusers only.
     """
     known = Derived(accounts, answers.rows["accounts"])
     return Inventory(known), known
 
 
 def permissions(session: Any, answers: Answers, known: Derived[AccountFact]) -> Permissions:
-    """pg_auth_members and every ACL. A database that cannot be read is a gap for each kind in it."""
+    """Rows of pg_auth_members and of all ACLs. A database that cannot be read is a gap for each kind in it."""
     entries: list[Derived[Entry]] = [Derived(instance_entries, answers.rows["grants"])]
     entries += [Derived(object_entries, database, read.yields, rows) for read, database, rows in answers.inside]
     return Permissions(
@@ -54,7 +54,7 @@ def permissions(session: Any, answers: Answers, known: Derived[AccountFact]) -> 
 
 
 def accounts(rows: Iterable[Sequence[Any]]) -> Iterator[AccountFact]:
-    """Of the rows of the read "accounts"."""
+    """Accounts from the rows of the read "accounts", and PUBLIC."""
     yield AccountFact(*PUBLIC, kind="public", can_login=False)
     for oid, name, can_login, superuser, limit, valid_until, expired, system in rows:
         yield AccountFact(
@@ -71,27 +71,27 @@ def accounts(rows: Iterable[Sequence[Any]]) -> Iterator[AccountFact]:
 
 
 def memberships(known: Iterable[AccountFact], rows: Iterable[Sequence[Any]]) -> Iterator[MembershipFact]:
-    """Of the rows of the read "memberships"."""
+    """Memberships from the rows of the read "memberships"."""
     keys = _keys(known)
     for member, role, *options in rows:
         yield MembershipFact(keys[member], keys[role], *options)
 
 
 def instance_entries(rows: Iterable[Sequence[Any]]) -> Iterator[Entry]:
-    """Of the rows of the read "grants"."""
+    """Entries from the rows of the read "grants"."""
     for kind, name, grantee, privilege, grantable in rows:
         yield kind, [name] if name else [], grantee, privilege, grantable, name if kind == "database" else ""
 
 
 def object_entries(database: str, kinds: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[Entry]:
-    """Of the rows of `reads.object_grants` for these kinds in this database."""
+    """Entries from the rows of `reads.object_grants` for these kinds in this database."""
     for kind, path, grantee, privilege, grantable in rows:
         yield kinds[kind], [database, *path], grantee, privilege, grantable, database
 
 
 def grants(known: Iterable[AccountFact], *entries: Iterable[Entry]) -> list[GrantFact]:
-    """What several grantors gave is one fact, grantable if any of them made it so. A role made after the accounts were
-    read is left to the next visit."""
+    """Grants by several grantors are one fact, grantable if one of them is. Roles created after the accounts were read
+    are ignored until the next visit."""
     keys = _keys(known)
     keys[0] = PUBLIC
     held: dict[tuple[AccountKey, str, str, str, str], bool] = {}
@@ -112,5 +112,5 @@ def grants(known: Iterable[AccountFact], *entries: Iterable[Entry]) -> list[Gran
 
 
 def _keys(known: Iterable[AccountFact]) -> dict[int, AccountKey]:
-    """Each account by its oid."""
+    """Oid → account."""
     return {int(fact.native_id): fact.key for fact in known if fact.native_id}

@@ -1,8 +1,8 @@
-"""What a visit to PostgreSQL reads, by any role that can log in.
+"""The reads of a visit to PostgreSQL. Any role that can log in may run them.
 
-Catalogues, never information_schema: its privilege views hide what the reader is no party to. Grantees leave as
-oids (0 = PUBLIC), because a role's name is only sure to be decoded alike within one database. A null ACL means
-the defaults of acldefault(), PUBLIC's among them. https://www.postgresql.org/docs/current/ddl-priv.html
+They read catalogues, not information_schema, which hides privileges that do not involve the reader. Grantees are oids
+(0 = PUBLIC), because the name of a role may be decoded differently in another database. A null ACL means the defaults
+of acldefault(), including those of PUBLIC. https://www.postgresql.org/docs/current/ddl-priv.html
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from .account import STATS_ROLE, quoted, stats_grant
 
 @dataclass(frozen=True)
 class Features:
-    """What differs between versions: memberships have options (16), parameters have grants (15)."""
+    """Differences between versions: memberships have options (16), parameters have grants (15)."""
 
     has_options: bool
     has_parameters: bool
 
 
-#: A datetime holds the years 1 to 9999: what lies outside, infinity too, is null, and `expired` says which side.
+#: A datetime covers the years 1 to 9999. Other times, including infinity, are null; `expired` covers those in the past.
 ACCOUNTS = """
 SELECT oid, rolname, rolcanlogin, rolsuper, nullif(rolconnlimit, -1),
        CASE WHEN rolvaliduntil >= '0001-01-02 UTC' AND rolvaliduntil < '9999-12-31 UTC'
@@ -40,7 +40,7 @@ SELECT member, roleid, bool_or(admin_option), bool_or(inherit_option), bool_or(s
   FROM pg_auth_members GROUP BY member, roleid
 """
 
-#: Up to 15 the member's own INHERIT decides, and every member may SET ROLE.
+#: Up to 15 the member's INHERIT attribute decides, and every member may SET ROLE.
 MEMBERSHIPS_WITHOUT_OPTIONS = """
 SELECT m.member, m.roleid, m.admin_option, r.rolinherit, true
   FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
@@ -66,7 +66,7 @@ UNION ALL
 SELECT 'tablespace', spcname::text, spcowner, 'OWNER', false FROM pg_tablespace
 """
 
-#: Up to 15: who inherits nothing, not even what goes with owning a database. Later ones say it at each membership.
+#: Up to 15: a role that inherits nothing, not even as owner of a database. From 16 on, each membership has the option.
 NOINHERIT = """
 UNION ALL
 SELECT 'attribute', ''::text, oid, 'NOINHERIT', false FROM pg_roles WHERE NOT rolinherit
@@ -78,8 +78,9 @@ SELECT 'parameter', p.parname, a.grantee, a.privilege_type, a.is_grantable
   FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a
 """
 
-#: By oid, for a name may be dropped meanwhile. Size, and whether the database is there still: one that is, and shows no
-#: size, refuses us. https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-DBSIZE
+#: By oid, because a database may be dropped meanwhile. Rows: oid, size, whether the database exists; if it does and the
+#: size is null, access is denied.
+#: https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-DBSIZE
 SIZES = """
 SELECT oid, CASE WHEN has_database_privilege(oid, 'CONNECT') IS NULL THEN NULL
                  WHEN has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')
@@ -88,8 +89,8 @@ SELECT oid, CASE WHEN has_database_privilege(oid, 'CONNECT') IS NULL THEN NULL
   FROM unnest(%(oids)s::oid[]) AS d(oid)
 """
 
-#: Kind → columns: path inside the database (a role in it as oid), owner, type for acldefault(), ACL, catalogue
-#: and row (oid, column number) for pg_init_privs, and whether the object is the system's own.
+#: Kind → columns: path inside the database (a role in it as oid), owner, type for acldefault(), ACL, catalogue and row
+#: (oid, column number) for pg_init_privs, and whether it is a system object.
 OBJECTS = {
     "schema": """
         SELECT ARRAY[nspname]::text[], nspowner, 'n'::"char", nspacl, 'pg_namespace'::regclass, oid, 0, system
@@ -160,10 +161,10 @@ OBJECTS = {
 def object_grants(kinds: Sequence[str]) -> str:
     """One statement for all grants of these `OBJECTS` kinds in the connected database.
 
-    Rows: index into `kinds`, path, grantee, privilege, grantable; in the order of `kinds`, so that a
-    limit cuts off the last kinds only. What belongs to the system (pg_catalog, information_schema, built-in
-    languages) appears with its whole ACL where that differs from the one initdb gave it (pg_init_privs), else
-    not at all, and never with its owner. The schemas of temporary and TOAST tables are left out.
+    Rows: index into `kinds`, path, grantee, privilege, grantable; in the order of `kinds`, so that a limit cuts off the
+    last kinds only. A system object (pg_catalog, information_schema, built-in languages) appears with its whole ACL if
+    that differs from the initial one (pg_init_privs), else not at all, and never with its owner. The schemas of
+    temporary and TOAST tables are left out.
     """
     objects = " UNION ALL ".join(
         f"SELECT {number}, o.* FROM ({OBJECTS[kind]}) o"  # noqa: S608 -- constants of this module
@@ -185,7 +186,7 @@ def object_grants(kinds: Sequence[str]) -> str:
                SELECT o.owner, 'OWNER', false WHERE o.owner IS NOT NULL AND NOT o.system
                ) a(grantee, privilege, grantable)
          WHERE NOT o.system OR o.acl IS DISTINCT FROM i.initprivs AND NOT (
-               -- initdb records nothing for these: it gives PUBLIC all views but its own helpers, named _pg_*
+               -- Not in pg_init_privs: initdb grants these views to PUBLIC, except its helpers, named _pg_*
                o.path[1] = 'information_schema' AND coalesce(o.path[2], '') !~ '^_'
                AND o.acl = acldefault(o.acltype, o.owner)
                    || makeaclitem(0, o.owner, CASE o.acltype WHEN 'n' THEN 'USAGE' ELSE 'SELECT' END, false))
@@ -198,7 +199,8 @@ def instance_grants(features: Features) -> str:
     return INSTANCE_GRANTS + parameters + ("" if features.has_options else NOINHERIT)
 
 
-#: Whether the role that lets sizes be read works, is granted at all and would be inherited, and where it is needed.
+#: Whether the role that permits reading sizes is usable, whether the account is a member and inherits, and the
+#: databases that need it.
 STATS = f"""
 SELECT pg_has_role(session_user, '{STATS_ROLE}', 'USAGE'), pg_has_role(session_user, '{STATS_ROLE}', 'MEMBER'),
        (SELECT rolinherit FROM pg_roles WHERE rolname = session_user),
@@ -208,13 +210,13 @@ SELECT pg_has_role(session_user, '{STATS_ROLE}', 'USAGE'), pg_has_role(session_u
 
 
 def _sizes(session: Session, capability: Capability, rows: Rows | None) -> Iterable[Capability]:
-    """Judge a row of `STATS`."""
+    """The capability from a row of `STATS`."""
     ((works, is_member, inherits, closed),) = rows or [(True, True, True, [])]
     if works:
         yield capability
         return
     message = (
-        f"the size cannot be read of {', '.join(closed)}" if closed else "only by CONNECT, which it has everywhere"
+        f"cannot read the size of {', '.join(closed)}" if closed else "works only because of CONNECT on each database"
     )
     grant = stats_grant(session.account)
     if session.features.has_options and (is_member or not inherits):
@@ -233,8 +235,7 @@ def _stats_role(features: object, account: str, hash_blind: bool) -> list[Statem
 _OBJECTS_AT_B = tuple(kind for kind in OBJECTS if kind != "column")
 _OBJECTS_AT_B_AND_C = {"B": _OBJECTS_AT_B, "C": (*_OBJECTS_AT_B, "column")}
 
-#: One statement for the instance each, but for the last ones: the grants on objects of each database, one statement
-#: whether they include those on columns or not.
+#: One statement per instance each, except grants on objects: one statement per database, with or without columns.
 READS = (
     read_only("SELECT current_setting('transaction_read_only')", "on"),
     Read("accounts", "users and roles", ACCOUNTS, ("accounts", "account fields"), required=True, sample=None),

@@ -19,8 +19,8 @@ _OWNER = frozenset({"OWNER"})
 _OF_TABLES = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN"})
 
 
-#: https://www.postgresql.org/docs/current/ddl-priv.html and predefined-roles.html; which of them a server has, its
-#: own list of roles says.
+#: https://www.postgresql.org/docs/current/ddl-priv.html and predefined-roles.html. Not every version has all of these
+#: roles: see the accounts of the instance.
 POSTGRESQL = Semantics(
     paths={
         "attribute": 0,

@@ -1,5 +1,5 @@
 """One connection to a PostgreSQL server, by psycopg2. A visit is one read-only transaction, so that all phases see one
-snapshot; `errors` says what each failure means."""
+snapshot."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from .account import quoted
 from .errors import adapter_error, connect_denied, not_reached
 from .reads import Features
 
-#: Server encodings that are decoded here. In them the server stores any bytes as a name, and refuses a whole answer in
-#: which it cannot convert one of them to UTF-8. https://www.postgresql.org/docs/current/multibyte.html
+#: Server encodings that Taifish decodes. With these, a name may contain any bytes, and the server rejects a result with
+#: a name that it cannot convert to UTF-8. https://www.postgresql.org/docs/current/multibyte.html
 DECODED_HERE = re.compile("SQL_ASCII|(LATIN|ISO_8859_|KOI8|WIN).+")
 
-#: What initdb makes to copy new databases from.
+#: The templates that initdb creates.
 TEMPLATES = ("template0", "template1")
 
-#: Databases that cloud providers keep to themselves, whatever the ACL says.
+#: Databases that cloud providers close to customers in spite of the ACL.
 RESERVED = ("rdsadmin", "azure_maintenance", "cloudsqladmin")
 
-#: SET LOCAL in the transaction: PgBouncer may refuse startup options, and hands a plain SET to the next client.
+#: SET LOCAL in the transaction: PgBouncer may reject startup options, and a plain SET would affect its next client.
 BEGIN = """
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SET LOCAL statement_timeout = %(statement_timeout)s;
@@ -48,7 +48,7 @@ SELECT current_setting('server_version'), current_database(),
        to_regclass('pg_catalog.pg_parameter_acl') IS NOT NULL
 """
 
-#: The database we are in comes first: it is read in the snapshot of level A.
+#: The current database comes first: it is read in the snapshot of level A.
 DATABASES = """
 SELECT oid, datname, datallowconn, datistemplate,
        coalesce(has_database_privilege(session_user, oid, 'CONNECT'), false)
@@ -67,7 +67,7 @@ def driver() -> Any:
         import psycopg2
     except ImportError as error:
         raise AdapterError(str(error), code="driver_missing", hint="pip install psycopg2-binary") from None
-    # As bytes, whatever they are; most are UTF-8.
+    # SQL_ASCII declares no encoding; most names are UTF-8.
     psycopg2.extensions.encodings["SQLASCII"] = "utf_8"
     return psycopg2
 
@@ -75,21 +75,21 @@ def driver() -> Any:
 #: https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-SSLREQUEST
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 
-#: What libpq may answer, by `Target.may_send`. A stored password that the server does not ask for proves nothing.
+#: Login methods that libpq may use, by `Target.may_send`. "none" is not among them: a server that does not ask for the
+#: stored password proves nothing.
 REQUIRE_AUTH = {"nothing": "scram-sha-256,gss", "hashes": "scram-sha-256,gss,md5"}
 
-#: What reveals nothing to an impostor, for hints.
+#: The method that reveals nothing to an impostor, for hints.
 SCRAM = (
-    "store the password of {user} as SCRAM (SET password_encryption = 'scram-sha-256'; then set the password anew) and "
-    "ask for scram-sha-256 in pg_hba.conf"
+    "store the password of {user} as SCRAM (SET password_encryption = 'scram-sha-256'; then set the password again) "
+    "and use scram-sha-256 in pg_hba.conf"
 )
 
 
 def certificate_of(target: Target, seconds: float) -> Certificate | None:
-    """The certificate of a guarded target, None where it has no TLS. Raises AdapterError, also for one that is not the
-    pinned one.
+    """The certificate of a guarded target; None without TLS. Raises AdapterError, also if another one is pinned.
 
-    libpq shows a certificate to nobody, so that a connection made for this alone asks for it. It sends no password.
+    libpq does not return the server's certificate, so a separate connection reads it. It sends no password.
     """
     _check_tls_mode(target)
     if target.tls_mode == "disable":
@@ -105,16 +105,16 @@ def certificate_of(target: Target, seconds: float) -> Certificate | None:
 
 def _check_tls_mode(target: Target) -> None:
     if target.tls_mode not in TLS_MODES:
-        hint = f"One of {', '.join(TLS_MODES)}."
-        raise AdapterError(f"no such TLS mode: {target.tls_mode!r}", code="bad_target", hint=hint)
+        hint = f"Use one of {', '.join(TLS_MODES)}."
+        raise AdapterError(f"unknown TLS mode: {target.tls_mode!r}", code="bad_target", hint=hint)
 
 
 @contextlib.contextmanager
 def _guard(target: Target, seen: Certificate | None) -> Iterator[dict[str, Any]]:
-    """The arguments of libpq that keep the password from a server that has not proved itself.
+    """The arguments of libpq that withhold the password from a server that has not proved its identity.
 
-    libpq cannot pin a certificate, but takes a self-signed one as its own authority. With any other the connection is
-    not held to what was `seen`, and nothing that an impostor could use is sent.
+    libpq cannot pin a certificate, but accepts a self-signed one as its authority. With other certificates, libpq may
+    connect to a server with another one than `seen`, so nothing that helps an impostor may be sent.
     """
     arguments: dict[str, Any] = {
         "sslmode": target.tls_mode,
@@ -134,7 +134,7 @@ def _guard(target: Target, seen: Certificate | None) -> Iterator[dict[str, Any]]
             raise AdapterError(
                 "libpq is older than 16 and would send the password to any server",
                 code="driver_missing",
-                hint="Install psycopg2-binary 2.9.10 or newer, or have a certificate authority prove the server.",
+                hint="Install psycopg2-binary 2.9.10 or newer, or verify the server by a certificate authority.",
             )
         arguments["require_auth"] = REQUIRE_AUTH[may_send]
     if not anchor:
@@ -147,9 +147,8 @@ def _guard(target: Target, seen: Certificate | None) -> Iterator[dict[str, Any]]
 
 
 def connect(target: Target, database: str, seconds: float, seen: Certificate | None = None) -> Any:
-    """A psycopg2 connection in autocommit mode, refused or made in so many seconds (per address of the host, 2 at
-    least). Host may be a folder of sockets. `seen` is what `certificate_of` returned for a guarded
-    target. Raises AdapterError."""
+    """A psycopg2 connection in autocommit mode. Waits `seconds` for each address of the host, at least 2. The host may
+    be a directory of sockets. `seen` is the result of `certificate_of` for a guarded target. Raises AdapterError."""
     psycopg2 = driver()
     _check_tls_mode(target)
     try:
@@ -160,7 +159,7 @@ def connect(target: Target, database: str, seconds: float, seen: Certificate | N
                 dbname=database,
                 user=target.username,
                 password=target.password or None,
-                # Encryption by Kerberos would pass for TLS, whatever the mode says.
+                # Kerberos encryption would replace TLS in every mode.
                 gssencmode="disable",
                 connect_timeout=math.ceil(min(target.connect_timeout, seconds)),
                 keepalives_idle=30,
@@ -172,13 +171,13 @@ def connect(target: Target, database: str, seconds: float, seen: Certificate | N
                 **guard,
             )
     except (psycopg2.Error, ValueError) as error:
-        told = adapter_error(error, target, database)
-        if told.code == "unproven_server":
+        failure = adapter_error(error, target, database)
+        if failure.code == "unproven_server":
             instead = SCRAM.format(user=quoted(target.username))
             if target.may_send == "all":
-                instead += "; or let the server have a self-signed certificate: to no other can libpq be held"
+                instead += "; or give the server a self-signed certificate: libpq can pin no other"
             raise unproven(target, _method(str(error)), seen, instead) from None
-        raise told from None
+        raise failure from None
     connection.autocommit = True
     encoding = connection.get_parameter_status("server_encoding") or ""
     if DECODED_HERE.fullmatch(encoding):
@@ -192,19 +191,19 @@ def connect(target: Target, database: str, seconds: float, seen: Certificate | N
 
 
 def _method(message: str) -> str:
-    """The way to log in that libpq refused, in words."""
+    """The login method that libpq rejected, in words."""
     words = {"cleartext": "the password in clear text", "hashed": "an md5 hash of the password"}
     words["did not complete"] = "no password, although one is stored,"
-    return next((method for word, method in words.items() if word in message), "a login that is not allowed here")
+    return next((method for word, method in words.items() if word in message), "a login method that is not allowed")
 
 
 def fetch(
     connection: Any, target: Target, database: str, statements: str, parameters: Any, seconds: float
 ) -> list[tuple[Any, ...]]:
-    """The rows of the last statement; after so many seconds the connection is cut off. Raises AdapterError.
+    """The rows of the last statement. Cuts the connection after `seconds`. Raises AdapterError.
 
-    A name that cannot be decoded (it was made in a database with another encoding) must not hide all others: its odd
-    bytes arrive as \\xNN.
+    In a name that cannot be decoded, because it was created in a database with another encoding, the invalid bytes are
+    replaced by \\xNN, so that all other rows are still read.
     """
     psycopg2 = driver()
     cut = threading.Event()
@@ -222,9 +221,9 @@ def fetch(
     except psycopg2.Error as error:
         if cut.is_set():
             raise AdapterError(
-                f"no answer within {seconds:.0f} s, and the server did not keep its own statement timeout",
+                f"no answer within {seconds:.0f} s, and the server did not enforce its statement timeout",
                 code="timeout",
-                hint="The server or the way to it hangs: look at its load, and at the network.",
+                hint="The server or the network hangs. Check its load and the network.",
             ) from None
         raise adapter_error(error, target, database) from None
 
@@ -237,8 +236,8 @@ def _decoded(value: Any, codec: str) -> Any:
 
 @contextlib.contextmanager
 def _cut_after(connection: Any, seconds: float, cut: threading.Event) -> Iterator[None]:
-    """Shut the connection's socket down after so long, and set `cut`: a stopped server keeps no timeout, and
-    libpq would wait for it for ever."""
+    """Shut down the connection's socket after `seconds`, and set `cut`: a stopped server enforces no timeout, and libpq
+    would wait forever."""
     descriptor = connection.fileno()
 
     def shut() -> None:
@@ -256,7 +255,7 @@ def _cut_after(connection: Any, seconds: float, cut: threading.Event) -> Iterato
 
 
 class PostgreSQLSession(Session):
-    """PostgreSQL 12 to 18, through any role that can log in; levels B and C also want CONNECT on each database."""
+    """PostgreSQL 12 to 18, as any role that can log in; levels B and C also need CONNECT on each database."""
 
     _connection: Any = None
     _certificate: Certificate | None = None
@@ -277,7 +276,7 @@ class PostgreSQLSession(Session):
             self._connection = None
 
     def candidates(self) -> list[Candidate]:
-        """Every database but those that initdb makes to copy from."""
+        """Every database except the templates that initdb creates."""
         return [
             Candidate(
                 oid, name, _skipped(name, connectable, template), None if allowed else connect_denied(self.target, name)
@@ -287,7 +286,7 @@ class PostgreSQLSession(Session):
         ]
 
     def exists(self, native_id: int) -> bool:
-        """Whether there is such a database now, in a snapshot of its own."""
+        """Whether the database exists now, in a new snapshot."""
         self.begin()
         found = self.query(DATABASE_EXISTS, {"oid": native_id})
         self._rollback()
@@ -295,7 +294,8 @@ class PostgreSQLSession(Session):
 
     @contextlib.contextmanager
     def inside(self, database: str) -> Iterator[None]:
-        """`query()` asks in that database meanwhile. The main transaction ends first: it holds vacuum back."""
+        """Within this context, `query()` runs in that database. Ends the main transaction first, which would block
+        vacuum."""
         if database == self.database:
             yield
             return
@@ -317,7 +317,7 @@ class PostgreSQLSession(Session):
             raise
 
     def begin(self) -> tuple[Any, ...]:
-        """Start a transaction; the row that `BEGIN` ends with."""
+        """Start a transaction and return the row of the SELECT in `BEGIN`."""
         self._rollback()
         limits = {
             "statement_timeout": self._milliseconds(self.target.statement_timeout),
@@ -336,7 +336,7 @@ class PostgreSQLSession(Session):
         return self._connection is None or self._connection.info.transaction_status == _IDLE
 
     def _milliseconds(self, seconds: float) -> int:
-        """No more than is left of the budget, but for the one that lets a statement overstep it."""
+        """At most 1 ms more than the rest of the budget, so that a statement can exceed it."""
         return math.ceil(min(seconds, self.remaining()) * 1000) + 1
 
     def _execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> list[tuple[Any, ...]]:
@@ -351,11 +351,11 @@ class PostgreSQLSession(Session):
 
 
 def _skipped(name: str, connectable: bool, template: bool) -> tuple[str, str, str] | None:
-    """Code, message and hint for a database that nobody asks; None for one to visit."""
+    """Code, message and hint for a database that visits leave out; else None."""
     if name in RESERVED:
-        return "provider_reserved", f"database {name} is the provider's own", "Nothing to do."
+        return "provider_reserved", f"database {name} is reserved for the provider", "Nothing to do."
     if template:
         return "not_visited", f"database {name} is a template", "Nothing to do, unless it should not be one."
     if not connectable:
-        return "not_visited", f"database {name} takes no connections", "Nothing to do, unless it should."
+        return "not_visited", f"database {name} allows no connections", "Nothing to do, unless it should."
     return None

@@ -1,7 +1,7 @@
-"""Databases of a PostgreSQL server, and what they take on disk.
+"""Databases of a PostgreSQL server and their sizes on disk.
 
-pg_database_size() is what the files of a database hold, in all tablespaces. How that divides into tables and indexes is
-known only inside each database; WAL belongs to no database, and takes pg_monitor to see. Neither is asked for.
+pg_database_size() is the size of a database's files in all tablespaces. The division into tables and indexes can be
+read only inside each database. WAL belongs to no database and needs pg_monitor. Visits read neither.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from .account import stats_grant
 from .reads import SIZES
 from .session import DATABASES, RESERVED, TEMPLATES, PostgreSQLSession
 
-#: After these, no other statement will do better.
+#: After these errors, further statements fail too.
 LOST = ("budget_exceeded", "connection_lost")
 
-#: The catalogues that all databases share: null where they refuse us.
+#: The size of the shared catalogues; null if access is denied.
 SHARED_SIZE = """
 SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') OR has_tablespace_privilege('pg_global', 'CREATE')
             THEN pg_tablespace_size('pg_global') END
 """
 
-#: With TOAST in the data; each partition is a table of its own.
+#: The data includes TOAST. Each partition is a separate table.
 TABLE_SIZES = """
 SELECT n.nspname, c.relname, pg_total_relation_size(c.oid), pg_table_size(c.oid), pg_indexes_size(c.oid)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -34,7 +34,8 @@ SELECT n.nspname, c.relname, pg_total_relation_size(c.oid), pg_table_size(c.oid)
 
 
 def databases(session: PostgreSQLSession) -> tuple[dict[int, str], Databases]:
-    """pg_database, those that take no connections too, and their names by oid. The database postgres is anybody's."""
+    """Names by oid, and the databases of pg_database, including those that allow no connections. The database postgres
+    is not a system database."""
     session.begin()
     listed = dict(sorted(((row[0], row[1]) for row in session.query(DATABASES)), key=lambda item: item[1]))
     return listed, Databases(
@@ -43,13 +44,13 @@ def databases(session: PostgreSQLSession) -> tuple[dict[int, str], Databases]:
 
 
 def sizes(session: PostgreSQLSession, listed: Mapping[int, str]) -> Sizes:
-    """All in one statement; each by itself where that fails, so that one cannot fail the rest."""
+    """Sizes by one statement, or by one per database if that fails."""
     try:
         measured = _measure(session, list(listed))
     except AdapterError as error:
         if error.code in LOST:
             raise
-        # A loop, for once: what is broken is one of them, and only asking each alone tells which.
+        # A query per database: one database is broken, and the others still have sizes.
         measured = [row for oid in listed for row in _measure_alone(session, oid)]
     found, gaps, dropped = [], [], set()
     for oid, size, state in measured:
@@ -59,7 +60,7 @@ def sizes(session: PostgreSQLSession, listed: Mapping[int, str]) -> Sizes:
         elif size is not None:
             found.append(SizeFact(name, size))
         elif state:
-            gaps.append(_denied(session, "sizes", f"the size of database {name} may not be read", name))
+            gaps.append(_denied(session, "sizes", f"no permission to read the size of database {name}", name))
         else:
             dropped.add(name)
     if gaps and not found:
@@ -67,25 +68,25 @@ def sizes(session: PostgreSQLSession, listed: Mapping[int, str]) -> Sizes:
     session.begin()
     ((shared,),) = session.query(SHARED_SIZE)
     if shared is None:
-        gaps.append(_denied(session, "shared", "the size of the shared catalogues (pg_global) may not be read"))
+        gaps.append(_denied(session, "shared", "no permission to read the size of the shared catalogues (pg_global)"))
     return Sizes(found, {} if shared is None else {"pg_global": shared}, frozenset(dropped), gaps)
 
 
 def table_sizes(session: PostgreSQLSession, database: str, limit: int) -> list[TableSize]:
-    """pg_total_relation_size() of tables and materialized views. It takes CONNECT and nothing else."""
+    """pg_total_relation_size() of tables and materialized views. Needs only CONNECT."""
     with session.inside(database):
-        # One dropped meanwhile has no size.
+        # A table dropped meanwhile has no size.
         return [TableSize(*row) for row in session.query(TABLE_SIZES, {"limit": limit}) if row[2] is not None]
 
 
 def _measure(session: PostgreSQLSession, oids: list[int]) -> list[tuple[Any, ...]]:
-    """Oid, size, and whether the database is there; in a transaction of its own, to see what is there now."""
+    """Rows of `SIZES`, read in a new transaction."""
     session.begin()
     return session.query(SIZES, {"oids": oids})
 
 
 def _measure_alone(session: PostgreSQLSession, oid: int) -> list[tuple[Any, ...]]:
-    """The same for one database; where it is there and cannot be measured, with the error in the last place."""
+    """The same for one database. The last column is the error if the database exists and the read fails."""
     try:
         return _measure(session, [oid])
     except AdapterError as error:

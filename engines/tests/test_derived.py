@@ -134,5 +134,5 @@ def test_every_process_and_release_has_the_same_fingerprint(seed: str) -> None:
 
 def test_what_cannot_be_written_is_refused() -> None:
     """Better no fingerprint than one that goes by where an object lies in memory."""
-    with pytest.raises(TypeError, match="no fingerprint of a object"):
+    with pytest.raises(TypeError, match="cannot make a fingerprint of a object"):
         fingerprint_of([(object(),)])

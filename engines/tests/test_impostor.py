@@ -75,7 +75,7 @@ def test_postgresql_obtains_nothing(method: str, mode: str, own: Identity | None
         assert (error.code, error.transient) == ("tls_failed", False)
     else:
         assert (error.code, error.transient) == ("unproven_server", False)
-        assert "has not proved who it is" in str(error)
+        assert "has not proved its identity" in str(error)
         assert "scram-sha-256" in error.hint
         # The fingerprint to compare, where there is one.
         assert error.certificate == (own.fingerprint if own and mode != "disable" else "")

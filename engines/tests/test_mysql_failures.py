@@ -168,7 +168,7 @@ def test_a_host_that_may_not_come(own_server: MysqlFamilyServer) -> None:
         cursor.execute(f"UPDATE mysql.{table} SET Host = '10.%'; FLUSH PRIVILEGES")
     error = failure(target)
     assert (error.code, error.transient) == ("auth_failed", False)
-    assert "from this host" in error.hint
+    assert "for this host" in error.hint
 
 
 def test_a_server_stopped_killed_and_started(own_server: MysqlFamilyServer) -> None:

@@ -54,7 +54,7 @@ def refusal(target: Target) -> AdapterError:
 def test_oceanbase(seekdb: Path, chosen: str) -> None:
     """Fault 15: nothing in its handshake gives it away."""
     error = refusal(Target("mysql", str(seekdb), "root", database="oceanbase"))
-    assert str(error).startswith("OceanBase answers, not MySQL or MariaDB (OceanBase 4.")
+    assert str(error).startswith("the server is OceanBase, not MySQL or MariaDB (OceanBase 4.")
     assert "OceanBase speaks MySQL's protocol" in error.hint
 
 
@@ -66,7 +66,7 @@ def test_tidb(chosen: str, proof: str) -> None:
         assert server.obtained("taifish", "some-password") <= (
             set() if proof != "as_before" else {"mysql_native_password"}
         )
-    assert str(error) == "TiDB answers, not MySQL or MariaDB (8.0.11-TiDB-v8.5.0)"
+    assert str(error) == "the server is TiDB, not MySQL or MariaDB (8.0.11-TiDB-v8.5.0)"
 
 
 @pytest.mark.parametrize(

@@ -592,7 +592,7 @@ def test_a_view_that_leaves_a_container_out_is_not_believed(serve_oracle: ServeO
     server = serve_oracle(shape)
     last = (server.pdbs or [server.here])[-1]
     server.rows[view] = [row for row in server.rows[view] if row["CON_ID"] != last.number]
-    with pytest.raises(AdapterError, match=f"in container {last.name}, where there are always some") as caught:
+    with pytest.raises(AdapterError, match=f"in container {last.name}, although each container has some") as caught:
         visit(server)
     assert caught.value.code == "server_error"
 
@@ -639,7 +639,7 @@ def test_containers_that_the_account_may_not_see(serve_oracle: ServeOracle) -> N
     server.allowed = {ROOT}
     inventory, _ = visit(server)
     grant = "ALTER USER C##TAIFISH SET CONTAINER_DATA=ALL CONTAINER=CURRENT;"
-    message = f"the account sees no other containers than {ROOT}"
+    message = f"the account can see only these containers: {ROOT}"
     assert inventory.gaps == [Gap("accounts", "denied", message, hint=grant)]
     with adapter_for(server.collector()) as adapter:
         (lost,) = [found for found in adapter.examine().capabilities if not found.works]
@@ -656,7 +656,7 @@ def test_a_container_closed_during_the_visit(serve_oracle: ServeOracle) -> None:
         )
         # The transaction that the visit reads in sees the past: V$ views do not.
         adapter.session._connection.inner.commit()
-        with pytest.raises(AdapterError, match="HRPDB is mounted, not open, and was open before") as caught:
+        with pytest.raises(AdapterError, match="HRPDB is mounted, not open, but was open before") as caught:
             adapter.permissions()
     assert (caught.value.code, caught.value.transient) == ("server_starting", True)
 

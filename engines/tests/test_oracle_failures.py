@@ -67,7 +67,7 @@ SERVER_ERRORS = [
     (1045, "user TAIFISH lacks CREATE SESSION privilege", "auth_failed", False, "GRANT CREATE SESSION TO TAIFISH;"),
     (28000, "The account is locked.", "auth_failed", False, "ALTER USER TAIFISH ACCOUNT UNLOCK;"),
     (28001, "the password has expired", "auth_failed", False, 'ALTER USER TAIFISH IDENTIFIED BY "…";'),
-    (28040, "No matching authentication protocol", "auth_failed", False, "set its password anew"),
+    (28040, "No matching authentication protocol", "auth_failed", False, "Set its password again"),
     (28009, "connection as SYS should be as SYSDBA or SYSOPER", "bad_target", False, "Correct"),
     (12541, "Cannot connect. No listener at host", "unreachable", True, "listener"),
     (12514, "TNS:listener does not currently know of service", "no_such_database", True, "lsnrctl services"),
@@ -175,10 +175,10 @@ def test_sys_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch, name: s
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"database": ""}, "no service is named"),
-        ({"tls_mode": "maybe"}, "no such TLS mode: 'maybe'"),
-        ({"host": "/run/oracle"}, "not reached by a Unix socket"),
-        ({"port": 70000}, "70000 is no port"),
+        ({"database": ""}, "the service is missing"),
+        ({"tls_mode": "maybe"}, "unknown TLS mode: 'maybe'"),
+        ({"host": "/run/oracle"}, "does not support Unix sockets"),
+        ({"port": 70000}, "70000 is not a port"),
         ({"host": "db1)(PORT=1"}, "a blank, a bracket or ="),
         ({"database": "a b"}, "a blank, a bracket or ="),
     ],

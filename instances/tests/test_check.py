@@ -73,7 +73,10 @@ def test_what_is_missing_is_told_with_its_grant_and_its_cost(instance: Instance,
     assert (
         f"missing (in database shop): {grant}\n        without it unknown: Grants on objects in database shop" in told
     )
-    assert f"CREATEDB: It makes and changes nothing.\n        remedy: ALTER ROLE {identifier(NAME)} NOCREATEDB;" in told
+    assert (
+        f"CREATEDB: Taifish creates and changes nothing.\n        remedy: ALTER ROLE {identifier(NAME)} NOCREATEDB;"
+        in told
+    )
     code, told = run("check_instance", "prod", "--json")
     found = json.loads(told)
     assert (code, found["instance"], found["ok"], found["connection"]["ok"]) == (3, "prod", False, True)
@@ -98,10 +101,10 @@ def test_no_connection(instance: Instance, server: PostgresServer) -> None:
 
 
 def test_unknown_and_retired_instances_are_wrong_calls(instance: Instance) -> None:
-    assert run("check_instance", "dorp") == (2, "Of the instances asked for, 'dorp' is unknown.")
+    assert run("check_instance", "dorp") == (2, "Invalid instances: 'dorp' is unknown.")
     instance.retire()
-    assert run("check_instance", "prod") == (2, "Of the instances asked for, 'prod' is retired.")
-    assert run("print_grants", "postgresql", "--for", "prod") == (2, "Of the instances asked for, 'prod' is retired.")
+    assert run("check_instance", "prod") == (2, "Invalid instances: 'prod' is retired.")
+    assert run("print_grants", "postgresql", "--for", "prod") == (2, "Invalid instances: 'prod' is retired.")
 
 
 def test_the_check_of_the_api(instance: Instance, server: PostgresServer) -> None:
@@ -201,7 +204,7 @@ def test_the_script_for_an_instance_that_does_not_answer(instance: Instance) -> 
     instance.credential.save()
     code, told = run("print_grants", "postgresql", "--for", "prod")
     assert (code, 'CREATE ROLE "nobody yet" LOGIN' in told) == (0, True)
-    assert "-- prod could not be asked which databases need more: " in told
+    assert "-- Cannot check which databases of prod need more: " in told
 
 
 def test_what_was_remembered_of_an_instance_decides(db: None) -> None:
@@ -222,10 +225,10 @@ def test_what_was_remembered_of_an_instance_decides(db: None) -> None:
     ("arguments", "told"),
     [
         (("mysql", "--hash-blind"), "partial_revokes"),
-        (("mysql",), "lets the account see password hashes"),
+        (("mysql",), "includes password hashes"),
         (("mariadb", "--hash-blind"), "mysql.global_priv"),
         (("postgresql", "--hash-blind"), "superusers only"),
-        (("postgresql", "--level", "B"), "PUBLIC has it unless"),
+        (("postgresql", "--level", "B"), "PUBLIC has it by default"),
     ],
 )
 def test_what_the_script_leaves_open_is_said(arguments: Any, told: str) -> None:

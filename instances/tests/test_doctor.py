@@ -112,7 +112,7 @@ TAKEN = [
             "pg_auth_members": "memberships",
             "pg_tablespace": "attributes, and grants on databases, tablespaces and parameters",
             "pg_database": "list of databases",
-            "pg_shdepend": "the account's own rights",
+            "pg_shdepend": "rights of the account",
         }.items()
     ),
     *(
@@ -484,7 +484,7 @@ def test_all_privileges_of_mysql_are_beyond_need(own_mysql: MysqlServer) -> None
 
 
 def test_a_role_of_mysql_is_looked_through_without_what_the_account_has_itself(own_mysql: MysqlServer) -> None:
-    """SHOW GRANTS … USING a role adds the account's own rights to those of the role."""
+    """SHOW GRANTS … USING a role adds rights of the account to those of the role."""
     target = own_mysql.collector()
     own_mysql.execute(
         """
@@ -495,8 +495,8 @@ def test_a_role_of_mysql_is_looked_through_without_what_the_account_has_itself(o
     )
     found = examine(target).excess
     assert [(excess.right, excess.message) for excess in found] == [
-        ("INSERT on `shop`.*", "Taifish reads the grant tables and nothing else."),
-        ("role `app`@`%`", "It gives what Taifish never uses: DELETE on `shop`.`t`."),
+        ("INSERT on `shop`.*", "Taifish reads only the grant tables."),
+        ("role `app`@`%`", "It has rights that Taifish never uses: DELETE on `shop`.`t`."),
     ]
     for excess in found:
         own_mysql.execute(excess.remedy)

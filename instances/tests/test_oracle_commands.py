@@ -34,7 +34,7 @@ def test_a_service_has_to_be_named(db: None) -> None:
     """There is no usual one: said where the instance is made, not where it is visited."""
     credential = Credential.objects.create(name="c", username="u")
     row = Instance(name="ora", engine="oracle", host="db1", credential=credential, database=" ")
-    with pytest.raises(ValidationError, match="name the database or service"):
+    with pytest.raises(ValidationError, match="Enter the database or service"):
         row.full_clean()
     row.database = "shoppdb"
     row.full_clean()
@@ -69,7 +69,7 @@ def test_the_script(db: None) -> None:
     assert more == {f"GRANT SELECT ON SYS.DBA_{name} TO TAIFISH;" for name in ("SCHEMA_PRIVS", "TAB_PRIVS")}
     more = {line for line in deeper["C"] - deeper["B"] if line.startswith("GRANT")}
     assert more == {"GRANT SELECT ON SYS.DBA_COL_PRIVS TO TAIFISH;"}
-    assert "there is nothing more to keep from it" in run("print_grants", "oracle", "--hash-blind")[1]
+    assert "nothing else needs to be denied" in run("print_grants", "oracle", "--hash-blind")[1]
 
 
 def test_the_script_for_the_root(db: None) -> None:
@@ -105,7 +105,7 @@ def test_the_doctor_and_the_visit(db: None, serve_oracle: ServeOracle) -> None:
     code, told = run("check_instance", "ora")
     assert code == 3
     assert "missing: GRANT SELECT ON SYS.DBA_ROLE_PRIVS TO TAIFISH;" in told
-    assert "without it unknown: memberships: the last known stay." in told
+    assert "without it unknown: memberships: those of the last successful read remain." in told
     answer = superclient().post(f"/api/instances/{Instance.objects.get().pk}/check/").json()
     (lost,) = [capability for capability in answer["capabilities"] if not capability["works"]]
     assert lost["missing"] == "GRANT SELECT ON SYS.DBA_ROLE_PRIVS TO TAIFISH;"
