@@ -1,4 +1,4 @@
-"""The engines' own clients, as people paste SQL into them: fed on stdin, as superuser."""
+"""The engines' clients, with SQL on stdin as if pasted by a superuser."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from taifish.tests.servers import DEBIAN, psql
 
 
 def paste(server: PostgresServer | MysqlFamilyServer, text: str, *options: str) -> str:
-    """What the client prints, errors too; it goes on after an error, as it does for somebody who pastes."""
+    """The output of the client, with errors. It continues after an error, as in a terminal."""
     ran = subprocess.run(
         [*_client(server), *options],
         input=text.encode(),

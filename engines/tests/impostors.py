@@ -1,6 +1,6 @@
-"""Servers that only pretend: they speak enough of a protocol to ask for a password, and keep all that they are sent.
+"""Impostor servers, which implement enough of a protocol to request a password, and record what they receive.
 
-Nothing here uses the product or a database driver.
+They use neither the product nor a database driver.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def identity(folder: Path, name: str, *, ca: tuple[x509.Name, Any] | None = None
 
 @dataclass
 class Impostor:
-    """`received` is all that clients wrote, in clear; `packets` the same in pieces. `tls` counts the handshakes."""
+    """`received` is the decrypted data of all clients; `packets` the same by packet. `tls` counts the handshakes."""
 
     port: int
     received: bytearray = field(default_factory=bytearray)
@@ -72,7 +72,7 @@ class Impostor:
     tls: int = 0
 
     def obtained(self, user: str, password: str) -> set[str]:
-        """What it now knows of the password: "password", or the names of methods whose hash it can crack."""
+        """What it has learned: "password", or the names of methods for which it has a hash."""
         secret, sent = password.encode(), bytes(self.received)
         sha1, sha256 = (lambda data, how=how: hashlib.new(how, data).digest() for how in ("sha1", "sha256"))
         native = _xor(sha1(secret), sha1(SALT + sha1(sha1(secret))))
@@ -130,7 +130,7 @@ class Wire:
 
 @contextlib.contextmanager
 def impostor(talk: Callable[[Wire], None], who: Identity | None = None) -> Iterator[Impostor]:
-    """A server on 127.0.0.1 that does `talk` with each client, under TLS where it has an identity."""
+    """A server on 127.0.0.1 that calls `talk` for each client, with TLS if it has an identity."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         log = Impostor(listening.getsockname()[1])
         context = who.context() if who else None
@@ -183,8 +183,8 @@ _PROTOCOL_41, _SSL, _SECURE, _PLUGIN_AUTH = 0x200, 0x800, 0x8000, 0x80000
 
 
 def mysql(method: str, greeting: str = "mysql_native_password", version: str = "8.0.11") -> Callable[[Wire], None]:
-    """A server whose greeting names one plugin, and which then switches to `method` unless the client has begun with it.
-    With "ok" it asks for nothing, and answers all statements with OK."""
+    """A server that greets with one plugin and switches to `method` unless the client has begun with it. With "ok" it
+    requests nothing, and answers all statements with OK."""
 
     def talk(wire: Wire) -> None:
         number = 0
@@ -237,5 +237,5 @@ def mysql(method: str, greeting: str = "mysql_native_password", version: str = "
 
 
 def secret() -> str:
-    """A password that no other bytes of a connection hold."""
+    """A password that does not occur in other data of a connection."""
     return f"Pass-{os.urandom(9).hex()}"

@@ -1,9 +1,9 @@
-"""The views of Oracle's dictionary that the adapter may ask, as the Database Reference documents them: view → its page,
-since when there is such a view, and column → type and since when, for the columns that matter here.
+"""The views of Oracle's dictionary that the adapter may read, from the Database Reference: view → its page, its first
+version, and column → type and first version, for the columns in use.
 
-Pages are under https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/, those of views that came later
-under …/23/refrn/. A version is (major, minor); nothing older than 12.1 is asked about. The CDB_ view beside a DBA_ view
-has the same columns and CON_ID (page "About CDB Views"). That a server has these columns only a server can show.
+Pages are under https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/, those of later views under
+…/23/refrn/. A version is (major, minor), at least 12.1. A CDB_ view has the columns of the DBA_ view and CON_ID (page
+"About CDB Views"). Only a real server can prove that it has these columns.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class View:
     page: str
     columns: dict[str, str]
     since: Version = OLDEST
-    #: Column → since when, where that is later than the view.
+    #: Column → first version, if later than that of the view.
     later: tuple[tuple[str, Version], ...] = ()
 
     @property
@@ -34,7 +34,7 @@ class View:
         return REFERENCE.format(19 if self.since < (20, 0) else self.since[0], self.page)
 
     def of(self, version: Version) -> dict[str, str]:
-        """The columns that a server of this version has; none before there was the view."""
+        """The columns on a server of this version; empty if it lacks the view."""
         later = dict(self.later)
         if version < self.since:
             return {}
@@ -132,7 +132,7 @@ PUBLIC_VIEWS = frozenset(name for name in VIEWS if name.startswith(("ALL_", "USE
 
 
 def tables(version: Version) -> dict[str, dict[str, str]]:
-    """Every view that a server of this version has → its columns with their types, CDB_ views included."""
+    """View on a server of this version → its columns with their types, including CDB_ views."""
     found = {}
     for name, view in VIEWS.items():
         if columns := view.of(version):
@@ -142,14 +142,14 @@ def tables(version: Version) -> dict[str, dict[str, str]]:
     return found
 
 
-#: What one might write by mistake and sqlglot takes for Oracle's.
+#: Mistakes that sqlglot accepts as Oracle's SQL.
 _FOREIGN = (exp.Limit, exp.Boolean, exp.ILike)
 
 
 @cache
 def check(sql: str, version: Version) -> None:
-    """Raise an error for a statement that is not Oracle's, or that names a view or column which servers of this version
-    are not documented to have."""
+    """Raise an error for a statement that is not Oracle's SQL, or that uses a view or column that is not documented for
+    this version."""
     statement = sqlglot.parse_one(sql, read="oracle")
     if isinstance(statement, exp.Select | exp.Union):
         for node in statement.walk():
@@ -163,7 +163,7 @@ def check(sql: str, version: Version) -> None:
             for owned in (False, True)
         }
         for table in statement.find_all(exp.Table):
-            # A subquery's alias is no table, and DUAL is everybody's.
+            # Not the alias of a subquery, nor DUAL, which every user may read.
             assert table.name == "DUAL" or table.name in schema, f"{version} has no view {table.name}"
             table.set("db", None)
         schema["DUAL"] = {"DUMMY": "VARCHAR", "SYSTIMESTAMP": "TIMESTAMP"}

@@ -1,9 +1,8 @@
-"""An Oracle server as far as the adapter can see: its dictionary in an embedded PostgreSQL, behind a DB-API connection.
+"""An emulated Oracle server: its dictionary in an embedded PostgreSQL, behind a DB-API connection.
 
-The adapter's own SQL runs as it is on tables named and laid out as `oracle_dictionary` says, as a role that may read
-what `print_grants oracle` grants and no more: its GRANT statements run as they are, too. Errors come as python-oracledb's
-own objects. Rows come of a few kinds of DDL, understood as Oracle would put them into its dictionary, so that one test
-can run here and on a real server.
+The adapter's SQL runs unchanged on the tables of `oracle_dictionary`, as a role that may read only what `print_grants
+oracle` grants; these GRANT statements run unchanged too. Errors are python-oracledb's objects. Some kinds of DDL create
+the rows that Oracle would have in its dictionary, so that a test can run here and on a real server.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from taifish.tests.postgres import PostgresServer
 
 TYPES = {"text": "text", "number": "bigint", "date": "timestamp", "moment": "timestamptz", "raw": "bytea"}
 
-#: How the collector is called in the PostgreSQL behind it.
+#: The role of the collector in PostgreSQL.
 READER = "oracle_reader"
 
 ROOT = "CDB$ROOT"
@@ -38,7 +37,7 @@ MB = 2**20
 
 
 def database_error(number: int, message: str) -> oracledb.Error:
-    """What python-oracledb raises for an ORA- error."""
+    """The exception of python-oracledb for an ORA- error."""
     error = _Error(message=f"ORA-{number:05}: {message}", code=number)
     return error.exc_type(error)
 
@@ -105,7 +104,7 @@ class Emulated:
         for pdb in self.pdbs or [self.here]:
             self._furnish(pdb)
 
-    # What a new database has
+    # Initial rows
 
     def _furnish(self, pdb: Pdb) -> None:
         for number, name in enumerate(("SYS", "SYSTEM", "OUTLN", "DBSNMP")):
@@ -191,7 +190,7 @@ class Emulated:
         held = {flag: "TRUE" if flag in privileges else "FALSE" for flag in flags}
         return {"USERNAME": name, "CON_ID": number, "COMMON": common, **held}
 
-    # DDL, as far as the shared tests use it
+    # DDL that the shared tests use
 
     def execute(self, *statements: str) -> None:
         for statement in statements:
@@ -266,7 +265,7 @@ class Emulated:
         (kind,) = (row["OBJECT_TYPE"] for row in self.rows["OBJECTS"] if row["OBJECT_NAME"] == name)
         self.object(grantee, owner, name, kind, privilege, grantable=grantable)
 
-    # What the collector sees
+    # The collector's view
 
     def collector(self, level: str = "C") -> Target:
         service = self.here.name.lower()
@@ -277,7 +276,7 @@ class Emulated:
         return Connection(self)
 
     def _lay_out(self) -> None:
-        """The dictionary as this session has it."""
+        """The dictionary for this session."""
         known = tables(self.version)
         with self.server.superuser("oracle") as cursor:
             cursor.execute(
@@ -343,7 +342,7 @@ class Emulated:
                 for pdb in visible
             ]
         if view == "V$PWFILE_USERS":
-            # A PDB sees what holds in the whole server, too.
+            # A PDB also sees rows for the whole server.
             wanted = {0, 1, here} if not self.in_root else {0, *seen}
             return [row for row in self.rows[view] if row["CON_ID"] in wanted]
         if view == "ALL_TAB_COLUMNS":
@@ -364,7 +363,7 @@ class Emulated:
 
 @dataclass
 class Connection:
-    """A DB-API connection as python-oracledb makes it, whose statements PostgreSQL answers."""
+    """A DB-API connection like python-oracledb's, with statements executed by PostgreSQL."""
 
     emulated: Emulated
     call_timeout: int = 0
@@ -419,7 +418,7 @@ class Cursor:
         if not statement.startswith("CREATE"):
             check(statement, emulated.version)
         assert not parameters
-        # Oracle undoes a statement that failed, PostgreSQL the whole transaction.
+        # Oracle rolls back a failed statement, PostgreSQL the whole transaction.
         self.inner.execute(f"SAVEPOINT one; SET LOCAL statement_timeout = {self.connection.call_timeout}")
         try:
             self.inner.execute(statement)
@@ -433,7 +432,7 @@ class Cursor:
 
 
 def _translated(error: psycopg2.Error) -> Exception:
-    """The error of Oracle's for PostgreSQL's."""
+    """Oracle's error for one of PostgreSQL."""
     if error.pgcode in (errorcodes.INSUFFICIENT_PRIVILEGE, errorcodes.UNDEFINED_TABLE):
         return database_error(942, "table or view does not exist")
     if error.pgcode == errorcodes.UNDEFINED_COLUMN:
@@ -456,7 +455,7 @@ def dictionary_server(postgres18: PostgresServer) -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def serve_oracle(dictionary_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> ServeOracle:
-    """serve_oracle(shape) is an emulated server that the adapter will meet, whatever it connects to."""
+    """serve_oracle(shape) is an emulated server to which the adapter connects for any address."""
 
     def serving(shape: str = "19c PDB", **changes: Any) -> Emulated:
         version, here, pdbs = SHAPES[shape]

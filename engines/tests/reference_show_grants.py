@@ -1,4 +1,4 @@
-"""What SHOW GRANTS of MySQL and MariaDB says, as grants and memberships. Imports nothing of the product."""
+"""Grants and memberships from SHOW GRANTS of MySQL and MariaDB. Imports nothing from the product."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 NAME = r"`(?:[^`]|``)*`"
-#: MySQL writes the host of a role, MariaDB's have none.
+#: Roles of MySQL have a host, those of MariaDB have none.
 ROLE = rf"{NAME}(?:@`%`)?"
 
 
@@ -19,7 +19,7 @@ def quoted(name: str) -> str:
 
 
 def path_of(*parts: str) -> str:
-    """Parts with dots between them, in double quotes where one holds a dot, a quote, a parenthesis or a blank."""
+    """Parts separated by dots; a part with a dot, a quote, a parenthesis or a blank is in double quotes."""
     return ".".join('"' + part.replace('"', '""') + '"' if re.search(r'[\s."()]', part) else part for part in parts)
 
 
@@ -37,7 +37,7 @@ def shown(cursor: Any, product: str, name: str, is_role: bool) -> tuple[set[Any]
         default = {role for (role,) in cursor.fetchall()}
     cursor.execute("SHOW GRANTS FOR " + grantee)
     for (line,) in cursor.fetchall():
-        # MariaDB before 10.11.19 quotes names in another way here, and escapes nothing.
+        # MariaDB before 10.11.19 quotes these names differently, and escapes nothing.
         if found := re.fullmatch(r"GRANT PROXY ON '(.*)'@'(.*)' TO '.*'@'.*?'( WITH GRANT OPTION)?", line):
             grants.add(("proxy", path_of(found[1], found[2]), "PROXY", bool(found[3])))
             continue

@@ -160,7 +160,7 @@ def test_the_api_holds_to_the_same_rule(instance, fields, status):
     answer = client_with(*CHANGE).patch(url, fields, format="json")
     assert answer.status_code == status, answer.json()
     if status == 403:
-        assert "may not say where a stored password is sent" in answer.json()["detail"]
+        assert "may not decide where a stored password is sent" in answer.json()["detail"]
     assert client_with(*CHANGE, "instances.use_credential").patch(url, fields, format="json").status_code == 200
 
 
@@ -253,9 +253,9 @@ def test_a_connection_is_tested_from_the_page(credential, postgres18):
     assert SECRET not in answer.content.decode()
 
 
-def test_the_doctor_answers_on_a_page(credential, postgres18):
+def test_the_check_has_a_page(credential, postgres18):
     """What works, the GRANT that is missing and what is beyond need; without a connection, why there is none."""
-    target = postgres18.collector("admin_doctor")
+    target = postgres18.collector("admin_check")
     credential.username, credential.password = target.username, target.password
     credential.save()
     instance = Instance.objects.create(
@@ -264,10 +264,10 @@ def test_the_doctor_answers_on_a_page(credential, postgres18):
     client = staff(VIEW, "instances.connect_instance")
     assert "everything works" in client.post(do(instance, "check")).content.decode()
     postgres18.fresh_database("closed")
-    postgres18.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC; ALTER ROLE admin_doctor CREATEDB")
+    postgres18.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC; ALTER ROLE admin_check CREATEDB")
     page = client.post(do(instance, "check")).content.decode()
-    assert "GRANT CONNECT ON DATABASE &quot;closed&quot; TO &quot;admin_doctor&quot;;" in page
-    assert "ALTER ROLE &quot;admin_doctor&quot; NOCREATEDB;" in page
+    assert "GRANT CONNECT ON DATABASE &quot;closed&quot; TO &quot;admin_check&quot;;" in page
+    assert "ALTER ROLE &quot;admin_check&quot; NOCREATEDB;" in page
     credential.password = "wrong-" + SECRET
     credential.save()
     page = client.post(do(instance, "check")).content.decode()
@@ -358,7 +358,7 @@ def test_who_added_an_instance_comes_to_its_page_and_is_told_what_comes_next(cre
     )  # fmt: skip
     made = Instance.objects.get(name="new")
     assert page.redirect_chain == [(reverse("admin:instances_instance_change", args=[made.pk]), 302)]
-    assert "Nothing has visited it yet." in told(page)
+    assert "Not visited yet." in told(page)
 
 
 def test_before_the_first_visit_nobody_knows_how_many_accounts_there_are(instance):

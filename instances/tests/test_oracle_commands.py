@@ -93,7 +93,7 @@ def test_the_script_for_an_instance_and_its_version(db: None) -> None:
     assert "SCHEMA_PRIVS" not in told
 
 
-def test_the_doctor_and_the_visit(db: None, serve_oracle: ServeOracle) -> None:
+def test_the_check_and_the_visit(db: None, serve_oracle: ServeOracle) -> None:
     server = serve_oracle("19c PDB")
     stored(server.collector())
     code, told = run("test_connection", "ora")

@@ -1,4 +1,4 @@
-"""What a collection account can do on an abacus beyond need."""
+"""Rights of a collection account on an abacus beyond need."""
 
 from __future__ import annotations
 

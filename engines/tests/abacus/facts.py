@@ -1,4 +1,4 @@
-"""What the rows of a visit to an abacus mean."""
+"""Facts from the rows of a visit to an abacus."""
 
 from __future__ import annotations
 

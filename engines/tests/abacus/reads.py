@@ -1,4 +1,4 @@
-"""What a visit to an abacus reads."""
+"""The reads of a visit to an abacus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an abacus combines grants: what is given on everything holds on each table."""
+"""How an abacus combines grants: a grant on everything applies to each table."""
 
 from __future__ import annotations
 

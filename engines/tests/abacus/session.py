@@ -1,4 +1,4 @@
-"""One connection to an abacus: a file of SQLite, whose path is the host."""
+"""One connection to an abacus: a SQLite file with its path as the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bases of an abacus, and how many bytes they take."""
+"""Databases of an abacus and their sizes in bytes."""
 
 from __future__ import annotations
 

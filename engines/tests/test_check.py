@@ -1,4 +1,4 @@
-"""The doctor and the script of the collection account: on real servers, as exactly the account that the script makes."""
+"""The check and the script of the collection account, on real servers, as the account that the script creates."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ TAKEN = [
 
 @pytest.mark.parametrize(("take", "where", "name", "give"), TAKEN, ids=[taken[0] for taken in TAKEN])
 def test_each_right_taken_from_postgresql(server: PostgresServer, take: str, where: str, name: str, give: str) -> None:
-    """F1.5: never a wrong fact, the doctor names that very right, and to give it back is enough."""
+    """F1.5: no wrong fact; the check names the missing right, and granting it is enough."""
     furnish(server)
     server.fresh_database(BASE)
     target = server.collector(NAME, level="C", database=BASE)
@@ -201,7 +201,7 @@ def test_databases_left_out_are_named(server: PostgresServer) -> None:
     assert failing(examination) == []
 
 
-#: What is given beyond need: statement, where, and the right as the doctor names it. {} is the account.
+#: Rights beyond need: statement, database, and the right in the check. {} is the account.
 GIVEN = [
     ("ALTER ROLE {} SUPERUSER", "postgres", "SUPERUSER"),
     ("ALTER ROLE {} CREATEROLE", "postgres", "CREATEROLE"),
@@ -322,7 +322,7 @@ def revoke(grant: str) -> str:
 
 
 def repair(server: MysqlFamilyServer, target: Target, tolerated: Sequence[str] = ()) -> list[str]:
-    """Run what the doctor says is missing until nothing is; what was run."""
+    """Run the statements that the check finds missing until none is missing; returns them."""
     run: list[str] = []
     for _ in range(3):
         lost = [capability for capability in failing(examine(target)) if capability.name not in tolerated]
@@ -356,7 +356,7 @@ def test_the_script_is_all_that_is_asked(family: MysqlFamilyServer) -> None:
 
 
 def test_each_grant_taken(family: MysqlFamilyServer) -> None:
-    """F1.5: without it a visit is an error that says so; the doctor names each table, and PROCESS, and SHOW DATABASES."""
+    """F1.5: without it a visit fails; the check names each table, PROCESS and SHOW DATABASES."""
     world(family)
     tables = TABLES[family.product]
     for grant in script(family.product, hash_blind=False):
@@ -379,7 +379,7 @@ def test_each_grant_taken(family: MysqlFamilyServer) -> None:
 
 
 def test_each_grant_taken_from_the_hash_blind(family: MysqlFamilyServer) -> None:
-    """F1.5: never a wrong fact, and the doctor asks for the statement of the script, to the letter."""
+    """F1.5: no wrong fact; the check names exactly the statement of the script."""
     world(family)
     truth, hidden = full(family), HIDDEN[family.product]
     target = family.collector(level="C", hash_blind=True)
@@ -418,7 +418,7 @@ def test_what_hash_blindness_costs_can_be_bought_back(maria: MariadbServer) -> N
     assert [excess.right for excess in examine(target, hash_blind=True).excess] == ["SELECT on `mysql`.`global_priv`"]
 
 
-#: What is given beyond need, and the right as the doctor names it. MySQL writes roles with their host.
+#: Rights beyond need, and the right in the check. MySQL writes roles with their host.
 GIVEN_TO_BOTH = {
     "GRANT ALL ON *.* TO {} WITH GRANT OPTION": "GRANT OPTION on *.*",
     "GRANT SUPER, FILE ON *.* TO {}": "FILE, SUPER on *.*",

@@ -1,9 +1,9 @@
-"""What the MySQL adapter makes of what MySQL 5.7, 8.0 and 8.4 have and 9.7 has not: EMULATED. And a suite for any server.
+"""MySQL 5.7, 8.0 and 8.4 where they differ from 9.7 (EMULATED), and a suite for any server.
 
-MySQL 5.7, 8.0 and 8.4 cannot be had as servers. The first part runs the adapter's own SQL on catalogues laid out after
-the reference manuals (chapter "Grant Tables"), held by SQLite behind an emulated DB-API connection: tables, columns,
-variables and texts that are different there. What they share with 9.7 is tested on that server, in test_mysql.py,
-test_doctor.py and accounts/tests/test_digest.py.
+MySQL 5.7, 8.0 and 8.4 are not available as servers. The first part runs the adapter's SQL on catalogues built from the
+reference manuals (chapter "Grant Tables"), in SQLite behind an emulated DB-API connection: tables, columns, variables
+and texts that differ from 9.7. What they share with 9.7 is tested on a server, in test_mysql.py, test_check.py and
+accounts/tests/test_digest.py.
 
 The second part (`live`) runs on MySQL 9.7 too. For another server set
 TAIFISH_TEST_MYSQL_DSN=mysql://user:password@host:port/ to an account that may create accounts, on a server that may be
@@ -620,7 +620,7 @@ def test_live_grants_and_without_the_hashes(live: Live) -> None:
 
 
 @pytest.mark.parametrize("hash_blind", [False, True])
-def test_live_script_and_doctor(live: Live, hash_blind: bool) -> None:
+def test_live_script_and_check(live: Live, hash_blind: bool) -> None:
     """The script runs as it is, is all that it takes, and each part of it is missed when it is gone."""
     if hash_blind and ("partial_revokes", "ON") in live.execute("SHOW VARIABLES LIKE 'partial_revokes'"):
         pytest.skip("with partial_revokes the script says itself that it is not enough")
