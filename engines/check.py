@@ -84,7 +84,7 @@ def _each_database(session: Session, read: Read) -> Iterator[Capability]:
         if skipped:
             continue
         name = f"{read.title} in database {database}"
-        cost = f"{name}: those of the last successful read remain."
+        cost = f"Grants on {name}: those of the last successful read remain."
         described = {"name": name, "cost": cost, "level": level, "database": database}
         try:
             session.begin()
