@@ -1,6 +1,6 @@
-"""The pages of instances and credentials.
+"""The admin pages of instances and credentials.
 
-Apps above add to the pages of instances by ADDITIONS, in their `AppConfig.ready`.
+Apps above extend the pages of instances through ADDITIONS, in their `AppConfig.ready`.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from .timeline import timeline_page
 
 @dataclass(frozen=True)
 class Addition:
-    """What an app above adds to the pages of instances, for users with `permission`.
+    """An app's extension of the pages of instances, for users with `permission`.
 
-    `annotate` is applied to the list's queryset, for `columns` (functions of an instance) and `filters`; `actions` are
-    admin actions; `section(request, instance)` returns a part of the instance's page. Buttons check their own
+    `annotate` is applied to the list's queryset for `columns` (functions of an instance) and `filters`; `actions` are
+    admin actions; `section(request, instance)` returns a section of the instance's page. Buttons check their own
     permission.
     """
 
@@ -62,7 +62,6 @@ class Addition:
 ADDITIONS: list[Addition] = []
 
 
-#: Notes are short.
 NOTES = {TextField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 2})}}
 
 
@@ -86,10 +85,10 @@ class CertificateFilter(ParameterFilter):
 def test_connection(request: HttpRequest, instance: Instance) -> None:
     check = services.check_connection(instance)
     if check.ok:
-        answer = gettext("%(product)s %(version)s answered in %(seconds).2f s, by %(driver)s.") % vars(check)
+        answer = gettext("Connected to %(product)s %(version)s in %(seconds).2f s with %(driver)s.") % vars(check)
         messages.success(request, answer)
         if check.certificate and not instance.certificate:
-            pinned = gettext("Its certificate is pinned: SHA-256 %s. Compare it with the server's, and accept it.")
+            pinned = gettext("Certificate pinned: SHA-256 %s. Compare it with the server's, and accept it.")
             messages.info(request, pinned % spelled(check.certificate))
     else:
         messages.error(request, f"{check.code}: {check.message} {check.hint}".strip())
@@ -106,27 +105,27 @@ def examine(request: HttpRequest, instance: Instance) -> HttpResponse:
 
 
 def about_accepting(instances: Sequence[Instance]) -> list[str]:
-    """The sentences to confirm before the certificates of these are accepted."""
+    """The sentences on the confirmation page for accepting certificates."""
     return [
         gettext(
             "Compare each fingerprint with the one on the server: openssl x509 -noout -fingerprint -sha256 -in <file>. "
-            "Whoever holds the key of an accepted certificate can obtain the stored password."
+            "The owner of the key of an accepted certificate can obtain the stored password."
         ),
         *(f"{instance}: {spelled(instance.certificate_to_compare)}" for instance in instances),
     ]
 
 
 def about_retiring(instances: Sequence[Instance]) -> list[str]:
-    """The sentences to confirm before these are retired."""
+    """The sentences on the confirmation page for retiring instances."""
     names = ", ".join(instance.name for instance in instances)
     days = settings.TAIFISH_KEEP_RETIRED_DAYS
     return [
-        gettext("To be retired: %s.") % names,
+        gettext("Instances to retire: %s.") % names,
         ngettext(
-            "They are no longer visited. After %d day they are deleted, with everything known about them; until then "
-            "they can be restored.",
-            "They are no longer visited. After %d days they are deleted, with everything known about them; until then "
-            "they can be restored.",
+            "Retired instances are not visited. After %d day they are deleted with all their data; until then they "
+            "can be restored.",
+            "Retired instances are not visited. After %d days they are deleted with all their data; until then they "
+            "can be restored.",
             days,
         )
         % days,
@@ -148,11 +147,11 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     fieldsets = [
         (None, {"fields": ["name", "note"]}),
         (
-            _("Where it is"),
+            _("Connection"),
             {"fields": ["engine", ("host", "port"), "database", "credential", "server", "tested"]},
         ),
         (
-            _("Proof of the server"),
+            _("Server identity"),
             {
                 "fields": [
                     ("tls_mode", "tls_ca"),
@@ -163,7 +162,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
                 ]
             },
         ),
-        (_("How it is read"), {"fields": ["level", ("connect_timeout", "statement_timeout"), "budget"]}),
+        (_("Read depth and limits"), {"fields": ["level", ("connect_timeout", "statement_timeout"), "budget"]}),
     ]
     readonly_fields = ["server", "tested", "proved_by", "shown"]
 
@@ -196,7 +195,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     def address(self, instance: Instance) -> str:
         host = f"[{instance.host}]" if ":" in instance.host else instance.host
         port = instance.port or (ENGINES[instance.engine].port if instance.engine in ENGINES else "")
-        # Long names break at their dots only.
+        # Long names wrap at dots only.
         parts = format_html_join(SafeString(".<wbr>"), "{}", ((part,) for part in host.split(".")))
         where = format_html('<span class="tf-mono tf-address">{}:{}</span>', parts, port)
         marks = []
@@ -227,7 +226,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
             '<span class="tf-mono tf-wrap">{}</span><div class="tf-quiet">{}</div>', spelled(fingerprint), what
         )
 
-    # What apps above add
+    # Additions of apps above
 
     def additions(self, request: HttpRequest) -> list[Addition]:
         return [addition for addition in ADDITIONS if request.user.has_perm(addition.permission)]
@@ -291,10 +290,10 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
         ]
 
     def response_post_save_add(self, request: HttpRequest, obj: Instance) -> HttpResponse:
-        """Redirect to its page, which has the next steps."""
+        """Redirect to the instance's page, which has the next steps."""
         if not self.has_view_permission(request, obj):
             return super().response_post_save_add(request, obj)
-        text = gettext("Nothing has visited it yet. Test the connection, then sync its accounts and collect capacity.")
+        text = gettext("Not visited yet. Test the connection, then sync accounts and collect capacity.")
         messages.info(request, text)
         return HttpResponseRedirect(reverse("admin:instances_instance_change", args=[obj.pk]))
 
@@ -314,7 +313,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
             "sections": [addition.section(request, row) for addition in self.additions(request) if addition.section],
         }
 
-    # Who may do what
+    # Permissions
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return super().has_add_permission(request) and request.user.has_perm("instances.use_credential")
@@ -331,7 +330,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
             return self.readonly_fields
         return [*self.readonly_fields, *Instance.REACH]
 
-    # Proof of servers
+    # Server identity
 
     def has_use_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("instances.use_credential")
@@ -339,7 +338,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     def accept(
         self, request: HttpRequest, instances: Sequence[Instance], row: Instance | None = None
     ) -> HttpResponse | None:
-        """Ask first, then accept the fingerprints that were on that page: a server may show another by then."""
+        """Ask for confirmation, then accept the fingerprints of that page: the server's may have changed meanwhile."""
         if "confirmed" not in request.POST:
             request.POST = request.POST.copy()
             for instance in instances:
@@ -352,22 +351,22 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
         if accepted:
             messages.success(request, gettext("Accepted: %s.") % ", ".join(map(str, accepted)))
         if missed := sorted(str(instance) for instance in instances if instance not in accepted):
-            messages.warning(request, gettext("Shows another certificate by now: %s.") % ", ".join(missed))
+            messages.warning(request, gettext("The certificate has changed meanwhile: %s.") % ", ".join(missed))
         return None
 
     @admin.action(description=_("Accept certificates …"), permissions=["use"])
     def accept_certificates(self, request: HttpRequest, queryset: QuerySet[Instance]) -> HttpResponse | None:
         instances = list(queryset.to_compare())
         if not instances:
-            messages.warning(request, gettext("No certificate of them waits to be compared."))
+            messages.warning(request, gettext("None of the selected instances has a certificate to compare."))
             return None
         return self.accept(request, instances)
 
-    @admin.action(description=_("Tighten: try strictly, and stay strict"), permissions=["use"])
+    @admin.action(description=_("Tighten: switch to strict if a strict connection works"), permissions=["use"])
     def tighten(self, request: HttpRequest, queryset: QuerySet[Instance]) -> None:
         loose = queryset.active().as_before()
         if loose.count() > services.TIGHTENED_AT_ONCE:
-            limit = gettext("At most %d at a time. For more there is manage.py tighten_instances --all.")
+            limit = gettext("At most %d instances at a time. For more, run manage.py tighten_instances --all.")
             messages.error(request, limit % services.TIGHTENED_AT_ONCE)
             return
         tried = services.tighten(loose)
@@ -380,7 +379,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
             if not check.ok:
                 messages.warning(request, f"{instance}: {check.code}: {check.message} {check.hint}".strip())
         if not tried:
-            messages.warning(request, gettext("None of them is as before."))
+            messages.warning(request, gettext("None of the selected instances is “as before”."))
 
     # Retiring
 
@@ -402,7 +401,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     def retire(self, request: HttpRequest, queryset: QuerySet[Instance]) -> HttpResponse | None:
         instances = list(queryset.active())
         if not instances:
-            messages.warning(request, gettext("None of them is active."))
+            messages.warning(request, gettext("None of the selected instances is active."))
             return None
         if "confirmed" in request.POST:
             return self.retire_all(request, instances)
@@ -414,21 +413,21 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
 
 
 class CredentialForm(forms.ModelForm):
-    """Takes the password, and never shows it."""
+    """A form in which the password can be set but is never shown."""
 
     password = SecretField(label=_("Password"))
     clear_password = forms.BooleanField(
         label=_("No password"),
         required=False,
         widget=UnfoldBooleanSwitchWidget(),
-        help_text=_("Forget the stored password: the server trusts this user, or asks for none."),
+        help_text=_("Delete the stored password: the server trusts this user or requires none."),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "username" in self.fields:
             self.fields["username"].help_text = gettext(
-                "The collection account on the servers. manage.py print_grants ENGINE prints the SQL that makes it."
+                "The collection account on the servers. manage.py print_grants ENGINE prints the SQL that creates it."
             )
         if "password" in self.fields and self.instance.pk:
             self.fields["password"].say_stored(self.instance.token)

@@ -7,7 +7,7 @@ class InstancesConfig(AppConfig):
     verbose_name = _("Instances")
 
     def ready(self) -> None:
-        """Declare what this app adds to others."""
+        """Declare this app's additions to other apps."""
         from console import visibility
 
         from . import timeline

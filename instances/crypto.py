@@ -1,7 +1,7 @@
 """Secrets at rest: Fernet tokens under a list of keys, newest first.
 
-The first key encrypts and all of them decrypt, so a key is replaced by putting the new one in front, running
-`rotate_credential_keys`, and taking the old one away.
+The first key encrypts and all keys decrypt. To replace a key, put the new one first, run `rotate_credential_keys`, and
+remove the old one.
 """
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 class CredentialKeyError(Exception):
-    """A stored secret that none of the configured keys opens."""
+    """None of the configured keys decrypts a stored secret."""
 
 
 def _fernet() -> MultiFernet:
@@ -18,7 +18,7 @@ def _fernet() -> MultiFernet:
         return MultiFernet([Fernet(key.strip()) for key in settings.TAIFISH_CREDENTIAL_KEYS])
     except ValueError:
         raise ImproperlyConfigured(
-            "TAIFISH_CREDENTIAL_KEYS holds something that is not a Fernet key (32 bytes, URL-safe base64)."
+            "TAIFISH_CREDENTIAL_KEYS contains a value that is not a Fernet key (32 bytes, URL-safe base64)."
         ) from None
 
 
@@ -28,16 +28,16 @@ def encrypt(secret: str) -> str:
 
 
 def decrypt(token: str) -> str:
-    """The secret behind a token. Raises CredentialKeyError: ciphertext is never handed out as a password."""
+    """The secret of a token. Raises CredentialKeyError."""
     try:
         return _fernet().decrypt(token.encode()).decode()
     except InvalidToken:
         raise CredentialKeyError(
-            "None of TAIFISH_CREDENTIAL_KEYS opens this secret: put back the key it was stored with, or enter "
-            "the password anew."
+            "No key in TAIFISH_CREDENTIAL_KEYS decrypts this secret. Add the key that encrypted it, or enter the "
+            "password again."
         ) from None
 
 
 def rotate(token: str) -> str:
-    """The same secret under the first key. Raises CredentialKeyError."""
+    """The token of the same secret under the first key. Raises CredentialKeyError."""
     return encrypt(decrypt(token))

@@ -1,4 +1,4 @@
-"""Import and export of instances in the admin: a file, a preview, and all of it or nothing."""
+"""Import and export of instances in the admin: a file, a preview, then all rows or none."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ImportExportPages(ImportExportMixin):
     def get_export_queryset(self, request: HttpRequest) -> QuerySet:
         try:
             rows = super().get_export_queryset(request)
-            # Only the store says whether a value suits its column; later the file has begun.
+            # Run the query now: only the store finds invalid values, and an error must come before the file begins.
             rows.exists()
         except (IncorrectLookupParameters, DataError, ValueError) as error:
             raise BadRequest(
@@ -52,14 +52,14 @@ class ImportExportPages(ImportExportMixin):
 
     def add_data_read_fail_error_to_form(self, form: Form, e: Exception) -> None:
         if isinstance(e, UnicodeDecodeError):
-            form.add_error("import_file", _("The file is not UTF-8; in a spreadsheet, save it as “CSV UTF-8”."))
+            form.add_error("import_file", _("The file is not UTF-8. In a spreadsheet, save it as “CSV UTF-8”."))
         else:
             form.add_error("import_file", str(e))
 
     def process_result(self, result: Result, request: HttpRequest) -> HttpResponse:
         if not (result.has_errors() or result.has_validation_errors()):
             return super().process_result(result, request)
-        # What the preview found right is no longer so: a credential was renamed, a name taken.
+        # The rows became invalid after the preview: a credential was renamed, for example.
         context = {
             **self.admin_site.each_context(request),
             "title": _("Import"),

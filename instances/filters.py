@@ -11,7 +11,7 @@ from .models import Credential, Instance
 
 
 class TagFilter(KnownFilter):
-    """Rows by the slug of a tag. The model of tags is in an app above, which adds the field `tags`."""
+    """Rows by the slug of a tag. The model of tags belongs to an app above, which adds the field `tags`."""
 
     def __init__(self, field_name: str) -> None:
         tags = Instance._meta.get_field("tags").related_model
@@ -19,7 +19,7 @@ class TagFilter(KnownFilter):
 
 
 class OfInstances(FilterSet):
-    """Base for rows that lead to an instance by `path`: the same parameters everywhere choose by instance."""
+    """Base for the filters of rows of an instance, related by `path`: parameters that select instances."""
 
     path = "instance"
 
@@ -38,7 +38,7 @@ class OfInstances(FilterSet):
 
 
 class CertificateFilter(YesNoFilter):
-    """True for instances with a certificate that a user has to compare."""
+    """True selects instances with a certificate that a user must compare."""
 
     def filter(self, queryset: QuerySet, value: bool | None) -> QuerySet:
         if value is None:

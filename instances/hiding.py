@@ -1,4 +1,4 @@
-"""Filters that hide rows of instances, accounts for example, from lists. What is hidden is still read and stored.
+"""Filters that hide rows of instances, such as accounts, from lists. Hidden rows are still read and stored.
 
 An app derives a model from `Filter` for each kind of row that can be hidden.
 """
@@ -22,15 +22,15 @@ from .models import Instance
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-#: (name, is the engine's own) → hidden
+#: (name, is_system) → hidden
 Hidden = Callable[[str, bool], bool]
 
 
 class Filter(models.Model):
     """Hides rows, or keeps them shown.
 
-    The most specific filter that matches decides: one for the instance, then one for the engine, then one for all;
-    at the same level "show" beats "hide".
+    The most specific matching filter decides: one for the instance, then one for the engine, then one for all. At the
+    same level "show" takes precedence over "hide".
     """
 
     class Action(models.TextChoices):
@@ -59,7 +59,7 @@ class Filter(models.Model):
     active = models.BooleanField(_("active"), default=True)
     note = models.CharField(_("note"), max_length=200, blank=True)
 
-    #: What is hidden: a model with the fields instance, name, is_system, is_filtered and gone_at.
+    #: The model of the rows to hide, with the fields instance, name, is_system, is_filtered and gone_at.
     hides: type[models.Model]
 
     class Meta:
@@ -70,20 +70,20 @@ class Filter(models.Model):
         return f"{self.get_action_display()} {self.pattern}"
 
     def concerned(self) -> models.QuerySet[Instance]:
-        """The instances whose rows this filter may hide or show."""
+        """The instances with rows that this filter may hide or show."""
         if self.instance_id:
             return Instance.objects.filter(pk=self.instance_id)
         return Instance.objects.filter(engine=self.engine) if self.engine else Instance.objects.all()
 
 
 def hidden_on(instance: Instance, model: type[Filter]) -> Hidden:
-    """What the active filters of that model hide on an instance."""
+    """The function that decides whether the active filters of that model hide a row of the instance."""
     about = Q(instance=instance) | Q(instance=None, engine__in=["", instance.engine])
     return matcher(model._default_manager.filter(about, active=True))
 
 
 def matcher(filters: Iterable[Filter]) -> Hidden:
-    """What one instance's filters hide. Pure."""
+    """The function that decides whether these filters, all for one instance, hide a row. Pure."""
     levels: dict[int, list[tuple[re.Pattern[str], bool, bool]]] = {}
     for item in filters:
         level = 2 if item.instance_id else 1 if item.engine else 0
@@ -111,7 +111,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _matchers(filters: Iterable[Filter], instances: Iterable[Instance]) -> dict[int, Hidden]:
-    """Instance id → what `matcher` makes of those of the filters that are about the instance."""
+    """Instance id → `matcher` of the filters for that instance."""
     filters = list(filters)
     return {
         instance.pk: matcher(
@@ -125,12 +125,12 @@ def _matchers(filters: Iterable[Filter], instances: Iterable[Instance]) -> dict[
 
 @transaction.atomic
 def apply_filters(model: type[Filter], instances: Iterable[Instance]) -> int:
-    """Bring `is_filtered` in line with the filters of that model as they are now. Returns how many rows changed."""
+    """Update `is_filtered` of rows by the current filters of that model. Returns the number of changed rows."""
     rows = model.hides._default_manager
     flipped: dict[bool, list[int]] = {True: [], False: []}
     by_instance = _matchers(model._default_manager.filter(active=True), instances)
-    told = rows.filter(instance__in=by_instance).values_list("pk", "instance_id", "name", "is_system", "is_filtered")
-    for pk, instance_id, name, is_system, is_filtered in told.order_by().iterator():
+    found = rows.filter(instance__in=by_instance).values_list("pk", "instance_id", "name", "is_system", "is_filtered")
+    for pk, instance_id, name, is_system, is_filtered in found.order_by().iterator():
         hidden = by_instance[instance_id](name, is_system)
         if hidden != is_filtered:
             flipped[hidden].append(pk)
@@ -139,8 +139,8 @@ def apply_filters(model: type[Filter], instances: Iterable[Instance]) -> int:
 
 @dataclass(frozen=True)
 class Effect:
-    """`matched` lists present rows that the filter is about, the first of `n_matched`; `n_hidden` rows would be hidden
-    and `n_shown` shown that are not so now."""
+    """`matched` lists the first of `n_matched` present rows that match the filter; it would hide `n_hidden` more rows
+    and show `n_shown` more."""
 
     matched: list[Any]
     n_matched: int
@@ -149,8 +149,7 @@ class Effect:
 
 
 def effect_of(candidate: Filter, limit: int, user: User | None = None) -> Effect:
-    """The effect of a filter as it stands, stored, changed or new, on what the person sees. Lists at most `limit`
-    rows."""
+    """The effect of a stored, changed or new filter on the rows that the user may see. Lists at most `limit` rows."""
     filters = type(candidate)._default_manager
     stored = filters.filter(pk=candidate.pk).first()
     concerned = candidate.concerned()

@@ -1,4 +1,4 @@
-"""The pages of filters, with a preview of what one would hide before it is saved."""
+"""The admin pages of filters, with a preview of the effect before saving."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from console.visibility import narrow_choices
 
 from .hiding import Filter, apply_filters, effect_of
 
-#: How many of the rows that a filter matches its page lists.
+#: The maximum number of matching rows to list.
 PREVIEW = 100
 
 
 class HideableAdmin(InspectOnlyAdmin):
-    """A list that leaves out rows that are gone or filtered, says so, and offers to show them."""
+    """A list that by default omits gone and filtered rows, with links to show them."""
 
     list_before_template = "taifish/what_is_left_out.html"
 
@@ -46,7 +46,7 @@ class HideableAdmin(InspectOnlyAdmin):
 
 
 class FilterAdmin(ButtonAdmin):
-    """Register it for a model derived from `Filter`."""
+    """The admin for a model derived from `Filter`."""
 
     change_form_template = "taifish/filter_form.html"
     list_display = ["pattern", "action", "engine", "instance", "system_only", "active", "note"]
@@ -64,7 +64,7 @@ class FilterAdmin(ButtonAdmin):
         return request.user.has_perm(f"{hidden.app_label}.view_{hidden.model_name}")
 
     def preview(self, request: HttpRequest) -> HttpResponse:
-        """What the filter in the form would do."""
+        """The effect of the filter in the form, as HTML."""
         if not (self.has_view_permission(request) and self.may_preview(request)):
             raise PermissionDenied
         pk = request.GET.get("id", "")

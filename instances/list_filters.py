@@ -1,4 +1,4 @@
-"""Filters of the lists of rows of instances."""
+"""List filters for rows of instances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Taifish looks after, and how to reach it."""
+"""Managed instances, and the credentials to log in to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from . import crypto
 
 
 class Credential(models.Model):
-    """A login on managed instances. The password is write-only: encrypted here, shown nowhere."""
+    """A login on managed instances. The password is write-only and stored encrypted."""
 
     name = models.CharField(_("name"), max_length=100, unique=True)
     username = models.CharField(_("user name"), max_length=128)
@@ -53,14 +53,14 @@ class Credential(models.Model):
 
 class InstanceQuerySet(models.QuerySet["Instance"]):
     def as_before(self) -> InstanceQuerySet:
-        """Those that still send the password to whoever answers."""
+        """Instances that still send the password to an unproven server."""
         return self.filter(proof=Instance.Proof.AS_BEFORE)
 
     def active(self) -> InstanceQuerySet:
         return self.filter(retired_at=None)
 
     def to_compare(self) -> InstanceQuerySet:
-        """Those with a `certificate_to_compare`."""
+        """Instances with a `certificate_to_compare`."""
         unseen = Q(certificate_compared=False) & ~Q(certificate="")
         return self.filter(~Q(seen_certificate="") | unseen)
 
@@ -84,28 +84,30 @@ class Instance(models.Model):
     class Proof(models.TextChoices):
         STRICT = "strict", _("strict: methods that reveal nothing")
         HASHES = "hashes", _("hashes allowed: md5, mysql_native_password, caching_sha2_password, Oracle")
-        AS_BEFORE = "as_before", _("as before: whatever the server asks for")
+        AS_BEFORE = "as_before", _("as before: any method that the server requests")
 
     name = models.CharField(_("name"), max_length=100, unique=True)
     engine = models.CharField(_("engine"), max_length=20, choices=engine_choices)
     host = models.CharField(
         _("host"),
         max_length=255,
-        help_text=_("Host name, IPv4 or IPv6 address, or the absolute path of a Unix socket (PostgreSQL: its folder)."),
+        help_text=_(
+            "Host name, IPv4 or IPv6 address, or absolute path of a Unix socket (PostgreSQL: of its directory)."
+        ),
     )
     port = models.PositiveIntegerField(
         _("port"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(65535)],
-        help_text=_("Empty: the engine's usual port."),
+        help_text=_("Empty: the engine's default port."),
     )
     database = models.CharField(
         _("database"),
         max_length=128,
         blank=True,
         help_text=_(
-            "Maintenance database to connect to. Empty: the engine's usual one. Oracle: the service; it has none."
+            "Maintenance database to connect to. Empty: the engine's default. Oracle: the service, which is required."
         ),
     )
     credential = models.ForeignKey(
@@ -116,16 +118,16 @@ class Instance(models.Model):
         _("CA file"),
         max_length=500,
         blank=True,
-        help_text=_("Path, on the machine that runs the workers, of the certificates to trust."),
+        help_text=_("Path of the trusted certificates on the machine that runs the workers."),
     )
     proof = models.CharField(
-        _("before the server is proved"),
+        _("while the server is unproven"),
         max_length=10,
         choices=Proof,
         default=Proof.STRICT,
         help_text=_(
-            "How the password may be used while nothing proves who the server is. Proof is a checked certificate, a "
-            "compared fingerprint, or a Unix socket; TLS alone is none."
+            "Which login methods are allowed while the server's identity is not proved. A verified certificate, a "
+            "compared fingerprint or a Unix socket proves it; TLS alone does not."
         ),
     )
     certificate = models.CharField(
@@ -133,14 +135,14 @@ class Instance(models.Model):
         max_length=200,
         blank=True,
         help_text=_(
-            "SHA-256 fingerprint. Empty: that of the first successful connection is pinned. A server that shows "
-            "another gets nothing."
+            "SHA-256 fingerprint. Empty: that of the first successful connection is pinned. Servers with another "
+            "certificate are refused."
         ),
     )
     certificate_compared = models.BooleanField(
         _("fingerprint compared"),
         default=False,
-        help_text=_("A person has compared it with the server's own: it proves who the server is."),
+        help_text=_("A person has compared it with the one on the server. It proves the server's identity."),
     )
     seen_certificate = models.CharField(_("certificate shown"), max_length=64, blank=True, editable=False)
     seen_certificate_at = models.DateTimeField(_("certificate shown at"), null=True, blank=True, editable=False)
@@ -154,7 +156,7 @@ class Instance(models.Model):
         _("time budget of a visit, s"),
         default=600,
         validators=[MinValueValidator(5), MaxValueValidator(settings.TAIFISH_MAX_BUDGET)],
-        help_text=_("A visit that takes longer ends as failed; nothing of it is stored."),
+        help_text=_("A visit that takes longer fails and stores nothing."),
     )
     level = models.CharField(
         _("read depth"),
@@ -179,7 +181,7 @@ class Instance(models.Model):
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
 
-    #: Whoever sets one of these says where a stored password is sent: it takes `instances.use_credential`.
+    #: These decide where a stored password is sent. Changing one needs `instances.use_credential`.
     REACH = (
         "engine",
         "host",
@@ -207,29 +209,29 @@ class Instance(models.Model):
         self.name = self.name.strip()
         self.host = self.host.strip()
         if not self.name:
-            raise ValidationError({"name": _("A name is needed.")})
+            raise ValidationError({"name": _("Enter a name.")})
         self.database = self.database.strip()
         if self.engine in ENGINES and ENGINES[self.engine].needs_database and not self.database:
-            raise ValidationError({"database": _("This engine has no usual one: name the database or service.")})
+            raise ValidationError({"database": _("This engine has no default. Enter the database or service.")})
         if self.host.startswith("[") and self.host.endswith("]"):
             self.host = self.host[1:-1]
         if not _is_host(self.host):
             raise ValidationError(
-                {"host": _("Not a host name, an IP address or an absolute path; the port has a field of its own.")}
+                {"host": _("Enter a host name, an IP address or an absolute path. The port has a separate field.")}
             )
         if self.tls_mode in (self.TLS.VERIFY_CA, self.TLS.VERIFY_FULL) and self.host.startswith("/"):
-            raise ValidationError({"tls_mode": _("A Unix socket has no TLS: choose “never”.")})
+            raise ValidationError({"tls_mode": _("A Unix socket has no TLS. Choose “never”.")})
         self.certificate = re.sub(r"^.*=|[:\s]", "", self.certificate).lower()
         if self.certificate and not re.fullmatch("[0-9a-f]{64}", self.certificate):
             raise ValidationError(
-                {"certificate": _("Not a SHA-256 fingerprint: 64 hexadecimal digits, with or without colons.")}
+                {"certificate": _("Enter a SHA-256 fingerprint: 64 hexadecimal digits, with or without colons.")}
             )
         if self.certificate_compared and not self.certificate:
-            raise ValidationError({"certificate_compared": _("There is no certificate to compare: enter it.")})
+            raise ValidationError({"certificate_compared": _("Enter the certificate's fingerprint too.")})
 
     @property
     def proved_by(self) -> str:
-        """What proves the server before the password is used; "" for nothing."""
+        """What proves the server's identity before the password is sent; "" for nothing."""
         target = aimed(
             Target(self.engine, self.host, "", tls_mode=self.tls_mode, tls_ca=self.tls_ca, certificate=self.certificate)
         )
@@ -243,7 +245,7 @@ class Instance(models.Model):
 
     @property
     def certificate_to_compare(self) -> str:
-        """The fingerprint that waits for a person: one that was refused, else one that was pinned without a person."""
+        """The fingerprint that a person must compare: a refused one, else one that was pinned without comparison."""
         return self.seen_certificate or ("" if self.certificate_compared else self.certificate)
 
     @property
@@ -251,18 +253,18 @@ class Instance(models.Model):
         return self.retired_at is not None
 
     def retire(self) -> None:
-        """Stop visiting; everything known stays until the purge."""
+        """Stop visits. Stored data remain until the purge."""
         if self.retired_at is None:
             self.retired_at = timezone.now()
             self.save(update_fields=["retired_at", "updated_at"])
 
     def restore(self) -> None:
-        """Take a retired instance back, with its history."""
+        """Make a retired instance active again."""
         self.retired_at = None
         self.save(update_fields=["retired_at", "updated_at"])
 
     def target(self) -> Target:
-        """What an adapter needs, the password in clear included. Raises CredentialKeyError."""
+        """The target for an adapter, with the password in clear. Raises CredentialKeyError."""
         return Target(
             engine=self.engine,
             host=self.host,
@@ -282,7 +284,7 @@ class Instance(models.Model):
         )
 
 
-# Underscores are not legal in host names, and common in them.
+# Underscores are not allowed in host names, but common.
 _HOST_NAME = re.compile(r"(?!-)[\w-]{1,63}(?<!-)(\.(?!-)[\w-]{1,63}(?<!-))*\.?")
 
 
@@ -297,6 +299,6 @@ def _is_host(text: str) -> bool:
 
 
 def shown_credentials(ids: QuerySet) -> Q:
-    """Those of the instances shown, and those that no instance uses."""
+    """The credentials of these instances, and those that no instance uses."""
     uses = Instance.objects.filter(credential=OuterRef("pk"))
     return Q(Exists(uses.filter(pk__in=ids))) | ~Q(Exists(uses))

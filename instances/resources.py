@@ -1,6 +1,7 @@
-"""Instances as CSV, in and out: the same columns for the admin and for the commands.
+"""Import and export of instances as CSV, for the admin and for commands.
 
-Credentials are named, passwords are nowhere. Apps above add columns to `InstanceResource.fields` in `AppConfig.ready`.
+Credentials are given by name; passwords are not included. Apps above add columns to `InstanceResource.fields` in
+`AppConfig.ready`.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ class WholeNumberWidget(IntegerWidget):
     def clean(self, value: str | None, row: Any = None, **kwargs: Any) -> int | None:
         if not value:
             return None
-        # More digits than any of these fields holds would be an error of the store.
+        # Longer numbers would raise an error in the store.
         if not (value.isascii() and value.isdecimal() and len(value) <= 9):
-            raise ValueError(_("“%s” is not a whole number that fits here.") % value)
+            raise ValueError(_("“%s” is not a whole number below 1,000,000,000.") % value)
         return int(value)
 
 
 class YesNoWidget(BooleanWidget):
-    """Unlike its parent, it refuses what it does not understand."""
+    """Unlike its parent, it rejects unknown values."""
 
     def clean(self, value: str | None, row: Any = None, **kwargs: Any) -> bool | None:
         if value and value not in self.TRUE_VALUES + self.FALSE_VALUES:
@@ -60,10 +61,10 @@ class YesNoWidget(BooleanWidget):
 
 
 class InstanceResource(ModelResource):
-    """One row per instance, found by its name; an empty cell means the default, a column left out changes nothing.
+    """One row per instance, identified by its name. An empty cell means the default; a missing column changes nothing.
 
-    `user` is who imports: rows that say where a stored password is sent take `instances.use_credential`. None is the
-    operator of the machine, who may all.
+    `user` is the importing user, who needs `instances.use_credential` for rows that decide where a stored password is
+    sent. None is the operator of the machine, who may import everything.
     """
 
     credential = Field("credential", "credential", CredentialWidget(Credential, "name"))
@@ -113,7 +114,7 @@ class InstanceResource(ModelResource):
         return super().import_data(dataset, *args, **kwargs)
 
     def get_import_fields(self) -> list[Field]:
-        """What can be changed, and in an import what the file has: the preview shows no more."""
+        """The fields that can be changed and, for an import, are in the file."""
         fields = super().get_import_fields()
         return [field for field in fields if field.column_name in self.columns and not field.readonly]
 
@@ -128,15 +129,15 @@ class InstanceResource(ModelResource):
 
     def after_init_instance(self, instance: Instance, new: bool, row: dict[str, str], **kwargs: Any) -> None:
         if instance.is_retired:
-            raise ValidationError({"name": _("This instance is retired: restore it first.")})
+            raise ValidationError({"name": _("This instance is retired. Restore it first.")})
 
     def skip_row(self, instance: Instance, original: Instance, row: Any, import_validation_errors: Any = None) -> bool:
         if self.user and not self.user.has_perm("instances.use_credential"):
-            # A name that is not there, and so on, is told as what it is.
-            told = import_validation_errors or {}
+            # A field with a validation error, such as an unknown credential, is reported as that error.
+            invalid = import_validation_errors or {}
             moved = [name for name in Instance.REACH if self._of(original, name) != self._of(instance, name)]
-            if [name for name in moved if name not in told]:
-                raise ValidationError(_("You may not say where a stored password is sent (%s).") % ", ".join(moved))
+            if [name for name in moved if name not in invalid]:
+                raise ValidationError(_("You may not decide where a stored password is sent (%s).") % ", ".join(moved))
         return bool(super().skip_row(instance, original, row, import_validation_errors))
 
     @staticmethod
@@ -144,7 +145,7 @@ class InstanceResource(ModelResource):
         return getattr(instance, instance._meta.get_field(name).attname)
 
     def save_m2m(self, instance: Instance, row: Any, **kwargs: Any) -> None:
-        """Unlike its parent, it tells the fields who imports."""
+        """Unlike its parent, it passes the user to the fields."""
         for field in self.get_import_fields():
             if isinstance(field.widget, ManyToManyWidget):
                 field.save(instance, row, True, user=self.user)
@@ -154,25 +155,25 @@ class InstanceResource(ModelResource):
 
 
 def _cell(text: str) -> str:
-    """What a cell says, without what a spreadsheet or our own export has put in front of it."""
+    """The value of a cell, without surrounding blanks and without the ' that exports put before a formula."""
     text = text.strip()
     return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
 
 
 def read_csv(text: str) -> tablib.Dataset:
-    """The rows of a CSV file with a header. Raises ValueError, in words for the one who made the file."""
+    """The rows of a CSV file with a header. Raises ValueError with a message for the author of the file."""
     try:
         rows = [
             row for row in csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True) if any(row)
         ]
     except csv.Error as error:
-        raise ValueError(_("This is not CSV: %s.") % error) from error
+        raise ValueError(_("The file is not CSV: %s.") % error) from error
     if not rows:
         raise ValueError(_("The file is empty."))
     headers = [name.strip().lower() for name in rows[0]]
     known = list(InstanceResource().fields)
     if twice := [name for name, count in Counter(headers).items() if count > 1]:
-        raise ValueError(_("Columns that are there more than once: %s.") % ", ".join(twice))
+        raise ValueError(_("Duplicate columns: %s.") % ", ".join(twice))
     if unknown := [name for name in headers if name not in known]:
         raise ValueError(
             _("Unknown columns: %(unknown)s. Valid are: %(known)s.")
@@ -192,7 +193,7 @@ def read_csv(text: str) -> tablib.Dataset:
 
 
 def problems(result: Result, dataset: tablib.Dataset) -> list[dict[str, Any]]:
-    """What is wrong with an import, as {"row": number from 1, "name", "field", "message"}; [] when nothing is."""
+    """The errors of an import, as {"row": number from 1, "name", "field", "message"}."""
     found = [
         (row.number, field, message)
         for row in result.invalid_rows
@@ -210,7 +211,7 @@ def problems(result: Result, dataset: tablib.Dataset) -> list[dict[str, Any]]:
 
 
 class InstanceCSV(CSV):
-    """The one format of the admin's pages."""
+    """The only format of the admin's import and export."""
 
     def create_dataset(self, in_stream: str | bytes, **kwargs: Any) -> tablib.Dataset:
         return read_csv(in_stream.decode(self.encoding) if isinstance(in_stream, bytes) else in_stream)

@@ -25,7 +25,7 @@ class CredentialSerializer(CleanSerializer):
 
 class InstanceSerializer(CleanSerializer):
     credential_name = serializers.CharField(source="credential.name", read_only=True)
-    proved_by = serializers.CharField(read_only=True, help_text="What proves the server; empty: nothing does.")
+    proved_by = serializers.CharField(read_only=True, help_text="What proves the server's identity; empty: nothing.")
 
     class Meta:
         model = Instance
@@ -63,19 +63,19 @@ class InstanceSerializer(CleanSerializer):
         attrs = super().validate(attrs)
         moved = [name for name in Instance.REACH if name in attrs and getattr(self.instance, name, None) != attrs[name]]
         if moved and not self.context["request"].user.has_perm("instances.use_credential"):
-            raise PermissionDenied(_("You may not say where a stored password is sent (%s).") % ", ".join(moved))
+            raise PermissionDenied(_("You may not decide where a stored password is sent (%s).") % ", ".join(moved))
         return attrs
 
 
-# Base for rows of an instance; their `Meta.fields` may leave out either field. No docstring: the schema would show it.
+# Base for rows of an instance; their `Meta.fields` may omit either field. A docstring would appear in the schema.
 class OfInstanceSerializer(serializers.ModelSerializer):
     instance_name = serializers.CharField(source="instance.name", read_only=True)
     engine = serializers.CharField(source="instance.engine", read_only=True)
 
 
 class InstanceIdsField(serializers.ListField):
-    """Ids of active instances; the value is a queryset. An id that is unknown, retired or hidden from the user is an
-    error."""
+    """Ids of active instances; the value is a queryset. An id is invalid if it is unknown, retired or hidden from the
+    user."""
 
     def __init__(self, **kwargs: Any) -> None:
         child = serializers.IntegerField(min_value=1, max_value=2**63 - 1)
@@ -85,15 +85,15 @@ class InstanceIdsField(serializers.ListField):
         ids = super().to_internal_value(data)
         chosen = shown_to(Instance.objects.active(), self.context["request"].user).filter(pk__in=ids)
         if missing := sorted(set(ids) - set(chosen.order_by().values_list("pk", flat=True))):
-            raise serializers.ValidationError(f"Not there, or retired: {', '.join(map(str, missing))}.")
+            raise serializers.ValidationError(f"Unknown or retired: {', '.join(map(str, missing))}.")
         return chosen
 
 
 class InstanceQuestionSerializer(serializers.Serializer):
-    """Parameters that choose instances, named as in the filters. `instance` may be repeated."""
+    """Parameters that select instances, named as in the filters. `instance` may be repeated."""
 
     instance = ShownKeyField(
-        queryset=Instance.objects.all(), many=True, required=False, help_text="Id of an instance; none: all."
+        queryset=Instance.objects.all(), many=True, required=False, help_text="Id of an instance; if missing: all."
     )
     tag = serializers.CharField(default="", allow_blank=True, help_text="Slug of a tag.")
     engine = serializers.ChoiceField(engine_choices(), default="", allow_blank=True)
@@ -101,12 +101,12 @@ class InstanceQuestionSerializer(serializers.Serializer):
     def validate_tag(self, slug: str) -> str:
         tags = Instance._meta.get_field("tags").related_model._default_manager
         if slug and not shown_to(tags.filter(slug=slug), self.context["request"].user).exists():
-            raise serializers.ValidationError(f"There is no tag “{slug}”.")
+            raise serializers.ValidationError(f"Unknown tag “{slug}”.")
         return slug
 
 
 def chosen_instances(question: dict[str, Any]) -> QuerySet[Instance] | None:
-    """The instances that an `InstanceQuestionSerializer` chooses. None: all."""
+    """The instances that the parameters of an `InstanceQuestionSerializer` select. None: all."""
     conditions = {
         "pk__in": [one.pk for one in question.get("instance", ())],
         "tags__slug": question["tag"],
@@ -127,11 +127,11 @@ class ConnectionCheckSerializer(serializers.Serializer):
     code = serializers.CharField()
     message = serializers.CharField()
     hint = serializers.CharField()
-    certificate = serializers.CharField(help_text="SHA-256 fingerprint of the certificate that the server showed.")
+    certificate = serializers.CharField(help_text="SHA-256 fingerprint of the server's certificate.")
 
 
 class ComparedCertificateSerializer(serializers.Serializer):
-    """The fingerprint that a person has compared for an instance."""
+    """A compared fingerprint of an instance."""
 
     instance = serializers.IntegerField(min_value=1, max_value=2**63 - 1)
     fingerprint = serializers.RegexField("^[0-9a-fA-F:]+$", max_length=95)
@@ -146,7 +146,7 @@ class TightenSerializer(StrictSerializer):
 
 
 class TightenedSerializer(serializers.Serializer):
-    """How a strict connection to an instance went: it is strict now, or as before."""
+    """The result of a strict connection to an instance. If it succeeded, the instance is strict now."""
 
     instance = serializers.IntegerField(source="instance.pk")
     instance_name = serializers.CharField(source="instance.name")
@@ -155,7 +155,7 @@ class TightenedSerializer(serializers.Serializer):
 
 class ExaminationRequestSerializer(serializers.Serializer):
     hash_blind = serializers.BooleanField(
-        default=False, help_text="The account should not be able to see password hashes."
+        default=False, help_text="The account must not be able to see password hashes."
     )
 
 
@@ -163,11 +163,11 @@ class CapabilitySerializer(serializers.Serializer):
     """`engines.facts.Capability`."""
 
     name = serializers.CharField()
-    works = serializers.BooleanField(allow_null=True, help_text="Null: something else failed first.")
+    works = serializers.BooleanField(allow_null=True, help_text="Null: not tried, because an earlier check failed.")
     message = serializers.CharField()
     missing = serializers.CharField(help_text="The SQL that makes it work.")
-    cost = serializers.CharField(help_text="What is not known as long as it does not work.")
-    level = serializers.CharField(help_text="The read depth from which on it matters.")
+    cost = serializers.CharField(help_text="What stays unknown until it works.")
+    level = serializers.CharField(help_text="The lowest read depth that needs it.")
     database = serializers.CharField(help_text="Where to run the SQL; empty: anywhere.")
 
 
@@ -176,7 +176,7 @@ class ExcessSerializer(serializers.Serializer):
 
     right = serializers.CharField()
     message = serializers.CharField()
-    remedy = serializers.CharField(help_text="The SQL that takes the right away.")
+    remedy = serializers.CharField(help_text="The SQL that revokes the right.")
     database = serializers.CharField(help_text="Where to run the SQL; empty: anywhere.")
 
 
@@ -187,7 +187,9 @@ class DiagnosisSerializer(serializers.Serializer):
     connection = ConnectionCheckSerializer()
     capabilities = CapabilitySerializer(many=True)
     excess = ExcessSerializer(many=True, help_text="Rights that the collection account does not need.")
-    warnings = serializers.ListField(child=serializers.CharField(), help_text="What to change although it works.")
+    warnings = serializers.ListField(
+        child=serializers.CharField(), help_text="Recommended changes that are not required for visits."
+    )
 
 
 class FilterSerializer(CleanSerializer):

@@ -1,4 +1,4 @@
-"""Reaching an instance, and ending one."""
+"""Connection test, check, certificates, selection and purge of instances; rotation of credential keys."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from engines.target import Target
 from .crypto import CredentialKeyError, rotate
 from .models import Credential, Instance, InstanceQuerySet
 
-#: The fields that hold secrets under TAIFISH_CREDENTIAL_KEYS. Apps above add theirs in `AppConfig.ready`.
+#: The fields that contain secrets encrypted with TAIFISH_CREDENTIAL_KEYS. Apps above add theirs in `AppConfig.ready`.
 ENCRYPTED: list[tuple[type[Model], str]] = [(Credential, "token")]
 
 
 @dataclass(frozen=True)
 class ConnectionCheck:
-    """How a check went: who answered, or why nobody did and what to do about it. `seconds` is the time it took,
-    `certificate` the fingerprint of what the server showed, where an authority did not check it."""
+    """The result of a connection: the server, or the error and a hint. `seconds` is its duration, `certificate` the
+    fingerprint of the server's certificate if no authority verified it."""
 
     ok: bool
     seconds: float
@@ -45,7 +45,7 @@ class ConnectionCheck:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the doctor found. Without a connection, whose check says why, there is nothing but that capability."""
+    """The result of a check. If the connection failed, "connection" is the only capability."""
 
     connection: ConnectionCheck
     capabilities: Sequence[Capability]
@@ -54,12 +54,12 @@ class Diagnosis:
 
     @property
     def ok(self) -> bool:
-        """Whether everything works. Rights beyond need do not count: they take nothing from a visit."""
+        """Whether everything works. Rights beyond need do not count, because visits succeed with them."""
         return all(capability.works for capability in self.capabilities)
 
 
 def check_connection(instance: Instance) -> ConnectionCheck:
-    """Connect, ask for the version, hang up. Never raises for what the target does."""
+    """Connect, read the version, disconnect. Never raises AdapterError."""
     started = time.monotonic()
     try:
         with reached(instance) as adapter:
@@ -71,8 +71,8 @@ def check_connection(instance: Instance) -> ConnectionCheck:
 
 @contextmanager
 def reached(instance: Instance, **changes: Any) -> Iterator[Adapter]:
-    """A connected adapter, its target changed so. Raises AdapterError; a certificate that a person has to compare is
-    remembered."""
+    """A connected adapter; `changes` override fields of the target. Raises AdapterError, and stores the fingerprint of
+    a certificate that a person must compare."""
     try:
         with adapter_for(replace(target_of(instance), **changes)) as adapter:
             yield adapter
@@ -85,25 +85,25 @@ def reached(instance: Instance, **changes: Any) -> Iterator[Adapter]:
 
 
 def examine(instance: Instance, level: str = "", hash_blind: bool = False) -> Diagnosis:
-    """Try out all that visits do, to this depth or the instance's own, and look for rights beyond need; with
-    `hash_blind` the right to see password hashes is one of them. Never raises for what the target does."""
+    """Try all reads of a visit to this depth (default: that of the instance), and find rights beyond need. With
+    `hash_blind`, access to password hashes is beyond need too. Never raises AdapterError."""
     started = time.monotonic()
     try:
         with reached(instance, level=level or instance.level) as adapter:
             examination = adapter.examine(hash_blind)
     except AdapterError as error:
-        connection = replace(failed("connection", error, cost="Everything: no visit can be made."), works=False)
+        connection = replace(failed("connection", error, cost="Everything: visits fail."), works=False)
         return Diagnosis(_failed(error, started), [connection], warnings=_warnings(instance))
     connected = _answered(instance, examination.server, started)
     return Diagnosis(connected, examination.capabilities, examination.excess, _warnings(instance))
 
 
 def _warnings(instance: Instance) -> list[str]:
-    """What a DBA should change although it works."""
+    """Recommended changes that are not required for visits."""
     if instance.proof == Instance.Proof.AS_BEFORE and not instance.proved_by:
         return [
             gettext(
-                "As before: the password is sent to whatever answers at this address, in whatever form it asks for. "
+                "As before: the password is sent to any server at this address, by any method that it requests. "
                 "Tighten this instance (list of instances, or manage.py tighten_instances)."
             )
         ]
@@ -140,23 +140,21 @@ def _failed(error: AdapterError, started: float) -> ConnectionCheck:
 
 
 def named(names: Iterable[str]) -> InstanceQuerySet:
-    """The active instances of these names. Raises ValueError, saying which are unknown and which retired."""
-    wanted = set(names)
-    retired_at = dict(Instance.objects.filter(name__in=wanted).values_list("name", "retired_at"))
-    wrong = [f"{name!r} is unknown" for name in sorted(wanted - retired_at.keys())]
+    """The active instances of these names. Raises ValueError with the names that are unknown or retired."""
+    names = set(names)
+    retired_at = dict(Instance.objects.filter(name__in=names).values_list("name", "retired_at"))
+    wrong = [f"{name!r} is unknown" for name in sorted(names - retired_at.keys())]
     wrong += [f"{name!r} is retired" for name, when in sorted(retired_at.items()) if when]
     if wrong:
-        raise ValueError(f"Of the instances asked for, {', '.join(wrong)}.")
-    return Instance.objects.filter(name__in=wanted)
+        raise ValueError(f"Invalid instances: {', '.join(wrong)}.")
+    return Instance.objects.filter(name__in=names)
 
 
 def chosen(names: Sequence[str], *, every: bool = False, tag: str | None = None) -> InstanceQuerySet:
-    """The active instances that a command is called for, in one of three ways. Raises ValueError, saying what is wrong.
-
-    `tag` is the slug of one; what a tag is, is told above.
-    """
+    """The active instances selected by exactly one of the arguments of a command. Raises ValueError with a message for
+    its user. `tag` is a slug; the model of tags belongs to an app above."""
     if [bool(names), every, tag is not None].count(True) != 1:
-        raise ValueError("Say which instances: by name, with --tag, or --all.")
+        raise ValueError("Select instances by name, with --tag, or with --all.")
     if names:
         return named(names)
     active = Instance.objects.active()
@@ -169,7 +167,7 @@ def chosen(names: Sequence[str], *, every: bool = False, tag: str | None = None)
 
 
 def target_of(instance: Instance) -> Target:
-    """`instance.target()`, with a password that cannot be opened told as an AdapterError."""
+    """`instance.target()`. Raises AdapterError if the password cannot be decrypted."""
     try:
         return instance.target()
     except CredentialKeyError as error:
@@ -177,15 +175,15 @@ def target_of(instance: Instance) -> Target:
 
 
 def remember_server(instance: Instance, info: ServerInfo) -> None:
-    """Keep product and version, and pin the certificate of a first success; writes only when they changed."""
+    """Store product and version, and pin the certificate of the first successful connection. Writes only changes."""
     if info.certificate and not instance.certificate:
         pinned = Instance.objects.filter(pk=instance.pk, certificate="")
         pinned.update(certificate=info.certificate, certificate_compared=False)
     if instance.seen_certificate and instance.proof != Instance.Proof.AS_BEFORE:
-        # It was refused before, and is not what the server shows now.
+        # The refused certificate is no longer that of the server.
         unseen = Instance.objects.filter(pk=instance.pk, seen_certificate=instance.seen_certificate)
         unseen.update(seen_certificate="", seen_certificate_at=None)
-    # As a rule they did not, which needs no statement; what was loaded a while ago may be wrong about it.
+    # No statement if unchanged, which is usual. The row may have changed since it was loaded, hence exclude().
     if (instance.product, instance.version) == (info.product, info.version):
         return
     Instance.objects.filter(pk=instance.pk).exclude(product=info.product, version=info.version).update(
@@ -195,7 +193,8 @@ def remember_server(instance: Instance, info: ServerInfo) -> None:
 
 @transaction.atomic
 def accept_certificates(compared: Mapping[int, str]) -> list[Instance]:
-    """Pin what a person has compared: fingerprints by id of instance. Returns the instances that still show them."""
+    """Pin compared fingerprints, given by id of instance. Returns the instances on which the fingerprint has not
+    changed meanwhile; only these are pinned."""
     rows = Instance.objects.filter(pk__in=compared).select_for_update(of=("self",))
     accepted = [row for row in rows if row.certificate_to_compare == compared[row.pk] != ""]
     shown = Case(When(seen_certificate="", then=F("certificate")), default=F("seen_certificate"))
@@ -205,24 +204,24 @@ def accept_certificates(compared: Mapping[int, str]) -> list[Instance]:
     return accepted
 
 
-#: Strict connections that are tried at the same time, and the seconds that each may take to be made.
+#: The number of strict connections to try in parallel, and the connect timeout of each in seconds.
 TRIED_AT_ONCE, TRIED_FOR = 32, 5
 
-#: Instances that may be tightened by one request: it has to end in time.
+#: The maximum number of instances to tighten in one HTTP request.
 TIGHTENED_AT_ONCE = 100
 
 
 class Tightened(NamedTuple):
-    """An instance that was as before, and how the strict connection to it went."""
+    """An instance that was "as before", and the result of a strict connection to it."""
 
     instance: Instance
     check: ConnectionCheck
 
 
 def tighten(instances: InstanceQuerySet) -> list[Tightened]:
-    """Make strict each of these that is "as before" and can be reached strictly; how each try went, by name."""
+    """Set each of these that is "as before" to strict if a strict connection succeeds. Returns results by name."""
     loose = list(instances.active().as_before().select_related("credential").order_by("name"))
-    # Threads talk to servers alone; the store is for this one.
+    # Threads connect to servers only; this thread uses the store.
     with ThreadPoolExecutor(TRIED_AT_ONCE) as pool:
         tried = list(zip(loose, pool.map(_try_strictly, loose), strict=True))
     for instance, (check, certificate) in tried:
@@ -236,7 +235,7 @@ def tighten(instances: InstanceQuerySet) -> list[Tightened]:
 
 
 def _try_strictly(instance: Instance) -> tuple[ConnectionCheck, str]:
-    """How a strict connection went, and the certificate that was shown."""
+    """The result of a strict connection, and the fingerprint of the server's certificate."""
     started = time.monotonic()
     try:
         target = target_of(instance)
@@ -249,17 +248,15 @@ def _try_strictly(instance: Instance) -> tuple[ConnectionCheck, str]:
 
 
 def purge_retired() -> int:
-    """Delete, history included, what was retired longer ago than TAIFISH_KEEP_RETIRED_DAYS. Returns how many."""
+    """Delete instances retired more than TAIFISH_KEEP_RETIRED_DAYS ago, with their data. Returns their number."""
     doomed = Instance.objects.due_for_purge(timezone.now())
     return doomed.delete()[1].get(Instance._meta.label, 0)
 
 
 @transaction.atomic
 def rotate_credential_keys() -> int:
-    """Encrypt every stored secret anew under the first key, all or none. Returns how many.
-
-    Raises CredentialKeyError, with nothing changed, when one of them cannot be opened.
-    """
+    """Encrypt all stored secrets again with the first key, and return their number. If one cannot be decrypted, raises
+    CredentialKeyError and changes nothing."""
     count = 0
     for model, field in ENCRYPTED:
         rows = list(model._default_manager.exclude(**{field: ""}).select_for_update())

@@ -1,4 +1,4 @@
-"""Everything that happened to an instance, in order of time. Apps add a `Source` to SOURCES in `AppConfig.ready`."""
+"""The events of an instance in order of time. Apps add a `Source` to SOURCES in `AppConfig.ready`."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from .models import Instance
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-#: Days that the page can look back; the first without being asked.
+#: Periods of the page in days; the first is the default.
 PERIODS = (30, 7, 90, 365)
 
-#: Events asked of each source, and shown altogether.
+#: The maximum number of events per source, and in all.
 LIMIT = 200
 
 
 @dataclass(frozen=True)
 class Event:
-    """`badge` names its colour and `label` is what stands on it; `url` leads to more, "" to nothing."""
+    """`badge` names the colour of the badge, `label` is its text; `url` leads to details, "" if there are none."""
 
     at: datetime
     badge: str
@@ -45,8 +45,8 @@ class Event:
 
 @dataclass(frozen=True)
 class Source:
-    """What one app knows, for those who hold `permission`. `events(instance, since, limit)` returns the newest ones, no
-    more than `limit`."""
+    """The events of one app, for users with `permission`. `events(instance, since, limit)` returns the newest, at most
+    `limit`."""
 
     permission: str
     events: Callable[[Instance, datetime, int], Iterable[Event]]
@@ -56,7 +56,7 @@ SOURCES: list[Source] = []
 
 
 def timeline(instance: Instance, user: User, since: datetime) -> tuple[list[Event], bool]:
-    """The newest events that the person may see, newest first, and whether there are more."""
+    """The newest events that the user may see, newest first, and whether there are more."""
     found: list[Event] = []
     is_cut = False
     for source in SOURCES:
@@ -71,8 +71,8 @@ def timeline(instance: Instance, user: User, since: datetime) -> tuple[list[Even
 @needs("instances.view_instance")
 def timeline_page(request: HttpRequest, object_id: int) -> HttpResponse:
     instance = get_object_or_404(shown_to(Instance.objects.all(), request.user), pk=object_id)
-    asked = request.GET.get("days", "")
-    days = int(asked) if asked.isdecimal() and int(asked) in PERIODS else PERIODS[0]
+    text = request.GET.get("days", "")
+    days = int(text) if text.isdecimal() and int(text) in PERIODS else PERIODS[0]
     events, is_cut = timeline(instance, request.user, timezone.now() - timedelta(days=days))
     context: dict[str, Any] = {
         **admin.site.each_context(request),
@@ -87,7 +87,7 @@ def timeline_page(request: HttpRequest, object_id: int) -> HttpResponse:
 
 
 def edits(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:
-    """What people did to it in the admin."""
+    """Changes by users in the admin."""
     kind = ContentType.objects.get_for_model(Instance)
     rows = LogEntry.objects.filter(content_type=kind, object_id=str(instance.pk), action_time__gte=since)
     for row in rows.select_related("user").order_by("-action_time")[:limit]:

@@ -30,7 +30,7 @@ from .serializers import (
 
 
 class InstanceViewSet(EditViewSet):
-    """Managed database servers. Deleting one retires it; `restore` brings it back."""
+    """Managed database servers. Deleting one retires it; `restore` makes it active again."""
 
     queryset = Instance.objects.select_related("credential")
     serializer_class = InstanceSerializer
@@ -50,7 +50,7 @@ class InstanceViewSet(EditViewSet):
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def restore(self, request: Request, pk: str) -> Response:
-        """Bring a retired instance back, with its history."""
+        """Make a retired instance active again."""
         instance = self.get_object()
         instance.restore()
         return Response(self.get_serializer(instance).data)
@@ -71,21 +71,21 @@ class InstanceViewSet(EditViewSet):
     @extend_schema(request=AcceptCertificatesSerializer, responses=InstanceSerializer(many=True))
     @action(detail=False, methods=["post"], url_path="accept-certificates", filterset_class=None, pagination_class=None)
     def accept_certificates(self, request: Request) -> Response:
-        """Pin certificates with compared fingerprints. All or none: one that does not wait to be compared is a
+        """Pin certificates with compared fingerprints, all or none. A fingerprint that is not to be compared is a
         conflict."""
         certificates = read_body(request, AcceptCertificatesSerializer)["certificates"]
         compared = {one["instance"]: one["fingerprint"].replace(":", "").lower() for one in certificates}
         shown = {row.pk: row for row in self.get_queryset().filter(pk__in=compared)}
         wrong = sorted(pk for pk in compared if pk not in shown or shown[pk].certificate_to_compare != compared[pk])
         if wrong:
-            raise Conflict(_("Not the certificate that waits to be compared: %s.") % ", ".join(map(str, wrong)))
+            raise Conflict(_("The certificate to compare is a different one: %s.") % ", ".join(map(str, wrong)))
         services.accept_certificates(compared)
         return Response(self.get_serializer(self.get_queryset().filter(pk__in=compared), many=True).data)
 
     @extend_schema(request=TightenSerializer, responses=TightenedSerializer(many=True))
     @action(detail=False, methods=["post"], filterset_class=None, pagination_class=None)
     def tighten(self, request: Request) -> Response:
-        """Try strict connections to instances that are "as before", and make those strict that succeed."""
+        """Try strict connections to instances that are "as before", and set those to strict that succeed."""
         tried = services.tighten(read_body(request, TightenSerializer)["instance_ids"])
         return Response(TightenedSerializer(tried, many=True).data)
 
@@ -103,7 +103,7 @@ class CredentialViewSet(EditViewSet):
             instance.delete()
         except ProtectedError as error:
             names = ", ".join(sorted(str(row) for row in error.protected_objects))
-            raise Conflict(_("In use by: %s. Give them another credential first.") % names) from error
+            raise Conflict(_("In use by: %s. Assign another credential to them first.") % names) from error
 
 
 class FilterViewSet(EditViewSet):

@@ -86,8 +86,8 @@ def test_the_list_says_what_it_leaves_out(instances):
     account(instances[0], "app")
     client = staff("accounts.view_account")
     assert "present and that no filter hides" in client.get(LIST).content.decode()
-    assert "Those that are gone are left out." in client.get(f"{LIST}?filtered=all").content.decode()
-    assert "Those that a filter hides are left out" in client.get(f"{LIST}?gone=yes&q=x").content.decode()
+    assert "Gone rows are hidden." in client.get(f"{LIST}?filtered=all").content.decode()
+    assert "Filtered rows are hidden" in client.get(f"{LIST}?gone=yes&q=x").content.decode()
     # What else was asked for stays when more is shown.
     assert "?q=x&amp;gone=all" in client.get(f"{LIST}?q=x").content.decode()
 

@@ -99,9 +99,9 @@ def test_a_retry_is_made_where_it_may_help(add, closed_port, settings):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "Say which instances"),
-        (["prod", "--all"], "Say which instances"),
-        (["--tag", "lab", "--all"], "Say which instances"),
+        ([], "Select instances"),
+        (["prod", "--all"], "Select instances"),
+        (["--tag", "lab", "--all"], "Select instances"),
         (["prod", "nope", "old"], "'nope' is unknown, 'old' is retired."),
         (["--tag", "nope"], "No active instance has the tag 'nope'."),
         (["--tag", ""], "No active instance has the tag ''."),

@@ -225,7 +225,7 @@ def test_a_backfill_over_the_api_is_a_session(fleet):
     for wrong, complaint in (
         ({"period": "yearly"}, "daily, weekly, monthly, quarterly, all"),
         ({"first": today().isoformat(), "last": today().isoformat()}, "is closed"),
-        ({"instance_ids": [10**9]}, "Not there, or retired: 1000000000."),
+        ({"instance_ids": [10**9]}, "Unknown or retired: 1000000000."),
         ({"last": "soon"}, "format"),
     ):
         answer = superclient().post(url, asked | wrong, format="json")

@@ -525,4 +525,4 @@ def test_addresses_and_secrets_are_encrypted_and_follow_the_keys(make_channel, s
     delivery = queued(channel)
     assert deliver() == {"failed": 1}
     delivery.refresh_from_db()
-    assert delivery.error.startswith("None of TAIFISH_CREDENTIAL_KEYS opens this secret")
+    assert delivery.error.startswith("No key in TAIFISH_CREDENTIAL_KEYS decrypts this secret")

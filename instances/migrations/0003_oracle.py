@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
             name="database",
             field=models.CharField(
                 blank=True,
-                help_text="Maintenance database to connect to. Empty: the engine's usual one. Oracle: the service; it has none.",
+                help_text="Maintenance database to connect to. Empty: the engine's default. Oracle: the service, which is required.",
                 max_length=128,
                 verbose_name="database",
             ),

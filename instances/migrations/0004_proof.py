@@ -4,11 +4,11 @@ PROOF = {
     "choices": [
         ("strict", "strict: methods that reveal nothing"),
         ("hashes", "hashes allowed: md5, mysql_native_password, caching_sha2_password, Oracle"),
-        ("as_before", "as before: whatever the server asks for"),
+        ("as_before", "as before: any method that the server requests"),
     ],
-    "help_text": "How the password may be used while nothing proves who the server is. Proof is a checked certificate, a compared fingerprint, or a Unix socket; TLS alone is none.",
+    "help_text": "Which login methods are allowed while the server's identity is not proved. A verified certificate, a compared fingerprint or a Unix socket proves it; TLS alone does not.",
     "max_length": 10,
-    "verbose_name": "before the server is proved",
+    "verbose_name": "while the server is unproven",
 }
 
 
@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
             name="certificate",
             field=models.CharField(
                 blank=True,
-                help_text="SHA-256 fingerprint. Empty: that of the first successful connection is pinned. A server that shows another gets nothing.",
+                help_text="SHA-256 fingerprint. Empty: that of the first successful connection is pinned. Servers with another certificate are refused.",
                 max_length=200,
                 verbose_name="pinned certificate",
             ),
@@ -54,7 +54,7 @@ class Migration(migrations.Migration):
             name="certificate_compared",
             field=models.BooleanField(
                 default=False,
-                help_text="A person has compared it with the server's own: it proves who the server is.",
+                help_text="A person has compared it with the one on the server. It proves the server's identity.",
                 verbose_name="fingerprint compared",
             ),
         ),

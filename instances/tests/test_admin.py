@@ -221,7 +221,7 @@ def test_many_are_retired_and_restored_at_once(instance, credential):
     Instance.objects.create(name="lab", engine="mysql", host="db2", credential=credential)
     client = superstaff()
     fields = {"action": "retire", "_selected_action": [row.pk for row in Instance.objects.all()]}
-    assert "To be retired: lab, prod." in client.post(LIST, fields).content.decode()
+    assert "Instances to retire: lab, prod." in client.post(LIST, fields).content.decode()
     assert Instance.objects.active().count() == 2
     client.post(LIST, fields | {"confirmed": 1})
     assert Instance.objects.active().count() == 0
@@ -255,7 +255,7 @@ def test_a_connection_is_tested_from_the_page(credential, postgres18):
 
 def test_the_check_has_a_page(credential, postgres18):
     """What works, the GRANT that is missing and what is beyond need; without a connection, why there is none."""
-    target = postgres18.collector("admin_check")
+    target = postgres18.collector("admin_examined")
     credential.username, credential.password = target.username, target.password
     credential.save()
     instance = Instance.objects.create(
@@ -264,10 +264,10 @@ def test_the_check_has_a_page(credential, postgres18):
     client = staff(VIEW, "instances.connect_instance")
     assert "everything works" in client.post(do(instance, "check")).content.decode()
     postgres18.fresh_database("closed")
-    postgres18.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC; ALTER ROLE admin_check CREATEDB")
+    postgres18.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC; ALTER ROLE admin_examined CREATEDB")
     page = client.post(do(instance, "check")).content.decode()
-    assert "GRANT CONNECT ON DATABASE &quot;closed&quot; TO &quot;admin_check&quot;;" in page
-    assert "ALTER ROLE &quot;admin_check&quot; NOCREATEDB;" in page
+    assert "GRANT CONNECT ON DATABASE &quot;closed&quot; TO &quot;admin_examined&quot;;" in page
+    assert "ALTER ROLE &quot;admin_examined&quot; NOCREATEDB;" in page
     credential.password = "wrong-" + SECRET
     credential.save()
     page = client.post(do(instance, "check")).content.decode()

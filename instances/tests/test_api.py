@@ -43,8 +43,8 @@ def test_an_instance_is_added_read_and_changed(credential):
 @pytest.mark.parametrize(
     ("fields", "field", "told"),
     [
-        ({"host": "db1:5432"}, "host", "the port has a field of its own"),
-        ({"host": "postgresql://db1"}, "host", "Not a host name"),
+        ({"host": "db1:5432"}, "host", "The port has a separate field"),
+        ({"host": "postgresql://db1"}, "host", "Enter a host name"),
         ({"host": "/run/pg", "tls_mode": "verify-full"}, "tls_mode", "A Unix socket has no TLS"),
         ({"port": 65536}, "port", "65535"),
         ({"engine": "db2"}, "engine", "not a valid choice"),

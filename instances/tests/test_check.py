@@ -218,7 +218,7 @@ def test_what_was_remembered_of_an_instance_decides(db: None) -> None:
         assert told.startswith(f"-- {product} 5.7.44-log, read depth B\n")
         assert "CREATE USER `old`@`%` " in told
         assert ("roles_mapping" in told, "role_edges" in told) == (product == "MariaDB", False)
-    assert run("print_grants", "postgresql", "--for", "old") == (2, "old is no postgresql but mysql.")
+    assert run("print_grants", "postgresql", "--for", "old") == (2, "The engine of old is mysql, not postgresql.")
 
 
 @pytest.mark.parametrize(

@@ -64,9 +64,9 @@ def test_one_that_does_not_is_told_with_the_reason(alive, dead):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "Name one or more instances, or say --all."),
-        (["dead", "--all"], "Name one or more instances, or say --all."),
-        (["dead", "daed"], "Of the instances asked for, 'daed' is unknown."),
+        ([], "Name one or more instances, or use --all."),
+        (["dead", "--all"], "Name one or more instances, or use --all."),
+        (["dead", "daed"], "Invalid instances: 'daed' is unknown."),
     ],
 )
 def test_a_wrong_call(dead, arguments, complaint):
@@ -80,7 +80,7 @@ def test_rotation_takes_every_password_to_the_first_key(db, settings):
         Credential.objects.create(name=f"c{number}", username="u", password=f"{SECRET}{number}")
     Credential.objects.create(name="trusted", username="peer")
     settings.TAIFISH_CREDENTIAL_KEYS = [new, old]
-    assert run("rotate_credential_keys") == (0, "3 passwords are encrypted under the first key now\n")
+    assert run("rotate_credential_keys") == (0, "3 passwords are now encrypted with the first key\n")
     settings.TAIFISH_CREDENTIAL_KEYS = [new]
     passwords = [credential.password for credential in Credential.objects.all()]
     assert passwords == [f"{SECRET}0", f"{SECRET}1", f"{SECRET}2", ""]

@@ -89,9 +89,9 @@ def test_a_dry_run_tells_the_same_and_does_nothing(run):
         ("bad,postgresql,db1,99999999999999999999,collector,", "port", "not a whole number"),
         ("bad,postgresql,db1,0,collector,", "port", "greater than or equal to 1"),
         ("bad,postgresql,db1,70000,collector,", "port", "65535"),
-        ("bad,postgresql,db1:5432,,collector,", "host", "the port has a field of its own"),
-        ("bad,postgresql,,,collector,", "host", "Not a host name"),
-        (",postgresql,db1,,collector,", "name", "A name is needed"),
+        ("bad,postgresql,db1:5432,,collector,", "host", "The port has a separate field"),
+        ("bad,postgresql,,,collector,", "host", "Enter a host name"),
+        (",postgresql,db1,,collector,", "name", "Enter a name"),
         ("good,postgresql,db2,,collector,", "name", "more than once"),
         ("bad,postgresql,db1,,collector,prod;nope", "tags", "There is no such tag: nope."),
         ("gone,postgresql,db1,,collector,", "name", "retired"),
@@ -119,9 +119,9 @@ def test_one_wrong_row_and_nothing_is_imported(run, credential, row, field, mess
         ("name,engine,host\nprod,postgresql,db1\n", "Missing columns: credential."),
         ("name,engine,host,credential,password\na,b,c,d,e\n", "Unknown columns: password. Valid are: name, engine"),
         ("name;engine;host;credential\na;b;c;d\n", "Unknown columns: name;engine;host;credential"),
-        ("name,name,engine,host,credential\na,a,b,c,d\n", "more than once: name"),
+        ("name,name,engine,host,credential\na,a,b,c,d\n", "Duplicate columns: name"),
         (HEADER + "prod,postgresql,db1\n", "Row 1 has 3 cells, and the header 6."),
-        ('name,engine,host,credential\n"prod,postgresql,db1,collector\n', "This is not CSV"),
+        ('name,engine,host,credential\n"prod,postgresql,db1,collector\n', "The file is not CSV"),
         (b"name,engine,host,credential\n\xff\xfe,postgresql,db1,collector\n", "is not UTF-8"),
     ],
 )
@@ -223,14 +223,14 @@ def test_wrong_rows_and_files_are_told_on_the_page():
 
 
 def test_importing_takes_permissions_of_its_own(credential):
-    """Who may not say where a stored password is sent may not import it either."""
+    """Who may not decide where a stored password is sent may not import it either."""
     text = HEADER + "prod,postgresql,db1,,collector,\n"
     viewer = staff("instances.view_instance", "instances.change_instance")
     assert "/import/" not in viewer.get(reverse("admin:instances_instance_changelist")).content.decode()
     assert viewer.get(IMPORT).status_code == upload(viewer, text).status_code == 403
     assert viewer.post(reverse("admin:instances_instance_process_import"), {}).status_code == 403
     manager = ("instances.view_instance", "instances.add_instance", "instances.change_instance")
-    assert "may not say where a stored password is sent" in upload(staff(*manager), text).content.decode()
+    assert "may not decide where a stored password is sent" in upload(staff(*manager), text).content.decode()
     Instance.objects.create(name="prod", engine="postgresql", host="db1", credential=credential)
     client = staff(*manager)
     assert "sent (host)" in upload(client, text.replace("db1", "evil")).content.decode()

@@ -107,7 +107,7 @@ def test_a_fingerprint_is_shown_compared_and_accepted(db: None, with_methods: Po
     assert f'name="fingerprint-{instance.pk}" value="{own.fingerprint}"' in asked.content.decode()
     # What was agreed to, and nothing that came meanwhile.
     Instance.objects.update(seen_certificate="ab" * 32)
-    assert "Shows another certificate" in told(client.post(do(instance, "accept"), agreed, follow=True))
+    assert "The certificate has changed meanwhile" in told(client.post(do(instance, "accept"), agreed, follow=True))
     Instance.objects.update(seen_certificate=own.fingerprint)
     assert "Accepted: ldap" in told(client.post(do(instance, "accept"), agreed, follow=True))
     instance.refresh_from_db()
@@ -177,7 +177,7 @@ def test_certificates_are_accepted_in_bulk(db: None) -> None:
     out = StringIO()
     call_command("accept_certificate", "i2", stdout=out)
     assert out.getvalue().strip() == spelled("2a" * 32)
-    with pytest.raises(CommandError, match="shows another certificate"):
+    with pytest.raises(CommandError, match="Not accepted: the fingerprint of"):
         call_command("accept_certificate", "i2", "2b" * 32)
     call_command("accept_certificate", "i2", spelled("2a" * 32), stdout=out)
     assert not Instance.objects.to_compare().exists()
@@ -228,7 +228,7 @@ def test_each_that_a_strict_connection_reaches_is_tightened(with_methods: Postgr
     chosen = {"action": "tighten", "_selected_action": [*Instance.objects.values_list("pk", flat=True)]}
     assert "md5: unproven_server" in told(client.post(LIST, chosen, follow=True))
     Instance.objects.update(proof="strict")
-    assert "None of them is as before" in told(client.post(LIST, chosen, follow=True))
+    assert "None of the selected instances is “as before”" in told(client.post(LIST, chosen, follow=True))
     assert next(check for check in checks() if check.name == "Servers not proved").ok
 
 

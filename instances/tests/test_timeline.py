@@ -100,7 +100,7 @@ def test_everything_in_one_line_newest_first(lived, django_assert_num_queries):
 def test_each_part_is_for_those_who_may_see_it(lived):
     seen = staff("instances.view_instance", "tagging.view_tag").get(url(lived)).context["events"]
     assert [event.label for event in seen] == ["tag added"]
-    assert "Nothing happened in this time" in staff("instances.view_instance").get(url(lived)).content.decode()
+    assert "No events in this period" in staff("instances.view_instance").get(url(lived)).content.decode()
     assert staff("sync.view_syncrecord").get(url(lived)).status_code == 403
 
 
@@ -108,4 +108,4 @@ def test_a_long_line_says_that_it_is_cut(lived, monkeypatch):
     monkeypatch.setattr("instances.timeline.LIMIT", 2)
     page = superstaff().get(url(lived))
     assert len(page.context["events"]) == 2
-    assert "There is more: only the newest are shown." in page.content.decode()
+    assert "Only the newest events are shown." in page.content.decode()

@@ -49,7 +49,7 @@ def test_starting_visits_by_id_tag_and_all(probe, make_instances):
         ({"kind": "probe", "all": False}, "non_field_errors", "Give one of"),
         ({"kind": "probe", "all": True, "tag": "lab"}, "non_field_errors", "Give one of"),
         ({"kind": "probe", "instance_ids": []}, "instance_ids", "empty"),
-        ({"kind": "probe", "instance_ids": [77, 78, 2**62]}, "instance_ids", "Not there, or retired: 77, 78, 46116"),
+        ({"kind": "probe", "instance_ids": [77, 78, 2**62]}, "instance_ids", "Unknown or retired: 77, 78, 46116"),
         ({"kind": "probe", "instance_ids": [2**80]}, "instance_ids", "less than or equal"),
         ({"kind": "probe", "tag": "lab"}, "tag", "No active instance has the tag 'lab'."),
     ],

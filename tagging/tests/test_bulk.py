@@ -314,7 +314,7 @@ def test_the_command(db):
     assert run("add", "t1", "--all")[0] == 3
     for wrong, complaint in (
         (["add", "t7", "--all"], "no such tag: t7"),
-        (["add", "t0"], "Say which instances"),
+        (["add", "t0"], "Select instances"),
         (["add", "t0", "--instances", "nobody"], "'nobody' is unknown"),
         (["add", "t0", "--tag", "t1"], "No active instance has the tag"),
     ):

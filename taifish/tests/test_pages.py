@@ -500,7 +500,7 @@ def test_a_filter_says_what_it_will_hide_while_it_is_typed(entered, live_server,
     entered.goto(live_server.url + reverse("admin:accounts_accountfilter_add"))
     entered.fill("[name=pattern]", "a*")
     entered.wait_for_selector("text=It matches 2 present accounts.")
-    assert "Saved, it hides 2 more." in entered.locator("[data-preview]").inner_text()
+    assert "When saved, it hides 2 more." in entered.locator("[data-preview]").inner_text()
     picture("filter-preview")
     entered.fill("[name=pattern]", "no such name")
     entered.wait_for_selector("text=It matches 0 present accounts.")

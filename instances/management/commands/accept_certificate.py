@@ -8,14 +8,14 @@ from instances.services import accept_certificates, named
 
 class Command(BaseCommand):
     help = (
-        "Accept the certificate that an instance shows, once its SHA-256 fingerprint has been compared with that on "
-        "the server. Without a fingerprint, print the one that waits. Exits 0, 1 when the server shows another, 2 for "
-        "a wrong call."
+        "Accept the certificate of an instance after you have compared its SHA-256 fingerprint with the one on the "
+        "server. Without FINGERPRINT, print the fingerprint to compare. Exits 0 if done, 1 if the fingerprint differs, "
+        "2 for a wrong call."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", metavar="NAME", help="name of an instance")
-        parser.add_argument("fingerprint", metavar="FINGERPRINT", nargs="?", default="", help="as openssl prints it")
+        parser.add_argument("fingerprint", metavar="FINGERPRINT", nargs="?", default="", help="in openssl's format")
 
     def handle(self, *args: Any, name: str, fingerprint: str, **options: Any) -> None:
         try:
@@ -24,10 +24,10 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=2) from error
         waiting = instance.certificate_to_compare
         if not waiting:
-            raise CommandError(f"No certificate of {name!r} waits to be compared: test the connection first.")
+            raise CommandError(f"{name!r} has no certificate to compare. Test the connection first.")
         if not fingerprint:
             self.stdout.write(spelled(waiting))
         elif accept_certificates({instance.pk: fingerprint.replace(":", "").lower()}):
             self.stdout.write(f"Accepted for {name}: {spelled(waiting)}")
         else:
-            raise CommandError(f"{name!r} shows another certificate: {spelled(waiting)}. Nothing was accepted.")
+            raise CommandError(f"Not accepted: the fingerprint of {name!r} is {spelled(waiting)}.")

@@ -13,14 +13,14 @@ MARKS = {True: "yes", False: "NO", None: "?"}
 
 class Command(BaseCommand):
     help = (
-        "Try out on an instance all that visits do: what works, what does not, the exact GRANT that is missing, and "
-        "what it costs to go without. Also names rights that the collection account does not need. "
-        "Exits 0 when all works, 3 when something is missing, 1 when there is no connection."
+        "Try all reads of a visit on an instance: which work, which fail, the exact GRANT that is missing, and what "
+        "stays unknown without it. Also lists rights that the collection account does not need. Exits 0 if everything "
+        "works, 3 if something is missing, 1 if the connection fails."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", metavar="NAME", help="name of an instance")
-        parser.add_argument("--hash-blind", action="store_true", help="the account should not see password hashes")
+        parser.add_argument("--hash-blind", action="store_true", help="the account must not see password hashes")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, name: str, hash_blind: bool, **options: Any) -> None:
@@ -32,19 +32,19 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps({"instance": instance.name, "ok": found.ok, **asdict(found)}, indent=2))
         else:
-            # Names on the server may hold line breaks, and what moves a terminal's cursor.
-            self.stdout.write("\n".join(map(printable, _told(instance.name, found))))
+            # Names on the server may contain line breaks and terminal control sequences.
+            self.stdout.write("\n".join(map(printable, _lines(instance.name, found))))
         if not found.ok:
             sys.exit(3 if found.connection.ok else 1)
 
 
-def _told(instance: str, found: Diagnosis) -> list[str]:
+def _lines(instance: str, found: Diagnosis) -> list[str]:
     connection = found.connection
     warnings = [f"Warning: {warning}" for warning in found.warnings]
     if not connection.ok:
         return [" ".join(f"{instance}: {connection.code}: {connection.message} {connection.hint}".split()), *warnings]
     lines = [
-        f"{instance}: {connection.product} {connection.version} in {connection.seconds:.2f} s, by {connection.driver}"
+        f"{instance}: {connection.product} {connection.version} in {connection.seconds:.2f} s, with {connection.driver}"
     ]
     names = [" ".join(capability.name.split()) for capability in found.capabilities]
     width = max(map(len, names))

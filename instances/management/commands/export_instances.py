@@ -9,12 +9,12 @@ from instances.resources import InstanceResource
 
 class Command(BaseCommand):
     help = (
-        "Write the active instances as CSV: UTF-8 with a byte order mark, cells that a spreadsheet would run as "
-        "formulas disarmed, credentials by name only. import_instances reads it back."
+        "Write the active instances as CSV for import_instances: UTF-8 with a byte order mark, formulas disarmed for "
+        "spreadsheets, credentials by name only."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("file", nargs="?", type=Path, help="where to (default: standard output)")
+        parser.add_argument("file", nargs="?", type=Path, help="output file (default: standard output)")
 
     def handle(self, *args: Any, file: Path | None, **options: Any) -> None:
         text = InstanceResource().export(Instance.objects.active().select_related("credential")).export("csv")

@@ -9,13 +9,13 @@ from instances.resources import InstanceResource, problems, read_csv
 
 class Command(BaseCommand):
     help = (
-        "Add and change instances from a CSV file, all of its rows or none. Exits 0 when that is done, 1 when rows "
-        "are wrong, 2 when the file cannot be read. Credentials are named, and must be there already."
+        "Add and change instances from a CSV file, all rows or none. Credentials are given by name and must exist. "
+        "Exits 0 if done, 1 if rows are invalid, 2 if the file cannot be read."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path, help="UTF-8, with a header: name,engine,host,port,credential,tags …")
-        parser.add_argument("--dry-run", action="store_true", help="only say what would happen")
+        parser.add_argument("--dry-run", action="store_true", help="only print what would change")
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, file: Path, dry_run: bool, **options: Any) -> None:
@@ -36,7 +36,7 @@ class Command(BaseCommand):
                 field = f"{problem['field']}: " if problem["field"] else ""
                 self.stdout.write(f"row {problem['row']} ({problem['name']}): {field}{problem['message']}")
             if not wrong:
-                told = "{new} new, {update} changed, {skip} as they were".format(**done)
-                self.stdout.write(f"{'Would be: ' if dry_run else ''}{told}")
+                counts = "{new} new, {update} changed, {skip} unchanged".format(**done)
+                self.stdout.write(f"{'Would be: ' if dry_run else ''}{counts}")
         if wrong:
             raise CommandError("Nothing was imported.", returncode=1)

@@ -12,25 +12,25 @@ from instances.services import examine, named
 
 
 def products() -> dict[str, tuple[Engine, str]]:
-    """What people call it → engine and product."""
+    """Argument of the command → engine and product."""
     return {name: (engine, product) for engine in ENGINES.values() for name, product in engine.products.items()}
 
 
 class Command(BaseCommand):
     help = (
-        "Print the SQL that makes the collection account, with the least that visits need. Run it as an administrator "
-        "of the instance, with a password in place of …."
+        "Print the SQL that creates the collection account with the minimal rights for visits. Replace … by a password "
+        "and run it as an administrator of the instance."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("engine", metavar="ENGINE", choices=products(), help=", ".join(products()))
-        parser.add_argument("--level", choices=LEVELS, help="read depth: A unless --for says another")
-        parser.add_argument("--hash-blind", action="store_true", help="keep password hashes from the account")
+        parser.add_argument("--level", choices=LEVELS, help="read depth (default: that of --for, else A)")
+        parser.add_argument("--hash-blind", action="store_true", help="deny the account password hashes")
         with_hosts = ", ".join(engine.label for engine in ENGINES.values() if engine.has_hosts)
-        whose = parser.add_mutually_exclusive_group()
-        whose.add_argument("--account", default="taifish", help=f"its name; for {with_hosts} also NAME@HOST")
-        whose.add_argument(
-            "--for", dest="instance", metavar="INSTANCE", help="the account of this instance, for its version"
+        account = parser.add_mutually_exclusive_group()
+        account.add_argument("--account", default="taifish", help=f"its name; for {with_hosts} also NAME@HOST")
+        account.add_argument(
+            "--for", dest="instance", metavar="INSTANCE", help="the account and version of this instance"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -44,7 +44,7 @@ class Command(BaseCommand):
             account = (instance.credential.username, account[1])
             product, version = instance.product or product, instance.version
         if not is_printable("".join(account)):
-            raise CommandError("The account's name has control characters. Choose another one.", returncode=2)
+            raise CommandError("The account name contains control characters. Choose another one.", returncode=2)
         self.stdout.write(_comment(f"{product} {version or '(newest)'}, read depth {level}"))
         for statement in engine.script(level, account, product, version, hash_blind):
             self.stdout.write(f"{_comment(statement.purpose)}\n{statement.sql}")
@@ -55,11 +55,11 @@ class Command(BaseCommand):
             self.stdout.write(_comment(remark))
 
     def _per_database(self, instance: Instance, level: str) -> list[str]:
-        """Print what the databases of this instance need; sentences about that."""
+        """Print the SQL that databases of this instance need. Returns sentences about it."""
         found = examine(instance, level)
         if not found.connection.ok:
             self.stderr.write(f"{found.connection.code}: {found.connection.message}")
-            return [f"{instance} could not be asked which databases need more: {found.connection.code}"]
+            return [f"Cannot check which databases of {instance} need more: {found.connection.code}"]
         lacking = [capability for capability in found.capabilities if capability.database and not capability.works]
         offered = [capability for capability in lacking if capability.missing]
         for capability in offered:
@@ -75,7 +75,7 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
         if instance.engine != engine.name:
-            raise CommandError(f"{instance} is no {engine.name} but {instance.engine}.", returncode=2)
+            raise CommandError(f"The engine of {instance} is {instance.engine}, not {engine.name}.", returncode=2)
         return instance
 
 

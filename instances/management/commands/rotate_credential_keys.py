@@ -8,8 +8,8 @@ from instances.services import rotate_credential_keys
 
 class Command(BaseCommand):
     help = (
-        "Encrypt every stored password anew under the first of TAIFISH_CREDENTIAL_KEYS, all or none. "
-        "Put the new key in front, restart, run this, then take the old key away."
+        "Encrypt all stored passwords again with the first of TAIFISH_CREDENTIAL_KEYS, all or none. "
+        "Put the new key first, restart, run this command, then remove the old key."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -17,4 +17,4 @@ class Command(BaseCommand):
             count = rotate_credential_keys()
         except CredentialKeyError as error:
             raise CommandError(f"{error} Nothing was changed.") from error
-        self.stdout.write(f"{count} passwords are encrypted under the first key now")
+        self.stdout.write(f"{count} passwords are now encrypted with the first key")

@@ -10,7 +10,7 @@ from instances.services import ConnectionCheck, check_connection, named
 
 
 class Command(BaseCommand):
-    help = "Connect to instances and tell their versions, or why not. Exits 0 when all answer, 1 when one does not."
+    help = "Connect to instances and print their versions or the error. Exits 0 if all succeed, 1 if one fails."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("names", nargs="*", metavar="NAME", help="name of an instance")
@@ -19,23 +19,23 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, names: list[str], **options: Any) -> None:
         if bool(names) == options["all"]:
-            raise CommandError("Name one or more instances, or say --all.", returncode=2)
+            raise CommandError("Name one or more instances, or use --all.", returncode=2)
         try:
             instances = list((named(names) if names else Instance.objects.active()).select_related("credential"))
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
         checks = [(instance, check_connection(instance)) for instance in instances]
         if options["json"]:
-            told = [{"instance": instance.name, **asdict(check)} for instance, check in checks]
-            self.stdout.write(json.dumps(told, indent=2))
+            found = [{"instance": instance.name, **asdict(check)} for instance, check in checks]
+            self.stdout.write(json.dumps(found, indent=2))
         else:
             for instance, check in checks:
-                self.stdout.write(f"{instance}: {_told(check)}")
+                self.stdout.write(f"{instance}: {_line(check)}")
         if not all(check.ok for _, check in checks):
             sys.exit(1)
 
 
-def _told(check: ConnectionCheck) -> str:
+def _line(check: ConnectionCheck) -> str:
     if check.ok:
-        return f"{check.product} {check.version} in {check.seconds:.2f} s, by {check.driver}"
+        return f"{check.product} {check.version} in {check.seconds:.2f} s, with {check.driver}"
     return " ".join(f"{check.code}: {check.message} {check.hint}".split())

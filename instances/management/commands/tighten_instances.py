@@ -10,8 +10,8 @@ from instances.services import chosen, tighten
 
 class Command(BaseCommand):
     help = (
-        "Make instances strict that are as before: each for which one strict connection succeeds. Exits 0 when all of "
-        "them are strict now, 3 when some stay as before, 1 when all do, 2 for a wrong call."
+        'Set instances that are "as before" to strict if a strict connection succeeds. Exits 0 if all are strict now, '
+        "3 if some are still as before, 1 if all are, 2 for a wrong call."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -33,7 +33,7 @@ class Command(BaseCommand):
                 result = "strict" if check.ok else f"as before: {check.code}: {check.message} {check.hint}"
                 self.stdout.write(" ".join(f"{instance}: {result}".split()))
             if not tried:
-                self.stdout.write("None of them is as before.")
+                self.stdout.write("None of these instances is as before.")
         left = sum(not check.ok for _, check in tried)
         if left:
             sys.exit(1 if left == len(tried) else 3)
