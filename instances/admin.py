@@ -91,7 +91,7 @@ def test_connection(request: HttpRequest, instance: Instance) -> None:
             pinned = gettext("Certificate pinned: SHA-256 %s. Compare it with the server's, and accept it.")
             messages.info(request, pinned % spelled(check.certificate))
     else:
-        messages.error(request, f"{check.code}: {check.message} {check.hint}".strip())
+        messages.error(request, str(check))
 
 
 def examine(request: HttpRequest, instance: Instance) -> HttpResponse:
@@ -377,7 +377,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
             messages.success(request, gettext("Strict now: %s.") % ", ".join(map(str, strict)))
         for instance, check in tried:
             if not check.ok:
-                messages.warning(request, f"{instance}: {check.code}: {check.message} {check.hint}".strip())
+                messages.warning(request, f"{instance}: {check}")
         if not tried:
             messages.warning(request, gettext("None of the selected instances is “as before”."))
 

@@ -42,6 +42,11 @@ class ConnectionCheck:
     hint: str = ""
     certificate: str = ""
 
+    def __str__(self) -> str:
+        if self.ok:
+            return f"{self.product} {self.version} in {self.seconds:.2f} s, with {self.driver}"
+        return " ".join(f"{self.code}: {self.message} {self.hint}".split())
+
 
 @dataclass(frozen=True)
 class Diagnosis:

@@ -41,11 +41,9 @@ class Command(BaseCommand):
 def _lines(instance: str, found: Diagnosis) -> list[str]:
     connection = found.connection
     warnings = [f"Warning: {warning}" for warning in found.warnings]
+    lines = [f"{instance}: {connection}"]
     if not connection.ok:
-        return [" ".join(f"{instance}: {connection.code}: {connection.message} {connection.hint}".split()), *warnings]
-    lines = [
-        f"{instance}: {connection.product} {connection.version} in {connection.seconds:.2f} s, with {connection.driver}"
-    ]
+        return lines + warnings
     names = [" ".join(capability.name.split()) for capability in found.capabilities]
     width = max(map(len, names))
     for name, capability in zip(names, found.capabilities, strict=True):

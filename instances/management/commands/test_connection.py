@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from instances.models import Instance
-from instances.services import ConnectionCheck, check_connection, named
+from instances.services import check_connection, named
 
 
 class Command(BaseCommand):
@@ -30,12 +30,6 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(found, indent=2))
         else:
             for instance, check in checks:
-                self.stdout.write(f"{instance}: {_line(check)}")
+                self.stdout.write(f"{instance}: {check}")
         if not all(check.ok for _, check in checks):
             sys.exit(1)
-
-
-def _line(check: ConnectionCheck) -> str:
-    if check.ok:
-        return f"{check.product} {check.version} in {check.seconds:.2f} s, with {check.driver}"
-    return " ".join(f"{check.code}: {check.message} {check.hint}".split())

@@ -30,8 +30,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(found, indent=2))
         else:
             for instance, check in tried:
-                result = "strict" if check.ok else f"as before: {check.code}: {check.message} {check.hint}"
-                self.stdout.write(" ".join(f"{instance}: {result}".split()))
+                self.stdout.write(f"{instance}: {'strict' if check.ok else f'as before: {check}'}")
             if not tried:
                 self.stdout.write("None of these instances is as before.")
         left = sum(not check.ok for _, check in tried)
