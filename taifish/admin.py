@@ -1,4 +1,4 @@
-"""The pages of Django's, celery-beat's and axes's models, and of API tokens."""
+"""The admin pages of models of Django, celery-beat and axes, and of API tokens."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ admin.site.index_title = _("Overview")
 
 
 class IdentityInline(TabularInline):
-    """The user's identity at the OpenID provider; a superuser may connect an account by hand."""
+    """The user's identity at the OpenID provider. A superuser may add one by hand."""
 
     model = Identity
 
@@ -122,13 +122,13 @@ class ApiTokenForm(forms.ModelForm):
     def clean_expires_at(self) -> datetime | None:
         expires = self.cleaned_data["expires_at"]
         if expires and expires <= timezone.now():
-            raise forms.ValidationError(_("This is over already."))
+            raise forms.ValidationError(_("Enter a time in the future."))
         return expires
 
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ButtonAdmin):
-    """The user's own tokens; for superusers all tokens. A new token is the user's own, and is shown once."""
+    """The user's tokens; for superusers all tokens. A new token belongs to the user and is shown once."""
 
     form = ApiTokenForm
     list_display = ["name", "user", "created_at", "expires_at", "last_used_at"]
@@ -182,7 +182,7 @@ class PeriodicTaskForm(beat.PeriodicTaskForm):
 @admin.register(PeriodicTask)
 class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
     form = PeriodicTaskForm
-    # Not celery-beat's: its inline script does nothing that the read-only translation does not.
+    # celery-beat's template adds only an inline script, which is not needed.
     change_form_template = ButtonAdmin.change_form_template
     list_display = [
         # Shipped names are stored in English.
@@ -197,7 +197,7 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
     date_hierarchy = None
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """celery-beat's own actions, which run and switch tasks, ask for no permission."""
+        """celery-beat's actions, which run, enable and disable tasks, check no permission."""
         return super().get_actions(request) if self.has_change_permission(request) else {}
 
     @display(description=_("when"))

@@ -1,4 +1,4 @@
-"""The one router: every endpoint of the REST API is a line here."""
+"""The router of the REST API, with one line per endpoint."""
 
 from rest_framework.routers import DefaultRouter
 

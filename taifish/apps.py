@@ -4,7 +4,7 @@ from django.db.models.signals import post_migrate
 
 class TaifishConfig(AppConfig):
     name = "taifish"
-    #: Tables of other apps that SQL here names.
+    #: Tables of other apps that are named in this app's SQL.
     reads_tables = (
         "instances_instance",
         "sync_syncrecord",

@@ -1,10 +1,9 @@
-"""The scheduler: django-celery-beat's, made safe to run twice and to be down for a while.
+"""The scheduler: django-celery-beat's, made safe for several processes and for downtime.
 
-Three things that it leaves open matter to us. Two beat processes would send every job twice: here only the holder of an
-advisory lock of the store sends, and each message carries the occurrence it stands for, which `sync.services.start`
-serves once. A run missed while no beat was alive would be skipped when its hour is more than two away: here every
-enabled schedule is looked at, so that any number of missed runs becomes one. And a run whose message could not be sent
-counted as run: here it stays due.
+It changes three things. Two beat processes would send each job twice: only the holder of an advisory lock of the store
+sends, and each message carries its occurrence, which `sync.services.start` serves once. A run missed during downtime
+would be skipped if its hour is more than two away: this scheduler considers all enabled schedules, so that any number
+of missed runs becomes one. A run would count even if its message was not sent: here it stays due.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _LOCK = "SELECT pg_try_advisory_lock(hashtextextended('taifish.beat', 0))"
 
 class LeaderScheduler(DatabaseScheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # A connection of its own: Django closes and reopens the usual one, and the lock would go with it.
+        # A separate connection: Django closes and reopens the default one, which would release the lock.
         self._own = connection.copy()
         self._leading = False
         self._unsent = False
@@ -40,7 +39,7 @@ class LeaderScheduler(DatabaseScheduler):
         return enabled
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """One round; seconds until the next. Whoever does not lead only asks whether it may."""
+        """Run due jobs if this process leads. Returns the seconds until the next tick."""
         if not self._lead():
             return float(self.max_interval)
         self._unsent = False
@@ -50,7 +49,7 @@ class LeaderScheduler(DatabaseScheduler):
     def _lead(self) -> bool:
         try:
             with self._own.cursor() as cursor:
-                # Held until the connection ends, so a dead leader is replaced at once; asking again stacks it.
+                # The lock is held until the connection ends, so a dead leader is replaced at once. Locks stack.
                 cursor.execute("SELECT true" if self._leading else _LOCK)
                 leading = cursor.fetchone()[0]
         except Error as error:
@@ -59,7 +58,7 @@ class LeaderScheduler(DatabaseScheduler):
             leading = False
         if leading and not self._leading:
             log.info("this beat leads now")
-            # What the last leader ran is in the store, not in our memory.
+            # Read what the last leader ran from the store.
             self._schedule = None
             self._heap = None
             self._initial_read = True
@@ -67,7 +66,7 @@ class LeaderScheduler(DatabaseScheduler):
         return leading
 
     def reserve(self, entry: ModelEntry) -> ModelEntry:
-        # The library keeps the entry as it was before it ran, and runs it again when it rebuilds its heap from it.
+        # The library keeps the entry without this run, and would run it again after rebuilding its heap.
         self._schedule[entry.name] = reserved = super().reserve(entry)
         return reserved
 
@@ -82,7 +81,7 @@ class LeaderScheduler(DatabaseScheduler):
             entry.model.total_run_count -= 1
             self._schedule[entry.name] = entry
             self._dirty.add(entry.name)
-            # Stored as run before it was sent: take that back now, for the next leader may be reading it.
+            # It was stored as run before sending. Undo that now, because the next leader may read it.
             self.sync()
             self._heap = None
             self._unsent = True

@@ -1,6 +1,6 @@
-"""Texts that our pages show and no source marks: those of packages that have no Chinese, and what is stored.
+"""Texts to translate that no other source marks: those of packages without Chinese, and stored texts.
 
-Nothing imports this: it is read by `makemessages` only, so that the catalogue of the project holds them.
+Only `makemessages` reads this module.
 """
 
 from django.utils.translation import gettext_noop as _
@@ -74,8 +74,7 @@ BEAT = [
     _("Execution Options"),
 ]
 
-#: Names of what visits count, and reasons that they leave with their records: stored in English, and translated where
-#: they are shown.
+#: Names of counts of visits, and reasons in records: stored in English, translated when shown.
 STORED = [
     _("accounts"),
     _("appeared"),
@@ -112,7 +111,7 @@ STORED = [
 
 
 def counted(n: int) -> list[str]:
-    """The same, of texts that count."""
+    """The same for texts with plural forms."""
     return [
         ngettext(
             "\n                    Export %(len)s selected item.\n                ",

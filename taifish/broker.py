@@ -1,7 +1,7 @@
-"""kombu's filesystem transport, with messages that appear whole.
+"""kombu's filesystem transport with atomic messages.
 
-As it is, a message is a file that is made first and filled then; a worker that looks in between takes half of it away,
-and ends over what it cannot read (kombu.transport.filesystem, _put and _get).
+The original creates the file of a message before it writes the content. A worker may read an incomplete file and exit
+with an error (kombu.transport.filesystem, _put and _get).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Channel(filesystem.Channel):
     def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:
         """Store `payload` as a message of `queue`. Raises ChannelError."""
         name = f"{time.monotonic_ns() // 1_000_000}_{uuid.uuid4()}.{queue}.msg"
-        # What follows the first dot is no queue's, so that nobody takes it for a message.
+        # No queue's messages have such a name, so no worker reads the draft.
         draft = Path(self.data_folder_out, f".{name}")
         try:
             draft.write_text(dumps(payload), encoding="utf-8")

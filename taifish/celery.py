@@ -12,15 +12,15 @@ app = Celery("taifish")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
-# A visit makes tens of thousands of tuples, none of them in a cycle. By default the collector runs for every 700 new
-# objects, which takes up to a third of a visit's time.
+# A visit makes tens of thousands of tuples without cycles. By default the garbage collector runs after 700 new objects,
+# which takes up to a third of a visit's time.
 gc.set_threshold(50_000)
 
 
 @signals.celeryd_init.connect
 @signals.beat_init.connect
 def wake_store(**kwargs: Any) -> None:
-    """Worker and beat share the embedded store with everyone else; whoever comes first starts it."""
+    """Start the embedded store unless another process has started it."""
     from django.conf import settings
 
     if settings.TAIFISH_EMBEDDED:
@@ -31,7 +31,7 @@ def wake_store(**kwargs: Any) -> None:
 
 @signals.setup_logging.connect
 def use_django_logging(**kwargs: Any) -> None:
-    """Celery would otherwise replace the root logger's handlers."""
+    """Otherwise Celery replaces the root logger's handlers."""
     from logging.config import dictConfig
 
     from django.conf import settings

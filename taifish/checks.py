@@ -1,4 +1,4 @@
-"""Mistakes in the deployment, reported by `manage.py check`, each with a hint."""
+"""Checks of the deployment for `manage.py check`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def credential_keys(**kwargs: Any) -> list[CheckMessage]:
             return [
                 Error(
                     f"Key {number} of TAIFISH_CREDENTIAL_KEYS is not a Fernet key.",
-                    hint="32 random bytes in URL-safe base64; "
+                    hint="A key is 32 random bytes in URL-safe base64. To create one: "
                     'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"',
                     id="taifish.E001",
                 )
@@ -42,7 +42,7 @@ def store_version(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckM
             return [
                 Error(
                     "The store is older than PostgreSQL 14.",
-                    hint="Point DATABASE_URL to a PostgreSQL 14 or later.",
+                    hint="Set DATABASE_URL to a PostgreSQL 14 or later.",
                     id="taifish.E002",
                 )
             ]
@@ -56,7 +56,7 @@ def deployment(**kwargs: Any) -> list[CheckMessage]:
         messages.append(
             Warning(
                 "The store is the embedded PostgreSQL.",
-                hint="Right for one machine; set DATABASE_URL for anything larger.",
+                hint="This suits one machine. For larger installations set DATABASE_URL.",
                 id="taifish.W001",
             )
         )
@@ -64,16 +64,16 @@ def deployment(**kwargs: Any) -> list[CheckMessage]:
         messages.append(
             Warning(
                 "The broker is a folder.",
-                hint="Right for one machine; set CELERY_BROKER_URL to Redis or RabbitMQ for several.",
+                hint="This suits one machine. For several set CELERY_BROKER_URL to Redis or RabbitMQ.",
                 id="taifish.W002",
             )
         )
     if text("TAIFISH_ALERT_EMAILS"):
         messages.append(
             Warning(
-                "TAIFISH_ALERT_EMAILS is set, but no longer read.",
-                hint="The migration made it an e-mail channel with an active rule: see Alert channels and Alert rules "
-                "in the admin. If they are missing, create them there. Then remove the variable.",
+                "TAIFISH_ALERT_EMAILS is set but no longer used.",
+                hint="The migration turned it into an e-mail channel and an active rule: see Alert channels and Alert "
+                "rules in the admin. If they are missing, create them there. Then remove the variable.",
                 id="taifish.W003",
             )
         )
@@ -86,7 +86,7 @@ def mysql_driver(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Info(
-            "mysqlclient is not installed; PyMySQL serves MySQL and MariaDB.",
+            "mysqlclient is not installed; PyMySQL is used for MySQL and MariaDB.",
             hint="Install a compiler, pkg-config and libmariadb-dev, then pip install mysqlclient.",
             id="taifish.I001",
         )

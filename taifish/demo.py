@@ -1,6 +1,6 @@
-"""The servers of `manage.py demo`: who and what is on them at the start, and what happens there day by day.
+"""The servers of `manage.py demo`: their initial accounts and databases, and their changes day by day.
 
-This is SQL for those servers alone. What Taifish shows of them, it has read in visits.
+This SQL runs on those servers only. Taifish reads them by visits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ DAYS = 60
 
 
 class Event(NamedTuple):
-    """What a DBA does so many days ago in a database."""
+    """A statement that a DBA runs in a database, `days_ago` days before today."""
 
     days_ago: int
     database: str
@@ -22,7 +22,7 @@ class Event(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """Rows that a table gains: `rows(days_ago)` on each day."""
+    """Growth of a table by `rows(days_ago)` rows on each day."""
 
     database: str
     insert: str
@@ -31,8 +31,8 @@ class Growth(NamedTuple):
 
 @dataclass(frozen=True)
 class Server:
-    """One PostgreSQL server, and the instance that it is in Taifish. `major` None is the newest that is installed;
-    `setup` maps a database to the SQL that fills it, after `accounts` has run; `limit` is a size in bytes."""
+    """A PostgreSQL server and its instance in Taifish. `major` None means the newest installed version; `setup` maps a
+    database to the SQL that fills it after `accounts` has run; `limit` is a size in bytes."""
 
     name: str
     note: str
@@ -165,7 +165,7 @@ GRANT SELECT ON load_file TO PUBLIC;
 
 _PAYROLL = Server(
     name="demo-payroll",
-    note="Demo: the collection account lacks rights here, so that parts are not known",
+    note="Demo: the collection account lacks rights, so that parts are unknown",
     level="C",
     major=16,
     accounts=f"""{_EVERYWHERE}
@@ -203,7 +203,7 @@ GRANT SELECT ON employee TO "hr.lead" WITH GRANT OPTION;
 
 _CRM = Server(
     name="demo-crm",
-    note="Demo: its DBA has changed the password of the collection account, so that visits fail",
+    note="Demo: the password of the collection account was changed, so that visits fail",
     level="A",
     major=16,
     accounts=f"""{_EVERYWHERE}

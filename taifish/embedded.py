@@ -1,7 +1,7 @@
-"""PostgreSQL of our own, on a Unix socket in a private folder.
+"""The embedded PostgreSQL, on a Unix socket in a private folder.
 
-An ordinary user's store lies in the project's data folder. PostgreSQL does not run as root: started by root, only its
-programs run as an existing system user, and root's stores lie in /var/lib/taifish, which that user can reach. Settings
+An ordinary user's store is in the project's data folder. PostgreSQL does not run as root: if root starts it, its
+programs run as an existing system user, and the stores are in /var/lib/taifish, which that user can access. Settings
 import this module, so it does not import Django.
 """
 
@@ -69,8 +69,8 @@ class Cluster:
     """One PostgreSQL server: data, socket, log and locks in `home`, superuser by peer authentication.
 
     `options` are server parameters that override SETTINGS; with listen_addresses and port the server also answers on
-    the loopback, by password. If we are root, `home` is ours, `home/data` belongs to the system user who runs the
-    server, and that user must be able to pass through every parent of `home`.
+    the loopback, by password. For root, `home` belongs to root and `home/data` to the system user who runs the server;
+    that user needs search permission on every parent of `home`.
     """
 
     def __init__(
@@ -95,9 +95,9 @@ class Cluster:
 
     @property
     def socket_dir(self) -> Path:
-        """Folder of the socket: in `home`, or under /tmp where that path is too long for a socket.
+        """Folder of the socket: in `home`, or under /tmp if that path is too long for a socket.
 
-        Not in TMPDIR or XDG_RUNTIME_DIR: every process must find the one server, in any environment.
+        Not in TMPDIR or XDG_RUNTIME_DIR, because every process must find the server in any environment.
         """
         inside = self.home / "run"
         if len(os.fsencode(inside / f".s.PGSQL.{self.port}")) <= SOCKET_PATH_LIMIT:
@@ -105,11 +105,11 @@ class Cluster:
         return SHORT_FOLDER / f"taifish-{hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]}"
 
     def running(self) -> bool:
-        """True when a server works on this data folder, started by any process."""
+        """Whether a server, started by any process, uses this data folder."""
         return self._server() is not None
 
     def start(self) -> None:
-        """Create the cluster if it is missing, start it if it does not run, return when it takes connections.
+        """Create the cluster if it is missing, start it if it does not run, return when it accepts connections.
 
         Safe when several processes call it at once. Raises EmbeddedError.
         """
@@ -140,7 +140,7 @@ class Cluster:
         launched, log_from = None, 0
         while (server := self._server()) is None or server[1] != "ready":
             if time.monotonic() > deadline:
-                raise EmbeddedError(f"PostgreSQL is still starting or stopping. Look into {self.log}.")
+                raise EmbeddedError(f"PostgreSQL is still starting or stopping. See {self.log}.")
             if launched and launched.poll() is not None:
                 output = self.log.read_bytes()[log_from:].decode(errors="replace")
                 # The backends of a killed server may outlive it for a moment.
@@ -175,7 +175,7 @@ class Cluster:
             "ident_file": str(self.home / "pg_ident.conf"),
         }
         self._write_access_rules()
-        # As root only in our own folder: the owner of another one must be able to write to the new log.
+        # Only in a folder of this user: another owner must be able to write to the new log.
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT and self.home.stat().st_uid == os.geteuid():
             self.log.replace(self.log.with_suffix(".log.1"))
         with _open(self.log) as log:
@@ -189,9 +189,9 @@ class Cluster:
         return self._process, size
 
     def _create(self, bin_dir: Path, lock: int) -> None:
-        """Create the cluster under another name, then rename it: half a cluster is never taken for a whole one."""
+        """Create the cluster under another name, then rename it, so that an incomplete cluster is never used."""
         if self.data.exists() and any(self.data.iterdir()):
-            raise EmbeddedError(f"{self.data} is not empty and holds no PostgreSQL cluster. Move it away.")
+            raise EmbeddedError(f"{self.data} is not empty and contains no PostgreSQL cluster. Move it away.")
         new = Path(tempfile.mkdtemp(prefix=".data-", dir=self.home))
         if self.user:
             os.chown(new, *self.user)
@@ -204,7 +204,7 @@ class Cluster:
                 *(builtin if int(version_of(bin_dir).partition(".")[0]) >= 17 else []),
             ],
             self.user,
-            # If we are killed, initdb lives on and keeps the lock: no other process clears its folder meanwhile.
+            # If this process is killed, initdb continues and keeps the lock, so no other process deletes its folder.
             pass_fds=[lock],
         )
         if initdb.returncode:
@@ -216,7 +216,7 @@ class Cluster:
         os.close(folder)
 
     def _write_access_rules(self) -> None:
-        """Write pg_hba.conf and pg_ident.conf: outside the data, because root writes only where no other user may."""
+        """Write pg_hba.conf and pg_ident.conf, outside the data: root writes only where no other user may write."""
         superuser = _quoted(self.superuser)
         _write(
             self.home / "pg_hba.conf",
@@ -237,7 +237,7 @@ class Cluster:
             return
         os.kill(server[0], STOP_SIGNALS[mode])
         deadline = time.monotonic() + TIMEOUT
-        # The file with its process id goes before the process.
+        # The server removes its pid file before it exits.
         while self._serves(server[0]):
             if time.monotonic() > deadline:
                 raise EmbeddedError(f"PostgreSQL (pid {server[0]}) did not stop in {TIMEOUT:.0f} s.")
@@ -246,9 +246,9 @@ class Cluster:
             self._process.wait()
 
     def _server(self) -> tuple[int, str] | None:
-        """Process id and status ("starting", "ready", "stopping", or "") of the server that works on this data folder.
+        """Process id and status ("starting", "ready", "stopping", or "") of the server that uses this data folder.
 
-        The lines of postmaster.pid are in PostgreSQL's src/include/utils/pidfile.h, the same since version 10.
+        PostgreSQL's src/include/utils/pidfile.h defines the lines of postmaster.pid, unchanged since version 10.
         """
         try:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
@@ -263,7 +263,7 @@ class Cluster:
 
     @cached_property
     def user(self) -> SystemUser | None:
-        """Who runs the server if we are root: the owner of the data, else a system user. None: we ourselves do."""
+        """The user who runs the server for root: the owner of the data, else a system user. None: the current user."""
         if os.geteuid() != 0:
             return None
         if (owner := (self.data if self.data.exists() else self.home).stat()).st_uid:
@@ -279,18 +279,18 @@ class Cluster:
         )
 
     def _failure(self, message: str, output: str = "") -> EmbeddedError:
-        """The error for what failed: with the end of the output, or about the disk if that is full."""
+        """The error for a failure: with the end of the output, or about a full disk."""
         if any(os.strerror(code) in message + output for code in (errno.ENOSPC, errno.EDQUOT)):
             return EmbeddedError(
-                f"The disk that holds {self.home} is full (No space left on device). Free some space and start "
-                "again; no incomplete files are left behind."
+                f"The disk of {self.home} is full (No space left on device). Free some space and start again. No "
+                "incomplete files remain."
             )
         tail = "\n".join(output.strip().splitlines()[-15:])
         return EmbeddedError(f"{message} The end of its log:\n{tail}" if tail else message)
 
 
 def store(var: Path) -> Cluster:
-    """The project's own metadata store for the data folder `var`. Starts nothing."""
+    """The embedded store for the data folder `var`. Does not start it."""
     var = Path(os.path.realpath(var))
     if os.geteuid() != 0 or (var / "postgres").exists():
         return Cluster(var / "postgres")
@@ -299,9 +299,9 @@ def store(var: Path) -> Cluster:
 
 
 def become_owner(var: Path) -> None:
-    """As root, become the ordinary user who has a store in `var`, so that the files in it stay that user's.
+    """As root, switch to the ordinary user who has a store in `var`, so that new files belong to that user.
 
-    If that user cannot read this program, we remain root, and only PostgreSQL runs as that user.
+    If that user cannot read this program, it stays root, and only PostgreSQL runs as that user.
     """
     home = store(var).home
     if os.geteuid() != 0 or not home.exists() or not (owner := home.stat()).st_uid:
@@ -316,7 +316,7 @@ def become_owner(var: Path) -> None:
 
 
 def database(var: Path) -> dict[str, Any]:
-    """Django's DATABASES entry for the store of `var`. Starts nothing."""
+    """Django's DATABASES entry for the store of `var`. Does not start it."""
     cluster = store(var)
     return {
         "ENGINE": "django.db.backends.postgresql",
@@ -363,9 +363,9 @@ def _release(cluster: Cluster) -> None:
 
 
 def _tie(var: Path, cluster: Cluster) -> None:
-    """Root's store lies outside `var`: give both one id, so that a new checkout at the same path gets a new store.
+    """Write the same id into `var` and root's store outside it, so that a new checkout at that path gets a new store.
 
-    The keys to the old store's credentials were in the old `var`. The old data are set aside, whole.
+    The keys of the old store's credentials were in the old `var`. The old data are renamed and kept.
     """
     ids = var / "store.id", cluster.home / "id"
     if all(path.exists() for path in ids) and len({path.read_text() for path in ids}) == 1:
@@ -374,7 +374,7 @@ def _tie(var: Path, cluster: Cluster) -> None:
         cluster._stop("fast")
         aside = cluster.home / time.strftime("data-%Y%m%dT%H%M%S")
         cluster.data.rename(aside)
-        logger.warning("%s was made for an earlier data folder at %s: set aside as %s.", cluster.data, var, aside)
+        logger.warning("%s belongs to an earlier data folder at %s. Renamed to %s.", cluster.data, var, aside)
     var.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(16)
     for path in ids:
@@ -426,7 +426,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a file whole; readable by all, because the server's user reads it and it holds no secret."""
+    """Replace a file atomically. It is readable by all, because the server's user reads it; it contains no secret."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
         file.write(text)
         os.fchmod(file.fileno(), 0o644)

@@ -1,7 +1,7 @@
-"""Reading the environment: one place, so that every variable behaves alike.
+"""Reading environment variables.
 
-A value may come as NAME or, for secrets mounted as files, as NAME_FILE. In embedded mode keys that nobody gave
-are made once and kept in the data folder.
+A value is in NAME or, for secrets mounted as files, in the file NAME_FILE. In embedded mode missing keys are generated
+once and stored in the data folder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def text(name: str, default: str = "") -> str:
         try:
             return Path(path).read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise ImproperlyConfigured(f"{name}_FILE names {path}, which cannot be read: {error.strerror}") from error
+            raise ImproperlyConfigured(f"{name}_FILE is {path}, which cannot be read: {error.strerror}") from error
     return default
 
 
@@ -35,7 +35,7 @@ def flag(name: str, default: bool) -> bool:
     if not value:
         return default
     if value not in TRUE | FALSE:
-        raise ImproperlyConfigured(f"{name} is {value!r}; say yes or no.")
+        raise ImproperlyConfigured(f"{name} is {value!r}; set it to yes or no.")
     return value in TRUE
 
 
@@ -45,23 +45,23 @@ def number(name: str, default: int, least: int, most: int) -> int:
     if not value:
         return default
     if not value.isdecimal() or not least <= int(value) <= most:
-        raise ImproperlyConfigured(f"{name} is {value!r}; give a whole number from {least} to {most}.")
+        raise ImproperlyConfigured(f"{name} is {value!r}; set it to a whole number from {least} to {most}.")
     return int(value)
 
 
 def per_minute(name: str, default: int) -> str | None:
-    """A rate as REST framework has it, from a number of requests a minute; None, no limit, from 0."""
+    """A number of requests per minute, in the format of REST framework; 0 means no limit and returns None."""
     count = number(name, default, 0, 1_000_000)
     return f"{count}/min" if count else None
 
 
 def words(name: str, default: str = "") -> list[str]:
-    """A comma-separated list, blanks dropped."""
+    """A comma-separated list, without surrounding blanks."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
 
 
 def pairs(name: str, example: str) -> list[tuple[str, str]]:
-    """A list of "this:that", with commas or, as a name may have commas, line by line. Raises ImproperlyConfigured."""
+    """A list of "this:that", separated by commas or, for names with commas, by lines. Raises ImproperlyConfigured."""
     value = text(name)
     found = []
     for entry in filter(str.strip, value.splitlines() if "\n" in value else value.split(",")):
@@ -73,7 +73,7 @@ def pairs(name: str, example: str) -> list[tuple[str, str]]:
 
 
 def https_url(name: str) -> str:
-    """An address that secrets may be sent to: by HTTPS, or on this machine. Raises ImproperlyConfigured."""
+    """An address that may receive secrets: with HTTPS, or on this machine. Raises ImproperlyConfigured."""
     value = text(name)
     try:
         parts = urlsplit(value)
@@ -82,15 +82,15 @@ def https_url(name: str) -> str:
         host = None
     is_local = host in ("localhost", "127.0.0.1", "::1")
     if value and not (host and (parts.scheme == "https" or (parts.scheme == "http" and is_local))):
-        raise ImproperlyConfigured(f"{name} is {value!r}; give an https:// address.")
+        raise ImproperlyConfigured(f"{name} is {value!r}; set it to an https:// address.")
     return value
 
 
 def kept_secret(name: str, path: Path, make: Callable[[], str], *, may_make: bool, hint: str) -> str:
-    """The secret NAME (or NAME_FILE); where `may_make`, one made once into `path` with mode 0600.
+    """The secret NAME (or NAME_FILE); if missing and `may_make`, one generated once into `path` with mode 0600.
 
-    Two processes that start at once agree: the file appears whole, by a hard link that only one of them can make.
-    Raises ImproperlyConfigured when there is none and none may be made.
+    Processes that start at the same time get the same secret: only one can create the hard link to its complete file.
+    Raises ImproperlyConfigured if the secret is missing and may not be generated.
     """
     if value := text(name):
         return value

@@ -1,4 +1,4 @@
-"""Whether Taifish itself works: `/healthz` for probes, cheap and without a login, and the Health page of the admin."""
+"""Health of Taifish: `/healthz` for probes, cheap and without a login, and the Health page of the admin."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from sync.models import SyncRecord, SyncSession
 
 
 def answer_probes(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware, the first in the list: answers /healthz for any host name and without HTTPS, as probes use the IP.
+    """The first middleware: answers /healthz for any host name and without HTTPS, because probes use the IP address.
 
-    A forged Host does no harm: the answer contains nothing of the request.
+    A forged Host is harmless, because the answer does not depend on the request.
     """
 
     def middleware(request: HttpRequest) -> HttpResponse:
@@ -40,7 +40,7 @@ def answer_probes(get_response: Callable[[HttpRequest], HttpResponse]) -> Callab
 
 
 def healthz() -> JsonResponse:
-    """200 {"status": "ok"}, or 503 when the store does not answer."""
+    """200 {"status": "ok"}, or 503 if the store does not answer."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -51,7 +51,7 @@ def healthz() -> JsonResponse:
 
 @dataclass(frozen=True)
 class Check:
-    """One condition. `hint` says what to do when it does not hold."""
+    """One condition. `hint` says what to do if it is not met."""
 
     name: str | Promise
     ok: bool
@@ -61,7 +61,7 @@ class Check:
 
 
 def checks() -> list[Check]:
-    """Whether everything that is scheduled ran. A fixed number of queries, and one for each late schedule."""
+    """All checks. A fixed number of queries, and one for each late schedule."""
     scope = Scope.of(None)
     found = {name: FINDINGS[name] for name in ("unproven", "undelivered")}
     n = counts({name: finding.rows(scope) for name, finding in found.items()})
@@ -75,7 +75,7 @@ def work_checks() -> list[Check]:
 
 
 def _schedules() -> Iterator[Check]:
-    """The scheduler runs when some schedule ran recently. Late schedules are named."""
+    """The scheduler is running if a schedule ran recently. Late schedules are listed."""
     enabled = enabled_schedules()
     last = max((task.last_run_at for task in enabled if task.last_run_at), default=None)
     alive = last is not None and timezone.now() - last < GRACE
@@ -107,12 +107,12 @@ def _backlog() -> Check:
 
 
 def _accounts() -> Check:
-    """Red when visits are neither made nor failing. Failed visits are the business of the instance's page."""
+    """Red if there are no visits at all, not even failed ones. Failed visits are on the instance's page."""
     reads = last_reads(Instance.objects.active())
     overdue = [read for read in reads if read.is_overdue and not read.failed_at]
     n = {"unknown": sum(read.is_stale for read in reads), "count": len(reads)}
-    text = _("the accounts of %(unknown)d of %(count)d active instances are not known as they are now") % n
-    hint = _("Look at the schedule accounts.sync and at the workers: visits are neither made nor failing.")
+    text = _("the current accounts of %(unknown)d of %(count)d active instances are unknown") % n
+    hint = _("There are no visits, not even failed ones. Check the schedule accounts.sync and the workers.")
     return Check(_("Account data"), not overdue, text, hint)
 
 
@@ -124,9 +124,7 @@ def _collection(scope: Scope) -> Check:
     n = len(FINDINGS["nothing_collected"].rows(scope))
     text = _("%(day)s; %(count)d instances lack a size for yesterday") % {"day": last or _("never"), "count": n}
     ok = last is not None and last >= yesterday
-    return Check(
-        _("Last collection"), ok, text, _("Look at the capacity sessions and at the schedule capacity.collect.")
-    )
+    return Check(_("Last collection"), ok, text, _("Check the capacity sessions and the schedule capacity.collect."))
 
 
 def _retention() -> Iterator[Check]:
@@ -135,7 +133,7 @@ def _retention() -> Iterator[Check]:
     old = DatabaseSize.objects.filter(database=OuterRef("pk"), day__lt=cutoff)
     late = Database.objects.filter(Exists(old)).exists() or InstanceSize.objects.filter(day__lt=cutoff).exists()
     text = _("sizes are kept for %d days") % settings.TAIFISH_KEEP_SIZES_DAYS
-    hint = _("Look at the schedule %s, which deletes older rows.")
+    hint = _("Check the schedule %s, which deletes older rows.")
     yield Check(_("Old sizes"), not late, text, hint % "capacity.purge")
     cutoff_at = timezone.now() - timedelta(days=settings.TAIFISH_KEEP_SESSIONS_DAYS + 2)
     late = SyncSession.objects.filter(finished_at__lt=cutoff_at).exists()

@@ -1,4 +1,4 @@
-"""What is checked of every request before a view sees it, and done after it. Limits of JSON bodies: `parsers`."""
+"""Checks of every request before its view, and reading the rest of its body afterwards."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from django.utils.translation import gettext as _
 
 from api.errors import refused
 
-#: Bytes, and seconds, that are spent on reading a body that nothing wanted.
+#: Limits for reading an unused body, in bytes and seconds.
 DRAINED, DRAINING = 64 * 1024**2, 10
 
 
 def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Refuse addresses with NUL, which the store cannot hold, and read what was left of a body.
+    """Refuse addresses with NUL, which the store cannot store, and read the rest of a body.
 
-    A server that closes a connection with unread data resets it, and the client never sees the answer.
+    A server that closes a connection with unread data resets it, and the client may not receive the answer.
     """
 
     def answer(request: HttpRequest) -> HttpResponse:
-        # The API names the parameter.
+        # The API checks its parameters itself, and names the invalid one.
         query = "" if request.path_info.startswith("/api/") else request.META.get("QUERY_STRING", "")
         if "%00" in query or "\0" in request.path_info:
             response = refused(request, _("The address contains the character NUL (%00). Leave it out."), 400)

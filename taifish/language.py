@@ -1,4 +1,4 @@
-"""In which language we answer."""
+"""The language of responses."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.locale import LocaleMiddleware
 from django.utils import translation
 
-#: What programs read is the same whoever asks: a text that a script looks for must not hang on a browser's setting.
+#: Responses for programs do not depend on the client's language: scripts may search for texts.
 FOR_PROGRAMS = ("/api/", "/metrics")
 
 
 class LanguageMiddleware(LocaleMiddleware):
-    """People choose: the cookie of the switcher, else what the browser accepts. Programs get English."""
+    """Pages use the language of the cookie, else of the browser. Responses for programs are in English."""
 
     def process_request(self, request: HttpRequest) -> None:
         if self._is_for_programs(request):

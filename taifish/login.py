@@ -34,30 +34,30 @@ from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 from unfold.forms import AdminOwnPasswordChangeForm
 
-#: In the column `user_agent` of the row that counts for an address: what was wrong. Its `username` is empty.
+#: Kind of failure, in the column `user_agent` of the row of an address. Its `username` is empty.
 PASSWORDS, TOKENS = "passwords", "tokens"
 
-#: Password checks of one web process at a time: those that hash, those that hash or wait, and how many of the latter
-#: one address may have. Together less than the threads of a web process, so that other requests always find one.
+#: Limits for concurrent password checks in a web process: hashing; hashing or waiting; hashing or waiting from one
+#: address. The sum is less than the threads of a web process, so that other requests always get a thread.
 HASHING, WAITING, OF_ONE_ADDRESS = 2, 6, 4
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """Where a request comes from: the address that connected, or behind a proxy the one that it wrote down last.
+    """The address of the client: the peer or, behind a proxy, the last entry of `X-Forwarded-For`.
 
-    What stands before that in `X-Forwarded-For` anybody may have made up. None for a Unix socket.
+    Clients can forge the other entries. None for a Unix socket.
     """
-    told = request.META.get("REMOTE_ADDR", "")
+    address = request.META.get("REMOTE_ADDR", "")
     if settings.TAIFISH_BEHIND_PROXY:
-        told = request.META.get("HTTP_X_FORWARDED_FOR", told).rpartition(",")[2].strip()
+        address = request.META.get("HTTP_X_FORWARDED_FOR", address).rpartition(",")[2].strip()
     try:
-        return str(ipaddress.ip_address(told))
+        return str(ipaddress.ip_address(address))
     except ValueError:
         return None
 
 
 def counted_address(address: str | None) -> str:
-    """The address that failures are counted for: of IPv6 the /64 network, all of which one client can use.
+    """The address for which failures are counted: for IPv6 the /64 network, because one client can use all of it.
 
     "::" stands for clients without an address, such as those of a Unix socket.
     """
@@ -68,20 +68,20 @@ def counted_address(address: str | None) -> str:
 
 
 class TooManyAttempts(APIException):
-    """An attempt that is refused before it is examined. `wait` is in seconds."""
+    """An attempt that is refused without a check of the password or token. `wait` is in seconds."""
 
     status_code = 429
 
-    def __init__(self, told: str, wait: int) -> None:
-        super().__init__(told, "throttled")
+    def __init__(self, message: str, wait: int) -> None:
+        super().__init__(message, "throttled")
         self.wait = wait
 
 
 class AddressLimit:
-    """Failed attempts from the address of a request, by what was wrong: PASSWORDS or TOKENS.
+    """Failed attempts from the address of a request, by kind: PASSWORDS or TOKENS.
 
-    The counts are in the store and hold for all web processes. TAIFISH_LOGIN_ADDRESS_TRIES failures within
-    TAIFISH_LOGIN_PAUSE make the address wait that long; successes in between do not reset the count.
+    The counts are in the store and shared by all web processes. After TAIFISH_LOGIN_ADDRESS_TRIES failures within
+    TAIFISH_LOGIN_PAUSE, the address is refused for that time; successes in between do not reset the count.
     """
 
     _places: Counter[str] = Counter()
@@ -96,7 +96,7 @@ class AddressLimit:
         return AccessAttempt.objects.filter(**self.key, attempt_time__gt=timezone.now() - settings.AXES_COOLOFF_TIME)
 
     def failures(self) -> int:
-        """How many there were. One query. Raises TooManyAttempts when the address has to wait."""
+        """The number of failures, by one query. Raises TooManyAttempts if the limit is reached."""
         row = self._counting().only("failures_since_start", "attempt_time").first()
         if row is None:
             return 0
@@ -104,16 +104,16 @@ class AddressLimit:
             rest = row.attempt_time + settings.AXES_COOLOFF_TIME - timezone.now()
             seconds = max(1, math.ceil(rest.total_seconds()))
             minutes = math.ceil(seconds / 60)
-            told = ngettext(
+            message = ngettext(
                 "Too many failed logins from this address. Try again in %d minute.",
                 "Too many failed logins from this address. Try again in %d minutes.",
                 minutes,
             )
-            raise TooManyAttempts(told % minutes, seconds)
+            raise TooManyAttempts(message % minutes, seconds)
         return row.failures_since_start
 
     def count(self) -> None:
-        """Add a failure. The pause begins with the one that reaches the limit. Raises TooManyAttempts after that."""
+        """Add a failure. The pause begins when the limit is reached. Raises TooManyAttempts during the pause."""
         self.failures()
         last = settings.TAIFISH_LOGIN_ADDRESS_TRIES - 1
         begun = Case(When(failures_since_start=last, then=timezone.now()), default=F("attempt_time"))
@@ -127,9 +127,9 @@ class AddressLimit:
 
     @contextmanager
     def turn(self, failures: int) -> Iterator[None]:
-        """Hash a password when it is this address's turn in this process. Raises TooManyAttempts.
+        """Wait for permission to hash a password in this process. Raises TooManyAttempts.
 
-        An address that has failed as often as a single login may gets one turn at a time.
+        An address with as many failures as one login may have gets one permission at a time.
         """
         with self._place(OF_ONE_ADDRESS if failures < settings.AXES_FAILURE_LIMIT else 1), self._hashing:
             yield
@@ -150,34 +150,34 @@ class AddressLimit:
 
 
 def release(addresses: set[str | None]) -> None:
-    """Let addresses try again, whatever they failed at."""
+    """Delete the failures of these addresses, of both kinds."""
     AccessAttempt.objects.filter(username="", ip_address__in=set(map(counted_address, addresses))).delete()
 
 
-def refusal(request: HttpRequest, told: str, seconds: int) -> HttpResponse:
-    """429, for a page or a program; it does not say whether the password was right."""
-    headers = {"Retry-After": seconds}
+def refusal(request: HttpRequest, message: str, seconds: int) -> HttpResponse:
+    """429 as JSON or as a page. It does not reveal whether the password was right."""
     if request.path.startswith("/api/"):
-        return JsonResponse({"detail": told}, status=429, headers=headers)
-    context = {**admin.site.each_context(request), "title": "", "told": told}
-    answer = render(request, "taifish/locked.html", context, status=429)
+        answer: HttpResponse = JsonResponse({"detail": message}, status=429)
+    else:
+        context = {**admin.site.each_context(request), "title": "", "message": message}
+        answer = render(request, "taifish/locked.html", context, status=429)
     answer.headers["Retry-After"] = str(seconds)
     return answer
 
 
 def locked(request: HttpRequest, response: HttpResponse | None, credentials: dict[str, Any]) -> HttpResponse:
-    """The answer to a name that failed too often from one address (called by django-axes)."""
+    """The response if a user name has too many failures from one address (called by django-axes)."""
     minutes = int(settings.AXES_COOLOFF_TIME.total_seconds() // 60)
-    told = ngettext(
+    message = ngettext(
         "Too many wrong passwords. Try again in %d minute.",
         "Too many wrong passwords. Try again in %d minutes.",
         minutes,
     )
-    return refusal(request, told % minutes, minutes * 60)
+    return refusal(request, message % minutes, minutes * 60)
 
 
 def limited(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """Have a page that checks passwords answer TooManyAttempts."""
+    """Decorator for a view that checks passwords: turns TooManyAttempts into a response."""
 
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -190,7 +190,7 @@ def limited(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 
 
 class Passwords(ModelBackend):
-    """Users by name and password, limited by address before any password is hashed."""
+    """Authentication by name and password, limited by address before any password is hashed."""
 
     def authenticate(
         self, request: HttpRequest, username: str | None = None, password: str | None = None, **kwargs: Any
@@ -204,25 +204,25 @@ class Passwords(ModelBackend):
 
 
 class NoPasswords(ModelBackend):
-    """Where only the OpenID provider lets people in: users and permissions as ever, and no password is right."""
+    """For logins through the OpenID provider only: checks permissions, and accepts no password."""
 
     def authenticate(self, request: HttpRequest | None, **credentials: Any) -> None:
         return None
 
 
 class PasswordAuthentication(BasicAuthentication):
-    """User name and password with each request, counted like those of the login page."""
+    """User name and password with each request, with the limits of the login page."""
 
     def authenticate_credentials(self, userid: str, password: str, request: Request | None = None) -> Any:
         if "\0" in userid + password:
-            # The store has no such character, and no such user.
+            # The store cannot store NUL, so no such user exists.
             raise AuthenticationFailed
-        # Not the API's own request: what axes notes on it must reach axes' middleware.
+        # Django's request, not REST framework's: axes' middleware reads attributes that axes sets on it.
         return super().authenticate_credentials(userid, password, getattr(request, "_request", request))
 
 
 class OwnPasswordForm(AdminOwnPasswordChangeForm):
-    """The old password is checked as at a login: counted and limited."""
+    """Checks the old password with the limits of a login."""
 
     def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -248,5 +248,5 @@ class OwnPasswordPage(PasswordChangeView):
 
 @limited
 def password_change_page(request: HttpRequest) -> HttpResponse:
-    """The admin's own page, with a limit on guesses of the old password."""
+    """The admin's page for changing one's password, with a limit on guesses of the old one."""
     return OwnPasswordPage.as_view()(request)

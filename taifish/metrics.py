@@ -1,7 +1,7 @@
-"""`/metrics` for Prometheus, computed from the store at each scrape: all web processes give the same values.
+"""`/metrics` for Prometheus, computed from the store at each scrape, so that all web processes return the same values.
 
-Visits are gauges over the last 24 hours, not counters: purged sessions and deleted instances take their rows along, and
-Prometheus takes a falling counter for a restart.
+Visits are gauges over the last 24 hours, not counters: counts decrease when sessions are purged or instances deleted,
+and Prometheus would treat a lower counter as a restart.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ STALENESS = {"1d": timedelta(days=1), "2d": timedelta(days=2), "7d": timedelta(d
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """For bearers of TAIFISH_METRICS_TOKEN, and for users who may see the sync sessions of all instances."""
+    """For requests with TAIFISH_METRICS_TOKEN, and for users who may see the sync sessions of all instances."""
     may = request.user.has_perm("sync.view_syncsession") and limit_of(request.user) is None
     try:
         has_token = _has_token(request)
@@ -70,7 +70,7 @@ def _has_token(request: HttpRequest) -> bool:
 
 
 class StoreCollector(Collector):
-    """All metrics, in a fixed number of queries, however many instances there are."""
+    """All metrics, in a fixed number of queries."""
 
     def collect(self) -> Iterator[Metric]:
         yield from _visits()
@@ -136,7 +136,7 @@ def _last_successes() -> Iterator[Metric]:
 
 
 def _findings() -> Iterator[Metric]:
-    """Visits, missing sizes and late schedules have gauges of their own."""
+    """Findings other than visits, missing sizes and late schedules, which have separate gauges."""
     instances = _gauge("instances", "Instances.", "state")
     findings = _gauge("findings", "Rows that need attention, as on the home page and on Health.", "finding")
     states = {"active": Instance.objects.active(), "retired": Instance.objects.retired()}
@@ -198,7 +198,7 @@ def _rows(sql: str, values: dict[str, object]) -> list[tuple]:
         return cursor.fetchall()
 
 
-#: Sessions are joined for their index on the creation time: a visit ends within a day of it.
+#: The join uses the index on the creation time of sessions: a visit ends within a day of it.
 _VISITS = """
 SELECT r.kind, r.status, count(*),
        percentile_cont(%(quantiles)s::float8[]) WITHIN GROUP (ORDER BY extract(epoch FROM r.finished_at - r.started_at))

@@ -1,4 +1,4 @@
-"""What the house keeps of its own: which group is which role, who is whom elsewhere, and the keys of programs."""
+"""Groups of roles, installed schedules, OpenID identities, and API tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Role(models.Model):
-    """The group of a role, by whatever name people give it, and what it has been given once."""
+    """The group of a role, which users may rename, and the permissions that it was given once."""
 
     key = models.CharField(_("key"), max_length=20, unique=True)
     group = models.OneToOneField(Group, on_delete=models.CASCADE, related_name="role", verbose_name=_("group"))
@@ -32,7 +32,7 @@ class Role(models.Model):
 
 
 class InstalledSchedule(models.Model):
-    """A schedule that was installed once, so that one that people deleted stays deleted; and for which time zone."""
+    """A schedule that was installed once, and its time zone then. A deleted schedule is not installed again."""
 
     task = models.CharField(_("task"), max_length=200, unique=True)
     time_zone = models.CharField(_("time zone"), max_length=63)
@@ -47,7 +47,7 @@ class InstalledSchedule(models.Model):
 
 
 class Identity(models.Model):
-    """Who a user is to an OpenID provider: names and addresses change hands there, a subject never does."""
+    """A user's identity at an OpenID provider. Only issuer and subject are stable: names and addresses may change."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="identity", verbose_name=_("user")
@@ -70,14 +70,14 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=now or timezone.now()), user__is_active=True)
 
     def of(self, user: AbstractBaseUser) -> ApiTokenQuerySet:
-        """Those that a person may see and delete: their own; for a superuser everybody's."""
+        """The tokens that a user may see and delete: for a superuser all, else the user's own."""
         return self if user.is_superuser else self.filter(user=user.pk)
 
 
 class ApiToken(models.Model):
-    """A key with which a program uses the API in a person's name. Only its digest is stored."""
+    """A key with which a program uses the API as the user. Only its digest is stored."""
 
-    #: Searches for secrets in code and logs know our tokens by it.
+    #: Lets secret scanners recognise tokens in code and logs.
     PREFIX = "taifish_"
 
     user = models.ForeignKey(
@@ -87,7 +87,7 @@ class ApiToken(models.Model):
     digest = models.CharField(_("digest"), max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     expires_at = models.DateTimeField(
-        _("expires"), null=True, blank=True, help_text=_("Not valid from then on. Empty: until it is deleted.")
+        _("expires"), null=True, blank=True, help_text=_("Empty: the token does not expire.")
     )
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
 
@@ -104,11 +104,11 @@ class ApiToken(models.Model):
 
     @staticmethod
     def digest_of(secret: str) -> str:
-        """Random as the secret is, a plain hash is as good as a slow one."""
+        """A plain hash is enough, because the secret is random."""
         return hashlib.sha256(secret.encode()).hexdigest()
 
     def draw(self) -> str:
-        """A new secret for this token, which is to be saved. It can be told now, and never again."""
+        """Set the digest and return a new secret. The caller saves the token; the secret cannot be read later."""
         secret = self.PREFIX + secrets.token_urlsafe(32)
         self.digest = self.digest_of(secret)
         return secret

@@ -1,7 +1,7 @@
-"""Logging in by an OpenID provider: Authlib speaks with it, and what stands here decides who that is and may be.
+"""Login through an OpenID provider. Authlib implements the protocol; this module maps identities to users and groups.
 
-A person is an issuer and its subject, whatever name or address the provider tells beside: an account that is there
-already is not taken over by its name, unless a setting says so, and a superuser's never is.
+An identity is an issuer and a subject. A login does not take over an existing user of the same name or address, unless
+TAIFISH_OIDC_LINK permits it, and never a superuser.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ from .provider import SUPERUSER, Provider
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 10
-#: Seconds that the clocks of two machines may differ by.
+#: Tolerated clock difference in seconds.
 LEEWAY = 60
-#: With keys that only the provider has: whatever its metadata offers, not "none", and not the client's own secret.
+#: Asymmetric algorithms only, even if the metadata offers others: not "none", and none with the client secret.
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
-#: In the session: where to go afterwards, and that it was opened by the provider.
+#: Keys in the session: the page after login, and whether the login was through the provider.
 NEXT, OPENED = "oidc_next", "oidc"
 
-#: What a library says of answers that are wrong. For those of an odd shape it has no error of its own.
+#: Exceptions of the libraries for invalid responses; malformed ones raise built-in exceptions.
 WRONG = (AuthlibBaseError, JoseError, ValueError, LookupError, TypeError, AttributeError)
 
 
 class Refused(Exception):
-    """Somebody whom the provider knows, and who is not let in; the text is for them."""
+    """A login that the provider confirmed and Taifish refuses; the text is for the user."""
 
 
 @lru_cache(maxsize=1)
 def app_of(provider: Provider) -> DjangoOAuth2App:
-    """Authlib's client, which keeps the metadata and keys that it has fetched."""
+    """Authlib's client, which caches metadata and keys."""
     found = {"server_metadata_url": provider.issuer.rstrip("/") + "/.well-known/openid-configuration"}
     return DjangoOAuth2App(
         DjangoIntegration("oidc"),
@@ -76,7 +76,7 @@ def app_of(provider: Provider) -> DjangoOAuth2App:
 
 
 def ready(provider: Provider) -> DjangoOAuth2App:
-    """The client, with metadata that is the issuer's own."""
+    """The client with loaded metadata. Raises OAuthError if they name another issuer."""
     app = app_of(provider)
     metadata = app.load_server_metadata()
     metadata.update(provider.endpoints)
@@ -95,22 +95,22 @@ def _provider() -> Provider:
 
 @limited
 def login_page(request: HttpRequest) -> HttpResponse:
-    """The admin's own, with the provider's button."""
+    """The admin's login page with the provider's button."""
     provider, passwords = settings.TAIFISH_OIDC, settings.TAIFISH_OIDC_PASSWORDS
     return admin.site.login(request, {"provider": provider, "passwords": passwords or provider is None})
 
 
 def logout_page(request: HttpRequest) -> HttpResponse:
-    """The admin's own; with TAIFISH_OIDC_LOGOUT on to the provider's, for those who came from there."""
-    came_from_there = request.session.get(OPENED)
+    """The admin's logout page. With TAIFISH_OIDC_LOGOUT, sessions of the provider continue to its logout page."""
+    by_provider = request.session.get(OPENED)
     answer = admin.site.logout(request)
     provider = settings.TAIFISH_OIDC
-    if not (request.method == "POST" and came_from_there and provider and provider.logs_out):
+    if not (request.method == "POST" and by_provider and provider and provider.logs_out):
         return answer
     try:
         end = ready(provider).server_metadata.get("end_session_endpoint")
     except (RequestException, *WRONG) as error:
-        logger.warning("The OpenID provider cannot be asked to log out: %s", type(error).__name__)
+        logger.warning("Cannot log out at the OpenID provider: %s", type(error).__name__)
         return answer
     back = {"client_id": provider.client_id, "post_logout_redirect_uri": _absolute(request, "admin:login")}
     return HttpResponseRedirect(f"{end}{'&' if '?' in end else '?'}{urlencode(back)}") if end else answer
@@ -123,7 +123,7 @@ def _absolute(request: HttpRequest, page: str) -> str:
 @never_cache
 @require_POST
 def start(request: HttpRequest) -> HttpResponse:
-    """On to the provider; by POST, so that no page elsewhere begins it."""
+    """Redirect to the provider. POST only, so that other sites cannot start a login."""
     provider = _provider()
     request.session[NEXT] = request.POST.get("next", "")
     try:
@@ -135,7 +135,7 @@ def start(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_GET
 def callback(request: HttpRequest) -> HttpResponse:
-    """Back from the provider: whoever it is, with the roles that it says now."""
+    """Log in the user whom the provider confirmed, with the current groups."""
     provider = _provider()
     try:
         claims = claims_of(request, provider)
@@ -155,29 +155,29 @@ def callback(request: HttpRequest) -> HttpResponse:
 
 
 def _failed(request: HttpRequest, provider: Provider, error: Exception) -> HttpResponse:
-    """The page for what went wrong with the provider. The log gets a name, never the text: that may hold anything."""
+    """The error page for a failure of the provider. Logs only the exception's name and code: its text is untrusted."""
     code = str(getattr(error, "error", ""))[:60]
     logger.warning("OpenID login failed: %s %r", type(error).__name__, code)
     if isinstance(error, RequestException):
-        return _page(request, _("%s does not answer as it should. Try again later.") % provider.name, 503)
+        return _page(request, _("%s does not respond correctly. Try again later.") % provider.name, 503)
     if code == "access_denied":
-        return _page(request, _("%s did not let you in.") % provider.name, 403)
-    return _page(request, _("The answer of %s cannot be trusted, or is too old. Log in again.") % provider.name, 403)
+        return _page(request, _("%s denied access.") % provider.name, 403)
+    return _page(request, _("The response of %s is invalid or too old. Log in again.") % provider.name, 403)
 
 
-def _page(request: HttpRequest, told: str, status: int) -> HttpResponse:
-    context = {**admin.site.each_context(request), "title": "", "told": told}
+def _page(request: HttpRequest, message: str, status: int) -> HttpResponse:
+    context = {**admin.site.each_context(request), "title": "", "message": message}
     return render(request, "taifish/refused.html", context, status=status)
 
 
 def claims_of(request: HttpRequest, provider: Provider) -> dict[str, Any]:
-    """What the provider vouches for; groups that the ID token does not tell are asked for.
+    """The verified claims. If the ID token has no groups, they are read from the provider's userinfo endpoint.
 
-    Raises RequestException when the provider fails, and one of WRONG when its answer is not to be trusted.
+    Raises RequestException if the provider fails, and one of WRONG if its response is invalid.
     """
     app = ready(provider)
-    wanted = {"iss": provider.issuer, "aud": provider.client_id}
-    options = {name: {"essential": True, "value": value} for name, value in wanted.items()}
+    expected = {"iss": provider.issuer, "aud": provider.client_id}
+    options = {name: {"essential": True, "value": value} for name, value in expected.items()}
     token = app.authorize_access_token(request, claims_options=options, leeway=LEEWAY)
     claims = token.get("userinfo")
     if not claims:
@@ -190,40 +190,40 @@ def claims_of(request: HttpRequest, provider: Provider) -> dict[str, Any]:
     return dict(claims)
 
 
-# Who that is, and may be
+# Users and groups
 
 
 def admitted(provider: Provider, claims: dict[str, Any]) -> User:
-    """The person of these claims, with the roles that they tell. Raises Refused.
+    """The user of these claims, with the groups they name. Raises Refused.
 
-    Who has lost every group is refused, and loses the roles with it: their tokens must not keep them.
+    A user without any group is refused and also loses the groups, because the user's API tokens have them too.
     """
     targets = provider.targets(claims)
-    is_welcome = bool(targets) or not provider.requires_group
+    has_access = bool(targets) or not provider.requires_group
     with transaction.atomic():
         user = _known(provider, claims)
-        if user is None and is_welcome:
+        if user is None and has_access:
             user = _linked(provider, claims) or _new(provider, claims)
         if user is not None:
             give(provider, user, targets)
-    if user is None or not is_welcome:
-        raise Refused(_("None of your groups may use Taifish. Who runs it can tell which may."))
+    if user is None or not has_access:
+        raise Refused(_("None of your groups may use Taifish. Ask an administrator of Taifish."))
     if not (user.is_active and user.is_staff):
-        raise Refused(_("Your account is switched off here. Who runs Taifish can switch it on."))
+        raise Refused(_("Your account is disabled. Ask an administrator of Taifish."))
     return user
 
 
 def _known(provider: Provider, claims: dict[str, Any]) -> User | None:
     subject = claims["sub"]
     if not isinstance(subject, str) or not 0 < len(subject) <= 255 or "\0" in subject:
-        raise Refused(_("Your account has no proper identity there."))
+        raise Refused(_("The provider sent no valid identity (claim “sub”)."))
     rows = Identity.objects.select_for_update(of=("self",)).select_related("user")
     identity = rows.filter(issuer=provider.issuer, subject=subject).first()
     return identity and identity.user
 
 
 def _linked(provider: Provider, claims: dict[str, Any]) -> User | None:
-    """The account that TAIFISH_OIDC_LINK says is theirs, from now on."""
+    """The existing user that TAIFISH_OIDC_LINK assigns to this identity."""
     unlinked = User.objects.filter(identity=None, is_superuser=False)
     if provider.link == "username":
         found = unlinked.filter(username=_text(claims, provider.username_claim))
@@ -231,7 +231,7 @@ def _linked(provider: Provider, claims: dict[str, Any]) -> User | None:
         found = unlinked.filter(email__iexact=_text(claims, "email"))
     else:
         return None
-    # Two of one address are neither.
+    # An address of two users identifies none.
     user = found.get() if found.count() == 1 else None
     if user:
         Identity.objects.create(user=user, issuer=provider.issuer, subject=claims["sub"])
@@ -255,41 +255,43 @@ def _new(provider: Provider, claims: dict[str, Any]) -> User:
     try:
         User.username_validator(name)
     except ValidationError:
-        raise Refused(_("Your name there cannot be a name here: letters, digits and @ . + - _ only.")) from None
+        raise Refused(
+            _("Your user name is invalid in Taifish: only letters, digits and @ . + - _ are allowed.")
+        ) from None
     try:
         with transaction.atomic():
             user.save()
             Identity.objects.create(user=user, issuer=provider.issuer, subject=claims["sub"])
     except IntegrityError:
         raise Refused(
-            _("There is a user of your name here already. Who runs Taifish can connect the two, under Users.")
+            _("A user with your name already exists. Ask an administrator of Taifish to link it, under Users.")
         ) from None
     return user
 
 
 def _text(claims: dict[str, Any], name: str) -> str:
-    """A claim as the store can keep it."""
+    """A claim as text that the store can store."""
     value = claims.get(name)
     return value.replace("\0", "")[:150] if isinstance(value, str) else ""
 
 
 def give(provider: Provider, user: User, targets: set[str]) -> None:
-    """The groups that these targets stand for, and of those that others stand for none. What no target names is left
-    as people gave it; so is a superuser, unless the mapping speaks of superusers."""
+    """Add the user to the groups of these targets, and remove the user from groups of other targets in the mapping.
+    Groups outside the mapping are not changed, nor is the superuser status unless the mapping names it."""
     everything = {target for _, target in provider.groups}
     groups = {target: _groups(target) for target in everything - {SUPERUSER}}
-    wanted = {group for target, found in groups.items() if target in targets for group in found}
-    user.groups.remove(*({group for found in groups.values() for group in found} - wanted))
-    user.groups.add(*wanted)
+    granted = {group for target, found in groups.items() if target in targets for group in found}
+    user.groups.remove(*({group for found in groups.values() for group in found} - granted))
+    user.groups.add(*granted)
     if SUPERUSER in everything and user.is_superuser != (SUPERUSER in targets):
         user.is_superuser = not user.is_superuser
         user.save(update_fields=["is_superuser"])
 
 
 def _groups(target: str) -> list[Group]:
-    """The group of a role, by the role's key or first name, whatever it is called now; or any other by its name."""
+    """The group of a role, by the role's key or original name, even if renamed; or another group by its name."""
     keys = [key for key, (name, *_) in roles.ROLES.items() if target.lower() in (key, name.lower())]
     found = list(Group.objects.filter(Q(role__key__in=keys) if keys else Q(name=target)))
     if not found:
-        logger.warning("TAIFISH_OIDC_GROUPS names %r, which is no role and no group", target)
+        logger.warning("TAIFISH_OIDC_GROUPS names %r, which is neither a role nor a group", target)
     return found

@@ -29,13 +29,13 @@ from sync.registry import KINDS, VisitKind
 
 from .health import work_checks
 
-#: The findings that are counted at the top: those about instances. The others are on Health.
+#: The findings counted at the top: those about instances. The others are on Health.
 FIGURES = [name for name in FINDINGS if name not in ("schedule_late", "unproven", "undelivered")]
 
 #: Rows of each part.
 ROWS = 6
 
-#: Limits that are forecast: those of the instances that have used the most of theirs.
+#: Number of limits to forecast, those with the highest usage.
 NEAREST = 20
 
 
@@ -104,7 +104,7 @@ def _growers(user: User) -> Any:
 
 
 def _forecasts(user: User) -> list[dict[str, Any]]:
-    """The limits that will be reached first, among those that are used the most."""
+    """The limits that will be reached first, among those with the highest usage."""
     latest = InstanceSize.objects.filter(instance=OuterRef("instance")).order_by("-day")
     part = ExpressionWrapper(Subquery(latest.values("size")[:1]) * 1.0 / F("size"), output_field=FloatField())
     limits = SizeLimit.objects.filter(instance__retired_at=None).select_related("instance").annotate(part=part)
@@ -119,7 +119,7 @@ def _schedules() -> list[dict[str, Any]]:
     rows = []
     for task in enabled_schedules():
         since = timezone.localtime(task.last_run_at or task.date_changed)
-        # The remaining time was computed a moment ago; without the second, a full hour would show as a minute earlier.
+        # `now` is slightly too early; without the second, a full hour would show as one minute earlier.
         due = now + task.schedule.remaining_estimate(since) + timedelta(seconds=1)
         rows.append({"task": task, "next": due, "is_late": is_late(task)})
     return sorted(rows, key=lambda row: row["next"])

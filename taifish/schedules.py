@@ -1,4 +1,4 @@
-"""The default timetable. Installed once into django-celery-beat's tables, and the people's from then on."""
+"""The default schedules. They are installed once into django-celery-beat's tables; users may change them afterwards."""
 
 from __future__ import annotations
 
@@ -11,45 +11,50 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from .models import InstalledSchedule
 
-#: The names are stored in English, and translated where they are shown.
+#: Names are stored in English and translated when shown.
 #: name, task, when ("minute hour" in TAIFISH_TIME_ZONE, * for every hour, or seconds), description
 TIMETABLE: list[tuple[str, str, str | int, str]] = [
-    (_("Sync accounts"), "accounts.sync", "0 1", "Visit every active instance: accounts and what they may do."),
-    (_("Collect capacity"), "capacity.collect", "0 3", "Visit every active instance: databases and their sizes."),
+    (_("Sync accounts"), "accounts.sync", "0 1", "Visit all active instances to read accounts and grants."),
+    (_("Collect capacity"), "capacity.collect", "0 3", "Visit all active instances to read databases and sizes."),
     (
         _("Catch up capacity"),
         "capacity.catch_up",
         "20 *",
-        "Visit again whatever today's collection has left without a size.",
+        "Visit instances again that have no size for today.",
     ),
-    (_("Aggregate sizes"), "aggregation.run", "0 4", "Aggregate what the collections have left to be aggregated."),
+    (_("Aggregate sizes"), "aggregation.run", "0 4", "Aggregate collected sizes of closed periods."),
     (
         _("Classify accounts"),
         "classification.run",
         "30 3",
-        "Apply every rule to every account, whatever the runs after each visit have missed.",
+        "Apply all rules to all accounts, in addition to the runs after each visit.",
     ),
     (
         _("Reap lost visits"),
         "sync.reap",
         30,
-        "Make good what died: lost workers, lost messages, sessions left open.",
+        "Recover from lost workers and messages, and close open sessions.",
     ),
     (
         _("Look at alert rules"),
         "alerts.evaluate",
         300,
-        "Find what the active alert rules look for, and note whom to tell.",
+        "Evaluate the active alert rules, and create deliveries.",
     ),
     (
         _("Deliver alerts"),
         "alerts.deliver",
         60,
-        "Send what channels are to be told, and try again what did not get there.",
+        "Send pending deliveries, and retry failed ones.",
     ),
     (_("Forget old sessions"), "sync.purge", "30 4", "Delete sessions older than TAIFISH_KEEP_SESSIONS_DAYS."),
     (_("Forget old sizes"), "capacity.purge", "15 4", "Delete sizes older than TAIFISH_KEEP_SIZES_DAYS."),
-    (_("Forget old alerts"), "alerts.purge", "50 4", "Delete alerts that are over for TAIFISH_KEEP_SESSIONS_DAYS."),
+    (
+        _("Forget old alerts"),
+        "alerts.purge",
+        "50 4",
+        "Delete alerts resolved more than TAIFISH_KEEP_SESSIONS_DAYS ago.",
+    ),
     (
         _("Purge retired instances"),
         "instances.purge",
@@ -61,8 +66,8 @@ TIMETABLE: list[tuple[str, str, str | int, str]] = [
 
 @transaction.atomic
 def install(deleted: bool = False) -> list[str]:
-    """Create the schedules that are missing, by task, each once: what people deleted comes back only with `deleted`.
-    Touches nothing that exists. Returns the names created."""
+    """Create missing schedules, identified by task. Schedules that users deleted are created again only with `deleted`;
+    existing ones are not changed. Returns the names of created schedules."""
     present = set(PeriodicTask.objects.values_list("task", flat=True))
     known = set(InstalledSchedule.objects.values_list("task", flat=True))
     created = []
@@ -79,9 +84,9 @@ def install(deleted: bool = False) -> list[str]:
 
 @transaction.atomic
 def follow_time_zone() -> list[str]:
-    """Move to TAIFISH_TIME_ZONE what still runs when it was shipped to run, in the zone of then. Returns the names.
+    """Move schedules with the default time and the time zone of their installation to TAIFISH_TIME_ZONE.
 
-    Whatever people set to another time or zone means what they said.
+    Schedules that users set to another time or zone are not changed. Returns the names of moved schedules.
     """
     moved = []
     shipped = {task: when for _name, task, when, _description in TIMETABLE if isinstance(when, str)}
@@ -92,7 +97,7 @@ def follow_time_zone() -> list[str]:
         )
         for task in PeriodicTask.objects.filter(task=row.task, crontab__in=then):
             task.crontab = _schedule(shipped[row.task])["crontab"]
-            # Not update(): saving tells beat.
+            # Not update(): save() notifies beat.
             task.save()
             moved.append(task.name)
         row.time_zone = settings.TIME_ZONE
@@ -103,7 +108,7 @@ def follow_time_zone() -> list[str]:
 def _schedule(when: str | int) -> dict[str, object]:
     if isinstance(when, int):
         interval, _made = IntervalSchedule.objects.get_or_create(every=when, period=IntervalSchedule.SECONDS)
-        # Late ones are worthless: the next is on its way.
+        # A late message expires, because the next one follows.
         return {"interval": interval, "expire_seconds": when}
     minute, hour = when.split()
     crontab, _made = CrontabSchedule.objects.get_or_create(minute=minute, hour=hour, timezone=settings.TIME_ZONE)

@@ -1,4 +1,4 @@
-"""Settings, all from the environment. The README's table documents every variable."""
+"""Settings, all from the environment. The table in the README documents every variable."""
 
 import secrets
 from datetime import timedelta
@@ -30,14 +30,14 @@ else:
     try:
         DATABASES = {"default": dj_database_url.parse(TAIFISH_DATABASE_URL)}
     except ValueError:
-        # The library's own message quotes the URL, password and all.
+        # The library's message contains the URL with the password.
         raise ImproperlyConfigured(
-            "DATABASE_URL cannot be read; it looks like postgresql://user:password@host:5432/taifish"
+            "DATABASE_URL is invalid; the format is postgresql://user:password@host:5432/taifish"
         ) from None
     if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-        raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL: postgresql://user:password@host:5432/taifish")
+        raise ImproperlyConfigured("DATABASE_URL is not a PostgreSQL: postgresql://user:password@host:5432/taifish")
 DATABASES["default"] |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
-# A store that vanishes without a word must not hold its clients for the hours that TCP would.
+# Otherwise clients wait for hours if the store disappears without closing connections.
 DATABASES["default"]["OPTIONS"] = {
     "connect_timeout": 10,
     "keepalives_idle": 30,
@@ -84,13 +84,13 @@ X_FRAME_OPTIONS = "DENY"
 LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 
-# By name and address together, so that a user cannot lock another out. By address alone: taifish.login.AddressLimit.
+# By name and address, so that users cannot lock out others. By address alone: taifish.login.AddressLimit.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_FAILURE_LIMIT = number("TAIFISH_LOGIN_TRIES", 10, 1, 1000)
 TAIFISH_LOGIN_ADDRESS_TRIES = number("TAIFISH_LOGIN_ADDRESS_TRIES", 50, 1, 100_000)
 AXES_COOLOFF_TIME = timedelta(minutes=number("TAIFISH_LOGIN_PAUSE", 15, 1, 10080))
 AXES_RESET_ON_SUCCESS = True
-# A pause is over when it was said to be, however often somebody tries meanwhile.
+# Attempts during a pause do not extend it.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_CLIENT_IP_CALLABLE = "taifish.login.client_address"
 AXES_LOCKOUT_CALLABLE = "taifish.login.locked"
@@ -101,9 +101,9 @@ TAIFISH_OIDC = provider()
 TAIFISH_OIDC_PASSWORDS = flag("TAIFISH_OIDC_PASSWORDS", True)
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
-    # Before the one that gives permissions: it takes some from people who do not see all instances.
+    # Before the one that grants permissions: it denies some to users who do not see all instances.
     "tagging.visibility.LimitBackend",
-    # The last one keeps the sessions.
+    # Sessions use the last one.
     "taifish.login.NoPasswords" if TAIFISH_OIDC and not TAIFISH_OIDC_PASSWORDS else "taifish.login.Passwords",
 ]
 
@@ -180,7 +180,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 STATIC_URL = "static/"
-# Served from where the packages keep them: no collectstatic step to forget.
+# Served from the packages, without collectstatic.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_MAX_AGE = 3600
 
@@ -197,12 +197,12 @@ try:
     ZoneInfo(TIME_ZONE)
 except (ZoneInfoNotFoundError, ValueError):
     raise ImproperlyConfigured(
-        f"TAIFISH_TIME_ZONE is {TIME_ZONE!r}; give a name such as Asia/Shanghai or Europe/Berlin."
+        f"TAIFISH_TIME_ZONE is {TIME_ZONE!r}; set it to a name such as Asia/Shanghai or Europe/Berlin."
     ) from None
 
-# Visits (seconds where nothing else is said)
+# Visits (in seconds unless noted)
 
-# With the reaper's 30 s still under the two minutes after which a dead worker's visit must be in good hands.
+# With the reaper's 30 s, a dead worker's visit is taken over within two minutes.
 TAIFISH_LEASE = number("TAIFISH_LEASE", 60, 5, 80)
 TAIFISH_MAX_BUDGET = 3600
 TAIFISH_VISITS_PER_HOST = number("TAIFISH_VISITS_PER_HOST", 2, 1, 100)
@@ -210,21 +210,21 @@ TAIFISH_VISIT_ATTEMPTS = number("TAIFISH_VISIT_ATTEMPTS", 3, 1, 10)
 TAIFISH_RETRY_DELAY = number("TAIFISH_RETRY_DELAY", 30, 1, 3600)
 TAIFISH_START_SPREAD = number("TAIFISH_START_SPREAD", 60, 0, 3600)
 TAIFISH_PAUSE_AFTER = number("TAIFISH_PAUSE_AFTER", 5, 1, 1000)
-# Hours after which what was last read no longer answers for the present.
+# In hours. Older reads are stale.
 TAIFISH_STALE_AFTER = number("TAIFISH_STALE_AFTER", 36, 1, 8760)
 TAIFISH_KEEP_SESSIONS_DAYS = number("TAIFISH_KEEP_SESSIONS_DAYS", 180, 1, 3650)
-# A quarter, and the one before it, can always be aggregated again.
+# At least 190, so that the current and the last quarter can be aggregated again.
 TAIFISH_KEEP_SIZES_DAYS = number("TAIFISH_KEEP_SIZES_DAYS", 800, 190, 36500)
 TAIFISH_KEEP_RETIRED_DAYS = number("TAIFISH_KEEP_RETIRED_DAYS", 7, 1, 3650)
 
 # Celery
 
-#: kombu's filesystem transport ignores the host, and warns where there is none.
+#: kombu's filesystem transport ignores the host, but warns if it is missing.
 CELERY_BROKER_URL = text("CELERY_BROKER_URL", "filesystem://localhost")
 if CELERY_BROKER_URL.startswith("filesystem:"):
     CELERY_BROKER_TRANSPORT = "taifish.broker:Transport"
     broker_dir = TAIFISH_DATA_DIR / "broker"
-    # kombu makes its control folder, and fails without the other.
+    # kombu creates the control folder, but not this one.
     (broker_dir / "queue").mkdir(mode=0o700, parents=True, exist_ok=True)
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "data_folder_in": str(broker_dir / "queue"),
@@ -241,12 +241,12 @@ elif CELERY_BROKER_URL.startswith(("redis", "sentinel")):
     }
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_TIMEOUT = 5
-# A message that cannot be sent is sent again by the reaper: do not keep a person waiting for the broker.
+# The reaper sends failed messages again, so users need not wait for the broker.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2}
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_IGNORE_RESULT = True
-# Otherwise each start of beat would put back a schedule of its own, to clean up results that nobody keeps.
+# Otherwise beat creates a schedule at each start to delete results, which are not stored.
 CELERY_RESULT_EXPIRES = None
 CELERY_TASK_SOFT_TIME_LIMIT = TAIFISH_MAX_BUDGET + 300
 CELERY_TASK_TIME_LIMIT = TAIFISH_MAX_BUDGET + 360
@@ -261,7 +261,7 @@ DJANGO_CELERY_BEAT_TZ_AWARE = True
 # API
 
 REST_FRAMEWORK = {
-    # The first tells strangers how to prove who they are.
+    # The first one determines the WWW-Authenticate header.
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "taifish.tokens.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
@@ -276,7 +276,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PAGINATION_CLASS": "api.pagination.Pages",
     "DEFAULT_SCHEMA_CLASS": "api.schema.Schema",
     "EXCEPTION_HANDLER": "api.errors.handle_exception",
-    # Each web process counts for itself.
+    # Each web process counts separately.
     "DEFAULT_THROTTLE_CLASSES": [
         "rest_framework.throttling.AnonRateThrottle",
         "rest_framework.throttling.UserRateThrottle",
@@ -300,7 +300,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    # No address of ours goes to anybody else's validator.
+    # Do not send the address of the schema to the public validator.
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
     "ENUM_NAME_OVERRIDES": {
         "GrantKindEnum": [(kind, kind) for kind in GRANT_KINDS],
@@ -316,7 +316,7 @@ IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
 
 # Metrics
 
-#: Who brings it may scrape /metrics without a login; empty: nobody may.
+#: Permits scraping /metrics without a login; disabled if empty.
 TAIFISH_METRICS_TOKEN = text("TAIFISH_METRICS_TOKEN")
 
 # Logging and e-mail
@@ -336,7 +336,7 @@ LOGGING = {
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
-        # In debugging it writes down what only the provider and we may know.
+        # Its debug messages contain secrets.
         "authlib": {"level": "WARNING"},
     },
 }
@@ -352,7 +352,7 @@ UNFOLD = {
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_LANGUAGES": True,
-    # By its age: browsers keep it for an hour, and after an upgrade would lay the old one over new pages.
+    # With its time: browsers cache it for an hour, and would use the old one after an upgrade.
     "STYLES": [lambda request: f"{static('taifish/taifish.css')}?{STYLE.stat().st_mtime_ns}"],
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("taifish/icon.svg")},

@@ -1,4 +1,4 @@
-"""The sidebar: each page once, by the name of its URL, for those who may open it."""
+"""The sidebar: links to pages that the user may open, by the name of the URL."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
 
 
 def may_open(request: HttpRequest, link: str) -> bool:
-    """Whether the page behind a link lets this person in: a model's list asks its admin, a page of ours says itself."""
+    """Whether the user may open the page of a link: by the model's admin, or by the page's `may_open`."""
     page = resolve(link).func
     if pages := getattr(page, "model_admin", None):
         return pages.has_view_or_change_permission(request)
@@ -95,7 +95,7 @@ def may_open(request: HttpRequest, link: str) -> bool:
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """What unfold shows; a section of which nothing may be opened is left out."""
+    """The sections for unfold, without empty ones."""
     sections = []
     for title, pages in SECTIONS:
         links = [(name, icon, reverse(page)) for name, icon, page in pages]

@@ -1,7 +1,7 @@
-"""Run several programs as one: start them together, restart them when they end, stop them in good order.
+"""Run several programs: start them, restart them when they end, and stop them gracefully.
 
-Each child leads a session of its own: Ctrl-C in the terminal reaches only the supervisor, and a stop is signalled only
-to the child's main process. A Celery worker whose pool gets the signal too may never finish its shutdown.
+Each child has a separate session: Ctrl-C in the terminal reaches only the supervisor, which signals only the child's
+main process. If the pool of a Celery worker gets the signal too, the worker may never finish its shutdown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from queue import Empty, SimpleQueue
 logger = logging.getLogger(__name__)
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
-#: Seconds of life after which the next end of a child counts as its first.
+#: Seconds after which a running child's delay is reset.
 SETTLED = 60.0
 STOP_TIMEOUT = 15.0
 PR_SET_PDEATHSIG = 1
@@ -48,7 +48,7 @@ def supervise(
 
     `tend` is called about once a second. Call this in the main thread of a process without other threads.
     """
-    # A queue of this class may be filled by a signal handler, and a signal ends the wait for it.
+    # SimpleQueue.put() is safe in signal handlers, and a signal ends get().
     signals: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _: signals.put(number))
@@ -91,7 +91,7 @@ def _keep_running(child: Child, folder: Path, environment: Mapping[str, str], pr
 
 def _stop(running: Sequence[subprocess.Popen[bytes]], signals: SimpleQueue[int]) -> None:
     for process in running:
-        # Popen.send_signal might wait for the process, which `_ended` must not miss.
+        # Not Popen.send_signal: it may reap the process, which `_ended` still needs.
         os.kill(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIMEOUT
     while any(not _ended(process) for process in running) and time.monotonic() < deadline:
@@ -103,19 +103,19 @@ def _stop(running: Sequence[subprocess.Popen[bytes]], signals: SimpleQueue[int])
 
 
 def _ended(process: subprocess.Popen[bytes]) -> bool:
-    """True if it has ended; its process id is not given to another process before `wait`."""
+    """Whether it has ended. It is not reaped, so its process id is not reused before `wait`."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _bury(process: subprocess.Popen[bytes]) -> int:
-    """Kill the process and its own children, while its process id is still its own. Returns its exit code."""
+    """Kill the process and its children, then reap it. Returns its exit code."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     return process.wait()
 
 
 def _tie_to_parent() -> Callable[[], None]:
-    """What a child runs before its program: on Linux it gets SIGTERM when we end, also when we are killed."""
+    """The function that a child runs before its program. On Linux the child gets SIGTERM when this process ends."""
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
     parent = os.getpid()
 

@@ -1,4 +1,4 @@
-"""How programs prove who they are: `Authorization: Bearer taifish_…`."""
+"""Authentication by API token: `Authorization: Bearer taifish_…`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from .login import TOKENS, AddressLimit
 from .models import ApiToken
 
-#: How exactly the last use is known; a busy program shall not write a row with each request.
+#: Precision of the last use, so that not every request writes a row.
 USE_NOTED_EVERY = timedelta(minutes=1)
 
 
@@ -27,11 +27,11 @@ class TokenAuthentication(BaseAuthentication):
         known = ApiToken.objects.filter(digest=ApiToken.digest_of(secret.strip()))
         token = known.valid(now).select_related("user").first()
         if token is None:
-            # Looked up first: failures of others at the same address must not stop a valid token. One that has expired
-            # is no guess.
+            # After the lookup: failures from the same address must not block a valid token. An expired token does not
+            # count.
             if not known.exists():
                 AddressLimit(request, TOKENS).count()
-            raise AuthenticationFailed(_("This token is unknown, has expired, or belongs to nobody who is active."))
+            raise AuthenticationFailed(_("This token is unknown or expired, or its user is inactive."))
         if token.last_used_at is None or now - token.last_used_at > USE_NOTED_EVERY:
             ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
         return token.user, token

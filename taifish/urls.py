@@ -26,7 +26,7 @@ urlpatterns = [
     path("admin/trends/backfill/", admin.site.admin_view(backfill_page), name="backfill"),
     path("admin/forecasts/", admin.site.admin_view(forecasts_page), name="forecasts"),
     path("admin/health/", admin.site.admin_view(health_page), name="health"),
-    # Before the admin's own, which go by these names.
+    # Before the admin's pages with these addresses.
     path("admin/login/", oidc.login_page),
     path("admin/logout/", oidc.logout_page),
     path("admin/password_change/", admin.site.admin_view(password_change_page, cacheable=True)),

@@ -26,12 +26,12 @@ class ApiTokenSerializer(serializers.ModelSerializer):
 
     def validate_expires_at(self, moment):
         if moment and moment <= timezone.now():
-            raise serializers.ValidationError(_("This is over already."))
+            raise serializers.ValidationError(_("Enter a time in the future."))
         return moment
 
 
 class NewApiTokenSerializer(ApiTokenSerializer):
-    token = serializers.CharField(read_only=True, help_text="Shown in this answer, and never again.")
+    token = serializers.CharField(read_only=True, help_text="Shown in this response only.")
 
     class Meta(ApiTokenSerializer.Meta):
         fields = [*ApiTokenSerializer.Meta.fields, "token"]
@@ -48,9 +48,9 @@ class ApiTokenViewSet(CreateModelMixin, DestroyModelMixin, ReadViewSet):
 
     @extend_schema(responses={201: NewApiTokenSerializer})
     def create(self, request: Request) -> Response:
-        """Create a token for yourself. Only this answer shows it. Requests that use a token are refused."""
+        """Create a token for yourself. Only this response shows it. Requests that use a token are refused."""
         if isinstance(request.auth, ApiToken):
-            raise PermissionDenied(_("A token cannot make tokens: log in, or give user name and password."))
+            raise PermissionDenied(_("A token cannot create tokens. Log in, or send user name and password."))
         token = ApiToken(user=request.user, **read_body(request, ApiTokenSerializer))
         secret = token.draw()
         token.save()

@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(help_text='What uses it, such as “nightly report”.', max_length=100, verbose_name='name')),
                 ('digest', models.CharField(editable=False, max_length=64, unique=True, verbose_name='digest')),
                 ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created')),
-                ('expires_at', models.DateTimeField(blank=True, help_text='Not valid from then on. Empty: until it is deleted.', null=True, verbose_name='expires')),
+                ('expires_at', models.DateTimeField(blank=True, help_text='Empty: the token does not expire.', null=True, verbose_name='expires')),
                 ('last_used_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last used')),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='api_tokens', to=settings.AUTH_USER_MODEL, verbose_name='user')),
             ],

@@ -52,7 +52,7 @@ def reader(call: ast.Call) -> str:
 def variables() -> dict[str, ast.Call]:
     """Every variable that the code reads, and of tests those that say which servers they may use."""
     found = {}
-    for file in [*ROOT.glob("*.py"), *(file for app in APPS for file in app.rglob("*.py"))]:
+    for file in [*ROOT.glob("*.py"), *(file for app in [*APPS, ROOT / "engines"] for file in app.rglob("*.py"))]:
         tree = ast.parse(said(file))
         constants = {
             target.id: node.value.value
@@ -164,7 +164,7 @@ def test_the_backup_of_the_embedded_store_works_as_it_is_told(tmp_path):
     manage("old", "shell", "-v", "0", "-c", "\n".join(lines))
     shutil.copytree(tmp_path / "old" / "keys", tmp_path / "new" / "keys")
     manage("new", "shell", "-v", "0", "-c", "\n".join([*lines[:-1], last]))
-    assert manage("new", "install_schedules") == "all schedules are there already\n"
+    assert manage("new", "install_schedules") == "all schedules exist\n"
     manage("new", "migrate", "--check")
     for folder in ("old", "new"):
         forget_store(tmp_path / folder)

@@ -49,7 +49,7 @@ def test_a_value_or_a_file_or_the_default(monkeypatch, tmp_path):
 
 def test_a_file_that_cannot_be_read_is_an_error_not_the_default(monkeypatch, tmp_path):
     monkeypatch.setenv("TAIFISH_X_FILE", str(tmp_path / "nowhere"))
-    with pytest.raises(ImproperlyConfigured, match=r"TAIFISH_X_FILE names .*nowhere, which cannot be read: No such"):
+    with pytest.raises(ImproperlyConfigured, match=r"TAIFISH_X_FILE is .*nowhere, which cannot be read: No such"):
         environment.text("TAIFISH_X", "default")
 
 
@@ -63,14 +63,14 @@ def test_yes_or_no(monkeypatch, value, expected):
 
 def test_maybe_is_neither(monkeypatch):
     monkeypatch.setenv("TAIFISH_X", "maybe")
-    with pytest.raises(ImproperlyConfigured, match="TAIFISH_X is 'maybe'; say yes or no"):
+    with pytest.raises(ImproperlyConfigured, match="TAIFISH_X is 'maybe'; set it to yes or no"):
         environment.flag("TAIFISH_X", default=True)
 
 
 @pytest.mark.parametrize("value", ["0", "11", "-1", "1.5", "many", "²"])
 def test_a_number_out_of_bounds_is_refused(monkeypatch, value):
     monkeypatch.setenv("TAIFISH_X", value)
-    with pytest.raises(ImproperlyConfigured, match="give a whole number from 1 to 10"):
+    with pytest.raises(ImproperlyConfigured, match="set it to a whole number from 1 to 10"):
         environment.number("TAIFISH_X", 5, 1, 10)
 
 
@@ -133,11 +133,11 @@ def test_in_embedded_mode_keys_are_made_and_kept(tmp_path):
 @pytest.mark.parametrize(
     ("variables", "told"),
     [
-        ({"DATABASE_URL": "postgresql://taifish:Hidden-1@db:port/taifish"}, "DATABASE_URL cannot be read"),
-        ({"DATABASE_URL": "mysql://taifish:Hidden-1@db/taifish"}, "DATABASE_URL must name a PostgreSQL"),
-        ({"TAIFISH_TIME_ZONE": "Shanghai"}, "TAIFISH_TIME_ZONE is 'Shanghai'; give a name such as Asia/Shanghai"),
-        ({"TAIFISH_VISITS_PER_HOST": "0"}, "TAIFISH_VISITS_PER_HOST is '0'; give a whole number from 1 to 100."),
-        ({"TAIFISH_DEBUG": "perhaps"}, "TAIFISH_DEBUG is 'perhaps'; say yes or no."),
+        ({"DATABASE_URL": "postgresql://taifish:Hidden-1@db:port/taifish"}, "DATABASE_URL is invalid"),
+        ({"DATABASE_URL": "mysql://taifish:Hidden-1@db/taifish"}, "DATABASE_URL is not a PostgreSQL"),
+        ({"TAIFISH_TIME_ZONE": "Shanghai"}, "TAIFISH_TIME_ZONE is 'Shanghai'; set it to a name such as Asia/Shanghai"),
+        ({"TAIFISH_VISITS_PER_HOST": "0"}, "TAIFISH_VISITS_PER_HOST is '0'; set it to a whole number from 1 to 100."),
+        ({"TAIFISH_DEBUG": "perhaps"}, "TAIFISH_DEBUG is 'perhaps'; set it to yes or no."),
     ],
 )
 def test_a_mistake_is_told_in_a_line_without_secrets(tmp_path, variables, told):

@@ -82,7 +82,7 @@ def test_what_people_changed_survives_every_deploy(installed, capsys):
     assert not Group.objects.filter(name="Operator").exists()
     assert "instances.change_instance" in held("Manager")
     call_command("install_roles")
-    assert capsys.readouterr().out == "all roles are there already\n"
+    assert capsys.readouterr().out == "all roles exist\n"
 
 
 def test_a_group_that_people_made_under_that_name_is_theirs(db):

@@ -115,7 +115,7 @@ def test_what_a_person_changed_survives_every_deploy(db, capsys):
     PeriodicTask.objects.create(name="Sync accounts", task="something.else", interval=reap.interval)
     before = list(PeriodicTask.objects.exclude(task="sync.purge").order_by("pk").values())
     call_command("install_schedules")
-    assert capsys.readouterr().out == "all schedules are there already\n"
+    assert capsys.readouterr().out == "all schedules exist\n"
     assert list(PeriodicTask.objects.order_by("pk").values()) == before
     call_command("install_schedules", "--deleted")
     assert capsys.readouterr().out == "created: Forget old sessions\n"

@@ -87,7 +87,7 @@ def test_the_last_use_is_noted_once_a_minute(ann, django_assert_num_queries):
 
 def test_a_token_makes_no_tokens_and_expires_in_the_future(ann):
     answer = Client().post("/api/tokens/", {"name": "child"}, headers={"Authorization": f"Bearer {token_of(ann)}"})
-    assert (answer.status_code, "A token cannot make tokens" in answer.json()["detail"]) == (403, True)
+    assert (answer.status_code, "A token cannot create tokens" in answer.json()["detail"]) == (403, True)
     answer = client_of(ann).post("/api/tokens/", {"name": "", "expires_at": "2020-01-01T00:00Z"}, format="json")
     assert (answer.status_code, sorted(answer.json())) == (400, ["expires_at", "name"])
 
@@ -109,7 +109,7 @@ def test_the_admin_shows_it_once(ann):
     client = entered(ann)
     assert client.get(NEW).status_code == 200
     past = {"name": "r", "expires_at_0": "2020-01-01", "expires_at_1": "00:00"}
-    assert "This is over already." in client.post(NEW, past).content.decode()
+    assert "Enter a time in the future." in client.post(NEW, past).content.decode()
     answer = client.post(NEW, {"name": "nightly report", "expires_at_0": "", "expires_at_1": ""})
     secret = answer.context["secret"]
     assert (answer.status_code, "no-store" in answer["Cache-Control"]) == (200, True)

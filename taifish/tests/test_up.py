@@ -234,7 +234,7 @@ def test_a_taken_port_is_said_before_anything_starts(place: Place) -> None:
     assert refused.stdout == ""
     nonsense = place.up(TAIFISH_BIND="8000")
     assert nonsense.returncode == 1
-    assert "give HOST:PORT" in nonsense.stderr
+    assert "use HOST:PORT" in nonsense.stderr
 
 
 def test_it_serves_logs_in_and_stops_clean(place: Place) -> None:

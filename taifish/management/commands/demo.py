@@ -1,4 +1,4 @@
-"""A small fleet to try Taifish out on: real servers, really visited, with weeks of history."""
+"""A small fleet for trying out Taifish: real servers, real visits, and weeks of history."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from .up import COLLECTOR, STORE
 
 NAMES = [server.name for server in SERVERS]
 TAG = {"slug": "demo", "label": "Demo", "category": "environment"}
-#: Accounts change seldom, and are visited that often before the last week; sizes are on every day.
+#: Accounts are visited every EVERY days, and daily in the last DAILY_SINCE days; sizes are collected every day.
 EVERY, DAILY_SINCE = 7, 7
 OPTIONS = {
     "shared_buffers": "16MB",
@@ -52,37 +52,37 @@ OPTIONS = {
 
 class Command(BaseCommand):
     help = (
-        f"Make {len(SERVERS)} small PostgreSQL servers with accounts, changes and {DAYS} days of history, to try "
-        "Taifish out. They run on until they are removed, or the machine stops: then this command starts them again."
+        f"Create {len(SERVERS)} small PostgreSQL servers with accounts, changes and {DAYS} days of history, to try out "
+        "Taifish. They keep running until they are removed. After a restart of the machine, this command starts them."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--remove", action="store_true", help="stop and delete the servers, and all about them")
+        parser.add_argument("--remove", action="store_true", help="stop the servers and delete them with their data")
 
     def handle(self, *args: Any, remove: bool, **options: Any) -> None:
         if settings.TAIFISH_EMBEDDED:
             call_command("migrate", interactive=False, verbosity=0)
         failures = logging.getLogger("sync.alerts")
         try:
-            # Visits fail here on purpose.
+            # Some visits fail on purpose.
             failures.disabled = True
             with _alone():
                 if remove:
                     self._remove()
-                    self.stdout.write("The demo is gone.")
+                    self.stdout.write("The demo has been removed.")
                 else:
                     self._provide()
         except EmbeddedError as error:
             raise CommandError(str(error)) from error
         except KeyboardInterrupt:
             raise CommandError(
-                "Interrupted. Run it again to start anew, or with --remove to delete what there is.", returncode=130
+                "Interrupted. Run it again to start over, or with --remove to delete the demo.", returncode=130
             ) from None
         finally:
             failures.disabled = False
 
     def _provide(self) -> None:
-        """Start the servers and visit them; where there is no demo, or a part of one, make it first."""
+        """Start the servers and visit them. Creates the demo first if it is missing or incomplete."""
         if not (_complete().exists() and _own().exists()):
             _refuse_a_store_in_use()
             self._remove()
@@ -95,9 +95,9 @@ class Command(BaseCommand):
         for kind in ("aggregation", "classification"):
             services.finish_open(kind)
         self.stdout.write(
-            f"There are {', '.join(NAMES)}, tagged “{TAG['label']}”, with {DAYS} days of history. On purpose, parts "
-            "of demo-payroll cannot be read, and visits of demo-crm fail.\n"
-            "`manage.py up` shows them. Their servers run on when it stops. `manage.py demo --remove` deletes them."
+            f"The instances {', '.join(NAMES)}, tagged “{TAG['label']}”, have {DAYS} days of history. On purpose, "
+            "parts of demo-payroll cannot be read, and visits of demo-crm fail.\n"
+            "`manage.py up` serves them. Their servers keep running after it. `manage.py demo --remove` deletes them."
         )
 
     def _make(self) -> None:
@@ -122,7 +122,7 @@ class Command(BaseCommand):
         _complete().touch()
 
     def _remove(self) -> None:
-        """Stop and delete the servers, and what is known of them; nothing else."""
+        """Stop the servers and delete them with their data, and nothing else."""
         for server in SERVERS:
             cluster = _cluster(server)
             cluster.stop("immediate")
@@ -138,24 +138,24 @@ class Command(BaseCommand):
         own.delete()
         SyncSession.objects.filter(pk__in=sessions, records=None).delete()
         Credential.objects.filter(pk__in=credentials, name__in=NAMES, instances=None).delete()
-        # It is kept where people are limited to it.
+        # A tag that limits users is kept.
         with suppress(ProtectedError):
             Tag.objects.filter(**TAG, instance_tags=None).delete()
 
 
 def _folder() -> Path:
-    """Where the data of the servers are: beside those of the embedded store."""
+    """The folder of the servers' data, next to that of the embedded store."""
     home = embedded.store(settings.TAIFISH_DATA_DIR).home
     return home.with_name(f"{home.name}-demo")
 
 
 def _complete() -> Path:
-    """A file that is there when the history has been made to its end."""
+    """A file that exists when the history is complete."""
     return _folder() / "complete"
 
 
 def _counted() -> Path:
-    """A file with the day on which the history was begun, and the days for which accounts had been counted before."""
+    """A file with the day on which the history was begun, and the days that already had counts of accounts."""
     return _folder() / "counted"
 
 
@@ -165,20 +165,20 @@ def _cluster(server: Server) -> Cluster:
 
 
 def _own() -> InstanceQuerySet:
-    """The instances of the demo. One that a person gave such a name, but another address, is not among them."""
+    """The instances of the demo, by name and address: a user's instance may have the same name."""
     places = [str(_cluster(server).socket_dir) for server in SERVERS]
     return Instance.objects.filter(name__in=NAMES, host__in=places)
 
 
 def _refuse_a_store_in_use() -> None:
-    """Raise CommandError where a history with dates of the past would be mixed with what belongs to people."""
+    """Raise CommandError if the store contains users' data, with which the demo's history would be mixed."""
     others = Instance.objects.exclude(name=STORE).exclude(pk__in=_own().values("pk"))
     found = others.first() or Credential.objects.filter(name__in=NAMES).exclude(instances__in=_own()).first()
     found = found or AlertRule.objects.filter(active=True).first() or Channel.objects.first()
     if found:
         raise CommandError(
-            f"This store is in use: it holds the {found._meta.verbose_name} {str(found)!r}. The demo writes a history "
-            "with dates in the past, and does so in no such store. Use another data folder: "
+            f"This store is in use: it contains the {found._meta.verbose_name} {str(found)!r}. The demo writes a "
+            "history with dates in the past, and needs a store without other data. Use another data folder: "
             "TAIFISH_DATA_DIR=/path/to/demo make run, then TAIFISH_DATA_DIR=/path/to/demo manage.py demo."
         )
 
@@ -188,7 +188,7 @@ def _alone() -> Iterator[None]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtextextended('taifish.demo', 0))")
         if not cursor.fetchone()[0]:
-            raise CommandError("Another `manage.py demo` is at work. Wait until it has ended.")
+            raise CommandError("Another `manage.py demo` is running. Wait until it has ended.")
     try:
         yield
     finally:
@@ -198,17 +198,17 @@ def _alone() -> Iterator[None]:
 
 @contextmanager
 def _back_by(days: int) -> Iterator[None]:
-    """One transaction in which it is so many days ago, for Django and for the store.
+    """A transaction in which the time is `days` ago, for Django and for the store.
 
-    Functions that go before the store's own exist in this transaction only. Workers see its visits when they are over,
-    and take none of them for lost.
+    The functions that replace the store's exist in this transaction only. Workers see its visits after they have ended,
+    so they do not consider them lost.
     """
     if not days:
         yield
         return
     real_now, back = timezone.now, timedelta(days=days)
     try:
-        # A visit that fails asks for it, and inside a transaction it closes what works.
+        # A failed visit calls it, and inside a transaction it would close a working connection.
         connection.close_if_unusable_or_obsolete = lambda: None
         with transaction.atomic():
             with connection.cursor() as cursor:
@@ -224,7 +224,7 @@ def _back_by(days: int) -> Iterator[None]:
 
 @contextmanager
 def _counts_kept() -> Iterator[None]:
-    """Put back how many accounts were counted on this day, if they were: what is counted now was not there then."""
+    """Restore the counts of accounts on this day, if there were any: current accounts did not exist then."""
     counts = list(ClassificationCount.objects.filter(day=timezone.localdate()))
     yield
     if counts:
@@ -233,7 +233,7 @@ def _counts_kept() -> Iterator[None]:
 
 
 def _visit(kind: str) -> None:
-    """Visit all instances as `run_here` does, but in this thread and transaction, and do what follows."""
+    """Visit all instances and run the follow-ups, like `run_here`, but in this thread and transaction."""
     session = services.start(kind, _own(), trigger="command", enqueue=False, attempts=1)
     for record in session.records.values_list("pk", flat=True):
         visit(record)
@@ -247,7 +247,7 @@ def _is_visited(days_ago: int) -> bool:
 
 
 def _register(server: Server) -> None:
-    """Make the server with its accounts and databases, and the instance with its tag and limit."""
+    """Create the server with its accounts and databases, and the instance with its tag and limit."""
     cluster = _cluster(server)
     cluster.start()
     password = secrets.token_urlsafe(24)
@@ -304,8 +304,8 @@ def _run(own: Connection, sql: str, *values: Any) -> None:
         cursor.execute(sql, values or None)
 
 
-#: What goes before pg_catalog in the search path hides its functions. `now` is that of the statement: what in the
-#: product is a transaction of its own is here a part of one.
+#: Schemas before pg_catalog in the search path hide its functions. `now` is the time of the statement: separate
+#: transactions of the product are one transaction here.
 _SET_CLOCK = """
 CREATE SCHEMA demo_clock;
 CREATE FUNCTION demo_clock.statement_timestamp() RETURNS timestamptz LANGUAGE sql STABLE

@@ -6,8 +6,8 @@ from taifish import roles
 
 
 class Command(BaseCommand):
-    help = "Create the groups of roles that are missing. Groups that exist are left as people made them."
+    help = "Create missing groups of roles. Existing groups are not changed."
 
     def handle(self, *args: Any, **options: Any) -> None:
         created = roles.install()
-        self.stdout.write(f"created: {', '.join(created)}" if created else "all roles are there already")
+        self.stdout.write(f"created: {', '.join(created)}" if created else "all roles exist")

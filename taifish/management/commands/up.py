@@ -43,24 +43,22 @@ class Command(BaseCommand):
     help = "Prepare the store, visit it as the first instance, and serve web, worker and beat until stopped."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--once", action="store_true", help="do everything but serve")
-        parser.add_argument(
-            "--dev", action="store_true", help="start web and worker again when a file of the code changes"
-        )
+        parser.add_argument("--once", action="store_true", help="do everything except serve")
+        parser.add_argument("--dev", action="store_true", help="restart web and worker when a file of the code changes")
         parser.add_argument(
             "--bind",
             metavar="HOST:PORT",
             default=environment.text("TAIFISH_BIND", "127.0.0.1:8000"),
-            help="where the web answers (TAIFISH_BIND; default %(default)s)",
+            help="address of the web server (TAIFISH_BIND; default %(default)s)",
         )
 
     def handle(self, *args: Any, once: bool, bind: str, dev: bool = False, **options: Any) -> None:
-        # So that the embedded store is stopped at the exit, if no other process holds it.
+        # Exit normally, so that the embedded store is stopped if no other process holds it.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         listener = None if once else listen(bind)
         try:
             with connection.cursor() as cursor:
-                # Two that start at once prepare the store one after the other. Held until the connection is closed.
+                # Only one process at a time prepares the store. The lock is held until the connection is closed.
                 cursor.execute("SELECT pg_advisory_lock(hashtextextended('taifish.up', 0))")
             call_command("migrate", interactive=False, verbosity=0)
             call_command("install_schedules", stdout=self.stdout)
@@ -76,7 +74,7 @@ class Command(BaseCommand):
             raise CommandError("the visit did not complete")
 
     def _admin(self) -> None:
-        """Make sure that a superuser exists; a generated password is printed this once."""
+        """Make sure that a superuser exists. A generated password is printed once."""
         users = get_user_model().objects
         given = environment.text(ADMIN_PASSWORD)
         admin = users.filter(username=ADMIN).first()
@@ -111,11 +109,11 @@ class Command(BaseCommand):
         return complete
 
     def _read(self, kind: str, instance: Instance) -> bool:
-        """Visit the instance and print what came of it. True if everything was read."""
+        """Visit the instance and print the result. True if everything was read."""
         only = Instance.objects.filter(pk=instance.pk)
         record = services.run_here(services.start(kind, only, trigger="command", enqueue=False)).records.get()
         if record.error_code == "waiting":
-            # An earlier run that was killed left a visit of this kind: complete that one.
+            # A killed run left a visit of this kind: complete that one.
             waiting = SyncRecord.objects.filter(instance=instance, kind=kind, status="pending")
             record = services.run_here(waiting.get().session).records.get(instance=instance)
         self.stdout.write(f"\n{instance}: {instance.engine}, {kind} visited: {record.get_status_display()}.")
@@ -141,7 +139,7 @@ class Command(BaseCommand):
         web = f"gunicorn taifish.wsgi --bind fd://{listener.fileno()} --workers 1 --worker-class gthread"
         worker = f"worker --concurrency={workers} --without-gossip --without-mingle --without-heartbeat --pidfile="
         children = [
-            # Without the option it would create a control socket in the user's home.
+            # The last option prevents a control socket in the user's home.
             Child(
                 "web",
                 [*python, *web.split(), "--threads=8", "--graceful-timeout=10", "--no-control-socket"],
@@ -151,7 +149,7 @@ class Command(BaseCommand):
             Child("beat", [*python, *celery, "beat", "--pidfile="]),
         ]
         host, port = listener.getsockname()[:2]
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - where to look, not to bind
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - to connect, not to bind
         url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
         self.stdout.write(f"Taifish is at {url} (Ctrl-C stops it).")
         self.stdout.flush()
@@ -162,7 +160,7 @@ class Command(BaseCommand):
 
 
 def _tend_store() -> None:
-    """Start the embedded store again if it was killed; nothing while it runs."""
+    """Start the embedded store if it does not run."""
     if settings.TAIFISH_EMBEDDED:
         try:
             embedded.store(settings.TAIFISH_DATA_DIR).start()
@@ -171,8 +169,8 @@ def _tend_store() -> None:
 
 
 def _restart_on_change(children: Sequence[Child]) -> Callable[[], None]:
-    """What to call once a second in place of `_tend_store`: it also stops the children when a file of the tree has
-    changed. The supervisor starts them again, and the web's listener stays open meanwhile."""
+    """A function to call once a second in place of `_tend_store`. It also stops the children if a file of the tree has
+    changed; the supervisor starts them again, and the web's listener stays open meanwhile."""
     before = _versions()
 
     def tend() -> None:
@@ -185,7 +183,7 @@ def _restart_on_change(children: Sequence[Child]) -> Callable[[], None]:
         logger.info("Changed: %s. Starting again.", ", ".join(dict.fromkeys(changed)))
         before = now
         for child in children:
-            # What died of a mistake in the code does not wait until its next try.
+            # Restart a failed child at once.
             child.delay, child.moment = FIRST_DELAY, 0.0
             if child.process:
                 os.kill(child.process.pid, signal.SIGTERM)
@@ -194,27 +192,25 @@ def _restart_on_change(children: Sequence[Child]) -> Callable[[], None]:
 
 
 def _versions() -> set[tuple[Path, int]]:
-    """Each file that a running process would not read again: Python, templates, static files, translations."""
+    """The files that a running process does not reload, with their times: Python, templates, static, translations."""
     base = settings.BASE_DIR
     folders = [path.parent for path in base.glob("*/__init__.py")]
     files = [*base.glob("templates/**/*.*"), *base.glob("locale/**/*.mo")]
     files += [path for folder in folders for pattern in ("**/*.py", "static/**/*.*") for path in folder.glob(pattern)]
     found = set()
     for path in files:
-        # An editor may replace a file at this very moment.
+        # An editor may replace a file meanwhile.
         with contextlib.suppress(FileNotFoundError):
             found.add((path, path.stat().st_mtime_ns))
     return found
 
 
 def listen(bind: str) -> socket.socket:
-    """A socket bound to "HOST:PORT", "[IPv6]:PORT" or ":PORT": no other process can take the port before we serve.
-
-    Raises CommandError for anything else and for a taken port.
-    """
+    """A socket bound to "HOST:PORT", "[IPv6]:PORT" or ":PORT", so that no other process can take the port. Raises
+    CommandError for any other text and if the port is in use."""
     host, colon, port = bind.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
-        raise CommandError(f"cannot bind {bind!r}: give HOST:PORT, such as 127.0.0.1:8000")
+        raise CommandError(f"cannot bind {bind!r}: use HOST:PORT, such as 127.0.0.1:8000")
     try:
         found = socket.getaddrinfo(
             host.strip("[]") or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -225,15 +221,15 @@ def listen(bind: str) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         raise CommandError(
-            f"cannot bind {bind}: {error.strerror}. Stop what uses it, or choose another with --bind or TAIFISH_BIND."
+            f"cannot bind {bind}: {error.strerror}. Stop the program that uses it, or set --bind or TAIFISH_BIND."
         ) from error
     return listener
 
 
 def register_store() -> Instance:
-    """The embedded server as an instance, visited with its own role, which may read statistics and nothing else.
+    """The instance of the embedded server, visited as a separate role that may only read statistics.
 
-    Changes that people made to the instance stay, except its address, which follows the data folder.
+    Users' changes of the instance are kept, except its address, which follows the data folder.
     """
     credential = Credential.objects.filter(name=STORE).first()
     with connection.cursor() as cursor:
