@@ -280,7 +280,7 @@ def test_a_role_that_gives_what_is_needed_is_not_beyond_it(server: PostgresServe
     assert (examine(target).excess, failing(examine(target))) == ([], [])
     server.execute("GRANT CREATE ON DATABASE shop TO readers")
     (excess,) = examine(target).excess
-    assert excess.message.endswith("held through the role readers.")
+    assert excess.message.endswith("it comes with the role readers.")
     server.execute(excess.remedy)
     again = examine(target)
     assert (again.excess, failing(again)) == ([], [])
