@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from django.db import models
 from django.db.models import OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -147,6 +148,104 @@ class InstanceSize(models.Model):
 
     def __str__(self) -> str:
         return gettext("%(what)s on %(day)s") % {"what": self.instance, "day": self.day}
+
+
+class TablespaceQuerySet(models.QuerySet["Tablespace"]):
+    def present(self) -> TablespaceQuerySet:
+        """Tablespaces that existed when their instance was last read."""
+        return self.filter(gone_at=None)
+
+
+class Tablespace(models.Model):
+    """A tablespace of a managed instance: of one of its databases (Oracle's containers), or of the instance if
+    `database` is null. Its bytes are part of what the databases and the shared part take, not beside it."""
+
+    class Kind(models.TextChoices):
+        PERMANENT = "permanent", _("permanent")
+        UNDO = "undo", _("undo")
+        TEMPORARY = "temporary", _("temporary")
+
+    instance = models.ForeignKey(
+        Instance, on_delete=models.CASCADE, related_name="tablespaces", verbose_name=_("instance")
+    )
+    database = models.ForeignKey(
+        Database, on_delete=models.CASCADE, null=True, related_name="tablespaces", verbose_name=_("database")
+    )
+    name = NameField(_("name"))
+    kind = models.CharField(_("kind"), max_length=20, choices=Kind.choices, default=Kind.PERMANENT)
+    first_seen_at = models.DateTimeField(_("first seen"))
+    last_seen_at = models.DateTimeField(_("last seen"))
+    gone_at = models.DateTimeField(_("gone"), null=True)
+    # The latest row of `sizes`.
+    size = BytesField(_("size"), null=True)
+    used = BytesField(_("used"), null=True)
+    limit = BytesField(_("limit"), null=True)
+    size_day = models.DateField(_("measured on"), null=True)
+
+    objects = TablespaceQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["instance__name", "database__name", "name"]
+        verbose_name = _("tablespace")
+        verbose_name_plural = _("tablespaces")
+        constraints = [
+            # NULLS NOT DISTINCT takes PostgreSQL 15.
+            models.UniqueConstraint("instance", Coalesce("database", 0), "name", name="tablespace_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class TablespaceSize(models.Model):
+    """Bytes of a tablespace on a day, from the last successful read: `size` is allocated on disk, `used` is in use of
+    it, and its files may grow to `limit`. Null where the engine does not say."""
+
+    pk = models.CompositePrimaryKey("tablespace_id", "day")
+    tablespace = models.ForeignKey(
+        Tablespace, on_delete=models.CASCADE, related_name="sizes", verbose_name=_("tablespace"), db_index=False
+    )
+    day = models.DateField(_("day"))
+    size = BytesField(_("size"))
+    used = BytesField(_("used"), null=True)
+    limit = BytesField(_("limit"), null=True)
+    collected_at = models.DateTimeField(_("collected"))
+
+    objects = _SizeQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-day", "tablespace_id"]
+        verbose_name = _("tablespace size")
+        verbose_name_plural = _("tablespace sizes")
+
+    def __str__(self) -> str:
+        return gettext("%(what)s on %(day)s") % {"what": self.tablespace, "day": self.day}
+
+
+class TableSize(models.Model):
+    """Size of one of the largest tables of a database on a day.
+
+    `is_complete`: the reading of that day listed every table, so that a table without a row had none. Otherwise the
+    size of a table without a row is unknown.
+    """
+
+    pk = models.CompositePrimaryKey("database_id", "day", "schema", "name")
+    database = models.ForeignKey(
+        Database, on_delete=models.CASCADE, related_name="table_sizes", verbose_name=_("database"), db_index=False
+    )
+    day = models.DateField(_("day"))
+    schema = NameField(_("schema"))
+    name = NameField(_("name"))
+    size = BytesField(_("size"))
+    is_complete = models.BooleanField(_("complete"))
+
+    class Meta:
+        ordering = ["-day", "database_id", "-size"]
+        verbose_name = _("table size")
+        verbose_name_plural = _("table sizes")
+
+    def __str__(self) -> str:
+        return gettext("%(what)s on %(day)s") % {"what": self.name, "day": self.day}
 
 
 class DatabaseFilter(Filter):
