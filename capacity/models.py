@@ -56,6 +56,9 @@ class Database(models.Model):
     # The latest size, so that a list of all databases can be ordered by size.
     size = BytesField(_("size"), null=True)
     size_day = models.DateField(_("measured on"), null=True)
+    # Of the last visit: shared part → number of tables with bytes that are counted there and not in `size`; "" → tables
+    # without a known size. Null if unknown, and for engines that have no such tables.
+    elsewhere = models.JSONField(_("tables counted elsewhere"), null=True)
 
     objects = DatabaseQuerySet.as_manager()
 

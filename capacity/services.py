@@ -6,17 +6,20 @@ Writes are set-based: the number of statements does not depend on the number of 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Exists, Max, OuterRef
+from django.db.models import Exists, Max, OuterRef, Subquery
 from django.utils import timezone
 
-from engines.facts import Databases, Gap, ServerInfo, Sizes, TableSize
+from engines.adapter import Adapter
+from engines.errors import AdapterError
+from engines.facts import Databases, Gap, ServerInfo, Sizes
+from engines.facts import TableSize as TableFact
 from instances.hiding import hidden_on
 from instances.models import Instance, InstanceQuerySet
 from instances.services import reached, remember_server
@@ -24,7 +27,19 @@ from sync import services as sync
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from sync.registry import Outcome, Phase, hold_shrink, vanished
 
-from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
+from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize, TableSize, Tablespace, TablespaceSize
+
+#: Days between two readings of the largest tables of a database.
+TABLES_EVERY = 7
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The largest tables, `limit` at most, by database; a gap of scope "tables" for each that could not be read."""
+
+    limit: int = 0
+    found: Mapping[str, Sequence[TableFact]] = field(default_factory=dict)
+    gaps: Sequence[Gap] = ()
 
 
 @dataclass(frozen=True)
@@ -35,19 +50,62 @@ class CapacityFacts:
     databases: Databases
     sizes: Sizes
     statements: int
+    tables: Tables = field(default_factory=lambda: Tables())
 
     @property
     def gaps(self) -> list[Gap]:
-        return [*self.databases.gaps, *self.sizes.gaps]
+        return [*self.databases.gaps, *self.sizes.gaps, *self.tables.gaps]
 
 
 def read(instance: Instance, phase: Phase) -> CapacityFacts:
-    """Read the databases, then their sizes, on one connection. Raises AdapterError."""
+    """Read the databases, then their sizes, and the largest tables of those where it is time, on one connection.
+    Raises AdapterError."""
     with reached(instance) as adapter:
         phase("databases")
         databases = adapter.databases()
         phase("sizes")
-        return CapacityFacts(adapter.server, databases, adapter.sizes(), adapter.statements)
+        sizes = adapter.sizes()
+        tables = Tables()
+        if due := _due_for_tables(instance, databases, sizes):
+            phase("tables")
+            tables = _read_tables(adapter, due)
+        return CapacityFacts(adapter.server, databases, sizes, adapter.statements, tables)
+
+
+def _due_for_tables(instance: Instance, databases: Databases, sizes: Sizes) -> list[str]:
+    """Return the measured databases without a reading of tables in the last TABLES_EVERY days, those first whose last
+    reading is the oldest."""
+    if not settings.TAIFISH_TABLE_SIZES_TOP:
+        return []
+    own = {fact.name for fact in databases.databases if not fact.is_system} & {size.database for size in sizes.sizes}
+    read = dict(
+        Database.objects.filter(instance=instance, name__in=own)
+        .annotate(last=Subquery(TableSize.objects.filter(database=OuterRef("pk")).order_by("-day").values("day")[:1]))
+        .exclude(last=None)
+        .values_list("name", "last")
+    )
+    recent = timezone.localdate() - timedelta(days=TABLES_EVERY)
+    due = [name for name in own if name not in read or read[name] <= recent]
+    return sorted(due, key=lambda name: (read.get(name, date.min), name))
+
+
+def _read_tables(adapter: Adapter, databases: Sequence[str]) -> Tables:
+    """Read the largest tables of each, until the time of the visit is used up. Never raises AdapterError: the sizes
+    that were read before stay."""
+    limit = settings.TAIFISH_TABLE_SIZES_TOP
+    found: dict[str, Sequence[TableFact]] = {}
+    gaps = []
+    try:
+        for database, tables in adapter.largest_tables(databases, limit):
+            if isinstance(tables, AdapterError):
+                gaps.append(Gap("tables", tables.code, f"tables of {database}: {tables}", database, tables.hint))
+            else:
+                found[database] = tables
+    except AdapterError as error:
+        left = len(databases) - len(found) - len(gaps)
+        message = f"largest tables of {left} of {len(databases)} databases: {error}"
+        gaps.append(Gap("tables", error.code, message, hint=error.hint))
+    return Tables(limit, found, gaps)
 
 
 def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outcome:
@@ -86,6 +144,9 @@ def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outco
         "data_sizes": [size.data_size for size in facts.sizes.sizes],
         "index_sizes": [size.index_size for size in facts.sizes.sizes],
         "log_sizes": [size.log_size for size in facts.sizes.sizes],
+        "elsewhere": [
+            None if size.elsewhere is None else json.dumps(dict(size.elsewhere)) for size in facts.sizes.sizes
+        ],
         "shared": json.dumps(dict(facts.sizes.shared)),
         "all_measured": not any(not gap.database for gap in facts.sizes.gaps if gap.scope == "sizes") and listed,
         "shared_measured": not any(gap.scope == "shared" for gap in facts.sizes.gaps),
@@ -95,6 +156,10 @@ def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outco
     _run(_UPSERT_SIZES, values)
     _run(_REMEMBER_LATEST, values)
     ((total, complete),) = _rows(_UPSERT_TOTAL, values)
+    if facts.sizes.listed_in:
+        _write_tablespaces(facts.sizes, values)
+    if facts.tables.found:
+        _run(_UPSERT_TABLES, values | _table_values(facts.sizes, facts.tables))
     remember_server(instance, facts.server)
     shown = values["filtered"].count(False)
     return Outcome(
@@ -118,6 +183,40 @@ def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outco
     )
 
 
+def _write_tablespaces(sizes: Sizes, values: dict[str, Any]) -> None:
+    """Store tablespaces and the day's sizes of those that were measured."""
+    found = sizes.tablespaces
+    values = values | {
+        "owners": list(sizes.listed_in),
+        "of": [fact.database for fact in found],
+        "names": [fact.name for fact in found],
+        "kinds": [fact.kind for fact in found],
+        "sizes": [fact.size for fact in found],
+        "used": [fact.used for fact in found],
+        "limits": [fact.limit for fact in found],
+    }
+    _run(_END_TABLESPACES, values)
+    _run(_UPSERT_TABLESPACES, values)
+    _run(_UPSERT_TABLESPACE_SIZES, values)
+
+
+def _table_values(sizes: Sizes, tables: Tables) -> dict[str, Any]:
+    """Parameters of `_UPSERT_TABLES`. A list is complete if there was room for more, and every table has a size."""
+    rows = [(database, table) for database, found in tables.found.items() for table in found]
+    partly = {gap.database for gap in sizes.gaps if gap.scope == "sizes"}
+    partly |= {size.database for size in sizes.sizes if size.elsewhere}
+    complete = {
+        database: len(found) < tables.limit and not {"", database} & partly for database, found in tables.found.items()
+    }
+    return {
+        "of": [database for database, _ in rows],
+        "schemas": [table.schema for _, table in rows],
+        "names": [table.name for _, table in rows],
+        "sizes": [table.size for _, table in rows],
+        "complete": [complete[database] for database, _ in rows],
+    }
+
+
 def without_row(day: Any) -> InstanceQuerySet:
     """Return the active instances without a size on that day."""
     return Instance.objects.active().exclude(Exists(InstanceSize.objects.filter(instance=OuterRef("pk"), day=day)))
@@ -139,23 +238,32 @@ def catch_up() -> SyncSession | None:
     return sync.start("capacity", late, trigger=SyncSession.Trigger.CATCH_UP)
 
 
-def largest_tables(database: Database, limit: int = 20) -> list[TableSize]:
+def largest_tables(database: Database, limit: int = 20) -> list[TableFact]:
     """Read the largest tables from the instance now, largest first. Raises AdapterError."""
     with reached(database.instance) as adapter:
         return adapter.table_sizes(database.name, limit)
 
 
 def purge_sizes(batch: int = 500) -> int:
-    """Delete sizes older than TAIFISH_KEEP_SIZES_DAYS, and databases gone for as long without a size left. Returns the
-    number of deleted sizes."""
+    """Delete sizes older than TAIFISH_KEEP_SIZES_DAYS, and databases and tablespaces gone for as long without a size
+    left. Returns the number of deleted sizes."""
     cutoff = timezone.localdate() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS)
     total = InstanceSize.objects.filter(day__lt=cutoff).delete()[0]
-    last = Database.objects.aggregate(last=Max("pk"))["last"] or 0
-    # Delete in batches of databases: one huge delete would hold its locks for minutes.
-    for first in range(0, last + 1, batch):
-        total += _run(_PURGE, {"first": first, "end": first + batch, "cutoff": cutoff})
-    forgotten = Database.objects.filter(gone_at__lt=timezone.now() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS))
-    forgotten.exclude(Exists(DatabaseSize.objects.filter(database=OuterRef("pk")))).delete()
+    for sizes, owner in (
+        (TableSize, "database_id"),
+        (TablespaceSize, "tablespace_id"),
+        (DatabaseSize, "database_id"),
+    ):
+        last = sizes.objects.aggregate(last=Max(owner))["last"] or 0
+        sql = (
+            f"DELETE FROM {sizes._meta.db_table} WHERE {owner} >= %(first)s AND {owner} < %(end)s AND day < %(cutoff)s"  # noqa: S608
+        )
+        # Delete in batches of owners: one huge delete would hold its locks for minutes.
+        for first in range(0, last + 1, batch):
+            total += _run(sql, {"first": first, "end": first + batch, "cutoff": cutoff})
+    long_ago = timezone.now() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS)
+    for owners in (Tablespace.objects, Database.objects):
+        owners.filter(gone_at__lt=long_ago, sizes=None).delete()
     return total
 
 
@@ -215,9 +323,11 @@ SELECT d.id, %(day)s, m.size, m.data_size, m.index_size, m.log_size, %(now)s
 """
 
 _REMEMBER_LATEST = """
-UPDATE capacity_database d SET size = s.size, size_day = s.day
-  FROM capacity_databasesize s
- WHERE d.instance_id = %(instance)s AND s.database_id = d.id AND s.day = %(day)s
+UPDATE capacity_database d
+   SET size = s.size, size_day = s.day, elsewhere = CASE WHEN m.name IS NULL THEN d.elsewhere ELSE m.elsewhere END
+  FROM capacity_databasesize s JOIN capacity_database n ON n.id = s.database_id
+  LEFT JOIN unnest(%(measured)s::text[], %(elsewhere)s::jsonb[]) AS m(name, elsewhere) ON m.name = n.name
+ WHERE n.instance_id = %(instance)s AND d.instance_id = %(instance)s AND s.database_id = d.id AND s.day = %(day)s
    AND (d.size_day IS NULL OR d.size_day <= s.day)
 """
 
@@ -247,7 +357,55 @@ SELECT %(instance)s, %(day)s, own.size + shared.size, shared.size, part.shared, 
 RETURNING size, is_complete
 """
 
-_PURGE = """
-DELETE FROM capacity_databasesize s USING capacity_database d
- WHERE d.id >= %(first)s AND d.id < %(end)s AND s.database_id = d.id AND s.day < %(cutoff)s
+#: The rows of `tablespaces`, each with the id of its database, null for those of the instance.
+_LISTED_TABLESPACES = """
+    SELECT d.id AS database_id, l.* FROM unnest(%(of)s::text[], %(names)s::text[], %(kinds)s::varchar[],
+           %(sizes)s::bigint[], %(used)s::bigint[], %(limits)s::bigint[]) AS l(database, name, kind, size, used, most)
+      LEFT JOIN capacity_database d ON d.instance_id = %(instance)s AND d.name = l.database AND d.gone_at IS NULL
+     WHERE l.database = '' OR d.id IS NOT NULL
+"""
+
+#: Those of a database that is gone end with it.
+_END_TABLESPACES = f"""
+UPDATE capacity_tablespace t SET gone_at = %(now)s
+ WHERE t.instance_id = %(instance)s AND t.gone_at IS NULL
+   AND (EXISTS (SELECT FROM capacity_database d WHERE d.id = t.database_id AND d.gone_at IS NOT NULL)
+        OR (coalesce((SELECT d.name FROM capacity_database d WHERE d.id = t.database_id), '') = ANY(%(owners)s::text[])
+            AND NOT EXISTS (SELECT FROM ({_LISTED_TABLESPACES}) l
+                             WHERE l.database_id IS NOT DISTINCT FROM t.database_id AND l.name = t.name)))
+"""  # noqa: S608 -- the constant above
+
+_UPSERT_TABLESPACES = f"""
+INSERT INTO capacity_tablespace (instance_id, database_id, name, kind, first_seen_at, last_seen_at)
+SELECT %(instance)s, l.database_id, l.name, l.kind, %(now)s, %(now)s FROM ({_LISTED_TABLESPACES}) l
+    ON CONFLICT (instance_id, coalesce(database_id, 0), name) DO UPDATE
+   SET kind = excluded.kind, last_seen_at = excluded.last_seen_at, gone_at = NULL
+"""  # noqa: S608
+
+#: As with databases, the newest read of a day stays, and the latest day is repeated in the tablespace.
+_UPSERT_TABLESPACE_SIZES = f"""
+WITH measured AS (
+    SELECT t.id, l.size, l.used, l.most FROM ({_LISTED_TABLESPACES}) l
+      JOIN capacity_tablespace t ON t.instance_id = %(instance)s AND t.name = l.name
+                                AND t.database_id IS NOT DISTINCT FROM l.database_id
+     WHERE l.size IS NOT NULL),
+written AS (
+    INSERT INTO capacity_tablespacesize (tablespace_id, day, size, used, "limit", collected_at)
+    SELECT id, %(day)s, size, used, most, %(now)s FROM measured
+        ON CONFLICT (tablespace_id, day) DO UPDATE
+       SET size = excluded.size, used = excluded.used, "limit" = excluded."limit", collected_at = excluded.collected_at
+     WHERE capacity_tablespacesize.collected_at <= excluded.collected_at
+    RETURNING tablespace_id, day, size, used, "limit")
+UPDATE capacity_tablespace t SET size = w.size, used = w.used, "limit" = w."limit", size_day = w.day
+  FROM written w WHERE t.id = w.tablespace_id AND (t.size_day IS NULL OR t.size_day <= w.day)
+"""  # noqa: S608
+
+#: A database that was renamed or dropped while it was read has no row.
+_UPSERT_TABLES = """
+INSERT INTO capacity_tablesize (database_id, day, schema, name, size, is_complete)
+SELECT d.id, %(day)s, t.schema, t.name, t.size, t.is_complete
+  FROM unnest(%(of)s::text[], %(schemas)s::text[], %(names)s::text[], %(sizes)s::bigint[], %(complete)s::boolean[])
+       AS t(database, schema, name, size, is_complete)
+  JOIN capacity_database d ON d.instance_id = %(instance)s AND d.name = t.database AND d.gone_at IS NULL
+    ON CONFLICT (database_id, day, schema, name) DO UPDATE SET size = excluded.size, is_complete = excluded.is_complete
 """

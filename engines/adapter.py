@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
 from .check import check
 from .engine import Engine
+from .errors import AdapterError
 from .facts import Databases, Examination, Inventory, Permissions, ServerInfo, Sizes, TableSize
 from .reads import ACCOUNTS, GRANTS, Answers
 from .target import Target
@@ -71,8 +73,18 @@ class Adapter:
         return self._engine.sizes.sizes(self.session, self._listed)
 
     def table_sizes(self, database: str, limit: int) -> list[TableSize]:
-        """The largest tables of one database, largest first. Too expensive for a visit: it looks at each table."""
-        return self._engine.sizes.table_sizes(self.session, database, limit)
+        """The largest tables of one database, largest first."""
+        ((_, tables),) = self.largest_tables([database], limit)
+        if isinstance(tables, AdapterError):
+            raise tables
+        return tables
+
+    def largest_tables(
+        self, databases: Sequence[str], limit: int
+    ) -> Iterator[tuple[str, list[TableSize] | AdapterError]]:
+        """The largest tables of each database, largest first, or the error of that database. Raises AdapterError if the
+        visit cannot go on."""
+        return self._engine.sizes.table_sizes(self.session, databases, limit)
 
     def examine(self, hash_blind: bool = False) -> Examination:
         """Try each read of a visit to the depth of the target and of sizes, and find rights beyond need. With

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .check import ExcessRights
+from .errors import AdapterError
 from .facts import AccountKey, Databases, Inventory, Permissions, Sizes, TableSize
 from .reads import Answers, Read, applicable, statements_for
 from .semantics import Semantics
@@ -23,11 +24,14 @@ class FactsModule(Protocol):
 
 
 class SizesModule(Protocol):
-    """`databases` lists the databases. Its first result is passed to `sizes`."""
+    """`databases` lists the databases; its first result is passed to `sizes`. `table_sizes` yields the largest tables of
+    each database, or the error of a database that cannot be read."""
 
     def databases(self, session: Any) -> tuple[Any, Databases]: ...
     def sizes(self, session: Any, listed: Any) -> Sizes: ...
-    def table_sizes(self, session: Any, database: str, limit: int) -> list[TableSize]: ...
+    def table_sizes(
+        self, session: Any, databases: Sequence[str], limit: int
+    ) -> Iterator[tuple[str, list[TableSize] | AdapterError]]: ...
 
 
 class AccountModule(Protocol):

@@ -209,13 +209,34 @@ class DatabaseFact(NamedTuple):
 
 
 class SizeFact(NamedTuple):
-    """The size of a database on disk in bytes, and its parts; None for a part without an exact figure."""
+    """The size of a database on disk in bytes, and its parts; None for a part without an exact figure.
+
+    `elsewhere` counts the tables whose bytes are not in `size`, by the shared part that holds them, "" for tables of
+    unknown size. None: not read, or the engine has no such tables.
+    """
 
     database: str
     size: int
     data_size: int | None = None
     index_size: int | None = None
     log_size: int | None = None
+    elsewhere: Mapping[str, int] | None = None
+
+
+class TablespaceFact(NamedTuple):
+    """A tablespace of a database, or of the instance if `database` is empty. Its bytes are among those of the databases
+    and shared parts.
+
+    `size` is allocated on disk, None if it could not be read; `used` is in use of that, and its files may grow to
+    `limit`, None where the server does not say. `kind` is "permanent", "undo" or "temporary".
+    """
+
+    name: str
+    size: int | None
+    used: int | None = None
+    limit: int | None = None
+    kind: str = "permanent"
+    database: str = ""
 
 
 class TableSize(NamedTuple):
@@ -242,9 +263,13 @@ class Sizes:
 
     Each database of phase one is in `sizes`, in a gap of scope "sizes", or in `dropped`. A gap of scope "sizes" without
     a database means that every size may be too small; one of scope "shared", that a shared size is missing.
+
+    `listed_in` names the databases, "" for the instance itself, for which `tablespaces` is complete.
     """
 
     sizes: Sequence[SizeFact]
     shared: Mapping[str, int] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
     gaps: Sequence[Gap] = ()
+    tablespaces: Sequence[TablespaceFact] = ()
+    listed_in: frozenset[str] = frozenset()

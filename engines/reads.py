@@ -15,7 +15,7 @@ from .statements import Statement
 #: Scopes of `Read.yields`, by the phase of a visit that reads them.
 ACCOUNTS = frozenset({"accounts", "account fields"})
 GRANTS = frozenset({"memberships", *GRANT_KINDS})
-SIZES = frozenset({"databases", "sizes", "used", "shared"})
+SIZES = frozenset({"databases", "sizes", "used", "shared", "tablespaces"})
 
 #: Rows that a limited read returns at most; a gap is reported when there are more.
 ROW_LIMIT = 200_000

@@ -215,6 +215,8 @@ TAIFISH_STALE_AFTER = number("TAIFISH_STALE_AFTER", 36, 1, 8760)
 TAIFISH_KEEP_SESSIONS_DAYS = number("TAIFISH_KEEP_SESSIONS_DAYS", 180, 1, 3650)
 # At least 190, so that the current and the last quarter can be aggregated again.
 TAIFISH_KEEP_SIZES_DAYS = number("TAIFISH_KEEP_SIZES_DAYS", 800, 190, 36500)
+# 0: the largest tables are not stored.
+TAIFISH_TABLE_SIZES_TOP = number("TAIFISH_TABLE_SIZES_TOP", 0, 0, 1000)
 TAIFISH_KEEP_RETIRED_DAYS = number("TAIFISH_KEEP_RETIRED_DAYS", 7, 1, 3650)
 
 # Celery

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +17,7 @@ from django.utils import timezone
 
 from capacity import services
 from capacity.gaps import MissingDays
-from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
+from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize, TableSize, Tablespace, TablespaceSize
 from engines.adapter import Adapter
 from engines.errors import AdapterError
 from instances.models import Instance
@@ -24,6 +25,7 @@ from sync import services as sync
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from sync.tests.targets import visit_once
 from taifish.tests.mariadb import MysqlFamilyServer
+from taifish.tests.postgres import PostgresServer
 
 
 def collect(instance: Instance, **options: Any) -> SyncRecord:
@@ -190,6 +192,190 @@ def test_late_facts_do_not_replace_newer_ones(add, server):
     assert set(DatabaseSize.objects.values_list("collected_at", flat=True)) == {noon}
 
 
+def spaces(instance: Instance) -> dict[str, Tablespace]:
+    """The tablespaces, those of the instance's databases with "database/" before the name."""
+    rows = Tablespace.objects.filter(instance=instance).select_related("database")
+    return {f"{row.database}/{row.name}" if row.database else row.name: row for row in rows}
+
+
+@pytest.fixture
+def fast(postgres: PostgresServer) -> Iterator[Path]:
+    """The folder of a tablespace `fast` that holds the table `t` of the database `shop`."""
+    postgres.reset()
+    folder = Path(postgres.cluster.data).parent / "fast"
+    folder.mkdir(mode=0o700)
+    shutil.chown(folder, Path(postgres.cluster.data).owner())
+    postgres.execute(f"CREATE TABLESPACE fast LOCATION '{folder}'")
+    postgres.fresh_database("shop")
+    postgres.execute("CREATE TABLE t TABLESPACE fast AS SELECT generate_series(1, 20000)", None, "shop")
+    yield folder
+    postgres.reset()
+    shutil.rmtree(folder)
+
+
+def test_tablespaces_of_postgresql(add, postgres, fast):
+    """F10.1: as pg_tablespace_size() has them; one that is dropped is gone and keeps its sizes."""
+    target = postgres.collector()
+    instance = add("prod", target)
+    assert collect(instance).status == "completed"
+    truth = dict(postgres.execute("SELECT spcname, pg_tablespace_size(oid) FROM pg_tablespace"))
+    found = spaces(instance)
+    assert {name: row.size for name, row in found.items()} == pytest.approx(truth, rel=0.01)
+    assert found.keys() == {"pg_default", "pg_global", "fast"}
+    assert {(row.database, row.used, row.limit) for row in found.values()} == {(None, None, None)}
+    assert TablespaceSize.objects.get(tablespace=found["fast"]).size == found["fast"].size > 500_000
+    postgres.execute("DROP TABLE t", None, "shop")
+    postgres.execute("DROP TABLESPACE fast")
+    assert collect(instance).status == "completed"
+    assert set(Tablespace.objects.present().values_list("name", flat=True)) == {"pg_default", "pg_global"}
+    assert spaces(instance)["fast"].size == found["fast"].size
+
+
+def test_a_tablespace_that_refuses_us_is_a_gap(add, postgres, fast):
+    """F2.5: no row that day, never zero, not gone, and the GRANT that mends it; CREATE on it is enough."""
+    target = postgres.collector()
+    instance = add("prod", target)
+    collect(instance)
+    known = spaces(instance)["fast"]
+    yesterday = timezone.localdate() - timedelta(days=1)
+    TablespaceSize.objects.update(day=yesterday)
+    postgres.execute(f"REVOKE pg_read_all_stats FROM {target.username}")
+    record = collect(instance)
+    assert record.status == "partial"
+    gaps = {(gap["scope"], gap["message"], gap["hint"]) for gap in record.gaps}
+    grant = f'GRANT pg_read_all_stats TO "{target.username}";'
+    assert ("tablespaces", "the size of the tablespace fast may not be read", grant) in gaps
+    row = spaces(instance)["fast"]
+    assert (row.size, row.gone_at, row.sizes.get().day) == (known.size, None, yesterday)
+    postgres.execute(f"GRANT CREATE ON TABLESPACE fast TO {target.username}")
+    collect(instance)
+    assert spaces(instance)["fast"].sizes.first().day == timezone.localdate()
+
+
+def test_a_tablespace_without_its_folder_is_a_gap(add, postgres, fast):
+    """F2.5: the server shows no size for a volume that is not mounted."""
+    instance = add("prod", postgres.collector())
+    kept = fast.with_name("kept")
+    fast.rename(kept)
+    try:
+        record = collect(instance)
+    finally:
+        kept.rename(fast)
+    assert ("tablespaces", "server_error", "") in {(gap["scope"], gap["code"], gap["database"]) for gap in record.gaps}
+    row = spaces(instance)["fast"]
+    assert (row.size, row.gone_at, row.sizes.count()) == (None, None, 0)
+
+
+def test_tablespaces_of_oracle(add, serve_oracle):
+    """F10.1: by container, with what is used and how far the files may grow; of a container that is closed they stay,
+    and of one that is dropped they are gone."""
+    server = serve_oracle("23ai root")
+    instance = add("ora", server.collector())
+    assert collect(instance).status == "completed"
+    found = spaces(instance)
+    assert len(found) == 9
+    users = found["SHOPPDB/USERS"]
+    assert (users.size, users.used, users.limit, users.kind) == (100 << 20, 10 << 20, 1 << 30, "permanent")
+    assert found["CDB$ROOT/TEMP"].kind == "temporary"
+    assert TablespaceSize.objects.get(tablespace=users).limit == 1 << 30
+    shop, hr = server.pdbs[2:]
+    hr.mode, hr.restricted = "MOUNTED", None
+    server.rows["TABLESPACES"] = [
+        row for row in server.rows["TABLESPACES"] if (row["CON_ID"], row["TABLESPACE_NAME"]) != (shop.number, "USERS")
+    ]
+    assert collect(instance).status == "partial"
+    gone = {name for name, row in spaces(instance).items() if row.gone_at}
+    assert gone == {"SHOPPDB/USERS"}
+    server.pdbs.remove(hr)
+    server.allowed.discard(hr.name)
+    server.allowed |= {pdb.name for pdb in server.pdbs}
+    collect(instance)
+    assert {name for name, row in spaces(instance).items() if row.gone_at} == {
+        "SHOPPDB/USERS",
+        "HRPDB/SYSTEM",
+        "HRPDB/USERS",
+        "HRPDB/TEMP",
+    }
+
+
+def test_where_the_bytes_of_mysql_are_counted(add, mysql):
+    """A table in a shared tablespace is in no size of its database: the database says where. mysql.ibd holds the schema
+    mysql."""
+    mysql.reset()
+    instance = add("my", mysql.collector())
+    mysql.execute(
+        """
+        CREATE DATABASE shop; CREATE TABLESPACE ts1 ADD DATAFILE 'ts1.ibd';
+        CREATE TABLE shop.a (a INT) TABLESPACE ts1; CREATE TABLE shop.b (a INT, FULLTEXT (c), c TEXT) TABLESPACE ts1;
+        CREATE TABLE shop.c (a INT); SET GLOBAL innodb_file_per_table = 0; CREATE TABLE shop.d (a INT);
+        SET GLOBAL innodb_file_per_table = 1; CREATE DATABASE lab; CREATE TABLE lab.t (a INT);
+        """
+    )
+    try:
+        record = collect(instance)
+        assert (record.status, record.gaps) == ("completed", []), record.error
+        databases = {row.name: row for row in Database.objects.all()}
+        assert databases["shop"].elsewhere == {"ts1": 2, "innodb_system": 1}
+        assert databases["lab"].elsewhere == {}
+        ((in_mysql,),) = mysql.execute(
+            "SELECT COUNT(*) FROM information_schema.INNODB_TABLES WHERE NAME LIKE 'mysql/%' AND SPACE_TYPE = 'General'"
+        )
+        # The two logs are tables of the engine CSV.
+        assert databases["mysql"].elsewhere == {"mysql": in_mysql, "": 2}
+        assert databases["mysql"].size == 0
+        files = {name: (Path(mysql.data) / f"{name}.ibd").stat().st_size for name in ("mysql", "ts1")}
+        shared = total(instance).shared
+        assert {name: shared[name] for name in files} == files
+        assert {name: row.size for name, row in spaces(instance).items()} == files
+        mysql.execute("DROP TABLE shop.a, shop.b; DROP TABLESPACE ts1")
+        collect(instance)
+        assert spaces(instance)["ts1"].gone_at is not None
+        assert Database.objects.get(name="shop").elsewhere == {"innodb_system": 1}
+    finally:
+        mysql.reset()
+
+
+def test_where_the_bytes_of_mariadb_are_counted(add, mariadb):
+    mariadb.reset()
+    instance = add("maria", mariadb.collector())
+    try:
+        mariadb.execute(
+            """
+            CREATE DATABASE shop; SET GLOBAL innodb_file_per_table = 0; CREATE TABLE shop.d (a INT);
+            SET GLOBAL innodb_file_per_table = 1; CREATE TABLE shop.c (a INT);
+            """
+        )
+        record = collect(instance)
+        assert (record.status, record.gaps) == ("completed", []), record.error
+        assert Database.objects.get(name="shop").elsewhere == {"innodb_system": 1}
+        assert not Tablespace.objects.exists()
+    finally:
+        mariadb.reset()
+
+
+def test_csv_tables_are_a_gap(add, family_server, monkeypatch):
+    """F2.5: the server says 0, whatever they hold; its own logs count where they are written."""
+    instance = add("my", family_server.collector())
+    family_server.execute(
+        "CREATE DATABASE shop; CREATE TABLE shop.c (a INT NOT NULL) ENGINE = CSV; INSERT INTO shop.c VALUES (1), (2)"
+    )
+    record = collect(instance)
+    assert [(gap["scope"], gap["database"], gap["message"]) for gap in record.gaps] == [
+        ("sizes", "", "the server gives no size of CSV tables: shop.c")
+    ]
+    assert total(instance).is_complete is False
+    assert Database.objects.get(name="shop").elsewhere == {"": 1}
+    assert services.largest_tables(Database.objects.get(name="shop")) == []
+    family_server.execute("DROP TABLE shop.c; SET GLOBAL log_output = 'TABLE'; SET GLOBAL slow_query_log = 1")
+    try:
+        record = collect(instance)
+    finally:
+        family_server.execute("SET GLOBAL log_output = 'FILE'; SET GLOBAL slow_query_log = 0")
+    assert [gap["message"] for gap in record.gaps] == [
+        "the server gives no size of CSV tables: mysql.general_log, mysql.slow_log"
+    ]
+
+
 # What cannot be read
 
 
@@ -250,7 +436,12 @@ def test_a_database_that_cannot_be_measured_harms_only_itself(add, server):
         loop.unlink()
         (folder.parent / "kept").rename(loop)
     assert record.status == "partial"
-    assert [(gap["scope"], gap["database"], gap["code"]) for gap in record.gaps] == [("sizes", "shop", "server_error")]
+    assert [(gap["scope"], gap["database"], gap["code"]) for gap in record.gaps] == [
+        ("sizes", "shop", "server_error"),
+        ("tablespaces", "", "server_error"),
+    ]
+    assert "tablespace pg_default" in record.gaps[1]["message"]
+    assert set(Tablespace.objects.exclude(size=None).values_list("name", flat=True)) == {"pg_global"}
     assert "shop" not in sizes(instance)
     assert {"postgres", "template1"} <= sizes(instance).keys()
 
@@ -534,10 +725,25 @@ def test_old_sizes_are_forgotten_in_batches(add, server, settings):
         )
         for age in (200, 201)
     )
+    TableSize.objects.bulk_create(
+        TableSize(database_id=ids[0], day=today - timedelta(days=age), schema="s", name="t", size=1, is_complete=True)
+        for age in (200, 201)
+    )
+    tablespaces = list(Tablespace.objects.order_by("name"))
+    TablespaceSize.objects.bulk_create(
+        TablespaceSize(tablespace=tablespaces[0], day=today - timedelta(days=age), size=1, collected_at=now)
+        for age in (200, 201)
+    )
+    Tablespace.objects.create(
+        instance=instance, name="old", first_seen_at=now, last_seen_at=now, gone_at=now - timedelta(days=201)
+    )
     long_gone = Database.objects.create(
         instance=instance, name="old", first_seen_at=now, last_seen_at=now, gone_at=now - timedelta(days=201)
     )
-    assert services.purge_sizes(batch=1) == 2 * len(ids) + 1
+    assert services.purge_sizes(batch=1) == 2 * len(ids) + 3
+    assert [(today - row.day).days for row in TableSize.objects.all()] == [200]
+    assert {(today - row.day).days for row in TablespaceSize.objects.all()} == {0, 200}
+    assert list(Tablespace.objects.order_by("name")) == tablespaces
     ages = {(today - day).days for day in DatabaseSize.objects.values_list("day", flat=True)}
     assert ages == {0, 199, 200}
     assert InstanceSize.objects.count() == 2
@@ -546,6 +752,99 @@ def test_old_sizes_are_forgotten_in_batches(add, server, settings):
 
 
 # Tables
+
+
+def test_the_largest_tables_are_stored_once_a_week(add, server, settings):
+    """Growth of tables: N of each database; read again after a week, and those first that were read least recently."""
+    instance = add("prod", server.collector())
+    for name in ("shop", "lab"):
+        server.fresh_database(name)
+    server.execute("CREATE TABLE b AS SELECT generate_series(1, 200000); CREATE TABLE a AS SELECT 1", None, "shop")
+    collect(instance)
+    assert not TableSize.objects.exists()
+    settings.TAIFISH_TABLE_SIZES_TOP = 1000
+    record = collect(instance)
+    assert (record.status, record.gaps) == ("completed", [])
+    today = timezone.localdate()
+    stored = TableSize.objects.filter(database__name="shop", schema="public").order_by("name")
+    truth = dict(
+        server.execute(
+            "SELECT relname, pg_total_relation_size(oid) FROM pg_class WHERE relname IN ('a', 'b')", None, "shop"
+        )
+    )
+    assert [(row.name, row.size, row.day, row.is_complete) for row in stored] == [
+        (name, truth[name], today, True) for name in ("a", "b")
+    ]
+    assert set(TableSize.objects.values_list("database__name", flat=True)) == {"postgres", "shop", "lab"}
+    settings.TAIFISH_TABLE_SIZES_TOP = 1
+    server.execute("CREATE TABLE c AS SELECT 1", None, "shop")
+    TableSize.objects.filter(database__name="shop").update(day=today - timedelta(days=6))
+    collect(instance)
+    assert set(TableSize.objects.filter(database__name="shop").values_list("day", flat=True)) == {
+        today - timedelta(days=6)
+    }
+    TableSize.objects.filter(database__name="shop").update(day=today - timedelta(days=7))
+    collect(instance)
+    assert [(row.name, row.is_complete) for row in TableSize.objects.filter(database__name="shop", day=today)] == [
+        ("b", False)
+    ]
+
+
+def test_tables_that_cannot_be_read_are_a_gap(add, server, settings):
+    """F2.5: the sizes of the databases stay, and the other databases have their tables."""
+    settings.TAIFISH_TABLE_SIZES_TOP = 5
+    instance = add("prod", server.collector())
+    server.fresh_database("shop")
+    server.execute("REVOKE CONNECT ON DATABASE shop FROM PUBLIC")
+    record = collect(instance)
+    assert (record.status, [(gap["scope"], gap["database"]) for gap in record.gaps]) == (
+        "partial",
+        [("tables", "shop")],
+    )
+    assert total(instance).is_complete
+    assert "shop" in sizes(instance)
+    assert set(TableSize.objects.values_list("database__name", flat=True)) == {"postgres"}
+
+
+def test_a_visit_without_time_left_for_tables_keeps_its_sizes(add, server, settings, monkeypatch):
+    """F2.5: what is left is a gap, and is read by the next visit."""
+    settings.TAIFISH_TABLE_SIZES_TOP = 5
+    instance = add("prod", server.collector())
+    server.fresh_database("shop")
+    read = Adapter.largest_tables
+
+    def late(self: Adapter, databases: Any, limit: int) -> Any:
+        for number, row in enumerate(read(self, databases, limit)):
+            yield row
+            if number == 0:
+                self.session._deadline = 0
+
+    monkeypatch.setattr(Adapter, "largest_tables", late)
+    record = collect(instance)
+    assert record.status == "partial"
+    assert [(gap["scope"], gap["code"]) for gap in record.gaps] == [("tables", "budget_exceeded")]
+    assert "1 of 2 databases" in record.gaps[0]["message"]
+    assert total(instance).is_complete
+    assert set(TableSize.objects.values_list("database__name", flat=True)) == {"postgres"}
+    monkeypatch.undo()
+    settings.TAIFISH_TABLE_SIZES_TOP = 5
+    assert collect(instance).status == "completed"
+    assert set(TableSize.objects.values_list("database__name", flat=True)) == {"postgres", "shop"}
+
+
+def test_tables_of_mysql_are_read_in_one_pass(add, family_server, settings):
+    """The number of statements does not grow with the databases, but for names that the server encodes."""
+    settings.TAIFISH_TABLE_SIZES_TOP = 3
+    instance = add("my", family_server.collector())
+    for number in range(8):
+        family_server.execute(f"CREATE DATABASE d{number}; CREATE TABLE d{number}.t (a INT)")
+    record = collect(instance)
+    assert (record.status, record.gaps) == ("completed", [])
+    rows = TableSize.objects.values_list("database__name", "schema", "name", "is_complete")
+    assert sorted(rows) == [(f"d{number}", f"d{number}", "t", True) for number in range(8)]
+    encoded = 0 if family_server.product == "MySQL" else 8
+    settings.TAIFISH_TABLE_SIZES_TOP = 0
+    assert record.summary["statements"] - collect(instance).summary["statements"] - encoded <= 6
 
 
 def test_the_largest_tables_are_asked_for_by_themselves(add, server, maria_server):

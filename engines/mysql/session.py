@@ -27,7 +27,8 @@ from .user_table import Server
 
 #: Needs no privilege, and returns only variables that this server has.
 VARIABLES = """SHOW GLOBAL VARIABLES WHERE Variable_name IN ('activate_all_roles_on_login', 'default_password_lifetime',
-'mandatory_roles', 'max_execution_time', 'max_statement_time', 'partial_revokes', 'version_comment')"""
+'general_log', 'log_output', 'mandatory_roles', 'max_execution_time', 'max_statement_time', 'partial_revokes',
+'slow_query_log', 'version_comment')"""
 
 #: Lists the columns on which the account has any privilege.
 COLUMNS = """SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'mysql'

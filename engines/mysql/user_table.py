@@ -56,6 +56,17 @@ class Server:
         """The name of the view of InnoDB's files."""
         return "INNODB_TABLESPACES" if self.has_roles else "INNODB_SYS_TABLESPACES"
 
+    @property
+    def tables(self) -> str:
+        """The view that lists InnoDB's tables."""
+        return "INNODB_TABLES" if self.has_roles else "INNODB_SYS_TABLES"
+
+    @property
+    def logs_to_tables(self) -> bool:
+        """Whether mysql.general_log or mysql.slow_log grows."""
+        logs = {self.variables.get(name) for name in ("general_log", "slow_query_log")}
+        return "TABLE" in self.variables.get("log_output", "").upper() and "ON" in logs
+
 
 def described(product: str, version: str) -> Server:
     """A server given by product ("" for MySQL) and version ("" for the newest)."""

@@ -149,7 +149,7 @@ def why_closed(mode: str, restricted: str | None) -> str:
 
 #: Reads are named after views. Each row begins with the id of its container. BYTES is null for an unreadable file.
 #: USED_SPACE is in blocks of the tablespace.
-_FILES = "TABLESPACE_NAME BYTES"
+_FILES = "TABLESPACE_NAME BYTES AUTOEXTENSIBLE MAXBYTES"
 _OBJECT = "GRANTEE OWNER TABLE_NAME"
 _NOT_THE_ENGINES = f"NOT ({_OF_THE_ENGINE})"
 READS = (

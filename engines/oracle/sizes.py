@@ -8,27 +8,17 @@ https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/DBA_TABLESPA
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ..errors import AdapterError
-from ..facts import DatabaseFact, Databases, Gap, SizeFact, Sizes, TableSize
+from ..facts import DatabaseFact, Databases, Gap, SizeFact, Sizes, TableSize, TablespaceFact
 from ..reads import SIZES, Answers
 from .decode import Containers
 from .reads import CONTAINERS, READS, SEGMENTS, statement
 from .session import OracleSession
 
 SCOPE = "sizes"
-
-
-class Tablespace(NamedTuple):
-    """`container` is the PDB, the root, or the database without containers; `contents` PERMANENT, UNDO or TEMPORARY;
-    `used` None if the server does not report it."""
-
-    container: str
-    name: str
-    contents: str
-    allocated: int
-    used: int | None
 
 
 def databases(session: OracleSession) -> tuple[Answers, Databases]:
@@ -49,40 +39,43 @@ def sizes(session: OracleSession, answers: Answers) -> Sizes:
     unknown = {gap.database for gap in gaps if gap.scope == SCOPE and gap.database}
     by_container = defaultdict(list)
     for row in tablespaces:
-        by_container[row.container].append(row)
+        by_container[row.database].append(row)
     facts = []
     for name, rows in by_container.items():
-        permanent = [row.used for row in rows if row.contents == "PERMANENT"]
+        permanent = [row.used for row in rows if row.kind == "permanent" and row.size is not None]
         if name not in unknown and permanent:
             data = None if None in permanent else sum(used for used in permanent if used is not None)
-            facts.append(SizeFact(name, sum(row.allocated for row in rows), data_size=data))
+            facts.append(SizeFact(name, sum(row.size for row in rows if row.size is not None), data_size=data))
     if not facts:
         gap = next(iter(gaps), Gap(SCOPE, "server_error", "the server lists no tablespace"))
         raise AdapterError(
             gap.message, code=gap.code if gap.code in AdapterError.CODES else "server_error", hint=gap.hint
         )
-    return Sizes(facts, gaps=gaps)
+    return Sizes(facts, gaps=gaps, tablespaces=tablespaces, listed_in=frozenset(by_container))
 
 
-def table_sizes(session: OracleSession, database: str, limit: int) -> list[TableSize]:
+def table_sizes(
+    session: OracleSession, databases: Sequence[str], limit: int
+) -> Iterator[tuple[str, list[TableSize] | AdapterError]]:
     """The sizes of the segments of tables, with partitions added up. Indexes and large objects are separate segments
     and not included. Raises AdapterError."""
-    total: dict[tuple[str, str], int] = defaultdict(int)
+    total: dict[str, dict[tuple[str, str], int]] = {name: defaultdict(int) for name in databases}
     listed = session.query(CONTAINERS) if session.features.in_root else []
     containers = Containers(session, listed)
     rows = session.query(statement(SEGMENTS, session.features))
     for container, (owner, name, size) in containers.with_rows(rows):
-        if container.name == database:
-            total[owner, name] += int(size)
-    largest = sorted(total.items(), key=lambda item: (-item[1], item[0]))[:limit]
-    return [TableSize(owner, name, size, data_size=size) for (owner, name), size in largest]
+        if container.name in total:
+            total[container.name][owner, name] += int(size)
+    for database, tables in total.items():
+        largest = sorted(tables.items(), key=lambda item: (-item[1], item[0]))[:limit]
+        yield database, [TableSize(owner, name, size, data_size=size) for (owner, name), size in largest]
 
 
-def tablespace_sizes(session: OracleSession, answers: Answers) -> tuple[list[Tablespace], list[Gap]]:
+def tablespace_sizes(session: OracleSession, answers: Answers) -> tuple[list[TablespaceFact], list[Gap]]:
     """All tablespaces, including temporary ones, in a fixed number of statements. Raises AdapterError.
 
     Gaps have the scope "sizes" (a closed container, an unreadable view, an offline file) or "used" (unknown use of the
-    files). A tablespace of unknown size is omitted.
+    files). The size of a tablespace with an offline file is None.
     """
     answers.ask(SIZES)
     containers = Containers(session, answers.rows.get("containers", []))
@@ -95,8 +88,8 @@ def tablespace_sizes(session: OracleSession, answers: Answers) -> tuple[list[Tab
     for name, contents in (("DATA_FILES", "permanent"), ("TEMP_FILES", "temporary")):
         if name not in answers.rows:
             unread.add(contents)
-        for container, (tablespace, size) in containers.with_rows(answers.rows.get(name, [])):
-            files[container.name, tablespace].append(size)
+        for container, (tablespace, *file) in containers.with_rows(answers.rows.get(name, [])):
+            files[container.name, tablespace].append(file)
     metrics = containers.with_rows(answers.rows.get("TABLESPACE_USAGE_METRICS", []))
     used = {
         (container.name, tablespace): int(blocks) for container, (tablespace, blocks) in metrics if blocks is not None
@@ -104,12 +97,19 @@ def tablespace_sizes(session: OracleSession, answers: Answers) -> tuple[list[Tab
     rows = []
     for container, (tablespace, contents, block_size) in listed:
         key = (container.name, tablespace)
-        if ("temporary" if contents == "TEMPORARY" else "permanent") in unread:
-            continue
-        if None in files[key]:
-            message = f"a file of tablespace {tablespace} in {container.name} cannot be read and may be offline"
+        kind = contents.lower() if contents in ("UNDO", "TEMPORARY") else "permanent"
+        fact = TablespaceFact(tablespace, None, kind=kind, database=container.name)
+        if any(size is None for size, *_ in files[key]):
+            message = f"a file of tablespace {tablespace} in {container.name} cannot be read: is it offline?"
             gaps.append(Gap(SCOPE, "unreadable_file", message, container.name, "See its row in DBA_DATA_FILES."))
-            continue
-        in_use = used[key] * int(block_size) if key in used else None
-        rows.append(Tablespace(container.name, tablespace, contents, sum(map(int, files[key])), in_use))
+        elif ("temporary" if contents == "TEMPORARY" else "permanent") not in unread:
+            in_use = used[key] * int(block_size) if key in used else None
+            allocated = sum(int(size) for size, *_ in files[key])
+            fact = fact._replace(size=allocated, used=in_use, limit=sum(_limit(*file) for file in files[key]))
+        rows.append(fact)
     return rows, gaps
+
+
+def _limit(size: Any, autoextensible: str | None, most: Any) -> int:
+    """Bytes to which a file may grow. One that was made larger by hand than it may extend keeps its size."""
+    return max(int(size), int(most or 0)) if autoextensible == "YES" else int(size)

@@ -89,8 +89,22 @@ SELECT oid, CASE WHEN has_database_privilege(oid, 'CONNECT') IS NULL THEN NULL
   FROM unnest(%(oids)s::oid[]) AS d(oid)
 """
 
-#: Kind → columns: path inside the database (a role in it as oid), owner, type for acldefault(), ACL, catalogue and row
-#: (oid, column number) for pg_init_privs, and whether it is a system object.
+#: Whether the role may read the size of tablespace t. Its own database's default tablespace is open to all.
+_MAY_MEASURE = f"""(pg_has_role('{STATS_ROLE}', 'USAGE') OR has_tablespace_privilege(t.oid, 'CREATE')
+        OR t.oid = (SELECT dattablespace FROM pg_database WHERE datname = current_database()))"""  # noqa: S608 -- a constant
+
+TABLESPACES = "SELECT spcname FROM pg_tablespace ORDER BY spcname"
+
+#: Of all or of one: size, and whether it may be read. One that may, and shows no size, has no folder that the server
+#: can open.
+#: https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-DBSIZE
+TABLESPACE_SIZES = f"""
+SELECT t.spcname, CASE WHEN {_MAY_MEASURE} THEN pg_tablespace_size(t.oid) END, {_MAY_MEASURE}
+  FROM pg_tablespace t WHERE %(name)s::text IS NULL OR t.spcname = %(name)s ORDER BY t.spcname
+"""  # noqa: S608 -- a constant
+
+#: Kind → columns: path inside the database (a role in it as oid), owner, type for acldefault(), ACL, catalogue
+#: and row (oid, column number) for pg_init_privs, and whether the object is the system's own.
 OBJECTS = {
     "schema": """
         SELECT ARRAY[nspname]::text[], nspowner, 'n'::"char", nspacl, 'pg_namespace'::regclass, oid, 0, system
@@ -205,16 +219,18 @@ STATS = f"""
 SELECT pg_has_role(session_user, '{STATS_ROLE}', 'USAGE'), pg_has_role(session_user, '{STATS_ROLE}', 'MEMBER'),
        (SELECT rolinherit FROM pg_roles WHERE rolname = session_user),
        ARRAY(SELECT datname::text FROM pg_database
-              WHERE NOT has_database_privilege(session_user, oid, 'CONNECT') ORDER BY datname)
+              WHERE NOT has_database_privilege(session_user, oid, 'CONNECT') ORDER BY datname),
+       ARRAY(SELECT t.spcname::text FROM pg_tablespace t WHERE NOT {_MAY_MEASURE} ORDER BY t.spcname)
 """  # noqa: S608 -- a constant
 
 
 def _sizes(session: Session, capability: Capability, rows: Rows | None) -> Iterable[Capability]:
-    """The capability from a row of `STATS`."""
-    ((works, is_member, inherits, closed),) = rows or [(True, True, True, [])]
+    """Judge a row of `STATS`."""
+    ((works, is_member, inherits, databases, tablespaces),) = rows or [(True, True, True, [], [])]
     if works:
         yield capability
         return
+    closed = [*databases, *(f"tablespace {name}" for name in tablespaces)]
     message = (
         f"cannot read the size of {', '.join(closed)}" if closed else "works only because of CONNECT on each database"
     )
@@ -229,7 +245,7 @@ def _sizes(session: Session, capability: Capability, rows: Rows | None) -> Itera
 
 
 def _stats_role(features: object, account: str, hash_blind: bool) -> list[Statement]:
-    return [Statement(stats_grant(account), "sizes of databases on which it has no CONNECT")]
+    return [Statement(stats_grant(account), "sizes of databases on which it has no CONNECT, and of tablespaces")]
 
 
 _OBJECTS_AT_B = tuple(kind for kind in OBJECTS if kind != "column")
@@ -272,10 +288,10 @@ READS = (
         "sizes",
         "sizes of all databases",
         SIZES,
-        ("sizes", "shared"),
+        ("sizes", "shared", "tablespaces"),
         grants=_stats_role,
         probe=STATS,
         judge=_sizes,
-        cost="Sizes of databases on which the account has no CONNECT.",
+        cost="Sizes of databases on which the account has no CONNECT, and of tablespaces on which it has no CREATE.",
     ),
 )

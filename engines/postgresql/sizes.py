@@ -6,23 +6,20 @@ read only inside each database. WAL belongs to no database and needs pg_monitor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import AdapterError
-from ..facts import DatabaseFact, Databases, Gap, SizeFact, Sizes, TableSize
+from ..facts import DatabaseFact, Databases, Gap, SizeFact, Sizes, TableSize, TablespaceFact
 from .account import stats_grant
-from .reads import SIZES
+from .reads import SIZES, TABLESPACE_SIZES, TABLESPACES
 from .session import DATABASES, RESERVED, TEMPLATES, PostgreSQLSession
 
 #: After these errors, further statements fail too.
 LOST = ("budget_exceeded", "connection_lost")
 
-#: The size of the shared catalogues; null if access is denied.
-SHARED_SIZE = """
-SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') OR has_tablespace_privilege('pg_global', 'CREATE')
-            THEN pg_tablespace_size('pg_global') END
-"""
+#: The tablespace of the catalogues that all databases share.
+SHARED = "pg_global"
 
 #: The data includes TOAST. Each partition is a separate table.
 TABLE_SIZES = """
@@ -46,7 +43,7 @@ def databases(session: PostgreSQLSession) -> tuple[dict[int, str], Databases]:
 def sizes(session: PostgreSQLSession, listed: Mapping[int, str]) -> Sizes:
     """Sizes by one statement, or by one per database if that fails."""
     try:
-        measured = _measure(session, list(listed))
+        measured = _measure(session, SIZES, oids=list(listed))
     except AdapterError as error:
         if error.code in LOST:
             raise
@@ -65,30 +62,75 @@ def sizes(session: PostgreSQLSession, listed: Mapping[int, str]) -> Sizes:
             dropped.add(name)
     if gaps and not found:
         raise AdapterError(gaps[0].message, code=gaps[0].code, hint=gaps[0].hint)
+    tablespaces = _tablespaces(session, gaps)
+    shared = {fact.name: fact.size for fact in tablespaces if fact.name == SHARED and fact.size is not None}
+    return Sizes(found, shared, frozenset(dropped), gaps, tablespaces, frozenset({""}))
+
+
+def table_sizes(
+    session: PostgreSQLSession, databases: Sequence[str], limit: int
+) -> Iterator[tuple[str, list[TableSize] | AdapterError]]:
+    """pg_total_relation_size() of tables and materialized views. It takes CONNECT and nothing else."""
+    for database in databases:
+        try:
+            with session.inside(database):
+                rows = session.query(TABLE_SIZES, {"limit": limit})
+        except AdapterError as error:
+            if error.code in LOST:
+                raise
+            session.begin()
+            yield database, error
+        else:
+            # One dropped meanwhile has no size.
+            yield database, [TableSize(*row) for row in rows if row[2] is not None]
+
+
+def _tablespaces(session: PostgreSQLSession, gaps: list[Gap]) -> list[TablespaceFact]:
+    """All in one statement; each by itself where that fails. Those that cannot be measured are in `gaps` too."""
+    try:
+        measured = _measure(session, TABLESPACE_SIZES, name=None)
+    except AdapterError as error:
+        if error.code in LOST:
+            raise
+        session.begin()
+        measured = [row for (name,) in session.query(TABLESPACES) for row in _tablespace_alone(session, name)]
+    found = []
+    for name, size, state in measured:
+        found.append(TablespaceFact(name, size))
+        scope = "shared" if name == SHARED else "tablespaces"
+        if isinstance(state, AdapterError):
+            gaps.append(Gap(scope, state.code, f"tablespace {name}: {state}", hint=state.hint))
+        elif not state:
+            what = "shared catalogues (pg_global)" if name == SHARED else f"tablespace {name}"
+            gaps.append(_denied(session, scope, f"the size of the {what} may not be read"))
+        elif size is None:
+            hint = "Look whether its folder under pg_tblspc, and the volume behind it, is there."
+            gaps.append(
+                Gap(scope, "server_error", f"the server cannot open the folder of tablespace {name}", hint=hint)
+            )
+    return found
+
+
+def _tablespace_alone(session: PostgreSQLSession, name: str) -> list[tuple[Any, ...]]:
+    try:
+        return _measure(session, TABLESPACE_SIZES, name=name)
+    except AdapterError as error:
+        if error.code in LOST:
+            raise
+        return [(name, None, error)]
+
+
+def _measure(session: PostgreSQLSession, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    """Oid or name, size, and a state, which SIZES and TABLESPACE_SIZES explain; in a transaction of its own, to see
+    what is there now."""
     session.begin()
-    ((shared,),) = session.query(SHARED_SIZE)
-    if shared is None:
-        gaps.append(_denied(session, "shared", "no permission to read the size of the shared catalogues (pg_global)"))
-    return Sizes(found, {} if shared is None else {"pg_global": shared}, frozenset(dropped), gaps)
-
-
-def table_sizes(session: PostgreSQLSession, database: str, limit: int) -> list[TableSize]:
-    """pg_total_relation_size() of tables and materialized views. Needs only CONNECT."""
-    with session.inside(database):
-        # A table dropped meanwhile has no size.
-        return [TableSize(*row) for row in session.query(TABLE_SIZES, {"limit": limit}) if row[2] is not None]
-
-
-def _measure(session: PostgreSQLSession, oids: list[int]) -> list[tuple[Any, ...]]:
-    """Rows of `SIZES`, read in a new transaction."""
-    session.begin()
-    return session.query(SIZES, {"oids": oids})
+    return session.query(sql, parameters)
 
 
 def _measure_alone(session: PostgreSQLSession, oid: int) -> list[tuple[Any, ...]]:
     """The same for one database. The last column is the error if the database exists and the read fails."""
     try:
-        return _measure(session, [oid])
+        return _measure(session, SIZES, oids=[oid])
     except AdapterError as error:
         if error.code in LOST:
             raise

@@ -24,13 +24,13 @@ import pytest
 
 from engines import reads as shared_reads
 from engines.errors import AdapterError
-from engines.facts import AccountFact, Gap, Inventory, MembershipFact, Permissions, SizeFact, TableSize
+from engines.facts import AccountFact, Gap, Inventory, MembershipFact, Permissions, SizeFact, TableSize, TablespaceFact
 from engines.oracle import excess as excess_sql
 from engines.oracle import reads as sql
 from engines.oracle import session as session_sql
 from engines.oracle.account import PASSWORD
 from engines.oracle.decode import clock_of, moment
-from engines.oracle.sizes import Tablespace, databases, tablespace_sizes
+from engines.oracle.sizes import databases, tablespace_sizes
 from engines.registry import ENGINES, adapter_for
 from engines.target import Target
 from engines.tests.oracle_dictionary import VIEWS, Version, check, tables
@@ -261,11 +261,11 @@ def test_the_session_reads_only_and_is_bounded(world: World) -> None:
 def test_sizes(world: World) -> None:
     with adapter_for(world.collector()) as adapter:
         rows, _ = tablespace_sizes(adapter.session, databases(adapter.session)[0])
-    here = {size.name: size for size in rows if size.container == world.container}
+    here = {size.name: size for size in rows if size.database == world.container}
     assert {"SYSTEM", "USERS"} <= here.keys()
     for size in here.values():
-        assert size.allocated > 0
-        assert size.used is None or 0 <= size.used <= size.allocated
+        assert size.limit >= size.size > 0
+        assert size.used is None or 0 <= size.used <= size.size
     assert here["SYSTEM"].used
 
 
@@ -791,7 +791,7 @@ def test_rights_beyond_need(serve_oracle: ServeOracle) -> None:
 # Sizes
 
 
-def sizes(server: Emulated) -> tuple[list[Tablespace], list[Gap]]:
+def sizes(server: Emulated) -> tuple[list[TablespaceFact], list[Gap]]:
     with adapter_for(server.collector()) as adapter:
         return tablespace_sizes(adapter.session, databases(adapter.session)[0])
 
@@ -809,11 +809,14 @@ def test_tablespaces_in_bytes(serve_oracle: ServeOracle) -> None:
     server.add("DATA_FILES", shop, TABLESPACE_NAME="SILENT", BYTES=mega, AUTOEXTENSIBLE="NO", MAXBYTES=0)
     tablespaces, gaps = sizes(server)
     assert gaps == []
-    rows = {(row.container, row.name): row for row in tablespaces}
-    assert rows["SHOPPDB", "BIG"] == Tablespace("SHOPPDB", "BIG", "PERMANENT", 850 * mega, 100 * mega)
-    assert rows["SHOPPDB", "SILENT"] == Tablespace("SHOPPDB", "SILENT", "UNDO", mega, None)
+    rows = {(row.database, row.name): row for row in tablespaces}
+    # A file may grow to MAXBYTES if it extends itself, and has its size otherwise, as one that is larger than that.
+    big = TablespaceFact("BIG", 850 * mega, 100 * mega, 1250 * mega, "permanent", "SHOPPDB")
+    assert rows["SHOPPDB", "BIG"] == big
+    assert rows["SHOPPDB", "SILENT"] == TablespaceFact("SILENT", mega, None, mega, "undo", "SHOPPDB")
+    assert rows["HRPDB", "USERS"].limit == 1024 * mega
     assert {key[0] for key in rows} == {ROOT, "SHOPPDB", "HRPDB"}
-    assert rows["HRPDB", "TEMP"].contents == "TEMPORARY"
+    assert rows["HRPDB", "TEMP"].kind == "temporary"
 
 
 def test_a_container_is_a_database_of_its_files(serve_oracle: ServeOracle) -> None:
@@ -839,6 +842,8 @@ def test_a_container_is_a_database_of_its_files(serve_oracle: ServeOracle) -> No
             SizeFact("SHOPPDB", 300 * mega, data_size=20 * mega),
         ]
         assert [(gap.scope, gap.database) for gap in found.gaps] == [("sizes", "HRPDB")]
+        # Of a container that is not open no tablespace is known to be gone.
+        assert found.listed_in == {ROOT, "SHOPPDB"} == {row.database for row in found.tablespaces}
         with pytest.raises(AdapterError) as caught:
             adapter.table_sizes("SHOPPDB", 2)
         assert caught.value.hint == "GRANT SELECT ON SYS.CDB_SEGMENTS TO C##TAIFISH CONTAINER=ALL;"
@@ -871,13 +876,14 @@ def test_what_has_no_size_is_not_zero(serve_oracle: ServeOracle) -> None:
         ("sizes", "not_open", "HRPDB"),
         ("sizes", "unreadable_file", "SHOPPDB"),
     }
-    assert "OFF" not in {row.name for row in tablespaces}
-    assert "HRPDB" not in {row.container for row in tablespaces}
+    off = TablespaceFact("OFF", None, database="SHOPPDB")
+    assert [row for row in tablespaces if row.name == "OFF"] == [off]
+    assert "HRPDB" not in {row.database for row in tablespaces}
     for view, left in (("DATA_FILES", {"TEMP"}), ("TEMP_FILES", {"SYSTEM", "USERS"})):
         server = serve_oracle("19c PDB")
         server.denied = {f"SYS.DBA_{view}"}
         tablespaces, gaps = sizes(server)
-        assert {row.name for row in tablespaces} == left
+        assert {row.name for row in tablespaces if row.size is not None} == left
         assert [gap.hint for gap in gaps] == [f"GRANT SELECT ON SYS.DBA_{view} TO TAIFISH;"]
     server = serve_oracle("19c PDB")
     server.denied = {"SYS.DBA_TABLESPACE_USAGE_METRICS"}

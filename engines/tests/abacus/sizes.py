@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from engines.facts import DatabaseFact, Databases, SizeFact, Sizes, TableSize
@@ -21,5 +22,6 @@ def sizes(session: Any, answers: Answers) -> Sizes:
     return Sizes([SizeFact(name, size) for name, size in answers.rows.get("bases", ())])
 
 
-def table_sizes(session: Any, database: str, limit: int) -> list[TableSize]:
-    return []
+def table_sizes(session: Any, databases: Sequence[str], limit: int) -> Iterator[tuple[str, list[TableSize]]]:
+    for name in databases:
+        yield name, []
