@@ -5,7 +5,7 @@ import django_filters
 from api.filters import NotNullFilter, YesNoFilter
 from instances.filters import FilterFilters, OfInstances
 
-from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
+from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize, Tablespace, TablespaceSize
 
 
 class DatabaseFilters(OfInstances):
@@ -39,6 +39,22 @@ class InstanceSizeFilters(_Days):
     class Meta:
         model = InstanceSize
         fields = ["day"]
+
+
+class TablespaceFilters(OfInstances):
+    gone = NotNullFilter(field_name="gone_at")
+
+    class Meta:
+        model = Tablespace
+        fields = ["name", "database", "kind"]
+
+
+class TablespaceSizeFilters(_Days):
+    path = "tablespace__instance"
+
+    class Meta:
+        model = TablespaceSize
+        fields = ["day", "tablespace"]
 
 
 class DatabaseFilterFilters(FilterFilters):

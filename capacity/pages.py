@@ -25,7 +25,8 @@ from instances.models import Instance
 from tagging.models import Tag
 
 from .gaps import MissingDays
-from .models import Database, InstanceSize
+from .growth import GrowthOfTables, table_growth
+from .models import Database, InstanceSize, Tablespace, TablespaceQuerySet
 
 #: Days that a chart can show; the first is the default.
 PERIODS = (90, 30, 365, 800)
@@ -60,12 +61,35 @@ def database_page(request: HttpRequest, database: Database) -> dict[str, Any]:
         (_("Last seen"), database.last_seen_at),
         (_("Gone"), database.gone_at),
     ]
+    elsewhere = database.elsewhere or {}
     return {
         "facts": [(label, value) for label, value in facts if value not in (None, "")],
+        "counted_in": [(part, count) for part, count in elsewhere.items() if part],
+        "unmeasured": elsewhere.get("", 0),
+        "tablespaces": _tablespaces(Tablespace.objects.filter(database=database)),
+        "growth": _growth_table(table_growth(database)) if request.user.has_perm("capacity.view_tablesize") else None,
         "chart": size_chart(days, {name: sizes for name, sizes in series.items() if sizes}),
         "days": len(days),
         "periods": sorted(PERIODS),
     }
+
+
+def _tablespaces(tablespaces: TablespaceQuerySet) -> list[Tablespace]:
+    return list(tablespaces.present().order_by(F("size").desc(nulls_last=True), "name")[:LARGEST])
+
+
+def _growth_table(growth: GrowthOfTables) -> dict[str, Any] | None:
+    """Context of the section on tables; None if none were read."""
+    if growth.day is None:
+        return None
+    notes = {
+        "new": _("new"),
+        "gone": _("dropped"),
+        "not_before": _("not among the largest tables then"),
+        "not_now": _("no longer among the largest tables: size unknown"),
+    }
+    rows = [(table, notes.get(table.state, "")) for table in growth.tables]
+    return {"earlier_day": growth.earlier_day, "day": growth.day, "rows": rows}
 
 
 def databases_of(instance: Instance, **query: str) -> str:
@@ -97,6 +121,7 @@ def sizes_section(request: HttpRequest, instance: Instance) -> SafeString:
         .with_growth()
         .filter(instance=instance)
         .order_by(F("size").desc(nulls_last=True), "name")[:LARGEST],
+        "tablespaces": _tablespaces(Tablespace.objects.filter(instance=instance, database=None)),
         "all_of_them": databases_of(instance, o="-3"),
         "today": timezone.localdate(),
     }

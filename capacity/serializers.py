@@ -5,7 +5,8 @@ from rest_framework import serializers
 from api.serializers import StrictSerializer
 from instances.serializers import FilterSerializer, InstanceQuestionSerializer, OfInstanceSerializer
 
-from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
+from .growth import GROWTH_DAYS
+from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize, Tablespace, TablespaceSize
 
 
 class DatabaseSerializer(OfInstanceSerializer):
@@ -16,6 +17,14 @@ class DatabaseSerializer(OfInstanceSerializer):
     )
     growth_days = serializers.IntegerField(
         read_only=True, allow_null=True, help_text="30, or up to the nearest earlier day that has a size."
+    )
+
+    elsewhere = serializers.DictField(
+        child=serializers.IntegerField(),
+        read_only=True,
+        allow_null=True,
+        help_text="Tables with bytes that are not in size: their number by the shared part that has the bytes, and "
+        "under the empty key of those without a known size. Null: unknown, or none in this engine.",
     )
 
     class Meta:
@@ -36,6 +45,7 @@ class DatabaseSerializer(OfInstanceSerializer):
             "size_day",
             "growth",
             "growth_days",
+            "elsewhere",
         ]
 
 
@@ -72,6 +82,65 @@ class InstanceSizeSerializer(OfInstanceSerializer):
             "is_complete",
             "collected_at",
         ]
+
+
+class TablespaceSerializer(OfInstanceSerializer):
+    database_name = serializers.CharField(source="database.name", read_only=True, allow_null=True, default=None)
+
+    class Meta:
+        model = Tablespace
+        fields = [
+            "id",
+            "instance",
+            "instance_name",
+            "engine",
+            "database",
+            "database_name",
+            "name",
+            "kind",
+            "first_seen_at",
+            "last_seen_at",
+            "gone_at",
+            "size",
+            "used",
+            "limit",
+            "size_day",
+        ]
+
+
+class TablespaceSizeSerializer(serializers.ModelSerializer):
+    tablespace_name = serializers.CharField(source="tablespace.name", read_only=True)
+    instance = serializers.IntegerField(source="tablespace.instance_id", read_only=True)
+
+    class Meta:
+        model = TablespaceSize
+        fields = ["tablespace", "tablespace_name", "instance", "day", "size", "used", "limit", "collected_at"]
+
+
+class TableGrowthQuestionSerializer(StrictSerializer):
+    """Parameters of `growth.table_growth`."""
+
+    days = serializers.IntegerField(min_value=1, max_value=3650, default=GROWTH_DAYS)
+    limit = serializers.IntegerField(min_value=1, max_value=2000, default=20)
+
+
+class TableGrowthSerializer(serializers.Serializer):
+    """One `growth.TableGrowth`."""
+
+    schema = serializers.CharField()
+    name = serializers.CharField()
+    earlier = serializers.IntegerField(allow_null=True)
+    size = serializers.IntegerField(allow_null=True)
+    growth = serializers.IntegerField(allow_null=True)
+    state = serializers.ChoiceField(["listed", "new", "gone", "not_before", "not_now"])
+
+
+class GrowthOfTablesSerializer(serializers.Serializer):
+    """One `growth.GrowthOfTables`."""
+
+    earlier_day = serializers.DateField(allow_null=True)
+    day = serializers.DateField(allow_null=True)
+    tables = TableGrowthSerializer(many=True)
 
 
 class TableSizesRequestSerializer(StrictSerializer):

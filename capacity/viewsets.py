@@ -13,18 +13,30 @@ from instances.serializers import chosen_instances
 from instances.viewsets import FilterViewSet
 
 from . import services
-from .filters import DatabaseFilterFilters, DatabaseFilters, DatabaseSizeFilters, InstanceSizeFilters
+from .filters import (
+    DatabaseFilterFilters,
+    DatabaseFilters,
+    DatabaseSizeFilters,
+    InstanceSizeFilters,
+    TablespaceFilters,
+    TablespaceSizeFilters,
+)
 from .gaps import MissingDays
-from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize
+from .growth import table_growth
+from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize, Tablespace, TablespaceSize
 from .serializers import (
     DatabaseFilterSerializer,
     DatabaseSerializer,
     DatabaseSizeSerializer,
     GapQuestionSerializer,
     GapSerializer,
+    GrowthOfTablesSerializer,
     InstanceSizeSerializer,
+    TableGrowthQuestionSerializer,
     TableSizesRequestSerializer,
     TableSizesSerializer,
+    TablespaceSerializer,
+    TablespaceSizeSerializer,
 )
 
 
@@ -35,7 +47,7 @@ class DatabaseViewSet(ReadViewSet):
     serializer_class = DatabaseSerializer
     filterset_class = DatabaseFilters
     search_fields = ["name"]
-    needs = {"tables": "capacity.read_tables"}
+    needs = {"tables": "capacity.read_tables", "table_growth": "capacity.view_tablesize"}
 
     @extend_schema(request=TableSizesRequestSerializer, responses=TableSizesSerializer)
     @action(detail=True, methods=["post"])
@@ -48,6 +60,33 @@ class DatabaseViewSet(ReadViewSet):
         except AdapterError as error:
             answer |= {"ok": False, "code": error.code, "message": str(error), "hint": error.hint}
         return Response(TableSizesSerializer(answer).data)
+
+    @extend_schema(parameters=[TableGrowthQuestionSerializer], responses=GrowthOfTablesSerializer)
+    @action(detail=True, url_path="table-growth", filter_backends=[], pagination_class=None)
+    def table_growth(self, request: Request, pk: str) -> Response:
+        """Compare the latest stored reading of the largest tables with one that is `days` older, or the oldest. A table
+        that is missing from one of them has an unknown growth, unless that reading lists every table."""
+        question = read_query(request, TableGrowthQuestionSerializer)
+        return Response(GrowthOfTablesSerializer(table_growth(self.get_object(), **question)).data)
+
+
+class TablespaceViewSet(ReadViewSet):
+    """Tablespaces with their latest size: Oracle's by container, PostgreSQL's, and the general ones of MySQL."""
+
+    queryset = Tablespace.objects.select_related("instance", "database")
+    serializer_class = TablespaceSerializer
+    filterset_class = TablespaceFilters
+    search_fields = ["name"]
+    ordering_fields = ["name", "size", "used", "limit", "size_day"]
+
+
+class TablespaceSizeViewSet(ListViewSet):
+    """What each tablespace took on each day, in bytes. A day that is not there is a gap."""
+
+    queryset = TablespaceSize.objects.select_related("tablespace")
+    serializer_class = TablespaceSizeSerializer
+    filterset_class = TablespaceSizeFilters
+    ordering_fields = ["day", "size"]
 
 
 class DatabaseSizeViewSet(ListViewSet):

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from capacity.models import Database, DatabaseFilter
-from capacity.tests.stored import database, total
+from capacity.tests.stored import database, tables, tablespace, total
 from instances.models import Credential, Instance
 from instances.tests.pages import staff, superstaff, told
 
@@ -89,6 +89,40 @@ def test_the_page_of_a_database_draws_what_is_known(instances):
     assert client.get(page(one, days="x")).context["days"] == 90
     never = database(instances[0], "new")
     assert "There is nothing to draw yet." in client.get(page(never)).content.decode()
+
+
+def test_the_page_of_a_database_says_where_its_bytes_are(instances):
+    """Tables in a shared tablespace, and those that the server does not measure, are not in the size."""
+    one = database(instances[1], "mysql", 0, elsewhere={"<items>": 2, "mysql": 1, "items": 4, "": 3})
+    tablespace(instances[1], "USERS", 2 * GIB, database=one, used=GIB, limit=8 * GIB)
+    tablespace(instances[1], "warm_data", 3 * GIB)
+    client = superstaff()
+    text = client.get(page(one)).content.decode()
+    for words in (
+        '2 tables are in the shared part <span class="tf-name">&lt;items&gt;</span>. Their bytes are counted there',
+        '1 table is in the shared part <span class="tf-name">mysql</span>. Its bytes are counted there',
+        "The server gives no size of 3 tables (engine CSV). They are not in this size.",
+        "USERS",
+        "8.00 GiB",
+    ):
+        assert words in text, words
+    assert "warm_data" not in text
+    instance_page = client.get(reverse("admin:instances_instance_change", args=[instances[1].pk]))
+    assert "warm_data" in instance_page.content.decode()
+    assert "shared part" not in client.get(page(database(instances[0], "shop", 1))).content.decode()
+
+
+def test_the_page_of_a_database_says_which_tables_grow(instances):
+    one = database(instances[0], "shop", GIB)
+    client = superstaff()
+    assert "Growth of tables" not in client.get(page(one)).content.decode()
+    tables(one, 0, orders=5 * GIB)
+    assert "for the first time" in client.get(page(one)).content.decode()
+    tables(one, 28, orders=GIB, log=GIB)
+    text = client.get(page(one)).content.decode()
+    assert "+4.00 GiB" in text
+    assert "no longer among the largest tables: size unknown" in text
+    assert "orders" not in staff("capacity.view_database").get(page(one)).content.decode()
 
 
 def test_the_page_of_an_instance_says_how_big_it_is(instances):

@@ -11,8 +11,8 @@ from django.core.management import CommandError, call_command
 from django.urls import reverse
 from django.utils import timezone
 
-from capacity.models import Database
-from capacity.tests.stored import database, total
+from capacity.models import Database, TableSize
+from capacity.tests.stored import database, tables, tablespace, total
 from instances.models import Instance
 from instances.tests.api import client_with, superclient
 
@@ -82,6 +82,69 @@ def test_gaps(instance):
     assert client.get(url, {"instance": 10**9}).status_code == 400
     assert client.get(url, {"since": "yesterday"}).status_code == 400
     assert client.get(url, {"tag": "nope"}).status_code == 400
+
+
+def test_tablespaces_and_their_days(instance, django_assert_num_queries):
+    """F10.1: bytes; used and limit are null where the engine does not say."""
+    pdb = database(instance, "PDB1")
+    tablespace(instance, "USERS", 5 * GIB, used=GIB, limit=9 * GIB, database=pdb)
+    tablespace(instance, "lost", kind="undo", gone_at=timezone.now())
+    client = superclient()
+    with django_assert_num_queries(2):
+        listed = rows(client.get(reverse("tablespace-list"), {"ordering": "-size"}))
+    told = {row["name"]: (row["database_name"], row["kind"], row["size"], row["used"], row["limit"]) for row in listed}
+    assert told == {
+        "USERS": ("PDB1", "permanent", 5 * GIB, GIB, 9 * GIB),
+        "lost": (None, "undo", None, None, None),
+    }
+    assert [row["name"] for row in rows(client.get(reverse("tablespace-list"), {"gone": "false"}))] == ["USERS"]
+    assert len(rows(client.get(reverse("tablespace-list"), {"database": pdb.pk, "kind": "permanent"}))) == 1
+    (day,) = rows(client.get(reverse("tablespacesize-list"), {"instance": instance.pk}))
+    assert (day["tablespace_name"], day["size"], day["used"], day["limit"]) == ("USERS", 5 * GIB, GIB, 9 * GIB)
+
+
+def test_which_tables_grow(instance, django_assert_num_queries):
+    """Growth of tables: what is missing from a reading is unknown, unless the reading lists every table."""
+    shop = database(instance, "shop", GIB)
+    url = reverse("database-table-growth", args=[shop.pk])
+    client = superclient()
+    assert client.get(url).json() == {"earlier_day": None, "day": None, "tables": []}
+    tables(shop, 35, orders=10, items=900, log=70)
+    tables(shop, 28, orders=100, items=950, log=80)
+    tables(shop, 0, orders=700, items=900, events=500)
+    with django_assert_num_queries(4):
+        answer = client.get(url).json()
+    today = timezone.localdate()
+    assert (answer["earlier_day"], answer["day"]) == ((today - timedelta(days=28)).isoformat(), today.isoformat())
+
+    def told(answer: dict) -> list[tuple]:
+        return [(row["name"], row["earlier"], row["size"], row["growth"], row["state"]) for row in answer["tables"]]
+
+    assert told(answer) == [
+        ("orders", 100, 700, 600, "listed"),
+        ("items", 950, 900, -50, "listed"),
+        ("events", None, 500, None, "not_before"),
+        ("log", 80, None, None, "not_now"),
+    ]
+    TableSize.objects.update(is_complete=True)
+    complete = told(client.get(url, {"days": 30, "limit": 3}).json())
+    assert complete == [
+        ("orders", 10, 700, 690, "listed"),
+        ("events", None, 500, 500, "new"),
+        ("items", 900, 900, 0, "listed"),
+    ]
+    assert told(client.get(url, {"days": 30}).json())[-1] == ("log", 70, None, -70, "gone")
+    # There is no reading that old: the oldest counts.
+    oldest = client.get(url, {"days": 365}).json()["earlier_day"]
+    assert oldest == (today - timedelta(days=35)).isoformat()
+    assert client.get(url, {"days": 0}).status_code == 400
+    assert client_with("capacity.view_database").get(url).status_code == 403
+    code, printed = run("table_sizes", "prod", "shop", "--growth", "--json")
+    assert (code, told(json.loads(printed))) == (0, told(client.get(url).json()))
+    assert "public.log (gone)" in run("table_sizes", "prod", "shop", "--growth")[1]
+    TableSize.objects.exclude(day=today).delete()
+    assert run("table_sizes", "prod", "shop", "--growth")[0] == 3
+    assert run("table_sizes", "prod", "shop", "--growth", "--days", "0")[0] == 2
 
 
 def test_the_largest_tables(add, server):

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from accounts.models import Account, AccountChange, AccountFilter, Grant
 from aggregation.models import DatabaseAggregate, InstanceAggregate
-from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
+from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize, TableSize, Tablespace, TablespaceSize
 from instances.models import Credential, Instance
 from planning.models import SizeLimit
 from sync.models import SyncRecord, SyncSession, VisitHealth
@@ -52,6 +52,9 @@ def small_fleet() -> Instance:
     )
     DatabaseFilter.objects.get_or_create(pattern="template*")
     DatabaseSize.objects.create(database=database, day=today, size=2048, collected_at=now)
+    TableSize.objects.create(database=database, day=today, schema="public", name="orders", size=8, is_complete=True)
+    tablespace = Tablespace.objects.create(instance=instance, name="pg_default", last_seen_at=now, **seen)
+    TablespaceSize.objects.create(tablespace=tablespace, day=today, size=2048, collected_at=now)
     InstanceSize.objects.create(
         instance=instance, day=today, size=3072, shared_size=1024, n_databases=1, is_complete=True, collected_at=now
     )

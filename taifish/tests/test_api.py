@@ -28,6 +28,8 @@ LISTS = {
     "databasefilter": "capacity.view_databasefilter",
     "databasesize": "capacity.view_databasesize",
     "instancesize": "capacity.view_instancesize",
+    "tablespace": "capacity.view_tablespace",
+    "tablespacesize": "capacity.view_tablespacesize",
     "instanceaggregate": "aggregation.view_instanceaggregate",
     "databaseaggregate": "aggregation.view_databaseaggregate",
     "sizelimit": "planning.view_sizelimit",

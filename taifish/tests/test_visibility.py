@@ -26,7 +26,15 @@ from accounts.models import Account, AccountChange, AccountFilter, Coverage, Gra
 from aggregation.models import DatabaseAggregate, InstanceAggregate
 from aggregation.periods import Period, last_closed
 from alerts.models import Alert, AlertRule, Channel, Delivery
-from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
+from capacity.models import (
+    Database,
+    DatabaseFilter,
+    DatabaseSize,
+    InstanceSize,
+    TableSize,
+    Tablespace,
+    TablespaceSize,
+)
 from classification.models import Assignment, Classification, ClassificationCount, ClassificationRule, RuleResult
 from console.list_filters import ParameterFilter
 from console.visibility import CONDITIONS, ShownRows, ShownRowsOfAPI, path_to_instance, shown_to
@@ -130,6 +138,9 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
     database = Database.objects.create(name=f"{word}_shop", size=2048, size_day=today, last_seen_at=now, **seen)
     DatabaseFilter.objects.create(pattern=f"{word}*x", instance=instance, note=word)
     DatabaseSize.objects.create(database=database, day=today, size=2048, collected_at=now)
+    TableSize.objects.create(database=database, day=today, schema=word, name=f"{word}_orders", size=9, is_complete=True)
+    tablespace = Tablespace.objects.create(name=f"{word}_ts", database=database, last_seen_at=now, **seen)
+    TablespaceSize.objects.create(tablespace=tablespace, day=today, size=9, collected_at=now)
     InstanceSize.objects.create(
         instance=instance,
         day=today,
