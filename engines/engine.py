@@ -24,8 +24,8 @@ class FactsModule(Protocol):
 
 
 class SizesModule(Protocol):
-    """`databases` lists the databases; its first result is passed to `sizes`. `table_sizes` yields the largest tables of
-    each database, or the error of a database that cannot be read."""
+    """`databases` lists the databases; its first result is passed to `sizes`. `table_sizes` yields the largest tables
+    of each database, or the error of a database that cannot be read."""
 
     def databases(self, session: Any) -> tuple[Any, Databases]: ...
     def sizes(self, session: Any, listed: Any) -> Sizes: ...
