@@ -24,8 +24,8 @@ NEW_ACCOUNT = ("instance_id", "name", "host", "first_seen_at", "last_known", *FI
 class AccountIndex:
     """Compares the accounts of an instance with the facts, writes the changes, and maps keys to ids.
 
-    Raises Held for an implausible shrink. `visited_at` is when a visit last stored anything here; `ids`, `seen_ids` and
-    `gone_ids` are set by `write()`.
+    Raises ImplausibleShrink. `visited_at` is when a visit last stored anything here; `ids`, `seen_ids` and `gone_ids`
+    are set by `write()`.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class AccountIndex:
         self.hold("accounts", len(own), gone, implausible=gone == len(own) or (gone >= 10 and gone * 2 > len(own)))
 
     def hold(self, what: str, present: int, ending: int, *, implausible: bool) -> None:
-        """Raise Held when an implausible share of the rows would end and no user has confirmed as many."""
+        """Raise ImplausibleShrink when an implausible share of the rows would end and no user has confirmed as many."""
         hold_shrink(what, present, ending, confirmed=self.confirmed, implausible=implausible)
 
     def values(self, fact: AccountFact) -> dict[str, Any]:

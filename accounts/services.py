@@ -33,7 +33,7 @@ def read(instance: Instance, phase: Phase) -> AccountFacts:
 
 
 def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcome:
-    """Store what the visit found, inside the visit's transaction. Raises Held for an implausible shrink."""
+    """Store what the visit found, inside the visit's transaction. Raises ImplausibleShrink."""
     now = record.started_at or timezone.now()
     gaps = [*facts.inventory.gaps, *facts.permissions.gaps]
     digest = digest_of(facts, gaps)

@@ -20,9 +20,11 @@ class AggregationConfig(AppConfig):
         """Declare what this app adds to others."""
         from instances.timeline import SOURCES, Source
         from sync.registry import StoreKind, after, register
+        from sync.texts import Text
 
         from . import pages, services
 
-        register(StoreKind(gettext_noop("aggregation"), _("Aggregation"), services.write, batch=100))
+        texts = {"no_sizes": Text(_("No sizes in the selected periods."))}
+        register(StoreKind(gettext_noop("aggregation"), _("Aggregation"), services.write, batch=100, texts=texts))
         after("capacity", services.after_collection)
         SOURCES.append(Source("aggregation.view_databaseaggregate", pages.jump_events))

@@ -131,7 +131,7 @@ def _outcome(counts: Mapping[str, int]) -> Outcome:
     """Return the counts of periods and rows; skipped if the periods have no sizes."""
     if counts["instances"]:
         return Outcome(dict(counts))
-    return Outcome({"databases": counts["databases"]}, skipped="No sizes in the selected periods.", code="no_sizes")
+    return Outcome({"databases": counts["databases"]}, skipped="no_sizes")
 
 
 def _requested(params: Mapping[str, Any], instance_ids: Sequence[int]) -> tuple[list[Work], None]:

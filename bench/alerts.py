@@ -16,12 +16,12 @@ SELECT kind, 'schedule', 'completed', '{}', day, day + interval '10 minutes', da
   FROM generate_series(now() - %(days)s * interval '1 day', now() - interval '1 hour', interval '1 day') day,
        unnest(ARRAY['accounts', 'capacity', 'aggregation']) kind;
 INSERT INTO sync_syncrecord (session_id, instance_id, kind, status, phase, attempt, max_attempts, sent_times, worker,
-       started_at, finished_at, error_code, error, hint, summary, gaps)
+       started_at, finished_at, error_code, parameters, message, advice, summary, gaps)
 SELECT s.id, i.id, s.kind, CASE WHEN i.id %% 50 = 0 THEN 'failed' ELSE 'completed' END, '', 1, 3, 1, 'w', s.created_at,
-       s.created_at + i.id %% 60 * interval '1 second', '', '', '', '{"accounts": 200}', '[]'
+       s.created_at + i.id %% 60 * interval '1 second', '', '{}', '', '', '{"accounts": 200}', '[]'
   FROM sync_syncsession s, instances_instance i;
-INSERT INTO sync_visithealth (instance_id, kind, failures, succeeded_at, error_code, error, paused_at)
-SELECT i.id, k, CASE WHEN i.id %% 50 = 0 THEN 9 ELSE 0 END, now() - i.id %% 10 * interval '1 day', '', '',
+INSERT INTO sync_visithealth (instance_id, kind, failures, succeeded_at, error_code, parameters, message, paused_at)
+SELECT i.id, k, CASE WHEN i.id %% 50 = 0 THEN 9 ELSE 0 END, now() - i.id %% 10 * interval '1 day', '', '{}', '',
        CASE WHEN i.id %% 50 = 0 THEN now() END
   FROM instances_instance i, unnest(ARRAY['accounts', 'capacity', 'aggregation']) k;
 INSERT INTO capacity_database (instance_id, name, native_id, is_system, is_filtered, first_seen_at, last_seen_at)

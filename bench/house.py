@@ -19,12 +19,12 @@ INSERT INTO sync_syncsession (kind, trigger, status, params, created_at, finishe
 SELECT k, 'schedule', 'partial', '{}', now() - d * interval '1 day', now() - d * interval '1 day'
   FROM generate_series(30, 0, -1) d, unnest(ARRAY['accounts', 'capacity']) k;
 INSERT INTO sync_syncrecord (session_id, instance_id, kind, status, phase, attempt, max_attempts, sent_times, worker,
-       error_code, error, hint, summary, gaps, started_at, finished_at)
-SELECT s.id, i.id, s.kind, CASE WHEN i.id %% 30 = 0 THEN 'failed' ELSE 'completed' END, '', 1, 3, 1, 'w', '', '', '',
-       '{"accounts": 200}', '[]', s.created_at, s.created_at
+       error_code, parameters, message, advice, summary, gaps, started_at, finished_at)
+SELECT s.id, i.id, s.kind, CASE WHEN i.id %% 30 = 0 THEN 'failed' ELSE 'completed' END, '', 1, 3, 1, 'w', '', '{}', '',
+       '', '{"accounts": 200}', '[]', s.created_at, s.created_at
   FROM sync_syncsession s, instances_instance i;
-INSERT INTO sync_visithealth (instance_id, kind, failures, succeeded_at, error_code, error, paused_at)
-SELECT id, k, id %% 7, now() - (id %% 50) * interval '1 hour', '', '', CASE WHEN id %% 40 = 0 THEN now() END
+INSERT INTO sync_visithealth (instance_id, kind, failures, succeeded_at, error_code, parameters, message, paused_at)
+SELECT id, k, id %% 7, now() - (id %% 50) * interval '1 hour', '', '{}', '', CASE WHEN id %% 40 = 0 THEN now() END
   FROM instances_instance, unnest(ARRAY['accounts', 'capacity']) k;
 INSERT INTO accounts_accountchange (account_id, at, events, details, baseline)
 SELECT id, now() - (id %% 40) * interval '1 day', '{appeared}', '{}', id %% 20 = 0 FROM accounts_account

@@ -17,8 +17,18 @@ class CapacityConfig(AppConfig):
         """Declare what this app adds to others."""
         from instances.admin import ADDITIONS
         from sync.registry import VisitKind, register
+        from sync.texts import Text
 
         from . import admin, services
 
-        register(VisitKind(gettext_noop("capacity"), _("Capacity"), services.read, services.write))
+        nothing = Text(_("Nothing to measure: only system databases exist, or filters hide the rest."))
+        register(
+            VisitKind(
+                gettext_noop("capacity"),
+                _("Capacity"),
+                services.read,
+                services.write,
+                texts={"no_databases": nothing},
+            )
+        )
         ADDITIONS.extend(admin.OF_INSTANCES)

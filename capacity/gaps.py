@@ -5,14 +5,17 @@ The days run from the day the instance was added until yesterday, or until it wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import overload
+from typing import Any, overload
 
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
+
+from sync.texts import text_of
 
 #: Default number of days.
 WINDOW = 30
@@ -20,8 +23,8 @@ WINDOW = 30
 
 @dataclass(frozen=True)
 class MissingDay:
-    """`kind` is "missing" or "incomplete". `status`, `code` and `error` are those of the last visit of that day, "" if
-    there was none or its session was deleted."""
+    """`kind` is "missing" or "incomplete". `status`, `code`, `message` and `parameters` are those of the last visit of
+    that day, empty if there was none or its session was deleted."""
 
     instance: int
     instance_name: str
@@ -29,7 +32,13 @@ class MissingDay:
     kind: str
     status: str
     code: str
-    error: str
+    message: str
+    parameters: Mapping[str, Any]
+
+    @property
+    def error(self) -> str:
+        """Why the visit was skipped, held or failed, in the reader's language."""
+        return text_of(self.code, self.parameters, self.message)[0]
 
 
 class MissingDays(Sequence[MissingDay]):
@@ -68,7 +77,10 @@ class MissingDays(Sequence[MissingDay]):
             return self[index : index + 1][0]
         start = index.start or 0
         limit = None if index.stop is None else max(index.stop - start, 0)
-        return [MissingDay(*row) for row in self._query(_PAGE, offset=start, limit=limit)]
+        return [
+            MissingDay(*row, json.loads(parameters))
+            for *row, parameters in self._query(_PAGE, offset=start, limit=limit)
+        ]
 
     def __iter__(self) -> Iterator[MissingDay]:
         return iter(self[:])
@@ -101,10 +113,12 @@ _GAPS = """
 
 #: Visits are looked up only for the rows of the page.
 _PAGE = f"""
-SELECT p.id, p.name, p.day, p.kind, coalesce(v.status, ''), coalesce(v.error_code, ''), coalesce(v.error, '')
+SELECT p.id, p.name, p.day, p.kind, coalesce(v.status, ''), coalesce(v.error_code, ''), coalesce(v.message, ''),
+       coalesce(v.parameters, '{{}}')
   FROM (SELECT g.* {_GAPS} ORDER BY g.day DESC, g.name OFFSET %(offset)s LIMIT %(limit)s) p
   LEFT JOIN LATERAL (
-       SELECT r.status, r.error_code, r.error FROM sync_syncrecord r JOIN sync_syncsession s ON s.id = r.session_id
+       SELECT r.status, r.error_code, r.message, r.parameters
+         FROM sync_syncrecord r JOIN sync_syncsession s ON s.id = r.session_id
         WHERE r.instance_id = p.id AND r.kind = 'capacity'
           AND s.created_at >= (p.day::timestamp AT TIME ZONE %(zone)s)
           AND s.created_at < ((p.day + 1)::timestamp AT TIME ZONE %(zone)s)

@@ -184,6 +184,7 @@ class GapSerializer(serializers.Serializer):
     kind = serializers.ChoiceField(["missing", "incomplete"])
     status = serializers.CharField(help_text="Of the last visit made that day.")
     code = serializers.CharField()
+    parameters = serializers.JSONField()
     error = serializers.CharField()
 
 

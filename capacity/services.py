@@ -109,7 +109,7 @@ def _read_tables(adapter: Adapter, databases: Sequence[str]) -> Tables:
 
 
 def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outcome:
-    """Store the day's sizes, inside the visit's transaction. Raises Held for an implausible shrink.
+    """Store the day's sizes, inside the visit's transaction. Raises ImplausibleShrink.
 
     The day is that of the start of the visit. A database that could not be read keeps a row of an earlier visit that
     day; a database that is gone loses it. So the rows always add up to the instance's total.
@@ -178,8 +178,7 @@ def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outco
             "server": f"{facts.server.product} {facts.server.version}",
         },
         gaps=facts.gaps,
-        skipped="" if shown else "Nothing to measure: only system databases exist, or filters hide the rest.",
-        code="" if shown else "no_databases",
+        skipped="" if shown else "no_databases",
     )
 
 

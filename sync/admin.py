@@ -36,6 +36,8 @@ KIND = Column("kind", show=gettext)
 SESSION = Column("session_id", show="#{}".format)
 STATUS = Column("status", tone=str)
 TOOK = Column("took", _("duration"), ordering=None)
+ERROR = Column("error", _("error"), ordering=None)
+LAST_ERROR = Column("error", _("last error"), ordering=None)
 
 
 def page_of(request: HttpRequest, rows: QuerySet, size: int) -> Page:
@@ -204,7 +206,7 @@ class SyncRecordAdmin(InspectOnlyAdmin):
     list_filter = [KindFilter, "status", "instance", "started_at"]
     list_select_related = ["instance", "session"]
     show_full_result_count = False
-    search_fields = ["instance__name", "error_code", "error"]
+    search_fields = ["instance__name", "error_code", "message"]
     ordering = ["-pk"]
     fields = [
         "instance",
@@ -215,8 +217,8 @@ class SyncRecordAdmin(InspectOnlyAdmin):
         ("started_at", "finished_at", TOOK),
         "worker",
         "error_code",
-        "error",
-        "hint",
+        ERROR,
+        Column("hint", _("what to do"), ordering=None),
         "what",
         "not_read",
         ("held_count", "confirmed_count"),
@@ -245,14 +247,14 @@ class SyncRecordAdmin(InspectOnlyAdmin):
 
     @display(description=_("what it found"))
     def what(self, record: SyncRecord) -> str:
-        return summary(record) or gettext(record.error)
+        return summary(record) or record.error
 
     @display(description=_("not read"))
     def not_read(self, record: SyncRecord) -> str:
         return format_html_join(
             "",
             "<div>{} {}: {} {}</div>",
-            ((gap["scope"], gap["database"], gap["message"], gap["hint"]) for gap in record.gaps),
+            ((gap["scope"], gap["database"], gap["message"], gap["hint"]) for gap in record.not_read),
         )
 
 
@@ -260,12 +262,12 @@ class SyncRecordAdmin(InspectOnlyAdmin):
 class VisitHealthAdmin(InspectOnlyAdmin):
     list_display = fields = [
         *("instance", KIND, "state", "failures"),
-        *("succeeded_at", "failed_at", "error_code", "error"),
+        *("succeeded_at", "failed_at", "error_code", LAST_ERROR),
     ]
     filter_set = VisitHealthFilters
     list_filter = [KindFilter, PausedFilter, "instance"]
     list_select_related = ["instance"]
-    search_fields = ["instance__name", "error"]
+    search_fields = ["instance__name", "error_code", "message"]
     actions = ["resume"]
     buttons = [
         Button(

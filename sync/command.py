@@ -15,7 +15,7 @@ from instances.services import chosen
 from . import services
 from .models import SyncRecord, SyncSession
 
-TOLD = ("status", "phase", "error_code", "error", "hint", "gaps", "summary")
+FIELDS = ("status", "phase", "error_code", "parameters", "error", "hint", "summary")
 
 EXIT_CODES = (
     "Exits 0 when every visit was complete, 3 when some were not, 1 when all failed, 2 for a wrong call, 130 when "
@@ -79,7 +79,8 @@ class VisitCommand(BaseCommand):
                 "status": session.status,
                 "counts": counts,
                 "records": [
-                    {"instance": record.instance.name} | {field: getattr(record, field) for field in TOLD}
+                    {field: getattr(record, field) for field in FIELDS}
+                    | {"instance": record.instance.name, "gaps": record.not_read}
                     for record in records
                 ],
             }
@@ -101,6 +102,6 @@ class VisitCommand(BaseCommand):
         words += [
             f"not read: {gap['scope']}{' in ' + gap['database'] if gap['database'] else ''}: {gap['message']} "
             f"{gap['hint']}"
-            for gap in record.gaps
+            for gap in record.not_read
         ]
         return " ".join("; ".join(words).split())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import models
@@ -14,6 +15,8 @@ from django.utils.translation import gettext_lazy as _
 
 from console.visibility import within
 from instances.models import Instance
+
+from .texts import text_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -151,8 +154,11 @@ class SyncRecord(models.Model):
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
     error_code = models.CharField(_("error code"), max_length=40, blank=True)
-    error = models.TextField(_("error"), blank=True)
-    hint = models.TextField(_("what to do"), blank=True)
+    #: What the text of `error_code` needs, see `texts`.
+    parameters = models.JSONField(_("parameters"), default=dict, blank=True)
+    #: The message of the server, driver or exception, and the advice of the engine.
+    message = models.TextField(_("message"), blank=True)
+    advice = models.TextField(_("advice"), blank=True)
     held_count = models.PositiveIntegerField(_("held for confirmation"), null=True, blank=True)
     confirmed_count = models.PositiveIntegerField(
         _("confirmed"),
@@ -186,8 +192,28 @@ class SyncRecord(models.Model):
         return f"{self.instance}: {gettext(self.kind)}"
 
     @property
+    def error(self) -> str:
+        """Why the visit was skipped, held or failed, in the reader's language."""
+        return text_of(self.error_code, self.parameters, self.message)[0]
+
+    @property
+    def hint(self) -> str:
+        """What to do about it, in the reader's language."""
+        return text_of(self.error_code, self.parameters, hint=self.advice)[1]
+
+    @property
+    def not_read(self) -> list[dict[str, Any]]:
+        """The gaps, with message and hint in the reader's language."""
+        return [gap | _texts_of(gap) if "parameters" in gap else gap for gap in self.gaps]
+
+    @property
     def took(self) -> timedelta | None:
         return self.started_at and (self.finished_at or timezone.now()) - self.started_at
+
+
+def _texts_of(gap: Mapping[str, Any]) -> dict[str, str]:
+    message, hint = text_of(gap["code"], gap["parameters"])
+    return {"message": message, "hint": hint}
 
 
 # A session is shown to whoever sees an instance that it visits.
@@ -213,7 +239,8 @@ class VisitHealth(models.Model):
     failed_at = models.DateTimeField(_("last failure"), null=True, blank=True)
     paused_at = models.DateTimeField(_("paused"), null=True, blank=True)
     error_code = models.CharField(_("last error code"), max_length=40, blank=True)
-    error = models.TextField(_("last error"), blank=True)
+    parameters = models.JSONField(_("parameters"), default=dict, blank=True)
+    message = models.TextField(_("last message"), blank=True)
 
     objects = VisitHealthQuerySet.as_manager()
 
@@ -225,6 +252,11 @@ class VisitHealth(models.Model):
 
     def __str__(self) -> str:
         return f"{self.instance}: {gettext(self.kind)}"
+
+    @property
+    def error(self) -> str:
+        """Why the last visit failed, in the reader's language."""
+        return text_of(self.error_code, self.parameters, self.message)[0]
 
     @property
     def is_failing(self) -> bool:

@@ -228,6 +228,6 @@ def visit_events(instance: Instance, since: datetime, limit: int) -> Iterable[Ev
     """Visits that were made, for the instance's timeline."""
     rows = instance.sync_records.filter(finished_at__gte=since).exclude(status="skipped", summary={})
     for row in rows.order_by("-finished_at")[:limit]:
-        text = ": ".join(filter(None, [gettext(row.kind), gettext(row.error) or summary(row)]))
+        text = ": ".join(filter(None, [gettext(row.kind), row.error or summary(row)]))
         url = reverse("admin:sync_syncsession_change", args=[row.session_id])
         yield Event(row.finished_at, row.status, str(SyncRecord.Status(row.status).label), text, url)

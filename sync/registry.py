@@ -11,6 +11,8 @@ from django.utils.functional import Promise
 
 from engines.facts import Gap
 
+from .texts import TEXTS, Text
+
 if TYPE_CHECKING:
     from instances.models import Instance
 
@@ -24,16 +26,23 @@ Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
+class CodedGap(Gap):
+    """A gap whose message and hint are the text of its code and `parameters`, made when shown."""
+
+    message: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a visit wrote: counts for people (`summary`) and what could not be read (`gaps`).
 
-    `skipped` is the reason why there was nothing to do, and why the visit counts as skipped; `code` is its short form.
+    `skipped` is the code of the reason if there was nothing to do: the visit then counts as skipped.
     """
 
     summary: Mapping[str, int | str]
     gaps: Sequence[Gap] = ()
     skipped: str = ""
-    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,8 +51,8 @@ class VisitKind:
 
     `read(instance, phase)` talks to the target, announcing each phase, with no local transaction open, and returns
     facts; it raises AdapterError. `write(instance, facts, record)` stores them inside the visit's one transaction
-    and may raise `Held` to refuse facts that a person must confirm. `follow_ups` are called with the id of each
-    closed session; they must bear being called twice.
+    and may raise `ImplausibleShrink` to refuse facts that a user must confirm. `follow_ups` are called with the id of
+    each closed session; they must bear being called twice. `texts` are those of the codes of its outcomes and gaps.
     """
 
     name: str
@@ -51,6 +60,7 @@ class VisitKind:
     read: Callable[[Instance, Phase], Any]
     write: Callable[[Instance, Any, SyncRecord], Outcome]
     follow_ups: list[FollowUp] = field(default_factory=list)
+    texts: Mapping[str, Text] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,28 +78,24 @@ class StoreKind:
     write: Callable[[SyncSession, Sequence[int]], Mapping[int, Outcome]]
     batch: int = 500
     follow_ups: list[FollowUp] = field(default_factory=list)
+    texts: Mapping[str, Text] = field(default_factory=dict)
 
 
-class Held(Exception):
-    """Facts that are too implausible to store unseen. `count` is what a person would confirm."""
+class ImplausibleShrink(Exception):
+    """More of what was there would end than is plausible. The visit is held until a user confirms `ending`."""
 
-    def __init__(self, message: str, *, code: str, hint: str, count: int) -> None:
-        super().__init__(message)
-        self.code = code
-        self.hint = hint
-        self.count = count
+    code = "suspicious_shrink"
+
+    def __init__(self, what: str, present: int, ending: int) -> None:
+        super().__init__(f"{ending} of {present} {what} would end")
+        self.ending = ending
+        self.parameters = {"what": what, "present": present, "ending": ending}
 
 
 def hold_shrink(what: str, present: int, ending: int, *, confirmed: int, implausible: bool) -> None:
-    """Raise Held when an implausible part of what is there would end, and no person has confirmed as much."""
+    """Raise ImplausibleShrink if an implausible part of what is there would end, and no user has confirmed as much."""
     if ending and implausible and ending > confirmed:
-        raise Held(
-            f"{ending} of {present} {what} would end at once; nothing was stored.",
-            code="suspicious_shrink",
-            hint="Look whether they are really gone. If so, confirm; if not, the collection account has "
-            "probably lost rights, or the address leads to another server now.",
-            count=ending,
-        )
+        raise ImplausibleShrink(what, present, ending)
 
 
 def vanished(before: Mapping[Name, str], now: Mapping[Name, str]) -> int:
@@ -112,6 +118,7 @@ def register(kind: VisitKind | StoreKind) -> None:
     """Add a kind of session. Registering a name twice is a programming error."""
     if KINDS.setdefault(kind.name, kind) is not kind:
         raise ValueError(f"a kind named {kind.name!r} is registered already")
+    TEXTS.update(kind.texts)
 
 
 def after(name: str, follow_up: FollowUp) -> None:

@@ -80,6 +80,8 @@ class StartSerializer(serializers.Serializer):
 
 
 class SyncRecordSerializer(OfInstanceSerializer):
+    gaps = serializers.JSONField(source="not_read", read_only=True)
+
     class Meta:
         model = SyncRecord
         fields = [
@@ -96,6 +98,7 @@ class SyncRecordSerializer(OfInstanceSerializer):
             "started_at",
             "finished_at",
             "error_code",
+            "parameters",
             "error",
             "hint",
             "held_count",
@@ -118,5 +121,6 @@ class VisitHealthSerializer(OfInstanceSerializer):
             "failed_at",
             "paused_at",
             "error_code",
+            "parameters",
             "error",
         ]

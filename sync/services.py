@@ -38,9 +38,7 @@ Trigger = SyncSession.Trigger
 #: Nobody is watching these: a paused instance is left alone, and said to be.
 UNATTENDED = (Trigger.SCHEDULE, Trigger.FOLLOW_UP, Trigger.CATCH_UP)
 
-PAUSED = "Paused after too many failures in a row. Resume it under Health of visits, or sync it by hand."
 NOT_YOURS = gettext_lazy("It also visits instances that you do not see: you cannot cancel it.")
-WAITING = "A visit of this kind is waiting already, in session %d."
 
 
 @transaction.atomic
@@ -105,10 +103,11 @@ def start(
             confirmed_count=(confirmed or {}).get(instance_id),
             sent_at=now,
         )
-        if instance_id in waiting or instance_id in paused:
-            record.status, record.finished_at = Status.SKIPPED, now
-            record.error_code = "waiting" if instance_id in waiting else "paused"
-            record.error = WAITING % waiting[instance_id] if instance_id in waiting else PAUSED
+        if instance_id in waiting:
+            record.status, record.finished_at, record.error_code = Status.SKIPPED, now, "waiting"
+            record.parameters = {"session": waiting[instance_id]}
+        elif instance_id in paused:
+            record.status, record.finished_at, record.error_code = Status.SKIPPED, now, "paused"
         elif enqueue and spread >= 1:
             record.not_before = now + timedelta(seconds=random.uniform(0, spread))
         records.append(record)
@@ -291,8 +290,6 @@ def _reap_lost() -> int:
             ),
             finished_at=Case(When(~cancelled & again, then=None), default=Now()),
             error_code="worker_lost",
-            error="The worker that ran this visit died or lost the store; nothing of it was stored.",
-            hint="Look at the workers' logs and memory if this happens again.",
             phase="",
             lease_until=None,
             not_before=None,

@@ -22,7 +22,7 @@ from engines.errors import AdapterError
 from work.lease import brief_transaction, renewed, worker_name
 
 from .models import SyncRecord, SyncSession
-from .registry import KINDS, Held, Outcome
+from .registry import KINDS, ImplausibleShrink, Outcome
 from .sessions import close, send
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def visit(record_id: int) -> None:
     if record is None:
         return
     if record.instance.is_retired:
-        _end(record, Status.SKIPPED, error_code="retired", error="The instance was retired.")
+        _end(record, Status.SKIPPED, error_code="retired")
     else:
         _run(record)
     close(record.session_id)
@@ -68,10 +68,10 @@ def _run(record: SyncRecord) -> None:
         log.warning("visit %s: no longer ours, nothing written", record.pk)
     except VisitCancelled:
         _end(record, Status.CANCELLED)
-    except Held as held:
-        _fail(record, code=held.code, message=str(held), hint=held.hint, held_count=held.count)
+    except ImplausibleShrink as shrink:
+        _fail(record, error_code=shrink.code, parameters=shrink.parameters, held_count=shrink.ending)
     except AdapterError as error:
-        _fail(record, code=error.code, message=str(error), hint=error.hint, transient=error.transient)
+        _fail(record, error.transient, error_code=error.code, message=str(error), advice=error.hint)
     except Exception as error:
         log.exception("visit %s of %s failed", record.pk, record.instance)
         fail_internally(record, error)
@@ -81,8 +81,7 @@ def ended(outcome: Outcome) -> dict[str, Any]:
     """The fields of a record that ended so."""
     return {
         "status": Status.SKIPPED if outcome.skipped else Status.PARTIAL if outcome.gaps else Status.COMPLETED,
-        "error_code": outcome.code,
-        "error": outcome.skipped,
+        "error_code": outcome.skipped,
         "summary": dict(outcome.summary),
         "gaps": [asdict(gap) for gap in outcome.gaps],
     }
@@ -145,18 +144,9 @@ def _end(record: SyncRecord, status: str, **values: object) -> bool:
     return _mine(record).update(status=status, phase="", lease_until=None, finished_at=Now(), **values) == 1
 
 
-def _fail(
-    record: SyncRecord,
-    *,
-    code: str,
-    message: str,
-    hint: str = "",
-    transient: bool = False,
-    held_count: int | None = None,
-) -> None:
-    """End a record as failed, or put it back for another attempt when trying again may help."""
+def _fail(record: SyncRecord, transient: bool = False, **values: Any) -> None:
+    """End a record as failed with these values, or put it back for another attempt if the error is transient."""
     connection.close_if_unusable_or_obsolete()
-    told = {"error_code": code, "error": message, "hint": hint, "held_count": held_count}
     if transient and record.attempt < record.max_attempts:
         delay = retry_delay(record.attempt)
         cancelled = being_cancelled()
@@ -167,26 +157,21 @@ def _fail(
             lease_until=None,
             not_before=Now() + timedelta(seconds=delay),
             sent_times=0,
-            **told,
+            **values,
         )
         if again:
-            log.warning("visit %s of %s: %s; again in %.0f s", record.pk, record.instance, message, delay)
+            log.warning("visit %s of %s: %s; again in %.0f s", record.pk, record.instance, values["message"], delay)
             send({record.pk: delay})
     else:
         with transaction.atomic():
-            if _end(record, Status.FAILED, **told):
+            if _end(record, Status.FAILED, **values):
                 note_failures([record.pk])
 
 
 def fail_internally(record: SyncRecord, error: Exception) -> None:
     """End a record, or put it back, for an exception that nobody foresaw."""
-    _fail(
-        record,
-        code="internal_error",
-        message=f"{type(error).__name__}: {error}",
-        hint="This is a fault of Taifish or of its store; the worker's log has the details.",
-        transient=isinstance(error, OperationalError),
-    )
+    transient = isinstance(error, OperationalError)
+    _fail(record, transient, error_code="internal_error", message=f"{type(error).__name__}: {error}")
 
 
 def retry_delay(attempt: int) -> float:
@@ -234,7 +219,7 @@ _DUE = "r.status = 'pending' AND (r.not_before IS NULL OR r.not_before <= statem
 CLAIMED = f"""
        status = 'running', attempt = attempt + 1, worker = %(worker)s, phase = %(phase)s,
        lease_until = {_NEXT_LEASE}, started_at = statement_timestamp(),
-       error_code = '', error = '', hint = ''
+       error_code = '', parameters = '{{}}', message = '', advice = ''
 """
 
 # The pieces of these statements are above.
@@ -257,16 +242,17 @@ UPDATE sync_syncrecord r SET phase = %(phase)s, lease_until = {_NEXT_LEASE}
 """  # noqa: S608
 
 _CLEAR_FAILURES = """
-INSERT INTO sync_visithealth (instance_id, kind, failures, succeeded_at, error_code, error)
-SELECT instance_id, kind, 0, now(), '', '' FROM sync_syncrecord WHERE id = ANY(%s)
+INSERT INTO sync_visithealth (instance_id, kind, failures, succeeded_at, error_code, parameters, message)
+SELECT instance_id, kind, 0, now(), '', '{}', '' FROM sync_syncrecord WHERE id = ANY(%s)
  ORDER BY instance_id
     ON CONFLICT (instance_id, kind) DO UPDATE
-   SET failures = 0, succeeded_at = now(), paused_at = NULL, error_code = '', error = ''
+   SET failures = 0, succeeded_at = now(), paused_at = NULL, error_code = '', parameters = '{}', message = ''
 """
 
 _COUNT_FAILURES = """
-INSERT INTO sync_visithealth (instance_id, kind, failures, failed_at, error_code, error, paused_at)
-SELECT r.instance_id, r.kind, c.weight, now(), r.error_code, r.error, CASE WHEN %(limit)s <= c.weight THEN now() END
+INSERT INTO sync_visithealth (instance_id, kind, failures, failed_at, error_code, parameters, message, paused_at)
+SELECT r.instance_id, r.kind, c.weight, now(), r.error_code, r.parameters, r.message,
+       CASE WHEN %(limit)s <= c.weight THEN now() END
   FROM sync_syncrecord r JOIN sync_syncsession s ON s.id = r.session_id
  CROSS JOIN LATERAL (
            SELECT (s.trigger <> 'catch_up' AND r.error_code <> 'certificate_changed')::int AS weight) c
@@ -275,7 +261,8 @@ SELECT r.instance_id, r.kind, c.weight, now(), r.error_code, r.error, CASE WHEN 
    SET failures = sync_visithealth.failures + excluded.failures,
        failed_at = now(),
        error_code = excluded.error_code,
-       error = excluded.error,
+       parameters = excluded.parameters,
+       message = excluded.message,
        paused_at = CASE WHEN sync_visithealth.failures + excluded.failures >= %(limit)s
                         THEN coalesce(sync_visithealth.paused_at, now()) END
 """

@@ -64,7 +64,7 @@ def _due(session: SyncSession) -> QuerySet[SyncRecord]:
 def _skip_retired(session: SyncSession) -> None:
     retired = SyncRecord.objects.filter(session=session, status=Status.PENDING, instance__retired_at__isnull=False)
     SyncRecord.objects.filter(pk__in=retired.values("pk"), status=Status.PENDING).update(
-        status=Status.SKIPPED, finished_at=Now(), error_code="retired", error="The instance was retired."
+        status=Status.SKIPPED, finished_at=Now(), error_code="retired"
     )
 
 
@@ -117,9 +117,9 @@ _CLAIM = f"UPDATE sync_syncrecord SET {CLAIMED} WHERE id = ANY(%(ids)s)"  # noqa
 
 _END = """
 UPDATE sync_syncrecord r
-   SET status = o.status, error_code = o.error_code, error = o.error, summary = o.summary, gaps = o.gaps, phase = '',
+   SET status = o.status, error_code = o.error_code, summary = o.summary, gaps = o.gaps, phase = '',
        lease_until = NULL, finished_at = now()
   FROM jsonb_to_recordset(%s::jsonb)
-       AS o(id bigint, status varchar, error_code varchar, error text, summary jsonb, gaps jsonb)
+       AS o(id bigint, status varchar, error_code varchar, summary jsonb, gaps jsonb)
  WHERE r.id = o.id
 """

@@ -246,7 +246,7 @@ def test_the_setting_counts_in_hours(db, now, settings):
 
 def test_paused_resumed_retired_and_never_visited(transactional_db, rule, now):
     """Fault 4, F7.2: each has its own reason."""
-    failed = {"failures": 5, "failed_at": now, "error_code": "unreachable", "error": "no route"}
+    failed = {"failures": 5, "failed_at": now, "error_code": "unreachable", "message": "no route"}
     paused = stored("paused", now, paused_at=now, **failed)
     retired = stored("retired", now)
     retired.retire()

@@ -96,7 +96,7 @@ def failing(make_rule, make_instance, make_channel):
     channel = make_channel("email", addresses="dba@example.com, oncall@example.com")
     make_rule("failing", channel, threshold=2, tell_resolved=True, name="Failing")
     return VisitHealth.objects.create(
-        instance=make_instance("one"), kind="accounts", failures=2, error_code="unreachable", error="no route"
+        instance=make_instance("one"), kind="accounts", failures=2, error_code="unreachable", message="no route"
     )
 
 

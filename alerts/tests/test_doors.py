@@ -38,7 +38,7 @@ def found(make_rule, make_instance, make_channel):
     rule = make_rule("failing", channel, threshold=2, tell_resolved=True, name="Failing")
     for name in ("one", "two"):
         VisitHealth.objects.create(
-            instance=make_instance(name), kind="accounts", failures=2, error_code="unreachable", error="no route"
+            instance=make_instance(name), kind="accounts", failures=2, error_code="unreachable", message="no route"
         )
     services.evaluate()
     VisitHealth.objects.filter(instance__name="two").update(failures=0)
@@ -52,7 +52,7 @@ def found(make_rule, make_instance, make_channel):
 def test_the_command_tells_what_it_found(make_rule, make_instance, make_channel):
     make_rule("failing", make_channel("email", addresses="dba@example.com", name="dba"), threshold=2, name="Failing")
     health = VisitHealth.objects.create(
-        instance=make_instance("one"), kind="accounts", failures=2, error_code="unreachable", error="no route"
+        instance=make_instance("one"), kind="accounts", failures=2, error_code="unreachable", message="no route"
     )
     what = "visits of the kind “Accounts” failed 2 times in a row: unreachable: no route"
     line = f"new: Failing: one: {what}\n"

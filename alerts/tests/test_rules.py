@@ -36,7 +36,7 @@ def texts() -> list[str]:
 
 
 def health(instance: Instance, failures: int, **fields: object) -> VisitHealth:
-    values = {"kind": "accounts", "error_code": "auth_failed", "error": "Access denied"} | fields
+    values = {"kind": "accounts", "error_code": "auth_failed", "message": "Access denied"} | fields
     return VisitHealth.objects.create(instance=instance, failures=failures, **values)
 
 
@@ -101,8 +101,8 @@ def test_each_failed_visit(make_rule, make_instance):
     one, two = make_instance("one"), make_instance("two")
     at = timezone.now() - timedelta(hours=2)
     row = health(one, 1, failed_at=at)
-    health(one, 0, kind="capacity", failed_at=at, error_code="unreachable", error="no route")
-    health(two, 0, failed_at=at, error_code="", error="")
+    health(one, 0, kind="capacity", failed_at=at, error_code="unreachable", message="no route")
+    health(two, 0, failed_at=at, error_code="", message="")
     health(two, 3, kind="capacity", failed_at=at - timedelta(days=2))
     evaluate()
     assert texts() == [
@@ -112,7 +112,7 @@ def test_each_failed_visit(make_rule, make_instance):
     # The next failure is another alert, though the visits were failing before.
     VisitHealth.objects.filter(pk=row.pk).update(failures=2, failed_at=at + timedelta(hours=1))
     assert [alert.instance_id for alert in evaluate().opened] == [one.pk]
-    VisitHealth.objects.update(failures=0, error_code="", error="")
+    VisitHealth.objects.update(failures=0, error_code="", message="")
     evaluate()
     assert texts() == []
     assert Alert.objects.count() == 3
@@ -247,7 +247,7 @@ def test_nothing_collected_yesterday(make_rule, make_instance):
     session = SyncSession.objects.create(kind="capacity", trigger="schedule")
     SyncSession.objects.update(created_at=timezone.now() - timedelta(days=1))
     SyncRecord.objects.create(
-        session=session, instance=one, kind="capacity", status="failed", error_code="unreachable", error="no route"
+        session=session, instance=one, kind="capacity", status="failed", error_code="unreachable", message="no route"
     )
     total(two, 1, ago=2)
     total(partly, 1, ago=1, is_complete=False)

@@ -680,7 +680,7 @@ def test_days_that_stay_missing_are_gaps(add, server):
     session = SyncSession.objects.create(kind="capacity", trigger="schedule", status="failed")
     SyncSession.objects.filter(pk=session.pk).update(created_at=timezone.now() - timedelta(days=1))
     SyncRecord.objects.create(
-        session=session, instance=instance, kind="capacity", status="failed", error_code="timeout", error="too slow"
+        session=session, instance=instance, kind="capacity", status="failed", error_code="timeout", message="too slow"
     )
     told = [((today - gap.day).days, gap.kind, gap.status, gap.code, gap.error) for gap in MissingDays()]
     assert told == [

@@ -29,7 +29,7 @@ def lived(db: None) -> Instance:
         instance = Instance.objects.create(name=name, engine="postgresql", host=name, credential=credential)
         session = SyncSession.objects.create(kind="accounts", trigger="schedule")
         SyncRecord.objects.create(
-            session=session, instance=instance, kind="accounts", status="failed", error="too slow",
+            session=session, instance=instance, kind="accounts", status="failed", message="too slow",
             finished_at=now - timedelta(hours=5),
         )  # fmt: skip
         SyncRecord.objects.create(

@@ -15,7 +15,7 @@ from instances.tests.api import user_with
 from instances.tests.pages import entered, staff, superstaff, told
 from sync import services
 from sync.models import SyncRecord, SyncSession, VisitHealth
-from sync.registry import Held, Outcome
+from sync.registry import ImplausibleShrink, Outcome
 
 INSTANCES = reverse("admin:instances_instance_changelist")
 SESSIONS = reverse("admin:sync_syncsession_changelist")
@@ -156,14 +156,14 @@ def test_a_held_visit_is_confirmed_knowingly_and_once(probe, make_instances):
     make_instances(1)
 
     def write(instance, facts, record):
-        raise Held("12 of 12 accounts would end at once", code="suspicious_shrink", hint="Look.", count=12)
+        raise ImplausibleShrink("accounts", present=12, ending=12)
 
     probe.write = write
     held = probe.run().records.get()
     url = reverse("admin:sync_syncrecord_do", args=[held.pk, "confirm"])
     # The right to run is not the right to declare accounts gone.
     runner = staff(*LOOK, "sync.run_visits")
-    assert "really gone" not in runner.get(page(held.session)).content.decode()
+    assert "Confirm: 12" not in runner.get(page(held.session)).content.decode()
     assert runner.post(url, {"confirmed": 1}).status_code == 403
     client = staff(*LOOK, "sync.confirm_shrink")
     assert "Confirm: 12 are really gone" in client.get(page(held.session)).content.decode()
@@ -175,7 +175,7 @@ def test_a_held_visit_is_confirmed_knowingly_and_once(probe, make_instances):
     again = SyncRecord.objects.latest("pk")
     assert (again.confirmed_count, again.instance, again.session.retry_of) == (12, held.instance, held.session)
     # It is confirmed: neither offered nor done again.
-    assert "really gone" not in client.get(page(held.session)).content.decode()
+    assert "Confirm: 12" not in client.get(page(held.session)).content.decode()
     assert "no longer available" in told(client.post(url, {"confirmed": 1}, follow=True))
     assert SyncSession.objects.count() == 2
 

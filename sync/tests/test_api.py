@@ -10,7 +10,7 @@ from instances.models import Instance
 from instances.tests.api import client_of, client_with, superclient, user_with
 from sync import services
 from sync.models import SyncRecord, SyncSession, VisitHealth
-from sync.registry import Held
+from sync.registry import ImplausibleShrink
 
 RUN = ("sync.view_syncsession", "sync.run_visits")
 SESSIONS = "/api/sync-sessions/"
@@ -124,7 +124,7 @@ def test_confirming_a_held_visit(probe, make_instances):
     make_instances(1)
 
     def write(instance, facts, record):
-        raise Held("12 of 12 accounts would end at once", code="suspicious_shrink", hint="Look.", count=12)
+        raise ImplausibleShrink("accounts", present=12, ending=12)
 
     probe.write = write
     held = probe.run().records.get()

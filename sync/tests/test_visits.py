@@ -15,7 +15,7 @@ from engines.facts import Gap
 from instances.models import Credential, Instance
 from sync import services, visits
 from sync.models import SyncRecord, SyncSession, VisitHealth
-from sync.registry import Held, Outcome
+from sync.registry import ImplausibleShrink, Outcome
 from work.lease import worker_name
 
 
@@ -191,7 +191,7 @@ def test_a_visit_that_lost_its_record_leaves_no_trace(probe, make_instances, thi
         if thief == "reaped and claimed again":
             assert visits._claim(SyncRecord.objects.get().pk, worker_name())
         if thief == "ended":
-            SyncRecord.objects.update(status="failed", error="somebody else's words")
+            SyncRecord.objects.update(status="failed", message="somebody else's words")
 
     def write(instance, facts, record):
         Credential.objects.create(name="trace", username="trace")
@@ -504,7 +504,7 @@ def test_held_facts_wait_for_a_persons_word(probe, make_instances):
 
     def write(instance, facts, record):
         if (record.confirmed_count or 0) < 12:
-            raise Held("12 of 12", code="suspicious_shrink", hint="Confirm.", count=12)
+            raise ImplausibleShrink("accounts", present=12, ending=12)
         return Outcome({})
 
     probe.write = write

@@ -113,7 +113,7 @@ def test_gaps_make_a_record_partial(sets, make_instances):
 
 def test_a_success_ends_a_streak_of_failures(sets, make_instances):
     (instance,) = make_instances(1)
-    VisitHealth.objects.create(instance=instance, kind="set", failures=7, paused_at=timezone.now(), error="boom")
+    VisitHealth.objects.create(instance=instance, kind="set", failures=7, paused_at=timezone.now(), message="boom")
     sets.run()
     health = VisitHealth.objects.get()
     assert (health.failures, health.paused_at, health.error, health.succeeded_at is None) == (0, None, "", False)

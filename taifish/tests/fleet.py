@@ -31,7 +31,13 @@ def small_fleet() -> Instance:
     for kind in ("accounts", "capacity"):
         session = SyncSession.objects.create(kind=kind, trigger="manual", status="failed", finished_at=now)
         SyncRecord.objects.create(
-            session=session, instance=instance, kind=kind, status="failed", error_code="suspicious_shrink", held_count=9
+            session=session,
+            instance=instance,
+            kind=kind,
+            status="failed",
+            error_code="suspicious_shrink",
+            parameters={"what": kind, "present": 9, "ending": 9},
+            held_count=9,
         )
         VisitHealth.objects.create(instance=instance, kind=kind, failures=5, failed_at=now, paused_at=now)
     seen = {"first_seen_at": now}

@@ -26,7 +26,7 @@ def upgrade() -> None:
 
 
 def failed(instance: Instance, **fields: object) -> None:
-    values = {"failures": 1, "failed_at": timezone.now(), "error_code": "unreachable", "error": "no route"} | fields
+    values = {"failures": 1, "failed_at": timezone.now(), "error_code": "unreachable", "message": "no route"} | fields
     VisitHealth.objects.update_or_create(instance=instance, kind="accounts", defaults=values)
 
 

@@ -131,15 +131,18 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
         (
             "failed",
             "shop-01",
-            {"error_code": "auth_failed", "error": "Access denied for user 'taifish'", "hint": "Look at the password."},
+            {
+                "error_code": "auth_failed",
+                "message": "Access denied for user 'taifish'",
+                "advice": "Look at the password.",
+            },
         ),
         (
             "failed",
             "shop-02",
             {
                 "error_code": "suspicious_shrink",
-                "error": "12 of 12 accounts would end at once",
-                "hint": "Look whether they are really gone.",
+                "parameters": {"what": "accounts", "present": 12, "ending": 12},
                 "held_count": 12,
             },
         ),
@@ -158,7 +161,7 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
                 ]
             },
         ),
-        ("skipped", "shop-04", {"error_code": "paused", "error": services.PAUSED}),
+        ("skipped", "shop-04", {"error_code": "paused"}),
     ):
         SyncRecord.objects.create(
             session=session,
@@ -177,7 +180,7 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
         paused_at=timezone.now(),
         failed_at=timezone.now(),
         error_code="auth_failed",
-        error="Access denied",
+        message="Access denied",
     )
     ClassificationRule.objects.all().delete()
     Classification.objects.all().delete()

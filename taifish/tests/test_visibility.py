@@ -96,13 +96,13 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
                 kind=kind,
                 status="failed",
                 error_code="suspicious_shrink",
-                error=f"{word} went wrong",
-                hint=f"ask {word}",
+                message=f"{word} went wrong",
+                advice=f"ask {word}",
                 held_count=9,
                 gaps=[{"scope": "table", "database": word, "message": word, "hint": word}],
                 finished_at=now,
             )
-        VisitHealth.objects.create(instance=instance, kind=kind, failures=5, error=word, failed_at=now, paused_at=now)
+        VisitHealth.objects.create(instance=instance, kind=kind, failures=5, message=word, failed_at=now, paused_at=now)
     Coverage.objects.create(
         instance=instance,
         level="A",

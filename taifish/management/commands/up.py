@@ -117,7 +117,7 @@ class Command(BaseCommand):
             waiting = SyncRecord.objects.filter(instance=instance, kind=kind, status="pending")
             record = services.run_here(waiting.get().session).records.get(instance=instance)
         self.stdout.write(f"\n{instance}: {instance.engine}, {kind} visited: {record.get_status_display()}.")
-        for problem in (record.error, record.hint, *(gap["message"] for gap in record.gaps)):
+        for problem in (record.error, record.hint, *(gap["message"] for gap in record.not_read)):
             if problem:
                 self.stderr.write(problem)
         return record.status == SyncRecord.Status.COMPLETED
