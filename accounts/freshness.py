@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -64,36 +65,57 @@ class LastRead:
     @property
     def reason(self) -> str:
         """Why the read is stale, or "": "last read 2026-11-20 03:00 UTC (7 days ago); 3 visits failed since"."""
-        if not self.is_stale:
-            return ""
-        parts = [self._age() if self.read_at else gettext("not visited by then")]
+        return reason_of(self.staleness) if self.is_stale else ""
+
+    @property
+    def staleness(self) -> dict[str, Any]:
+        """What the reason is made of, for JSON. Durations are in minutes."""
+        state: dict[str, Any] = {}
+        if self.read_at:
+            state |= {"read": moment(self.read_at), "age": _minutes(self.at - self.read_at)}
+            state["is_now"] = timezone.now() - self.at < timedelta(minutes=1)
         if self.failed_at:
-            parts.append(self._failed())
-        elif self.is_overdue:
-            parts.append(gettext("no visit since; the limit is %s") % _span(self.limit))
-        if self.paused_at:
-            parts.append(gettext("visits are paused since %s") % moment(self.paused_at))
-        if self.retired_at:
-            parts.append(gettext("retired %s") % moment(self.retired_at))
-        return "; ".join(parts)
-
-    def _age(self) -> str:
-        words = {"moment": moment(self.read_at), "age": _span(self.at - self.read_at)}
-        if timezone.now() - self.at < timedelta(minutes=1):
-            return gettext("last read %(moment)s (%(age)s ago)") % words
-        return gettext("last read %(moment)s (%(age)s before)") % words
-
-    def _failed(self) -> str:
-        code = self.error_code or "?"
-        if not self.is_visited:
-            return gettext("visits failed (%s)") % code
-        if not self.failures:
             # Resuming a paused instance resets the count.
-            return gettext("visits failed since (%s)") % code
-        words = ngettext(
-            "%(count)d visit failed since (%(code)s)", "%(count)d visits failed since (%(code)s)", self.failures
-        )
-        return words % {"count": self.failures, "code": code}
+            state |= {"failures": self.failures, "code": self.error_code or "?"}
+        elif self.is_overdue:
+            state["limit"] = _minutes(self.limit)
+        if self.paused_at:
+            state["paused"] = moment(self.paused_at)
+        if self.retired_at:
+            state["retired"] = moment(self.retired_at)
+        return state
+
+
+def reason_of(state: Mapping[str, Any]) -> str:
+    """`LastRead.reason`, from its `staleness`."""
+    parts = [_read(state) if "read" in state else gettext("not visited by then")]
+    if "code" in state:
+        parts.append(_failed(state))
+    elif "limit" in state:
+        parts.append(gettext("no visit since; the limit is %s") % _span(state["limit"]))
+    if "paused" in state:
+        parts.append(gettext("visits are paused since %s") % state["paused"])
+    if "retired" in state:
+        parts.append(gettext("retired %s") % state["retired"])
+    return "; ".join(parts)
+
+
+def _read(state: Mapping[str, Any]) -> str:
+    words = {"moment": state["read"], "age": _span(state["age"])}
+    if state["is_now"]:
+        return gettext("last read %(moment)s (%(age)s ago)") % words
+    return gettext("last read %(moment)s (%(age)s before)") % words
+
+
+def _failed(state: Mapping[str, Any]) -> str:
+    if "read" not in state:
+        return gettext("visits failed (%s)") % state["code"]
+    if not state["failures"]:
+        return gettext("visits failed since (%s)") % state["code"]
+    words = ngettext(
+        "%(count)d visit failed since (%(code)s)", "%(count)d visits failed since (%(code)s)", state["failures"]
+    )
+    return words % {"count": state["failures"], "code": state["code"]}
 
 
 def last_reads(
@@ -137,9 +159,14 @@ def last_read(instance: Instance, at: datetime | None = None) -> LastRead:
     return last_reads(Instance.objects.filter(pk=instance.pk), at)[0]
 
 
+def stale_reads(instances: QuerySet[Instance], at: datetime | None = None) -> list[LastRead]:
+    """Return the stale reads at the moment, without their sessions. Takes one query."""
+    return [read for read in last_reads(instances, at, with_sessions=False) if read.is_stale]
+
+
 def unknown_instances(instances: QuerySet[Instance], at: datetime | None = None) -> dict[Instance, str]:
     """Return the instances with a stale read at the moment → reason. Takes one query."""
-    return {read.instance: read.reason for read in last_reads(instances, at, with_sessions=False) if read.is_stale}
+    return {read.instance: read.reason for read in stale_reads(instances, at)}
 
 
 def moment(at: datetime) -> str:
@@ -187,9 +214,12 @@ def _had_failed(read_at: datetime | None, until: datetime | None, health: dict[s
     return failed_at <= at or (read_at is not None and health["failures"] > 1)
 
 
-def _span(delta: timedelta) -> str:
+def _minutes(delta: timedelta) -> int:
+    return max(0, int(delta.total_seconds())) // 60
+
+
+def _span(minutes: int) -> str:
     """Return a duration in one unit: "7 days", "36 hours", "5 minutes"."""
-    minutes = max(0, int(delta.total_seconds())) // 60
     unit, number = (
         ("minute", minutes)
         if minutes < 60

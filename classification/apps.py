@@ -20,14 +20,35 @@ class ClassificationConfig(AppConfig):
 
     def ready(self) -> None:
         """Declare what this app adds to others."""
+        from accounts.freshness import reason_of
         from accounts.pages import BADGES, TABS
         from instances.admin import ADDITIONS
         from instances.timeline import SOURCES, Source
         from sync.registry import StoreKind, after, register
+        from sync.texts import Text
 
         from . import admin, pages, runs, services
 
-        register(StoreKind(services.KIND, _("Classification"), runs.write, batch=500, follow_ups=[services.count_day]))
+        not_applied = _("rule %(rule)s was not applied: %(message)s")
+        texts = {
+            "bad_rule": Text(not_applied, _("Correct the rule, or switch it off.")),
+            "rule_failed": Text(not_applied, _("The worker's log has the rest.")),
+            "stale": Text(
+                _("the accounts are unknown: %(reason)s"),
+                _("Visit it; until then its accounts keep what they had."),
+                lambda parameters: {"reason": reason_of(parameters)},
+            ),
+        }
+        register(
+            StoreKind(
+                services.KIND,
+                _("Classification"),
+                runs.write,
+                batch=500,
+                follow_ups=[services.count_day],
+                texts=texts,
+            )
+        )
         after("accounts", services.after_accounts)
         ADDITIONS.extend(admin.OF_INSTANCES)
         TABS.append(pages.TAB)

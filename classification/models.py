@@ -23,6 +23,7 @@ from accounts.models import Account
 from console.visibility import shown_to
 from engines.registry import ENGINES, engine_choices
 from instances.models import Instance
+from sync.texts import text_of
 from tagging.models import Tag
 
 from .rules import Part, RuleError, has_wildcards, nearest, parse, terms
@@ -279,7 +280,7 @@ class RuleResult(models.Model):
     gained = models.PositiveIntegerField(_("gained"), default=0)
     lost = models.PositiveIntegerField(_("lost"), default=0)
     kept = models.PositiveIntegerField(_("kept"), default=0)
-    error = models.TextField(_("error"), blank=True)
+    message = models.TextField(_("message"), blank=True)
 
     class Meta:
         ordering = ["rule__code", "instance__name"]
@@ -289,6 +290,12 @@ class RuleResult(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rule} on {self.instance}"
+
+    @property
+    def error(self) -> str:
+        """Why the rule was not applied, in the reader's language."""
+        parameters = {"rule": self.rule.code, "message": self.message}
+        return text_of("rule_failed", parameters)[0] if self.message else ""
 
     def counts(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.COUNTS}

@@ -8,12 +8,11 @@ from typing import Any
 
 from django.db import DatabaseError, OperationalError, connection, transaction
 
-from accounts.freshness import unknown_instances
-from engines.facts import Gap
+from accounts.freshness import stale_reads
 from engines.registry import ENGINES
 from instances.models import Instance
 from sync.models import SyncSession
-from sync.registry import Outcome
+from sync.registry import CodedGap, Outcome
 from work.halving import failing
 
 from .models import ClassificationRule, RuleResult
@@ -77,12 +76,12 @@ DELETE FROM classification_ruleresult x USING classification_classificationrule 
 """
 _KEEP_RESULTS = """
 INSERT INTO classification_ruleresult AS x
-       (rule_id, version, instance_id, error, examined, matched, unknown, gained, lost, kept, at)
+       (rule_id, version, instance_id, message, examined, matched, unknown, gained, lost, kept, at)
 SELECT r.*, now()
   FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[],
               %s::bigint[], %s::bigint[], %s::bigint[]) r
     ON CONFLICT (rule_id, instance_id) DO UPDATE
-   SET version = excluded.version, error = excluded.error, examined = excluded.examined, matched = excluded.matched,
+   SET version = excluded.version, message = excluded.message, examined = excluded.examined, matched = excluded.matched,
        unknown = excluded.unknown, gained = excluded.gained, lost = excluded.lost, kept = excluded.kept,
        at = excluded.at
 """
@@ -96,7 +95,7 @@ def write(session: SyncSession, instance_ids: Sequence[int]) -> Mapping[int, Out
     if asked is not None:
         rules = rules.filter(pk__in=asked)
     totals = {pk: dict.fromkeys(("rules", *RuleResult.COUNTS), 0) for pk in instance_ids}
-    gaps: dict[int, list[Gap]] = {pk: [] for pk in instance_ids}
+    gaps: dict[int, list[CodedGap]] = {pk: [] for pk in instance_ids}
     with connection.cursor() as cursor:
         idle = {"instances": list(instance_ids), "rules": asked}
         cursor.execute(_END_IDLE, idle)
@@ -104,14 +103,15 @@ def write(session: SyncSession, instance_ids: Sequence[int]) -> Mapping[int, Out
             totals[instance_id]["lost"] += 1
         cursor.execute(_FORGET_IDLE, idle)
     examined = count_accounts(instance_ids)
-    unknown = unknown_instances(Instance.objects.filter(pk__in=instance_ids))
-    stale = [instance.pk for instance in unknown]
+    unknown = stale_reads(Instance.objects.filter(pk__in=instance_ids))
+    stale = [read.instance.pk for read in unknown]
     results: list[tuple[Any, ...]] = []
     for rule in rules:
         for instance_id, result in _applied(rule, list(instance_ids), examined, stale).items():
-            if isinstance(result, Gap):
+            if isinstance(result, CodedGap):
                 gaps[instance_id].append(result)
-                results.append((rule.pk, rule.version, instance_id, result.message, *[0] * len(RuleResult.COUNTS)))
+                message = result.parameters["message"]
+                results.append((rule.pk, rule.version, instance_id, message, *[0] * len(RuleResult.COUNTS)))
                 continue
             results.append((rule.pk, rule.version, instance_id, "", *result))
             totals[instance_id]["rules"] += 1
@@ -121,9 +121,8 @@ def write(session: SyncSession, instance_ids: Sequence[int]) -> Mapping[int, Out
         with connection.cursor() as cursor:
             cursor.execute(_KEEP_RESULTS, [list(column) for column in zip(*results, strict=True)])
     outcomes = {pk: _told(totals[pk], len(gaps[pk])) for pk in instance_ids}
-    for instance, reason in unknown.items():
-        hint = "Visit it; until then its accounts keep what they had."
-        gaps[instance.pk].append(Gap("accounts", "stale", f"the accounts are unknown: {reason}", hint=hint))
+    for read in unknown:
+        gaps[read.instance.pk].append(CodedGap("accounts", "stale", parameters=read.staleness))
     return {pk: Outcome(outcomes[pk], gaps[pk]) for pk in instance_ids}
 
 
@@ -141,15 +140,15 @@ def count_accounts(instance_ids: Sequence[int]) -> Examined:
 
 def _applied(
     rule: ClassificationRule, instance_ids: list[int], examined: Examined, stale: list[int]
-) -> dict[int, tuple[int, ...] | Gap]:
+) -> dict[int, tuple[int, ...] | CodedGap]:
     """Instance → the counts of `RuleResult.COUNTS`, or why the rule could not be applied there."""
     try:
         if rule.engine and rule.engine not in ENGINES:
             raise RuleError(f"No adapter serves the engine {rule.engine!r}.")
         tree = parse(rule.expression)
     except RuleError as error:
-        return _failed(rule, instance_ids, "bad_rule", str(error), "Correct the rule, or switch it off.")
-    results: dict[int, tuple[int, ...] | Gap] = {}
+        return _failed(rule, instance_ids, "bad_rule", str(error))
+    results: dict[int, tuple[int, ...] | CodedGap] = {}
 
     def attempt(some: Sequence[int]) -> None:
         with transaction.atomic():
@@ -160,13 +159,13 @@ def _applied(
     for instance_id, error in failing(instance_ids, attempt, DatabaseError, fatal=OperationalError):
         log.error("rule %s failed on instance %s", rule, instance_id, exc_info=error)
         message = str(error).strip().split("\n")[0]
-        results |= _failed(rule, [instance_id], "rule_failed", message, "The worker's log has the rest.")
+        results |= _failed(rule, [instance_id], "rule_failed", message)
     return results
 
 
-def _failed(rule: ClassificationRule, instance_ids: list[int], code: str, message: str, hint: str) -> dict[int, Any]:
-    told = f"rule {rule.code} was not applied: {message}"
-    return dict.fromkeys(instance_ids, Gap(f"rule {rule.code}", code, told, hint=hint))
+def _failed(rule: ClassificationRule, instance_ids: list[int], code: str, message: str) -> dict[int, Any]:
+    parameters = {"rule": rule.code, "message": message}
+    return dict.fromkeys(instance_ids, CodedGap(f"rule {rule.code}", code, parameters=parameters))
 
 
 def apply(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from importlib import import_module
 
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
+from django.utils import timezone, translation
 
+from accounts.freshness import unknown_instances
 from accounts.models import Account, Coverage
 from accounts.tests.stored import MAY_1, account
 from classification import services, tasks
@@ -24,8 +27,9 @@ from classification.models import (
 from classification.tests.conftest import grant
 from instances.models import Instance
 from sync import registry
-from sync.models import SyncRecord, SyncSession
+from sync.models import SyncRecord, SyncSession, VisitHealth
 from sync.services import run_here, start
+from sync.texts import text_of
 
 
 def held(code: str = "") -> list[str]:
@@ -74,13 +78,13 @@ def test_a_failing_rule_leaves_its_assignments_and_those_of_all_others(people, r
     now = {(row.account_id, row.rule_id) for row in Assignment.objects.current()}
     assert now == before | {(people["web"].pk, super_rule.pk)}
     (gap,) = told["pg"]["gaps"]
-    assert gap.code == "rule_failed"
-    assert gap.message == "rule pg-super was not applied: disk on fire"
+    assert (gap.code, gap.message) == ("rule_failed", "")
+    assert text_of(gap.code, gap.parameters)[0] == "rule pg-super was not applied: disk on fire"
     assert (told["pg"]["failed"], told["pg"]["rules"]) == (1, 1)
     # The other instance is nobody's victim.
     assert (told["my"]["gaps"], told["my"]["gained"]) == ([], 1)
     result = RuleResult.objects.get(rule=super_rule, instance__name="pg")
-    assert ("disk on fire" in result.error, result.matched) == (True, 0)
+    assert (result.error, result.matched) == ("rule pg-super was not applied: disk on fire", 0)
 
 
 def test_a_run_for_one_instance_touches_that_instance_only(people, rule, applied, instances):
@@ -170,7 +174,8 @@ def test_a_rule_that_cannot_be_is_an_error_on_the_run(people, rule, applied, fie
     applied()
     ClassificationRule.objects.filter(pk=first.pk).update(**fields)
     outcome = applied()["pg"]
-    assert [told in gap.message and gap.scope == "rule one" for gap in outcome["gaps"]] == [True]
+    (gap,) = outcome["gaps"]
+    assert (told in text_of(gap.code, gap.parameters)[0], gap.scope) == (True, "rule one")
     assert (held("one"), held("two")) == (["ada"], ["ada"])
 
 
@@ -320,12 +325,48 @@ def test_a_session_with_a_failing_rule_is_partial_and_says_so(stored, instances)
         session = run_here(start("classification", Instance.objects.all(), trigger="manual", enqueue=False))
         record = session.records.get(instance__name="pg")
         assert (session.status, record.status) == ("partial", "partial")
-        assert "rule one was not applied: disk on fire" in record.gaps[0]["message"]
+        assert "rule one was not applied: disk on fire" in record.not_read[0]["message"]
         assert session.records.get(instance__name="my").status == "completed"
         assert held() == []
     finally:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("DROP FUNCTION refuse() CASCADE")
+
+
+def test_results_of_earlier_releases_say_what_they_said(people, rule, instances):
+    """Upgrade: the sentence around an error was stored with it."""
+    results = [
+        RuleResult.objects.create(
+            rule=rule(code, "superuser"), instance=instances[0], version=1, at=MAY_1, message=text
+        )
+        for code, text in (("one", "rule one was not applied: disk on fire"), ("two", ""), ("three", "on fire"))
+    ]
+    migration = import_module("classification.migrations.0004_message_of_result")
+    with connection.cursor() as cursor:
+        cursor.execute(migration.STRIP)
+    told = [RuleResult.objects.get(pk=result.pk).error for result in results]
+    assert told == ["rule one was not applied: disk on fire", "", "rule three was not applied: on fire"]
+
+
+def test_why_accounts_are_unknown_is_said_in_the_readers_language(people, rule, applied, instances):
+    """The gap stores moments and numbers."""
+    rule("one", "superuser")
+    VisitHealth.objects.create(
+        instance=instances[0], kind="accounts", failures=3, failed_at=timezone.now(), error_code="timeout"
+    )
+    Coverage.objects.filter(instance=instances[1]).delete()
+    told = applied()
+    (pg,), (my,) = told["pg"]["gaps"], told["my"]["gaps"]
+    assert (pg.code, pg.message, my.parameters) == ("stale", "", {})
+    assert json.loads(json.dumps(pg.parameters)) == pg.parameters
+    message = text_of(pg.code, pg.parameters)[0]
+    assert message == f"the accounts are unknown: {unknown_instances(Instance.objects.all())[instances[0]]}"
+    assert "3 visits failed since (timeout)" in message
+    assert text_of(my.code, my.parameters)[0] == "the accounts are unknown: not visited by then"
+    with translation.override("zh-hans"):
+        message, hint = text_of(pg.code, pg.parameters)
+        assert message.startswith("账户情况未知：")
+        assert "visit" not in message + hint
 
 
 def test_an_engine_that_comes_later_is_examined_too(people, rule, applied, instances):

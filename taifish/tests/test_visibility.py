@@ -168,7 +168,7 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
     manual = {"account": account, "instance": instance, "classification": shared["classification"], "since": now}
     Assignment.objects.create(reason=f"{word} said so", **manual)
     Assignment.objects.create(rule=shared["rule"], rule_version=1, **manual)
-    RuleResult.objects.create(rule=shared["rule"], instance=instance, version=1, at=now, error=f"{word} failed")
+    RuleResult.objects.create(rule=shared["rule"], instance=instance, version=1, at=now, message=f"{word} failed")
     mine = AlertRule.objects.create(name=f"{word} paused", kind="paused", tag=tag, active=True)
     for found_by in (mine, shared["alert_rule"]):
         Alert.objects.create(

@@ -113,7 +113,7 @@ class Command(BaseCommand):
             (record.instance.name, text)
             for record in records
             for text in ([f"{record.error_code}: {record.error}"] if record.error else [])
-            + [gap["message"] for gap in record.gaps]
+            + [gap["message"] for gap in record.not_read]
         ]
         if as_json:
             applied = [{"rule": row.pop("rule__code"), **row} for row in counts.order_by("rule__code")]
