@@ -54,7 +54,7 @@ class KindFilter(ParameterFilter):
 
 
 def newer_visits() -> QuerySet[SyncRecord]:
-    """Newer visits of the same kind, inside a query over records: an older held one is then not to be confirmed."""
+    """A subquery for queries over records: newer visits of the same kind, which supersede a held one."""
     return SyncRecord.objects.filter(
         Q(held_count__isnull=False) | Q(status__in=SyncRecord.DONE) | Q(confirmed_count__isnull=False),
         instance=OuterRef("instance"),
@@ -81,14 +81,14 @@ def retry_failed(request: HttpRequest, session: SyncSession) -> HttpResponse | N
 
 def cancel(request: HttpRequest, session: SyncSession) -> None:
     if services.visits_hidden(session, request.user):
-        messages.error(request, services.NOT_YOURS)
+        messages.error(request, services.HIDDEN_VISITS)
         return
     count = services.cancel(session)
     messages.success(
         request,
         ngettext(
-            "Cancelled: %d waiting visit ended; those that run end with their phase.",
-            "Cancelled: %d waiting visits ended; those that run end with their phase.",
+            "Cancelled: %d pending visit ended. Running visits end after their phase.",
+            "Cancelled: %d pending visits ended. Running visits end after their phase.",
             count,
         )
         % count,
@@ -160,7 +160,7 @@ class SyncSessionAdmin(InspectOnlyAdmin):
         )
 
     def progress(self, request: HttpRequest, pk: int) -> dict[str, Any]:
-        """Context of the live part of a session's page."""
+        """Return the context of the live part of the page of a session."""
         session = get_object_or_404(self.get_queryset(request).select_related("requested_by", "retry_of"), pk=pk)
         context: dict[str, Any] = {
             "session": session,
@@ -188,7 +188,7 @@ class SyncSessionAdmin(InspectOnlyAdmin):
         return context
 
     def live(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        """The live part alone; the page asks for it until the session has ended."""
+        """The live part alone. The page polls it until the session has ended."""
         if not self.has_view_permission(request):
             return HttpResponse(status=403)
         return HttpResponse(render_to_string("sync/progress.html", self.progress(request, object_id), request))
@@ -235,8 +235,8 @@ class SyncRecordAdmin(InspectOnlyAdmin):
                 f"{record.instance}: {record.error}",
                 record.hint,
                 ngettext(
-                    "If you confirm, the instance is visited again, and %d disappearance is accepted, no more.",
-                    "If you confirm, the instance is visited again, and %d disappearances are accepted, no more.",
+                    "If you confirm, the instance is visited again, and at most %d disappearance is accepted.",
+                    "If you confirm, the instance is visited again, and at most %d disappearances are accepted.",
                     record.held_count,
                 )
                 % record.held_count,

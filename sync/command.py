@@ -1,4 +1,4 @@
-"""What the commands that visit instances have in common: whom to visit, in this process, and how it went."""
+"""The base of commands that visit instances in this process and report the results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXIT_CODES = (
 
 
 class VisitCommand(BaseCommand):
-    """A command that visits instances by one `kind`. `summary` tells a finished visit's counts in words."""
+    """A command that makes visits of one `kind`. `summary` returns the counts of a finished visit in words."""
 
     kind: str
 
@@ -35,11 +35,11 @@ class VisitCommand(BaseCommand):
         parser.add_argument("names", nargs="*", metavar="NAME", help="name of an instance")
         parser.add_argument("--all", action="store_true", help="every active instance")
         parser.add_argument("--tag", metavar="SLUG", help="every active instance with this tag")
-        parser.add_argument("--retries", type=int, default=0, metavar="N", help="try again so often when that may help")
+        parser.add_argument("--retries", type=int, default=0, metavar="N", help="retries after a transient error")
         parser.add_argument(
             "--confirm-shrink",
             action="store_true",
-            help="accept the disappearances that the last visit was held for, and no more than those",
+            help="accept at most as many disappearances as the last visit was held for",
         )
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -47,10 +47,10 @@ class VisitCommand(BaseCommand):
         try:
             instances = chosen(options["names"], every=options["all"], tag=options["tag"])
             if options["retries"] < 0:
-                raise ValueError("--retries takes a whole number from 0.")
+                raise ValueError("--retries must be a whole number from 0.")
             confirmed = services.held_counts(self.kind, instances) if options["confirm_shrink"] else {}
             if options["confirm_shrink"] and not confirmed:
-                raise ValueError("No last visit of these instances was held: there is nothing to confirm.")
+                raise ValueError("There is nothing to confirm: the last visits of these instances were not held.")
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
         session = services.start(
@@ -70,7 +70,7 @@ class VisitCommand(BaseCommand):
         sys.exit(self._report(session, as_json=options["json"]))
 
     def _report(self, session: SyncSession, *, as_json: bool) -> int:
-        """Print how the visits went. Returns the exit code."""
+        """Print the results of the visits. Returns the exit code."""
         records = list(session.records.select_related("instance").order_by("instance__name"))
         counts = Counter(record.status for record in records)
         if as_json:
@@ -91,7 +91,7 @@ class VisitCommand(BaseCommand):
             totals = ", ".join(f"{count} {status}" for status, count in counts.items())
             self.stdout.write(f"{session}: {session.status}; {totals} of {len(records)}")
         if session.status == SyncSession.Status.COMPLETED:
-            # A visit left to another session may not have happened yet.
+            # A visit that is pending in another session may not have happened yet.
             return 3 if counts[SyncRecord.Status.SKIPPED] else 0
         return 3 if session.status == SyncSession.Status.PARTIAL else 1
 

@@ -1,4 +1,4 @@
-"""Which schedules should have run and have not, and how far their runs lie apart."""
+"""Which schedules are late, and the longest time between their runs."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from django.db.models.functions import JSONObject, Now
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
-#: How late something may be before it is said to have not run.
+#: How late a run may start before it counts as missing.
 GRACE = timedelta(minutes=10)
 
 
 def enabled_schedules() -> list[PeriodicTask]:
-    """Those that are switched on, with all that `is_late` looks at. One query."""
+    """Return the enabled schedules with all that `is_late` needs. Takes one query."""
     return list(PeriodicTask.objects.filter(enabled=True).select_related("crontab", "interval", "solar", "clocked"))
 
 
 def is_late(task: PeriodicTask) -> bool:
-    """Whether its time has come and gone. One that never ran is counted from when it was last changed."""
+    """Return whether its last run is overdue. A schedule that never ran counts from its last change."""
     since = task.last_run_at or task.date_changed
     remaining = task.schedule.remaining_estimate(timezone.localtime(since))
     return remaining < -GRACE
 
 
 def schedules_of(task: str) -> ArraySubquery:
-    """When the enabled schedules of a task run, inside a query over anything: what `longest_gap` takes."""
+    """A subquery for any query: when the enabled schedules of a task run, as `longest_gap` takes it."""
     running = PeriodicTask.objects.filter(
         Q(expires=None) | Q(expires__gt=Now()), task=task, enabled=True, one_off=False
     )
@@ -44,7 +44,7 @@ def schedules_of(task: str) -> ArraySubquery:
 
 
 def longest_gap(schedules: Iterable[Mapping[str, Any]]) -> timedelta:
-    """The longest time between two runs of the slowest of these schedules; zero without any."""
+    """Return the longest time between two runs of any of these schedules; zero without any."""
     return max((_gap(**schedule) for schedule in schedules), default=timedelta())
 
 
@@ -53,15 +53,15 @@ def _gap(every: int | None, period: str | None, **times: str | None) -> timedelt
     if every and period:
         return timedelta(**{period: every})
     if times["minute"] is None:
-        # At sunrise, or once: no time that repeats evenly.
+        # Solar or one-off: no regular interval.
         return timedelta()
     try:
         when = crontab(**times)
     except (ValueError, ParseException):
-        # On 30 February: the scheduler cannot run it either.
+        # For example 30 February: the scheduler cannot run it either.
         return timedelta()
     runs = sorted(60 * hour + minute for hour in when.hour for minute in when.minute)
-    # Leap years included; a schedule that never comes has no gap.
+    # Including leap years. A schedule that never runs has no gap.
     days = [
         n
         for n, day in enumerate(date(2000, 1, 1) + timedelta(n) for n in range(2 * _FOUR_YEARS))

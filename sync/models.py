@@ -1,4 +1,5 @@
-"""Every visit, and how it went. These rows, not the broker's messages, are the truth about work."""
+"""Sessions, the records of their visits, and the health of visits. These rows, not the messages of the broker, say
+which work is open."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 class SyncSessionQuerySet(models.QuerySet["SyncSession"]):
     def with_counts(self, user: User | None = None) -> SyncSessionQuerySet:
-        """Each session with n_total and one n_<status> per record status, of the instances that the person sees."""
+        """Each session with n_total and one n_<status> per record status, of the instances that the user sees."""
         shown = within("records__instance", user)
         counts = {
             f"n_{status}": Count("records", filter=Q(records__status=status) & shown)
@@ -34,7 +35,7 @@ class SyncSessionQuerySet(models.QuerySet["SyncSession"]):
 
 
 class SyncSession(models.Model):
-    """One batch of visits of one kind."""
+    """A batch of visits of one kind."""
 
     class Status(models.TextChoices):
         RUNNING = "running", _("running")
@@ -80,10 +81,10 @@ class SyncSession(models.Model):
         help_text=_("The scheduled occurrence this session serves; no occurrence is served twice."),
     )
     params = models.JSONField(
-        _("asked for"), default=dict, blank=True, help_text=_("What was asked for beyond the instances.")
+        _("parameters"), default=dict, blank=True, help_text=_("What the session was started with besides instances.")
     )
     created_at = models.DateTimeField(_("started"), auto_now_add=True)
-    cancel_requested_at = models.DateTimeField(_("cancel asked for"), null=True, blank=True)
+    cancel_requested_at = models.DateTimeField(_("cancellation requested"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
     followed_up_at = models.DateTimeField(null=True, blank=True, editable=False)
 
@@ -120,7 +121,7 @@ class SyncSession(models.Model):
 
 
 class SyncRecord(models.Model):
-    """One instance's visit within a session."""
+    """The visit to one instance within a session."""
 
     class Status(models.TextChoices):
         PENDING = "pending", _("pending")
@@ -134,7 +135,7 @@ class SyncRecord(models.Model):
     OPEN = (Status.PENDING, Status.RUNNING)
     DONE = (Status.COMPLETED, Status.PARTIAL)
 
-    # Without an index: a constraint, or another index, begins with each of the two.
+    # Neither needs an index: a constraint or another index begins with each of them.
     session = models.ForeignKey(
         SyncSession, on_delete=models.CASCADE, db_index=False, related_name="records", verbose_name=_("session")
     )
@@ -164,7 +165,7 @@ class SyncRecord(models.Model):
         _("confirmed"),
         null=True,
         blank=True,
-        help_text=_("How many disappearances a person has accepted for this visit."),
+        help_text=_("How many disappearances a user has accepted for this visit."),
     )
     summary = models.JSONField(_("summary"), default=dict, blank=True)
     gaps = models.JSONField(_("gaps"), default=list, blank=True)
@@ -216,9 +217,8 @@ def _texts_of(gap: Mapping[str, Any]) -> dict[str, str]:
     return {"message": message, "hint": hint}
 
 
-# A session is shown to whoever sees an instance that it visits.
 def shown_sessions(ids: models.QuerySet) -> Q:
-    """Sessions with a record of one of these instances."""
+    """Sessions that visit one of these instances. Users who see the instance see the session."""
     return Q(Exists(SyncRecord.objects.filter(session=OuterRef("pk"), instance__in=ids)))
 
 
@@ -228,7 +228,7 @@ class VisitHealthQuerySet(models.QuerySet["VisitHealth"]):
 
 
 class VisitHealth(models.Model):
-    """How one kind of visit has been going on one instance: it is paused after too many failures in a row."""
+    """Successes and failures of one kind of visit to one instance. Too many failures in a row pause it."""
 
     instance = models.ForeignKey(
         Instance, on_delete=models.CASCADE, related_name="visit_health", verbose_name=_("instance")
@@ -260,5 +260,5 @@ class VisitHealth(models.Model):
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last visit failed, also by a failure that does not count towards pausing."""
+        """Whether the last visit failed, even if that failure does not count towards pausing."""
         return bool(self.failures or self.error_code)

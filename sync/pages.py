@@ -1,6 +1,6 @@
 """What visits add to the pages of instances, and how pages show a visit.
 
-An app with a kind of visit adds `of_visits` to the pages of instances.
+Each app with a kind of visit adds `of_visits` of that kind to the pages of instances.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RUN = "sync.run_visits"
 
 
 def with_last_visit(instances: QuerySet[Instance], kind: str) -> QuerySet[Instance]:
-    """Each instance with <kind>_status, <kind>_at and <kind>_session of its last visit that was made."""
+    """Annotate instances with <kind>_status, <kind>_at and <kind>_session of the last visit that was made."""
     visits = SyncRecord.objects.filter(kind=kind, instance=OuterRef("pk")).exclude(status="skipped", summary={})
     last = visits.order_by("-pk")
     at = last.annotate(at=Coalesce("finished_at", "started_at", "session__created_at"))
@@ -55,9 +55,9 @@ def session_page(session: SyncSession) -> HttpResponseRedirect:
 
 
 def begin(request: HttpRequest, kind: str, instances: QuerySet[Instance]) -> HttpResponse | None:
-    """Start visits and redirect to their session. Without an active instance: a message, and None."""
+    """Start visits and redirect to their session. Without an active instance, show a message and return None."""
     if not shown_to(instances.active(), request.user).exists():
-        messages.warning(request, gettext("No active instance is among them: there is nothing to visit."))
+        messages.warning(request, gettext("Nothing to visit: none of these instances is active."))
         return None
     return session_page(services.start(kind, instances, trigger=SyncSession.Trigger.MANUAL, user=request.user))
 
@@ -75,10 +75,10 @@ class PausedFilter(ParameterFilter):
 
 
 def of_visits(kind: str, label: str, verb: str, verb_all: str) -> list[Addition]:
-    """What a kind of visit adds to the pages of instances: its last one as a column and filter, and buttons.
+    """What a kind of visit adds to the pages of instances: the last visit as column and filter, and buttons.
 
-    `label` heads the column ("Last account visit"), `verb` is on the buttons ("Sync accounts now") and `verb_all` on
-    the one for every active instance.
+    `label` is the heading of the column ("Last account visit"), `verb` the label of the buttons ("Sync accounts now"),
+    and `verb_all` that of the button for all active instances.
     """
 
     @display(description=label, ordering=f"{kind}_at")
@@ -202,7 +202,7 @@ OF_INSTANCES = [
 
 
 def record_context(record: SyncRecord) -> dict[str, Any]:
-    """A record as the templates show it."""
+    """Return the context that templates need to show a record."""
     return {
         "row": record,
         "instance_url": reverse("admin:instances_instance_change", args=[record.instance_id]),
@@ -216,7 +216,7 @@ def record_context(record: SyncRecord) -> dict[str, Any]:
 
 
 def summary(record: SyncRecord) -> str:
-    """What a visit wrote, zeros left out: "12 accounts, 3 appeared; PostgreSQL 18.4"."""
+    """What a visit wrote, without zeros: "12 accounts, 3 appeared; PostgreSQL 18.4"."""
     items = sorted(record.summary.items())
     text = gettext("%(n)d %(what)s")
     counts = [text % {"n": n, "what": gettext(name)} for name, n in items if isinstance(n, int) and n]
@@ -225,7 +225,7 @@ def summary(record: SyncRecord) -> str:
 
 
 def visit_events(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:
-    """Visits that were made, for the instance's timeline."""
+    """Visits that were made, for the timeline of the instance."""
     rows = instance.sync_records.filter(finished_at__gte=since).exclude(status="skipped", summary={})
     for row in rows.order_by("-finished_at")[:limit]:
         text = ": ".join(filter(None, [gettext(row.kind), row.error or summary(row)]))

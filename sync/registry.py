@@ -1,5 +1,5 @@
-"""The kinds of session, registered from above: each app that visits instances, or works on what visits have found,
-adds its own in AppConfig.ready()."""
+"""The kinds of session. Each app that visits instances, or processes what visits have stored, registers its kinds in
+AppConfig.ready()."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .models import SyncRecord, SyncSession
 
-#: Called with the name of the phase that begins. Raises when the visit is no longer ours or was cancelled.
+#: Called with the name of the phase that begins. Raises if the visit was cancelled or lost to another worker.
 Phase = Callable[[str], None]
 FollowUp = Callable[[int], None]
 
@@ -35,7 +35,7 @@ class CodedGap(Gap):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a visit wrote: counts for people (`summary`) and what could not be read (`gaps`).
+    """What a visit wrote (`summary`, counts by name) and could not read (`gaps`).
 
     `skipped` is the code of the reason if there was nothing to do: the visit then counts as skipped.
     """
@@ -49,10 +49,10 @@ class Outcome:
 class VisitKind:
     """One kind of visit.
 
-    `read(instance, phase)` talks to the target, announcing each phase, with no local transaction open, and returns
-    facts; it raises AdapterError. `write(instance, facts, record)` stores them inside the visit's one transaction
-    and may raise `ImplausibleShrink` to refuse facts that a user must confirm. `follow_ups` are called with the id of
-    each closed session; they must bear being called twice. `texts` are those of the codes of its outcomes and gaps.
+    `read(instance, phase)` queries the server and returns facts. It calls `phase` before each phase, opens no local
+    transaction, and raises AdapterError. `write(instance, facts, record)` stores the facts inside the transaction of
+    the visit; it raises `ImplausibleShrink` if a user must confirm them first. `follow_ups` are called with the id of
+    each closed session, sometimes twice. `texts` are those of the codes in its outcomes and gaps.
     """
 
     name: str
@@ -65,12 +65,12 @@ class VisitKind:
 
 @dataclass(frozen=True)
 class StoreKind:
-    """One kind of session that visits nobody: it works on the store alone, over all its instances as a set.
+    """One kind of session that connects to no server: it processes the store, for many instances at once.
 
-    `write(session, instance_ids)` is called with `batch` instances at most, inside the one transaction that also ends
-    their records, and returns an outcome for each. When it raises, nothing of the batch stays, and each half is tried
-    by itself, until the culprit stands alone: its record fails with the reason. It finds what the session was asked
-    for in `session.params`, which is empty where nobody said anything.
+    `write(session, instance_ids)` is called with at most `batch` instances, inside the transaction that also ends their
+    records, and returns an outcome for each. If it raises, the batch is rolled back and its halves are tried
+    separately, until a single instance remains: its record fails with the error. `session.params` holds the parameters
+    of the session, and is empty by default.
     """
 
     name: str
@@ -99,9 +99,9 @@ def hold_shrink(what: str, present: int, ending: int, *, confirmed: int, implaus
 
 
 def vanished(before: Mapping[Name, str], now: Mapping[Name, str]) -> int:
-    """How many names of `before` are gone, less those that were renamed. Both map name to native id, "" for none.
+    """Count the names of `before` that are gone and were not renamed. Both map name to native id, "" for none.
 
-    Another server at the old address may give its own things the same ids: a rename is believed only where at least two
+    Another server at the same address may use the same ids for other objects. So a rename counts only if at least two
     names stayed, each with its id.
     """
     gone, stayed, came = before.keys() - now.keys(), before.keys() & now.keys(), now.keys() - before.keys()
@@ -115,12 +115,12 @@ KINDS: dict[str, VisitKind | StoreKind] = {}
 
 
 def register(kind: VisitKind | StoreKind) -> None:
-    """Add a kind of session. Registering a name twice is a programming error."""
+    """Add a kind of session. Raises ValueError if another kind has its name."""
     if KINDS.setdefault(kind.name, kind) is not kind:
-        raise ValueError(f"a kind named {kind.name!r} is registered already")
+        raise ValueError(f"a kind named {kind.name!r} is already registered")
     TEXTS.update(kind.texts)
 
 
 def after(name: str, follow_up: FollowUp) -> None:
-    """Have `follow_up` called with the id of each closed session of that kind."""
+    """Call `follow_up` with the id of each closed session of that kind."""
     KINDS[name].follow_ups.append(follow_up)

@@ -42,7 +42,7 @@ class SyncSessionSerializer(serializers.ModelSerializer):
 
 
 class StartSerializer(serializers.Serializer):
-    """Which visits to start: of `kind`, on the instances named by exactly one of `instance_ids`, `tag` and `all`."""
+    """Which visits to start: of `kind`, to the instances given by exactly one of `instance_ids`, `tag` and `all`."""
 
     kind = serializers.CharField()
     instance_ids = InstanceIdsField(required=False)
@@ -51,7 +51,7 @@ class StartSerializer(serializers.Serializer):
 
     def validate_kind(self, kind: str) -> str:
         if kind not in KINDS:
-            raise serializers.ValidationError(f"No such kind of visit; there are: {', '.join(sorted(KINDS))}.")
+            raise serializers.ValidationError(f"Unknown kind of visit. Choose from: {', '.join(sorted(KINDS))}.")
         return kind
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Starting, retrying, cancelling, resuming, reaping and forgetting visits."""
+"""Start, retry, cancel, resume, reap and delete visits."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ log = logging.getLogger(__name__)
 Status = SyncRecord.Status
 Trigger = SyncSession.Trigger
 
-#: Nobody is watching these: a paused instance is left alone, and said to be.
+#: Triggers that skip paused instances: no user is waiting for these visits.
 UNATTENDED = (Trigger.SCHEDULE, Trigger.FOLLOW_UP, Trigger.CATCH_UP)
 
-NOT_YOURS = gettext_lazy("It also visits instances that you do not see: you cannot cancel it.")
+HIDDEN_VISITS = gettext_lazy("You cannot cancel this session: it also visits instances that you do not see.")
 
 
 @transaction.atomic
@@ -55,15 +55,15 @@ def start(
     confirmed: Mapping[int, int] | None = None,
     params: Mapping[str, Any] | None = None,
 ) -> SyncSession:
-    """Write a session with one pending record per active instance, and send them to the workers on commit.
+    """Create a session with a pending record per active instance, and send the records to the workers on commit.
 
-    `slot` names a scheduled occurrence: asked for again, it returns the session that serves it already.
-    `attempts` bounds how often a transient failure is tried (TAIFISH_VISIT_ATTEMPTS); `confirmed` maps instance id
-    to the number of disappearances a person accepted; `params` is for the kinds that ask for more than instances.
-    Raises ValueError for a kind nobody registered.
+    `slot` identifies a scheduled run: a second call with the same slot returns the existing session. `attempts` limits
+    the attempts of a visit (default: TAIFISH_VISIT_ATTEMPTS). `confirmed` maps instance id to the number of
+    disappearances that a user accepted. `params` are further parameters of the kind. Raises ValueError for an unknown
+    kind.
     """
     if kind not in KINDS:
-        raise ValueError(f"no visit is of the kind {kind!r}; there are: {', '.join(sorted(KINDS))}")
+        raise ValueError(f"unknown kind of visit {kind!r}; choose from: {', '.join(sorted(KINDS))}")
     values = {
         "kind": kind,
         "trigger": trigger,
@@ -77,12 +77,12 @@ def start(
             return session
     else:
         session = SyncSession.objects.create(**values)
-    # Wherever it is asked for: nobody starts visits of instances that they do not see.
+    # Users start visits only of instances that they see.
     ids = list(shown_to(instances.active(), user).order_by("name").values_list("pk", flat=True))
     waiting = _waiting(session, ids)
     for instance_id, count in (confirmed or {}).items():
         if instance_id in waiting:
-            # A person confirmed these one by one; the visit that will happen carries it.
+            # The pending visit takes over what the user confirmed.
             SyncRecord.objects.filter(kind=kind, instance=instance_id, status=Status.PENDING).update(
                 confirmed_count=count
             )
@@ -126,25 +126,25 @@ def start(
 
 
 def _waiting(session: SyncSession, ids: list[int]) -> dict[int, int]:
-    """Instances for which another session has the same pending already: instance id → session id.
+    """Return the instances with the same visit pending in another session: instance id → session id.
 
-    What is still pending will see today's state, so a second one adds nothing; a person who asks brings it forward.
+    A second visit would read nothing new. If a user requests it, the pending one starts at once.
     """
     pending = SyncRecord.objects.filter(
         kind=session.kind, instance__in=ids, status=Status.PENDING, session__params=session.params
     )
     waiting = dict(pending.values_list("instance_id", "session_id"))
     if waiting and session.trigger not in UNATTENDED:
-        hurried = dict.fromkeys(pending.filter(not_before__gt=Now()).values_list("pk", flat=True), 0.0)
-        pending.filter(pk__in=hurried).update(not_before=None)
-        send(hurried)
+        delayed = dict.fromkeys(pending.filter(not_before__gt=Now()).values_list("pk", flat=True), 0.0)
+        pending.filter(pk__in=delayed).update(not_before=None)
+        send(delayed)
     return waiting
 
 
 def run_here(session: SyncSession, parallel: int = 4) -> SyncSession:
-    """Run a session's visits in this process, retries included, until it is closed; returns it refreshed.
+    """Run the visits of a session in this process, with retries, until it is closed. Returns the session, refreshed.
 
-    Workers may take part: every record is claimed by one of them only. KeyboardInterrupt cancels the session.
+    Workers may run some of the visits. KeyboardInterrupt cancels the session.
     """
 
     def one(record_id: int) -> None:
@@ -175,15 +175,15 @@ def run_here(session: SyncSession, parallel: int = 4) -> SyncSession:
 
 
 def finish_open(kind: str) -> None:
-    """Run, in this process, the sessions of a kind that are still open: what is asked for next would be left to them,
-    who may wait for a worker that is not there."""
+    """Run the open sessions of a kind in this process. Otherwise a new session would skip what is pending in them, and
+    they may wait for a worker that is not running."""
     for session in SyncSession.objects.filter(kind=kind, status=SyncSession.Status.RUNNING).order_by("pk"):
         run_here(session)
 
 
 @transaction.atomic
 def retry_failed(session: SyncSession, user: User | None, trigger: str = Trigger.RETRY) -> SyncSession | None:
-    """A new session for the instances that failed in this one; None when none did."""
+    """Start a session for the instances that failed in this one. Returns None if none did."""
     failed = shown_to(Instance.objects.active(), user).filter(
         Exists(SyncRecord.objects.filter(session=session, instance=OuterRef("pk"), status=Status.FAILED))
     )
@@ -193,9 +193,9 @@ def retry_failed(session: SyncSession, user: User | None, trigger: str = Trigger
 
 
 def confirm_shrink(record: SyncRecord, user: User | None) -> SyncSession:
-    """Visit again an instance whose visit was held, accepting as many disappearances as were held, no more.
+    """Visit the instance of a held visit again, and accept at most as many disappearances as were held.
 
-    Raises ValueError when the record holds nothing.
+    Raises ValueError if the visit was not held.
     """
     if record.held_count is None:
         raise ValueError(gettext("This visit was not held for confirmation."))
@@ -210,7 +210,7 @@ def confirm_shrink(record: SyncRecord, user: User | None) -> SyncSession:
 
 
 def held_counts(kind: str, instances: QuerySet[Instance]) -> dict[int, int]:
-    """Instance id → how many disappearances its last held visit counted, unless a visit has succeeded since."""
+    """Return instance id → disappearances of its last held visit, unless a later visit succeeded."""
     newer = SyncRecord.objects.filter(
         Q(held_count__isnull=False) | Q(status__in=SyncRecord.DONE),
         instance=OuterRef("instance"),
@@ -223,15 +223,15 @@ def held_counts(kind: str, instances: QuerySet[Instance]) -> dict[int, int]:
 
 
 def visits_hidden(session: SyncSession, user: User | None) -> bool:
-    """Whether it visits instances that the person does not see: then it is not theirs to cancel."""
+    """Return whether the session visits instances that the user does not see."""
     records = SyncRecord.objects.filter(session=session)
     return limit_of(user) is not None and records.exclude(within("instance", user)).exists()
 
 
 def cancel(session: SyncSession) -> int:
-    """End a session: pending visits at once, running ones when their phase ends. Returns how many ended at once."""
-    asked = SyncSession.objects.filter(pk=session.pk, status=SyncSession.Status.RUNNING, cancel_requested_at=None)
-    asked.update(cancel_requested_at=Now())
+    """Cancel a session: pending visits end at once, running ones after their phase. Returns how many ended at once."""
+    running = SyncSession.objects.filter(pk=session.pk, status=SyncSession.Status.RUNNING, cancel_requested_at=None)
+    running.update(cancel_requested_at=Now())
     cancelled = _cancel_pending(SyncRecord.objects.filter(session=session))
     close(session.pk)
     return cancelled
@@ -242,21 +242,21 @@ def _cancel_pending(records: QuerySet[SyncRecord]) -> int:
 
 
 def resume(health: VisitHealthQuerySet) -> int:
-    """Take paused instances back into their schedules, with a clean streak. Returns how many."""
+    """Resume paused visits and reset their failure counts. Returns how many."""
     return health.paused().update(paused_at=None, failures=0)
 
 
 def reap() -> dict[str, int]:
-    """Make good what was lost: visits whose worker died, messages nobody got, sessions nobody closed.
+    """Recover visits of dead workers, lost messages, and sessions that were not closed.
 
-    Set-based and safe to run anywhere, any number of times at once. Returns counts by what was done.
+    May run several times at once. Returns counts by action.
     """
     counts = {"lost": _reap_lost()}
     cancelled = SyncRecord.objects.filter(session__status="running").exclude(session__cancel_requested_at=None)
     counts["cancelled"] = _cancel_pending(SyncRecord.objects.filter(pk__in=cancelled.values("pk")))
     counts["sent_again"] = _send_again()
     still_open = SyncRecord.objects.filter(session_id=OuterRef("pk"), status__in=SyncRecord.OPEN)
-    # Each close is one conditional UPDATE of its own, and there are seldom any left to the reaper.
+    # Each needs its own conditional UPDATE. Few sessions are left for the reaper.
     finished = SyncSession.objects.filter(~Exists(still_open), status=SyncSession.Status.RUNNING)
     counts["closed"] = sum(close(pk) for pk in finished.values_list("pk", flat=True))
     unfollowed = SyncSession.objects.filter(
@@ -270,9 +270,9 @@ def reap() -> dict[str, int]:
 
 
 def _reap_lost() -> int:
-    """Running records whose lease is over: to another attempt, or to their end."""
+    """Retry or end the running records whose lease has expired. Returns how many."""
     with brief_transaction():
-        # One that is being written is locked by its own transaction, and not lost.
+        # A record that is being written is locked by that transaction, and is not lost.
         lost = list(
             SyncRecord.objects.select_for_update(skip_locked=True, of=("self",))
             .filter(status=Status.RUNNING, lease_until__lt=Now())
@@ -302,8 +302,8 @@ def _reap_lost() -> int:
 
 
 def _send_again() -> int:
-    """Pending records that are due and whose message seems lost: after a minute, for it may have died with a worker.
-    The wait doubles each time, to an hour, so that a long backlog is not buried under repeated messages."""
+    """Send pending records again that are due and were sent over a minute ago: their message may be lost. The wait
+    doubles each time, up to an hour, so that a long backlog does not multiply messages. Returns how many."""
     wait = Value(timedelta(seconds=60)) * 2 ** (Least(F("sent_times"), 7) - 1)
     due = SyncRecord.objects.filter(
         Q(sent_at=None) | Q(sent_at__lt=Now() - wait),
@@ -322,7 +322,7 @@ def purge_sessions(batch: int = 1000) -> int:
         finished_at__lt=timezone.now() - timedelta(days=settings.TAIFISH_KEEP_SESSIONS_DAYS)
     )
     total = 0
-    # A batch a transaction: one huge delete would hold its locks for minutes.
+    # One transaction per batch: a single large delete would hold locks for minutes.
     while ids := list(old.values_list("pk", flat=True)[:batch]):
         total += SyncSession.objects.filter(pk__in=ids).delete()[1].get(SyncSession._meta.label, 0)
     return total

@@ -1,4 +1,4 @@
-"""The ends of a session: sending its visits to the workers, and closing it when the last one is done."""
+"""Send the visits of a session to the workers, and close the session after the last one."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ log = logging.getLogger(__name__)
 def send(delays: Mapping[int, float]) -> None:
     """Enqueue a task per record when the transaction commits; `delays` maps record id to countdown in seconds.
 
-    Records that are worked on as a set share one task for all of their session. The reaper sends again what was not
-    claimed.
+    The records of a StoreKind share one task per session. The reaper sends records again that were not claimed.
     """
     transaction.on_commit(lambda: _send(delays))
 
@@ -41,7 +40,7 @@ def _send(delays: Mapping[int, float]) -> None:
 
 
 def close(session_id: int) -> bool:
-    """Close the session if none of its records is open, and call its follow-ups. True for the one who closed it."""
+    """Close the session if none of its records is open, and call its follow-ups. Returns whether it did."""
     with connection.cursor() as cursor:
         cursor.execute(_CLOSE, {"session": session_id})
         closed = cursor.fetchone()
@@ -51,12 +50,12 @@ def close(session_id: int) -> bool:
 
 
 def follow_up(session_id: int, kind: str) -> None:
-    """Call the follow-ups of a closed session of that kind. One that raises is called again by the reaper."""
+    """Call the follow-ups of a closed session. If one raises, the reaper calls them again."""
     try:
         for callback in KINDS[kind].follow_ups if kind in KINDS else ():
             callback(session_id)
     except Exception:
-        # What follows belongs to another app: its fault must not undo the visit that is done.
+        # Follow-ups belong to other apps: their errors must not affect the visit.
         log.exception("a follow-up of %s #%s failed", kind, session_id)
         return
     SyncSession.objects.filter(pk=session_id, followed_up_at=None).update(followed_up_at=Now())

@@ -18,14 +18,14 @@ from .serializers import StartSerializer, SyncRecordSerializer, SyncSessionSeria
 
 
 def session_response(request: Request, session: SyncSession, status: int = 202) -> Response:
-    """A session as it is now; 202 says that its visits go on."""
+    """A session as it is now. Status 202 means that its visits continue."""
     current = SyncSession.objects.select_related("requested_by").with_counts(request.user).get(pk=session.pk)
     data = SyncSessionSerializer(current, context={"request": request}).data
     return Response(data, status=status, headers={"Location": data["url"]})
 
 
 class SyncSessionViewSet(ReadViewSet):
-    """Batches of visits. Posting starts one."""
+    """Batches of visits. POST starts one."""
 
     queryset = SyncSession.objects.select_related("requested_by")
     serializer_class = SyncSessionSerializer
@@ -38,7 +38,7 @@ class SyncSessionViewSet(ReadViewSet):
 
     @extend_schema(request=StartSerializer, responses={202: SyncSessionSerializer})
     def create(self, request: Request) -> Response:
-        """Start visits; they run in the workers."""
+        """Start visits in the workers."""
         body = read_body(request, StartSerializer)
         session = services.start(body["kind"], body["instances"], trigger=SyncSession.Trigger.API, user=request.user)
         return session_response(request, session)
@@ -46,7 +46,7 @@ class SyncSessionViewSet(ReadViewSet):
     @extend_schema(request=None, responses={202: SyncSessionSerializer})
     @action(detail=True, methods=["post"], url_path="retry-failed")
     def retry_failed(self, request: Request, pk: str) -> Response:
-        """Visit again, in a new session, the instances that failed in this one."""
+        """Visit the instances that failed in this session again, in a new session."""
         session = services.retry_failed(self.get_object(), request.user)
         if session is None:
             raise Conflict(_("No visit of an active instance failed in this session."))
@@ -55,12 +55,12 @@ class SyncSessionViewSet(ReadViewSet):
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
-        """End a session: pending visits at once, running ones when their phase ends."""
+        """Cancel a session: pending visits end at once, running ones after their phase."""
         session = self.get_object()
         if not session.is_open:
             raise Conflict(_("This session has ended: it is %s.") % session.get_status_display())
         if services.visits_hidden(session, request.user):
-            raise Conflict(services.NOT_YOURS)
+            raise Conflict(services.HIDDEN_VISITS)
         services.cancel(session)
         return session_response(request, session, status=200)
 
@@ -86,7 +86,7 @@ class SyncRecordViewSet(ReadViewSet):
     @extend_schema(request=None, responses={202: SyncSessionSerializer})
     @action(detail=True, methods=["post"], url_path="confirm-shrink")
     def confirm_shrink(self, request: Request, pk: str) -> Response:
-        """Visit again, accepting as many disappearances as this visit was held for, and no more."""
+        """Visit the instance again, and accept at most as many disappearances as this visit was held for."""
         try:
             session = services.confirm_shrink(self.get_object(), request.user)
         except ValueError as error:
@@ -95,7 +95,7 @@ class SyncRecordViewSet(ReadViewSet):
 
 
 class VisitHealthViewSet(ReadViewSet):
-    """How each kind of visit has been going on each instance, and which are paused."""
+    """Successes and failures of each kind of visit to each instance, and which are paused."""
 
     queryset = VisitHealth.objects.select_related("instance")
     serializer_class = VisitHealthSerializer
@@ -105,7 +105,7 @@ class VisitHealthViewSet(ReadViewSet):
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str) -> Response:
-        """Take a paused instance back into its schedule, with a clean streak."""
+        """Resume the visits and reset their failure count."""
         health = self.get_object()
         services.resume(VisitHealth.objects.filter(pk=health.pk))
         health.refresh_from_db()

@@ -1,7 +1,7 @@
-"""Running one record: claim it, read the target, then write facts and the record's own end in one transaction.
+"""Run one visit: claim its record, read the server, then write the facts and end the record in one transaction.
 
-Whoever holds a record proves it with each statement: same attempt, same worker, still running. So a visit that was
-reaped, doubled or cancelled changes nothing, whatever it still does.
+Each statement on a record checks that it is still running, with the same attempt and worker. So a visit whose record
+was reaped, claimed again or cancelled changes nothing.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ Status = SyncRecord.Status
 
 
 class VisitLost(Exception):
-    """The record is no longer ours: its lease ran out, or somebody else ended it."""
+    """The lease of the record expired, or another process ended it."""
 
 
 class VisitCancelled(Exception):
-    """A person cancelled the session."""
+    """A user cancelled the session."""
 
 
 def visit(record_id: int) -> None:
-    """Run one record if it is there to be run. Never raises for what the target or the handler does."""
+    """Run the visit of a pending record. Errors of the server and of the kind are stored in it."""
     record = _claim(record_id, worker_name())
     if record is None:
         return
@@ -53,19 +53,19 @@ def visit(record_id: int) -> None:
 def _run(record: SyncRecord) -> None:
     try:
         kind = KINDS[record.kind]
-        with renewed(_mine(record)):
+        with renewed(_claimed(record)):
             facts = kind.read(record.instance, partial(_enter, record))
             _enter(record, "write")
         with brief_transaction():
-            # Locked from here on: the reaper passes over it, and a kill leaves nothing.
-            if not _mine(record).select_for_update().exists():
+            # The lock keeps the reaper away. If the process is killed, all is rolled back.
+            if not _claimed(record).select_for_update().exists():
                 raise VisitLost
             outcome = kind.write(record.instance, facts, record)
             if not _end(record, **ended(outcome)):
                 raise VisitLost
             note_successes([record.pk])
     except VisitLost:
-        log.warning("visit %s: no longer ours, nothing written", record.pk)
+        log.warning("visit %s was lost to another worker or to the reaper; nothing was written", record.pk)
     except VisitCancelled:
         _end(record, Status.CANCELLED)
     except ImplausibleShrink as shrink:
@@ -78,7 +78,7 @@ def _run(record: SyncRecord) -> None:
 
 
 def ended(outcome: Outcome) -> dict[str, Any]:
-    """The fields of a record that ended so."""
+    """Return the fields of a record with this outcome."""
     return {
         "status": Status.SKIPPED if outcome.skipped else Status.PARTIAL if outcome.gaps else Status.COMPLETED,
         "error_code": outcome.skipped,
@@ -88,10 +88,10 @@ def ended(outcome: Outcome) -> dict[str, Any]:
 
 
 def _claim(record_id: int, worker: str) -> SyncRecord | None:
-    """Make a pending record ours, or return None. A record that must wait its turn is sent again for later."""
+    """Claim a pending record, or return None. One that cannot be claimed yet is sent again with a delay."""
     try:
         with brief_transaction(), connection.cursor() as cursor:
-            # Two claims must not both take a host's last place.
+            # Two claims must not both take the last place of a host.
             cursor.execute(_LOCK_HOST, [record_id])
             pending = cursor.fetchone()
             if not pending:
@@ -100,7 +100,7 @@ def _claim(record_id: int, worker: str) -> SyncRecord | None:
             cursor.execute(_CLAIM, {"id": record_id, **most, **claimed_by(worker, phase="connect")})
             claimed = cursor.rowcount
     except IntegrityError:
-        # one_running_visit_per_kind: another session is visiting this instance.
+        # one_running_visit_per_kind: another session visits this instance now.
         claimed = 0
     if not claimed:
         _wait_turn(record_id)
@@ -109,12 +109,12 @@ def _claim(record_id: int, worker: str) -> SyncRecord | None:
 
 
 def being_cancelled() -> Exists:
-    """Whether a person has cancelled the session of a record, inside a query over records."""
+    """A condition for queries over records: a user has cancelled the session."""
     return Exists(SyncSession.objects.filter(pk=OuterRef("session_id")).exclude(cancel_requested_at=None))
 
 
 def claimed_by(worker: str, *, phase: str) -> dict[str, Any]:
-    """What CLAIMED asks for."""
+    """Return the parameters of CLAIMED."""
     return {"worker": worker, "phase": phase, "lease": settings.TAIFISH_LEASE}
 
 
@@ -128,20 +128,21 @@ def _wait_turn(record_id: int) -> None:
 
 def _enter(record: SyncRecord, phase: str) -> None:
     """Enter a phase of a visit. Raises VisitCancelled or VisitLost."""
-    ours = {"id": record.pk, "attempt": record.attempt, "worker": record.worker}
+    claim = {"id": record.pk, "attempt": record.attempt, "worker": record.worker}
     with connection.cursor() as cursor:
-        cursor.execute(_ENTER_PHASE, {"phase": phase, "lease": settings.TAIFISH_LEASE, **ours})
+        cursor.execute(_ENTER_PHASE, {"phase": phase, "lease": settings.TAIFISH_LEASE, **claim})
         if not cursor.rowcount:
-            raise VisitCancelled if _mine(record).exists() else VisitLost
+            raise VisitCancelled if _claimed(record).exists() else VisitLost
 
 
-def _mine(record: SyncRecord) -> QuerySet[SyncRecord]:
+def _claimed(record: SyncRecord) -> QuerySet[SyncRecord]:
+    """Return the record while this worker has it."""
     return SyncRecord.objects.filter(pk=record.pk, status=Status.RUNNING, attempt=record.attempt, worker=record.worker)
 
 
 def _end(record: SyncRecord, status: str, **values: object) -> bool:
-    """Give a running record its final state, if it is still ours."""
-    return _mine(record).update(status=status, phase="", lease_until=None, finished_at=Now(), **values) == 1
+    """End a running record. Returns whether this worker still had it."""
+    return _claimed(record).update(status=status, phase="", lease_until=None, finished_at=Now(), **values) == 1
 
 
 def _fail(record: SyncRecord, transient: bool = False, **values: Any) -> None:
@@ -150,7 +151,7 @@ def _fail(record: SyncRecord, transient: bool = False, **values: Any) -> None:
     if transient and record.attempt < record.max_attempts:
         delay = retry_delay(record.attempt)
         cancelled = being_cancelled()
-        again = _mine(record).update(
+        again = _claimed(record).update(
             status=Case(When(cancelled, then=Value(Status.CANCELLED)), default=Value(Status.PENDING)),
             finished_at=Case(When(cancelled, then=Now()), default=None),
             phase="",
@@ -169,28 +170,28 @@ def _fail(record: SyncRecord, transient: bool = False, **values: Any) -> None:
 
 
 def fail_internally(record: SyncRecord, error: Exception) -> None:
-    """End a record, or put it back, for an exception that nobody foresaw."""
+    """End a record, or put it back for another attempt, after an unexpected exception."""
     transient = isinstance(error, OperationalError)
     _fail(record, transient, error_code="internal_error", message=f"{type(error).__name__}: {error}")
 
 
 def retry_delay(attempt: int) -> float:
-    """Seconds before the next attempt: doubling from TAIFISH_RETRY_DELAY to at most 15 minutes, with jitter, so
-    that instances that failed together do not come back together."""
+    """Return the seconds until the next attempt: TAIFISH_RETRY_DELAY, doubled per attempt, at most 15 minutes. Jitter
+    keeps instances that failed together from being retried together."""
     return min(settings.TAIFISH_RETRY_DELAY * 2 ** (attempt - 1), 900) * random.uniform(0.75, 1.25)
 
 
 def note_successes(record_ids: list[int]) -> None:
-    """Clear the failure streaks of the instances whose records these are."""
+    """Reset the failure counts of the instances of these records."""
     with connection.cursor() as cursor:
         cursor.execute(_CLEAR_FAILURES, [record_ids])
 
 
 def note_failures(record_ids: list[int]) -> None:
-    """Count failed records in their instances' streaks, pause where a streak is too long, and log each.
+    """Count the failures of their instances, pause those with too many in a row, and log each failure.
 
-    A catch-up comes every hour to a server that is known to be down: it does not count. Nor does another certificate
-    than the pinned one: a person has to look at it, and the day it is accepted the visits go on.
+    Failed catch-ups do not count: they are made hourly while a server is down. Nor do changed certificates: visits
+    continue as soon as a user accepts the new one.
     """
     with connection.cursor() as cursor:
         cursor.execute(_COUNT_FAILURES, {"ids": record_ids, "limit": settings.TAIFISH_PAUSE_AFTER})
@@ -212,17 +213,17 @@ _NEXT_LEASE = "statement_timestamp() + %(lease)s * interval '1 second'"
 _NOT_CANCELLED = (
     "NOT EXISTS (SELECT FROM sync_syncsession s WHERE s.id = r.session_id AND s.cancel_requested_at IS NOT NULL)"
 )
-# Clocks of workers and store differ a little; a message one second early is on time.
+# The clocks of workers and store differ slightly: a message may be one second early.
 _DUE = "r.status = 'pending' AND (r.not_before IS NULL OR r.not_before <= statement_timestamp() + interval '1 second')"
 
-#: What makes a pending record a worker's, for an UPDATE; see `claimed_by`.
+#: The SET clause that gives a pending record to a worker, with the parameters of `claimed_by`.
 CLAIMED = f"""
        status = 'running', attempt = attempt + 1, worker = %(worker)s, phase = %(phase)s,
        lease_until = {_NEXT_LEASE}, started_at = statement_timestamp(),
        error_code = '', parameters = '{{}}', message = '', advice = ''
 """
 
-# The pieces of these statements are above.
+# Composed of the constants above.
 _CLAIM = f"""
 UPDATE sync_syncrecord r SET {CLAIMED}
  WHERE r.id = %(id)s AND {_DUE} AND {_NOT_CANCELLED}

@@ -1,7 +1,7 @@
-"""Running a session of a StoreKind: its records are claimed and written batch by batch.
+"""Run a session of a StoreKind: claim and write its records in batches.
 
-Several workers may share a session, each with batches of its own. As with visits, whoever holds records proves it with
-each statement; here by a name that no other claim has.
+Several workers may share a session. As with visits, each statement checks that the records still belong to the worker,
+here by a name that is unique to each run.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ log = logging.getLogger(__name__)
 
 Status = SyncRecord.Status
 
-#: Seconds until a session looks again for records that others held.
+#: Seconds until a session tries again to claim records that were taken.
 TURN = 5.0
 
 
 def work(session_id: int) -> None:
-    """Work on whatever is pending in a session, until nothing is. Never raises for what the handler does."""
+    """Process the pending records of a session. Errors of the kind are stored in them."""
     session = SyncSession.objects.filter(pk=session_id, status=SyncSession.Status.RUNNING).first()
     if session is None:
         return
     kind = KINDS[session.kind]
-    holder = f"{worker_name()}:{secrets.token_hex(8)}"
+    claim = f"{worker_name()}:{secrets.token_hex(8)}"
     _skip_retired(session)
-    while records := _claim(session, kind.batch, holder):
-        _write(kind, session, records, holder)
+    while records := _claim(session, kind.batch, claim):
+        _write(kind, session, records, claim)
     if not close(session_id):
-        # Others are at work on the rest of these instances, or one of ours is to be tried again.
+        # Other sessions process the remaining instances, or a record waits for its next attempt.
         waiting = _due(session).values_list("pk", flat=True)[:1]
         send(dict.fromkeys(waiting, TURN))
 
@@ -68,37 +68,37 @@ def _skip_retired(session: SyncSession) -> None:
     )
 
 
-def _claim(session: SyncSession, size: int, holder: str) -> list[SyncRecord]:
-    """Make as many pending records ours, in the order of their instances, as no other session works on."""
+def _claim(session: SyncSession, size: int, claim: str) -> list[SyncRecord]:
+    """Claim up to `size` pending records whose instances no other session processes, in the order of instances."""
     busy = SyncRecord.objects.filter(kind=session.kind, instance=OuterRef("instance"), status=Status.RUNNING)
     try:
         with brief_transaction():
             free = _due(session).filter(~Exists(busy)).order_by("instance_id").select_for_update(skip_locked=True)
             ids = list(free.values_list("pk", flat=True)[:size])
             with connection.cursor() as cursor:
-                cursor.execute(_CLAIM, {"ids": ids, **claimed_by(holder, phase="write")})
+                cursor.execute(_CLAIM, {"ids": ids, **claimed_by(claim, phase="write")})
     except IntegrityError:
-        # one_running_visit_per_kind: another session claimed one of them at this very moment.
+        # one_running_visit_per_kind: another session has just claimed one of them.
         return []
-    return list(_ours(ids, holder).select_related("instance").order_by("instance_id"))
+    return list(_claimed(ids, claim).select_related("instance").order_by("instance_id"))
 
 
-def _ours(ids: list[int], holder: str) -> QuerySet[SyncRecord]:
-    return SyncRecord.objects.filter(pk__in=ids, status=Status.RUNNING, worker=holder)
+def _claimed(ids: list[int], claim: str) -> QuerySet[SyncRecord]:
+    return SyncRecord.objects.filter(pk__in=ids, status=Status.RUNNING, worker=claim)
 
 
-def _write(kind: StoreKind, session: SyncSession, records: list[SyncRecord], holder: str) -> None:
-    """Write a batch. Where that fails, a record that fails alone fails, and the others are written."""
+def _write(kind: StoreKind, session: SyncSession, records: list[SyncRecord], claim: str) -> None:
+    """Write a batch. If it fails, find the records that fail alone, fail them, and write the others."""
 
     def attempt(some: Sequence[SyncRecord]) -> None:
-        ours = _ours([record.pk for record in some], holder)
-        ours.update(lease_until=lease_end())
+        claimed = _claimed([record.pk for record in some], claim)
+        claimed.update(lease_until=lease_end())
         with brief_transaction():
-            # Locked from here on: the reaper passes over them, and a kill leaves nothing.
-            held = dict(ours.select_for_update().values_list("instance_id", "pk"))
-            if held:
-                outcomes = kind.write(session, sorted(held))
-                _end({pk: outcomes[instance_id] for instance_id, pk in held.items()})
+            # The locks keep the reaper away. If the process is killed, all is rolled back.
+            locked = dict(claimed.select_for_update().values_list("instance_id", "pk"))
+            if locked:
+                outcomes = kind.write(session, sorted(locked))
+                _end({pk: outcomes[instance_id] for instance_id, pk in locked.items()})
 
     for record, error in failing(records, attempt):
         log.error("%s of %s failed", kind.name, record.instance, exc_info=error)
@@ -106,7 +106,7 @@ def _write(kind: StoreKind, session: SyncSession, records: list[SyncRecord], hol
 
 
 def _end(outcomes: Mapping[int, Outcome]) -> None:
-    """End records that are ours and locked: record id → outcome."""
+    """End claimed and locked records: record id → outcome."""
     rows = [{"id": pk, **ended(outcome)} for pk, outcome in outcomes.items()]
     with connection.cursor() as cursor:
         cursor.execute(_END, [json.dumps(rows)])

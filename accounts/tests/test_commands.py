@@ -106,7 +106,7 @@ def test_a_retry_is_made_where_it_may_help(add, closed_port, settings):
         (["--tag", "nope"], "No active instance has the tag 'nope'."),
         (["--tag", ""], "No active instance has the tag ''."),
         (["prod", "--retries", "-1"], "a whole number from 0"),
-        (["prod", "--confirm-shrink"], "there is nothing to confirm"),
+        (["prod", "--confirm-shrink"], "nothing to confirm"),
     ],
 )
 def test_a_wrong_call_exits_2_and_visits_nothing(add, arguments, told):

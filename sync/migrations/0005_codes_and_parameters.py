@@ -66,5 +66,20 @@ class Migration(migrations.Migration):
             name='parameters',
             field=models.JSONField(blank=True, default=dict, verbose_name='parameters'),
         ),
+        migrations.AlterField(
+            model_name='syncsession',
+            name='params',
+            field=models.JSONField(blank=True, default=dict, help_text='What the session was started with besides instances.', verbose_name='parameters'),
+        ),
+        migrations.AlterField(
+            model_name='syncsession',
+            name='cancel_requested_at',
+            field=models.DateTimeField(blank=True, null=True, verbose_name='cancellation requested'),
+        ),
+        migrations.AlterField(
+            model_name='syncrecord',
+            name='confirmed_count',
+            field=models.PositiveIntegerField(blank=True, help_text='How many disappearances a user has accepted for this visit.', null=True, verbose_name='confirmed'),
+        ),
         migrations.RunPython(map_texts, migrations.RunPython.noop),
     ]

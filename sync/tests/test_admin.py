@@ -69,7 +69,7 @@ def test_nothing_to_visit_makes_no_session(make_instances):
     instance.retire()
     client = entered(user_with(*RUN))
     answer = client.post(reverse("admin:instances_instance_do_on_list", args=["sync-accounts"]), follow=True)
-    assert "nothing to visit" in told(answer)
+    assert "Nothing to visit" in told(answer)
     client.post(INSTANCES + "?state=all", {"action": "sync_accounts", "_selected_action": [instance.pk]})
     assert not SyncSession.objects.exists()
 
@@ -137,7 +137,7 @@ def test_a_session_is_cancelled_and_its_failed_visits_retried(probe, make_instan
     user = user_with("sync.view_syncsession", "sync.run_visits")
     client = entered(user)
     session = probe.start()
-    assert "2 waiting visits ended" in told(client.post(do(session, "cancel"), follow=True))
+    assert "2 pending visits ended" in told(client.post(do(session, "cancel"), follow=True))
     session.refresh_from_db()
     assert session.status == "cancelled"
     assert "no longer available" in told(client.post(do(session, "cancel"), follow=True))
@@ -169,7 +169,7 @@ def test_a_held_visit_is_confirmed_knowingly_and_once(probe, make_instances):
     assert "Confirm: 12 are really gone" in client.get(page(held.session)).content.decode()
     asked = client.post(url).content.decode()
     assert "12 of 12 accounts would end at once" in asked
-    assert "12 disappearances are accepted, no more" in asked
+    assert "at most 12 disappearances are accepted" in asked
     assert SyncSession.objects.count() == 1
     client.post(url, {"confirmed": 1})
     again = SyncRecord.objects.latest("pk")

@@ -44,7 +44,7 @@ def test_starting_visits_by_id_tag_and_all(probe, make_instances):
     ("asked", "field", "told"),
     [
         ({"instance_ids": [1]}, "kind", "required"),
-        ({"kind": "acounts", "all": True}, "kind", "there are: accounts, "),
+        ({"kind": "acounts", "all": True}, "kind", "Choose from: accounts, "),
         ({"kind": "probe"}, "non_field_errors", "Give one of"),
         ({"kind": "probe", "all": False}, "non_field_errors", "Give one of"),
         ({"kind": "probe", "all": True, "tag": "lab"}, "non_field_errors", "Give one of"),

@@ -52,7 +52,7 @@ def test_a_session_without_instances_closes_at_once(probe):
 
 
 def test_an_unknown_kind_is_refused(transactional_db):
-    with pytest.raises(ValueError, match="there are: accounts"):
+    with pytest.raises(ValueError, match="choose from: accounts"):
         services.start("acounts", Instance.objects.all(), trigger="manual")
 
 
