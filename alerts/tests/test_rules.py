@@ -101,13 +101,15 @@ def test_each_failed_visit(make_rule, make_instance):
     one, two = make_instance("one"), make_instance("two")
     at = timezone.now() - timedelta(hours=2)
     row = health(one, 1, failed_at=at)
-    health(one, 0, kind="capacity", failed_at=at, error_code="unreachable", message="no route")
+    shrink = {"what": "databases", "present": 9, "ending": 9}
+    health(one, 0, kind="capacity", failed_at=at, error_code="suspicious_shrink", parameters=shrink, message="")
     health(two, 0, failed_at=at, error_code="", message="")
     health(two, 3, kind="capacity", failed_at=at - timedelta(days=2))
     evaluate()
     assert texts() == [
         f"visits of the kind “Accounts” failed at {moment(at)}: auth_failed: Access denied",
-        f"visits of the kind “Capacity” failed at {moment(at)}: unreachable: no route",
+        f"visits of the kind “Capacity” failed at {moment(at)}: suspicious_shrink: 9 of 9 databases would end at once; "
+        "nothing was stored.",
     ]
     # The next failure is another alert, though the visits were failing before.
     VisitHealth.objects.filter(pk=row.pk).update(failures=2, failed_at=at + timedelta(hours=1))

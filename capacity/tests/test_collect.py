@@ -13,7 +13,7 @@ import pytest
 from django.apps import apps
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from capacity import services
 from capacity.gaps import MissingDays
@@ -690,6 +690,10 @@ def test_days_that_stay_missing_are_gaps(add, server):
         (4, "missing", "", "", ""),
         (5, "missing", "", "", ""),
     ]
+    SyncRecord.objects.update(status="skipped", error_code="no_databases", message="")
+    assert MissingDays()[0].error.startswith("Nothing to measure")
+    with translation.override("zh-hans"):
+        assert "过滤规则" in MissingDays()[0].error
     assert MissingDays().per_instance() == {instance.pk: 5}
     assert [gap.day for gap in MissingDays(kind="incomplete")] == [today - timedelta(days=2)]
     assert len(MissingDays(today - timedelta(days=3), today - timedelta(days=1))) == 3
