@@ -14,10 +14,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
@@ -62,6 +62,9 @@ STEEP = np.where(np.isin(NAMES, ["last", "mean"]), 1.0, 1.5)[:, None]
 #: Models that a change in the last days does not mislead.
 LOCAL = np.array([NAMES.index(name) for name in ("last", "mean", "straight", "line14", "line28")])
 
+#: Days whose growth is compared with that of earlier windows, and the score from which on it is unusual.
+GROWTH, UNUSUAL = (7, 30), 3.0
+
 #: Series computed at a time: so many use about 100 MB.
 BATCH = 2000
 
@@ -80,28 +83,73 @@ class Forecast:
     """`ahead` maps days from `as_of` on to sizes. `days`, `earliest` and `latest` count days until the limit as
     expected, by the upper and by the lower bound: 0 where it is reached, None where it is not within a year or there is
     no limit. `model` is the one with most weight at 30 days, `error` its median miss at 30 days in bytes, None where
-    there was nothing to compare. `slope` is bytes a day over the next 30 days."""
+    there was nothing to compare. `grown` maps 7 and 30 to the bytes that the size grew by in the last days, and
+    `unusual` to how unusual this is, see `unusual_growth`; None if the history is too short. `is_stale`: newer sizes
+    should be known."""
 
     as_of: date
     size: int
     limit: int | None
-    days: int | None
-    earliest: int | None
-    latest: int | None
     ahead: Mapping[int, Range]
     model: str
     error: float | None
-    slope: float
     since: date
     n_days: int
+    grown: Mapping[int, int | None]
+    unusual: Mapping[int, float | None]
+    computed_at: datetime | None = None
+    is_stale: bool = False
+
+    @property
+    def days(self) -> int | None:
+        return self._until("expected")
+
+    @property
+    def earliest(self) -> int | None:
+        return self._until("high")
+
+    @property
+    def latest(self) -> int | None:
+        return self._until("low")
+
+    def _until(self, bound: str) -> int | None:
+        if self.limit is None:
+            return None
+        return days_until(self.limit, self.size, [getattr(self.ahead[days], bound) for days in AHEAD])
 
     @property
     def on(self) -> date | None:
         """The day on which the limit is reached, as expected."""
         return self.day(self.days)
 
+    @property
+    def earliest_on(self) -> date | None:
+        return self.day(self.earliest)
+
+    @property
+    def latest_on(self) -> date | None:
+        return self.day(self.latest)
+
     def day(self, days: int | None) -> date | None:
         return None if days is None else self.as_of + timedelta(days=days)
+
+    @property
+    def slope(self) -> float:
+        """Bytes a day over the next 30 days."""
+        return (self.ahead[30].expected - self.size) / 30
+
+    @property
+    def doubling(self) -> int | None:
+        """Days until the size has doubled. Beyond a year, growth goes on by as many bytes a day as in the year; None
+        where that takes more than ten years."""
+        if days := days_until(2 * self.size, self.size, [self.ahead[days].expected for days in AHEAD]):
+            return days
+        growth = self.ahead[365].expected - self.size
+        return round(365 * self.size / growth) if 10 * growth > self.size else None
+
+    @property
+    def is_unusual(self) -> bool:
+        return any(abs(score) >= UNUSUAL for score in self.unusual.values() if score is not None)
 
     @property
     def in_30_days(self) -> Range:
@@ -118,9 +166,79 @@ class Forecast:
 
 @dataclass(frozen=True)
 class NoForecast:
-    """Not enough is known, and why."""
+    """Not enough is known. `code` is one of REASONS, `known` the number of the last RECENT days with a size."""
 
-    reason: str
+    code: str
+    known: int = 0
+    as_of: date | None = None
+    computed_at: datetime | None = None
+    is_stale: bool = False
+
+    @property
+    def reason(self) -> str:
+        return gettext(REASONS[self.code]) % {"recent": RECENT, "known": self.known, "enough": ENOUGH}
+
+
+REASONS = {
+    "new": gettext_noop("Cannot tell: nothing was computed yet. It is computed after each collection of sizes."),
+    "no_sizes": gettext_noop("There is no size yet."),
+    "few": gettext_noop("Cannot tell: of the last %(recent)d days %(known)d have a size, %(enough)d are needed."),
+    "empty": gettext_noop("Cannot tell: the size is 0."),
+}
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Forecasts of many series, in arrays of one entry per series. `age` counts days from the last size to the last
+    column, `since` those to the first; `reason` is one of REASONS or "". Bytes are NaN where there is a reason;
+    `low`, `expected` and `high` are AHEAD × series. `grown` and `unusual` map 7 and 30 to arrays."""
+
+    age: NDArray[np.int_]
+    since: NDArray[np.int_]
+    n_days: NDArray[np.int_]
+    n_recent: NDArray[np.int_]
+    reason: NDArray[np.str_]
+    size: Numbers
+    low: Numbers
+    expected: Numbers
+    high: Numbers
+    model: NDArray[np.int_]
+    error: Numbers
+    grown: Mapping[int, Numbers]
+    unusual: Mapping[int, Numbers]
+
+    def answer(self, i: int, last: date, limit: int | None = None) -> Forecast | NoForecast:
+        """The forecast of one series; the last column is the day `last`."""
+        as_of = last - timedelta(days=int(self.age[i]))
+        if self.reason[i]:
+            known = self.reason[i] != "no_sizes"
+            return NoForecast(str(self.reason[i]), int(self.n_recent[i]), as_of if known else None)
+        return Forecast(
+            as_of=as_of,
+            size=int(self.size[i]),
+            limit=limit,
+            ahead={
+                days: Range(*(_bytes(bound[j, i]) for bound in (self.low, self.expected, self.high)))
+                for j, days in enumerate(AHEAD)
+            },
+            model=NAMES[self.model[i]],
+            error=_number(self.error[i]),
+            since=last - timedelta(days=int(self.since[i])),
+            n_days=int(self.n_days[i]),
+            grown={
+                days: None if np.isnan(bytes_of[i]) else round(bytes_of[i]) for days, bytes_of in self.grown.items()
+            },
+            unusual={days: _number(score[i]) for days, score in self.unusual.items()},
+        )
+
+
+def _bytes(size: float) -> int:
+    # Columns of the store hold 8 bytes.
+    return min(max(round(float(size)), 0), 2**63 - 1)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def forecast(sizes: Mapping[date, int], limit: int | None) -> Forecast | NoForecast:
@@ -130,74 +248,89 @@ def forecast(sizes: Mapping[date, int], limit: int | None) -> Forecast | NoForec
 
 def forecasts(series: Sequence[Mapping[date, int]], limits: Sequence[int | None]) -> list[Forecast | NoForecast]:
     """The same for many series, in their order."""
-    found: list[Forecast | NoForecast] = [_cannot_tell(sizes) or NoForecast("") for sizes in series]
-    able = [i for i, answer in enumerate(found) if answer == NoForecast("")]
-    for begin in range(0, len(able), BATCH):
-        batch = able[begin : begin + BATCH]
-        for i, answer in zip(batch, _batch([series[i] for i in batch], [limits[i] for i in batch]), strict=True):
-            found[i] = answer
+    found: list[Forecast | NoForecast] = []
+    for begin in range(0, len(series), BATCH):
+        batch = series[begin : begin + BATCH]
+        days = np.full((len(batch), WINDOW), np.nan)
+        lasts = [max(sizes, default=date.max) for sizes in batch]
+        for row, sizes, last in zip(days, batch, lasts, strict=True):
+            for day, size in sizes.items():
+                if (age := (last - day).days) < WINDOW:
+                    row[WINDOW - 1 - age] = size
+        outlook = outlook_of(days)
+        found += [outlook.answer(i, last, limits[begin + i]) for i, last in enumerate(lasts)]
     return found
 
 
-def _cannot_tell(sizes: Mapping[date, int]) -> NoForecast | None:
-    if not sizes:
-        return NoForecast(gettext("There is no size yet."))
-    last = max(sizes)
-    known = sum(day > last - timedelta(days=RECENT) for day in sizes)
-    if known < ENOUGH or (last - min(sizes)).days < ENOUGH:
-        reason = gettext("Cannot tell: of the last %(recent)d days %(known)d have a size, %(enough)d are needed.")
-        return NoForecast(reason % {"recent": RECENT, "known": known, "enough": ENOUGH})
-    if not sizes[last]:
-        return NoForecast(gettext("Cannot tell: the size is 0."))
-    return None
-
-
-def _batch(series: Sequence[Mapping[date, int]], limits: Sequence[int | None]) -> list[Forecast]:
-    days = np.full((len(series), WINDOW), np.nan)
-    for row, sizes in zip(days, series, strict=True):
-        last = max(sizes)
-        for day, size in sizes.items():
-            if (age := (last - day).days) < WINDOW:
-                row[WINDOW - 1 - age] = size
+def outlook_of(days: Numbers) -> Outlook:
+    """Forecast many series. `days` has bytes, NaN where they are not known."""
+    n, width = days.shape
+    known = ~np.isnan(days)
+    n_days = known.sum(1)
+    age = np.where(n_days > 0, known[:, ::-1].argmax(1), 0)
+    # The last size of each series into the last column.
+    columns = np.arange(width) - age[:, None]
+    days = np.where(columns < 0, np.nan, np.take_along_axis(days, np.maximum(columns, 0), 1))
     known = ~np.isnan(days)
     first = known.argmax(1)
-    now = days[:, -1]
-    y = without_spikes(filled(days)) / now[:, None]
+    recent = known[:, -RECENT:].sum(1)
+    size = days[:, -1]
+    reason = np.select(
+        [n_days == 0, (recent < ENOUGH) | (width - 1 - first < ENOUGH), size == 0], ["no_sizes", "few", "empty"], ""
+    )
+    able = np.flatnonzero(reason == "")
+    shape = (len(AHEAD), n)
+    outlook = Outlook(
+        *(age, age + width - 1 - first, n_days, recent, reason, size),
+        *(np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)),
+        *(np.zeros(n, int), np.full(n, np.nan)),
+        *({length: np.full(n, np.nan) for length in GROWTH} for _ in range(2)),
+    )
+    for begin in range(0, len(able), BATCH):
+        _fill(outlook, able[begin : begin + BATCH], days, first)
+    return outlook
+
+
+def _fill(outlook: Outlook, rows: NDArray[np.int_], days: Numbers, first: NDArray[np.int_]) -> None:
+    """Compute the forecasts of these rows of `outlook`."""
+    now, first = outlook.size[rows], first[rows]
+    y = without_spikes(filled(days[rows])) / now[:, None]
     # Series too short for a model or a horizon leave slices without a number.
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)
         chosen = choose(y, first)
-    answers = []
-    for i, (sizes, limit) in enumerate(zip(series, limits, strict=True)):
-        last, size = max(sizes), int(now[i])
-        ranges = {
-            ahead: Range(
-                *(max(round(float(bound[j, i] * now[i])), 0) for bound in (chosen.low, chosen.expected, chosen.high))
-            )
-            for j, ahead in enumerate(AHEAD)
-        }
-        error = chosen.error[i] * now[i]
-        expected, earliest, latest = (
-            None if limit is None else days_until(limit, size, [getattr(ranges[ahead], name) for ahead in AHEAD])
-            for name in ("expected", "high", "low")
-        )
-        answers.append(
-            Forecast(
-                as_of=last,
-                size=size,
-                limit=limit,
-                days=expected,
-                earliest=earliest,
-                latest=latest,
-                ahead=ranges,
-                model=NAMES[chosen.model[i]],
-                error=None if np.isnan(error) else float(error),
-                slope=(ranges[30].expected - size) / 30,
-                since=last - timedelta(days=int(WINDOW - 1 - first[i])),
-                n_days=int(known[i].sum()),
-            )
-        )
-    return answers
+        growth = {length: unusual_growth(y, first, length) for length in GROWTH}
+    for target, source in (
+        (outlook.low, chosen.low),
+        (outlook.expected, chosen.expected),
+        (outlook.high, chosen.high),
+    ):
+        target[:, rows] = source * now
+    outlook.model[rows], outlook.error[rows] = chosen.model, chosen.error * now
+    for length, (grown, score) in growth.items():
+        outlook.grown[length][rows], outlook.unusual[length][rows] = grown * now, score
+
+
+def unusual_growth(y: Numbers, first: NDArray[np.int_], length: int) -> tuple[Numbers, Numbers]:
+    """Growth in the last `length` days, and how unusual it is beside that of all earlier windows of as many days.
+
+    The score is the distance from their median, in halves of the span from their 5th to their 95th percentile: what
+    comes back every month, or on one day in ten, stays within about 2. NaN where fewer than three windows of `length`
+    days lie before the last.
+    """
+    growth = y[:, length:] - y[:, :-length]
+    grown, earlier = growth[:, -1], growth[:, :-length].copy()
+    # A window that begins before the first size says nothing.
+    count = earlier.shape[1] - first
+    earlier[np.arange(earlier.shape[1]) < first[:, None]] = np.nan
+    earlier.sort(1)
+    low, middle, high = (
+        np.take_along_axis(earlier, np.maximum((part * (count - 1)).astype(int), 0)[:, None], 1)[:, 0]
+        for part in (0.05, 0.5, 0.95)
+    )
+    score = (grown - middle) / np.maximum((high - low) / 2, GRAIN * length)
+    grown = np.where(first <= y.shape[1] - 1 - length, grown, np.nan)
+    return grown, np.where(count > 2 * length, score, np.nan)
 
 
 def days_until(limit: int, size: int, sizes: Sequence[int]) -> int | None:

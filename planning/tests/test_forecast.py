@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ..forecast import AHEAD, COMPARED, ENOUGH, NAMES, Forecast, NoForecast, days_until, forecast, forecasts
+from ..forecast import AHEAD, COMPARED, ENOUGH, NAMES, UNUSUAL, Forecast, NoForecast, days_until, forecast, forecasts
 from .shapes import SHAPES, series
 
 FIRST = date(2026, 1, 1)
@@ -120,11 +120,12 @@ def test_without_a_limit_there_are_sizes_and_no_days():
 
 def test_not_enough_is_an_answer():
     """F10.2: "cannot tell", with the reason."""
-    assert forecast({}, 1) == NoForecast("There is no size yet.")
+    assert forecast({}, 1) == NoForecast("no_sizes")
+    assert forecast({}, 1).reason == "There is no size yet."
     few = forecast(by_day([5.0] * (ENOUGH - 1)), 1)
     assert isinstance(few, NoForecast)
     assert "of the last 60 days 13 have a size, 14 are needed" in few.reason
-    assert forecast(by_day([0] * 60), 1) == NoForecast("Cannot tell: the size is 0.")
+    assert forecast(by_day([0] * 60), 1).reason == "Cannot tell: the size is 0."
 
 
 def test_the_range_widens_with_the_days():
@@ -133,6 +134,29 @@ def test_the_range_widens_with_the_days():
     width = [found.ahead[days].high - found.ahead[days].low for days in AHEAD]
     assert width[0] < width[-1]
     assert 0.05 * GIB < found.error < 2 * GIB
+
+
+def test_growth_is_compared_with_that_of_earlier_weeks():
+    """F10.4: a batch every month is usual, ten times the usual growth is not, and too short a history says nothing."""
+    rand = np.random.default_rng(3)
+    steady = 100 + 0.1 * np.arange(300) + rand.normal(0, 0.02, 300)
+    usual = forecast_of(GIB * steady)
+    assert not usual.is_unusual
+    assert usual.grown[30] == pytest.approx(3 * GIB, rel=0.1)
+    jump = np.where(np.arange(300) > 295, 7, 0)
+    assert forecast_of(GIB * (steady + jump)).unusual[7] > UNUSUAL
+    assert forecast_of(GIB * (steady - jump)).unusual[7] < -UNUSUAL
+    for end in range(270, 300):
+        monthly = 100 + 5 * (np.arange(end) // 30)
+        assert not forecast_of(GIB * monthly).is_unusual, end
+    assert forecast_of(GIB * steady[:20]).unusual == {7: None, 30: None}
+
+
+def test_doubling_is_counted_along_the_curve_and_then_along_the_year():
+    """F10.4."""
+    assert 340 <= forecast_of([GIB * (100 + n) for n in range(250)]).doubling <= 350
+    assert forecast_of([GIB * (1000 + n) for n in range(250)]).doubling == pytest.approx(1249, abs=3)
+    assert forecast_of([GIB * 100] * 250).doubling is None
 
 
 def test_many_series_are_answered_as_each_alone():
