@@ -10,10 +10,16 @@ class PlanningConfig(AppConfig):
         """Declare what this app adds to others."""
         from console import visibility
         from instances.admin import ADDITIONS
+        from sync.registry import after
 
-        from . import admin
-        from .models import SizeLimit, Volume
-        from .visibility import shown_limits, shown_volumes
+        from . import admin, services
+        from .models import Projection, SizeLimit, Volume
+        from .visibility import shown_limits, shown_projections, shown_volumes
 
-        visibility.CONDITIONS |= {SizeLimit: shown_limits, Volume: shown_volumes}
+        visibility.CONDITIONS |= {
+            SizeLimit: shown_limits,
+            Volume: shown_volumes,
+            Projection: shown_projections,
+        }
+        after("capacity", services.after_collection)
         ADDITIONS.extend(admin.OF_INSTANCES)

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
+from io import BytesIO
 from typing import Any
 
 import numpy as np
+from django.conf import settings
 from django.contrib.auth.models import User
-from django.db.models import QuerySet
+from django.db import connection
+from django.db.models import (
+    DateField,
+    Exists,
+    ExpressionWrapper,
+    F,
+    Func,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Value,
+)
 from django.utils import timezone
 from django.utils.translation import gettext
 
-from capacity.models import DatabaseSize, InstanceSize
+from aggregation.reading import chosen_instances
+from capacity.models import Database, DatabaseSize, InstanceSize
 from console.visibility import shown_to
 from instances.models import Instance
-from tagging.models import InstanceTag
+from sync.lateness import longest_gap, schedules_of
+from tagging.models import InstanceTag, Tag
 
-from .forecast import WINDOW, Forecast, NoForecast
-from .forecast import forecasts as of_series
-from .models import SizeLimit, Volume
-
-Series = dict[date, int]
+from .forecast import AHEAD, WINDOW, Forecast, NoForecast, Numbers
+from .models import Projection, SizeLimit, Volume
 
 KINDS = ("instance", "database", "tag", "fleet", "volume")
 
@@ -33,7 +46,7 @@ BRIDGED = 7
 
 @dataclass(frozen=True)
 class Ceiling:
-    """Something that fills, and the bytes at which it is full.
+    """Something that fills, and the bytes at which it is full; None without a limit.
 
     `kind` is one of KINDS. `pk` is its primary key, None for the fleet.
     `instance` is the instance it lies in; None if it covers several, whose ids are `members`. `row` sets the limit.
@@ -42,10 +55,42 @@ class Ceiling:
     kind: str
     pk: int | None
     name: str
-    limit: int
-    row: SizeLimit | Volume
+    limit: int | None
+    row: SizeLimit | Volume | None
     instance: Instance | None = None
     members: tuple[int, ...] = ()
+
+
+Answer = tuple[Ceiling, Forecast | NoForecast]
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A kind of thing with sizes by day. `things` are those that exist, on active instances; `instance` leads to their
+    instance, and `listed` leaves out those that lists hide. `sizes` are the rows of days, `of` leads from there to the
+    thing."""
+
+    things: Callable[[], QuerySet[Any]]
+    instance: str
+    sizes: Callable[[], QuerySet[Any]]
+    of: str
+    listed: Q = field(default_factory=Q)
+
+
+#: The other kinds of KINDS are totals of instances.
+SIZED = {
+    # An incomplete day would look like a decrease.
+    "instance": Sized(
+        Instance.objects.active, "pk", lambda: InstanceSize.objects.filter(is_complete=True), of="instance"
+    ),
+    "database": Sized(
+        lambda: Database.objects.present().filter(instance__retired_at=None),
+        "instance",
+        DatabaseSize.objects.all,
+        of="database",
+        listed=Q(is_filtered=False),
+    ),
+}
 
 
 def ceilings(user: User | None = None, limits: QuerySet[SizeLimit] | None = None) -> list[Ceiling]:
@@ -87,67 +132,99 @@ def _of_limit(limit: SizeLimit, active: set[int], tagged: dict[int, list[int]]) 
     return Ceiling("fleet", None, gettext("whole fleet"), limit.size, limit, members=tuple(active))
 
 
-def series(found: Sequence[Ceiling]) -> list[Series]:
-    """Return the sizes of each of them, of the last WINDOW days. Takes one query per table of sizes."""
-    databases = [ceiling.pk for ceiling in found if ceiling.kind == "database"]
-    instances = {pk for ceiling in found for pk in ceiling.members or [ceiling.pk] if ceiling.kind != "database"}
-    # An incomplete day would look like a decrease.
-    of_instances = _sizes(InstanceSize.objects.filter(instance__in=instances, is_complete=True), "instance")
-    of_databases = _sizes(DatabaseSize.objects.filter(database__in=databases), "database") if databases else {}
-    return [
-        of_databases.get(ceiling.pk or 0, {})
-        if ceiling.kind == "database"
-        else of_instances.get(ceiling.pk or 0, {})
-        if ceiling.kind == "instance"
-        else total([of_instances.get(pk, {}) for pk in ceiling.members])
-        for ceiling in found
-    ]
+def series(found: Sequence[Ceiling]) -> Numbers:
+    """Return the sizes of each of them by day, in bytes: one row each, today in the last of WINDOW columns. Takes one
+    query per table of sizes."""
+    ids: dict[str, set[int]] = defaultdict(set)
+    for ceiling in found:
+        ids[ceiling.kind if ceiling.kind in SIZED else "instance"] |= {*ceiling.members, ceiling.pk or 0} - {0}
+    rows = {kind: dict(zip(pks, sizes_of(kind, [*pks]), strict=True)) for kind, pks in ids.items()}
+    unknown = np.full(WINDOW, np.nan)
+    return np.array(
+        [
+            rows[ceiling.kind].get(ceiling.pk, unknown)
+            if ceiling.kind in SIZED
+            else total(np.array([rows["instance"][pk] for pk in ceiling.members]).reshape(-1, WINDOW))
+            for ceiling in found
+        ]
+    ).reshape(-1, WINDOW)
 
 
-def _sizes(rows: QuerySet[Any], of: str) -> dict[int, Series]:
-    since = timezone.localdate() - timedelta(days=WINDOW)
-    sizes: dict[int, Series] = defaultdict(dict)
-    for pk, day, size in rows.filter(day__gt=since).order_by().values_list(of, "day", "size"):
-        sizes[pk][day] = size
-    return sizes
+def sizes_of(kind: str, ids: Sequence[int]) -> Numbers:
+    """Return the sizes of things of one kind of SIZED: len(ids) × WINDOW, today in the last column, NaN where there is
+    no size."""
+    days = np.full((len(ids), WINDOW), np.nan)
+    if not ids:
+        return days
+    sized, first = SIZED[kind], timezone.localdate() - timedelta(days=WINDOW - 1)
+    column = Func(F("day"), Value(first, DateField()), arg_joiner=" - ", template="(%(expressions)s)")
+    rows = sized.sizes().filter(**{f"{sized.of}__in": ids, "day__range": (first, timezone.localdate())}).order_by()
+    rows = rows.annotate(column=ExpressionWrapper(column, IntegerField())).values_list(sized.of, "column", "size")
+    # As text, into an array at once: a tuple for each of 20 million sizes would take ten times as long.
+    with connection.cursor() as cursor, BytesIO() as text:
+        query = cursor.mogrify(*rows.query.sql_with_params()).decode()
+        cursor.copy_expert(f"COPY ({query}) TO STDOUT", text)
+        table = np.fromstring(text.getvalue(), np.int64, sep=" ").reshape(-1, 3)
+    order = np.argsort(ids)
+    days[order[np.searchsorted(ids, table[:, 0], sorter=order)], table[:, 1]] = table[:, 2]
+    return days
 
 
-def total(parts: Iterable[Series]) -> Series:
+def total(parts: Numbers) -> Numbers:
     """Return the sum by day. A part is 0 before its first day: it did not exist. A missing day counts as the last size
-    before it, for BRIDGED days; then the sum of that day is missing."""
-    parts = [part for part in parts if part]
-    if not parts:
-        return {}
-    first, last = min(map(min, parts)), max(map(max, parts))
-    days = (last - first).days + 1
-    sums = np.zeros(days)
-    for part in parts:
-        at = np.array(sorted((day - first).days for day in part))
-        sizes = np.array([part[first + timedelta(days=int(day))] for day in at], dtype=float)
-        place = np.searchsorted(at, np.arange(days), side="right") - 1
-        bridged = np.arange(days) - at[place] <= BRIDGED
-        sums += np.where(place < 0, 0.0, np.where(bridged, sizes[place], np.nan))
-    return {first + timedelta(days=i): int(size) for i, size in enumerate(sums) if not np.isnan(size)}
+    before it, for BRIDGED days; then the sum of that day is missing. So it is before the first day of all parts, and
+    after the last."""
+    known, columns = ~np.isnan(parts), np.arange(parts.shape[1])
+    place = np.maximum.accumulate(np.where(known, columns, -1), 1)
+    held = np.where(place < 0, 0.0, np.take_along_axis(parts, np.maximum(place, 0), 1))
+    held[(place >= 0) & (columns - place > BRIDGED) & known.any(1, keepdims=True)] = np.nan
+    some = np.flatnonzero(known.any(0))
+    between = (columns >= some[0]) & (columns <= some[-1]) if len(some) else np.zeros(len(columns), bool)
+    return np.where(between, held.sum(0), np.nan)
 
 
-def forecasts(found: Sequence[Ceiling]) -> list[tuple[Ceiling, Forecast | NoForecast]]:
-    """Return each of them with its forecast, nearest first."""
-    sizes = series(found)
-    limits = [_limit(ceiling, days) for ceiling, days in zip(found, sizes, strict=True)]
-    return sorted(zip(found, of_series(sizes, limits), strict=True), key=_nearness)
+def forecasts(found: Sequence[Ceiling]) -> list[Answer]:
+    """Return each of them with its stored forecast, nearest first. Takes one query, and one for measured volumes."""
+    keys = {(ceiling.kind, ceiling.pk or 0) for ceiling in found}
+    rows = Projection.objects.filter(kind__in={kind for kind, _ in keys}, target__in={pk for _, pk in keys})
+    stored = answers(rows, _limits(found))
+    return sorted(
+        ((ceiling, stored.get((ceiling.kind, ceiling.pk or 0), NoForecast("new"))) for ceiling in found), key=_nearness
+    )
 
 
-def _limit(ceiling: Ceiling, sizes: Series) -> int:
+def answers(
+    rows: QuerySet[Projection], limits: Mapping[tuple[str, int], int | None]
+) -> dict[tuple[str, int], Forecast | NoForecast]:
+    """Return (kind, target) → stored forecast, beside the limit where there is one. Takes one query."""
+    found, days = {}, None
+    for row in rows.annotate(schedules=schedules_of("capacity.collect")):
+        if days is None:
+            age = max(timedelta(hours=settings.TAIFISH_STALE_AFTER), 1.5 * longest_gap(row.schedules))
+            # A size is of some time of its day.
+            days = timezone.localdate(timezone.now() - age)
+        key = (row.kind, row.target)
+        found[key] = row.answer(limits.get(key), days)
+    return found
+
+
+def _limits(found: Sequence[Ceiling]) -> dict[tuple[str, int], int | None]:
     """Of a volume that Prometheus measured: what its instances had that day, and what was available."""
-    volume = ceiling.row
-    if isinstance(volume, Volume) and volume.available is not None and volume.read_at:
-        before = [day for day in sizes if day <= timezone.localdate(volume.read_at)]
-        if before:
-            return sizes[max(before)] + volume.available
-    return ceiling.limit
+    limits = {(ceiling.kind, ceiling.pk or 0): ceiling.limit for ceiling in found}
+    measured = [
+        (ceiling, ceiling.row)
+        for ceiling in found
+        if isinstance(ceiling.row, Volume) and ceiling.row.available is not None and ceiling.row.read_at
+    ]
+    first = timezone.localdate() - timedelta(days=WINDOW - 1)
+    for (_ceiling, volume), sizes in zip(measured, series([ceiling for ceiling, _ in measured]), strict=True):
+        before = sizes[: max((timezone.localdate(volume.read_at) - first).days + 1, 0)]
+        if (known := before[~np.isnan(before)]).size:
+            limits["volume", volume.pk] = int(known[-1]) + volume.available
+    return limits
 
 
-def _nearness(item: tuple[Ceiling, Forecast | NoForecast]) -> tuple[int, int, str]:
+def _nearness(item: Answer) -> tuple[int, int, str]:
     ceiling, found = item
     if isinstance(found, NoForecast):
         return (3, 0, ceiling.name)
@@ -155,3 +232,71 @@ def _nearness(item: tuple[Ceiling, Forecast | NoForecast]) -> tuple[int, int, st
         return (0, found.days, ceiling.name)
     # Rank 1: only the upper bound reaches the limit within a year.
     return (2, 0, ceiling.name) if found.earliest is None else (1, found.earliest, ceiling.name)
+
+
+@dataclass(frozen=True)
+class Filling:
+    """What is full within some days by the upper bound, the nearest first, and what is not known: without a forecast,
+    or with one of old sizes."""
+
+    rows: Sequence[Answer]
+    unknown: Sequence[Answer]
+
+
+def filling(
+    days: int, user: User | None = None, *, tag: Tag | None = None, engine: str = "", kind: str = ""
+) -> Filling:
+    """Return everything with a limit that may be full within so many days from today. Takes a fixed number of queries.
+    Of totals, only that of the tag itself is left when there is a tag, and only volumes when there is an engine."""
+    found = forecasts(chosen(ceilings(user), tag=tag, engine=engine, kind=kind))
+    end = timezone.localdate() + timedelta(days=days)
+    rows = [item for item in found if isinstance(item[1], Forecast) and (item[1].earliest_on or date.max) <= end]
+    unknown = [item for item in found if isinstance(item[1], NoForecast) or item[1].is_stale]
+    return Filling(sorted(rows, key=lambda item: (item[1].earliest_on, item[1].on or date.max)), unknown)
+
+
+def chosen(found: Sequence[Ceiling], *, tag: Tag | None = None, engine: str = "", kind: str = "") -> list[Ceiling]:
+    """Return those of a kind and of instances with that tag or engine. Takes one query."""
+    found = [ceiling for ceiling in found if kind in ("", ceiling.kind)]
+    if not (tag or engine):
+        return found
+    ids = set(chosen_instances(tag, engine).values_list("pk", flat=True))
+    return [
+        ceiling
+        for ceiling in found
+        if (ceiling.instance and ceiling.instance.pk in ids)
+        or (ceiling.kind == "volume" and ids.intersection(ceiling.members))
+        or (ceiling.kind == "tag" and tag and tag.pk == ceiling.pk and not engine)
+    ]
+
+
+def growing(
+    user: User | None = None, *, tag: Tag | None = None, engine: str = "", kind: str = "database"
+) -> QuerySet[Projection]:
+    """Return the projections of things without a limit, by the growth that is expected in 30 days. `kind` is one of
+    SIZED; filtered databases are left out."""
+    sized = SIZED[kind]
+    things = sized.things().filter(sized.listed, **{f"{sized.instance}__in": chosen_instances(tag, engine, user)})
+    limited = SizeLimit.objects.filter(**{kind: OuterRef("target")})
+    rows = Projection.objects.filter(~Exists(limited), kind=kind, reason="", target__in=things.values("pk"))
+    return rows.annotate(growth=F(f"expected__{AHEAD.index(30)}") - F("size")).order_by("-growth", "target")
+
+
+def named(rows: Sequence[Projection]) -> list[Answer]:
+    """Return the projections of one kind of SIZED with their names. Takes two queries."""
+    if not rows:
+        return []
+    sized, targets = SIZED[rows[0].kind], [row.target for row in rows]
+    things = sized.things()
+    things = things.select_related(sized.instance) if sized.instance != "pk" else things
+    by_pk = things.in_bulk(targets)
+    stored = answers(Projection.objects.filter(kind=rows[0].kind, target__in=targets), {})
+    return [
+        (_unlimited(row.kind, by_pk[row.target]), stored[row.kind, row.target]) for row in rows if row.target in by_pk
+    ]
+
+
+def _unlimited(kind: str, thing: Any) -> Ceiling:
+    if isinstance(thing, Instance):
+        return Ceiling(kind, thing.pk, thing.name, None, None, thing)
+    return Ceiling(kind, thing.pk, f"{thing.instance.name} / {thing.name}", None, None, thing.instance)

@@ -16,3 +16,8 @@ def shown_volumes(ids: QuerySet) -> Q:
     """Condition for volumes: those with instances, none of them hidden."""
     members = Volume.instances.through.objects.filter(volume=OuterRef("pk"))
     return Exists(members) & ~Exists(members.exclude(instance__in=ids))
+
+
+def shown_projections(ids: QuerySet) -> Q:
+    """Condition for projections: of what lies in an instance, and of volumes. Totals may have hidden instances."""
+    return Q(instance__in=ids) | Q(kind="volume", target__in=Volume.objects.filter(shown_volumes(ids)).values("pk"))
