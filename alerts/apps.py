@@ -12,9 +12,9 @@ class AlertsConfig(AppConfig):
         from sync.registry import after
 
         from . import services
-        from .models import AlertRule, Channel, Delivery, shown_deliveries, shown_rules
+        from .models import Alert, AlertRule, Channel, Delivery, shown_alerts, shown_deliveries, shown_rules
 
-        visibility.CONDITIONS |= {AlertRule: shown_rules, Delivery: shown_deliveries}
+        visibility.CONDITIONS |= {Alert: shown_alerts, AlertRule: shown_rules, Delivery: shown_deliveries}
 
         ENCRYPTED.extend([(Channel, "url_token"), (Channel, "secret_token")])
         for kind in ("accounts", "capacity", "aggregation"):

@@ -28,8 +28,7 @@ from console.units import bytes_label
 from console.visibility import limit_of, shown_to
 from instances.models import Instance
 from planning.forecast import Forecast
-from planning.models import SizeLimit
-from planning.reading import ceilings, forecasts
+from planning.reading import Ceiling, ceilings, chosen, forecasts
 from sync.lateness import enabled_schedules, is_late
 from sync.models import VisitHealth
 from sync.pages import with_last_visit
@@ -40,6 +39,9 @@ from .models import Alert, AlertRule, Delivery
 
 #: How long an alert about an event stays open.
 EVENT_TIME = timedelta(days=7)
+
+#: An open alert about a limit lasts until the days exceed the threshold by this factor and so many days.
+LINGER = (1.2, 3)
 
 #: How many account names an alert lists, and how many characters of an error it quotes.
 NAMES, QUOTED = 5, 300
@@ -294,12 +296,37 @@ def _growth(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
 
 
 def _limits_near(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
-    limits = SizeLimit.objects.filter(instance__in=scope.instances)
-    for ceiling, found in forecasts(ceilings(limits=limits)):
-        if isinstance(found, Forecast) and found.days is not None and found.days <= rule.threshold:
-            size, most = bytes_label(found.size), bytes_label(ceiling.limit)
-            when = f"will reach its limit of {most} on {found.on}" if found.days else f"has reached its limit of {most}"
-            yield _alert(ceiling.pk, f"{when}; it takes {size} now", ceiling.pk)
+    """What may be full soon, by the upper bound. An open alert stays while nothing is known of it, and until its limit
+    is clearly further away, so that it does not come and go with the sizes of a day."""
+    still_open = dict(Alert.objects.open().filter(rule=rule).values_list("key", "text"))
+    for ceiling, found in forecasts(chosen(ceilings(), tag=rule.tag)):
+        key = str(ceiling.pk) if ceiling.kind == "instance" else f"{ceiling.kind}:{ceiling.pk or 0}"
+        instance_id = ceiling.instance.pk if ceiling.instance else None
+        threshold = rule.threshold * LINGER[0] + LINGER[1] if key in still_open else rule.threshold
+        if not isinstance(found, Forecast):
+            if key in still_open:
+                yield _alert(key, still_open[key], instance_id)
+        elif found.earliest_on and (found.earliest_on - timezone.localdate()).days <= threshold:
+            yield _alert(key, f"{_of(ceiling)}{_filling(found)}", instance_id)
+
+
+def _of(ceiling: Ceiling) -> str:
+    """What fills, where that is not the instance itself."""
+    if ceiling.kind == "instance":
+        return ""
+    if ceiling.kind == "fleet":
+        return "the whole fleet "
+    name = ceiling.name.removeprefix(f"{ceiling.instance.name} / ") if ceiling.instance else ceiling.name
+    return f"{ceiling.kind} {name} "
+
+
+def _filling(found: Forecast) -> str:
+    most, size = bytes_label(found.limit), bytes_label(found.size)
+    now = f"it takes {size} on {found.as_of}" if found.is_stale else f"it takes {size} now"
+    if found.days == 0:
+        return f"has reached its limit of {most}; {now}"
+    expected = f"probably on {found.on}" if found.on else "probably not within a year"
+    return f"may reach its limit of {most} on {found.earliest_on}, {expected}; {now}"
 
 
 def _sizes_missing(scope: Scope, rule: AlertRule) -> Iterator[Alert]:

@@ -65,7 +65,10 @@ KINDS: dict[str, AlertKind] = {
     ),
     "limit_near": AlertKind(
         _("size limit near"),
-        _("The forecast says that an instance reaches its size limit within this many days."),
+        _(
+            "Something with a size limit may be full within this many days, by the upper bound of its forecast. The "
+            "alert is over when the days exceed this number by a fifth and three days more."
+        ),
         threshold=_("days"),
     ),
     "nothing_collected": AlertKind(

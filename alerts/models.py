@@ -294,6 +294,11 @@ def shown_rules(ids: QuerySet) -> Q:
     return Q(tag=None) | Q(tag__in=Tag.objects.filter(instance_tags__instance__in=ids).order_by().values("pk"))
 
 
+def shown_alerts(ids: QuerySet) -> Q:
+    """Alerts about visible instances and about schedules. Totals and volumes with a limit may have hidden instances."""
+    return Q(instance__in=ids) | Q(instance=None) & ~Q(rule__kind="limit_near")
+
+
 def shown_deliveries(ids: QuerySet) -> Q:
     """None: a delivery may name every instance."""
     return Q(pk__in=[])

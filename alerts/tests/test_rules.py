@@ -19,13 +19,14 @@ from aggregation.models import DatabaseAggregate
 from alerts import findings
 from alerts.findings import EVENT_TIME
 from alerts.kinds import KINDS
-from alerts.models import Alert, AlertRule, Delivery
+from alerts.models import Alert, AlertRule, Delivery, shown_alerts
 from alerts.services import evaluate
 from alerts.tests.conftest import GIB
-from capacity.models import Database, InstanceSize
+from capacity.models import Database, DatabaseSize, InstanceSize
 from capacity.tests.stored import database, total
 from instances.models import Instance
-from planning.models import SizeLimit
+from planning.models import Projection, SizeLimit
+from planning.services import compute
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from tagging.models import InstanceTag, Tag
 from taifish import schedules
@@ -223,6 +224,7 @@ def test_abnormal_growth(make_rule, make_instance):
 
 
 def test_a_limit_that_is_near(make_rule, make_instance):
+    """F10.4: by the upper bound of the stored forecast, of every kind that has a limit."""
     make_rule("limit_near", threshold=30)
     for name, limit in (("near", 145), ("far", 1000), ("reached", 100), ("unknown", 1)):
         instance = make_instance(name)
@@ -230,15 +232,86 @@ def test_a_limit_that_is_near(make_rule, make_instance):
         for ago in range(40 if name != "unknown" else 3):
             total(instance, (130 - ago) * GIB, ago)
     total(make_instance("without"), 10 * GIB)
+    near = Instance.objects.get(name="near")
+    tag = Tag.objects.create(slug="erp", label="ERP")
+    InstanceTag.objects.create(instance=near, tag=tag)
+    SizeLimit.objects.create(tag=tag, size=135 * GIB)
+    SizeLimit.objects.create(size=10**15)
+    shop = database(near, "shop", 130 * GIB, 1)
+    DatabaseSize.objects.bulk_create(
+        DatabaseSize(
+            database=shop,
+            day=timezone.localdate() - timedelta(days=ago),
+            size=(130 - ago) * GIB,
+            collected_at=timezone.now(),
+        )
+        for ago in range(1, 40)
+    )
+    SizeLimit.objects.create(database=shop, size=140 * GIB)
+    compute()
     evaluate()
-    on = timezone.localdate() + timedelta(days=15)
-    assert {(alert.instance.name, alert.text) for alert in Alert.objects.open()} == {
-        ("near", f"will reach its limit of 145 GiB on {on}; it takes 130 GiB now"),
+    on = {days: timezone.localdate() + timedelta(days=days) for days in (5, 10, 15)}
+    assert {(str(alert.instance), alert.text) for alert in Alert.objects.open()} == {
+        ("near", f"may reach its limit of 145 GiB on {on[15]}, probably on {on[15]}; it takes 130 GiB now"),
+        (
+            "near",
+            f"database shop may reach its limit of 140 GiB on {on[10]}, probably on {on[10]}; it takes 130 GiB now",
+        ),
+        ("None", f"tag ERP may reach its limit of 135 GiB on {on[5]}, probably on {on[5]}; it takes 130 GiB now"),
         ("reached", "has reached its limit of 100 GiB; it takes 130 GiB now"),
     }
     SizeLimit.objects.filter(instance__name="near").update(size=500 * GIB)
     evaluate()
+    assert len(texts()) == 3
+    make_rule("limit_near", name="of the tag", threshold=30, tag=tag)
+    evaluate()
+    assert Alert.objects.open().filter(rule__name="of the tag").count() == 2
+
+
+@pytest.mark.parametrize(("limit", "n"), [(159, 1), (160, 1), (161, 1), (168, 1), (169, 1), (170, 0), (500, 0)])
+def test_an_alert_about_a_limit_does_not_flap(make_rule, make_instance, limit, n):
+    """F10.4: opened at 30 days, it lasts up to 39 days and ends beyond; a new one needs 30 days again."""
+    make_rule("limit_near", threshold=30)
+    instance = make_instance("near")
+    row = SizeLimit.objects.create(instance=instance, size=160 * GIB)
+    for ago in range(40):
+        total(instance, (130 - ago) * GIB, ago)
+    compute()
+    evaluate()
     assert len(texts()) == 1
+    SizeLimit.objects.filter(pk=row.pk).update(size=limit * GIB)
+    evaluate()
+    assert len(texts()) == n
+    SizeLimit.objects.filter(pk=row.pk).update(size=165 * GIB)
+    evaluate()
+    assert len(texts()) == n
+
+
+def test_an_alert_about_a_limit_lasts_while_nothing_is_known(make_rule, make_instance):
+    """Sizes that are missing are no sign that there is room again."""
+    make_rule("limit_near", threshold=30)
+    instance = make_instance("near")
+    SizeLimit.objects.create(instance=instance, size=145 * GIB)
+    for ago in range(40):
+        total(instance, (130 - ago) * GIB, ago)
+    compute()
+    evaluate()
+    before = texts()
+    Projection.objects.all().delete()
+    evaluate()
+    assert texts() == before != []
+    InstanceSize.objects.filter(day__gt=timezone.localdate() - timedelta(days=5)).delete()
+    compute()
+    evaluate()
+    assert texts()[0].endswith(f"it takes 125 GiB on {timezone.localdate() - timedelta(days=5)}")
+
+
+def test_limited_users_see_no_alert_about_a_total(make_rule, make_instance):
+    rule, instance = make_rule("limit_near", threshold=30), make_instance("one")
+    seen = {"rule": rule, "first_seen_at": timezone.now(), "last_seen_at": timezone.now()}
+    Alert.objects.create(key="tag:1", text="tag Hidden may reach its limit", **seen)
+    mine = Alert.objects.create(key="1", text="may reach its limit", instance=instance, **seen)
+    assert list(Alert.objects.filter(shown_alerts(Instance.objects.values("pk")))) == [mine]
 
 
 def test_nothing_collected_yesterday(make_rule, make_instance):
@@ -398,13 +471,13 @@ def test_a_thousand_instances_take_no_more_queries(first_rules, make_instance, m
     schedules.install()
     PeriodicTask.objects.update(last_run_at=timezone.now())
     # Two more for each thousand alerts, to store them.
-    with django_assert_num_queries(26):
+    with django_assert_num_queries(28):
         found = evaluate()
     assert len(found.opened) == 5000
     (delivery,) = found.deliveries
     assert delivery.digest["subject"] == "Taifish: 5000 new alerts"
     assert [(group["count"], len(group["alerts"])) for group in delivery.digest["opened"]] == [(1000, 50)] * 5
-    with django_assert_num_queries(20):
+    with django_assert_num_queries(22):
         found = evaluate()
     assert (found.opened, found.n_lasting) == ([], 5000)
 
