@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from console.charts import bytes_chart
+from console.charts import BAND, bytes_chart
 from console.csv import csv_file
 from console.permissions import needs
 from console.units import bytes_label
@@ -37,7 +37,6 @@ LENGTHS = {Period.DAILY: 60, Period.WEEKLY: 26, Period.MONTHLY: 24, Period.QUART
 GROWERS, LACKING, GROUPS = 20, 20, 12
 #: A day's change is a jump if it reaches both these bytes and this percentage, up or down.
 JUMP, JUMP_PERCENT = 64 * 1024**2, 20
-BAND = "rgba(147, 51, 234, 0.14)"
 
 _INPUT = {"class": "tf-input"}
 #: The format of <input type="date">, in every language.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
@@ -27,6 +28,9 @@ from tagging.models import Tag
 from .gaps import MissingDays
 from .growth import GrowthOfTables, table_growth
 from .models import Database, InstanceSize, Tablespace, TablespaceQuerySet
+
+#: What apps above add to the page of a database: permission, and a function of request and database that renders it.
+SECTIONS: list[tuple[str, Callable[[HttpRequest, Database], SafeString]]] = []
 
 #: Days that a chart can show; the first is the default.
 PERIODS = (90, 30, 365, 800)
@@ -71,6 +75,7 @@ def database_page(request: HttpRequest, database: Database) -> dict[str, Any]:
         "chart": size_chart(days, {name: sizes for name, sizes in series.items() if sizes}),
         "days": len(days),
         "periods": sorted(PERIODS),
+        "sections": [section(request, database) for needed, section in SECTIONS if request.user.has_perm(needed)],
     }
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from .units import UNITS, bytes_label
 
+#: Between two lines that are the edges of a range.
+BAND = "rgba(147, 51, 234, 0.14)"
 COLOURS = ("--color-primary-600", "--color-base-400")
 
 

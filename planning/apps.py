@@ -8,11 +8,12 @@ class PlanningConfig(AppConfig):
 
     def ready(self) -> None:
         """Declare what this app adds to others."""
+        from capacity.pages import SECTIONS
         from console import visibility
         from instances.admin import ADDITIONS
         from sync.registry import after
 
-        from . import admin, services
+        from . import admin, pages, services
         from .models import Projection, SizeLimit, Volume
         from .visibility import shown_limits, shown_projections, shown_volumes
 
@@ -22,4 +23,5 @@ class PlanningConfig(AppConfig):
             Projection: shown_projections,
         }
         after("capacity", services.after_collection)
+        SECTIONS.append(("planning.view_sizelimit", pages.database_section))
         ADDITIONS.extend(admin.OF_INSTANCES)

@@ -148,6 +148,18 @@ class Forecast:
         return round(365 * self.size / growth) if 10 * growth > self.size else None
 
     @property
+    def used_percent(self) -> float | None:
+        return None if self.limit is None else round(100 * self.size / self.limit, 1)
+
+    @property
+    def grown_7(self) -> int | None:
+        return self.grown[7]
+
+    @property
+    def grown_30(self) -> int | None:
+        return self.grown[30]
+
+    @property
     def is_unusual(self) -> bool:
         return any(abs(score) >= UNUSUAL for score in self.unusual.values() if score is not None)
 
@@ -158,6 +170,10 @@ class Forecast:
     @property
     def in_90_days(self) -> Range:
         return self.ahead[90]
+
+    @property
+    def in_180_days(self) -> Range:
+        return self.ahead[180]
 
     @property
     def in_365_days(self) -> Range:

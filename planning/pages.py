@@ -2,24 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
+import numpy as np
+from django import forms
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from capacity.models import Database
+from console.charts import BAND, Chart, bytes_chart
+from console.csv import csv_file
 from console.permissions import needs
 from console.units import bytes_label
+from console.visibility import narrow_choices
+from engines.registry import engine_choices
 from instances.models import Instance
+from tagging.models import Tag
 
 from . import reading
-from .forecast import Forecast
-from .models import SizeLimit
-from .reading import Ceiling
+from .forecast import AHEAD, WINDOW, Forecast, NoForecast
+from .reading import Answer, Ceiling
+from .report import Line, report
+from .serializers import FillingSerializer, ReportSerializer
+
+#: Rows of growth on the page, and in its file.
+GROWING, GROWING_IN_FILE = 50, 10_000
+
+#: Days of a chart: known, and ahead.
+KNOWN, CHARTED = 180, 90
+
+#: The kinds of `reading.KINDS`.
+KINDS = {
+    "instance": _("instance"),
+    "database": _("database"),
+    "tag": _("tag"),
+    "fleet": _("whole fleet"),
+    "volume": _("volume"),
+}
+
+_INPUT = {"class": "tf-input"}
 
 
 @needs("planning.view_sizelimit")
@@ -29,6 +58,7 @@ def forecasts_page(request: HttpRequest) -> HttpResponse:
     context = {
         **admin.site.each_context(request),
         "title": _("Forecasts"),
+        "computed_at": reading.computed_at(),
         "rows": [forecast_row(*pair) for pair in found],
         "may_add": request.user.has_perm("planning.add_sizelimit"),
         "may_change": request.user.has_perm("planning.change_sizelimit"),
@@ -57,38 +87,224 @@ def model_label(model: str) -> str:
     return label % model.removeprefix(name) if "%s" in label else label
 
 
+class FillingForm(forms.Form):
+    days = forms.TypedChoiceField(
+        label=_("within"),
+        coerce=int,
+        choices=[
+            (7, _("7 days")),
+            (30, _("30 days")),
+            (90, _("90 days")),
+            (180, _("180 days")),
+            (365, _("365 days")),
+        ],
+        widget=forms.Select(attrs=_INPUT),
+    )
+    kind = forms.ChoiceField(
+        label=_("kind"), required=False, choices=[("", _("all")), *KINDS.items()], widget=forms.Select(attrs=_INPUT)
+    )
+    tag = forms.ModelChoiceField(
+        label=_("tag"), required=False, queryset=Tag.objects.all(), widget=forms.Select(attrs=_INPUT)
+    )
+    engine = forms.ChoiceField(
+        label=_("engine"),
+        required=False,
+        choices=[("", _("all")), *engine_choices()],
+        widget=forms.Select(attrs=_INPUT),
+    )
+
+
+@needs("planning.view_sizelimit")
+def filling_page(request: HttpRequest) -> HttpResponse:
+    """Show what may be full soon, and what grows without a limit. `csv=full` and `csv=growing` return a file; `of`
+    shows one row with its chart."""
+    if "of" in request.GET:
+        return _detail(request, request.GET["of"])
+    form = FillingForm({"days": 90, **request.GET.dict()})
+    narrow_choices(form, request.user)
+    context: dict[str, Any] = {**admin.site.each_context(request), "title": _("Filling up"), "form": form}
+    if form.is_valid():
+        selection = {name: form.cleaned_data[name] for name in ("tag", "engine", "kind")}
+        found = reading.filling(form.cleaned_data["days"], request.user, **selection)
+        growing = None
+        if request.user.has_perm("capacity.view_database") and selection["kind"] in ("", *reading.SIZED):
+            growing = reading.growing(request.user, **selection)
+        if request.GET.get("csv") == "full":
+            return _csv("filling-up", FillingSerializer(reading.as_rows(found.rows), many=True).data)
+        if request.GET.get("csv") == "growing" and growing is not None:
+            rows = reading.as_rows(reading.named(list(growing[:GROWING_IN_FILE])))
+            return _csv("growing", FillingSerializer(rows, many=True).data)
+        query = request.GET.copy()
+        query.pop("csv", None)
+        context |= {
+            "rows": [forecast_row(*pair) for pair in found.rows],
+            "unknown": [forecast_row(*pair) for pair in found.unknown],
+            "growing": growing and [forecast_row(*pair) for pair in reading.named(list(growing[:GROWING]))],
+            "query": query.urlencode(),
+            "computed_at": reading.computed_at(),
+            "may_add": request.user.has_perm("planning.add_sizelimit"),
+            "may_change": request.user.has_perm("planning.change_sizelimit"),
+        }
+    return TemplateResponse(request, "planning/filling.html", context)
+
+
+def _detail(request: HttpRequest, of: str) -> HttpResponse:
+    """Show one of what has a limit, by "kind-id"."""
+    found = [ceiling for ceiling in reading.ceilings(request.user) if f"{ceiling.kind}-{ceiling.pk or 0}" == of]
+    if not found:
+        raise Http404
+    (pair,) = reading.forecasts(found)
+    context = {
+        **admin.site.each_context(request),
+        "title": pair[0].name,
+        "rows": [forecast_row(*pair)],
+        "chart": forecast_chart(*pair),
+        "may_change": request.user.has_perm("planning.change_sizelimit"),
+    }
+    return TemplateResponse(request, "planning/forecast.html", context)
+
+
+@needs("planning.view_sizelimit", whole_fleet=True)
+def report_page(request: HttpRequest) -> HttpResponse:
+    """Show what to buy by when, by tag. `csv=1` returns a file."""
+    lines = report()
+    if request.GET.get("csv"):
+        return _csv("planning-report", ReportSerializer(lines, many=True).data)
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Planning report"),
+        "computed_at": reading.computed_at(),
+        "rows": [_report_row(line) for line in lines],
+    }
+    return TemplateResponse(request, "planning/report.html", context)
+
+
+def _report_row(line: Line) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "line": line,
+        "forecast": line.forecast,
+        "limit": bytes_label(line.limit),
+        "buy": bytes_label(line.buy),
+    }
+    if isinstance(line.forecast, NoForecast):
+        return row | {"reason": line.forecast.reason}
+    return row | {"size": bytes_label(line.forecast.size), "sizes": _ranges(line.forecast, (90, 180, 365))}
+
+
+def _csv(name: str, rows: Sequence[Mapping[str, Any]]) -> HttpResponse:
+    cells = [flat(row) for row in rows]
+    header = list(cells[0]) if cells else []
+    return csv_file(f"{name}-{timezone.localdate()}", header, [row.values() for row in cells])
+
+
+def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a serializer as cells: a column for each bound of a range."""
+    cells = {}
+    for name, value in row.items():
+        if name.startswith("in_"):
+            cells |= {f"{name}_{bound}": value and value[bound] for bound in ("low", "expected", "high")}
+        else:
+            cells[name] = value
+    return cells
+
+
 def forecast_row(ceiling: Ceiling, forecast: Any) -> dict[str, Any]:
     """Return a forecast as template context."""
-    row: dict[str, Any] = {"ceiling": ceiling, "limit_label": bytes_label(ceiling.limit), "forecast": forecast}
-    if isinstance(forecast, Forecast):
-        row |= {
-            "size": bytes_label(forecast.size),
-            "part": round(100 * forecast.size / ceiling.limit),
-            "earliest": forecast.day(forecast.earliest),
-            "latest": forecast.day(forecast.latest),
-            "sizes": [
-                {name: bytes_label(getattr(forecast.ahead[days], name)) for name in ("low", "expected", "high")}
-                for days in (30, 90, 365)
-            ],
-            "model": model_label(forecast.model),
-            "error": None if forecast.error is None else bytes_label(round(forecast.error)),
-            "is_near": forecast.days is not None and forecast.days <= 30,
-        }
-    else:
-        row["reason"] = forecast.reason
-    return row
+    row: dict[str, Any] = {
+        "ceiling": ceiling,
+        "kind": KINDS.get(ceiling.kind, ceiling.kind),
+        "url": _url(ceiling),
+        "limit_url": None if ceiling.row is None else _change(ceiling.row),
+        "limit_label": bytes_label(ceiling.limit),
+        "forecast": forecast,
+    }
+    if isinstance(forecast, NoForecast):
+        return row | {"reason": forecast.reason}
+    return row | {
+        "size": bytes_label(forecast.size),
+        "part": None if forecast.limit is None else round(100 * forecast.size / forecast.limit),
+        "earliest": forecast.earliest_on,
+        "latest": forecast.latest_on,
+        "sizes": _ranges(forecast, (30, 90, 365)),
+        "grown": [bytes_label(forecast.grown[days], signed=True) for days in (7, 30)],
+        "model": model_label(forecast.model),
+        "error": None if forecast.error is None else bytes_label(round(forecast.error)),
+        "is_near": forecast.earliest is not None and forecast.earliest <= 30,
+    }
+
+
+def _ranges(forecast: Forecast, ahead: Sequence[int]) -> list[dict[str, str]]:
+    return [
+        {name: bytes_label(getattr(forecast.ahead[days], name)) for name in ("low", "expected", "high")}
+        for days in ahead
+    ]
+
+
+def _url(ceiling: Ceiling) -> str:
+    """The page that shows the forecast."""
+    if ceiling.kind == "instance":
+        return reverse("admin:instances_instance_change", args=[ceiling.pk])
+    if ceiling.kind == "database":
+        return reverse("admin:capacity_database_change", args=[ceiling.pk])
+    return f"{reverse('filling-up')}?of={ceiling.kind}-{ceiling.pk or 0}"
+
+
+def _change(row: Any) -> str | None:
+    """The form of a limit, if there is one."""
+    return (
+        reverse(f"admin:planning_{row._meta.model_name}_change", args=[row.pk])
+        if admin.site.is_registered(type(row))
+        else None
+    )
+
+
+def forecast_chart(ceiling: Ceiling, forecast: Forecast | NoForecast) -> Chart | None:
+    """Draw the sizes of the last days, and the range of the days ahead."""
+    sizes = reading.series([ceiling])[0]
+    today = timezone.localdate()
+    days = [today - timedelta(days=n) for n in range(KNOWN - 1, -1, -1)]
+    known: list[int | None] = [None if np.isnan(size) else int(size) for size in sizes[WINDOW - KNOWN :]]
+    if isinstance(forecast, NoForecast):
+        return bytes_chart([day.isoformat() for day in days], {str(_("size")): known})
+    ahead = range(CHARTED + 1)
+    last = max((forecast.as_of - days[0]).days, 0)
+    labels = [(days[0] + timedelta(days=n)).isoformat() for n in range(last + CHARTED + 1)]
+    lines: dict[str, list[int | None]] = {str(_("size")): (known + [None] * len(labels))[: len(labels)]}
+    for name, bound in ((_("low (p10)"), "low"), (_("high (p90)"), "high"), (_("expected"), "expected")):
+        bounds = [forecast.size, *(getattr(forecast.ahead[days_ahead], bound) for days_ahead in AHEAD)]
+        lines[str(name)] = [None] * last + np.interp(ahead, [0, *AHEAD], bounds).astype(int).tolist()
+    edge = {"borderColor": BAND, "borderWidth": 1, "pointRadius": 0}
+    styles = {
+        str(_("low (p10)")): edge,
+        str(_("high (p90)")): edge | {"fill": "-1", "backgroundColor": BAND},
+        str(_("expected")): {"borderDash": [4, 4], "pointRadius": 0},
+    }
+    if forecast.limit is not None and forecast.limit <= 2 * forecast.ahead[CHARTED].high:
+        lines[str(_("limit"))] = [forecast.limit] * len(labels)
+        styles[str(_("limit"))] = {"pointRadius": 0, "borderWidth": 1}
+    return bytes_chart(labels, lines, styles)
 
 
 def forecast_section(request: HttpRequest, instance: Instance) -> SafeString:
     """Render the forecast section of an instance's page."""
-    found = reading.forecasts(reading.ceilings(limits=SizeLimit.objects.filter(instance=instance)))
-    aggregates = reverse("admin:aggregation_instanceaggregate_changelist")
+    return _section(request, reading.one("instance", instance))
+
+
+def database_section(request: HttpRequest, database: Database) -> SafeString:
+    """Render the forecast section of a database's page."""
+    return _section(request, reading.one("database", database))
+
+
+def _section(request: HttpRequest, pair: Answer) -> SafeString:
+    ceiling = pair[0]
+    aggregates = reverse(f"admin:aggregation_{ceiling.kind}aggregate_changelist")
+    add = f"{reverse('admin:planning_sizelimit_add')}?{ceiling.kind}={ceiling.pk}"
     context = {
-        "rows": [forecast_row(*pair) for pair in found],
-        "add": f"{reverse('admin:planning_sizelimit_add')}?instance={instance.pk}"
-        if request.user.has_perm("planning.add_sizelimit")
-        else None,
+        "rows": [forecast_row(*pair)],
+        "has_limit": ceiling.limit is not None,
+        "chart": forecast_chart(*pair),
+        "add": add if request.user.has_perm("planning.add_sizelimit") else None,
         "may_change": request.user.has_perm("planning.change_sizelimit"),
-        "aggregates": f"{aggregates}?which=all&instance__id__exact={instance.pk}",
+        "aggregates": f"{aggregates}?which=all&{ceiling.kind}__id__exact={ceiling.pk}",
     }
-    return SafeString(render_to_string("planning/forecast_of_instance.html", context, request))
+    return SafeString(render_to_string("planning/forecast_section.html", context, request))

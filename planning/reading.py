@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
@@ -20,6 +20,7 @@ from django.db.models import (
     F,
     Func,
     IntegerField,
+    Max,
     OuterRef,
     Q,
     QuerySet,
@@ -187,10 +188,13 @@ def forecasts(found: Sequence[Ceiling]) -> list[Answer]:
     """Return each of them with its stored forecast, nearest first. Takes one query, and one for measured volumes."""
     keys = {(ceiling.kind, ceiling.pk or 0) for ceiling in found}
     rows = Projection.objects.filter(kind__in={kind for kind, _ in keys}, target__in={pk for _, pk in keys})
-    stored = answers(rows, _limits(found))
-    return sorted(
-        ((ceiling, stored.get((ceiling.kind, ceiling.pk or 0), NoForecast("new"))) for ceiling in found), key=_nearness
-    )
+    limits = _limits(found)
+    stored = answers(rows, limits)
+    pairs = []
+    for ceiling in found:
+        key = (ceiling.kind, ceiling.pk or 0)
+        pairs.append((replace(ceiling, limit=limits[key]), stored.get(key, NoForecast("new"))))
+    return sorted(pairs, key=_nearness)
 
 
 def answers(
@@ -271,10 +275,13 @@ def chosen(found: Sequence[Ceiling], *, tag: Tag | None = None, engine: str = ""
 
 
 def growing(
-    user: User | None = None, *, tag: Tag | None = None, engine: str = "", kind: str = "database"
+    user: User | None = None, *, tag: Tag | None = None, engine: str = "", kind: str = ""
 ) -> QuerySet[Projection]:
     """Return the projections of things without a limit, by the growth that is expected in 30 days. `kind` is one of
-    SIZED; filtered databases are left out."""
+    SIZED, by default databases; filtered ones are left out. Raises ValueError for another kind."""
+    kind = kind or "database"
+    if kind not in SIZED:
+        raise ValueError(gettext("Growth without a limit is listed for: %s.") % ", ".join(SIZED))
     sized = SIZED[kind]
     things = sized.things().filter(sized.listed, **{f"{sized.instance}__in": chosen_instances(tag, engine, user)})
     limited = SizeLimit.objects.filter(**{kind: OuterRef("target")})
@@ -300,3 +307,20 @@ def _unlimited(kind: str, thing: Any) -> Ceiling:
     if isinstance(thing, Instance):
         return Ceiling(kind, thing.pk, thing.name, None, None, thing)
     return Ceiling(kind, thing.pk, f"{thing.instance.name} / {thing.name}", None, None, thing.instance)
+
+
+def one(kind: str, thing: Any) -> Answer:
+    """Return one thing of a kind of SIZED with its limit, if it has one, and its forecast."""
+    row = SizeLimit.objects.filter(**{kind: thing}).first()
+    return forecasts([replace(_unlimited(kind, thing), limit=row and row.size, row=row)])[0]
+
+
+def computed_at() -> datetime | None:
+    """When projections were computed last. Those of an instance that was not visited since are older, as are its
+    sizes."""
+    return Projection.objects.aggregate(last=Max("computed_at"))["last"]
+
+
+def as_rows(found: Sequence[Answer]) -> list[dict[str, Any]]:
+    """For serializers."""
+    return [{"ceiling": ceiling, "forecast": forecast} for ceiling, forecast in found]

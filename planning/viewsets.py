@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from api.filters import read_query
 from api.viewsets import ComputedViewSet, EditViewSet
 
 from . import reading
 from .filters import SizeLimitFilters
 from .models import SizeLimit
-from .serializers import ForecastSerializer, SizeLimitSerializer
+from .serializers import FillingQuestionSerializer, FillingSerializer, ForecastSerializer, SizeLimitSerializer
 
 
 class SizeLimitViewSet(EditViewSet):
@@ -42,4 +45,28 @@ class ForecastViewSet(ComputedViewSet):
 
     def list(self, request: Request) -> Response:
         forecasts = reading.forecasts(reading.ceilings(self.person, self.filter_queryset(self.get_queryset())))
-        return self.page([{"ceiling": ceiling, "forecast": forecast} for ceiling, forecast in forecasts])
+        return self.page(reading.as_rows(forecasts))
+
+
+class FillingUpViewSet(ComputedViewSet):
+    """Everything with a limit that may be full within some days by the upper bound of its forecast, the nearest first;
+    or what has no limit, by growth. `unknown` counts what has no forecast, or one of old sizes."""
+
+    queryset = SizeLimit.objects.all()
+    serializer_class = FillingSerializer
+
+    @extend_schema(parameters=[FillingQuestionSerializer])
+    def list(self, request: Request) -> Response:
+        question = read_query(request, FillingQuestionSerializer)
+        days, without_limit = question.pop("days"), question.pop("without_limit")
+        if not without_limit:
+            found = reading.filling(days, self.person, **question)
+            return self.page(reading.as_rows(found.rows), unknown=len(found.unknown))
+        if not self.person.has_perm("capacity.view_database"):
+            raise PermissionDenied
+        try:
+            growing = reading.growing(self.person, **question)
+        except ValueError as error:
+            raise ValidationError({"kind": [str(error)]}) from error
+        rows = reading.named(self.paginate_queryset(growing))
+        return self.get_paginated_response(self.get_serializer(reading.as_rows(rows), many=True).data)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import ExpressionWrapper, F, FloatField, OuterRef, QuerySet, Subquery
+from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -18,9 +18,8 @@ from accounts.pages import events
 from aggregation import reading
 from aggregation.periods import Period, last_closed
 from alerts.findings import FINDINGS, Scope, counts
-from capacity.models import Database, InstanceSize
+from capacity.models import Database
 from console.visibility import limit_of, shown_to
-from planning.models import SizeLimit
 from planning.pages import forecast_row
 from planning.reading import ceilings, forecasts
 from sync.lateness import enabled_schedules, is_late
@@ -34,9 +33,6 @@ FIGURES = [name for name in FINDINGS if name not in ("schedule_late", "unproven"
 
 #: Rows of each part.
 ROWS = 6
-
-#: Number of limits to forecast, those with the highest usage.
-NEAREST = 20
 
 
 def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -104,13 +100,8 @@ def _growers(user: User) -> Any:
 
 
 def _forecasts(user: User) -> list[dict[str, Any]]:
-    """The limits that will be reached first, among those with the highest usage."""
-    latest = InstanceSize.objects.filter(instance=OuterRef("instance")).order_by("-day")
-    part = ExpressionWrapper(Subquery(latest.values("size")[:1]) * 1.0 / F("size"), output_field=FloatField())
-    limits = SizeLimit.objects.filter(instance__retired_at=None).select_related("instance").annotate(part=part)
-    nearest = shown_to(limits, user).order_by(F("part").desc(nulls_last=True), "pk")[:NEAREST]
-    near = SizeLimit.objects.filter(pk__in=[limit.pk for limit in nearest])
-    return [forecast_row(*pair) for pair in forecasts(ceilings(user, near))[:ROWS]]
+    """What will reach its limit first, of all kinds."""
+    return [forecast_row(*pair) for pair in forecasts(ceilings(user))[:ROWS]]
 
 
 def _schedules() -> list[dict[str, Any]]:

@@ -24,6 +24,12 @@ TIMETABLE: list[tuple[str, str, str | int, str]] = [
     ),
     (_("Aggregate sizes"), "aggregation.run", "0 4", "Aggregate collected sizes of closed periods."),
     (
+        _("Forecast sizes"),
+        "planning.forecast",
+        "0 5",
+        "Compute what the runs after collections have missed.",
+    ),
+    (
         _("Classify accounts"),
         "classification.run",
         "30 3",

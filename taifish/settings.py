@@ -308,6 +308,7 @@ SPECTACULAR_SETTINGS = {
         "GrantKindEnum": [(kind, kind) for kind in GRANT_KINDS],
         "FilterActionEnum": "instances.hiding.Filter.Action",
         "PeriodEnum": "aggregation.models.PERIODS",
+        "FillingKindEnum": "planning.reading.KINDS",
     },
 }
 

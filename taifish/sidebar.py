@@ -40,7 +40,9 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
         [
             (_("Databases"), "hard_drive", "admin:capacity_database_changelist"),
             (_("Trends"), "trending_up", "trends"),
+            (_("Filling up"), "water_full", "filling-up"),
             (_("Forecasts"), "event_upcoming", "forecasts"),
+            (_("Planning report"), "shopping_cart", "planning-report"),
             (_("Aggregates of instances"), "bar_chart", "admin:aggregation_instanceaggregate_changelist"),
             (_("Aggregates of databases"), "bar_chart", "admin:aggregation_databaseaggregate_changelist"),
             (_("Days without a size"), "event_busy", "capacity-gaps"),

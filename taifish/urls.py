@@ -7,7 +7,7 @@ from accounts.access_page import who_can_page
 from accounts.where_page import where_page
 from aggregation.pages import backfill_page, trends_page
 from capacity.pages import gaps_page
-from planning.pages import forecasts_page
+from planning.pages import filling_page, forecasts_page, report_page
 
 from . import oidc
 from .api import router
@@ -25,6 +25,8 @@ urlpatterns = [
     path("admin/trends/", admin.site.admin_view(trends_page), name="trends"),
     path("admin/trends/backfill/", admin.site.admin_view(backfill_page), name="backfill"),
     path("admin/forecasts/", admin.site.admin_view(forecasts_page), name="forecasts"),
+    path("admin/filling-up/", admin.site.admin_view(filling_page), name="filling-up"),
+    path("admin/planning-report/", admin.site.admin_view(report_page), name="planning-report"),
     path("admin/health/", admin.site.admin_view(health_page), name="health"),
     # Before the admin's pages with these addresses.
     path("admin/login/", oidc.login_page),

@@ -20,6 +20,7 @@ from instances.tests.api import client_with, superclient
 from instances.tests.pages import staff, superstaff, told
 from planning.models import SizeLimit
 from planning.reading import ceilings, forecasts
+from planning.services import compute
 from sync import services as sync
 from sync.models import SyncSession
 from tagging.models import InstanceTag, Tag
@@ -108,6 +109,7 @@ def test_forecasts_come_nearest_first(fleet, django_assert_num_queries):
     one, two = fleet
     SizeLimit.objects.create(instance=two, size=10**15)
     SizeLimit.objects.create(instance=one, size=GIB * 320)
+    compute()
     with django_assert_num_queries(3):
         found = forecasts(ceilings())
     assert [ceiling.instance for ceiling, _ in found] == [one, two]
@@ -200,13 +202,14 @@ def test_limits_and_forecasts_over_the_api(fleet):
     assert (
         client.post(reverse("sizelimit-list"), {"instance": fleet[1].pk, "size": 0}, format="json").status_code == 400
     )
+    compute()
     (row,) = client.get(reverse("forecasts-list")).json()["results"]
     assert (row["instance_name"], row["days"], row["reason"]) == ("one", 20, "")
     assert row["on"] == (ago(1) + timedelta(days=20)).isoformat()
     SizeLimit.objects.create(
         instance=Instance.objects.create(name="new", engine="mysql", host="n", credential=fleet[0].credential), size=1
     )
-    assert "no size yet" in client.get(reverse("forecasts-list")).json()["results"][-1]["reason"]
+    assert "nothing was computed yet" in client.get(reverse("forecasts-list")).json()["results"][-1]["reason"]
 
 
 def test_a_backfill_over_the_api_is_a_session(fleet):
@@ -324,13 +327,14 @@ def test_a_limit_is_set_in_words_and_forecast(fleet):
     client = superstaff()
     one = fleet[0]
     page = client.get(reverse("admin:instances_instance_change", args=[one.pk])).content.decode()
-    assert "This instance has no size limit." in page
+    assert "There is no size limit." in page
     add = reverse("admin:planning_sizelimit_add")
     wrong = client.post(add, {"instance": one.pk, "size": "much"})
     assert "is not a size. Enter a size such as 500 GiB" in wrong.content.decode()
     assert client.post(add, {"instance": one.pk, "size": "320 GiB"}).status_code == 302
     assert SizeLimit.objects.get().size == 320 * GIB
     assert str(SizeLimit.objects.get().set_by) == "root"
+    compute()
     for url in (reverse("forecasts"), reverse("admin:instances_instance_change", args=[one.pk])):
         assert f"in 20 days, on {ago(1) + 20 * DAY}" in client.get(url).content.decode()
     assert staff("instances.view_instance").get(reverse("forecasts")).status_code == 403

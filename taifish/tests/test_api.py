@@ -58,6 +58,7 @@ QUESTIONS = {
     "capacity-gaps": ("capacity.view_instancesize", 200),
     "aggregate-totals": ("aggregation.view_instanceaggregate", 200),
     "aggregate-lacking": ("aggregation.view_instanceaggregate", 200),
+    "filling-up": ("planning.view_sizelimit", 200),
     "sizes-so-far": ("aggregation.view_instanceaggregate", 400),
 }
 

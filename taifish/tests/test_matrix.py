@@ -35,6 +35,8 @@ PAGES: dict[str, tuple[str, list[str] | None]] = {
     "trends": ("get", ["aggregation.view_instanceaggregate"]),
     "backfill": ("post", ["aggregation.view_instanceaggregate", "sync.run_visits"]),
     "forecasts": ("get", ["planning.view_sizelimit"]),
+    "filling-up": ("get", ["planning.view_sizelimit"]),
+    "planning-report": ("get", ["planning.view_sizelimit"]),
     "health": ("get", ["sync.view_syncsession"]),
     "metrics": ("get", ["sync.view_syncsession"]),
     "schema": ("get", None),

@@ -41,7 +41,8 @@ from console.visibility import CONDITIONS, ShownRows, ShownRowsOfAPI, path_to_in
 from instances.models import Credential, Instance
 from instances.tests.api import client_of
 from instances.tests.pages import entered
-from planning.models import SizeLimit
+from planning.models import SizeLimit, Volume
+from planning.services import compute
 from sync import services as sync
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from tagging import services as tagging
@@ -137,20 +138,22 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
     AccountFilter.objects.create(pattern=f"{word}*x", instance=instance, note=word)
     database = Database.objects.create(name=f"{word}_shop", size=2048, size_day=today, last_seen_at=now, **seen)
     DatabaseFilter.objects.create(pattern=f"{word}*x", instance=instance, note=word)
-    DatabaseSize.objects.create(database=database, day=today, size=2048, collected_at=now)
     TableSize.objects.create(database=database, day=today, schema=word, name=f"{word}_orders", size=9, is_complete=True)
     tablespace = Tablespace.objects.create(name=f"{word}_ts", database=database, last_seen_at=now, **seen)
     TablespaceSize.objects.create(tablespace=tablespace, day=today, size=9, collected_at=now)
-    InstanceSize.objects.create(
-        instance=instance,
-        day=today,
-        size=3072,
-        shared_size=1024,
-        shared={word: 1024},
-        n_databases=1,
-        is_complete=True,
-        collected_at=now,
-    )
+    # Enough days for a forecast.
+    for day in (today - timedelta(days=ago) for ago in range(20)):
+        DatabaseSize.objects.create(database=database, day=day, size=2048, collected_at=now)
+        InstanceSize.objects.create(
+            instance=instance,
+            day=day,
+            size=3072,
+            shared_size=1024,
+            shared={word: 1024},
+            n_databases=1,
+            is_complete=True,
+            collected_at=now,
+        )
     Instance.objects.filter(pk=instance.pk).update(created_at=now - timedelta(days=40))
     for period in Period:
         span = last_closed(period, today)
@@ -164,7 +167,7 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
         }
         DatabaseAggregate.objects.create(database=database, **figures)
         InstanceAggregate.objects.create(instance=instance, days_complete=1, **figures)
-    SizeLimit.objects.create(instance=instance, size=1 << 30, note=f"{word} disk")
+    SizeLimit.objects.create(instance=instance, size=1 << 10, note=f"{word} disk")
     manual = {"account": account, "instance": instance, "classification": shared["classification"], "since": now}
     Assignment.objects.create(reason=f"{word} said so", **manual)
     Assignment.objects.create(rule=shared["rule"], rule_version=1, **manual)
@@ -202,6 +205,12 @@ def fleet(db: None) -> dict[str, Any]:
     made = {word: everything_of(word, shared) for word in (SEEN, HIDDEN)}
     team = Tag.objects.create(slug="team", label="Team")
     InstanceTag.objects.create(instance=made[SEEN], tag=team)
+    # Full, and with the hidden instance in them.
+    SizeLimit.objects.create(tag=Tag.objects.get(slug=f"{HIDDEN}-tag"), size=1)
+    SizeLimit.objects.create(size=1)
+    volume = Volume.objects.create(name=f"{HIDDEN} san", size=1)
+    volume.instances.set([made[SEEN], made[HIDDEN]])
+    compute()
     both = {"added": [{"tags": [team.pk], "instances": [instance.pk for instance in made.values()]}]}
     mixed = TagOperation.objects.create(action="assign", finished_at=now, outcomes=both)
     return made | shared | {"team": team, "mixed": mixed}
@@ -232,6 +241,8 @@ def forget_hidden(fleet: dict[str, Any]) -> None:
             operation.delete()
     AlertRule.objects.filter(name__contains=HIDDEN).delete()
     Delivery.objects.all().delete()
+    SizeLimit.objects.filter(instance=None).delete()
+    Volume.objects.all().delete()
     fleet[HIDDEN].delete()
     Tag.objects.filter(slug__contains=HIDDEN).delete()
     Credential.objects.filter(name__contains=HIDDEN).delete()
@@ -296,7 +307,17 @@ def snapshot() -> dict[str, list[Any]]:
     }
 
 
-OUR_APPS = ["instances", "sync", "tagging", "accounts", "capacity", "aggregation", "classification", "alerts"]
+OUR_APPS = [
+    "instances",
+    "sync",
+    "tagging",
+    "accounts",
+    "capacity",
+    "aggregation",
+    "planning",
+    "classification",
+    "alerts",
+]
 
 
 def test_no_page_of_a_model_names_what_is_hidden(fleet, limited):
@@ -444,6 +465,17 @@ ASKED: dict[str, list[str]] = {
     "capacity-gaps": ["", "?days=30", "?days=365&instance={hidden}", "?tag={hidden_tag}"],
     "trends": ["", "?period=daily", "?csv=trend", "?csv=growers", "?period=weekly&tag={hidden_tag}"],
     "forecasts": [""],
+    "filling-up": [
+        "",
+        "?days=365",
+        "?csv=full&days=365",
+        "?csv=growing",
+        "?kind=instance&tag={hidden_tag}",
+        "?of=tag-{hidden_tag}",
+        "?of=fleet-0",
+        "?of=instance-{hidden}",
+    ],
+    "planning-report": ["", "?csv=1"],
     "health": [""],
     "metrics": [""],
     "schema": [""],
@@ -654,6 +686,18 @@ def test_totals_are_what_the_visible_instance_alone_gives(fleet, limited):
     assert mine == {url: alone[url] for url in mine}
     home = entered(User.objects.get(username="root")).get(reverse("admin:index")).context
     assert mine_at_home == {name: repr([*map(str, home[name])]) for name in asked}
+
+
+def test_what_fills_leaves_out_totals_with_hidden_instances(fleet, limited):
+    """Of a tag, a volume and the fleet, whose sizes would tell of them."""
+    whole = client_of(User.objects.create_superuser("root")).get("/api/filling-up/").json()
+    assert {row["kind"] for row in whole["results"]} == {"instance", "tag", "fleet", "volume"}
+    program = client_of(limited)
+    (mine,) = program.get("/api/filling-up/").json()["results"]
+    assert mine["name"] == f"{SEEN}-db"
+    (grows,) = program.get("/api/filling-up/?without_limit=true").json()["results"]
+    assert grows["name"] == f"{SEEN}-db / {SEEN}_shop"
+    assert entered(limited).get(reverse("planning-report")).status_code == 403
 
 
 def test_without_a_limit_all_see_all(fleet):

@@ -26,6 +26,7 @@ from classification import library
 from classification.models import ClassificationCount
 from instances.models import Credential, Instance, InstanceQuerySet
 from planning.models import SizeLimit
+from planning.services import compute
 from sync import services
 from sync.models import SyncSession
 from sync.visits import visit
@@ -94,6 +95,7 @@ class Command(BaseCommand):
             services.run_here(services.start(kind, _own(), trigger="command", enqueue=False))
         for kind in ("aggregation", "classification"):
             services.finish_open(kind)
+        compute()
         self.stdout.write(
             f"The instances {', '.join(NAMES)}, tagged “{TAG['label']}”, have {DAYS} days of history. On purpose, "
             "parts of demo-payroll cannot be read, and visits of demo-crm fail.\n"

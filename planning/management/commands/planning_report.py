@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from console.units import bytes_label
+from planning.forecast import NoForecast
+from planning.pages import flat
+from planning.report import Line, report
+from planning.serializers import ReportSerializer
+
+
+class Command(BaseCommand):
+    help = (
+        "The planning report: by tag and for the fleet, the size now and in 3, 6 and 12 months, and what to buy by "
+        "when. Exits 0 if all of it is known, 3 if a line has no forecast, or one of sizes older than "
+        "TAIFISH_STALE_AFTER."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        how = parser.add_mutually_exclusive_group()
+        how.add_argument("--json", action="store_true", help="print one JSON document")
+        how.add_argument("--csv", action="store_true", help="print CSV, sizes in bytes")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        lines = report()
+        rows = ReportSerializer(lines, many=True).data
+        if options["json"]:
+            self.stdout.write(json.dumps(rows, indent=2))
+        elif options["csv"]:
+            flattened = [flat(row) for row in rows]
+            writer = csv.DictWriter(self.stdout, list(flattened[0]))
+            writer.writeheader()
+            writer.writerows(flattened)
+        else:
+            for line in lines:
+                self.stdout.write(_text(line))
+        sys.exit(3 if any(line.is_unknown for line in lines) else 0)
+
+
+def _text(line: Line) -> str:
+    forecast = line.forecast
+    if isinstance(forecast, NoForecast):
+        return f"{line.name}: {forecast.reason}"
+    words = [f"{line.name}: {bytes_label(forecast.size)} on {forecast.as_of}"]
+    for months, days in ((3, 90), (6, 180), (12, 365)):
+        size = forecast.ahead[days]
+        low, expected, high = map(bytes_label, (size.low, size.expected, size.high))
+        words.append(f"in {months} months {expected} ({low} to {high})")
+    if line.limit is None:
+        words.append("no limit")
+    elif line.buy:
+        words.append(f"limit {bytes_label(line.limit)}: buy {bytes_label(line.buy)} by {line.buy_by}")
+    else:
+        words.append(f"limit {bytes_label(line.limit)}: enough for a year")
+    return "; ".join(words)
