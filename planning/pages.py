@@ -33,6 +33,9 @@ from .reading import Answer, Ceiling
 from .report import Line, report
 from .serializers import FillingSerializer, ReportSerializer
 
+#: Rows of each list on the page; its file has all.
+ROWS = 200
+
 #: Rows of growth on the page, and in its file.
 GROWING, GROWING_IN_FILE = 50, 10_000
 
@@ -137,8 +140,10 @@ def filling_page(request: HttpRequest) -> HttpResponse:
         query = request.GET.copy()
         query.pop("csv", None)
         context |= {
-            "rows": [forecast_row(*pair) for pair in found.rows],
-            "unknown": [forecast_row(*pair) for pair in found.unknown],
+            "rows": [forecast_row(*pair) for pair in found.rows[:ROWS]],
+            "n_rows": len(found.rows),
+            "unknown": [forecast_row(*pair) for pair in found.unknown[:ROWS]],
+            "n_unknown": len(found.unknown),
             "growing": growing and [forecast_row(*pair) for pair in reading.named(list(growing[:GROWING]))],
             "query": query.urlencode(),
             "computed_at": reading.computed_at(),
