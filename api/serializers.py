@@ -47,8 +47,8 @@ class CleanSerializer(serializers.ModelSerializer):
         for name, value in attrs.items():
             setattr(row, name, value)
         try:
-            # The validators that REST framework derives from the model check uniqueness and constraints.
-            row.full_clean(validate_unique=False, validate_constraints=False)
+            # REST framework's validators check unique fields, and no constraint of another kind.
+            row.full_clean(validate_unique=False)
         except ModelError as error:
             raise serializers.ValidationError(serializers.as_serializer_error(error)) from error
         return {name: getattr(row, name) for name in attrs}

@@ -1,11 +1,14 @@
-"""CSV downloads."""
+"""CSV files, in and out."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+import io
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 
 from django.http import HttpResponse
+from django.utils.translation import gettext as _
 
 
 def csv_file(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> HttpResponse:
@@ -28,3 +31,40 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def disarmed(text: str) -> str:
     """Quote a text that a spreadsheet would run as a formula."""
     return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def armed(text: str) -> str:
+    """The text of a cell without blanks around it, and without the quote that `disarmed` puts before it."""
+    text = text.strip()
+    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
+
+
+def read_rows(text: str, known: Collection[str], required: Collection[str]) -> list[tuple[int, dict[str, str]]]:
+    """Read a CSV file with a header of `known` columns: the rows by column, each with the number of its last line.
+    Raises ValueError, which says what to change."""
+    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    try:
+        rows = [(reader.line_num, row) for row in reader if any(row)]
+    except csv.Error as error:
+        raise ValueError(_("The file is not CSV: %s.") % error) from error
+    if not rows:
+        raise ValueError(_("The file is empty."))
+    headers = [name.strip().lower() for name in rows[0][1]]
+    if twice := [name for name, count in Counter(headers).items() if count > 1]:
+        raise ValueError(_("Duplicate columns: %s.") % ", ".join(twice))
+    if unknown := [name for name in headers if name not in known]:
+        raise ValueError(
+            _("Unknown columns: %(unknown)s. Valid are: %(known)s.")
+            % {"unknown": ", ".join(unknown), "known": ", ".join(known)}
+        )
+    if missing := [name for name in required if name not in headers]:
+        raise ValueError(_("Missing columns: %s.") % ", ".join(missing))
+    if len(rows) == 1:
+        raise ValueError(_("The file has a header and no rows."))
+    for line, row in rows[1:]:
+        if len(row) != len(headers):
+            raise ValueError(
+                _("Line %(number)d has %(cells)d cells, and the header %(columns)d.")
+                % {"number": line, "cells": len(row), "columns": len(headers)}
+            )
+    return [(line, dict(zip(headers, row, strict=True))) for line, row in rows[1:]]

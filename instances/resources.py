@@ -6,8 +6,6 @@ Credentials are given by name; passwords are not included. Apps above add column
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
@@ -21,7 +19,7 @@ from import_export.resources import ModelResource
 from import_export.results import Result
 from import_export.widgets import BooleanWidget, ForeignKeyWidget, IntegerWidget, ManyToManyWidget
 
-from console.csv import FORMULA, disarmed
+from console.csv import armed, disarmed, read_rows
 
 from .models import Credential, Instance
 
@@ -119,11 +117,11 @@ class InstanceResource(ModelResource):
         return [field for field in fields if field.column_name in self.columns and not field.readonly]
 
     def before_import(self, dataset: tablib.Dataset, **kwargs: Any) -> None:
-        self.named = Counter(_cell(name) for name in dataset["name"])
+        self.named = Counter(armed(name) for name in dataset["name"])
 
     def before_import_row(self, row: dict[str, str], **kwargs: Any) -> None:
         for column, text in row.items():
-            row[column] = _cell(text)
+            row[column] = armed(text)
         if self.named[row["name"]] > 1:
             raise ValidationError({"name": _("The file names “%s” more than once.") % row["name"]})
 
@@ -154,42 +152,10 @@ class InstanceResource(ModelResource):
         return disarmed(str(super().export_field(field, instance, **kwargs) or ""))
 
 
-def _cell(text: str) -> str:
-    """The value of a cell, without surrounding blanks and without the ' that exports put before a formula."""
-    text = text.strip()
-    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
-
-
 def read_csv(text: str) -> tablib.Dataset:
     """The rows of a CSV file with a header. Raises ValueError with a message for the author of the file."""
-    try:
-        rows = [
-            row for row in csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True) if any(row)
-        ]
-    except csv.Error as error:
-        raise ValueError(_("The file is not CSV: %s.") % error) from error
-    if not rows:
-        raise ValueError(_("The file is empty."))
-    headers = [name.strip().lower() for name in rows[0]]
-    known = list(InstanceResource().fields)
-    if twice := [name for name, count in Counter(headers).items() if count > 1]:
-        raise ValueError(_("Duplicate columns: %s.") % ", ".join(twice))
-    if unknown := [name for name in headers if name not in known]:
-        raise ValueError(
-            _("Unknown columns: %(unknown)s. Valid are: %(known)s.")
-            % {"unknown": ", ".join(unknown), "known": ", ".join(known)}
-        )
-    if missing := [name for name in REQUIRED if name not in headers]:
-        raise ValueError(_("Missing columns: %s.") % ", ".join(missing))
-    if len(rows) == 1:
-        raise ValueError(_("The file has a header and no rows."))
-    for number, row in enumerate(rows[1:], 1):
-        if len(row) != len(headers):
-            raise ValueError(
-                _("Row %(number)d has %(cells)d cells, and the header %(columns)d.")
-                % {"number": number, "cells": len(row), "columns": len(headers)}
-            )
-    return tablib.Dataset(*rows[1:], headers=headers)
+    rows = [row for _line, row in read_rows(text, list(InstanceResource().fields), REQUIRED)]
+    return tablib.Dataset(*(list(row.values()) for row in rows), headers=list(rows[0]))
 
 
 def problems(result: Result, dataset: tablib.Dataset) -> list[dict[str, Any]]:

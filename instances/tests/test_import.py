@@ -120,7 +120,7 @@ def test_one_wrong_row_and_nothing_is_imported(run, credential, row, field, mess
         ("name,engine,host,credential,password\na,b,c,d,e\n", "Unknown columns: password. Valid are: name, engine"),
         ("name;engine;host;credential\na;b;c;d\n", "Unknown columns: name;engine;host;credential"),
         ("name,name,engine,host,credential\na,a,b,c,d\n", "Duplicate columns: name"),
-        (HEADER + "prod,postgresql,db1\n", "Row 1 has 3 cells, and the header 6."),
+        (HEADER + "prod,postgresql,db1\n", "Line 2 has 3 cells, and the header 6."),
         ('name,engine,host,credential\n"prod,postgresql,db1,collector\n', "The file is not CSV"),
         (b"name,engine,host,credential\n\xff\xfe,postgresql,db1,collector\n", "is not UTF-8"),
     ],
