@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import json
-import socket
-import ssl
 import time
 from email.errors import HeaderParseError
-from http.client import HTTPException, HTTPResponse
 from smtplib import SMTPException
-from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qsl, urlsplit
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-)
 from urllib.request import Request as HTTPRequest
 
 from django.core.mail import EmailMessage
 
 from engines.errors import scrub
 from instances.crypto import CredentialKeyError
+from work.http import NoAnswer, fetch
 
 from .models import Channel, is_postable
 from .shapes import ANSWERS, REQUESTS, Digest, Request, text_of
@@ -34,9 +23,6 @@ TIMEOUT = 10.0
 
 #: Bytes read of an answer, and characters quoted of it.
 ANSWER, QUOTED = 16_384, 300
-
-#: 4xx statuses after which the same message may be accepted later.
-PASSING = (408, 425, 429)
 
 
 class NotDelivered(Exception):
@@ -71,62 +57,14 @@ def _mail(channel: Channel, digest: Digest) -> None:
         raise NotDelivered(f"The mail server refused the message: {error}", transient=True) from error
 
 
-def _opener() -> OpenerDirector:
-    """HTTP and HTTPS, through the proxies of the environment. It follows no redirect: that would send the message to
-    another service."""
-    opener = OpenerDirector()
-    for handler in (
-        ProxyHandler(),
-        HTTPHandler(),
-        HTTPSHandler(context=ssl.create_default_context()),
-        HTTPDefaultErrorHandler(),
-        HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
 def _post(request: Request) -> bytes:
-    """The first bytes of the answer. Raises NotDelivered without the libraries' messages, which quote URLs."""
+    """The first bytes of the answer. Raises NotDelivered."""
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "Taifish", **request.headers}
     posted = HTTPRequest(request.url, request.body, headers, method="POST")  # noqa: S310 -- is_postable
     try:
-        with _opener().open(posted, timeout=TIMEOUT) as response:
-            return _read(response)
-    except HTTPError as error:
-        error.close()
-        if 300 <= error.code < 400:
-            raise NotDelivered(
-                f"It answered {error.code}, a redirect, which is not followed.", transient=False
-            ) from None
-        transient = error.code >= 500 or error.code in PASSING
-        raise NotDelivered(f"It answered {error.code}.", transient=transient) from None
-    except URLError as error:
-        raise NotDelivered(_unreachable(error.reason), transient=True) from None
-    except (OSError, HTTPException) as error:
-        raise NotDelivered(_unreachable(error), transient=True) from None
-
-
-def _read(response: HTTPResponse) -> bytes:
-    deadline, answer = time.monotonic() + TIMEOUT, b""
-    while len(answer) < ANSWER and (chunk := response.read1(ANSWER)):
-        answer += chunk
-        if time.monotonic() > deadline:
-            raise TimeoutError
-    return answer
-
-
-def _unreachable(reason: object) -> str:
-    if isinstance(reason, TimeoutError):
-        return f"It did not answer within {TIMEOUT:g} s."
-    if isinstance(reason, ssl.SSLCertVerificationError):
-        # The host name follows the comma.
-        return f"Its certificate cannot be trusted: {reason.verify_message.partition(',')[0]}."
-    if isinstance(reason, socket.gaierror):
-        return "Its host name is not known."
-    if isinstance(reason, OSError) and reason.strerror:
-        return f"It cannot be reached: {reason.strerror}."
-    return f"It cannot be reached: {type(reason).__name__}."
+        return fetch(posted, TIMEOUT, ANSWER)
+    except NoAnswer as error:
+        raise NotDelivered(str(error), transient=error.transient) from None
 
 
 def _judge(answer: bytes, code: str, reason: str, *, secrets: list[str]) -> None:
