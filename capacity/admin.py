@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -33,6 +34,9 @@ from . import services
 from .filters import DatabaseFilters
 from .models import Database, DatabaseFilter, InstanceSize
 from .pages import database_page, databases_of, sizes_section
+
+#: What apps above add to the list of databases: admin actions, each with the permission that it needs.
+ACTIONS: list[tuple[str, Callable[..., Any]]] = []
 
 
 class FreshnessFilter(OptionsFilter):
@@ -101,6 +105,10 @@ class DatabaseAdmin(HideableAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Database]:
         return super().get_queryset(request).select_related("instance").with_growth()
+
+    def get_actions(self, request: HttpRequest) -> dict[str, tuple[Any, str, str]]:
+        added = [self.get_action(action) for permission, action in ACTIONS if request.user.has_perm(permission)]
+        return super().get_actions(request) | {name: (run, name, label) for run, name, label in added}
 
     @display(description=_("measured"), ordering="size_day")
     def measured(self, database: Database) -> SafeString:

@@ -29,19 +29,21 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def disarmed(text: str) -> str:
-    """Quote a text that a spreadsheet would run as a formula."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+    """Quote a text that a spreadsheet would run as a formula, and one that looks quoted already."""
+    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
 
 
 def armed(text: str) -> str:
     """The text of a cell without blanks around it, and without the quote that `disarmed` puts before it."""
     text = text.strip()
-    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text
 
 
 def read_rows(text: str, known: Collection[str], required: Collection[str]) -> list[tuple[int, dict[str, str]]]:
     """Read a CSV file with a header of `known` columns: the rows by column, each with the number of its last line.
     Raises ValueError, which says what to change."""
+    if "\0" in text:
+        raise ValueError(_("This is not CSV: %s.") % "NUL")
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     try:
         rows = [(reader.line_num, row) for row in reader if any(row)]

@@ -79,7 +79,7 @@ class InstanceIdsField(serializers.ListField):
 
     def __init__(self, **kwargs: Any) -> None:
         child = serializers.IntegerField(min_value=1, max_value=2**63 - 1)
-        super().__init__(child=child, allow_empty=False, **{"max_length": 10_000, **kwargs})
+        super().__init__(child=child, **{"allow_empty": False, "max_length": 10_000, **kwargs})
 
     def to_internal_value(self, data: Any) -> QuerySet[Instance]:
         ids = super().to_internal_value(data)

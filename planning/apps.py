@@ -8,6 +8,7 @@ class PlanningConfig(AppConfig):
 
     def ready(self) -> None:
         """Declare what this app adds to others."""
+        from capacity.admin import ACTIONS
         from capacity.pages import SECTIONS
         from console import visibility
         from instances.admin import ADDITIONS
@@ -25,3 +26,4 @@ class PlanningConfig(AppConfig):
         after("capacity", services.after_collection)
         SECTIONS.append(("planning.view_sizelimit", pages.database_section))
         ADDITIONS.extend(admin.OF_INSTANCES)
+        ACTIONS.extend(admin.OF_DATABASES)

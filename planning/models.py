@@ -2,38 +2,72 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q
+from django.db.models.lookups import LessThanOrEqual
+from django.utils import timezone
+from django.utils.timesince import timesince
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from capacity.models import Database
+from capacity.models import Database, Tablespace
 from console.fields import BytesField
+from console.units import bytes_label
 from instances.models import Instance
 from tagging.models import Tag
 
 from .forecast import AHEAD, Forecast, NoForecast, Range
 
+#: The fields of a limit that say what it is of: at most one is set. Its name is the kind of the limit; without one the
+#: kind is FLEET.
+TARGETS = ("instance", "database", "tablespace", "tag")
+FLEET = "fleet"
+ONE_TARGET = _("Choose one instance, one database, one tablespace or one tag, or none for the whole fleet.")
+KINDS = [
+    ("instance", _("instance")),
+    ("database", _("database")),
+    ("tablespace", _("tablespace")),
+    ("tag", _("tag")),
+    (FLEET, _("whole fleet")),
+]
+
+
+class SizeLimitQuerySet(models.QuerySet["SizeLimit"]):
+    def with_targets(self) -> SizeLimitQuerySet:
+        """Read the targets in the same query, and what they lie in."""
+        return self.select_related(
+            "instance", "database__instance", "tablespace__instance", "tablespace__database", "tag"
+        )
+
 
 class SizeLimit(models.Model):
-    """The maximum size of an instance, a database, all instances with a tag, or, without any of these, the fleet.
+    """The maximum size of an instance, a database, a tablespace or all instances with a tag; without any of these, of
+    the fleet.
 
     Forecasts show when the size will reach it.
     """
-
-    #: At most one of them is set.
-    TARGETS = ("instance", "database", "tag")
 
     instance = models.OneToOneField(
         Instance, null=True, blank=True, on_delete=models.CASCADE, related_name="limit", verbose_name=_("instance")
     )
     database = models.OneToOneField(
         Database, null=True, blank=True, on_delete=models.CASCADE, related_name="limit", verbose_name=_("database")
+    )
+    tablespace = models.OneToOneField(
+        Tablespace,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="size_limit",
+        verbose_name=_("tablespace"),
+        help_text=_("Instead of the limit that the engine knows."),
     )
     tag = models.OneToOneField(
         Tag, null=True, blank=True, on_delete=models.CASCADE, related_name="size_limit", verbose_name=_("tag")
@@ -49,54 +83,139 @@ class SizeLimit(models.Model):
     )
     set_at = models.DateTimeField(_("set"), auto_now=True)
 
+    objects = SizeLimitQuerySet.as_manager()
+
     class Meta:
         ordering = [F("instance__name").asc(nulls_last=True), "pk"]
         verbose_name = _("size limit")
         verbose_name_plural = _("size limits")
         constraints = [
             models.CheckConstraint(
-                condition=Q(database=None, tag=None) | Q(instance=None, tag=None) | Q(instance=None, database=None),
+                condition=LessThanOrEqual(
+                    Func(*TARGETS, function="num_nonnulls", output_field=models.IntegerField()), 1
+                ),
                 name="limit_of_one_thing",
-                violation_error_message=_("Choose one instance, one database or one tag, or none for the whole fleet."),
             ),
             models.UniqueConstraint(
                 models.Value(1),
-                condition=Q(instance=None, database=None, tag=None),
+                condition=Q(**dict.fromkeys(TARGETS)),
                 name="limit_of_the_fleet_once",
                 violation_error_message=_("There is already a limit of the whole fleet."),
             ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.target or gettext('whole fleet')}: {self.size}"
+        return f"{self.name}: {bytes_label(self.size)}"
+
+    def clean(self) -> None:
+        chosen = [name for name in TARGETS if getattr(self, f"{name}_id") is not None]
+        if len(chosen) > 1:
+            raise ValidationError({chosen[-1]: ONE_TARGET})
 
     @property
-    def target(self) -> Instance | Database | Tag | None:
+    def key(self) -> tuple[str, int | None]:
+        """Its kind, one of TARGETS or FLEET, and the primary key of its target."""
+        ids = ((name, getattr(self, f"{name}_id")) for name in TARGETS)
+        return next(((name, pk) for name, pk in ids if pk is not None), (FLEET, None))
+
+    @property
+    def kind(self) -> str:
+        return self.key[0]
+
+    @property
+    def target(self) -> Instance | Database | Tablespace | Tag | None:
         """What the limit is of; None for the fleet."""
-        return self.instance or self.database or self.tag
+        return None if self.kind == FLEET else getattr(self, self.kind)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The target, and what it lies in, by kind in the order of TARGETS. Expects `with_targets()` in lists."""
+        target = self.target
+        lies_in = {
+            "instance": getattr(target, "instance", None),
+            "database": target.database if isinstance(target, Tablespace) else None,
+        }
+        found = lies_in | ({} if target is None else {self.kind: target})
+        return {name: found[name] for name in TARGETS if found.get(name)}
+
+    @property
+    def name(self) -> str:
+        """ "orders / shop" of a database, "orders / shop / USERS" of a tablespace of a database."""
+        return " / ".join(map(str, self.parts.values())) or gettext("whole fleet")
 
 
 class Volume(models.Model):
     """A disk or file system that holds the files of one or several instances, and the bytes that they may share.
 
-    `size` is typed in, or read from Prometheus: then `available` is what was free for files at `read_at`. A volume that
-    is not read any more keeps its last figures, with their time.
+    `size` is typed in, or read from Prometheus: then `mount` is "host:mount point", and `available` is what was free at
+    `read_at`. A volume that is not read any more keeps its last figures, with their time.
     """
 
-    name = models.CharField(_("name"), max_length=200, unique=True)
+    name = models.CharField(_("name"), max_length=420, unique=True)
     instances = models.ManyToManyField(Instance, related_name="volumes", verbose_name=_("instances"), blank=True)
     size = BytesField(_("size, bytes"), validators=[MinValueValidator(1)])
+    mount = models.CharField(_("mount point"), max_length=400, blank=True, editable=False)
     available = BytesField(_("available"), null=True, editable=False)
     read_at = models.DateTimeField(_("read"), null=True, editable=False)
     note = models.CharField(_("note"), max_length=200, blank=True)
+
+    #: What the reader of Prometheus sets.
+    MEASURED = ("size", "instances")
 
     class Meta:
         ordering = ["name"]
         verbose_name = _("volume")
         verbose_name_plural = _("volumes")
+        constraints = [models.UniqueConstraint(fields=["mount"], condition=~Q(mount=""), name="volume_of_mount_once")]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether its figures are measured, and older than TAIFISH_STALE_AFTER."""
+        return _is_stale(self.read_at)
+
+
+class VolumeRead(models.Model):
+    """The last attempt to read volumes from Prometheus: one row, or none.
+
+    `error` is empty if it succeeded; then `skipped` has a sentence for each file system that was left out. `read_at` is
+    the time of the last success.
+    """
+
+    tried_at = models.DateTimeField()
+    read_at = models.DateTimeField(null=True)
+    error = models.TextField(blank=True)
+    skipped = models.JSONField(default=list)
+
+    class Meta:
+        verbose_name = _("reading of volumes")
+        verbose_name_plural = _("readings of volumes")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.summary
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the last attempt succeeded, and not longer ago than TAIFISH_STALE_AFTER."""
+        return not self.error and not _is_stale(self.read_at)
+
+    @property
+    def summary(self) -> str:
+        ages = {"tried": timesince(self.tried_at), "read": timesince(self.read_at) if self.read_at else ""}
+        if not self.error:
+            return gettext("read %(read)s ago") % ages
+        if not self.read_at:
+            return gettext("failed %(tried)s ago, and never read: %(error)s") % {**ages, "error": self.error}
+        text = gettext("failed %(tried)s ago: %(error)s The figures were read %(read)s ago.")
+        return text % {**ages, "error": self.error}
+
+
+def _is_stale(read_at: datetime | None) -> bool:
+    oldest = timezone.now() - timedelta(hours=settings.TAIFISH_STALE_AFTER)
+    return read_at is not None and read_at < oldest
 
 
 class Projection(models.Model):

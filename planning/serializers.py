@@ -1,22 +1,104 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils.translation import gettext as _
 from rest_framework import serializers
 
 from aggregation.serializers import MISSING
-from api.serializers import CleanSerializer, ShownSlugField
+from api.serializers import CleanSerializer, ShownSlugField, StrictSerializer
 from engines.registry import engine_choices
+from instances.serializers import InstanceIdsField
 from tagging.models import Tag
 
-from .models import SizeLimit
+from .models import TARGETS, SizeLimit, Volume
 from .reading import KINDS
+from .visibility import may_limit
 
 
 class SizeLimitSerializer(CleanSerializer):
+    kind = serializers.CharField(read_only=True, help_text="instance, database, tablespace, tag or fleet.")
+    name = serializers.CharField(read_only=True)
     instance_name = serializers.CharField(source="instance.name", default="", read_only=True)
 
     class Meta:
         model = SizeLimit
-        fields = ["id", "instance", "instance_name", "database", "tag", "size", "note", "set_at"]
+        fields = ["id", "kind", "name", "instance", "instance_name", *TARGETS[1:], "size", "note", "set_at"]
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs = super().validate(attrs)
+        targets = {name: attrs.get(name, getattr(self.instance, name, None)) for name in TARGETS}
+        if not may_limit(SizeLimit(**targets).kind, self.context["request"].user):
+            raise serializers.ValidationError(
+                _("You see some instances only, and may not limit a tag or the whole fleet.")
+            )
+        return attrs
+
+
+class InstanceLimitSerializer(SizeLimitSerializer):
+    class Meta:
+        model = SizeLimit
+        fields = ["id", "instance", "instance_name", "size", "note", "set_at"]
+        extra_kwargs = {"instance": {"required": True, "allow_null": False}}
+
+
+_id = {"required": False, "allow_null": True, "min_value": 1, "max_value": 2**63 - 1}
+
+
+class LimitRowSerializer(serializers.Serializer):
+    """The limit of one instance, database, tablespace or tag, by its id, or of the whole fleet. Without a note, the
+    stored one stays."""
+
+    instance = serializers.IntegerField(**_id)
+    database = serializers.IntegerField(**_id)
+    tablespace = serializers.IntegerField(**_id)
+    tag = serializers.IntegerField(**_id)
+    size = serializers.IntegerField(min_value=1, max_value=2**63 - 1, help_text="Bytes.")
+    note = serializers.CharField(required=False, allow_blank=True, max_length=200)
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if isinstance(data, Mapping) and (unknown := sorted(data.keys() - self.fields.keys())):
+            reason = f"Unknown. Valid are: {', '.join(sorted(self.fields))}."
+            raise serializers.ValidationError({name: [reason] for name in unknown})
+        return super().to_internal_value(data)
+
+
+class BulkLimitsSerializer(StrictSerializer):
+    limits = LimitRowSerializer(many=True, allow_empty=False, max_length=10_000)
+    dry_run = serializers.BooleanField(default=False, help_text="Only say what would change.")
+
+
+class BulkDoneSerializer(serializers.Serializer):
+    dry_run = serializers.BooleanField()
+    new = serializers.IntegerField()
+    changed = serializers.IntegerField()
+    unchanged = serializers.IntegerField()
+
+
+class MembersField(InstanceIdsField):
+    def to_representation(self, data: Any) -> list[int]:
+        return [instance.pk for instance in data.all()]
+
+
+class VolumeSerializer(CleanSerializer):
+    instances = MembersField(required=False, allow_empty=True)
+    is_stale = serializers.BooleanField(
+        read_only=True, help_text="The figures were read from Prometheus, longer ago than TAIFISH_STALE_AFTER."
+    )
+
+    class Meta:
+        model = Volume
+        fields = ["id", "name", "instances", "size", "mount", "available", "read_at", "is_stale", "note"]
+        read_only_fields = ["mount"]
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if self.instance and self.instance.mount and (measured := sorted(attrs.keys() & set(Volume.MEASURED))):
+            reason = _("This is read from Prometheus. Leave it out.")
+            raise serializers.ValidationError({name: [reason] for name in measured})
+        # No model's field takes a list.
+        instances = {"instances": attrs.pop("instances")} if "instances" in attrs else {}
+        return super().validate(attrs) | instances
 
 
 class RangeSerializer(serializers.Serializer):
@@ -108,3 +190,14 @@ class ReportSerializer(serializers.Serializer):
     limit_of = serializers.CharField()
     buy = serializers.IntegerField()
     buy_by = serializers.DateField()
+
+
+class VolumeReadSerializer(serializers.Serializer):
+    """How the last read from Prometheus went."""
+
+    tried_at = serializers.DateTimeField()
+    read_at = serializers.DateTimeField(allow_null=True, help_text="Of the last success.")
+    error = serializers.CharField(help_text="Empty: it succeeded.")
+    skipped = serializers.ListField(
+        child=serializers.CharField(), help_text="Why hosts have no volume, by the last success."
+    )

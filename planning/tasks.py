@@ -1,6 +1,6 @@
 from celery import shared_task
 
-from . import services
+from . import services, volumes
 
 
 @shared_task(name="planning.forecast")
@@ -10,3 +10,8 @@ def forecast(session_id: int | None = None) -> None:
         services.compute()
     else:
         services.compute_after(session_id)
+
+
+@shared_task(name="planning.read_volumes")
+def read_volumes() -> None:
+    volumes.read_volumes()

@@ -1,25 +1,35 @@
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
 from rest_framework.exceptions import PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from api.filters import read_query
+from api.errors import Conflict
+from api.filters import read_body, read_query
 from api.viewsets import ComputedViewSet, EditViewSet
 
-from . import reading
-from .filters import SizeLimitFilters
-from .models import SizeLimit
-from .serializers import FillingQuestionSerializer, FillingSerializer, ForecastSerializer, SizeLimitSerializer
+from . import bulk, reading
+from .filters import SizeLimitFilters, VolumeFilters
+from .models import SizeLimit, Volume
+from .serializers import (
+    BulkDoneSerializer,
+    BulkLimitsSerializer,
+    FillingQuestionSerializer,
+    FillingSerializer,
+    ForecastSerializer,
+    InstanceLimitSerializer,
+    SizeLimitSerializer,
+    VolumeReadSerializer,
+    VolumeSerializer,
+)
+from .volumes import read_volumes
 
 
-class SizeLimitViewSet(EditViewSet):
-    """How big instances, databases, the instances of a tag or the fleet may become, for forecasts."""
-
-    queryset = SizeLimit.objects.select_related("instance", "database__instance", "tag")
-    serializer_class = SizeLimitSerializer
+class _LimitViewSet(EditViewSet):
     filterset_class = SizeLimitFilters
 
     def perform_create(self, serializer: SizeLimitSerializer) -> None:
@@ -29,10 +39,53 @@ class SizeLimitViewSet(EditViewSet):
         serializer.save(set_by=self.request.user)
 
 
-class InstanceLimitViewSet(SizeLimitViewSet):
+class SizeLimitViewSet(_LimitViewSet):
+    """How big instances, databases, tablespaces, the instances of a tag or the fleet may become, for forecasts."""
+
+    queryset = SizeLimit.objects.with_targets()
+    serializer_class = SizeLimitSerializer
+    needs = {"bulk": "planning.change_sizelimit"}
+
+    @extend_schema(request=BulkLimitsSerializer, responses=BulkDoneSerializer)
+    @action(detail=False, methods=["post"], filterset_class=None, pagination_class=None)
+    def bulk(self, request: Request) -> Response:
+        """Set many limits, all of them or none. A target that has a limit gets the new one."""
+        asked = read_body(request, BulkLimitsSerializer)
+        found = bulk.plan_ids(asked["limits"], request.user)
+        if found.problems:
+            errors: list[dict[str, list[str]]] = [{} for _row in asked["limits"]]
+            for problem in found.problems:
+                errors[problem.number][problem.field or "non_field_errors"] = [problem.message]
+            raise ValidationError({"limits": errors})
+        if not asked["dry_run"]:
+            found.save(request.user)
+        return Response({"dry_run": asked["dry_run"], **found.counts})
+
+
+class InstanceLimitViewSet(_LimitViewSet):
     """The limits of instances alone, where they stood before databases, tags and the fleet had any."""
 
     queryset = SizeLimit.objects.exclude(instance=None).select_related("instance")
+    serializer_class = InstanceLimitSerializer
+
+
+class VolumeViewSet(EditViewSet):
+    """Disks that several instances share, typed in or read from Prometheus."""
+
+    queryset = Volume.objects.prefetch_related("instances")
+    serializer_class = VolumeSerializer
+    filterset_class = VolumeFilters
+    search_fields = ["name", "note"]
+    needs = {"read": "planning.change_volume"}
+
+    @extend_schema(request=None, responses=VolumeReadSerializer)
+    @action(detail=False, methods=["post"], filterset_class=None, pagination_class=None)
+    def read(self, request: Request) -> Response:
+        """Read the volumes from Prometheus now. `error` says whether it answered."""
+        attempt = read_volumes()
+        if attempt is None:
+            raise Conflict(_("TAIFISH_PROMETHEUS_URL is not set."))
+        return Response(VolumeReadSerializer(attempt).data)
 
 
 class ForecastViewSet(ComputedViewSet):

@@ -33,6 +33,7 @@ OF_THE_FLEET = [
             ("tagging", "tag"),
             ("accounts", "accountfilter"),
             ("capacity", "databasefilter"),
+            ("planning", "volume"),
             ("classification", "classification"),
             ("classification", "classificationrule"),
             ("alerts", "alertrule"),

@@ -8,7 +8,13 @@ from alerts import viewsets as alerts
 from capacity import viewsets as capacity
 from classification import viewsets as classification
 from instances import viewsets as instances
-from planning.viewsets import FillingUpViewSet, ForecastViewSet, InstanceLimitViewSet, SizeLimitViewSet
+from planning.viewsets import (
+    FillingUpViewSet,
+    ForecastViewSet,
+    InstanceLimitViewSet,
+    SizeLimitViewSet,
+    VolumeViewSet,
+)
 from sync import viewsets as sync
 from tagging import viewsets as tagging
 
@@ -45,6 +51,7 @@ router.register("aggregate-lacking", aggregation.LackingViewSet, "aggregate-lack
 router.register("sizes-so-far", aggregation.SoFarViewSet, "sizes-so-far")
 router.register("size-limits", SizeLimitViewSet)
 router.register("instance-limits", InstanceLimitViewSet, "instance-limits")
+router.register("volumes", VolumeViewSet)
 router.register("forecasts", ForecastViewSet, "forecasts")
 router.register("filling-up", FillingUpViewSet, "filling-up")
 router.register("classifications", classification.ClassificationViewSet)

@@ -7,6 +7,7 @@ once and stored in the data folder.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+#: Names of this machine.
+LOCAL = ("localhost", "127.0.0.1", "::1")
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 
 
@@ -80,9 +83,38 @@ def https_url(name: str) -> str:
         host = parts.hostname
     except ValueError:
         host = None
-    is_local = host in ("localhost", "127.0.0.1", "::1")
-    if value and not (host and (parts.scheme == "https" or (parts.scheme == "http" and is_local))):
+    if value and not (host and (parts.scheme == "https" or (parts.scheme == "http" and host in LOCAL))):
         raise ImproperlyConfigured(f"{name} is {value!r}; set it to an https:// address.")
+    return value
+
+
+def service_url(name: str) -> str:
+    """The address of a service, which may hold a user and a password if it is HTTPS or on this machine. Raises
+    ImproperlyConfigured, which quotes none of it."""
+    value = text(name)
+    try:
+        parts = urlsplit(value)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_good = is_good and not (parts.query or parts.fragment) and value.isascii() and value.isprintable()
+        is_safe = parts.scheme == "https" or parts.hostname in LOCAL or "@" not in parts.netloc
+    except ValueError:
+        is_good = False
+    if value and not (is_good and " " not in value):
+        raise ImproperlyConfigured(f"{name} is no URL such as https://host or http://user:password@localhost:9090.")
+    if value and not is_safe:
+        raise ImproperlyConfigured(f"{name} would send its password in clear text; set it to an https:// address.")
+    return value
+
+
+def pattern(name: str, needed_by: str) -> str:
+    """A regular expression, which the setting named `needed_by` needs, if one is named. Raises ImproperlyConfigured."""
+    value = text(name)
+    if needed_by and not value:
+        raise ImproperlyConfigured(f"{needed_by} is set, {name} is not.")
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ImproperlyConfigured(f"{name} is {value!r}, no regular expression: {error}.") from None
     return value
 
 

@@ -12,6 +12,7 @@ from django.db import Error, connection
 from django.db.models import Exists, Max, OuterRef, Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.timesince import timesince
@@ -23,6 +24,7 @@ from capacity.models import Database, DatabaseSize, InstanceSize
 from console.permissions import needs
 from console.units import bytes_label
 from instances.models import Instance
+from planning.models import VolumeRead
 from sync.lateness import GRACE, enabled_schedules, is_late
 from sync.models import SyncRecord, SyncSession
 
@@ -66,7 +68,7 @@ def checks() -> list[Check]:
     found = {name: FINDINGS[name] for name in ("unproven", "undelivered")}
     n = counts({name: finding.rows(scope) for name, finding in found.items()})
     counted = [Check(f.title, not n[name], str(n[name]), f.hint, f.url) for name, f in found.items()]
-    return [*work_checks(), _accounts(), _collection(scope), *counted, *_retention(), _store()]
+    return [*work_checks(), _accounts(), _collection(scope), *counted, *_volumes(), *_retention(), _store()]
 
 
 def work_checks() -> list[Check]:
@@ -125,6 +127,21 @@ def _collection(scope: Scope) -> Check:
     text = _("%(day)s; %(count)d instances lack a size for yesterday") % {"day": last or _("never"), "count": n}
     ok = last is not None and last >= yesterday
     return Check(_("Last collection"), ok, text, _("Check the capacity sessions and the schedule capacity.collect."))
+
+
+def _volumes() -> Iterator[Check]:
+    """Whether the volumes were read from Prometheus, if that is switched on."""
+    if not settings.TAIFISH_PROMETHEUS_URL:
+        return
+    attempt = VolumeRead.objects.first()
+    url = reverse("admin:planning_volume_changelist")
+    yield Check(
+        _("Volumes"),
+        bool(attempt and attempt.is_fresh),
+        attempt.summary if attempt else _("never read"),
+        _("Look at the list of volumes and at the schedule planning.read_volumes."),
+        url,
+    )
 
 
 def _retention() -> Iterator[Check]:

@@ -49,6 +49,7 @@ ROLES: dict[str, tuple[str, list[str], list[str]]] = {
             "accounts.*_accountfilter",
             "capacity.*_databasefilter",
             "planning.*_sizelimit",
+            "planning.*_volume",
             "classification.*_classification",
             "classification.*_classificationrule",
             "classification.*_assignment",

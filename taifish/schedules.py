@@ -22,6 +22,12 @@ TIMETABLE: list[tuple[str, str, str | int, str]] = [
         "20 *",
         "Visit instances again that have no size for today.",
     ),
+    (
+        _("Read volumes"),
+        "planning.read_volumes",
+        "50 3",
+        "Read from Prometheus how full the volumes of the instances are, if TAIFISH_PROMETHEUS_URL is set.",
+    ),
     (_("Aggregate sizes"), "aggregation.run", "0 4", "Aggregate collected sizes of closed periods."),
     (
         _("Forecast sizes"),

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from engines.facts import GRANT_KINDS
 from taifish import embedded
-from taifish.environment import flag, kept_secret, number, per_minute, text, words
+from taifish.environment import flag, kept_secret, number, pattern, per_minute, service_url, text, words
 from taifish.provider import provider
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -218,6 +218,14 @@ TAIFISH_KEEP_SIZES_DAYS = number("TAIFISH_KEEP_SIZES_DAYS", 800, 190, 36500)
 # 0: the largest tables are not stored.
 TAIFISH_TABLE_SIZES_TOP = number("TAIFISH_TABLE_SIZES_TOP", 0, 0, 1000)
 TAIFISH_KEEP_RETIRED_DAYS = number("TAIFISH_KEEP_RETIRED_DAYS", 7, 1, 3650)
+
+# Volumes read from Prometheus; empty: none
+
+TAIFISH_PROMETHEUS_URL = service_url("TAIFISH_PROMETHEUS_URL")
+TAIFISH_PROMETHEUS_LABEL = text("TAIFISH_PROMETHEUS_LABEL", "instance")
+TAIFISH_PROMETHEUS_MOUNTPOINT = pattern(
+    "TAIFISH_PROMETHEUS_MOUNTPOINT", needed_by="TAIFISH_PROMETHEUS_URL" if TAIFISH_PROMETHEUS_URL else ""
+)
 
 # Celery
 

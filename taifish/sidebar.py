@@ -43,6 +43,8 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
             (_("Filling up"), "water_full", "filling-up"),
             (_("Forecasts"), "event_upcoming", "forecasts"),
             (_("Planning report"), "shopping_cart", "planning-report"),
+            (_("Size limits"), "vertical_align_top", "admin:planning_sizelimit_changelist"),
+            (_("Volumes"), "storage", "admin:planning_volume_changelist"),
             (_("Aggregates of instances"), "bar_chart", "admin:aggregation_instanceaggregate_changelist"),
             (_("Aggregates of databases"), "bar_chart", "admin:aggregation_databaseaggregate_changelist"),
             (_("Days without a size"), "event_busy", "capacity-gaps"),

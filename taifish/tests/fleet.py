@@ -10,7 +10,7 @@ from accounts.models import Account, AccountChange, AccountFilter, Grant
 from aggregation.models import DatabaseAggregate, InstanceAggregate
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize, TableSize, Tablespace, TablespaceSize
 from instances.models import Credential, Instance
-from planning.models import SizeLimit
+from planning.models import SizeLimit, Volume
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from tagging.models import InstanceTag, Tag, TagOperation
 from taifish import schedules
@@ -76,5 +76,6 @@ def small_fleet() -> Instance:
     DatabaseAggregate.objects.create(database=database, **figures)
     InstanceAggregate.objects.create(instance=instance, days_complete=1, **figures)
     SizeLimit.objects.create(instance=instance, size=1 << 30)
+    Volume.objects.create(name="db1:/data", size=1 << 40).instances.add(instance)
     schedules.install()
     return instance

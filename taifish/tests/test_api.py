@@ -33,6 +33,7 @@ LISTS = {
     "instanceaggregate": "aggregation.view_instanceaggregate",
     "databaseaggregate": "aggregation.view_databaseaggregate",
     "sizelimit": "planning.view_sizelimit",
+    "volume": "planning.view_volume",
     "instance-limits": "planning.view_sizelimit",
     "forecasts": "planning.view_sizelimit",
     "classification": "classification.view_classification",
@@ -165,6 +166,7 @@ def test_instances_are_chosen_by_the_same_words_everywhere(db):
     of_instances = [
         "account", "accountchange", "alert", "assignment", "database", "databaseaggregate", "databasesize",
         "instanceaggregate", "sizelimit", "instancesize", "syncrecord", "visithealth",
+        "volume",
     ]  # fmt: skip
     client = superclient()
     for name in of_instances:

@@ -66,6 +66,7 @@ OF_ALL = {
     "classification.RuleVersion": "of the fleet",
     "classification.ClassificationCount": "of the fleet, and not told to limited people",
     "aggregation.ChangedDay": "shown nowhere",
+    "planning.VolumeRead": "on the Health page, which is of the fleet",
 }
 
 
@@ -167,7 +168,9 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
         }
         DatabaseAggregate.objects.create(database=database, **figures)
         InstanceAggregate.objects.create(instance=instance, days_complete=1, **figures)
-    SizeLimit.objects.create(instance=instance, size=1 << 10, note=f"{word} disk")
+    for target in ({"instance": instance}, {"database": database}, {"tablespace": tablespace}, {"tag": tag}):
+        SizeLimit.objects.create(**target, size=1 << 10, note=f"{word} disk")
+    Volume.objects.create(name=f"{word}:/data", size=1 << 40, note=word).instances.add(instance)
     manual = {"account": account, "instance": instance, "classification": shared["classification"], "since": now}
     Assignment.objects.create(reason=f"{word} said so", **manual)
     Assignment.objects.create(rule=shared["rule"], rule_version=1, **manual)
@@ -206,7 +209,6 @@ def fleet(db: None) -> dict[str, Any]:
     team = Tag.objects.create(slug="team", label="Team")
     InstanceTag.objects.create(instance=made[SEEN], tag=team)
     # Full, and with the hidden instance in them.
-    SizeLimit.objects.create(tag=Tag.objects.get(slug=f"{HIDDEN}-tag"), size=1)
     SizeLimit.objects.create(size=1)
     volume = Volume.objects.create(name=f"{HIDDEN} san", size=1)
     volume.instances.set([made[SEEN], made[HIDDEN]])
@@ -241,8 +243,9 @@ def forget_hidden(fleet: dict[str, Any]) -> None:
             operation.delete()
     AlertRule.objects.filter(name__contains=HIDDEN).delete()
     Delivery.objects.all().delete()
-    SizeLimit.objects.filter(instance=None).delete()
-    Volume.objects.all().delete()
+    # The limits of tags and of the fleet are of totals that hidden instances have a part in.
+    SizeLimit.objects.filter(instance=None, database=None, tablespace=None).delete()
+    Volume.objects.filter(name__contains=HIDDEN).delete()
     fleet[HIDDEN].delete()
     Tag.objects.filter(slug__contains=HIDDEN).delete()
     Credential.objects.filter(name__contains=HIDDEN).delete()
@@ -399,7 +402,10 @@ def test_lists_and_the_api_give_the_same_rows_for_a_filter(fleet):
     VisitHealth.objects.filter(instance__retired_at=now).update(paused_at=None)
     request = type("Request", (), {"user": root, "GET": {}})
     viewsets = {
-        getattr(viewset, "filterset_class", None): name for route, viewset, name in router.registry if "(" not in route
+        getattr(viewset, "filterset_class", None): name
+        # The first of several, which lists the rows themselves.
+        for route, viewset, name in reversed(router.registry)
+        if "(" not in route
     }
     browser, program, compared, split = entered(root), client_of(root), 0, set()
     for _model, pages, url, whole in lists(root):
@@ -551,7 +557,8 @@ def operations() -> Iterator[tuple[str, str, Model | None]]:
             if not groups:
                 yield method, reverse(route.name), None
                 continue
-            rows = models.get(groups[0], viewset.queryset.model)._default_manager.order_by("pk")
+            rows = models[groups[0]]._default_manager if groups[0] in models else viewset.queryset
+            rows = rows.order_by("pk")
             yield from ((method, reverse(route.name, kwargs={groups[0]: row.pk}), row) for row in rows)
 
 
@@ -641,6 +648,13 @@ def test_nothing_hidden_is_named_in_a_question(fleet, limited):
         ("/api/classifications/auto-classify/", {"instance_ids": [instance.pk]}),
         (dry, {"instance_ids": [instance.pk]}),
         ("/api/size-limits/", {"instance": instance.pk, "size": 1}),
+        ("/api/size-limits/", {"database": instance.databases.get().pk, "size": 1}),
+        ("/api/size-limits/", {"tag": tag.pk, "size": 1}),
+        ("/api/size-limits/", {"size": 1}),
+        ("/api/size-limits/bulk/", {"limits": [{"instance": instance.pk, "size": 1}]}),
+        ("/api/size-limits/bulk/", {"limits": [{"database": instance.databases.get().pk, "size": 1}]}),
+        ("/api/size-limits/bulk/", {"limits": [{"tag": fleet["team"].pk, "size": 1}]}),
+        ("/api/size-limits/bulk/", {"limits": [{"size": 1}]}),
         (
             "/api/assignments/",
             {"account": account.pk, "classification": fleet["classification"].pk, "reason": "because"},
@@ -831,11 +845,20 @@ def test_what_concerns_the_whole_fleet_is_looked_at_and_not_changed(fleet, limit
         f"/api/tags/{fleet['team'].pk}/",
         f"/api/credentials/{fleet[SEEN].credential_id}/",
         f"/api/account-filters/{AccountFilter.objects.get(instance=fleet[SEEN]).pk}/",
+        f"/api/volumes/{Volume.objects.get(instances=fleet[SEEN]).pk}/",
     ):
         assert program.get(url).status_code == 200, url
         assert program.patch(url, {"note": "changed"}, format="json").status_code == 403, url
         assert program.delete(url).status_code == 403, url
-    for path in ("instances", "credentials", "tags", "account-filters", "database-filters", "classifications"):
+    for path in (
+        "instances",
+        "credentials",
+        "tags",
+        "account-filters",
+        "database-filters",
+        "classifications",
+        "volumes",
+    ):
         assert program.post(f"/api/{path}/", {}, format="json").status_code == 403, path
     browser = entered(limited)
     assert browser.post(reverse("admin:alerts_alertrule_do_on_list", args=["look"])).status_code == 403
