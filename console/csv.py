@@ -43,7 +43,7 @@ def read_rows(text: str, known: Collection[str], required: Collection[str]) -> l
     """Read a CSV file with a header of `known` columns: the rows by column, each with the number of its last line.
     Raises ValueError, which says what to change."""
     if "\0" in text:
-        raise ValueError(_("This is not CSV: %s.") % "NUL")
+        raise ValueError(_("The file is not CSV: %s.") % "NUL")
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     try:
         rows = [(reader.line_num, row) for row in reader if any(row)]

@@ -220,8 +220,8 @@ def test_every_wrong_row_of_a_file_is_named_and_nothing_is_set(fleet, tmp_path):
         (b"kind,size\nfleet,5\n", "Unknown columns: size. Valid are: kind, instance, database, tablespace, tag, limit, note."),
         (b"kind,instance\nfleet,\n", "Missing columns: limit."),
         (b"kind,limit\nfleet\n", "Line 2 has 1 cells, and the header 2."),
-        (b"kind,limit\nfl\0eet,5\n", "This is not CSV"),
-        (b'kind,limit\n"fleet,5\n', "This is not CSV"),
+        (b"kind,limit\nfl\0eet,5\n", "The file is not CSV"),
+        (b'kind,limit\n"fleet,5\n', "The file is not CSV"),
         (b"kind,limit\nfl\xffeet,5\n", "not UTF-8"),
     ],
 )  # fmt: skip
