@@ -28,6 +28,7 @@ FOLDERS = (
     "accounts",
     "capacity",
     "aggregation",
+    "planning",
     "alerts",
     "classification",
     "templates",

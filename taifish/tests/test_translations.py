@@ -38,6 +38,7 @@ APPS = (
     "accounts",
     "capacity",
     "aggregation",
+    "planning",
     "alerts",
     "classification",
 )
