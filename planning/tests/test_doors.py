@@ -184,8 +184,8 @@ def test_no_page_computes(fleet, monkeypatch, django_assert_num_queries):
         reverse("forecasts"): 9,
         reverse("planning-report"): 8,
         reverse("admin:index"): 21,
-        reverse("admin:instances_instance_change", args=[fleet["slow"].pk]): 19,
-        reverse("admin:capacity_database_change", args=[shop.pk]): 7,
+        reverse("admin:instances_instance_change", args=[fleet["slow"].pk]): 20,
+        reverse("admin:capacity_database_change", args=[shop.pk]): 9,
     }
     for url, most in pages.items():
         client.get(url)
