@@ -46,6 +46,7 @@ KNOWN, CHARTED = 180, 90
 KINDS = {
     "instance": _("instance"),
     "database": _("database"),
+    "tablespace": _("tablespace"),
     "tag": _("tag"),
     "fleet": _("whole fleet"),
     "volume": _("volume"),

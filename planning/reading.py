@@ -14,6 +14,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import (
+    Case,
     DateField,
     Exists,
     ExpressionWrapper,
@@ -25,21 +26,22 @@ from django.db.models import (
     Q,
     QuerySet,
     Value,
+    When,
 )
 from django.utils import timezone
 from django.utils.translation import gettext
 
 from aggregation.reading import chosen_instances
-from capacity.models import Database, DatabaseSize, InstanceSize
+from capacity.models import Database, DatabaseSize, InstanceSize, Tablespace, TablespaceSize
 from console.visibility import shown_to
 from instances.models import Instance
 from sync.lateness import longest_gap, schedules_of
 from tagging.models import InstanceTag, Tag
 
 from .forecast import AHEAD, WINDOW, Forecast, NoForecast, Numbers
-from .models import Projection, SizeLimit, Volume
+from .models import FLEET, Projection, SizeLimit, Volume
 
-KINDS = ("instance", "database", "tag", "fleet", "volume")
+KINDS = ("instance", "database", "tablespace", "tag", "fleet", "volume")
 
 #: In a sum, an instance that was not read keeps its last size for so many days. After that, the sum is unknown.
 BRIDGED = 7
@@ -50,7 +52,8 @@ class Ceiling:
     """Something that fills, and the bytes at which it is full; None without a limit.
 
     `kind` is one of KINDS. `pk` is its primary key, None for the fleet.
-    `instance` is the instance it lies in; None if it covers several, whose ids are `members`. `row` sets the limit.
+    `instance` is the instance it lies in; None if it covers several, whose ids are `members`. `row` sets the limit;
+    without it, the limit is the engine's own.
     """
 
     kind: str
@@ -61,6 +64,15 @@ class Ceiling:
     instance: Instance | None = None
     members: tuple[int, ...] = ()
 
+    @property
+    def source(self) -> str:
+        """Where the limit comes from: "typed", "prometheus", "engine", or "" without a limit."""
+        if self.limit is None:
+            return ""
+        if self.row is None:
+            return "engine"
+        return "prometheus" if getattr(self.row, "mount", "") else "typed"
+
 
 Answer = tuple[Ceiling, Forecast | NoForecast]
 
@@ -69,13 +81,26 @@ Answer = tuple[Ceiling, Forecast | NoForecast]
 class Sized:
     """A kind of thing with sizes by day. `things` are those that exist, on active instances; `instance` leads to their
     instance, and `listed` leaves out those that lists hide. `sizes` are the rows of days, `of` leads from there to the
-    thing."""
+    thing, and `bytes` to the size."""
 
     things: Callable[[], QuerySet[Any]]
     instance: str
     sizes: Callable[[], QuerySet[Any]]
     of: str
     listed: Q = field(default_factory=Q)
+    bytes: str = "size"
+
+
+def _tablespaces() -> QuerySet[Tablespace]:
+    """Those with a limit that was typed in, and permanent ones. The engine uses the space of the others again."""
+    rows = Tablespace.objects.present().filter(instance__retired_at=None)
+    return rows.filter(Q(kind=Tablespace.Kind.PERMANENT) | Q(size_limit__isnull=False))
+
+
+def _tablespace_sizes() -> QuerySet[TablespaceSize]:
+    """With `filled`: the bytes in use, or, of a tablespace where the engine does not know them, those allocated."""
+    rows = TablespaceSize.objects.filter(Q(tablespace__used=None) | Q(used__isnull=False))
+    return rows.annotate(filled=Case(When(tablespace__used=None, then=F("size")), default=F("used")))
 
 
 #: The other kinds of KINDS are totals of instances.
@@ -91,25 +116,36 @@ SIZED = {
         of="database",
         listed=Q(is_filtered=False),
     ),
+    "tablespace": Sized(
+        _tablespaces, "instance", _tablespace_sizes, of="tablespace", listed=Q(limit=None), bytes="filled"
+    ),
 }
 
 
 def ceilings(user: User | None = None, limits: QuerySet[SizeLimit] | None = None) -> list[Ceiling]:
     """Return everything with a limit that the user may see; with `limits`, these only. Takes a fixed number of queries.
-    Retired instances and databases that are gone are left out."""
+    Retired instances are left out, and databases and tablespaces that are gone."""
     rows = shown_to(SizeLimit.objects.all() if limits is None else limits, user)
-    alive = rows.exclude(instance__retired_at__isnull=False).exclude(database__instance__retired_at__isnull=False)
-    found = list(alive.exclude(database__gone_at__isnull=False).select_related("instance", "database__instance", "tag"))
+    for gone in ("instance__retired_at", "database__gone_at", "tablespace__gone_at"):
+        rows = rows.filter(**{f"{gone}__isnull": True})
+    for path in ("database__instance", "tablespace__instance"):
+        rows = rows.filter(**{f"{path}__retired_at__isnull": True})
+    found = list(rows.with_targets())
+    engines = _tablespaces().filter(limit__isnull=False, size_limit=None).select_related("instance", "database")
     volumes = list(shown_to(Volume.objects.prefetch_related("instances"), user)) if limits is None else []
     active: set[int] = set()
     tagged: dict[int, list[int]] = defaultdict(list)
-    if volumes or any(limit.instance is None and limit.database is None for limit in found):
+    if volumes or any(limit.kind in ("tag", FLEET) for limit in found):
         active = set(Instance.objects.active().values_list("pk", flat=True))
         pairs = InstanceTag.objects.filter(tag__in=[limit.tag_id for limit in found if limit.tag_id])
         for tag, instance in pairs.values_list("tag", "instance"):
             tagged[tag].append(instance)
     return [
         *(_of_limit(limit, active, tagged) for limit in found),
+        *(
+            replace(_unlimited("tablespace", tablespace), limit=tablespace.limit)
+            for tablespace in (shown_to(engines, user) if limits is None else ())
+        ),
         *(
             Ceiling(
                 *("volume", volume.pk, volume.name, volume.size, volume),
@@ -121,12 +157,8 @@ def ceilings(user: User | None = None, limits: QuerySet[SizeLimit] | None = None
 
 
 def _of_limit(limit: SizeLimit, active: set[int], tagged: dict[int, list[int]]) -> Ceiling:
-    if limit.instance:
-        return Ceiling("instance", limit.instance.pk, limit.instance.name, limit.size, limit, limit.instance)
-    if limit.database:
-        instance = limit.database.instance
-        name = f"{instance.name} / {limit.database.name}"
-        return Ceiling("database", limit.database.pk, name, limit.size, limit, instance)
+    if limit.kind in SIZED:
+        return replace(_unlimited(limit.kind, limit.target), limit=limit.size, row=limit)
     if limit.tag:
         members = tuple(pk for pk in tagged[limit.tag.pk] if pk in active)
         return Ceiling("tag", limit.tag.pk, limit.tag.label, limit.size, limit, members=members)
@@ -160,7 +192,7 @@ def sizes_of(kind: str, ids: Sequence[int]) -> Numbers:
     sized, first = SIZED[kind], timezone.localdate() - timedelta(days=WINDOW - 1)
     column = Func(F("day"), Value(first, DateField()), arg_joiner=" - ", template="(%(expressions)s)")
     rows = sized.sizes().filter(**{f"{sized.of}__in": ids, "day__range": (first, timezone.localdate())}).order_by()
-    rows = rows.annotate(column=ExpressionWrapper(column, IntegerField())).values_list(sized.of, "column", "size")
+    rows = rows.annotate(column=ExpressionWrapper(column, IntegerField())).values_list(sized.of, "column", sized.bytes)
     # As text, into an array at once: a tuple for each of 20 million sizes would take ten times as long.
     with connection.cursor() as cursor, BytesIO() as text:
         query = cursor.mogrify(*rows.query.sql_with_params()).decode()
@@ -296,6 +328,7 @@ def named(rows: Sequence[Projection]) -> list[Answer]:
     sized, targets = SIZED[rows[0].kind], [row.target for row in rows]
     things = sized.things()
     things = things.select_related(sized.instance) if sized.instance != "pk" else things
+    things = things.select_related("database") if rows[0].kind == "tablespace" else things
     by_pk = things.in_bulk(targets)
     stored = answers(Projection.objects.filter(kind=rows[0].kind, target__in=targets), {})
     return [
@@ -306,13 +339,16 @@ def named(rows: Sequence[Projection]) -> list[Answer]:
 def _unlimited(kind: str, thing: Any) -> Ceiling:
     if isinstance(thing, Instance):
         return Ceiling(kind, thing.pk, thing.name, None, None, thing)
-    return Ceiling(kind, thing.pk, f"{thing.instance.name} / {thing.name}", None, None, thing.instance)
+    parts = [thing.instance, thing.database, thing] if isinstance(thing, Tablespace) else [thing.instance, thing]
+    name = " / ".join(part.name for part in parts if part)
+    return Ceiling(kind, thing.pk, name, None, None, thing.instance)
 
 
 def one(kind: str, thing: Any) -> Answer:
     """Return one thing of a kind of SIZED with its limit, if it has one, and its forecast."""
     row = SizeLimit.objects.filter(**{kind: thing}).first()
-    return forecasts([replace(_unlimited(kind, thing), limit=row and row.size, row=row)])[0]
+    limit = row.size if row else thing.limit if kind == "tablespace" else None
+    return forecasts([replace(_unlimited(kind, thing), limit=limit, row=row)])[0]
 
 
 def computed_at() -> datetime | None:

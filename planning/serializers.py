@@ -118,6 +118,9 @@ class ForecastSerializer(serializers.Serializer):
     instance = serializers.IntegerField(source="ceiling.instance.pk", **MISSING)
     instance_name = serializers.CharField(source="ceiling.instance.name", **MISSING)
     limit = serializers.IntegerField(source="ceiling.limit", allow_null=True)
+    limit_source = serializers.CharField(
+        source="ceiling.source", help_text="typed, prometheus, or engine: of a tablespace that the engine limits."
+    )
     as_of = serializers.DateField(source="forecast.as_of", help_text="Day of the last size.", **MISSING)
     computed_at = serializers.DateTimeField(source="forecast.computed_at", **MISSING)
     is_stale = serializers.BooleanField(

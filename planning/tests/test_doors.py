@@ -179,7 +179,7 @@ def test_no_page_computes(fleet, monkeypatch, django_assert_num_queries):
     monkeypatch.setattr(forecast, "choose", None)
     client, shop = superstaff(), Database.objects.get(name="shop")
     pages = {
-        reverse("filling-up"): 13,
+        reverse("filling-up"): 14,
         f"{reverse('filling-up')}?of=tag-{Tag.objects.get().pk}": 9,
         reverse("forecasts"): 9,
         reverse("planning-report"): 8,

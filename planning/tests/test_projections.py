@@ -55,7 +55,7 @@ def test_every_size_is_projected_and_limits_come_in_later(fleet, django_assert_n
     assert Projection.objects.count() == 4 + 3 + 1 + 1 + 2
     for target in ({"database": shop}, {"instance": fleet["two"]}, {"tag": tag}, {}):
         SizeLimit.objects.create(size=400 * GIB, **target)
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         found = answers()
     sizes = {ago(119 - n): size * GIB for n, size in enumerate(LINE)}
     expected = of_series(sizes, 400 * GIB)
