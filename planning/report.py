@@ -13,7 +13,7 @@ from instances.models import Instance
 from tagging.models import InstanceTag, Tag
 
 from .forecast import Forecast, NoForecast
-from .models import Projection, SizeLimit
+from .models import FLEET, Projection, SizeLimit
 from .reading import answers
 
 
@@ -75,13 +75,11 @@ def _limits(
     """Return the limit of each and what it is of: its own, or the sum where every instance has one."""
     own: dict[tuple[str, int], int] = {}
     of_instances: dict[int, int] = {}
-    for instance, database, tag, size in SizeLimit.objects.values_list("instance", "database", "tag", "size"):
-        if instance:
-            of_instances[instance] = size
-        elif tag:
-            own["tag", tag] = size
-        elif not database:
-            own["fleet", 0] = size
+    for limit in SizeLimit.objects.all():
+        if limit.kind == "instance":
+            of_instances[limit.instance_id] = limit.size
+        elif limit.kind in ("tag", FLEET):
+            own[limit.kind, limit.tag_id or 0] = limit.size
     return {
         key: (own[key], "own") if key in own else (sum(of_instances[pk] for pk in members[key]), "instances")
         for key in keys

@@ -9,8 +9,9 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 from django.urls import reverse
+from django.utils import timezone
 
-from capacity.models import Database, DatabaseSize, InstanceSize
+from capacity.models import Database, DatabaseSize, InstanceSize, Tablespace
 from instances.models import Instance
 from instances.tests.api import client_with, superclient
 from instances.tests.pages import staff, superstaff
@@ -152,6 +153,10 @@ def test_files(fleet):
 def test_the_planning_report(fleet):
     """F10.4: by tag, the size in 3, 6 and 12 months, and what to buy by when."""
     SizeLimit.objects.filter(tag__isnull=False).delete()
+    seen = {"first_seen_at": timezone.now(), "last_seen_at": timezone.now()}
+    users = Tablespace.objects.create(instance=fleet["slow"], name="users", **seen)
+    # It is no limit of the fleet.
+    SizeLimit.objects.create(tablespace=users, size=GIB)
     code, out = run("planning_report", "--json")
     production, untagged, whole = json.loads(out)
     assert code == 0
