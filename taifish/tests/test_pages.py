@@ -25,7 +25,8 @@ from classification.models import Assignment, Classification, ClassificationRule
 from classification.services import assign, keep_rule
 from instances.models import Credential, Instance
 from instances.tests.pages import entered as entered_client
-from planning.models import SizeLimit
+from planning import services as planning
+from planning.models import SizeLimit, Volume
 from sync import services
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from tagging.models import InstanceTag, Tag, TagLimit
@@ -120,6 +121,9 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
     )
     grown_since(instance, days=120)
     SizeLimit.objects.create(instance=instance, size=40 * 1024**2, note="its disk")
+    SizeLimit.objects.create(tag=prod, size=30 * 1024**2)
+    Volume.objects.create(name="shop", size=80 * 1024**2).instances.add(instance)
+    planning.compute()
     today = timezone.localdate()
     services.run_here(aggregation.backfill("all", today - timedelta(days=120), today, trigger="command", enqueue=False))
     failing = Instance.objects.get(name="shop-01")
@@ -232,7 +236,11 @@ def urls(instance: Instance) -> dict[str, str]:
         "capacity-gaps": reverse("capacity-gaps"),
         "trends": f"{reverse('trends')}?period=weekly",
         "forecasts": reverse("forecasts"),
-        "limit": reverse("admin:planning_sizelimit_change", args=[SizeLimit.objects.get().pk]),
+        "limit": reverse("admin:planning_sizelimit_change", args=[SizeLimit.objects.get(tag=None).pk]),
+        "volume": reverse("admin:planning_volume_change", args=[Volume.objects.get().pk]),
+        "filling-up": f"{reverse('filling-up')}?days=365",
+        "filling-up-one": f"{reverse('filling-up')}?of=tag-{Tag.objects.get().pk}",
+        "planning-report": reverse("planning-report"),
         "aggregate": reverse(
             "admin:aggregation_databaseaggregate_change", args=[DatabaseAggregate.objects.order_by("pk")[0].pk]
         ),
@@ -269,6 +277,7 @@ def urls(instance: Instance) -> dict[str, str]:
         "aggregation_instanceaggregate",
         "aggregation_databaseaggregate",
         "planning_sizelimit",
+        "planning_volume",
         "classification_classification",
         "classification_classificationrule",
         "classification_assignment",
@@ -291,6 +300,8 @@ def urls(instance: Instance) -> dict[str, str]:
         "instances_instance",
         "instances_credential",
         "tagging_tag",
+        "planning_sizelimit",
+        "planning_volume",
         "accounts_accountfilter",
         "classification_classification",
         "classification_classificationrule",
