@@ -110,7 +110,7 @@ def test_forecasts_come_nearest_first(fleet, django_assert_num_queries):
     SizeLimit.objects.create(instance=two, size=10**15)
     SizeLimit.objects.create(instance=one, size=GIB * 320)
     compute()
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         found = forecasts(ceilings())
     assert [ceiling.instance for ceiling, _ in found] == [one, two]
     assert found[0][1].days == 20

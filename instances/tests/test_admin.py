@@ -96,6 +96,8 @@ def test_apps_above_plug_in_at_one_place(instance):
         "accounts.view_account",
         "capacity.view_database",
         "planning.view_sizelimit",
+        "planning.change_sizelimit",
+        "planning.change_volume",
         "classification.run_classification",
     }
     plain = staff(VIEW).get(LIST).content.decode()

@@ -5,7 +5,8 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-#: The limits of instances stood in aggregation. Their permissions are renamed, so that users keep them.
+#: The limits of instances stood in aggregation. Their permissions are renamed, so that users keep them; after a way back
+#: the new ones are there already.
 MOVE = """
 INSERT INTO planning_sizelimit (id, instance_id, size, note, set_by_id, set_at)
 SELECT id, instance_id, size, note, set_by_id, set_at FROM aggregation_instancelimit;
@@ -13,9 +14,11 @@ SELECT setval(pg_get_serial_sequence('planning_sizelimit', 'id'), max(id)) FROM 
 UPDATE auth_permission p
    SET codename = replace(p.codename, 'instancelimit', 'sizelimit')
   FROM django_content_type t
- WHERE t.id = p.content_type_id AND t.app_label = 'aggregation' AND t.model = 'instancelimit';
+ WHERE t.id = p.content_type_id AND t.app_label = 'aggregation' AND t.model = 'instancelimit'
+   AND NOT EXISTS (SELECT FROM django_content_type WHERE app_label = 'planning' AND model = 'sizelimit');
 UPDATE django_content_type SET app_label = 'planning', model = 'sizelimit'
- WHERE app_label = 'aggregation' AND model = 'instancelimit';
+ WHERE app_label = 'aggregation' AND model = 'instancelimit'
+   AND NOT EXISTS (SELECT FROM django_content_type WHERE app_label = 'planning' AND model = 'sizelimit');
 """
 
 

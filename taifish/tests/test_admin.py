@@ -17,6 +17,7 @@ from capacity.tests.stored import database, total
 from instances.models import Credential, Instance
 from instances.tests.pages import staff, superstaff
 from planning.models import SizeLimit
+from planning.services import compute
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from taifish import schedules
 
@@ -75,8 +76,8 @@ def test_each_figure_is_what_its_list_shows(store):
 def test_the_home_page_takes_a_fixed_number_of_queries(store, django_assert_num_queries):
     client = superstaff()
     # Session, user, figures (three), scheduler, workers (two), running sessions, changes (two), health of visits,
-    # databases (two), limits, schedules.
-    with django_assert_num_queries(16):
+    # databases (two), limits (those set, of volumes, of engines), schedules.
+    with django_assert_num_queries(18):
         answer = client.get(HOME)
     assert len(answer.context["running"]) == 5
     assert len(answer.context["latest"]) == 6
@@ -154,6 +155,7 @@ def test_the_home_page_names_what_is_nearest_and_what_runs_next(store):
     for ago in range(30):
         total(instance, 1000 - 10 * ago, ago=ago)
     SizeLimit.objects.create(instance=instance, size=1095)
+    compute()
     page = superstaff().get(HOME)
     assert [row["forecast"].days for row in page.context["forecasts"]] == [10]
     assert "in 10 days" in page.content.decode()
