@@ -85,7 +85,7 @@ def test_the_list_answers_what_it_is_asked(instances):
 def test_the_list_says_what_it_leaves_out(instances):
     account(instances[0], "app")
     client = staff("accounts.view_account")
-    assert "present and that no filter hides" in client.get(LIST).content.decode()
+    assert "Gone and filtered rows are hidden." in client.get(LIST).content.decode()
     assert "Gone rows are hidden." in client.get(f"{LIST}?filtered=all").content.decode()
     assert "Filtered rows are hidden" in client.get(f"{LIST}?gone=yes&q=x").content.decode()
     # What else was asked for stays when more is shown.

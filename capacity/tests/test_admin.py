@@ -61,7 +61,7 @@ def test_the_list_answers_what_it_is_asked(instances):
     assert names(client.get(LIST, {"measured": "never"})) == ["unread"]
     assert names(client.get(LIST, {"engine": "mysql"})) == ["late"]
     shown = client.get(LIST).content.decode()
-    assert "present and that no filter hides" in shown
+    assert "Gone and filtered rows are hidden." in shown
     assert "5.00 GiB" in shown
     assert "+29.3 KiB" in shown
     assert ">never<" in shown
