@@ -240,7 +240,7 @@ def test_a_worker_that_freezes_is_replaced_and_does_no_harm_when_it_wakes(phase,
     after = stored(), SyncRecord.objects.filter(pk=record.pk).values().get()
     frozen.signal(signal.SIGCONT)
     workers.until(lambda: f"visit {record.pk}" in frozen.said, "the one that woke up speaks")
-    assert "no longer ours" in frozen.said or "failed" in frozen.said
+    assert "was lost" in frozen.said or "failed" in frozen.said
     assert (stored(), SyncRecord.objects.filter(pk=record.pk).values().get()) == after
 
 
