@@ -575,7 +575,7 @@ def test_tagging_many_from_choice_to_receipt_and_undo(entered, live_server, visi
 def test_the_largest_tables_are_asked_for_from_the_page_of_a_database(entered, live_server, visited, picture):
     """F2: never by default, and nothing of it is stored."""
     entered.goto(live_server.url + urls(visited)["database"])
-    assert entered.locator("canvas.chart").count() == 1
+    assert entered.locator("canvas.chart").count() == 2
     entered.get_by_role("button", name="Largest tables").click()
     entered.get_by_text("pg_catalog.pg_proc").wait_for()
     picture("database-tables")
