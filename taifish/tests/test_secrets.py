@@ -412,7 +412,9 @@ def test_no_password_is_anywhere(right, logged, proxy_to, workers, settings):
         services.run_here(services.start("accounts", Instance.objects.all(), trigger="manual", enqueue=False))
         places |= endpoints()
         pages, broken = admin_pages(secret)
-    outcomes = set(SyncRecord.objects.values_list("instance__name", "status", "error_code"))
+    # One that is asked for while the same is pending is skipped.
+    made = SyncRecord.objects.exclude(error_code="waiting")
+    outcomes = set(made.values_list("instance__name", "status", "error_code"))
     assert outcomes == {
         ("good", "completed", ""),
         ("twin", "completed", ""),
