@@ -64,3 +64,11 @@ def django_db_setup(
     yield
     with django_db_blocker.unblock():
         connection.close()
+
+
+@pytest.fixture(autouse=True)
+def english() -> None:
+    """Forget the language of the last request of an earlier test, which Django leaves active in this thread."""
+    from django.utils.translation import deactivate
+
+    deactivate()
