@@ -229,3 +229,17 @@ def test_old_sizes_are_marked(fleet):
     assert (answer["unknown"], answer["results"][0]["is_stale"]) == (1, True)
     assert f"old: of {ago(9)}" in superstaff().get(reverse("filling-up")).content.decode()
     assert run("filling_up", "--kind", "database")[0] == 3
+
+
+def test_names_cannot_act_in_a_terminal_or_hide_on_a_page(fleet):
+    """A database may be called anything."""
+    Database.objects.filter(name="shop").update(name="shop\x1b[2J\u202e")
+    page = superstaff().get(f"{reverse('filling-up')}?days=365").content.decode()
+    out, err = StringIO(), StringIO()
+    for more in ((), ("--without-limit",)):
+        with pytest.raises(SystemExit):
+            call_command("filling_up", "--days", "365", *more, stdout=out, stderr=err)
+    said = out.getvalue() + err.getvalue()
+    assert "\x1b" not in page + said
+    assert "\u202e" not in page + said
+    assert r"shop\x1b[2J\u202e" in said

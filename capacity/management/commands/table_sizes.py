@@ -11,6 +11,7 @@ from capacity.growth import GROWTH_DAYS, table_growth
 from capacity.models import Database
 from console.units import bytes_label
 from engines.errors import AdapterError
+from engines.statements import printable
 
 
 class Command(BaseCommand):
@@ -50,7 +51,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps([table._asdict() for table in tables], indent=2))
             return
         for table in tables:
-            self.stdout.write(f"{bytes_label(table.size):>10}  {table.schema}.{table.name}")
+            self.stdout.write(f"{bytes_label(table.size):>10}  {printable(f'{table.schema}.{table.name}')}")
 
     def _growth(self, database: Database, options: dict[str, Any]) -> None:
         found = table_growth(database, options["days"], options["limit"])
@@ -60,6 +61,7 @@ class Command(BaseCommand):
             for table in found.tables:
                 note = "" if table.state == "listed" else f" ({table.state})"
                 growth = bytes_label(table.growth, signed=True)
-                self.stdout.write(f"{growth:>11} {bytes_label(table.size):>10}  {table.schema}.{table.name}{note}")
+                name = printable(f"{table.schema}.{table.name}")
+                self.stdout.write(f"{growth:>11} {bytes_label(table.size):>10}  {name}{note}")
         if found.earlier_day is None:
             raise CommandError("There are no two stored readings of this database's tables to compare.", returncode=3)

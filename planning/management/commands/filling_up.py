@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from console.units import bytes_label
 from engines.registry import engine_choices
+from engines.statements import printable
 from planning import reading
 from planning.forecast import Forecast, NoForecast
 from planning.serializers import FillingSerializer
@@ -53,9 +54,9 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(document, indent=2))
         else:
             for ceiling, forecast in rows:
-                self.stdout.write(_line(ceiling, forecast))
+                self.stdout.write(printable(_line(ceiling, forecast)))
             for ceiling, forecast in unknown:
-                self.stderr.write(f"{ceiling.kind} {ceiling.name}: {_unknown(forecast)}")
+                self.stderr.write(printable(f"{ceiling.kind} {ceiling.name}: {_unknown(forecast)}"))
         sys.exit(3 if unknown else 0)
 
 

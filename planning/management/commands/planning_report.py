@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from console.csv import disarmed
 from console.units import bytes_label
 from planning.forecast import NoForecast
 from planning.pages import flat
@@ -33,9 +34,10 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(rows, indent=2))
         elif options["csv"]:
             flattened = [flat(row) for row in rows]
-            writer = csv.DictWriter(self.stdout, list(flattened[0]))
-            writer.writeheader()
-            writer.writerows(flattened)
+            writer = csv.writer(self.stdout)
+            writer.writerow(flattened[0])
+            for row in flattened:
+                writer.writerow("" if cell is None else disarmed(str(cell)) for cell in row.values())
         else:
             for line in lines:
                 self.stdout.write(_text(line))

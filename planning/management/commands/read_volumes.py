@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from engines.statements import printable
 from planning.models import Volume
 from planning.volumes import read_volumes
 
@@ -35,5 +36,5 @@ class Command(BaseCommand):
             raise CommandError(f"No volume was changed. {attempt.error}", returncode=1)
         if not options["json"]:
             for text in (f"{len(volumes)} volumes read", *attempt.skipped):
-                self.stdout.write(text)
+                self.stdout.write(printable(text))
         sys.exit(3 if attempt.skipped else 0)
