@@ -29,6 +29,8 @@ from tagging.models import Tag
 
 from . import reading
 from .forecast import AHEAD, WINDOW, Forecast, NoForecast
+from .models import KINDS as LIMITED
+from .models import SizeLimit, Volume
 from .reading import Answer, Ceiling
 from .report import Line, report
 from .serializers import FillingSerializer, ReportSerializer
@@ -43,14 +45,7 @@ GROWING, GROWING_IN_FILE = 50, 10_000
 KNOWN, CHARTED = 180, 90
 
 #: The kinds of `reading.KINDS`.
-KINDS = {
-    "instance": _("instance"),
-    "database": _("database"),
-    "tablespace": _("tablespace"),
-    "tag": _("tag"),
-    "fleet": _("whole fleet"),
-    "volume": _("volume"),
-}
+KINDS = {**dict(LIMITED), "volume": _("volume")}
 
 _INPUT = {"class": "tf-input"}
 
@@ -255,13 +250,9 @@ def _url(ceiling: Ceiling) -> str:
     return f"{reverse('filling-up')}?of={ceiling.kind}-{ceiling.pk or 0}"
 
 
-def _change(row: Any) -> str | None:
-    """The form of a limit, if there is one."""
-    return (
-        reverse(f"admin:planning_{row._meta.model_name}_change", args=[row.pk])
-        if admin.site.is_registered(type(row))
-        else None
-    )
+def _change(row: SizeLimit | Volume) -> str:
+    """The form of the limit."""
+    return reverse(f"admin:planning_{row._meta.model_name}_change", args=[row.pk])
 
 
 def forecast_chart(ceiling: Ceiling, forecast: Forecast | NoForecast) -> Chart | None:
