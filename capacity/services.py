@@ -73,8 +73,8 @@ def read(instance: Instance, phase: Phase) -> CapacityFacts:
 
 
 def _due_for_tables(instance: Instance, databases: Databases, sizes: Sizes) -> list[str]:
-    """Return the measured databases without a reading of tables in the last TABLES_EVERY days, those first whose last
-    reading is the oldest."""
+    """Return the measured databases that have no reading of tables in the last TABLES_EVERY days, the oldest reading
+    first."""
     if not settings.TAIFISH_TABLE_SIZES_TOP:
         return []
     own = {fact.name for fact in databases.databases if not fact.is_system} & {size.database for size in sizes.sizes}

@@ -211,7 +211,7 @@ class DatabaseFact(NamedTuple):
 class SizeFact(NamedTuple):
     """The size of a database on disk in bytes, and its parts; None for a part without an exact figure.
 
-    `elsewhere` counts the tables whose bytes are not in `size`, by the shared part that holds them, "" for tables of
+    `elsewhere` maps shared parts to the number of tables with bytes there and not in `size`; "" stands for tables of
     unknown size. None: not read, or the engine has no such tables.
     """
 

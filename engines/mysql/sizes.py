@@ -51,7 +51,7 @@ FROM information_schema.TABLES WHERE (ENGINE IS NULL OR ENGINE NOT IN ({ELSEWHER
 AND TABLE_TYPE NOT IN ('VIEW', 'SYSTEM VIEW', 'TEMPORARY')
 AND TABLE_SCHEMA NOT IN ('information_schema', 'performance_schema')"""  # noqa: S608 -- constants
 
-#: Tables of this engine show a length of 0, whatever their file holds.
+#: The server reports a length of 0 for every table of this engine.
 UNMEASURED = "CSV"
 
 FULL_TEXT = "(full-text indexes)"

@@ -121,8 +121,7 @@ def _tablespace_alone(session: PostgreSQLSession, name: str) -> list[tuple[Any, 
 
 
 def _measure(session: PostgreSQLSession, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    """Oid or name, size, and a state, which SIZES and TABLESPACE_SIZES explain; in a transaction of its own, to see
-    what is there now."""
+    """Rows of SIZES or TABLESPACE_SIZES, read in a new transaction."""
     session.begin()
     return session.query(sql, parameters)
 
