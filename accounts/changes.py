@@ -55,7 +55,7 @@ class ChangeLog:
             return
         for word, rows in (("granted", new), ("revoked", over)):
             for account_id, *grant in sorted(rows):
-                self._list(account_id, "privileges", word).append(dict(zip(GRANT_COLUMNS[1:-1], grant, strict=True)))
+                self._list(account_id, "privileges", word).append(dict(zip(GRANT_COLUMNS[1:-2], grant, strict=True)))
 
     def memberships(
         self, new: Iterable[MembershipRow], over: Iterable[MembershipRow], names: Mapping[int, str]
@@ -65,7 +65,7 @@ class ChangeLog:
             return
         for word, rows in (("joined", new), ("left", over)):
             for member, role, *options in sorted(rows):
-                details = dict(zip(MEMBERSHIP_COLUMNS[2:-1], options, strict=True))
+                details = dict(zip(MEMBERSHIP_COLUMNS[2:-2], options, strict=True))
                 self._list(member, "memberships", word).append({"role": names[role]} | details)
 
     def _baseline(self, new: Iterable[GrantRow | MembershipRow], event: str) -> None:

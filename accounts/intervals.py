@@ -45,7 +45,7 @@ def write_memberships(
     keep_in_sight(Membership, stored, seen, over, accounts.visited_at)
     Membership.objects.filter(pk__in=[stored[row].pk for row in over]).update(until=now)
     since = now.isoformat()
-    insert(Membership, MEMBERSHIP_COLUMNS, [(*row, since) for row in sorted(new)])
+    insert(Membership, MEMBERSHIP_COLUMNS, [(*row, since, since) for row in sorted(new)])
     if new or over:
         log.memberships(new, over, accounts.names())
     return len(new), len(over)
@@ -84,7 +84,7 @@ def write_grants(
     keep_in_sight(Grant, stored, seen, over, accounts.visited_at)
     Grant.objects.filter(pk__in=[stored[row].pk for row in over]).update(until=now)
     since = now.isoformat()
-    insert(Grant, GRANT_COLUMNS, [(*row, since) for row in sorted(new)])
+    insert(Grant, GRANT_COLUMNS, [(*row, since, since) for row in sorted(new)])
     log.grants(new, over)
     return len(new), len(over)
 

@@ -110,8 +110,16 @@ class Account(models.Model):
         ordering = ["instance__name", "name", "host"]
         verbose_name = _("account")
         verbose_name_plural = _("accounts")
-        constraints = [models.UniqueConstraint(fields=["instance", "name", "host"], name="account_once")]
-        indexes = [models.Index(fields=["name"], name="account_name")]
+        constraints = [
+            # A dropped account and the one that was created again under its name are two accounts.
+            models.UniqueConstraint(
+                fields=["instance", "name", "host"], condition=Q(gone_at=None), name="account_once_now"
+            )
+        ]
+        indexes = [
+            models.Index(fields=["name"], name="account_name"),
+            models.Index(fields=["instance", "name", "host"], name="account_of_instance"),
+        ]
 
     def __str__(self) -> str:
         return account_label(self.name, self.host)
@@ -154,16 +162,32 @@ class IntervalQuerySet(models.QuerySet[Any]):
         return self.filter(Q(until=None) | Q(until__gt=moment), since__lte=moment)
 
 
+class Ended(models.TextChoices):
+    """Why an interval ended. Null for one that holds, and for those that ended before this was recorded."""
+
+    REVOKED = "revoked", _("revoked")
+    DROPPED = "dropped", _("account or object dropped")
+    CHANGED = "changed", _("continued with other options, grantors or another name")
+    UNRECORDED = "unrecorded", _("no longer recorded")
+
+
 class Membership(models.Model):
-    """`member` holds `role`, with these options, for this time."""
+    """`member` holds `role`, with these options, for this time.
+
+    `since` is when the row began; `held_since` when the possession began that it continues, whatever the options.
+    `grantors` are the names of all who granted it: null if not recorded yet, empty if the engine names none.
+    """
 
     member = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="memberships")
     role = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="members")
     admin_option = models.BooleanField(_("may pass it on"))
     inherit = models.BooleanField(_("inherits its privileges"))
     set_option = models.BooleanField(_("may switch to it"))
+    grantors = ArrayField(models.TextField(), verbose_name=_("granted by"), null=True)
+    held_since = models.DateTimeField(_("held since"), help_text=_("Without interruption."))
     since = models.DateTimeField(_("since"))
     until = models.DateTimeField(_("until"), null=True)
+    ended = models.CharField(_("ended because"), max_length=10, choices=Ended, null=True)  # noqa: DJ001
     unobserved_since = models.DateTimeField(
         _("not observed since"),
         null=True,
@@ -185,7 +209,11 @@ class Membership(models.Model):
 
 
 class Grant(models.Model):
-    """`account` holds `privilege` on `scope`, for this time."""
+    """`account` holds `privilege` on `scope`, for this time.
+
+    `object_id` and `grantors` are those of `engines.facts.GrantFact`, null if not recorded yet. `since` is when the row
+    began; `held_since` when the possession began that it continues, with whatever options, under whatever name.
+    """
 
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="grants", verbose_name=_("account"))
     kind = models.CharField(_("kind"), max_length=20, choices=grant_kind_choices)
@@ -194,8 +222,12 @@ class Grant(models.Model):
     privilege = models.CharField(_("privilege"), max_length=200)
     grantable = models.BooleanField(_("may pass it on"))
     denied = models.BooleanField(_("denied"))
+    object_id = models.TextField(_("id of the object"), null=True)  # noqa: DJ001
+    grantors = ArrayField(models.TextField(), verbose_name=_("granted by"), null=True)
+    held_since = models.DateTimeField(_("held since"), help_text=_("Without interruption."))
     since = models.DateTimeField(_("since"))
     until = models.DateTimeField(_("until"), null=True)
+    ended = models.CharField(_("ended because"), max_length=10, choices=Ended, null=True)  # noqa: DJ001
     unobserved_since = models.DateTimeField(
         _("not observed since"),
         null=True,
@@ -350,6 +382,14 @@ class AccountChange(models.Model):
         ATTRIBUTES = "attributes", _("attributes changed")
         PRIVILEGES = "privileges", _("privileges changed")
         MEMBERSHIPS = "memberships", _("memberships changed")
+        RENAMED = "renamed", _("renamed")
+        PROBABLY_RENAMED = "probably_renamed", _("probably renamed")
+        EXPIRED = "expired", _("expired")
+        PASSWORD = "password", _("password changed")
+        END_DATE = "end_date", _("end date changed")
+        OPTIONS = "options", _("options changed")
+        GRANTORS = "grantors", _("grantors changed")
+        OBJECTS = "objects", _("objects renamed")
 
     account = models.ForeignKey(
         Account, on_delete=models.CASCADE, db_index=False, related_name="changes", verbose_name=_("account")

@@ -11,12 +11,12 @@ from engines.facts import Inventory, Permissions, ServerInfo
 
 from .models import Account, Grant, Membership
 
-GRANT_COLUMNS = ("account_id", "kind", "database", "scope", "privilege", "denied", "grantable", "since")
-MEMBERSHIP_COLUMNS = ("member_id", "role_id", "admin_option", "inherit", "set_option", "since")
+GRANT_COLUMNS = ("account_id", "kind", "database", "scope", "privilege", "denied", "grantable", "held_since", "since")
+MEMBERSHIP_COLUMNS = ("member_id", "role_id", "admin_option", "inherit", "set_option", "held_since", "since")
 GrantRow = tuple[int, str, str, str, str, bool, bool]
-"""The columns of GRANT_COLUMNS, without the last."""
+"""The columns of GRANT_COLUMNS, without the last two."""
 MembershipRow = tuple[int, int, bool, bool, bool]
-"""The columns of MEMBERSHIP_COLUMNS, without the last."""
+"""The columns of MEMBERSHIP_COLUMNS, without the last two."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class OpenRow(NamedTuple):
 
 def open_rows(rows: Iterable[tuple[Any, ...]]) -> dict[Any, OpenRow]:
     """Open intervals by their content. `rows` holds pk, unobserved_since, then GRANT_COLUMNS or MEMBERSHIP_COLUMNS."""
-    return {row[2:-1]: OpenRow(*row[:2]) for row in rows}
+    return {row[2:-2]: OpenRow(*row[:2]) for row in rows}
 
 
 def keep_in_sight(

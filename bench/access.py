@@ -29,20 +29,20 @@ SELECT i.id, CASE WHEN n <= 20 THEN 'role' || n ELSE 'user' || n END,
        CASE WHEN n <= 20 THEN 'role' ELSE 'user' END, '', false, false, n > 20, '', '{}', now() - interval '30 days'
   FROM instances_instance i, generate_series(1, %(accounts)s) n;
 CREATE TEMPORARY VIEW numbered AS SELECT *, regexp_replace(name, '\D', '', 'g')::int AS n FROM accounts_account;
-INSERT INTO accounts_membership (member_id, role_id, admin_option, inherit, set_option, since, until)
-SELECT m.id, r.id, false, true, true, now() - interval '30 days',
+INSERT INTO accounts_membership (member_id, role_id, admin_option, inherit, set_option, held_since, since, until)
+SELECT m.id, r.id, false, true, true, now() - interval '30 days', now() - interval '30 days',
        CASE WHEN m.n %% 5 = 1 THEN now() - interval '5 days' END
   FROM numbered m JOIN numbered r ON r.instance_id = m.instance_id AND r.kind = 'role'
  WHERE m.kind = 'user' AND (m.n + r.n) %% 10 = 0;
-INSERT INTO accounts_grant (account_id, kind, database, scope, privilege, grantable, denied, since, until)
+INSERT INTO accounts_grant (account_id, kind, database, scope, privilege, grantable, denied, held_since, since, until)
 SELECT a.id, 'table', d, CASE WHEN a.host = '%%' THEN d ELSE d || '.public' END || '.t' || (a.n * 7 + g) %% 100,
        (ARRAY['SELECT','INSERT','UPDATE','DELETE'])[1 + g %% 4], false, false,
-       now() - interval '30 days', CASE WHEN g = 1 THEN now() - interval '5 days' END
+       now() - interval '30 days', now() - interval '30 days', CASE WHEN g = 1 THEN now() - interval '5 days' END
   FROM numbered a, generate_series(1, %(each)s) g,
        LATERAL (SELECT 'shop' || a.instance_id / 20 || '_' || (a.n + g) %% 5 AS d) x;
-INSERT INTO accounts_grant (account_id, kind, database, scope, privilege, grantable, denied, since)
+INSERT INTO accounts_grant (account_id, kind, database, scope, privilege, grantable, denied, held_since, since)
 SELECT a.id, 'database', d, CASE WHEN a.n %% 20 = 0 THEN d ELSE replace(d, '_', '\_') END, 'SELECT', false, false,
-       now() - interval '30 days'
+       now() - interval '30 days', now() - interval '30 days'
   FROM numbered a, LATERAL (SELECT 'shop' || a.instance_id / 20 || '_' || a.n / 10 %% 5 AS d) x
  WHERE a.host = '%%' AND a.n %% 10 = 0;
 """

@@ -51,22 +51,22 @@ SELECT i.id, CASE WHEN n <= 20 THEN 'role' || n ELSE 'user' || n END,
 CREATE OR REPLACE TEMPORARY VIEW numbered AS
 SELECT a.*, i.engine, regexp_replace(a.name, '\D', '', 'g')::int AS n
   FROM accounts_account a JOIN instances_instance i ON i.id = a.instance_id;
-INSERT INTO accounts_membership (member_id, role_id, admin_option, inherit, set_option, since, until)
-SELECT m.id, r.id, m.n %% 50 = 0, m.n %% 3 > 0, true, now() - interval '30 days',
+INSERT INTO accounts_membership (member_id, role_id, admin_option, inherit, set_option, held_since, since, until)
+SELECT m.id, r.id, m.n %% 50 = 0, m.n %% 3 > 0, true, now() - interval '30 days', now() - interval '30 days',
        CASE WHEN m.n %% 10 = 1 THEN now() - interval '5 days' END
   FROM numbered m JOIN numbered r ON r.instance_id = m.instance_id AND r.kind = 'role'
  WHERE (m.kind = 'user' AND (m.n + r.n) %% 10 = 0) OR (m.kind = 'role' AND r.n = m.n + 10);
-INSERT INTO accounts_grant (account_id, kind, database, scope, privilege, grantable, denied, since, until)
+INSERT INTO accounts_grant (account_id, kind, database, scope, privilege, grantable, denied, held_since, since, until)
 SELECT id, CASE WHEN engine = 'mysql' THEN 'system' ELSE 'attribute' END, '', '', p, n %% 30 = 0, false,
-       now() - interval '30 days', NULL
+       now() - interval '30 days', now() - interval '30 days', NULL
   FROM numbered, LATERAL unnest(CASE
        WHEN engine = 'postgresql' AND n %% 40 = 0 THEN '{SUPERUSER,LOGIN}'::text[]
        WHEN engine = 'postgresql' AND n = 11 THEN '{CREATEROLE}' WHEN engine = 'postgresql' THEN '{LOGIN}'
        WHEN n %% 40 = 0 THEN '{SUPER,FILE,PROCESS,CREATE USER}' WHEN n = 11 THEN '{FILE,PROCESS}' ELSE '{}' END) p;
-INSERT INTO accounts_grant (account_id, kind, database, scope, privilege, grantable, denied, since, until)
+INSERT INTO accounts_grant (account_id, kind, database, scope, privilege, grantable, denied, held_since, since, until)
 SELECT a.id, 'table', d, CASE WHEN a.engine = 'mysql' THEN d ELSE d || '.public' END || '.t' || (a.n * 7 + g) %% 100,
        (ARRAY['SELECT','INSERT','UPDATE','DELETE'])[1 + g %% 4], g = 3 AND a.n %% 20 = 0, false,
-       now() - interval '30 days', CASE WHEN g %% 10 = 1 THEN now() - interval '5 days' END
+       now() - interval '30 days', now() - interval '30 days', CASE WHEN g %% 10 = 1 THEN now() - interval '5 days' END
   FROM numbered a, generate_series(1, %(grants)s) g, LATERAL (SELECT 'shop' || (a.n + g) %% 5 AS d) x;
 """
 

@@ -103,13 +103,14 @@ class AccountFact(NamedTuple):
 
 class MembershipFact(NamedTuple):
     """`member` is in `role`. Rows by several grantors are one fact with their options or-ed: for the server, one row
-    with an option is enough."""
+    with an option is enough. `grantors` are their names in order; empty where the engine names none."""
 
     member: AccountKey
     role: AccountKey
     admin_option: bool = False
     inherit: bool = True
     set_option: bool = True
+    grantors: tuple[str, ...] = ()
 
 
 class GrantFact(NamedTuple):
@@ -117,6 +118,11 @@ class GrantFact(NamedTuple):
 
     `database` is the database that contains the scope, or the database itself for kind "database"; "" otherwise.
     `scope` is the canonical path made by `dotted()`. `denied` marks a partial revoke (MySQL).
+
+    `object_id` is the server's id of the object that `scope` names, unique on the instance within its kind, and the
+    same after the object is renamed or moved; "" where the engine has none. An object inside a database has the id of
+    the database and its own, "16384/16390". `grantors` are the names of all who granted it, in order; empty where the
+    engine names none. Grants of one privilege by several grantors are one fact, grantable if one of them is.
     """
 
     account: AccountKey
@@ -126,6 +132,8 @@ class GrantFact(NamedTuple):
     database: str = ""
     grantable: bool = False
     denied: bool = False
+    object_id: str = ""
+    grantors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

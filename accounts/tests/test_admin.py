@@ -28,11 +28,13 @@ PREVIEW = reverse("admin:accounts_accountfilter_preview")
 
 def grant(holder: Account, privilege: str, **fields: object) -> Grant:
     values = {"kind": "database", "database": "shop", "scope": "shop", "since": MAY_1} | fields
+    values = {"held_since": values["since"]} | values
     return Grant.objects.create(account=holder, privilege=privilege, **{"grantable": False, "denied": False} | values)
 
 
 def member(of: Account, role: Account, **fields: object) -> Membership:
     values = {"admin_option": False, "inherit": True, "set_option": True, "since": MAY_1} | fields
+    values = {"held_since": values["since"]} | values
     return Membership.objects.create(member=of, role=role, **values)
 
 
@@ -213,7 +215,7 @@ def test_a_long_tab_has_pages(instances, django_assert_num_queries):
     Grant.objects.bulk_create(
         Grant(
             account=alice, kind="table", database="shop", scope=f"shop.t{n:04}", privilege="SELECT",
-            grantable=False, denied=False, since=MAY_1,
+            grantable=False, denied=False, since=MAY_1, held_since=MAY_1,
         )
         for n in range(450)
     )  # fmt: skip

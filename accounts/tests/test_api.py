@@ -51,9 +51,11 @@ def test_filters_answer_what_they_are_asked(instances):
 def test_an_account_with_its_grants(instances):
     mine = account(instances[1], "shop's “app”", host="10.%")
     grant = {"account": mine, "kind": "database", "scope": "shop", "database": "shop"}
-    Grant.objects.create(**grant, privilege="SELECT", grantable=True, denied=False, since=MAY_1)
-    Grant.objects.create(**grant, privilege="INSERT", grantable=False, denied=False, since=MAY_1, until=MAY_3)
-    Grant.objects.create(**grant, privilege="DROP", grantable=False, denied=True, since=MAY_3)
+    Grant.objects.create(**grant, privilege="SELECT", grantable=True, denied=False, since=MAY_1, held_since=MAY_1)
+    Grant.objects.create(
+        **grant, privilege="INSERT", grantable=False, denied=False, since=MAY_1, held_since=MAY_1, until=MAY_3
+    )
+    Grant.objects.create(**grant, privilege="DROP", grantable=False, denied=True, since=MAY_3, held_since=MAY_3)
     client = client_with("accounts.view_account", "accounts.view_grant")
     told = client.get(f"/api/accounts/{mine.pk}/").json()
     assert (told["label"], told["engine"], told["instance_name"]) == ("shop's “app”@10.%", "mysql", "my")
@@ -85,7 +87,7 @@ def test_roles_come_with_the_path_to_them(instances):
     """F1.9: nested roles are understood."""
     pg = instances[0]
     people = {name: account(pg, name) for name in ("ann", "team", "dba", "root")}
-    options = {"admin_option": False, "set_option": True, "since": MAY_1}
+    options = {"admin_option": False, "set_option": True, "since": MAY_1, "held_since": MAY_1}
     for member, role, inherit in (("ann", "team", True), ("team", "dba", True), ("dba", "root", False)):
         Membership.objects.create(member=people[member], role=people[role], inherit=inherit, **options)
     with transaction.atomic():
@@ -162,7 +164,7 @@ def test_lists_take_a_fixed_number_of_queries(instances, django_assert_num_queri
     for number in range(30):
         member = account(instances[0], f"user{number}")
         Membership.objects.create(
-            member=member, role=group, admin_option=False, inherit=True, set_option=True, since=MAY_1
+            member=member, role=group, admin_option=False, inherit=True, set_option=True, since=MAY_1, held_since=MAY_1
         )
         Grant.objects.create(
             account=group,
@@ -172,6 +174,7 @@ def test_lists_take_a_fixed_number_of_queries(instances, django_assert_num_queri
             grantable=False,
             denied=False,
             since=MAY_1,
+            held_since=MAY_1,
         )
         AccountChange.objects.create(account=member, at=MAY_1, events=["appeared"])
     with transaction.atomic():

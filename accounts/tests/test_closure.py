@@ -35,7 +35,13 @@ def build(instance: Instance, size: int, edges: list[Edge]) -> list[int]:
     once = {(member, role): rest for member, role, *rest in edges if member != role}
     Membership.objects.bulk_create(
         Membership(
-            member_id=ids[m], role_id=ids[r], admin_option=admin, inherit=inherit, set_option=set_option, since=NOW
+            member_id=ids[m],
+            role_id=ids[r],
+            admin_option=admin,
+            inherit=inherit,
+            set_option=set_option,
+            since=NOW,
+            held_since=NOW,
         )
         for (m, r), (admin, inherit, set_option) in once.items()
     )
@@ -107,7 +113,7 @@ def test_rebuilding_touches_no_row_that_stays(instance):
 
     before = versions()
     Membership.objects.create(
-        member_id=ids[3], role_id=ids[2], admin_option=False, inherit=True, set_option=True, since=NOW
+        member_id=ids[3], role_id=ids[2], admin_option=False, inherit=True, set_option=True, since=NOW, held_since=NOW
     )
     rebuild(instance)
     after = versions()

@@ -68,7 +68,7 @@ def test_paths_are_what_the_next_visit_reads(before, instances):
         for until in (None, MAY_3):
             Grant.objects.create(
                 account=people[engine], kind=kind, database="", scope=old, privilege=f"P{number}", grantable=False,
-                denied=False, since=MAY_1, until=until,
+                denied=False, since=MAY_1, held_since=MAY_1, until=until,
             )  # fmt: skip
     call_command("migrate", "accounts", "0009", verbosity=0)
     call_command("migrate", "accounts", verbosity=0)

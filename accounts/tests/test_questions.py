@@ -44,11 +44,13 @@ def instance(name: str, engine: str, **coverage: object) -> Instance:
 
 def grant(account: Account, privilege: str, kind: str, scope: str = "", **fields: object) -> Grant:
     values = {"grantable": False, "denied": False, "since": MAY_1} | fields
+    values = {"held_since": values["since"]} | values
     return Grant.objects.create(account=account, privilege=privilege, kind=kind, scope=scope, **values)
 
 
 def join(member: Account, role: Account, **fields: object) -> Membership:
     values = {"admin_option": False, "inherit": True, "set_option": True, "since": MAY_1} | fields
+    values = {"held_since": values["since"]} | values
     return Membership.objects.create(member=member, role=role, **values)
 
 

@@ -45,11 +45,13 @@ def test_the_page_answers_and_explains(instances, django_assert_num_queries):
     role = account(pg, "dba", kind="role")
     alice = account(pg, "alice", is_superuser=True, can_login=True)
     account(my, "=alice", host="%")
-    Membership.objects.create(member=alice, role=role, admin_option=False, inherit=True, set_option=True, since=MAY_1)
+    Membership.objects.create(
+        member=alice, role=role, admin_option=False, inherit=True, set_option=True, since=MAY_1, held_since=MAY_1
+    )
     for privilege in ("CREATE", "CONNECT"):
         Grant.objects.create(
             account=alice, kind="database", database="shop", scope="shop", privilege=privilege, grantable=False,
-            denied=False, since=MAY_1,
+            denied=False, since=MAY_1, held_since=MAY_1,
         )  # fmt: skip
     client = superstaff()
     assert "Find the instances where an account exists" in client.get(URL).content.decode()

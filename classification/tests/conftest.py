@@ -57,11 +57,13 @@ def people(instances: list[Instance]) -> dict[str, Account]:
 
 def grant(holder: Account, privilege: str, **fields: object) -> Grant:
     values = {"kind": "attribute", "grantable": False, "denied": False, "since": MAY_1} | fields
+    values = {"held_since": values["since"]} | values
     return Grant.objects.create(account=holder, privilege=privilege, **values)
 
 
 def membership(member: Account, role: Account, **fields: object) -> Membership:
     values = {"admin_option": False, "inherit": True, "set_option": True, "since": MAY_1} | fields
+    values = {"held_since": values["since"]} | values
     made = Membership.objects.create(member=member, role=role, **values)
     with transaction.atomic():
         closure.rebuild(role.instance_id)

@@ -262,6 +262,7 @@ def store(instance: Instance, server: Server, now: datetime) -> dict[str, int]:
             inherit=m.inherit,
             set_option=m.switch,
             since=m.since,
+            held_since=m.since,
             until=m.until,
         )
         for m in server.memberships
@@ -277,6 +278,7 @@ def store(instance: Instance, server: Server, now: datetime) -> dict[str, int]:
             grantable=g.grantable,
             denied=g.denied,
             since=g.since,
+            held_since=g.since,
             until=g.until,
         )
         for g in server.grants
@@ -496,7 +498,7 @@ def test_everybody_of_an_oracle_container_is_nobody_in_another(db, now):
             ids[name, pdb] = row.pk
     Grant.objects.create(
         account_id=ids["PUBLIC", "PDB1"], kind="routine", database="PDB1", scope="PDB1.SYS.UTL_FILE",
-        privilege="EXECUTE", grantable=False, denied=False, since=since,
+        privilege="EXECUTE", grantable=False, denied=False, since=since, held_since=since,
     )  # fmt: skip
     told = answers('has("EXECUTE")', None, [instance.pk])
     assert (told[ids["APP", "PDB1"]], told.get(ids["APP", "PDB2"])) == (True, False)

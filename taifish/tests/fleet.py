@@ -52,6 +52,7 @@ def small_fleet() -> Instance:
         grantable=False,
         denied=False,
         since=now,
+        held_since=now,
     )
     database = Database.objects.create(
         instance=instance, name="shop", size=2048, size_day=today, last_seen_at=now, **seen

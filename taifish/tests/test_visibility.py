@@ -117,7 +117,7 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
     seen = {"instance": instance, "first_seen_at": now}
     role = Account.objects.create(name=f"{word}-role", kind="role", **seen)
     account = Account.objects.create(name=f"{word}-user", kind="user", can_login=True, is_superuser=True, **seen)
-    holds = {"admin_option": False, "inherit": True, "set_option": True, "since": now}
+    holds = {"admin_option": False, "inherit": True, "set_option": True, "since": now, "held_since": now}
     Membership.objects.create(member=account, role=role, **holds)
     RoleReach.objects.create(
         member=account, role=role, depth=1, via=account, inherits=True, can_set=True, is_admin=False
@@ -132,6 +132,7 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
             grantable=False,
             denied=False,
             since=now,
+            held_since=now,
         )
     AccountChange.objects.create(
         account=account, at=now, events=["appeared"], details={"attributes": {"auth_method": [None, word]}}
@@ -171,7 +172,13 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
     for target in ({"instance": instance}, {"database": database}, {"tablespace": tablespace}, {"tag": tag}):
         SizeLimit.objects.create(**target, size=1 << 10, note=f"{word} disk")
     Volume.objects.create(name=f"{word}:/data", size=1 << 40, note=word).instances.add(instance)
-    manual = {"account": account, "instance": instance, "classification": shared["classification"], "since": now}
+    manual = {
+        "account": account,
+        "instance": instance,
+        "classification": shared["classification"],
+        "since": now,
+        "held_since": now,
+    }
     Assignment.objects.create(reason=f"{word} said so", **manual)
     Assignment.objects.create(rule=shared["rule"], rule_version=1, **manual)
     RuleResult.objects.create(rule=shared["rule"], instance=instance, version=1, at=now, message=f"{word} failed")
