@@ -11,6 +11,9 @@ from .errors import AdapterError
 
 LEVELS = ("A", "B", "C")
 
+#: The read depth of new instances: at A, grants on tables stay unknown.
+DEFAULT_LEVEL = "B"
+
 
 #: Kinds of grant → what `scope` names for each.
 GRANT_KINDS = {

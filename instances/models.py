@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from engines.facts import LEVELS
+from engines.facts import DEFAULT_LEVEL, LEVELS
 from engines.registry import ENGINES, aimed, engine_choices
 from engines.target import Target
 
@@ -161,13 +161,13 @@ class Instance(models.Model):
     level = models.CharField(
         _("read depth"),
         max_length=1,
-        default="A",
+        default=DEFAULT_LEVEL,
         choices=list(
             zip(
                 LEVELS,
                 [
-                    _("A: accounts, roles, instance and database grants"),
-                    _("B: and objects inside the databases"),
+                    _("A: accounts, roles, instance and database grants; grants on tables stay unknown"),
+                    _("B: and objects inside the databases; grants on columns stay unknown"),
                     _("C: and columns"),
                 ],
                 strict=True,

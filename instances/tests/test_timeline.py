@@ -76,7 +76,7 @@ def test_everything_in_one_line_newest_first(lived, django_assert_num_queries):
         "connect_timeout": 10,
         "statement_timeout": 60,
         "budget": 600,
-        "level": "A",
+        "level": "B",
     }
     data |= {"instance_tags-TOTAL_FORMS": 0, "instance_tags-INITIAL_FORMS": 0}
     client.post(reverse("admin:instances_instance_change", args=[lived.pk]), data)

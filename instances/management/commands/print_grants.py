@@ -4,7 +4,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from engines import revocation as remedies
 from engines.engine import Engine
-from engines.facts import LEVELS, AccountKey
+from engines.facts import DEFAULT_LEVEL, LEVELS, AccountKey
 from engines.registry import ENGINES
 from engines.statements import is_printable
 from instances.models import Instance
@@ -24,7 +24,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("engine", metavar="ENGINE", choices=products(), help=", ".join(products()))
-        parser.add_argument("--level", choices=LEVELS, help="read depth (default: that of --for, else A)")
+        parser.add_argument(
+            "--level", choices=LEVELS, help=f"read depth (default: that of --for, else {DEFAULT_LEVEL})"
+        )
         parser.add_argument("--hash-blind", action="store_true", help="deny the account password hashes")
         with_hosts = ", ".join(engine.label for engine in ENGINES.values() if engine.has_hosts)
         account = parser.add_mutually_exclusive_group()
@@ -37,7 +39,7 @@ class Command(BaseCommand):
         engine, product = products()[options["engine"]]
         instance = self._instance(options["instance"], engine) if options["instance"] else None
         hash_blind, version = options["hash_blind"], ""
-        level = options["level"] or "A"
+        level = options["level"] or DEFAULT_LEVEL
         account = _account(engine, options["account"])
         if instance:
             level = options["level"] or instance.level
