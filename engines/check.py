@@ -78,7 +78,8 @@ def _each_database(session: Session, read: Read) -> Iterator[Capability]:
         yield _failed(session, error, name="list of databases", cost=VISIT_FAILS, level=level)
         return
     left_out = [skipped[1] for _, _, skipped, _ in databases if skipped]
-    message = "; ".join([f"{len(databases) - len(left_out)} to visit", *left_out])
+    unknown = [f"{reason}: grants on objects in it stay unknown" for reason in left_out]
+    message = "; ".join([f"{len(databases) - len(left_out)} to visit", *unknown])
     yield Capability("list of databases", True, message, cost=VISIT_FAILS, level=level)
     for native_id, database, skipped, refused in databases:
         if skipped:

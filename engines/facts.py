@@ -57,6 +57,11 @@ class ServerInfo:
     certificate: str = ""
 
 
+#: Codes of gaps that are a known state of the server: a database that is closed or reserved for the provider. Its
+#: contents stay unknown, but the visit is complete.
+KNOWN_STATES = ("not_visited", "provider_reserved")
+
+
 @dataclass(frozen=True)
 class Gap:
     """A scope that this visit could not read: stored rows in it stay open.

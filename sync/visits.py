@@ -19,6 +19,7 @@ from django.db.models import Case, Exists, OuterRef, QuerySet, Value, When
 from django.db.models.functions import Now
 
 from engines.errors import AdapterError
+from engines.facts import KNOWN_STATES
 from work.lease import brief_transaction, renewed, worker_name
 
 from .models import SyncRecord, SyncSession
@@ -79,8 +80,9 @@ def _run(record: SyncRecord) -> None:
 
 def ended(outcome: Outcome) -> dict[str, Any]:
     """Return the fields of a record with this outcome."""
+    failed = any(gap.code not in KNOWN_STATES for gap in outcome.gaps)
     return {
-        "status": Status.SKIPPED if outcome.skipped else Status.PARTIAL if outcome.gaps else Status.COMPLETED,
+        "status": Status.SKIPPED if outcome.skipped else Status.PARTIAL if failed else Status.COMPLETED,
         "error_code": outcome.skipped,
         "summary": dict(outcome.summary),
         "gaps": [asdict(gap) for gap in outcome.gaps],

@@ -63,10 +63,34 @@ SAYINGS = {
 #: Object in a message about missing rights → the privilege. Visits read system objects only, and their names are the
 #: same in every language.
 CATALOGUE_PRIVILEGES = {
-    r"function (\w+)": "EXECUTE ON FUNCTION pg_catalog.{}",
+    r"(?:function|aggregate|函数|聚合|聚集) (\w+)": "EXECUTE ON FUNCTION {}",
     r"\b(pg_catalog)\b": "USAGE ON SCHEMA {}",
     r"\b(pg_\w+)": "SELECT ON pg_catalog.{}",
 }
+
+#: Functions with several signatures → those that Taifish calls. A GRANT must name one; messages name none.
+SIGNATURES = {
+    "array_agg": ("anynonarray",),
+    "count": ("",),
+    "current_setting": ("text",),
+    "has_database_privilege": ("oid, text", "name, oid, text"),
+    "has_function_privilege": ("name, oid, text",),
+    "has_tablespace_privilege": ("oid, text",),
+    "pg_database_size": ("oid",),
+    "pg_has_role": ("name, text", "name, name, text"),
+    "pg_tablespace_size": ("oid",),
+    "unnest": ("anyarray",),
+}
+
+
+def function(name: str) -> str:
+    """A function of the server in the syntax of GRANT, with every signature that Taifish calls."""
+    path = f"pg_catalog.{name}"
+    return ", ".join(f"{path}({types})" for types in SIGNATURES[name]) if name in SIGNATURES else path
+
+
+#: Connections that the account needs at most: two for each visit, and visits of several kinds may meet with a check.
+CONNECTIONS = 10
 
 HINTS = {
     "unreachable": "Check host, port and firewalls, and that the server runs and listens there (listen_addresses).",
@@ -75,7 +99,7 @@ HINTS = {
     "no_such_database": "Set the instance's maintenance database to one that exists, usually postgres. A connection "
     "pooler accepts only databases in its configuration.",
     "denied": "Grant the right in the message as an administrator: {user} must be able to read pg_catalog.",
-    "too_many_connections": "Wait, or raise max_connections, or the CONNECTION LIMIT of role or database.",
+    "too_many_connections": "Wait until other sessions have ended, or raise max_connections.",
     "server_starting": "Wait until the server has started. If it does not, see its log.",
     "bad_target": "Check host, port and database: PostgreSQL must listen there and accept connections.",
     "connection_lost": "The server or the network closed the connection. See the server's log.",
@@ -136,10 +160,15 @@ def _missing(code: str, state: str, message: str, target: Target, database: str)
         return f"ALTER ROLE {user} LOGIN;"
     if code == "denied" and not state:
         return connect_grant(database, target.username)
+    if code == "too_many_connections" and re.search("for role|角色", message):
+        return f"ALTER ROLE {user} CONNECTION LIMIT {CONNECTIONS};"
+    if code == "too_many_connections" and re.search("for database|数据库", message):
+        return f"ALTER DATABASE {quoted(database)} CONNECTION LIMIT -1;"
     if code == "denied":
         for words, privilege in CATALOGUE_PRIVILEGES.items():
             if named := re.search(words, message):
-                return f"GRANT {privilege.format(named[1])} TO {user};"
+                thing = function(named[1]) if "FUNCTION" in privilege else named[1]
+                return f"GRANT {privilege.format(thing)} TO {user};"
     return ""
 
 

@@ -126,7 +126,8 @@ class _Account:
     def _grants(self) -> Iterator[Excess]:
         owned = {row[:3] for row in self.grants if row[3] == "OWNER"}
         for kind, name, grantee, privilege, grantable in self.grants:
-            needed = privilege == "LOGIN" or (privilege == "CONNECT" and not grantable)
+            # NOINHERIT (up to 15) takes away.
+            needed = privilege in ("LOGIN", "NOINHERIT") or (privilege == "CONNECT" and not grantable)
             if (
                 needed
                 or grantee not in (self.oid, *self.reached)

@@ -15,6 +15,7 @@ from ..reads import Read, read_only
 from ..session import Rows, Session
 from ..statements import Statement
 from .account import STATS_ROLE, quoted, stats_grant
+from .errors import function
 
 
 @dataclass(frozen=True)
@@ -213,10 +214,17 @@ def instance_grants(features: Features) -> str:
     return INSTANCE_GRANTS + parameters + ("" if features.has_options else NOINHERIT)
 
 
-#: Whether the role that permits reading sizes is usable, whether the account is a member and inherits, and the
-#: databases that need it.
+#: Functions that measure; PUBLIC may execute them by default.
+MEASURING = ("pg_database_size", "pg_tablespace_size")
+
+#: The functions of MEASURING that the account may not execute, whether the role that permits reading sizes is usable,
+#: whether the account is a member and inherits, and the databases and tablespaces that need it.
 STATS = f"""
-SELECT pg_has_role(session_user, '{STATS_ROLE}', 'USAGE'), pg_has_role(session_user, '{STATS_ROLE}', 'MEMBER'),
+SELECT ARRAY(SELECT p.proname::text FROM pg_proc p
+              WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname = ANY('{{{", ".join(MEASURING)}}}')
+                AND p.proargtypes[0] = 'oid'::regtype
+                AND NOT has_function_privilege(session_user, p.oid, 'EXECUTE') ORDER BY 1),
+       pg_has_role(session_user, '{STATS_ROLE}', 'USAGE'), pg_has_role(session_user, '{STATS_ROLE}', 'MEMBER'),
        (SELECT rolinherit FROM pg_roles WHERE rolname = session_user),
        ARRAY(SELECT datname::text FROM pg_database
               WHERE NOT has_database_privilege(session_user, oid, 'CONNECT') ORDER BY datname),
@@ -226,9 +234,14 @@ SELECT pg_has_role(session_user, '{STATS_ROLE}', 'USAGE'), pg_has_role(session_u
 
 def _sizes(session: Session, capability: Capability, rows: Rows | None) -> Iterable[Capability]:
     """Judge a row of `STATS`."""
-    ((works, is_member, inherits, databases, tablespaces),) = rows or [(True, True, True, [], [])]
+    ((refused, works, is_member, inherits, databases, tablespaces),) = rows or [([], True, True, True, [], [])]
+    if refused:
+        functions = ", ".join(map(function, refused))
+        missing = f"GRANT EXECUTE ON FUNCTION {functions} TO {quoted(session.account)};"
+        yield replace(capability, works=False, message=f"may not execute {functions}", missing=missing)
     if works:
-        yield capability
+        if not refused:
+            yield capability
         return
     closed = [*databases, *(f"tablespace {name}" for name in tablespaces)]
     message = (

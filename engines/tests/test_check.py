@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from engines.errors import AdapterError
 from engines.facts import Capability, Examination, Excess, Inventory, Permissions
 from engines.mysql.user_table import user_columns
+from engines.postgresql import errors
+from engines.postgresql.errors import SIGNATURES, function
 from engines.registry import ENGINES, adapter_for
 from engines.target import Target
 from engines.tests.test_mysql import assert_never_wrong, full, world
@@ -197,8 +200,71 @@ def test_databases_left_out_are_named(server: PostgresServer) -> None:
     server.execute(f"ALTER DATABASE {server.fresh_database('model')} IS_TEMPLATE true")
     examination = examine(server.collector(level="B"))
     (listed,) = [capability for capability in examination.capabilities if capability.name == "list of databases"]
-    assert listed.message == "1 to visit; database model is a template"
+    assert listed.message == "1 to visit; database model is a template: grants on objects in it stay unknown"
     assert failing(examination) == []
+
+
+def test_functions_that_measure_are_tried(server: PostgresServer) -> None:
+    """EXECUTE on pg_database_size may be revoked from PUBLIC; the check says so, with the GRANT."""
+    target = server.collector(NAME, database=server.fresh_database(BASE))
+    for name in ("pg_database_size", "pg_tablespace_size"):
+        server.execute(f"REVOKE EXECUTE ON FUNCTION {name}(oid) FROM PUBLIC", database=BASE)
+        (lost,) = failing(examine(target))
+        signature = f"pg_catalog.{name}(oid)"
+        assert lost.message == f"may not execute {signature}"
+        assert lost.missing == f"GRANT EXECUTE ON FUNCTION {signature} TO {identifier(NAME)};"
+        server.execute(lost.missing, database=BASE)
+        assert failing(examine(target)) == []
+
+
+@pytest.mark.parametrize("name", sorted(SIGNATURES))
+def test_functions_of_the_same_name_are_granted_by_signature(server: PostgresServer, name: str) -> None:
+    """The printed GRANT is valid although several functions have the name."""
+    server.execute(f"CREATE ROLE {identifier(NAME)}")
+    server.execute(f"GRANT EXECUTE ON FUNCTION {function(name)} TO {identifier(NAME)}")
+
+
+#: Words before a parenthesis in the engine's modules that are Python's, and SQL's with one signature too.
+NOT_IN_SQL = {"bool", "ceil", "format", "max", "min", "upper"}
+
+
+def test_every_function_with_several_signatures_is_known(server: PostgresServer) -> None:
+    """A GRANT without argument types fails for these."""
+    modules = Path(errors.__file__).parent.glob("*.py")
+    words = {word for module in modules for word in re.findall(r"\b([a-z_]+)\(", module.read_text())} - NOT_IN_SQL
+    with server.superuser() as cursor:
+        cursor.execute(
+            "SELECT proname::text FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY(%s)"
+            " GROUP BY proname HAVING count(*) > 1",
+            [sorted(words)],
+        )
+        assert {name for (name,) in cursor.fetchall()} <= SIGNATURES.keys()
+
+
+def test_a_role_that_inherits_nothing_has_no_right_beyond_need(server: PostgresServer) -> None:
+    """NOINHERIT, an attribute up to 15, takes rights away."""
+    target = server.collector(NAME)
+    server.execute(f"ALTER ROLE {identifier(NAME)} NOINHERIT")
+    assert examine(target).excess == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "lifted"),
+    [
+        ("ALTER ROLE {role} CONNECTION LIMIT 0", "ALTER ROLE {role} CONNECTION LIMIT 10;"),
+        ('ALTER DATABASE "sh""op" CONNECTION LIMIT 0', 'ALTER DATABASE "sh""op" CONNECTION LIMIT -1;'),
+    ],
+)
+def test_a_connection_limit_has_a_statement(server: PostgresServer, limit: str, lifted: str) -> None:
+    """The limit of a role or a database is no matter of max_connections."""
+    role = identifier(NAME)
+    target = server.collector(NAME, database=server.fresh_database('sh"op'))
+    server.execute(limit.format(role=role))
+    with pytest.raises(AdapterError) as caught:
+        examine(target)
+    assert (caught.value.code, caught.value.missing) == ("too_many_connections", lifted.format(role=role))
+    server.execute(caught.value.missing)
+    assert failing(examine(target)) == []
 
 
 #: Rights beyond need: statement, database, and the right in the check. {} is the account.

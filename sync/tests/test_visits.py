@@ -180,6 +180,17 @@ def test_gaps_make_a_visit_partial_and_are_named(probe, make_instances):
     ]
 
 
+def test_a_closed_database_does_not_make_a_visit_partial(probe, make_instances):
+    """F1.5: it is a known state: named in every record, and what is in it stays unknown."""
+    gap = Gap("table", "not_visited", "database old allows no connections", "old")
+    probe.write = lambda instance, facts, record: Outcome({}, [gap])
+    make_instances()
+    session = probe.run()
+    record = session.records.get()
+    assert (session.status, record.status) == ("completed", "completed")
+    assert [found["database"] for found in record.gaps] == ["old"]
+
+
 @pytest.mark.parametrize("thief", ["reaped", "reaped and claimed again", "ended"])
 def test_a_visit_that_lost_its_record_leaves_no_trace(probe, make_instances, thief):
     """F1.1, F1.2: a reaped or doubled visit that goes on all the same changes nothing."""
