@@ -229,6 +229,22 @@ RULES = [
         _PG,
         active=False,
     ),
+    Shipped(
+        "pg-18",
+        "everybody",
+        _("Everybody may read or change a table"),
+        'is_public and (has("SELECT", kind="table", direct=True) or has("INSERT", kind="table", direct=True) or '
+        'has("UPDATE", kind="table", direct=True) or has("DELETE", kind="table", direct=True) or '
+        'has("TRUNCATE", kind="table", direct=True) or has("*", kind="column", direct=True))',
+        _PG,
+    ),
+    Shipped(
+        "pg-19",
+        "everybody",
+        _("Everybody may create schemas in a database"),
+        'is_public and has("CREATE", kind="database", direct=True)',
+        _PG,
+    ),
     # MySQL and MariaDB
     Shipped(
         "my-01",
@@ -353,6 +369,13 @@ RULES = [
         'is_public and (has("*", kind="system", direct=True) or member_of("*"))',
         _OR,
         "STIG V-61435, V-61443",
+    ),
+    Shipped(
+        "or-18",
+        "everybody",
+        _("Everybody may read or change a table"),
+        'is_public and has("*", kind="table", direct=True)',
+        _OR,
     ),
     Shipped(
         "or-09",

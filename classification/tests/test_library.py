@@ -17,6 +17,7 @@ from classification.models import Assignment, Classification, ClassificationRule
 from classification.tests.conftest import grant, membership
 from engines.tests.oracle_emulated import ServeOracle
 from sync.models import SyncRecord, SyncSession
+from sync.tests.targets import visit_once
 
 
 @pytest.fixture
@@ -88,6 +89,34 @@ def test_they_find_what_they_are_for(installed, people, instances, applied):
     assert Account.objects.get(name="root").assignments.filter(classification__code="open-door").exists()
 
 
+@pytest.mark.parametrize(
+    ("grant_sql", "code"),
+    [
+        ("GRANT SELECT ON t TO PUBLIC", "pg-18"),
+        ("GRANT UPDATE (a) ON t TO PUBLIC", "pg-18"),
+        ("GRANT ALL ON DATABASE shop TO PUBLIC", "pg-19"),
+        ("GRANT ALL ON SCHEMA public TO PUBLIC", "pg-10"),
+    ],
+)
+def test_what_everybody_was_given_on_postgresql(add, server, grant_sql: str, code: str) -> None:
+    """What PUBLIC holds is found, and a server as it was installed has nothing of the kind."""
+    library.install()
+    server.fresh_database("shop")
+    server.execute("CREATE TABLE t (a int); REVOKE CREATE ON SCHEMA public FROM PUBLIC", database="shop")
+    server.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC", database="postgres")
+    instance = add("pg", server.collector(level="C"), level="C")
+
+    def found() -> list[str]:
+        assert visit_once("accounts", instance).status == "completed"
+        with transaction.atomic():
+            runs.write(SyncSession(kind="classification"), [instance.pk])
+        return held(code)
+
+    assert found() == []
+    server.execute(grant_sql, database="shop")
+    assert found() == ["public"]
+
+
 #: Rule → whom it finds on the server below, DBSNMP and OUTLN being open there from the start.
 FOUND_ON_ORACLE = {
     "or-01": {"CHIEF", "DEPUTY", "DEPUTIES", "STARTER", "SYS"},
@@ -103,6 +132,7 @@ FOUND_ON_ORACLE = {
     "or-15": {"HOARDER"},
     "or-16": {"C##ANYWHERE"},
     "or-17": {"SPY"},
+    "or-18": {"PUBLIC"},
 }
 
 
@@ -137,6 +167,7 @@ def test_each_oracle_rule_finds_what_a_visit_stored(db: None, serve_oracle: Serv
         "GRANT CREATE SESSION TO NOBODY",
     )
     server.object("SPY", "SYS", "USER$", "TABLE", "SELECT")
+    server.object("PUBLIC", "SCOTT", "EMP", "TABLE", "SELECT")
     server.rows.setdefault("V$PWFILE_USERS", []).append(server.pwfile("STARTER", "SYSOPER", common="NO"))
     instance = stored(server)
     session = SyncSession.objects.create(kind="accounts")
