@@ -26,6 +26,7 @@ from console.buttons import Button, ButtonAdmin
 from console.columns import Column, list_url
 from console.display import moment, mono
 from console.list_filters import LeavingFilter, ParameterFilter
+from console.templatetags.names import visible
 from console.visibility import shown_to
 from instances.admin import NOTES, Addition
 from instances.models import Instance
@@ -38,6 +39,7 @@ from .filters import AssignmentFilters
 from .models import Assignment, Classification, ClassificationRule
 from .pages import classification_badge, classification_page, rule_page, syntax_help
 from .rules import RuleError, parse
+from .unseen import unseen
 
 RUN = "classification.run_classification"
 #: How many accounts of each outcome a dry run lists.
@@ -188,6 +190,7 @@ class ClassificationRuleAdmin(ButtonAdmin):
             parse(rule.expression)
             rule.asked_by = request.user
             rule.clean()
+            context["unseen"] = unseen(rule, request.user)
             if request.POST.get("ask") and context["may_ask"]:
                 effect = effect_of(rule, shown_to(Instance.objects.active(), request.user), limit=PREVIEW)
                 outcomes = [(outcome, effect.counts[outcome], effect.accounts[outcome]) for outcome in OUTCOMES]
@@ -204,6 +207,8 @@ class ClassificationRuleAdmin(ButtonAdmin):
 
     def save_model(self, request: HttpRequest, obj: ClassificationRule, form: forms.ModelForm, change: bool) -> None:
         services.keep_rule(obj, request.user)
+        for sentence in unseen(obj, request.user):
+            messages.warning(request, visible(sentence))
 
     def delete_model(self, request: HttpRequest, obj: ClassificationRule) -> None:
         services.retire_rule(obj)

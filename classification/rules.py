@@ -117,10 +117,11 @@ def like(pattern: str, text: str) -> bool:
 
 def nearest(word: str, known: Mapping[str, object] | frozenset[str] | set[str]) -> str:
     """Return "Did you mean …?" with the most similar known word, or ""."""
-    close = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.5)
-    contained = [one for one in sorted(known) if one in word.lower() or word.lower() in one]
+    names = {one.lower(): one for one in sorted(known)}
+    close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.5)
+    contained = [one for one in names if one in word.lower() or word.lower() in one]
     found = close or contained[:1]
-    return _(" Did you mean %s?") % found[0] if found else ""
+    return _(" Did you mean %s?") % names[found[0]] if found else ""
 
 
 def _place(text: str, offset: int) -> tuple[int, int]:

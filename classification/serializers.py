@@ -33,6 +33,13 @@ class ClassificationCountSerializer(serializers.ModelSerializer):
 
 class ClassificationRuleSerializer(CleanSerializer):
     classification_code = serializers.CharField(source="classification.code", read_only=True)
+    warnings = serializers.ListField(
+        child=serializers.CharField(),
+        source="unseen",
+        default=None,
+        read_only=True,
+        help_text="Of a rule that was just saved: what it names and no visit has seen. Otherwise null.",
+    )
 
     class Meta:
         model = ClassificationRule
@@ -50,6 +57,7 @@ class ClassificationRuleSerializer(CleanSerializer):
             "note",
             "is_system",
             "updated_at",
+            "warnings",
         ]
         read_only_fields = ["version", "is_system", "updated_at"]
 

@@ -43,6 +43,7 @@ from .serializers import (
     RuleVersionSerializer,
     UnsavedRuleSerializer,
 )
+from .unseen import unseen
 
 #: Accounts of each outcome that a dry run lists.
 MOST = 1000
@@ -98,12 +99,16 @@ class ClassificationRuleViewSet(EditViewSet):
     needs = dict.fromkeys(["dry_run", "dry_run_unsaved", "explain"], "accounts.view_account")
 
     def perform_create(self, serializer: ClassificationRuleSerializer) -> None:
-        serializer.instance = services.keep_rule(ClassificationRule(**serializer.validated_data), self.request.user)
+        self._keep(serializer, ClassificationRule(**serializer.validated_data))
 
     def perform_update(self, serializer: ClassificationRuleSerializer) -> None:
         for name, value in serializer.validated_data.items():
             setattr(serializer.instance, name, value)
-        services.keep_rule(serializer.instance, self.request.user)
+        self._keep(serializer, serializer.instance)
+
+    def _keep(self, serializer: ClassificationRuleSerializer, rule: ClassificationRule) -> None:
+        serializer.instance = services.keep_rule(rule, self.request.user)
+        serializer.instance.unseen = unseen(rule, self.request.user)
 
     def perform_destroy(self, instance: ClassificationRule) -> None:
         services.retire_rule(instance)
