@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 
 #: Raise this by one when the same rows yield different facts, or the same facts are stored differently. The next visit
 #: of each instance then compares everything again; otherwise stored facts stay as they are until their rows change.
-VERSION = 1
+VERSION = 2
 
 
 class Derived(Sequence[Item]):

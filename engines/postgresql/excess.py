@@ -125,7 +125,7 @@ class _Account:
 
     def _grants(self) -> Iterator[Excess]:
         owned = {row[:3] for row in self.grants if row[3] == "OWNER"}
-        for kind, name, grantee, privilege, grantable in self.grants:
+        for kind, name, grantee, privilege, grantable, *_ in self.grants:
             # NOINHERIT (up to 15) takes away.
             needed = privilege in ("LOGIN", "NOINHERIT") or (privilege == "CONNECT" and not grantable)
             if (
@@ -182,7 +182,7 @@ class _Account:
         ours = {0, self.oid}
         statements = [
             connect_grant(name, self.names[self.oid])
-            for kind, name, grantee, privilege, _ in self.grants
+            for kind, name, grantee, privilege, *_ in self.grants
             if (kind, privilege) == ("database", "CONNECT")
             and grantee in self.reached
             and not ours & self._connects(name)

@@ -26,8 +26,8 @@ from ..reads import GRANTS, Answers
 #: A reserved name: no role can have it.
 PUBLIC: AccountKey = ("public", "")
 
-Entry = tuple[str, Sequence[str], int, str, bool, str]
-"""An entry of an ACL: kind, path, grantee's oid, privilege, grantable, database."""
+Entry = tuple[str, Sequence[str], int, str, bool, str, str, int | None, bool]
+"""An entry of an ACL: kind, path, grantee's oid, privilege, grantable, database, object id, grantor's oid, denied."""
 
 
 def inventory(session: Any, answers: Answers) -> tuple[Inventory, Derived[AccountFact]]:
@@ -73,20 +73,23 @@ def accounts(rows: Iterable[Sequence[Any]]) -> Iterator[AccountFact]:
 def memberships(known: Iterable[AccountFact], rows: Iterable[Sequence[Any]]) -> Iterator[MembershipFact]:
     """Memberships from the rows of the read "memberships"."""
     keys = _keys(known)
-    for member, role, *options in rows:
-        yield MembershipFact(keys[member], keys[role], *options)
+    for member, role, admin, inherit, set_option, grantors in rows:
+        names = tuple(sorted(keys[oid][0] for oid in grantors if oid in keys))
+        yield MembershipFact(keys[member], keys[role], admin, inherit, set_option, names)
 
 
 def instance_entries(rows: Iterable[Sequence[Any]]) -> Iterator[Entry]:
     """Entries from the rows of the read "grants"."""
-    for kind, name, grantee, privilege, grantable in rows:
-        yield kind, [name] if name else [], grantee, privilege, grantable, name if kind == "database" else ""
+    for kind, name, grantee, privilege, grantable, oid, grantor in rows:
+        database = name if kind == "database" else ""
+        yield kind, [name] if name else [], grantee, privilege, grantable, database, str(oid or ""), grantor, False
 
 
 def object_entries(database: str, kinds: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[Entry]:
     """Entries from the rows of `reads.object_grants` for these kinds in this database."""
-    for kind, path, grantee, privilege, grantable in rows:
-        yield kinds[kind], [database, *path], grantee, privilege, grantable, database
+    for kind, path, grantee, privilege, *more in rows:
+        grantable, object_id, grantor, denied = more
+        yield kinds[kind], [database, *path], grantee, privilege, grantable, database, object_id, grantor, denied
 
 
 def grants(known: Iterable[AccountFact], *entries: Iterable[Entry]) -> list[GrantFact]:
@@ -94,9 +97,12 @@ def grants(known: Iterable[AccountFact], *entries: Iterable[Entry]) -> list[Gran
     are ignored until the next visit."""
     keys = _keys(known)
     keys[0] = PUBLIC
-    held: dict[tuple[AccountKey, str, str, str, str], bool] = {}
+    # Most grantors are owners: their tuples and the texts of objects are shared, since there may be 200,000 grants.
+    alone: dict[int | None, tuple[str, ...]] = {oid: (name,) for oid, (name, _) in keys.items()}
+    shared: dict[str, str] = {}
+    held: dict[tuple[AccountKey, str, str, str, str, bool], tuple[bool, str, tuple[str, ...]]] = {}
     for several in entries:
-        for kind, path, grantee, privilege, grantable, database in several:
+        for kind, path, grantee, privilege, grantable, database, object_id, grantor, denied in several:
             if grantee not in keys:
                 continue
             if kind == "routine":
@@ -106,9 +112,19 @@ def grants(known: Iterable[AccountFact], *entries: Iterable[Entry]) -> list[Gran
                 scope = dotted(path[0], creator, *path[2:])
             else:
                 scope = dotted(*path)
-            key = (keys[grantee], kind, privilege, scope, database)
-            held[key] = grantable or held.get(key, False)
-    return [GrantFact(*key, grantable=grantable) for key, grantable in held.items()]
+            key = (
+                keys[grantee], kind, shared.setdefault(privilege, privilege), shared.setdefault(scope, scope),
+                shared.setdefault(database, database), denied,
+            )  # fmt: skip
+            grantors = alone.get(grantor, ())
+            if before := held.get(key):
+                grantable = grantable or before[0]
+                grantors = tuple(sorted({*grantors, *before[2]}))
+            held[key] = grantable, shared.setdefault(object_id, object_id), grantors
+    return [
+        GrantFact(account, kind, privilege, scope, database, grantable, denied, object_id, grantors)
+        for (account, kind, privilege, scope, database, denied), (grantable, object_id, grantors) in held.items()
+    ]
 
 
 def _keys(known: Iterable[AccountFact]) -> dict[int, AccountKey]:

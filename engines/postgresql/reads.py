@@ -36,46 +36,47 @@ SELECT oid, rolname, rolcanlogin, rolsuper, nullif(rolconnlimit, -1),
   FROM pg_roles
 """
 
+#: From 16 on, each grantor's membership is a row, and the grantor is one who can still take it back.
 MEMBERSHIPS = """
-SELECT member, roleid, bool_or(admin_option), bool_or(inherit_option), bool_or(set_option)
+SELECT member, roleid, bool_or(admin_option), bool_or(inherit_option), bool_or(set_option), array_agg(grantor)
   FROM pg_auth_members GROUP BY member, roleid
 """
 
 #: Up to 15 the member's INHERIT attribute decides, and every member may SET ROLE.
 MEMBERSHIPS_WITHOUT_OPTIONS = """
-SELECT m.member, m.roleid, m.admin_option, r.rolinherit, true
+SELECT m.member, m.roleid, m.admin_option, r.rolinherit, true, '{}'::oid[]
   FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
 """
 
-#: kind, name (empty for attributes), grantee, privilege, grantable.
+#: kind, name (empty for attributes), grantee, privilege, grantable, object id and grantor (null for none).
 INSTANCE_GRANTS = """
-SELECT 'attribute', ''::text, r.oid, a.privilege, false
+SELECT 'attribute', ''::text, r.oid, a.privilege, false, NULL::oid, NULL::oid
   FROM pg_roles r CROSS JOIN LATERAL (VALUES
        ('SUPERUSER', r.rolsuper), ('CREATEROLE', r.rolcreaterole), ('CREATEDB', r.rolcreatedb),
        ('REPLICATION', r.rolreplication), ('BYPASSRLS', r.rolbypassrls), ('LOGIN', r.rolcanlogin)
        ) a(privilege, held)
  WHERE a.held
 UNION ALL
-SELECT 'database', d.datname::text, a.grantee, a.privilege_type, a.is_grantable
+SELECT 'database', d.datname::text, a.grantee, a.privilege_type, a.is_grantable, d.oid, a.grantor
   FROM pg_database d CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
 UNION ALL
-SELECT 'database', datname::text, datdba, 'OWNER', false FROM pg_database
+SELECT 'database', datname::text, datdba, 'OWNER', false, oid, NULL FROM pg_database
 UNION ALL
-SELECT 'tablespace', t.spcname::text, a.grantee, a.privilege_type, a.is_grantable
+SELECT 'tablespace', t.spcname::text, a.grantee, a.privilege_type, a.is_grantable, t.oid, a.grantor
   FROM pg_tablespace t CROSS JOIN LATERAL aclexplode(coalesce(t.spcacl, acldefault('t', t.spcowner))) a
 UNION ALL
-SELECT 'tablespace', spcname::text, spcowner, 'OWNER', false FROM pg_tablespace
+SELECT 'tablespace', spcname::text, spcowner, 'OWNER', false, oid, NULL FROM pg_tablespace
 """
 
 #: Up to 15: a role that inherits nothing, not even as owner of a database. From 16 on, each membership has the option.
 NOINHERIT = """
 UNION ALL
-SELECT 'attribute', ''::text, oid, 'NOINHERIT', false FROM pg_roles WHERE NOT rolinherit
+SELECT 'attribute', ''::text, oid, 'NOINHERIT', false, NULL, NULL FROM pg_roles WHERE NOT rolinherit
 """
 
 PARAMETER_GRANTS = """
 UNION ALL
-SELECT 'parameter', p.parname, a.grantee, a.privilege_type, a.is_grantable
+SELECT 'parameter', p.parname, a.grantee, a.privilege_type, a.is_grantable, NULL, a.grantor
   FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a
 """
 
@@ -105,33 +106,34 @@ SELECT t.spcname, CASE WHEN {_MAY_MEASURE} THEN pg_tablespace_size(t.oid) END, {
 """  # noqa: S608 -- a constant
 
 #: Kind → columns: path inside the database (a role in it as oid), owner, type for acldefault(), ACL, catalogue
-#: and row (oid, column number) for pg_init_privs, and whether the object is the system's own.
+#: and row (oid, column number) for pg_init_privs, whether the object is the system's own, and its id.
 OBJECTS = {
     "schema": """
-        SELECT ARRAY[nspname]::text[], nspowner, 'n'::"char", nspacl, 'pg_namespace'::regclass, oid, 0, system
+        SELECT ARRAY[nspname]::text[], nspowner, 'n'::"char", nspacl, 'pg_namespace'::regclass, oid, 0, system,
+               oid::text
           FROM namespaces
         """,
     "table": """
         SELECT ARRAY[n.nspname, c.relname]::text[], c.relowner, 'r'::"char", c.relacl,
-               'pg_class'::regclass, c.oid, 0, n.system
+               'pg_class'::regclass, c.oid, 0, n.system, c.oid::text
           FROM pg_class c JOIN namespaces n ON n.oid = c.relnamespace
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
         """,
     "sequence": """
         SELECT ARRAY[n.nspname, c.relname]::text[], c.relowner, 's'::"char", c.relacl,
-               'pg_class'::regclass, c.oid, 0, n.system
+               'pg_class'::regclass, c.oid, 0, n.system, c.oid::text
           FROM pg_class c JOIN namespaces n ON n.oid = c.relnamespace
          WHERE c.relkind = 'S'
         """,
     "routine": """
         SELECT ARRAY[n.nspname, p.proname, oidvectortypes(p.proargtypes)]::text[], p.proowner, 'f'::"char",
-               p.proacl, 'pg_proc'::regclass, p.oid, 0, n.system
+               p.proacl, 'pg_proc'::regclass, p.oid, 0, n.system, p.oid::text
           FROM pg_proc p JOIN namespaces n ON n.oid = p.pronamespace
         """,
     # Array, row and multirange types have no privileges of their own.
     "type": """
         SELECT ARRAY[n.nspname, t.typname]::text[], t.typowner, 'T'::"char", t.typacl,
-               'pg_type'::regclass, t.oid, 0, n.system
+               'pg_type'::regclass, t.oid, 0, n.system, t.oid::text
           FROM pg_type t JOIN namespaces n ON n.oid = t.typnamespace
           LEFT JOIN pg_class c ON c.oid = t.typrelid
          WHERE (t.typtype IN ('b', 'd', 'e', 'r') OR c.relkind = 'c')
@@ -139,16 +141,16 @@ OBJECTS = {
         """,
     "language": """
         SELECT ARRAY[lanname]::text[], lanowner, 'l'::"char", lanacl,
-               'pg_language'::regclass, oid, 0, oid < 16384
+               'pg_language'::regclass, oid, 0, oid < 16384, oid::text
           FROM pg_language
         """,
     "foreign": """
         SELECT ARRAY['wrapper', fdwname]::text[], fdwowner, 'F'::"char", fdwacl,
-               'pg_foreign_data_wrapper'::regclass, oid, 0, false
+               'pg_foreign_data_wrapper'::regclass, oid, 0, false, oid::text
           FROM pg_foreign_data_wrapper
         UNION ALL
         SELECT ARRAY['server', srvname]::text[], srvowner, 'S'::"char", srvacl,
-               'pg_foreign_server'::regclass, oid, 0, false
+               'pg_foreign_server'::regclass, oid, 0, false, oid::text
           FROM pg_foreign_server
         """,
     "default": """
@@ -156,16 +158,18 @@ OBJECTS = {
                      CASE d.defaclobjtype WHEN 'r' THEN 'table' WHEN 'S' THEN 'sequence'
                           WHEN 'f' THEN 'routine' WHEN 'T' THEN 'type' WHEN 'n' THEN 'schema'
                           WHEN 'L' THEN 'large_object' ELSE d.defaclobjtype::text END]::text[],
-               NULL::oid, NULL::"char", d.defaclacl, 'pg_default_acl'::regclass, d.oid, 0, false
+               NULL::oid, NULL::"char", d.defaclacl, 'pg_default_acl'::regclass, d.oid, 0, false,
+               concat_ws('/', d.defaclrole, d.defaclnamespace, d.defaclobjtype)
           FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
         """,
     "large_object": """
-        SELECT ARRAY[oid::text], lomowner, 'L'::"char", lomacl, 'pg_largeobject'::regclass, oid, 0, false
+        SELECT ARRAY[oid::text], lomowner, 'L'::"char", lomacl, 'pg_largeobject'::regclass, oid, 0, false, oid::text
           FROM pg_largeobject_metadata
         """,
     "column": """
         SELECT ARRAY[n.nspname, c.relname, a.attname]::text[], NULL::oid, NULL::"char", a.attacl,
-               'pg_class'::regclass, c.oid, a.attnum::int, n.system
+               'pg_class'::regclass, c.oid, a.attnum::int, n.system,
+               concat_ws('/', c.oid, a.attnum)
           FROM pg_attribute a
           JOIN pg_class c ON c.oid = a.attrelid JOIN namespaces n ON n.oid = c.relnamespace
          WHERE a.attacl IS NOT NULL AND NOT a.attisdropped
@@ -176,10 +180,13 @@ OBJECTS = {
 def object_grants(kinds: Sequence[str]) -> str:
     """One statement for all grants of these `OBJECTS` kinds in the connected database.
 
-    Rows: index into `kinds`, path, grantee, privilege, grantable; in the order of `kinds`, so that a limit cuts off the
-    last kinds only. A system object (pg_catalog, information_schema, built-in languages) appears with its whole ACL if
-    that differs from the initial one (pg_init_privs), else not at all, and never with its owner. The schemas of
-    temporary and TOAST tables are left out.
+    Rows: index into `kinds`, path, grantee, privilege, grantable, id of the object with that of the database before it,
+    grantor (null for OWNER), whether the right is taken away; in the order of `kinds`, so that a limit cuts off the
+    last kinds only.
+
+    Of a system object (pg_catalog, information_schema, built-in languages) only what differs from its baseline appears,
+    never its owner: a right that was added, or one that it was shipped with and that was taken away. The baseline is
+    its row in pg_init_privs, else acldefault(). The schemas of temporary and TOAST tables are left out.
     """
     objects = " UNION ALL ".join(
         f"SELECT {number}, o.* FROM ({OBJECTS[kind]}) o"  # noqa: S608 -- constants of this module
@@ -189,22 +196,39 @@ def object_grants(kinds: Sequence[str]) -> str:
         WITH namespaces AS (
             SELECT oid, nspname, nspowner, nspacl, nspname IN ('pg_catalog', 'information_schema') AS system
               FROM pg_namespace WHERE nspname !~ '^pg_(toast|temp)'
-        ), objects(kind, path, owner, acltype, acl, classid, objid, subid, system) AS ({objects})
-        SELECT o.kind, o.path, a.grantee, a.privilege, a.grantable
+        ), objects(kind, path, owner, acltype, acl, classid, objid, subid, system, id) AS ({objects})
+        SELECT o.kind, o.path, a.grantee, a.privilege, a.grantable,
+               (SELECT oid FROM pg_database WHERE datname = current_database()) || '/' || o.id, a.grantor, a.denied
           FROM objects o
           LEFT JOIN pg_init_privs i
                  ON o.system AND i.classoid = o.classid AND i.objoid = o.objid AND i.objsubid = o.subid
          CROSS JOIN LATERAL (
-               SELECT grantee, privilege_type, is_grantable
-                 FROM aclexplode(coalesce(o.acl, acldefault(o.acltype, o.owner)))
+               SELECT coalesce(o.acl, acldefault(o.acltype, o.owner)) AS acl,
+                      CASE WHEN NOT o.system THEN NULL WHEN i.initprivs IS NOT NULL THEN i.initprivs
+                           -- Not in pg_init_privs: initdb grants these to PUBLIC, except its helpers, named _pg_*
+                           WHEN o.path[1] = 'information_schema' AND o.acltype IN ('n', 'r')
+                                AND coalesce(o.path[2], '') !~ '^_'
+                           THEN acldefault(o.acltype, o.owner) || makeaclitem(
+                                0, o.owner, CASE o.acltype WHEN 'n' THEN 'USAGE' ELSE 'SELECT' END, false)
+                           ELSE acldefault(o.acltype, o.owner) END AS baseline
+               ) b
+         CROSS JOIN LATERAL (
+               SELECT n.grantee, n.privilege_type, n.is_grantable, n.grantor, false
+                 FROM aclexplode(b.acl) n
+                WHERE NOT o.system OR NOT EXISTS (
+                      SELECT FROM aclexplode(b.baseline) s
+                       WHERE s.grantee = n.grantee AND s.privilege_type = n.privilege_type
+                         AND s.is_grantable >= n.is_grantable)
                 UNION ALL
-               SELECT o.owner, 'OWNER', false WHERE o.owner IS NOT NULL AND NOT o.system
-               ) a(grantee, privilege, grantable)
-         WHERE NOT o.system OR o.acl IS DISTINCT FROM i.initprivs AND NOT (
-               -- Not in pg_init_privs: initdb grants these views to PUBLIC, except its helpers, named _pg_*
-               o.path[1] = 'information_schema' AND coalesce(o.path[2], '') !~ '^_'
-               AND o.acl = acldefault(o.acltype, o.owner)
-                   || makeaclitem(0, o.owner, CASE o.acltype WHEN 'n' THEN 'USAGE' ELSE 'SELECT' END, false))
+               SELECT s.grantee, s.privilege_type, false, s.grantor, true
+                 FROM aclexplode(b.baseline) s
+                WHERE NOT EXISTS (
+                      SELECT FROM aclexplode(b.acl) n
+                       WHERE n.grantee = s.grantee AND n.privilege_type = s.privilege_type)
+                UNION ALL
+               SELECT o.owner, 'OWNER', false, NULL, false WHERE o.owner IS NOT NULL AND NOT o.system
+               ) a(grantee, privilege, grantable, grantor, denied)
+         WHERE NOT o.system OR o.acl IS DISTINCT FROM i.initprivs
          ORDER BY o.kind
         """  # noqa: S608 -- constants of this module
 
