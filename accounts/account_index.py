@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Set
 from datetime import datetime
 from typing import Any
+
+from django.db.models import F, TextField, Value
+from django.db.models.functions import Cast, Concat
 
 from engines.facts import AccountFact, AccountKey
 from instances.hiding import hidden_on
 from instances.models import Instance
-from sync.registry import hold_shrink, vanished
+from sync.registry import hold_shrink
 
 from .bulk import insert
 from .changes import ChangeLog, plain
-from .models import FACT_FIELDS, Account, AccountFilter, Coverage, account_label
+from .models import FACT_FIELDS, Account, AccountFilter, Coverage, Grant, Membership, account_label
 from .rows import AccountFacts, keep_in_sight
 
 #: Fields that a visit stores: those of the fact, and whether a filter hides the account.
 FIELDS = (*FACT_FIELDS, "is_filtered")
 NEW_ACCOUNT = ("instance_id", "name", "host", "first_seen_at", "last_known", *FIELDS)
 
+#: What RENAME USER leaves as it is, besides grants and memberships.
+KEPT = ("kind", "auth_method", "password_changed_at", "is_locked", "connection_limit")
+
 
 class AccountIndex:
     """Compares the accounts of an instance with the facts, writes the changes, and maps keys to ids.
 
-    Raises ImplausibleShrink. `visited_at` is when a visit last stored anything here; `ids`, `seen_ids` and `gone_ids`
-    are set by `write()`.
+    An account is the one with its id on the server, or with its name and host where the engine has no ids. So an
+    account that was dropped and created again is another one.
+
+    Raises ImplausibleShrink. `visited_at` is when a visit last stored anything here. `back` and `renamed` are among
+    `matched`, key → stored account; `new` are the keys of the others. `ids`, `seen_ids`, `gone_ids` and `names` (id →
+    label) are set by `write()`, and `new_names`: old → new label of accounts that were certainly renamed.
     """
 
     def __init__(
@@ -44,23 +55,110 @@ class AccountIndex:
         self.unread = facts.inventory.unread
         self.unread_before = frozenset(coverage.unread if coverage else ())
         self.hidden = hidden_on(instance, AccountFilter)
-        stored = list(Account.objects.filter(instance=instance))
-        self.stored = {(account.name, account.host): account for account in stored}
+        # The latest of each name last.
+        self.stored = list(Account.objects.filter(instance=instance).order_by("first_seen_at", "pk"))
         self.visited_at = coverage.read_at if coverage else None
-        present = {key for key, account in self.stored.items() if account.gone_at is None}
-        self.new = self.facts.keys() - self.stored.keys()
-        self.back = (self.facts.keys() & self.stored.keys()) - present
-        # Where the list itself is incomplete, an account that is missing from it may still exist.
-        self.gone = {key for key in present - self.facts.keys() if not unlisted & {"", key[1]}}
+        present = [account for account in self.stored if account.gone_at is None]
+        self.matched = self._match(present)
+        self.new = self.facts.keys() - self.matched.keys()
+        there = {account.pk for account in self.matched.values()}
+        # Where the list itself is incomplete, an account that is missing from it may still exist, unless its name is
+        # taken.
+        gone = [
+            account
+            for account in present
+            if account.pk not in there
+            and (not unlisted & {"", account.host} or (account.name, account.host) in self.facts)
+        ]
+        self.probable = self._probably_renamed(facts, gone) if gone and self.new else {}
+        self.matched |= self.probable
+        self.new -= self.probable.keys()
+        renamed = {account.pk for account in self.probable.values()}
+        self.gone = [account for account in gone if account.pk not in renamed]
+        self.back = {key for key, account in self.matched.items() if account.gone_at}
+        self.renamed = {key for key, account in self.matched.items() if (account.name, account.host) != key}
         # Accounts that every server has prove nothing: an empty server at the old address has them too.
-        own = {key for key in present if not self.stored[key].is_system and self.stored[key].kind != "public"}
-        ids = {key: self.stored[key].native_id for key in own if key in self.gone or key in self.facts}
-        gone = vanished(ids, {key: fact.native_id for key, fact in self.facts.items()})
-        self.hold("accounts", len(own), gone, implausible=gone == len(own) or (gone >= 10 and gone * 2 > len(own)))
+        own = sum(not account.is_system and account.kind != "public" for account in present)
+        ending = sum(not account.is_system and account.kind != "public" for account in self.gone)
+        self.hold("accounts", own, ending, implausible=ending == own or (ending >= 10 and ending * 2 > own))
 
     def hold(self, what: str, present: int, ending: int, *, implausible: bool) -> None:
         """Raise ImplausibleShrink when an implausible share of the rows would end and no user has confirmed as many."""
         hold_shrink(what, present, ending, confirmed=self.confirmed, implausible=implausible)
+
+    def _match(self, present: Iterable[Account]) -> dict[AccountKey, Account]:
+        """Find the stored account of each fact.
+
+        Another server at the same address may use the same ids for other accounts. So new names are believed only if
+        at least two accounts kept name and id, and no more names have passed to other ids than that.
+        """
+        by_key = {(account.name, account.host): account for account in present}
+        by_id = {account.native_id: account for account in present if account.native_id}
+        same = {key for key, fact in self.facts.items() if key in by_key and by_key[key].native_id == fact.native_id}
+        own = {key for key in same if self.facts[key].native_id and not self.facts[key].is_system}
+        moved = {
+            key: by_id[fact.native_id]
+            for key, fact in self.facts.items()
+            if key not in same and fact.native_id in by_id
+        }
+        ids = {fact.native_id for fact in self.facts.values()}
+        recreated = sum(key in by_key and by_key[key].native_id not in ids for key in self.facts if key not in same)
+        if len(own) < 2 or recreated > len(own):
+            moved = {}
+        matched = {key: by_key[key] for key in same} | moved
+        taken = {account.pk for account in matched.values()}
+        # Accounts that had no id are adopted by name, and accounts that were gone come back.
+        gone = {(account.name, account.host): account for account in self.stored if account.gone_at}
+        for key, fact in self.facts.items():
+            if key not in matched:
+                for account in filter(None, (by_key.get(key), gone.get(key))):
+                    alike = not (account.native_id and fact.native_id) or account.native_id == fact.native_id
+                    if alike and account.pk not in taken:
+                        matched[key] = account
+                        break
+        return matched
+
+    def _probably_renamed(self, facts: AccountFacts, gone: Iterable[Account]) -> dict[AccountKey, Account]:
+        """Match accounts that are gone with new ones that are alike in everything that RENAME USER keeps, on engines
+        without ids. Only one of each may be alike."""
+        came = [self.facts[key] for key in self.new if not self.facts[key].native_id]
+        left = [account for account in gone if not account.native_id and account.password_changed_at]
+        kept = {tuple(getattr(fact, field) for field in KEPT) for fact in came if fact.password_changed_at}
+        left = [account for account in left if tuple(getattr(account, field) for field in KEPT) in kept]
+        if not left:
+            return {}
+        held: dict[AccountKey, set[Any]] = defaultdict(set)
+        keys = {fact.key for fact in came}
+        for grant in facts.permissions.grants:
+            if grant.account in keys:
+                held[grant.account].add((*grant[1:5], grant.grantable, grant.denied))
+        for fact in facts.permissions.memberships:
+            if fact.member in keys:
+                held[fact.member].add((fact.role, fact.admin_option, fact.inherit))
+            if fact.role in keys:
+                held[fact.role].add(("member", fact.member, fact.admin_option, fact.inherit))
+        had: dict[int, set[Any]] = defaultdict(set)
+        grants = Grant.objects.filter(account__in=left, until=None).order_by()
+        for pk, *row in grants.values_list("account", "kind", "privilege", "scope", "database", "grantable", "denied"):
+            had[pk].add(tuple(row))
+        options = ("admin_option", "inherit")
+        for pk, name, host, *row in Membership.objects.filter(member__in=left, until=None).values_list(
+            "member", "role__name", "role__host", *options
+        ):
+            had[pk].add(((name, host), *row))
+        for pk, name, host, *row in Membership.objects.filter(role__in=left, until=None).values_list(
+            "role", "member__name", "member__host", *options
+        ):
+            had[pk].add(("member", (name, host), *row))
+
+        def evidence(one: Account | AccountFact, rights: set[Any]) -> tuple[Any, ...]:
+            return (*(getattr(one, field) for field in KEPT), frozenset(rights))
+
+        before = [(evidence(account, had[account.pk]), account) for account in left]
+        after = [(evidence(fact, held[fact.key]), fact.key) for fact in came if fact.password_changed_at]
+        counts = Counter(seen for seen, _ in before), Counter(seen for seen, _ in after)
+        by_evidence = dict(before)
+        return {key: by_evidence[seen] for seen, key in after if counts[0][seen] == counts[1][seen] == 1}
 
     def values(self, fact: AccountFact) -> dict[str, Any]:
         """FIELDS → values to store for a fact."""
@@ -69,45 +167,68 @@ class AccountIndex:
         return values
 
     def write(self, now: datetime, log: ChangeLog) -> None:
-        new = sorted(self.new)
-        values = [self.values(self.facts[key]) for key in new]
-        first_seen_at = now.isoformat()
-        insert(
+        keep_in_sight(
             Account,
-            NEW_ACCOUNT,
-            (
-                (self.instance.pk, *key, first_seen_at, "{}", *row.values())
-                for key, row in zip(new, values, strict=True)
-            ),
+            {account.pk: account for account in self.stored},
+            {account.pk for account in self.matched.values()},
+            set(),
+            self.visited_at,
         )
-        self.ids = self._stored_ids() if new else {key: account.pk for key, account in self.stored.items()}
-        for key in new:
-            log.event(self.ids[key], "appeared")
-        changed = []
-        for key in self.facts.keys() & self.stored.keys():
-            account = self.stored[key]
-            before = {field: getattr(account, field) for field in FIELDS}
-            after = self.values(self.facts[key])
-            if key in self.back:
-                account.gone_at = None
-                log.event(account.pk, "reappeared")
-            if before != after or key in self.back or account.last_known.keys() - self.unread:
-                self._log(account, before, after, log, back=key in self.back)
-                for field, value in after.items():
-                    setattr(account, field, value)
-                changed.append(account)
-        Account.objects.bulk_update(changed, [*FIELDS, "gone_at", "last_known"], batch_size=1000)
-        keep_in_sight(Account, self.stored, self.facts.keys(), set(), self.visited_at)
-        gone = [self.stored[key].pk for key in self.gone]
+        # First those that are gone, then the others under a name that is free, since one may take the name of another.
+        gone = [account.pk for account in self.gone]
         Account.objects.filter(pk__in=gone).update(gone_at=now)
+        self.gone_ids = set(gone)
         for pk in gone:
             log.event(pk, "disappeared")
+        self.new_names = {}
+        if self.renamed:
+            moving = [self.matched[key].pk for key in self.renamed]
+            free = Concat(Value("\x01"), Cast(F("pk"), TextField()))
+            Account.objects.filter(pk__in=moving).update(name=free)
+        changed = [account for key, account in self.matched.items() if self._change(key, account, log)]
+        fields = [*FIELDS, "gone_at", "last_known", *(["name", "host"] if self.renamed else [])]
+        Account.objects.bulk_update(changed, fields, batch_size=1000)
+        self._insert(now, log)
+        self.ids = {key: account.pk for key, account in self.matched.items()}
+        if self.new:
+            rows = Account.objects.filter(instance=self.instance, gone_at=None).order_by()
+            self.ids |= {(name, host): pk for name, host, pk in rows.values_list("name", "host", "pk")}
+        known = {(account.name, account.host) for account in self.stored}
+        for key in sorted(self.new):
+            log.event(self.ids[key], "recreated" if key in known and self.facts[key].native_id else "appeared")
         self.seen_ids = {self.ids[key] for key in self.facts}
-        self.gone_ids = set(gone)
+        self.names = {account.pk: str(account) for account in self.stored}
+        self.names |= {pk: account_label(*key) for key, pk in self.ids.items()}
 
-    def _log(
-        self, account: Account, before: dict[str, Any], after: dict[str, Any], log: ChangeLog, *, back: bool
-    ) -> None:
+    def _change(self, key: AccountKey, account: Account, log: ChangeLog) -> bool:
+        """Log how an account differs from its fact, and give it the new values. Returns whether it is to be saved."""
+        before = {field: getattr(account, field) for field in FIELDS}
+        after = self.values(self.facts[key])
+        if key in self.back:
+            account.gone_at = None
+            log.event(account.pk, "reappeared")
+        if key in self.renamed:
+            old = str(account)
+            account.name, account.host = key
+            certain = key not in self.probable
+            log.renamed(account.pk, old, str(account), certain=certain)
+            if certain:
+                self.new_names[old] = str(account)
+        differs = before != after or key in self.back or key in self.renamed
+        if differs or account.last_known.keys() - self.unread:
+            self._log(account, before, after, log)
+            for field, value in after.items():
+                setattr(account, field, value)
+            return True
+        return False
+
+    def _insert(self, now: datetime, log: ChangeLog) -> None:
+        new = sorted(self.new)
+        first_seen_at = now.isoformat()
+        rows = ((self.instance.pk, *key, first_seen_at, "{}", *self.values(self.facts[key]).values()) for key in new)
+        insert(Account, NEW_ACCOUNT, rows)
+
+    def _log(self, account: Account, before: dict[str, Any], after: dict[str, Any], log: ChangeLog) -> None:
         """Log the changes of an account, and keep the last value of fields that could not be read this time.
 
         A field that becomes unreadable has not changed; one that is readable again has changed only if its value
@@ -117,16 +238,8 @@ class AccountIndex:
         known = account.last_known | {field: plain(before[field]) for field in unread if before[field] is not None}
         never_read = {field for field in self.unread_before if before[field] is None} - known.keys()
         compared = {field: value for field, value in after.items() if field not in unread | never_read}
-        log.attributes(account.pk, before | known, compared, back=back)
+        log.attributes(account.pk, before | known, compared)
         account.last_known = {field: value for field, value in known.items() if field in unread}
-
-    def _stored_ids(self) -> dict[AccountKey, int]:
-        rows = Account.objects.filter(instance=self.instance).order_by().values_list("name", "host", "pk")
-        return {(name, host): pk for name, host, pk in rows}
-
-    def names(self) -> dict[int, str]:
-        """Account id → label."""
-        return {pk: account_label(name, host) for (name, host), pk in self.ids.items()}
 
     def id_of(self, key: AccountKey) -> int | None:
         """None for an account that appeared between the phases: the next visit reads it completely."""

@@ -33,10 +33,10 @@ def insert(model: type[Model], columns: Iterable[str], rows: Iterable[Sequence[A
     with connection.cursor() as cursor:
         # In batches, so that no statement grows past what the server takes.
         for start in range(0, len(rows), BATCH):
-            cursor.execute(sql, list(map(_array, zip(*rows[start : start + BATCH], strict=True))))
+            cursor.execute(sql, list(map(array, zip(*rows[start : start + BATCH], strict=True))))
 
 
-def _array(values: Iterable[Any]) -> str:
+def array(values: Iterable[Any]) -> str:
     """As the store writes an array, in one text: the driver would quote each value on its own."""
     return "{" + ",".join(map(_Elements().__getitem__, values)) + "}"
 

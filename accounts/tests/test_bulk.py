@@ -67,6 +67,6 @@ def test_the_store_refuses_in_the_words_of_the_orm(instances):
 
 def test_what_is_too_long_is_refused_and_not_cut(instances):
     owner = account(instances[0], "a")
-    row = (owner.pk, "k" * 21, "", "", "SELECT", False, False, NOON)
+    row = (owner.pk, "k" * 21, "", "", "SELECT", False, False, "", "{}", NOON, NOON, None)
     with pytest.raises(DataError, match="too long"):
         insert(Grant, GRANT_COLUMNS, [row])
