@@ -10,8 +10,8 @@ GRANT_OPTION = "GRANT OPTION"
 
 
 class FactSet:
-    """Facts by identity. Rows for the same right become one fact with their options or-ed. Rows of accounts that are
-    not in `accounts` are ignored."""
+    """Facts by identity. Rows for the same right become one fact with their options or-ed and their grantors together.
+    Rows of accounts that are not in `accounts` are ignored."""
 
     def __init__(self, accounts: Iterable[AccountKey]) -> None:
         self._accounts = frozenset(accounts)
@@ -35,6 +35,8 @@ class FactSet:
         database: str = "",
         grantable: bool = False,
         denied: bool = False,
+        object_id: str = "",
+        grantors: tuple[str, ...] = (),
     ) -> None:
         """Add one fact per privilege. "GRANT OPTION" makes the other privileges grantable; it is a fact only if it is
         the only one."""
@@ -46,16 +48,9 @@ class FactSet:
             return
         for privilege in sorted(held):
             key = (account, kind, scope, privilege, denied)
+            fact = GrantFact(account, kind, privilege, scope, database, grantable, denied, object_id, grantors)
             before = self._grants.get(key)
-            self._grants[key] = GrantFact(
-                account=account,
-                kind=kind,
-                privilege=privilege,
-                scope=scope,
-                database=database,
-                grantable=grantable or bool(before and before.grantable),
-                denied=denied,
-            )
+            self._grants[key] = _merged(before, fact) if before else fact
 
     def membership(self, member: AccountKey, role: AccountKey, admin_option: bool, inherit: bool) -> None:
         if member not in self._accounts or role not in self._accounts:
@@ -67,3 +62,14 @@ class FactSet:
             admin_option=admin_option or bool(before and before.admin_option),
             inherit=inherit or bool(before and before.inherit),
         )
+
+
+def _merged(before: GrantFact, more: GrantFact) -> GrantFact:
+    grantors = before.grantors
+    if more.grantors != grantors:
+        grantors = tuple(sorted({*grantors, *more.grantors}))
+    return more._replace(
+        grantable=before.grantable or more.grantable,
+        object_id=before.object_id or more.object_id,
+        grantors=grantors,
+    )

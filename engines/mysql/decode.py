@@ -52,6 +52,8 @@ _WORDS = {
 
 #: Maximum length of the name of a database or routine, in characters.
 NAME_LENGTH = 64
+#: Lengths of mysql.procs_priv.Grantor (user@host): MySQL up to 8.0.16 and MariaDB up to 10.5, later MySQL and MariaDB.
+GRANTOR_LENGTHS = frozenset({93, 141, 288, 384})
 
 #: *_priv columns of mysql.db in all supported versions.
 DB_COLUMNS = frozenset({
@@ -154,14 +156,18 @@ def _latin1(character: str) -> bytes:
 
 
 def routine_rows(rows: Iterable[Sequence[Any]], user_length: int) -> tuple[list[tuple[Any, ...]], int, set[str]]:
-    """Rows of mysql.procs_priv with decoded names (User, Db, Routine_name), the number of rows that were encoded twice,
-    and the databases of omitted rows.
+    """Rows of mysql.procs_priv with decoded names (User, Db, Routine_name, Grantor), the number of rows with a user,
+    database or routine that was encoded twice, and the databases of omitted rows.
 
     The server truncates a name that, encoded twice, exceeds its column. Such rows are omitted; their database is "" if
-    its own name is truncated.
+    its own name is truncated. A truncated grantor is "".
     """
     decoded, n_doubled, cut = [], 0, set()
-    for user, host, database, routine, *more in rows:
+    for user, host, database, routine, kind, words, grantor in rows:
+        if not grantor.isascii():
+            is_full = len(grantor) in GRANTOR_LENGTHS
+            grantor, is_doubled = undoubled(grantor, is_full)
+            grantor = "" if is_full and is_doubled else grantor
         names = (user, database, routine)
         if not all(map(str.isascii, names)):
             lengths = (user_length, NAME_LENGTH, NAME_LENGTH)
@@ -173,7 +179,7 @@ def routine_rows(rows: Iterable[Sequence[Any]], user_length: int) -> tuple[list[
             if any(short):
                 cut.add("" if short[1] else database)
                 continue
-        decoded.append((user, host, database, routine, *more))
+        decoded.append((user, host, database, routine, kind, words, grantor))
     return decoded, n_doubled, cut
 
 

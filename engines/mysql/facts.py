@@ -10,6 +10,10 @@ proxy     dotted(name, host) of the account to act as; the one without a name st
 
 `inherit` of a membership means that the role is active at login; other roles need SET ROLE.
 
+`grantors` of grants on tables and routines and of proxies is the Grantor of the row as stored, "name@host". For a table
+or routine that is the account that last granted or revoked one of its privileges, for a proxy the first that granted
+it. Other grants have none. Objects have no id.
+
 Rows of mysql.db without a user apply to all accounts from their host. They are grants of the anonymous account of that
 host or, if there is none, of an account of kind "public" with an empty name.
 """
@@ -193,12 +197,16 @@ def other_grants(
     """PROXY privileges, and grants on objects."""
     mariadb, passed_on = server.is_mariadb, set()
     facts = FactSet(_by_key(known))
-    for user, host, name, from_host, grantable in proxies_priv:
+    grantors: dict[str, tuple[str, ...]] = {"": ()}
+    for user, host, name, from_host, grantable, grantor in proxies_priv:
+        by = grantors.setdefault(grantor, (grantor,))
         # For the server, an empty host means any host.
-        facts.grant((user, host), "proxy", ["PROXY"], dotted(name, from_host or "%"), grantable=bool(grantable))
-    for user, host, database, table, words in tables_priv:
+        scope = dotted(name, from_host or "%")
+        facts.grant((user, host), "proxy", ["PROXY"], scope, grantable=bool(grantable), grantors=by)
+    for user, host, database, table, words, grantor in tables_priv:
         privileges = set_members(words, mariadb)
-        facts.grant((user, host), "table", privileges, dotted(database, table), database)
+        by = grantors.setdefault(grantor, (grantor,))
+        facts.grant((user, host), "table", privileges, dotted(database, table), database, grantors=by)
         if GRANT_OPTION in privileges:
             passed_on.add((user, host, database, table))
     for user, host, database, table, column, words in columns_priv:
@@ -210,10 +218,10 @@ def other_grants(
             database,
             grantable=(user, host, database, table) in passed_on,
         )
-    for user, host, database, name, kind, words in procs_priv:
-        facts.grant(
-            (user, host), "routine", set_members(words, mariadb), dotted(database, kind.lower(), name), database
-        )
+    for user, host, database, name, kind, words, grantor in procs_priv:
+        by = grantors.setdefault(grantor, (grantor,))
+        scope = dotted(database, kind.lower(), name)
+        facts.grant((user, host), "routine", set_members(words, mariadb), scope, database, grantors=by)
     return facts.grants
 
 

@@ -153,7 +153,7 @@ READS = (
     ),
     _table(
         "proxies_priv",
-        "User, Host, Proxied_user, Proxied_host, With_grant",
+        "User, Host, Proxied_user, Proxied_host, With_grant, Grantor",
         "rights to act as another account",
         "proxy",
     ),
@@ -182,11 +182,16 @@ READS = (
     ),
     _table("global_grants", "USER, HOST, PRIV, WITH_GRANT_OPTION", "dynamic privileges", "system", when=_with_roles),
     _table(
-        "tables_priv", "User, Host, Db, Table_name, Table_priv", "grants on tables", "table", levels="BC", limited=True
+        "tables_priv",
+        "User, Host, Db, Table_name, Table_priv, Grantor",
+        "grants on tables",
+        "table",
+        levels="BC",
+        limited=True,
     ),
     _table(
         "procs_priv",
-        "User, Host, Db, Routine_name, Routine_type, Proc_priv",
+        "User, Host, Db, Routine_name, Routine_type, Proc_priv, Grantor",
         "grants on routines",
         "routine",
         levels="BC",

@@ -63,10 +63,10 @@ USER_80 = {
 TABLES_57 = {
     "user": tuple(USER_57),
     "db": ("Host", "Db", "User", *sorted(DB_COLUMNS)),
-    "tables_priv": ("Host", "Db", "User", "Table_name", "Table_priv", "Column_priv"),
+    "tables_priv": ("Host", "Db", "User", "Table_name", "Table_priv", "Column_priv", "Grantor"),
     "columns_priv": ("Host", "Db", "User", "Table_name", "Column_name", "Column_priv"),
-    "procs_priv": ("Host", "Db", "User", "Routine_name", "Routine_type", "Proc_priv"),
-    "proxies_priv": ("Host", "User", "Proxied_host", "Proxied_user", "With_grant"),
+    "procs_priv": ("Host", "Db", "User", "Routine_name", "Routine_type", "Proc_priv", "Grantor"),
+    "proxies_priv": ("Host", "User", "Proxied_host", "Proxied_user", "With_grant", "Grantor"),
 }
 TABLES_80 = {
     **TABLES_57,
