@@ -34,8 +34,10 @@ def remarks(level: str, product: str = "", hash_blind: bool = False) -> list[str
             " (mysql.global_priv). Without it these stay unknown, and each visit ends as partial."
         ]
     return [
+        "MySQL does not mark roles: they are locked accounts with an expired password and without a hash. Without"
+        " access to the hashes, it stays unknown whether such accounts are roles or users, and visits end as partial.",
         "If partial_revokes is ON, also grant SELECT (User_attributes) ON mysql.user. That column contains the hashes"
-        " of second passwords too. Without it, grants on databases are reported as partly unread."
+        " of second passwords too. Without it, grants on databases are reported as partly unread.",
     ]
 
 

@@ -20,7 +20,7 @@ host or, if there is none, of an account of kind "public" with an empty name.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,10 +32,15 @@ from ..reads import ACCOUNTS, GRANTS, Answers
 from .decode import database_scope, restrictions, role_names, routine_rows, set_members, yes_no
 from .reads import database_columns
 from .session import MySQLSession
-from .user_table import Account, Server, Source, everybody
+from .user_table import HASH, Account, Server, Source, everybody, select_on_user
 
 Rows = Iterable[Sequence[Any]]
 
+#: The cost of hash-blindness on MySQL.
+NO_HASH = (
+    "locked accounts with an expired password may be roles or users (here: {}). Only an account with access to the"
+    " password hashes can test which"
+)
 
 #: Seen on MySQL 9.7 and MariaDB 10.11 and 11.8. No table shows which of them the server still has in memory.
 DOUBLED = (
@@ -47,21 +52,26 @@ DOUBLED = (
 def inventory(session: MySQLSession, answers: Answers) -> tuple[Inventory, Derived[Account]]:
     """Accounts of mysql.user, or of mysql.global_priv by key. `valid_until` is the end of the password's lifetime.
 
-    A row of mysql.user does not mark roles (MySQL), nor accounts that are locked temporarily after failed logins.
+    On MySQL, a role is what CREATE ROLE makes: a locked account with an expired password and without a hash. Without
+    access to the column of the hashes, the kind of locked accounts with an expired password is unknown, and with it the
+    fields that roles lack. No row shows accounts that are locked temporarily after failed logins.
     """
     rows, source = answers.rows, Source(session.features)
     gaps = answers.gaps_in(ACCOUNTS)
-    if source.unread:
-        fields = tuple(sorted(source.unread))
-        gap = _unread(session, source, "account fields", f"cannot read {', '.join(fields)}")
-        gaps.append(replace(gap, fields=fields))
+    ended = source.ended(rows["accounts"], session.now)
+    undecided = source.undecided(rows["accounts"])
+    depending = frozenset[str]().union(*(source.depends_on_kind(row, ended) for row in undecided))
+    if fields := source.unread | (depending if "no_hash" not in source.lacks else set()):
+        gap = _unread(session, source.required, "account fields", f"cannot read {', '.join(sorted(fields))}")
+        gaps.append(replace(gap, fields=tuple(sorted(fields))))
+    if undecided and "no_hash" in source.lacks:
+        gap = _unread(session, select_on_user([HASH]), "account fields", NO_HASH.format(len(undecided)))
+        gaps.append(replace(gap, fields=tuple(sorted(depending))))
     known = Derived(
         accounts,
         session.features,
         rows["accounts"],
-        source.ended(rows["accounts"], session.now),
-        None if answers.gaps.get("role_edges") else rows.get("role_edges", []),
-        session.features.variables.get("mandatory_roles", ""),
+        ended,
         sorted({(host,) for user, host, *_ in rows.get("db", ()) if not user}),
     )
     return Inventory(Derived(account_facts, known), gaps), known
@@ -76,16 +86,21 @@ def permissions(session: MySQLSession, answers: Answers, known: Derived[Account]
     # Which roles are active at login depends on both. No membership is better than one with wrong options.
     if "kind" in source.unread or "default_role" in source.lacks:
         gaps = [gap for gap in gaps if gap.scope != "memberships"]
-        gaps.append(_unread(session, source, "memberships", "cannot read roles and default roles"))
+        gaps.append(_unread(session, source.required, "memberships", "cannot read roles and default roles"))
     elif "roles_mapping" in rows:
         memberships = Derived(mariadb_memberships, known, rows["roles_mapping"])
-    elif "default_roles" in rows:
-        mandatory = server.variables["mandatory_roles"]
-        memberships = Derived(mysql_memberships, server, known, rows["role_edges"], mandatory, rows["default_roles"])
+    elif "role_edges" in rows and "default_roles" in rows:
+        of_roles = rows["role_edges"], server.variables["mandatory_roles"], rows["default_roles"]
+        memberships = Derived(mysql_memberships, server, known, *of_roles)
+        undecided = {(row[0], row[1]): None for row in source.undecided(rows["accounts"])}
+        listed = {(row[0], row[1]) for row in rows["accounts"]} if undecided else set()
+        if any(active is None and role in listed for _, role, _, active in _edges(server, undecided, *of_roles)):
+            message = "which roles are active at login is unknown: " + NO_HASH.format(len(undecided))
+            gaps.append(_unread(session, select_on_user([HASH]), "memberships", message))
     if "system" in source.lacks:
-        gaps.append(_unread(session, source, "system", "cannot read all privileges on *.*"))
+        gaps.append(_unread(session, source.required, "system", "cannot read all privileges on *.*"))
     if "restrictions" in source.lacks:
-        gaps.append(_unread(session, source, "database", "cannot read partial revokes"))
+        gaps.append(_unread(session, source.required, "database", "cannot read partial revokes"))
     routines, n_doubled, cut = routine_rows(rows.get("procs_priv", ()), 128 if server.is_mariadb else 32)
     if n_doubled:
         notes.append(DOUBLED.format(n_doubled))
@@ -102,19 +117,15 @@ def permissions(session: MySQLSession, answers: Answers, known: Derived[Account]
     return Permissions(memberships, grants, answers.covered, gaps, answers.beyond, notes)
 
 
-def _unread(session: MySQLSession, source: Source, scope: str, message: str) -> Gap:
-    return Gap(scope, "denied", message, hint=f"GRANT SELECT {source.required} TO {session.account};")
+def _unread(session: MySQLSession, required: str, scope: str, message: str) -> Gap:
+    """`required` is the object of the GRANT SELECT that closes the gap."""
+    return Gap(scope, "denied", message, hint=f"GRANT SELECT {required} TO {session.account};")
 
 
-def accounts(
-    server: Server, rows: Rows, ended: Iterable[AccountKey], role_edges: Rows | None, mandatory: str, nameless: Rows
-) -> list[Account]:
-    """Accounts from the rows of `Source.sql`. `role_edges` is None if the read failed. `nameless` are the hosts of rows
-    without a user in mysql.db."""
-    source = Source(server)
-    granted = {(role, host) for role, host, *_ in role_edges or ()}.union(role_names(mandatory))
-    over, complete = frozenset(ended), role_edges is not None
-    found = {account.fact.key: account for account in (source.account(row, granted, over, complete) for row in rows)}
+def accounts(server: Server, rows: Rows, ended: Iterable[AccountKey], nameless: Rows) -> list[Account]:
+    """Accounts from the rows of `Source.sql`. `nameless` are the hosts of rows without a user in mysql.db."""
+    source, over = Source(server), frozenset(ended)
+    found = {account.fact.key: account for account in (source.account(row, over) for row in rows)}
     for (host,) in nameless:
         found.setdefault(("", host), everybody(host))
     return list(found.values())
@@ -138,19 +149,35 @@ def mariadb_memberships(known: Iterable[Account], roles_mapping: Rows) -> list[M
 def mysql_memberships(
     server: Server, known: Iterable[Account], role_edges: Rows, mandatory: str, default_roles: Rows
 ) -> list[MembershipFact]:
-    accounts = _by_key(known)
-    facts = FactSet(accounts)
+    kinds = {account.fact.key: account.fact.kind for account in known}
+    facts = FactSet(kinds)
+    for member, role, admin, active in _edges(server, kinds, role_edges, mandatory, default_roles):
+        if active is not None:
+            facts.membership(member, role, admin, active)
+    return facts.memberships
+
+
+def _edges(
+    server: Server, kinds: Mapping[AccountKey, str | None], role_edges: Rows, mandatory: str, default_roles: Rows
+) -> Iterator[tuple[AccountKey, AccountKey, bool, bool | None]]:
+    """Member, role, admin option and whether it is active at login, for members in `kinds`.
+
+    The last is None where it depends on the unknown kind of the member: every user is in the mandatory roles, which are
+    active like others by choice; roles are not, and have their roles always.
+    """
     defaults = {((row[0], row[1]), (row[2], row[3])) for row in default_roles}
     all_active = server.variables.get("activate_all_roles_on_login") == "ON"
-    users = {key for key, account in accounts.items() if account.fact.kind == "user"}
     for role_name, role_host, name, host, admin in role_edges:
         role, member = (role_name, role_host), (name, host)
-        active = all_active or member not in users or (member, role) in defaults
-        facts.membership(member, role, admin == "Y", active)
+        if member in kinds:
+            kind = kinds[member]
+            active = all_active or (member, role) in defaults or (None if kind is None else kind != "user")
+            yield member, role, admin == "Y", active
     for role in role_names(mandatory):
-        for member in users - {role}:
-            facts.membership(member, role, False, all_active or (member, role) in defaults)
-    return facts.memberships
+        for member, kind in kinds.items():
+            if member != role and kind in ("user", None):
+                active = all_active or (member, role) in defaults
+                yield member, role, False, None if kind is None else active
 
 
 def system_grants(server: Server, known: Iterable[Account], global_grants: Rows) -> list[GrantFact]:

@@ -19,7 +19,7 @@ from ..session import Rows, Session
 from ..statements import Statement
 from .account import global_grant
 from .decode import DB_COLUMNS, held_globally
-from .user_table import Server, Source, select_on_user, user_columns
+from .user_table import HASH, Server, Source, select_on_user, user_columns
 
 SHOW_GRANTS = "SHOW GRANTS"
 
@@ -101,7 +101,7 @@ def _fields(session: Session, listed: Capability, rows: Rows | None) -> Iterable
     if rows is None:
         yield Capability(name, None, "not checked, because the list of accounts failed", cost=cost)
         return
-    missing = source.missing - {RESTRICTIONS}
+    missing = source.missing - {RESTRICTIONS, HASH}
     unread = ", ".join(sorted(source.unread | {LACKED[name] for name in source.lacks & LACKED.keys()}))
     grant = f"GRANT SELECT {select_on_user(missing)} TO {session.account};" if missing else ""
     message = f"no permission to read {', '.join(sorted(missing))}" if missing else "works"
@@ -114,6 +114,16 @@ def _fields(session: Session, listed: Capability, rows: Rows | None) -> Iterable
             f"GRANT SELECT ON mysql.global_priv TO {session.account};",
             "Lock, password age and authentication method of each account; each visit ends as partial. That grant"
             " includes password hashes.",
+        )
+    if HASH in source.missing:
+        yield Capability(
+            "roles apart from locked users",
+            False,
+            f"no permission to read {HASH}",
+            f"GRANT SELECT {select_on_user([HASH])} TO {session.account};",
+            "Whether locked accounts with an expired password are roles or users, and which roles these have at login;"
+            " while there are such accounts, each visit ends as partial. That grant includes password hashes, which"
+            " Taifish does not read: the server tests whether there is one.",
         )
     if RESTRICTIONS in source.missing:
         yield Capability(
@@ -167,9 +177,8 @@ READS = (
     _table(
         "role_edges",
         "FROM_USER, FROM_HOST, TO_USER, TO_HOST, WITH_ADMIN_OPTION",
-        "roles and memberships",
-        "account fields",
-        fields=("can_login", "kind"),
+        "memberships",
+        "memberships",
         when=_with_roles,
     ),
     _table(
@@ -177,7 +186,6 @@ READS = (
         "USER, HOST, DEFAULT_ROLE_USER, DEFAULT_ROLE_HOST",
         "roles that are active at login",
         "memberships",
-        after="role_edges",
         when=_with_roles,
     ),
     _table("global_grants", "USER, HOST, PRIV, WITH_GRANT_OPTION", "dynamic privileges", "system", when=_with_roles),

@@ -28,6 +28,9 @@ SYSTEM_ACCOUNTS = frozenset(
 MARIADB_PUBLIC: AccountKey = ("PUBLIC", "")
 
 
+#: The column of mysql.user with the hashes.
+HASH = "authentication_string"
+
 #: In seconds.
 _DAY = 86_400
 
@@ -114,6 +117,8 @@ _USER_TABLE = (
 _RESTRICTIONS = _Field(
     "restrictions", "User_attributes", "CAST(JSON_EXTRACT(User_attributes, '$.Restrictions') AS CHAR)"
 )
+#: CREATE ROLE leaves this column empty. It holds the hash, so the server compares it.
+_NO_HASH = _Field("no_hash", HASH, "IFNULL(authentication_string, '') = ''")
 
 _USER_VIEW = (
     _Field("is_role", "is_role", "is_role = 'Y'", "kind can_login"),
@@ -137,7 +142,7 @@ _GLOBAL_PRIV = (
 
 
 def user_columns(is_mariadb: bool, has_roles: bool) -> frozenset[str]:
-    """The columns of mysql.user to read. None of them contains a hash."""
+    """The columns of mysql.user that an account without access to hashes reads."""
     fields = _USER_VIEW if is_mariadb else _USER_TABLE
     flags = USER_COLUMNS | ({"Create_role_priv", "Drop_role_priv"} if has_roles else set())
     return frozenset({"User", "Host", *flags, *(field.column for field in fields)})
@@ -148,8 +153,8 @@ class Source:
     column with the hashes, is not readable.
 
     `sql` returns the rows for `account()`. `unread` names fields of AccountFact; `lacks` other incomplete data:
-    "system" (privileges on *.*), "restrictions", "default_role". `missing` names the columns of mysql.user that are not
-    readable; `required` is the object of the GRANT SELECT that makes everything readable.
+    "system" (privileges on *.*), "restrictions", "default_role", "no_hash". `missing` names the columns of mysql.user
+    that are not readable; `required` is the object of the GRANT SELECT that makes everything but hashes readable.
     """
 
     def __init__(self, server: Server) -> None:
@@ -167,12 +172,18 @@ class Source:
         # The server refuses to switch the variable off while accounts have partial revokes.
         if server.variables.get("partial_revokes") == "ON":
             self._fields += (_RESTRICTIONS,)
+        if server.has_roles:
+            self._fields += (_NO_HASH,)
         required = {field.column for field in self._fields} | flags
         if in_json or not readable:
             readable = required
         missing = [field for field in self._fields if field.column not in readable]
         self._fields = tuple(field for field in self._fields if field.column in readable)
         self._flags = sorted(flags & readable)
+        self._places = {field.name: place for place, field in enumerate(self._fields, start=2)}
+        # MySQL does not mark roles: they are what CREATE ROLE makes. Users may be granted to others too.
+        marks = ["is_role"] if server.is_mariadb else ["locked", "expired", "no_hash"] if server.has_roles else []
+        self._marks = [self._places.get(name) for name in marks]
         self.lacks = {field.name for field in missing if not field.lost}
         unread = {fact for field in missing for fact in field.lost.split()}
         if server.is_mariadb and not in_json:
@@ -186,7 +197,7 @@ class Source:
         if flags - readable or (server.is_mariadb and not in_json):
             self.lacks.add("system")
         self.missing = frozenset(required - readable)
-        self.required = select_on_user(self.missing)
+        self.required = select_on_user(self.missing - {HASH})
         if server.is_mariadb:
             self.required = "ON mysql.global_priv"
         terms = [field.sql for field in self._fields]
@@ -197,53 +208,60 @@ class Source:
     def ended(self, rows: Iterable[Sequence[Any]], now: int) -> list[AccountKey]:
         """The accounts in the rows of `sql` with a password that has expired at the Unix time `now`. Only this depends
         on the clock."""
-        places = {field.name: place for place, field in enumerate(self._fields, start=2)}
-        if "changed" not in places:
+        if "changed" not in self._places:
             return []
-        changed, lifetime = places["changed"], places.get("lifetime")
+        changed, lifetime = self._places["changed"], self._places.get("lifetime")
         if not self._lifetime:
             # Without a default, passwords expire only on accounts with a lifetime.
             rows = [] if lifetime is None else [row for row in rows if row[lifetime] is not None]
         ends = ((row, self._end(row[changed], None if lifetime is None else row[lifetime])) for row in rows)
         return [(row[0], row[1]) for row, end in ends if end and end <= now]
 
-    def account(
-        self, row: Sequence[Any], granted: Container[AccountKey], ended: Container[AccountKey], complete: bool = True
-    ) -> Account:
-        """The account of a row of `sql`. `granted` are the accounts that are granted to others; `complete` means that
-        this list is complete. `ended` is the result of `ended()`."""
-        key: AccountKey = (row[0], row[1])
-        read = dict(zip((field.name for field in self._fields), row[2:-1], strict=True))
+    def account(self, row: Sequence[Any], ended: Container[AccountKey]) -> Account:
+        """The account of a row of `sql`. `ended` is the result of `ended()`."""
+        read = self._read(row)
         privileges = self._privileges(read, row[-1])
-        superuser = "SUPER" in privileges or self._unless_unread("is_superuser", False)
-        fact = AccountFact(*key, is_system=key in SYSTEM_ACCOUNTS, is_superuser=superuser, can_login=False)
-        is_role = self._is_role(read, key in granted or (None if not complete else False))
-        if is_role:
-            kind = "public" if self.server.is_mariadb and key == MARIADB_PUBLIC else "role"
-            fact = fact._replace(kind=kind, is_locked=False)
-        else:
-            fact = self._user(fact, read, key in ended)
+        is_role = self._is_role(row)
+        fact = self._role(row, privileges) if is_role else self._user(row, read, privileges, ended)
         if is_role is None:
-            fact = fact._replace(kind=None, can_login=fact.can_login and None)
+            unknown: dict[str, Any] = dict.fromkeys(_differences(fact, self._role(row, privileges)))
+            fact = fact._replace(**unknown)
         return Account(fact, privileges, read.get("default_role") or "", read.get("restrictions"))
 
-    def _is_role(self, read: Mapping[str, Any], granted: bool | None) -> bool | None:
-        """Whether it is a role; None if unread. MySQL does not mark roles: a role is locked and either is `granted` to
-        others or has an expired password, which CREATE ROLE sets."""
-        if self.server.is_mariadb:
-            return _flag(read["is_role"]) if "is_role" in read else None
-        if not self.server.has_roles:
+    def undecided(self, rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
+        """The rows of `sql` with accounts that may be users or roles."""
+        return [row for row in rows if self._is_role(row) is None] if None in self._marks else []
+
+    def depends_on_kind(self, row: Sequence[Any], ended: Container[AccountKey]) -> set[str]:
+        """The fields of AccountFact that differ between the user and the role of such a row."""
+        read = self._read(row)
+        privileges = self._privileges(read, row[-1])
+        return _differences(self._user(row, read, privileges, ended), self._role(row, privileges))
+
+    def _read(self, row: Sequence[Any]) -> dict[str, Any]:
+        return dict(zip((field.name for field in self._fields), row[2:-1], strict=True))
+
+    def _is_role(self, row: Sequence[Any]) -> bool | None:
+        """Whether it is a role; None if unknown."""
+        if not self._marks or not all(place is None or _flag(row[place]) for place in self._marks):
             return False
-        locked, expired = (_flag(read[name]) if name in read else None for name in ("locked", "expired"))
-        if locked is False or (expired is False and granted is False):
-            return False
-        return True if locked and (expired or granted) else None
+        return None if None in self._marks else True
 
     def _unless_unread(self, field: str, value: Any) -> Any:
         """The value of a field of AccountFact, or None if the field could not be read."""
         return None if field in self.unread else value
 
-    def _user(self, fact: AccountFact, read: Mapping[str, Any], ended: bool) -> AccountFact:
+    def _role(self, row: Sequence[Any], privileges: Set[str]) -> AccountFact:
+        key: AccountKey = (row[0], row[1])
+        superuser = "SUPER" in privileges or self._unless_unread("is_superuser", False)
+        kind = "public" if self.server.is_mariadb and key == MARIADB_PUBLIC else "role"
+        return AccountFact(
+            *key, kind, is_system=key in SYSTEM_ACCOUNTS, can_login=False, is_locked=False, is_superuser=superuser
+        )
+
+    def _user(
+        self, row: Sequence[Any], read: Mapping[str, Any], privileges: Set[str], ended: Container[AccountKey]
+    ) -> AccountFact:
         changed = _number(read.get("changed"))
         end = self._end(changed, read.get("lifetime"))
         expired = _flag(read.get("expired")) or changed == 0
@@ -252,13 +270,14 @@ class Source:
         plugins = [read.get("plugin") or "", *(json.loads(more) if more else ())]
         # MariaDB has no such plugin.
         no_plugin = "plugin" not in read and not self.server.is_mariadb
-        return fact._replace(
+        return self._role(row, privileges)._replace(
+            kind="user",
             # https://dev.mysql.com/doc/refman/8.4/en/no-login-pluggable-authentication.html
             can_login=None if no_plugin else "mysql_no_login" not in plugins,
             is_locked=self._unless_unread("is_locked", _flag(read.get("locked"))),
             valid_until=self._unless_unread("valid_until", _time(end) if end else None),
             password_changed_at=_time(changed) if changed else None,
-            password_expired=expired or ended or self._unless_unread("password_expired", False),
+            password_expired=expired or (row[0], row[1]) in ended or self._unless_unread("password_expired", False),
             auth_method=self._unless_unread("auth_method", " or ".join(filter(None, plugins))),
             # 0 means the server's max_user_connections; on MariaDB, -1 means no connections.
             connection_limit=max(limit, 0) if limit else None,
@@ -297,6 +316,10 @@ def select_on_user(columns: Iterable[str]) -> str:
 def everybody(host: str) -> Account:
     """The account for rows of mysql.db without a user."""
     return Account(AccountFact("", host, kind="public", can_login=False))
+
+
+def _differences(user: AccountFact, role: AccountFact) -> set[str]:
+    return {name for name, one, other in zip(AccountFact._fields, user, role, strict=True) if one != other}
 
 
 def _flag(value: Any) -> bool:

@@ -400,7 +400,10 @@ def repair(server: MysqlFamilyServer, target: Target, tolerated: Sequence[str] =
 
 
 #: Product → what the account lacks that may see no hash.
-HIDDEN = {"MariaDB": ["lock, age and method of passwords, newer privileges"], "MySQL": []}
+HIDDEN = {
+    "MariaDB": ["lock, age and method of passwords, newer privileges"],
+    "MySQL": ["roles apart from locked users"],
+}
 
 #: Product → the tables of the script, that of the accounts first.
 TABLES = {
@@ -474,14 +477,22 @@ def test_each_column_taken_from_the_hash_blind(family: MysqlFamilyServer) -> Non
         assert repair(family, target, HIDDEN[family.product]) == [grant]
 
 
-def test_what_hash_blindness_costs_can_be_bought_back(maria: MariadbServer) -> None:
-    target = maria.collector(hash_blind=True)
+def test_what_hash_blindness_costs_can_be_bought_back(family: MysqlFamilyServer) -> None:
+    family.execute("CREATE ROLE app; CREATE ROLE team; GRANT app TO team")
+    target = family.collector(hash_blind=True)
     (lost,) = failing(examine(target))
-    assert ([lost.name], "password hashes" in lost.cost) == (HIDDEN["MariaDB"], True)
-    maria.execute(lost.missing)
+    assert ([lost.name], "password hashes" in lost.cost) == (HIDDEN[family.product], True)
+    assert [gap.scope for gap in visit(target)[0].gaps] == ["account fields"]
+    family.execute(lost.missing)
     inventory, permissions = visit(target)
     assert (failing(examine(target)), inventory.gaps, permissions.gaps) == ([], [], [])
-    assert [excess.right for excess in examine(target, hash_blind=True).excess] == ["SELECT on `mysql`.`global_priv`"]
+    (beyond,) = examine(target, hash_blind=True).excess
+    if family.product == "MariaDB":
+        assert beyond.right == "SELECT on `mysql`.`global_priv`"
+    else:
+        assert "`authentication_string`" in beyond.right
+        family.execute(beyond.remedy)
+        assert [capability.name for capability in failing(examine(target))] == HIDDEN["MySQL"]
 
 
 #: Rights beyond need, and the right in the check. MySQL writes roles with their host.

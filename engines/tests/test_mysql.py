@@ -43,7 +43,7 @@ GRANT_TABLES = {
     "MariaDB": {**_GRANT_TABLES, "roles_mapping": {"memberships"}},
     "MySQL": {
         **_GRANT_TABLES,
-        "role_edges": {"account fields", "memberships"},
+        "role_edges": {"memberships"},
         "default_roles": {"memberships"},
         "global_grants": {"system"},
     },
@@ -328,19 +328,103 @@ def test_roles_nested_default_and_public(maria: MariadbServer) -> None:
     assert held(permissions, "alice") == set()
 
 
+#: Accounts and what they are: a role is what CREATE ROLE makes, as long as it is that.
+ROLES_AND_USERS = """
+CREATE ROLE app, team, unlocked, unexpired, given; CREATE USER made ACCOUNT LOCK PASSWORD EXPIRE;
+ALTER USER unlocked ACCOUNT UNLOCK; ALTER USER unexpired IDENTIFIED BY 'a'; GRANT app TO team;
+ALTER USER given IDENTIFIED BY 'a' PASSWORD EXPIRE;
+CREATE USER locked IDENTIFIED BY 'a' ACCOUNT LOCK; CREATE USER expired IDENTIFIED BY 'a' PASSWORD EXPIRE;
+CREATE USER twice IDENTIFIED BY 'a' ACCOUNT LOCK PASSWORD EXPIRE; CREATE USER blank IDENTIFIED BY '' PASSWORD EXPIRE;
+CREATE USER open_; CREATE USER socket IDENTIFIED WITH auth_socket ACCOUNT LOCK; CREATE USER alice IDENTIFIED BY 'a';
+CREATE USER boss IDENTIFIED BY 'a' ACCOUNT LOCK; CREATE USER chief IDENTIFIED BY 'a' ACCOUNT LOCK PASSWORD EXPIRE;
+GRANT team, boss, chief, unexpired, twice TO alice; GRANT alice TO locked
+"""
+ROLES = {"app", "team", "made"}
+#: Users that only the hash tells from roles.
+LIKE_ROLES = {"given", "twice", "chief"}
+#: What users have and roles have not.
+OF_LOCKED_USERS = {"kind", "can_login", "is_locked", "password_expired", "password_changed_at", "auth_method"}
+
+
 def test_what_is_a_role_on_mysql(my: MysqlServer) -> None:
-    """F1.9: MySQL does not mark roles: a user may be granted, and a role may be given a password."""
+    """F1.9, F7.10: MySQL does not mark roles. A locked user is a user, also if it is granted to others."""
+    my.execute(ROLES_AND_USERS)
+    inventory, permissions = visit(my.collector())
+    found = {fact.name: fact for fact in inventory.accounts}
+    assert {name for name, fact in found.items() if fact.kind == "role"} == ROLES
+    assert {fact.kind for fact in found.values()} == {"role", "user"}
+    assert found["app"] == AccountFact("app", "%", kind="role", can_login=False, is_locked=False, is_superuser=False)
+    locked = {name for name, fact in found.items() if fact.is_locked and not fact.is_system}
+    assert locked == {"unexpired", "given", "locked", "twice", "socket", "boss", "chief"}
+    assert (found["twice"].password_expired, found["twice"].auth_method) == (True, "caching_sha2_password")
+    assert {m.role[0] for m in permissions.memberships if m.member == ("alice", "%")} == {
+        *("team", "boss", "chief", "unexpired", "twice"),
+    }
+
+
+def test_roles_and_locked_users_without_the_column_of_the_hashes(my: MysqlServer) -> None:
+    """F1.5, F7.10: their kind is unknown, with all that depends on it; everything else is as with it."""
+    my.execute(ROLES_AND_USERS)
+    truth, _ = visit(my.collector())
+    target = my.collector(hash_blind=True)
+    inventory, permissions = visit(target)
+    unclear = ROLES | LIKE_ROLES
+    for fact, true in zip(inventory.accounts, truth.accounts, strict=True):
+        unknown = dict.fromkeys(OF_LOCKED_USERS) if fact.name in unclear else {}
+        assert fact == true._replace(**unknown)
+    (gap,) = inventory.gaps
+    hint = "GRANT SELECT (authentication_string) ON mysql.user TO `taifish_collector`@`%`;"
+    assert (gap.scope, gap.code, set(gap.fields), gap.hint) == ("account fields", "denied", OF_LOCKED_USERS, hint)
+    # Whether "team" has "app" at login depends on what it is.
+    assert [(gap.scope, gap.hint) for gap in permissions.gaps] == [("memberships", hint)]
+    assert {(m.member[0], m.role[0]) for m in permissions.memberships} == {
+        ("locked", "alice"),
+        *(("alice", role) for role in ("team", "boss", "chief", "unexpired", "twice")),
+    }
+    my.execute(hint)
+    assert visit(target)[0] == truth
+    assert visit(target)[1].gaps == []
+
+
+def test_a_limit_or_an_end_depends_on_the_kind_where_there_is_one(my: MysqlServer) -> None:
+    """F1.5"""
+    my.execute("CREATE ROLE app; CREATE USER alice WITH MAX_USER_CONNECTIONS 3")
+    target = my.collector(hash_blind=True)
+    assert visit(target)[0].unread == OF_LOCKED_USERS
+    limits = "WITH MAX_USER_CONNECTIONS 5 PASSWORD EXPIRE INTERVAL 30 DAY ACCOUNT LOCK"
+    my.execute(f"CREATE USER chief IDENTIFIED BY 'a' {limits}; ALTER USER chief PASSWORD EXPIRE")
+    inventory, _ = visit(target)
+    assert inventory.unread == OF_LOCKED_USERS | {"connection_limit", "valid_until"}
+    found = {fact.name: fact for fact in inventory.accounts}
+    assert (found["chief"].connection_limit, found["alice"].connection_limit) == (None, 3)
+    my.execute("DROP USER chief; DROP ROLE app")
+    inventory, permissions = visit(target)
+    assert (inventory.gaps, inventory.unread, permissions.gaps) == ([], set(), [])
+
+
+@pytest.mark.parametrize("all_active", ["OFF", "ON"])
+@pytest.mark.parametrize("mandatory", ["", "app", "app,team", "gone"])
+def test_memberships_that_depend_on_an_unknown_kind(my: MysqlServer, all_active: str, mandatory: str) -> None:
+    """F1.5, F7.10: what is known of memberships is right, and what is not leaves a gap."""
     my.execute(
         """
-        CREATE ROLE app, unexpired; ALTER USER unexpired IDENTIFIED BY 'a';
-        CREATE USER locked IDENTIFIED BY 'a' ACCOUNT LOCK; CREATE USER expired IDENTIFIED BY 'a' PASSWORD EXPIRE;
-        CREATE USER boss IDENTIFIED BY 'a'; CREATE USER alice IDENTIFIED BY 'a'; GRANT unexpired, boss TO alice;
+        CREATE ROLE app, team; CREATE USER alice, bob; CREATE USER chief IDENTIFIED BY 'a' ACCOUNT LOCK PASSWORD EXPIRE;
+        GRANT app TO team; GRANT team TO alice WITH ADMIN OPTION; GRANT app, team TO chief; SET DEFAULT ROLE app TO chief;
         """
     )
-    found = {name: fact for (name, _), fact in accounts(my.collector()).items()}
-    named = ("app", "unexpired", "locked", "expired", "boss", "alice")
-    assert [found[name].kind for name in named] == ["role", "role", "user", "user", "user", "user"]
-    assert found["app"] == AccountFact("app", "%", kind="role", can_login=False, is_locked=False, is_superuser=False)
+    full, blind = my.collector("full"), my.collector("blind", hash_blind=True)
+    my.execute(f"SET GLOBAL activate_all_roles_on_login = {all_active}; SET GLOBAL mandatory_roles = '{mandatory}'")
+    (_, truth), (inventory, found) = visit(full), visit(blind)
+    assert {fact.name for fact in inventory.accounts if fact.kind is None} == {"app", "team", "chief"}
+    missing = set(truth.memberships) - set(found.memberships)
+    assert set(found.memberships) <= set(truth.memberships)
+    unsure = set() if all_active == "ON" else {("team", "app"), ("chief", "team")}
+    # Users are in the mandatory roles, and roles are not.
+    unsure |= {("chief", "app"), ("chief", "team")} if mandatory == "app,team" and all_active == "ON" else set()
+    assert {(m.member[0], m.role[0]) for m in missing} <= unsure
+    is_gap = all_active == "OFF" or mandatory in ("app", "app,team")
+    assert [gap.scope for gap in found.gaps] == ["memberships"] * is_gap
+    assert is_gap or not missing
 
 
 @pytest.mark.parametrize("all_active", ["OFF", "ON"])
@@ -375,7 +459,10 @@ def test_roles_nested_default_and_mandatory_on_mysql(my: MysqlServer, all_active
     assert all_active == "OFF" or set(hers.values()) == {True}
     users = {account.key for account in inventory.accounts if account.kind == "user"}
     assert {m.member for m in permissions.memberships if m.role == ("r000", "%")} == users
-    assert {account.kind for account in inventory.accounts if account.key in mandatory} == {"role"}
+    # A user may be mandatory too.
+    assert {account.name for account in inventory.accounts if account.key in mandatory and account.kind == "user"} == {
+        "plain"
+    }
 
 
 def test_each_privilege_on_everything(server: MysqlFamilyServer) -> None:
@@ -642,8 +729,9 @@ def assert_never_wrong(
     of_users = {"valid_until", "password_changed_at", "password_expired", "auth_method", "connection_limit"}
     for account in others(inventory.accounts):
         is_role = "kind" in inventory.unread and known[account.key].kind == "role"
-        for name in set(AccountFact._fields) - inventory.unread - (of_users if is_role else set()):
-            assert getattr(account, name) == getattr(known[account.key], name), name
+        for name in set(AccountFact._fields) - (of_users if is_role else set()):
+            value = getattr(account, name)
+            assert value == getattr(known[account.key], name) or (value is None and name in inventory.unread), name
     assert {account.key for account in others(inventory.accounts)} == {
         account.key for account in others(truth[0].accounts)
     }
@@ -658,6 +746,9 @@ def assert_never_wrong(
 
 
 NOT_IN_VIEW = {"is_locked", "password_changed_at", "password_expired", "valid_until", "auth_method"}
+#: What an account without access to hashes cannot read of `world`.
+BLIND_FIELDS = {"MariaDB": NOT_IN_VIEW, "MySQL": OF_LOCKED_USERS}
+BLIND_GAPS = {"MariaDB": {"account fields", "system"}, "MySQL": {"account fields", "memberships"}}
 
 
 def test_without_the_column_of_the_hashes(server: MysqlFamilyServer) -> None:
@@ -665,9 +756,8 @@ def test_without_the_column_of_the_hashes(server: MysqlFamilyServer) -> None:
     world(server)
     truth = full(server)
     inventory, permissions = visit(server.collector(grants=without_hashes(server.product), level="C"))
-    on_mariadb = server.product == "MariaDB"
-    assert inventory.unread == (NOT_IN_VIEW if on_mariadb else set())
-    assert_never_wrong(inventory, permissions, truth, {"account fields", "system"} if on_mariadb else set())
+    assert inventory.unread == BLIND_FIELDS[server.product]
+    assert_never_wrong(inventory, permissions, truth, BLIND_GAPS[server.product])
     assert held(permissions, "alice") >= {"system SUPER", "system FILE"}
     assert others(permissions.memberships)
 
@@ -706,7 +796,7 @@ def test_a_grant_table_withheld_is_a_gap(server: MysqlFamilyServer) -> None:
 #: Product → column of mysql.user → fields that are unread without it.
 LOST_FIELDS = {
     "MariaDB": {
-        "is_role": {"kind", "can_login"},
+        "is_role": {"kind", "can_login", "connection_limit"},
         "max_user_connections": {"connection_limit"},
         "Super_priv": {"is_superuser"},
     },
@@ -731,17 +821,18 @@ def test_a_column_withheld_is_named(clean: MysqlFamilyServer) -> None:
         if missing in ("Host", "User"):
             continue
         inventory, permissions = visit(clean.collector(grants=without_hashes(product, missing), level="C"))
-        unread = LOST_FIELDS[product].get(missing, set()) | (NOT_IN_VIEW if product == "MariaDB" else set())
+        unread = LOST_FIELDS[product].get(missing, set()) | BLIND_FIELDS[product]
         assert inventory.unread == unread, missing
-        scopes = {"account fields"} if unread else set()
-        if product == "MariaDB" or missing.endswith("_priv"):
+        scopes = set(BLIND_GAPS[product])
+        if missing.endswith("_priv"):
             scopes |= {"system"}
         if "kind" in unread or missing == "default_role":
             scopes |= {"memberships"}
         assert_never_wrong(inventory, permissions, truth, scopes)
         if product == "MySQL":
             hints = {gap.hint for gap in (*inventory.gaps, *permissions.gaps)}
-            assert hints <= {f"GRANT SELECT ({missing}) ON mysql.user TO `taifish_collector`@`%`;"}
+            columns = (missing, "authentication_string")
+            assert hints <= {f"GRANT SELECT ({name}) ON mysql.user TO `taifish_collector`@`%`;" for name in columns}
         if missing == "Grant_priv":
             # MySQL's dynamic privileges have a grant option of their own, in another table.
             system = {grant.privilege for grant in permissions.grants if grant.kind == "system"}
@@ -855,7 +946,10 @@ def test_no_hash_is_ever_fetched(server: MysqlFamilyServer, monkeypatch: pytest.
         hashes |= {repr(bytes.fromhex(text).decode(errors="replace"))[1:-1] for text in hashes}
     assert not [text for text in hashes if text in seen]
     assert "alice" in seen
-    assert not [sql for sql, _ in fetched if "authentication_string" in sql or "Password" in sql]
+    # The server tests whether there is one.
+    statements = [sql.replace("IFNULL(authentication_string, '') = ''", "tested") for sql, _ in fetched]
+    assert any("tested" in sql for sql in statements) == (server.product == "MySQL" and not blind)
+    assert not [sql for sql in statements if "authentication_string" in sql or "Password" in sql]
 
 
 # Names that mysql.procs_priv holds encoded twice
