@@ -10,7 +10,7 @@ from .check import check
 from .engine import Engine
 from .errors import AdapterError
 from .facts import Databases, Examination, Inventory, Permissions, ServerInfo, Sizes, TableSize
-from .reads import ACCOUNTS, GRANTS, Answers
+from .reads import ACCOUNTS, DETAILS, GRANTS, Answers
 from .target import Target
 
 
@@ -57,7 +57,7 @@ class Adapter:
             self.inventory()
         answers = self._answers
         assert answers is not None  # noqa: S101 -- inventory() has set it
-        answers.ask(GRANTS)
+        answers.ask(GRANTS | DETAILS)
         return self._engine.facts.permissions(self.session, answers, self._known)
 
     def databases(self) -> Databases:

@@ -15,6 +15,8 @@ from .statements import Statement
 #: Scopes of `Read.yields`, by the phase of a visit that reads them.
 ACCOUNTS = frozenset({"accounts", "account fields"})
 GRANTS = frozenset({"memberships", *GRANT_KINDS})
+#: What is added to grants. A visit that could not read it is complete.
+DETAILS = frozenset({"object ids"})
 SIZES = frozenset({"databases", "sizes", "used", "shared", "tablespaces"})
 
 #: Rows that a limited read returns at most; a gap is reported when there are more.

@@ -175,7 +175,7 @@ def role_fact(row: Sequence[Any], container: Container) -> AccountFact:
 
 
 def native_id(container: Container, number: Any) -> str:
-    """The account's id with the container's GUID: Oracle reuses ids of containers and accounts."""
+    """The id of an account or object with the container's GUID: Oracle reuses ids of containers and accounts."""
     return "" if number is None else "/".join(filter(None, [container.guid, str(int(number))]))
 
 

@@ -11,9 +11,14 @@ The host of an account is its container. In the root, users and roles of the sam
 container. So is a common user, which may be locked in one and not in another. PUBLIC exists once per container.
 
 A right granted both commonly and locally has two rows, which differ in COMMON. They are one fact with the options of
-both, which ends when both are gone. `inherit` of a membership means that the role is enabled at login; it is true for
-a role in another role. Grants on Oracle's own objects to its own accounts and to PUBLIC are left out, including those
-that people add.
+both, which ends when both are gone. So are rows by several grantors; only grants on objects and columns name them.
+
+Ids of objects are those of DBA_OBJECTS, "" if that view is not readable. The name of a column or tablespace is part of
+its id. The id of a schema, and of the account of a proxy, is that of the user. In the root each begins with the GUID of
+the container. So ids stay the same after a container or an object has been renamed.
+
+`inherit` of a membership means that the role is enabled at login; it is true for a role in another role. Grants on
+Oracle's own objects to its own accounts and to PUBLIC are left out, including those that people add.
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ from .decode import (
     administrative,
     attributes_of,
     certain,
+    native_id,
     object_scope,
     quota,
     role_fact,
@@ -78,7 +84,10 @@ def inventory(session: OracleSession, answers: Answers) -> tuple[Inventory, Know
     facts = [user_fact(row, container, session.clock, limits[container.name]) for container, row in users]
     known = Known({}, users, containers, shown, [])
     facts += [role_fact(row, container) for container, row in _rows(session, answers, known, "ROLES")]
-    facts += [AccountFact(PUBLIC, name, kind="public", can_login=False) for name in shown]
+    facts += [
+        AccountFact(PUBLIC, name, "public", container.guid and f"{container.guid}/{PUBLIC}", can_login=False)
+        for name, container in shown.items()
+    ]
     known.accounts.update({fact.key: fact for fact in facts})
     known.administrators.extend(_password_file(session, containers, answers.rows.get("PWFILE_USERS", [])))
     for key, privileges in known.administrators:
@@ -104,8 +113,12 @@ def permissions(session: OracleSession, answers: Answers, known: Known) -> Permi
         facts.grant(key, "system", privileges)
     for container, (grantee, privilege, admin) in _rows(session, answers, known, "SYS_PRIVS"):
         facts.grant((grantee, container.name), "system", [privilege], grantable=admin == "YES")
-    for database, holder, kind, privilege, path, option in _scoped(session, answers, known):
-        facts.grant((holder, database), kind, [privilege], dotted(database, *path), database, option == "YES")
+    for container, holder, kind, privilege, path, option, object_id, grantors in _scoped(session, answers, known):
+        database = container.name
+        account, scope = (holder, database), dotted(database, *path)
+        facts.grant(
+            account, kind, [privilege], scope, database, option == "YES", object_id=object_id, grantors=grantors
+        )
     if session.features.in_root:
         now = Containers(session, session.query(CONTAINERS))
         now.look_again(known.containers, known.shown)
@@ -114,24 +127,46 @@ def permissions(session: OracleSession, answers: Answers, known: Known) -> Permi
 
 def _scoped(
     session: OracleSession, answers: Answers, known: Known
-) -> Iterator[tuple[str, str, str, str, tuple[str, ...], str]]:
-    """Container, holder, kind, privilege, path in the container and grant option of each grant on an object in a
-    container."""
+) -> Iterator[tuple[Container, str, str, str, tuple[str, ...], str, str, tuple[str, ...]]]:
+    """Container, holder, kind, privilege, path in the container, grant option, object id and grantors of each grant on
+    an object in a container."""
 
     def rows(read: str) -> ContainerRows:
         return _rows(session, answers, known, read)
 
+    def user_id(name: str, container: Container) -> str:
+        user = known.accounts.get((name, container.name))
+        return user.native_id if user else ""
+
     for container, (user, tablespace, limit) in rows("TS_QUOTAS"):
-        yield container.name, user, "tablespace", quota(limit), (tablespace,), ""
+        own_id = container.guid and f"{container.guid}/{tablespace}"
+        yield container, user, "tablespace", quota(limit), (tablespace,), "", own_id, ()
     for container, (proxy, client) in rows("PROXIES"):
-        yield container.name, proxy, "proxy", "CONNECT THROUGH", (client,), ""
+        yield container, proxy, "proxy", "CONNECT THROUGH", (client,), "", user_id(client, container), ()
     for container, (grantee, schema, privilege, admin) in rows("SCHEMA_PRIVS"):
-        yield container.name, grantee, "schema", privilege, (schema,), admin
-    for container, (grantee, owner, name, type_, privilege, grantable) in rows("TAB_PRIVS"):
+        yield container, grantee, "schema", privilege, (schema,), admin, user_id(schema, container), ()
+    names: dict[str, tuple[str, ...]] = {"": ()}
+    ids = _ids(rows("OBJECTS"))
+    for container, (grantee, owner, name, type_, privilege, grantable, grantor) in rows("TAB_PRIVS"):
         kind, path = object_scope(owner, name, type_)
-        yield container.name, grantee, kind, privilege, path, grantable
-    for container, (grantee, owner, table, column, privilege, grantable) in rows("COL_PRIVS"):
-        yield container.name, grantee, "column", privilege, (owner, table, column), grantable
+        object_id = ids.get((container.name, owner, name, type_), "")
+        by = names.setdefault(grantor or "", (grantor,))
+        yield container, grantee, kind, privilege, path, grantable, object_id, by
+    ids = _ids((container, (*row[:2], "", row[3])) for container, row in rows("COLUMN_OBJECTS"))
+    for container, (grantee, owner, table, column, privilege, grantable, grantor) in rows("COL_PRIVS"):
+        of_table = ids.get((container.name, owner, table, ""), "")
+        by = names.setdefault(grantor or "", (grantor,))
+        path, object_id = (owner, table, column), of_table and f"{of_table}/{column}"
+        yield container, grantee, "column", privilege, path, grantable, object_id, by
+
+
+def _ids(rows: ContainerRows) -> dict[tuple[str, str, str, str], str]:
+    """Container, owner, name and type → id; "" if several objects have them."""
+    ids: dict[tuple[str, str, str, str], str] = {}
+    for container, (owner, name, type_, number) in rows:
+        key, object_id = (container.name, owner, name, type_), native_id(container, number)
+        ids[key] = object_id if ids.setdefault(key, object_id) == object_id else ""
+    return ids
 
 
 def _rows(session: OracleSession, answers: Answers, known: Known, name: str) -> ContainerRows:

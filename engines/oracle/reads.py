@@ -72,7 +72,7 @@ def statement(sql: str, features: Features) -> str:
 
     return sql.format(
         view=view,
-        **{alias: f"{alias}.CON_ID" if features.in_root else "0" for alias in "poru"},
+        **{alias: f"{alias}.CON_ID" if features.in_root else "0" for alias in "bopru"},
         changed=column(f"{view}_USERS", "PASSWORD_CHANGE_DATE"),
         login="SYS_EXTRACT_UTC(p.LAST_LOGIN)",
         role_id=column(f"{view}_ROLES", "ROLE_ID"),
@@ -89,8 +89,8 @@ def views(sql: str) -> list[str]:
 def _view(name: str, columns: str, title: str, yields: str, where: str = "", since: int = 12, **more: Any) -> Read:
     """The read of a view, named without its prefix; `since` is the first major version that has it.
 
-    Placeholders in the SQL: {view} is CDB or DBA; {p} (and {o}, {u}, {r}) the container id of a row of the view with
-    that alias; {changed}, {role_id}, {common} are columns of later versions; {login} is the last login in UTC.
+    Placeholders in the SQL: {view} is CDB or DBA; {p} (and {b}, {o}, {u}, {r}) the container id of a row of the view
+    with that alias; {changed}, {role_id}, {common} are columns of later versions; {login} is the last login in UTC.
     """
     listed = ", ".join(column if column.startswith("{") else f"p.{column}" for column in columns.split())
     sql = more.pop("sql", f"SELECT {{p}}, {listed} FROM {{view}}_{name} p" + (where and f" WHERE {where}"))  # noqa: S608
@@ -152,6 +152,25 @@ def why_closed(mode: str, restricted: str | None) -> str:
 _FILES = "TABLESPACE_NAME BYTES AUTOEXTENSIBLE MAXBYTES"
 _OBJECT = "GRANTEE OWNER TABLE_NAME"
 _NOT_THE_ENGINES = f"NOT ({_OF_THE_ENGINE})"
+
+
+def _ids(name: str, title: str, privileges: str, type_: str, levels: str) -> Read:
+    """The ids of the objects in a view of privileges. The type tells them from their partitions and bodies, which have
+    the same names and ids too."""
+    return _view(
+        name,
+        "",
+        title,
+        "object ids",
+        sql=f"SELECT DISTINCT {{p}}, p.OWNER, p.TABLE_NAME, b.OBJECT_TYPE, b.OBJECT_ID FROM {{view}}_OBJECTS b"  # noqa: S608
+        f" JOIN {{view}}_{privileges} p ON p.OWNER = b.OWNER AND p.TABLE_NAME = b.OBJECT_NAME AND {{p}} = {{b}}"
+        f" WHERE b.OBJECT_TYPE {type_} AND {_NOT_THE_ENGINES}",
+        levels=levels,
+        limited=True,
+        cost=f"{title}: a renamed object appears as one that lost its grants and one that was granted.",
+    )
+
+
 READS = (
     _view(
         "containers",
@@ -219,7 +238,7 @@ READS = (
     ),
     _view(
         "TAB_PRIVS",
-        f"{_OBJECT} TYPE PRIVILEGE GRANTABLE",
+        f"{_OBJECT} TYPE PRIVILEGE GRANTABLE GRANTOR",
         "grants on objects",
         ", ".join(OBJECTS),
         _NOT_THE_ENGINES,
@@ -228,13 +247,16 @@ READS = (
     ),
     _view(
         "COL_PRIVS",
-        f"{_OBJECT} COLUMN_NAME PRIVILEGE GRANTABLE",
+        f"{_OBJECT} COLUMN_NAME PRIVILEGE GRANTABLE GRANTOR",
         "grants on columns",
         "column",
         _NOT_THE_ENGINES,
         levels="C",
         limited=True,
     ),
+    _ids("OBJECTS", "ids of objects", "TAB_PRIVS", "= p.TYPE", "BC"),
+    # A materialized view is also a table of the same name; its columns are those of the table.
+    _ids("COLUMN_OBJECTS", "ids of tables with grants on columns", "COL_PRIVS", "IN ('TABLE', 'VIEW')", "C"),
     _view(
         "TABLESPACES",
         "TABLESPACE_NAME CONTENTS BLOCK_SIZE",

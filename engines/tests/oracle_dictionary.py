@@ -84,6 +84,9 @@ VIEWS = {
         "DBA_COL_PRIVS.html",
         _columns(text="GRANTEE OWNER TABLE_NAME COLUMN_NAME GRANTOR PRIVILEGE GRANTABLE COMMON"),
     ),
+    "DBA_OBJECTS": View(
+        "DBA_OBJECTS.html", _columns(text="OWNER OBJECT_NAME SUBOBJECT_NAME OBJECT_TYPE", number="OBJECT_ID")
+    ),
     "DBA_TABLESPACES": View(
         "DBA_TABLESPACES.html", _columns(text="TABLESPACE_NAME STATUS CONTENTS", number="BLOCK_SIZE")
     ),

@@ -109,8 +109,9 @@ class Emulated:
     def _furnish(self, pdb: Pdb) -> None:
         for number, name in enumerate(("SYS", "SYSTEM", "OUTLN", "DBSNMP")):
             self.user_row(name, pdb, USER_ID=number, ORACLE_MAINTAINED="Y", COMMON="YES")
-        for name in ("DBA", "CONNECT", "RESOURCE", "SELECT_CATALOG_ROLE"):
-            self.add("ROLES", pdb, ROLE=name, AUTHENTICATION_TYPE="NONE", ORACLE_MAINTAINED="Y", COMMON="YES")
+        for number, name in enumerate(("DBA", "CONNECT", "RESOURCE", "SELECT_CATALOG_ROLE"), start=10):
+            columns = {"AUTHENTICATION_TYPE": "NONE", "ORACLE_MAINTAINED": "Y", "COMMON": "YES", "ROLE_ID": number}
+            self.add("ROLES", pdb, ROLE=name, **columns)
         self.add("PROFILES", pdb, PROFILE="DEFAULT", RESOURCE_NAME="SESSIONS_PER_USER", LIMIT="UNLIMITED")
         self.add("PROFILES", pdb, PROFILE="DEFAULT", RESOURCE_NAME="IDLE_TIME", LIMIT="UNLIMITED")
         for privilege in ("CREATE SESSION", "SELECT ANY TABLE"):
@@ -180,9 +181,11 @@ class Emulated:
         pdb: Pdb | None = None,
         grantable: str = "NO",
         common: str = "NO",
+        grantor: str = "",
     ) -> None:
         columns = {"GRANTEE": grantee, "OWNER": owner, "TABLE_NAME": name, "TYPE": kind, "PRIVILEGE": privilege}
-        self.add("TAB_PRIVS", pdb, **columns, GRANTABLE=grantable, COMMON=common)
+        options = {"GRANTABLE": grantable, "COMMON": common, "GRANTOR": grantor or owner}
+        self.add("TAB_PRIVS", pdb, **columns, **options)
 
     def pwfile(self, name: str, *privileges: str, pdb: Pdb | None = None, common: str = "YES") -> dict[str, Any]:
         flags = ("SYSDBA", "SYSOPER", "SYSASM", "SYSBACKUP", "SYSDG", "SYSKM")
@@ -236,7 +239,14 @@ class Emulated:
         self.add("PROFILES", PROFILE=name, RESOURCE_NAME="SESSIONS_PER_USER", LIMIT=limit)
 
     def _create(self, kind: str, owner: str, name: str, rest: str) -> None:
-        self.add("OBJECTS", OWNER=owner, OBJECT_NAME=name, OBJECT_TYPE=kind)
+        self.stored_object(owner, name, kind)
+
+    def stored_object(self, owner: str, name: str, kind: str, pdb: Pdb | None = None, part: str | None = None) -> int:
+        """The id of a new object. `part` is the name of a partition."""
+        number = 70_000 + len(self.rows.get("OBJECTS", ()))
+        columns = {"OWNER": owner, "OBJECT_NAME": name, "SUBOBJECT_NAME": part, "OBJECT_TYPE": kind}
+        self.add("OBJECTS", pdb, **columns, OBJECT_ID=number)
+        return number
 
     def _proxy(self, client: str, proxy: str) -> None:
         constraint = {"AUTHENTICATION": "NO", "AUTHORIZATION_CONSTRAINT": "PROXY MAY ACTIVATE ALL CLIENT ROLES"}
@@ -260,9 +270,11 @@ class Emulated:
         grantable = "YES" if option else "NO"
         if column:
             columns = {"GRANTEE": grantee, "OWNER": owner, "TABLE_NAME": name, "COLUMN_NAME": column}
-            self.add("COL_PRIVS", **columns, PRIVILEGE=privilege, GRANTABLE=grantable)
+            self.add("COL_PRIVS", **columns, PRIVILEGE=privilege, GRANTABLE=grantable, GRANTOR=owner)
             return
-        (kind,) = (row["OBJECT_TYPE"] for row in self.rows["OBJECTS"] if row["OBJECT_NAME"] == name)
+        (kind,) = (
+            row["OBJECT_TYPE"] for row in self.rows["OBJECTS"] if (row["OWNER"], row["OBJECT_NAME"]) == (owner, name)
+        )
         self.object(grantee, owner, name, kind, privilege, grantable=grantable)
 
     # The collector's view

@@ -24,13 +24,24 @@ import pytest
 
 from engines import reads as shared_reads
 from engines.errors import AdapterError
-from engines.facts import AccountFact, Gap, Inventory, MembershipFact, Permissions, SizeFact, TableSize, TablespaceFact
+from engines.facts import (
+    AccountFact,
+    Gap,
+    GrantFact,
+    Inventory,
+    MembershipFact,
+    Permissions,
+    SizeFact,
+    TableSize,
+    TablespaceFact,
+)
 from engines.oracle import excess as excess_sql
 from engines.oracle import reads as sql
 from engines.oracle import session as session_sql
 from engines.oracle.account import PASSWORD
 from engines.oracle.decode import clock_of, moment
 from engines.oracle.sizes import databases, tablespace_sizes
+from engines.paths import split_path
 from engines.registry import ENGINES, adapter_for
 from engines.target import Target
 from engines.tests.oracle_dictionary import VIEWS, Version, check, tables
@@ -233,6 +244,11 @@ def test_grants_of_every_kind(world: World) -> None:
     assert "tablespace USERS QUOTA UNLIMITED" in held(world, permissions, "SHOP")
     scopes = {grant.scope for grant in permissions.grants if grant.kind == "table"}
     assert f"{world.container}.{world.prefix}SHOP.ORDERS" in scopes
+    on_objects = {grant.kind: grant for grant in permissions.grants if f"{world.prefix}SHOP." in grant.scope}
+    assert on_objects.keys() == {"table", "column", "sequence", "routine"}
+    assert {grant.grantors for grant in on_objects.values()} == {(f"{world.prefix}SHOP",)}
+    assert len({grant.object_id for grant in on_objects.values()} - {""}) == 4
+    assert on_objects["column"].object_id == f"{on_objects['table'].object_id}/PAID"
 
 
 def test_the_script_is_all_that_it_takes(world: World) -> None:
@@ -429,6 +445,131 @@ def test_a_right_given_commonly_and_locally_is_one_fact(serve_oracle: ServeOracl
     mine = [m for m in permissions.memberships if m.member[0] == "C##ALICE"]
     assert mine == [MembershipFact(("C##ALICE", "SHOPPDB"), ("DBA", "SHOPPDB"), admin_option=False, inherit=True)]
     assert {"system ALTER USER", "table HR.T SELECT"} <= held(server, permissions, "C##ALICE")
+
+
+def test_several_grantors_are_one_fact(serve_oracle: ServeOracle) -> None:
+    """F7.10: DBA_TAB_PRIVS has a row for each grantor."""
+    server = serve_oracle()
+    for name in ("ALICE", "HR"):
+        server.user_row(name)
+    server.object("ALICE", "HR", "T", "TABLE", "SELECT", grantor="ZOE", grantable="YES")
+    server.object("ALICE", "HR", "T", "TABLE", "SELECT", grantor="HR")
+    server.object("ALICE", "HR", "T", "TABLE", "INSERT", grantor="ZOE")
+    column = {"GRANTEE": "ALICE", "OWNER": "HR", "TABLE_NAME": "T", "COLUMN_NAME": "A", "PRIVILEGE": "UPDATE"}
+    for grantor in ("ZOE", "HR"):
+        server.add("COL_PRIVS", **column, GRANTOR=grantor, GRANTABLE="NO")
+    _, permissions = visit(server)
+    found = {
+        (grant.kind, grant.privilege, grant.grantable, grant.grantors)
+        for grant in permissions.grants
+        if grant.account[0] == "ALICE" and grant.kind != "attribute"
+    }
+    assert found == {
+        ("table", "SELECT", True, ("HR", "ZOE")),
+        ("table", "INSERT", False, ("ZOE",)),
+        ("column", "UPDATE", False, ("HR", "ZOE")),
+    }
+    assert {grant.grantors for grant in permissions.grants if grant.kind in ("attribute", "system")} == {()}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_ids_are_those_of_the_objects_themselves(serve_oracle: ServeOracle, shape: str) -> None:
+    """F7.10: not those of partitions, bodies and a materialized view beside its table."""
+    server = serve_oracle(shape)
+    for name in ("APP", "HR"):
+        server.user_row(name)
+    expected = {}
+    for kind, name, besides in (
+        ("TABLE", "T", [("TABLE PARTITION", "P1"), ("TABLE SUBPARTITION", "S1"), ("INDEX", None)]),
+        ("PACKAGE", "PACK", [("PACKAGE BODY", None)]),
+        ("TYPE", "OBJ", [("TYPE BODY", None)]),
+        ("TABLE", "SUMMARY", [("MATERIALIZED VIEW", None)]),
+        ("DIRECTORY", "odd.name", []),
+    ):
+        for other, part in besides:
+            server.stored_object("HR", name, other, part=part)
+        server.stored_object("APP", name, kind)
+        expected[name] = server.stored_object("HR", name, kind)
+        server.object("APP", "HR", name, kind, "SELECT")
+    for table in ("T", "SUMMARY"):
+        column = {"GRANTEE": "APP", "OWNER": "HR", "TABLE_NAME": table, "COLUMN_NAME": "A", "PRIVILEGE": "UPDATE"}
+        server.add("COL_PRIVS", **column, GRANTOR="HR", GRANTABLE="NO")
+        expected[f"{table}.A"] = f"{expected[table]}/A"
+    # A grant on a user is no grant on an object of the dictionary.
+    server.object("APP", "SYS", "HR", "USER", "INHERIT PRIVILEGES")
+    _, permissions = visit(server)
+    start = f"{server.here.guid.hex().upper()}/" if server.in_root else ""
+    found = {
+        split_path(grant.scope)[-1]
+        if grant.kind != "column"
+        else ".".join(split_path(grant.scope)[2:]): grant.object_id
+        for grant in permissions.grants
+        if grant.account[0] == "APP" and grant.kind not in ("attribute", "system")
+    }
+    assert found == {**{name: f"{start}{number}" for name, number in expected.items()}, "HR": ""}
+
+
+def test_ids_outlive_new_names_of_objects_and_containers(serve_oracle: ServeOracle) -> None:
+    """F7.10: in the root, accounts and objects of a renamed PDB keep their ids."""
+
+    def found(pdb_name: str, table: str) -> tuple[dict[str, str], dict[tuple[str, ...], str]]:
+        server = serve_oracle("23ai root", pdbs=(Pdb(pdb_name, 3, guid=guid(3)), Pdb("HRPDB", 4, guid=guid(4))))
+        shop = server.pdbs[2]
+        server.user_row("APP", shop, USER_ID=104)
+        server.user_row("HR", shop, USER_ID=105)
+        server.add("ROLES", shop, ROLE="TEAM", ROLE_ID=106, AUTHENTICATION_TYPE="NONE", ORACLE_MAINTAINED="N")
+        server.stored_object("HR", table, "TABLE", shop)
+        server.object("APP", "HR", table, "TABLE", "SELECT", shop)
+        column = {"GRANTEE": "APP", "OWNER": "HR", "TABLE_NAME": table, "COLUMN_NAME": "A", "PRIVILEGE": "UPDATE"}
+        server.add("COL_PRIVS", shop, **column, GRANTOR="HR", GRANTABLE="NO")
+        server.add("PROXIES", shop, PROXY="APP", CLIENT="HR")
+        server.add("SCHEMA_PRIVS", shop, GRANTEE="APP", SCHEMA="HR", PRIVILEGE="SELECT ANY TABLE", ADMIN_OPTION="NO")
+        quota = {"USERNAME": "APP", "TABLESPACE_NAME": "USERS", "BYTES": 0, "MAX_BYTES": -1, "DROPPED": "NO"}
+        server.add("TS_QUOTAS", shop, **quota)
+        inventory, permissions = visit(server)
+        accounts = {fact.native_id: fact.name for fact in inventory.accounts if fact.host == pdb_name}
+        grants = {
+            (grant.kind, grant.privilege, grant.object_id): grant.scope
+            for grant in permissions.grants
+            if grant.account == ("APP", pdb_name) and grant.kind != "attribute"
+        }
+        return accounts, grants
+
+    accounts, before = found("SHOPPDB", "T")
+    own = "03" * 16
+    assert {"APP", "HR", "TEAM", "PUBLIC"} <= set(accounts.values())
+    assert all(native_id.startswith(f"{own}/") for native_id in accounts)
+    assert len(before) == 5
+    assert all(object_id.startswith(f"{own}/") for _, _, object_id in before)
+    same_accounts, after = found("STOREPDB", "T2")
+    assert same_accounts == accounts
+    assert after.keys() == before.keys()
+    assert not set(after.values()) & set(before.values())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_without_the_view_of_objects_only_their_ids_are_missing(serve_oracle: ServeOracle, shape: str) -> None:
+    """F7.10: for an account set up before ids were read: the visit is complete, and the check names the GRANT."""
+    truth = visit(furnished(serve_oracle(shape)))
+    server = furnished(serve_oracle(shape))
+    view = f"SYS.{'CDB' if server.in_root else 'DBA'}_OBJECTS"
+    server.denied = {view}
+    inventory, permissions = visit(server)
+    assert inventory == truth[0]
+    assert permissions == replace(
+        truth[1],
+        grants=[
+            grant._replace(object_id="" if grant.kind in ("table", "column") else grant.object_id)
+            for grant in truth[1].grants
+        ],
+    )
+    assert permissions.gaps == []
+    assert {grant.kind for grant in truth[1].grants if grant.object_id} >= {"table", "column"}
+    with adapter_for(server.collector()) as adapter:
+        lost = [found for found in adapter.examine().capabilities if not found.works]
+    (grant,) = [statement for statement in server.script() if f" ON {view} TO " in statement]
+    assert [(found.missing, found.level) for found in lost] == [(grant, "B"), (grant, "C")]
+    assert all("renamed object" in found.cost for found in lost)
 
 
 def test_what_the_engine_granted_to_itself_is_left_out(serve_oracle: ServeOracle) -> None:
@@ -713,6 +854,12 @@ ESSENTIAL = {f"SYS.{prefix}_{name}" for prefix in ("DBA", "CDB") for name in ("U
 #: What only sizes are read from.
 SIZES = ("TABLESPACES", "DATA_FILES", "TEMP_FILES", "TABLESPACE_USAGE_METRICS")
 FOR_SIZES = {f"SYS.{prefix}_{name}" for prefix in ("DBA", "CDB") for name in SIZES}
+#: What only ids are read from.
+FOR_IDS = {"SYS.DBA_OBJECTS", "SYS.CDB_OBJECTS"}
+
+
+def without_ids(permissions: Permissions) -> list[GrantFact]:
+    return [grant._replace(object_id="") for grant in permissions.grants]
 
 
 @pytest.mark.parametrize(
@@ -734,7 +881,10 @@ def test_each_view_withheld_is_asked_for_by_the_statement_of_the_script(
     else:
         inventory, permissions = outcome
         gaps = [*inventory.gaps, *permissions.gaps]
-        assert {gap.hint for gap in gaps} == ({grant} if view not in FOR_SIZES else set())
+        assert {gap.hint for gap in gaps} == ({grant} if view not in FOR_SIZES | FOR_IDS else set())
+        if view in FOR_IDS:
+            everything = everything[0], replace(everything[1], grants=without_ids(everything[1]))
+            permissions = replace(permissions, grants=without_ids(permissions))
         assert set(permissions.grants) <= set(everything[1].grants)
         assert set(permissions.memberships) <= set(everything[1].memberships)
         assert {grant.kind for grant in {*everything[1].grants} - {*permissions.grants}} <= {gap.scope for gap in gaps}
