@@ -14,7 +14,8 @@ class FactSet:
     Rows of accounts that are not in `accounts` are ignored."""
 
     def __init__(self, accounts: Iterable[AccountKey]) -> None:
-        self._accounts = frozenset(accounts)
+        #: Each account is one tuple, which all its facts share.
+        self._accounts = {account: account for account in accounts}
         self._grants: dict[tuple[AccountKey, str, str, str, bool], GrantFact] = {}
         self._memberships: dict[tuple[AccountKey, AccountKey], MembershipFact] = {}
 
@@ -44,11 +45,12 @@ class FactSet:
         if GRANT_OPTION in held:
             held -= {GRANT_OPTION} if len(held) > 1 else set()
             grantable = True
-        if account not in self._accounts:
+        holder = self._accounts.get(account)
+        if holder is None:
             return
         for privilege in sorted(held):
-            key = (account, kind, scope, privilege, denied)
-            fact = GrantFact(account, kind, privilege, scope, database, grantable, denied, object_id, grantors)
+            key = (holder, kind, scope, privilege, denied)
+            fact = GrantFact(holder, kind, privilege, scope, database, grantable, denied, object_id, grantors)
             before = self._grants.get(key)
             self._grants[key] = _merged(before, fact) if before else fact
 

@@ -211,9 +211,10 @@ def yes_no(columns: Sequence[str], flags: str, mariadb: bool) -> set[str]:
     return {privilege_name(column, mariadb) for column, flag in zip(columns, flags, strict=True) if flag == "Y"}
 
 
-def set_members(text: str, mariadb: bool) -> set[str]:
+@lru_cache(maxsize=1000)
+def set_members(text: str, mariadb: bool) -> frozenset[str]:
     """The privileges in a SET column: "Select,Show view,Grant"."""
-    return {privilege_name(member, mariadb) for member in text.split(",") if member}
+    return frozenset(privilege_name(member, mariadb) for member in text.split(",") if member)
 
 
 def held_globally(show_grants: Iterable[Sequence[str]]) -> set[str]:
