@@ -66,7 +66,7 @@ def test_the_script(db: None) -> None:
     assert all(re.fullmatch(r"GRANT SELECT ON SYS\.(DBA_|V_\$)\w+ TO TAIFISH;", line) for line in statements[2:])
     deeper = {level: set(run("print_grants", "oracle", "--level", level)[1].splitlines()) for level in "ABC"}
     more = {line for line in deeper["B"] - deeper["A"] if line.startswith("GRANT")}
-    assert more == {f"GRANT SELECT ON SYS.DBA_{name} TO TAIFISH;" for name in ("SCHEMA_PRIVS", "TAB_PRIVS")}
+    assert more == {f"GRANT SELECT ON SYS.DBA_{name} TO TAIFISH;" for name in ("SCHEMA_PRIVS", "TAB_PRIVS", "OBJECTS")}
     more = {line for line in deeper["C"] - deeper["B"] if line.startswith("GRANT")}
     assert more == {"GRANT SELECT ON SYS.DBA_COL_PRIVS TO TAIFISH;"}
     assert "nothing else needs to be denied" in run("print_grants", "oracle", "--hash-blind")[1]
