@@ -83,8 +83,8 @@ class Access:
 
     `because` is "grant", "superuser" (the grant allows everything), "predefined" (a role with built-in privileges, no
     grant) or "owner" (of the object's schema, no grant). If not `at_once`, the account must first switch to one of the
-    roles. `since` is when the newest grant or membership on the path was first seen; `session` is the one that first
-    saw the grant.
+    roles. `since` is that of the newest possession on the path, which changes of options do not interrupt; `session` is
+    the one that first saw the grant.
     """
 
     account: Account
@@ -189,7 +189,7 @@ def who_can(
             grant=way.grant,
             at_once=way.at_once,
             since=way.since,
-            session=sessions.get((accounts[way.account].instance_id, way.grant.since)) if way.grant else None,
+            session=sessions.get((accounts[way.account].instance_id, way.grant.held_since)) if way.grant else None,
         )
         for way in ways
     ]
@@ -241,7 +241,7 @@ def _sessions(grants: Iterable[Grant]) -> dict[tuple[int, datetime], int]:
     """Return (instance id, time of a visit) → its session."""
     times: dict[int, set[datetime]] = defaultdict(set)
     for grant in grants:
-        times[grant.account.instance_id].add(grant.since)
+        times[grant.account.instance_id].add(grant.held_since)
     records = SyncRecord.objects.filter(
         kind="accounts",
         instance__in=list(times),

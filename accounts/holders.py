@@ -108,7 +108,7 @@ class Holders:
                     continue
                 path = way.path if holder == grant.account_id else (*way.path, grant.account_id)
                 at_once = way.at_once and not (personal and way.path)
-                since = max(way.since or grant.since, grant.since)
+                since = max(way.since or grant.held_since, grant.held_since)
                 found.append(Holding(account, path, because, grant, at_once, since))
         return found
 
@@ -252,7 +252,7 @@ WITH RECURSIVE reach(id) AS (
 )
 SELECT e.*
   FROM reach r CROSS JOIN LATERAL (
-       SELECT m.member_id, m.role_id, m.inherit, m.set_option, m.since FROM accounts_membership m
+       SELECT m.member_id, m.role_id, m.inherit, m.set_option, m.held_since FROM accounts_membership m
         WHERE m.{here} = r.id AND m.since <= %(at)s AND (m.until IS NULL OR m.until > %(at)s) OFFSET 0) e
 """
 _EDGES_UP = _EDGES.format(here="member_id", next="role_id")

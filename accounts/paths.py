@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 
 class Edge(NamedTuple):
-    """A membership: `member` holds `role`."""
+    """A membership: `member` holds `role`, without interruption since `since`."""
 
     member: int
     role: int
@@ -28,7 +28,8 @@ class Way:
     """From an account to a role: `path` lists the roles on it, the farthest last, and is empty for the account itself.
 
     `at_once`: the privileges are inherited along the whole path. `after_switch`: they apply after SET ROLE to a role on
-    the path. `switchable`: SET ROLE to the role itself is allowed. `since`: when the path was complete, None if empty.
+    the path. `switchable`: SET ROLE to the role itself is allowed. `since`: the newest `since` of its memberships, None if
+    empty.
     """
 
     path: tuple[int, ...] = ()

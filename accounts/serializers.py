@@ -36,6 +36,11 @@ class AccountSerializer(OfInstanceSerializer):
 
 class GrantSerializer(serializers.ModelSerializer):
     text = serializers.CharField(source="__str__", read_only=True)
+    since = serializers.DateTimeField(
+        source="held_since",
+        read_only=True,
+        help_text="Held without interruption since then, with whatever options and under whatever name.",
+    )
 
     class Meta:
         model = Grant
@@ -101,8 +106,8 @@ class AccessSerializer(serializers.Serializer):
     because = serializers.ChoiceField(["grant", "superuser", "predefined", "owner"])
     at_once = serializers.BooleanField(help_text="False: only after switching to one of the roles.")
     grant = GrantSerializer(allow_null=True)
-    since = serializers.DateTimeField(allow_null=True)
-    session = serializers.IntegerField(allow_null=True)
+    since = serializers.DateTimeField(allow_null=True, help_text="Of the newest possession on the path.")
+    session = serializers.IntegerField(allow_null=True, help_text="The one that first saw the grant.")
 
 
 class UnknownSerializer(serializers.Serializer):

@@ -133,7 +133,7 @@ class _Reasons:
                 words.append(_("through %s") % " → ".join(names[pk] for pk in way.path))
             if not effective.at_once(grant):
                 words.append(_("after switching to a role"))
-            since = max(filter(None, (grant.since, way.since)))
+            since = max(filter(None, (grant.held_since, way.since)))
             words.append(_("since %s") % timezone.localtime(since).strftime("%Y-%m-%d %H:%M"))
             found.append((len(way.path), ", ".join(words)))
         found.sort()

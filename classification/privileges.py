@@ -85,7 +85,7 @@ class Privileges(Pieces):
 
     def _by_steps(self, start: str, since: str) -> str:
         """Return the same query, step by step, over memberships at the moment that have lasted since then."""
-        steady = f" AND m.since <= {since}" if since else ""
+        steady = f" AND m.held_since <= {since}" if since else ""
         reach = self._cte(
             f"SELECT account_id, personal FROM {start}\n"
             " UNION SELECT m.member_id, w.switching OR NOT m.inherit FROM {self} w\n"
@@ -105,7 +105,9 @@ class Privileges(Pieces):
             self._like("g.privilege", term.texts[0]),
         ]
         if since:
-            conditions.append(f"g.since <= {since}")
+            conditions.append(f"g.held_since <= {since}")
+            if "grantable" in term.options:
+                conditions.append(f"NOT {_other_option(since)}")
         if term.options.get("grantable") is not None:
             conditions.append("g.grantable" if term.options["grantable"] else "NOT g.grantable")
         kind, path = str(term.options.get("kind", "")), term.options.get("on")
@@ -155,7 +157,7 @@ class Privileges(Pieces):
 
     def _owners(self, held: str, since: str) -> str:
         """Return SQL: owners of databases, who have the grants of the role that represents them."""
-        steady = f" AND o.since <= {since}" if since else ""
+        steady = f" AND o.held_since <= {since}" if since else ""
         return "".join(
             f" UNION SELECT o.account_id, {self._noinherit(engine.semantics)} FROM {held} h\n"
             "  JOIN instances_instance i ON i.id = h.instance_id\n"
@@ -194,6 +196,17 @@ class Privileges(Pieces):
         if not able:
             return set()
         return able if term.options.get("direct") else able | {"memberships"}
+
+
+def _other_option(since: str) -> str:
+    """Return SQL: after that moment, the possession had the grant option and now has not, or the reverse. It continued
+    under the same name or, if that changed, the same id."""
+    return (
+        "EXISTS (SELECT FROM accounts_grant e WHERE e.account_id = g.account_id AND e.kind = g.kind"
+        " AND e.privilege = g.privilege AND e.denied = g.denied AND e.held_since = g.held_since"
+        " AND (e.scope = g.scope OR e.object_id = nullif(g.object_id, ''))"
+        f" AND e.until > {since} AND e.until <= g.since AND e.grantable <> g.grantable)"
+    )
 
 
 def _grants(where: str, personal: str) -> str:

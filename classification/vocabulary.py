@@ -75,13 +75,19 @@ WORDS: dict[str, Word] = {
         {"direct": bool, "admin": bool},
     ),
     "gained": Word(
-        _("Has the privilege now, but by no path that has lasted for the given number of hours."),
+        _(
+            "Has the privilege now, but by no path that has lasted for the given number of hours. Changes of options "
+            "do not interrupt possession; grantable=True asks how long the grant option has been held."
+        ),
         "one",
         _WHAT | {"within_hours": int},
         frozenset({"within_hours"}),
     ),
     "held_days": Word(
-        _("Has the privilege by a path that has lasted for more than the given number of days."),
+        _(
+            "Has the privilege by a path that has lasted for more than the given number of days. Changes of options "
+            "do not interrupt possession; grantable=True asks how long the grant option has been held."
+        ),
         "one",
         _WHAT | {"more_than": int},
         frozenset({"more_than"}),

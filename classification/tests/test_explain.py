@@ -88,3 +88,12 @@ def test_a_rule_that_is_not_about_the_account_explains_nothing(people, fields):
         Account.objects.update(gone_at=timezone.now())
     people["ada"].refresh_from_db()
     assert explain(ClassificationRule(expression="superuser", **fields), people["ada"]) == []
+
+
+def test_since_is_uninterrupted_possession(people):
+    """F7.10"""
+    later = MAY_1 + timedelta(days=30)
+    grant(people["dba"], "CREATEDB", since=later, held_since=MAY_1)
+    people["bob"].memberships.update(since=later, held_since=MAY_1)
+    (line,) = why('has("CREATEDB")', people["bob"])
+    assert line.because == ["CREATEDB, through dba, after switching to a role, since 2026-05-01 00:00"]

@@ -20,6 +20,7 @@ from classification.models import Assignment, Classification, ClassificationRule
 from classification.queries import compiled
 from classification.rules import parse
 from classification.tests import reference_rules as naive
+from classification.tests.conftest import grant
 from classification.tests.reference_rules import Naive, Server
 from classification.vocabulary import WORDS
 from instances.models import Credential, Instance
@@ -505,3 +506,25 @@ def test_everybody_of_an_oracle_container_is_nobody_in_another(db, now):
     for pdb in ("PDB1", "PDB2"):
         app = Account.objects.select_related("instance").get(pk=ids["APP", pdb])
         assert effective(app).grants.exists() == (pdb == "PDB1")
+
+
+def test_changes_of_options_do_not_interrupt_possession(people):
+    """F7.10: "since" is held_since; only words about the grant option itself look at when it was added."""
+    now = timezone.now()
+    long_ago, yesterday = now - timedelta(days=200), now - timedelta(days=1)
+    bob, dba, carl = people["bob"], people["dba"], people["carl"]
+    on_shop = {"kind": "database", "scope": "shop", "database": "shop", "object_id": "16384"}
+    grant(dba, "CREATE", since=long_ago, until=yesterday, **on_shop | {"scope": "store", "database": "store"})
+    grant(dba, "CREATE", since=yesterday, held_since=long_ago, grantable=True, **on_shop)
+    bob.memberships.update(since=yesterday, held_since=long_ago)
+    grant(carl, "CREATE", since=yesterday, grantable=True, **on_shop)
+    asked = [people[name].instance_id for name in ("bob",)]
+
+    def found(rule: str) -> set[str]:
+        told = answers(rule, None, asked)
+        return {account.name for account in (bob, dba, carl) if told[account.pk]}
+
+    assert found('held_days("CREATE", on="shop", more_than=90)') == {"bob", "dba"}
+    assert found('gained("CREATE", on="shop", within_hours=48)') == {"carl"}
+    assert found('held_days("CREATE", on="shop", grantable=True, more_than=90)') == set()
+    assert found('gained("CREATE", on="shop", grantable=True, within_hours=48)') == {"bob", "dba", "carl"}
