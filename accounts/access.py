@@ -7,8 +7,7 @@ unknown because visits did not read what it depends on.
 from __future__ import annotations
 
 import difflib
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, time
 from typing import TYPE_CHECKING
@@ -22,12 +21,12 @@ from console.visibility import shown_to
 from engines.paths import segments
 from engines.registry import ENGINES
 from instances.models import Instance
-from sync.models import SyncRecord
 
+from .evidence import Evidence, Link
 from .freshness import LastRead, last_read, last_reads
 from .holders import Holders, Question, edges, without_inheritance, without_last_step
 from .models import Account, Coverage, Grant
-from .paths import Graph, Way
+from .paths import Edge, Graph, Way
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -45,7 +44,7 @@ class Effective:
     grants: QuerySet[Grant]
     read: LastRead
     ways: Mapping[int, Way]
-    owners: Mapping[str, int]
+    owners: Mapping[str, Grant]
     noinherit: Set[int]
 
     @property
@@ -57,7 +56,7 @@ class Effective:
         """Return the path from the account to one of `grants`."""
         if grant.account_id in self.ways:
             return self.ways[grant.account_id]
-        owner = self.owners[grant.database]
+        owner = self.owners[grant.database].account_id
         to_owner = self.ways[owner]
         if owner in self.noinherit:
             to_owner = without_last_step(to_owner)
@@ -67,6 +66,16 @@ class Effective:
         """Return whether one of `grants` applies without SET ROLE."""
         personal = grant.kind in ENGINES[self.account.instance.engine].semantics.personal
         return self.way(grant).at_once and not (personal and grant.account_id != self.account.pk)
+
+    def links(self, grants: Sequence[Grant], names: Mapping[int, str]) -> dict[int, list[Link]]:
+        """Return id of each of these `grants` → the links of the path to it, itself last. `names` is what `names()`
+        returned. Takes one query."""
+        chains = []
+        for grant in grants:
+            owner = [] if grant.account_id in self.ways else [self.owners[grant.database]]
+            chains.append((self.account.instance_id, [*self.way(grant).links, *owner, grant]))
+        links = _links(chains, names)
+        return {grant.pk: links[number] for number, grant in enumerate(grants)}
 
     def names(self) -> dict[int, str]:
         """Return account id → name, for all accounts on the paths."""
@@ -83,8 +92,7 @@ class Access:
 
     `because` is "grant", "superuser" (the grant allows everything), "predefined" (a role with built-in privileges, no
     grant) or "owner" (of the object's schema, no grant). If not `at_once`, the account must first switch to one of the
-    roles. `since` is that of the newest possession on the path, which changes of options do not interrupt; `session` is
-    the one that first saw the grant.
+    roles. `links` are the memberships of the path and the grant.
     """
 
     account: Account
@@ -92,8 +100,17 @@ class Access:
     because: str
     grant: Grant | None
     at_once: bool
-    since: datetime | None
-    session: int | None = None
+    links: list[Link]
+
+    @property
+    def since(self) -> datetime | None:
+        """When the newest possession on the path began; changes of options do not interrupt it."""
+        return max((link.since for link in self.links), default=None)
+
+    @property
+    def session(self) -> int | None:
+        """The session that first saw the grant."""
+        return self.links[-1].first_session if self.grant else None
 
 
 @dataclass(frozen=True)
@@ -129,10 +146,10 @@ def effective(account: Account, at: datetime | None = None) -> Effective:
         ways.setdefault(pk, Way(path=(pk,), switchable=False))
     switchable = [pk for pk, way in ways.items() if way.switchable]
     held = Q(account__in=list(ways)) & (~Q(kind__in=semantics.personal) | Q(account__in=switchable))
-    owners: dict[str, int] = {}
+    owners: dict[str, Grant] = {}
     if semantics.database_role:
         owned = Grant.objects.at(at).filter(account__in=list(ways), kind="database", privilege="OWNER")
-        owners = dict(owned.order_by().values_list("database", "account"))
+        owners = {grant.database: grant for grant in owned.order_by()}
         held |= Q(
             account__instance=account.instance_id, account__name=semantics.database_role, database__in=list(owners)
         )
@@ -143,7 +160,7 @@ def effective(account: Account, at: datetime | None = None) -> Effective:
         read=last_read(account.instance, at),
         ways=ways,
         owners=owners,
-        noinherit=without_inheritance(owners.values(), at),
+        noinherit=without_inheritance({owner.account_id for owner in owners.values()}, at),
     )
 
 
@@ -180,7 +197,11 @@ def who_can(
         raise ValueError(_unknown_privilege(privilege, grants))
     ids = {pk for way in ways for pk in (way.account, *way.path)}
     accounts = Account.objects.select_related("instance").in_bulk(ids)
-    sessions = _sessions(way.grant for way in ways if way.grant)
+    names = {pk: str(account) for pk, account in accounts.items()}
+    links = _links(
+        ((accounts[way.account].instance_id, [*way.links, *filter(None, (way.owner, way.grant))]) for way in ways),
+        names,
+    )
     rows = [
         Access(
             account=accounts[way.account],
@@ -188,10 +209,9 @@ def who_can(
             because=way.because,
             grant=way.grant,
             at_once=way.at_once,
-            since=way.since,
-            session=sessions.get((accounts[way.account].instance_id, way.grant.held_since)) if way.grant else None,
+            links=chain,
         )
-        for way in ways
+        for way, chain in zip(ways, links, strict=True)
     ]
     rows.sort(key=lambda row: (row.account.instance.name, row.account.name, row.account.host, len(row.path)))
     reads = last_reads(selected, at)
@@ -237,19 +257,23 @@ def _moment(at: datetime | None) -> datetime:
     return at or now
 
 
-def _sessions(grants: Iterable[Grant]) -> dict[tuple[int, datetime], int]:
-    """Return (instance id, time of a visit) → its session."""
-    times: dict[int, set[datetime]] = defaultdict(set)
-    for grant in grants:
-        times[grant.account.instance_id].add(grant.held_since)
-    records = SyncRecord.objects.filter(
-        kind="accounts",
-        instance__in=list(times),
-        started_at__in=list(set().union(*times.values())),
-        status__in=SyncRecord.DONE,
-    )
-    rows = records.values_list("instance_id", "started_at", "session_id")
-    return {(instance, started_at): session for instance, started_at, session in rows}
+def _links(chains: Iterable[tuple[int, Sequence[Edge | Grant]]], names: Mapping[int, str]) -> list[list[Link]]:
+    """Return the links of each path, given as its instance and its memberships and grants. Takes one query."""
+    chains = list(chains)
+    evidence = Evidence((instance, row) for instance, rows in chains for row in rows)
+    # Paths have memberships in common.
+    made: dict[tuple[type, int], Link] = {}
+    for instance, rows in chains:
+        for row in rows:
+            if (type(row), row.pk) not in made:
+                made[type(row), row.pk] = evidence.link(instance, row, _text(row, names))
+    return [[made[type(row), row.pk] for row in rows] for _instance, rows in chains]
+
+
+def _text(row: Edge | Grant, names: Mapping[int, str]) -> str:
+    if isinstance(row, Grant):
+        return str(row)
+    return gettext("%(member)s in %(role)s") % {"member": names[row.member], "role": names[row.role]}
 
 
 def _unknown(question: Question, reads: Iterable[LastRead]) -> dict[Instance, str]:

@@ -19,6 +19,7 @@ from console.permissions import needs
 from engines.facts import GRANT_KINDS
 
 from .access import Access, Answer, parse_moment, who_can
+from .evidence import granted_by
 from .freshness import LastRead
 
 ROWS_PER_PAGE = 200
@@ -89,13 +90,15 @@ def _as_csv(answer: Answer) -> HttpResponse:
         "since",
         "session",
         "not observed since",
+        "granted by",
+        "evidence",
         "not known",
         *READ_COLUMNS,
     ]
     rows: Iterable[list[object]] = [
         *(_cells(row, answer.reads[row.account.instance_id]) for row in answer.rows),
         *(
-            [instance.name, "", "", "", "", "", "", "", reason, *read_cells(answer.reads[instance.pk])]
+            [instance.name, *[""] * 9, reason, *read_cells(answer.reads[instance.pk])]
             for instance, reason in answer.unknown.items()
         ),
     ]
@@ -112,6 +115,8 @@ def _cells(row: Access, read: LastRead) -> list[object]:
         row.since and timezone.localtime(row.since).isoformat(timespec="seconds"),
         row.session,
         row.grant and row.grant.unobserved_since and timezone.localtime(row.grant.unobserved_since).isoformat(),
+        row.grant and granted_by(row.grant.grantors),
+        " | ".join(link.words for link in row.links),
         read.reason,
         *read_cells(read),
     ]

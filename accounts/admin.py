@@ -30,7 +30,15 @@ from tagging.admin import TagFilter
 
 from .filters import AccountChangeFilters, AccountFilters
 from .freshness import last_read
-from .list_filters import BaselineFilter, ChangedFilter, EventFilter, NewSuperusersFilter, StaleFilter, UnreadFilter
+from .list_filters import (
+    BaselineFilter,
+    ChangedFilter,
+    EventFilter,
+    GrantorFilter,
+    NewSuperusersFilter,
+    StaleFilter,
+    UnreadFilter,
+)
 from .models import Account, AccountChange, AccountFilter
 from .pages import NamesUnknownInstances, account_page, details, events
 
@@ -71,6 +79,7 @@ class AccountAdmin(NamesUnknownInstances, HideableAdmin):
         "is_system",
         UnreadFilter,
         ChangedFilter,
+        GrantorFilter,
     ]
     list_fullwidth = True
     list_select_related = ["instance"]

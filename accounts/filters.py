@@ -1,13 +1,23 @@
 from __future__ import annotations
 
 import django_filters
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from api.filters import FilterSet, NotNullFilter, YesNoFilter, moments
 from engines.facts import GRANT_KINDS
 from instances.filters import FilterFilters, OfInstances
 
-from .models import UNREADABLE, Account, AccountChange, AccountFilter, AccountQuerySet, Grant, RoleReach
+from .models import (
+    UNREADABLE,
+    Account,
+    AccountChange,
+    AccountFilter,
+    AccountQuerySet,
+    Ended,
+    Grant,
+    Membership,
+    RoleReach,
+)
 
 
 class AccountFilters(OfInstances):
@@ -20,22 +30,47 @@ class AccountFilters(OfInstances):
         choices=[(field, field) for field in UNREADABLE], method="has_unread", label="The last visit could not read it."
     )
 
+    grantor = django_filters.CharFilter(method="by_grantor", label="Holds something now that this name granted.")
+
     class Meta:
         model = Account
         fields = ["kind", "name", "host", "can_login"]
+
+    def by_grantor(self, queryset: AccountQuerySet, name: str, value: str) -> AccountQuerySet:
+        held = {"until": None, "grantors__contains": [value]}
+        grants = Grant.objects.filter(account=OuterRef("pk"), **held)
+        return queryset.filter(Exists(grants) | Exists(Membership.objects.filter(member=OuterRef("pk"), **held)))
 
     def has_unread(self, queryset: AccountQuerySet, name: str, value: str) -> AccountQuerySet:
         return queryset.with_unread(value)
 
 
-class GrantFilters(FilterSet):
+class PossessionFilters(FilterSet):
+    """For rows with an interval and grantors."""
+
+    current = NotNullFilter(field_name="until", exclude=True, label="Holds now.")
+    ended = django_filters.ChoiceFilter(choices=[one for one in Ended.choices if one[0] != Ended.CHANGED])
+    grantor = django_filters.CharFilter(method="by_grantor", label="Name of one who granted it.")
+
+    def by_grantor(self, queryset: QuerySet, name: str, value: str) -> QuerySet:
+        return queryset.filter(grantors__contains=[value])
+
+
+class GrantFilters(PossessionFilters):
     kind = django_filters.ChoiceFilter(choices=list(GRANT_KINDS.items()))
     privilege = django_filters.CharFilter(lookup_expr="iexact")
-    current = NotNullFilter(field_name="until", exclude=True, label="Holds now.")
 
     class Meta:
         model = Grant
         fields = ["database", "scope", "grantable", "denied"]
+
+
+class MembershipFilters(PossessionFilters):
+    role = django_filters.CharFilter(field_name="role__name", label="Name of the role.")
+
+    class Meta:
+        model = Membership
+        fields = ["admin_option", "inherit", "set_option"]
 
 
 class RoleReachFilters(FilterSet):

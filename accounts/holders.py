@@ -60,14 +60,16 @@ class Question:
 
 @dataclass(frozen=True)
 class Holding:
-    """One account's path to a privilege, by ids."""
+    """One account's path to a privilege, by ids. `owner` is the grant by which an account of the path owns the database
+    whose owner holds the privilege."""
 
     account: int
     path: tuple[int, ...]
     because: str
     grant: Grant | None
     at_once: bool
-    since: datetime | None
+    links: tuple[Edge, ...]
+    owner: Grant | None = None
 
 
 class Holders:
@@ -87,11 +89,12 @@ class Holders:
     def ways(self) -> list[Holding]:
         """Return the paths of all accounts to the privilege, directly and through roles."""
         owners = self._owners()
-        noinherit = without_inheritance(owners.values(), self.at)
-        starts = {grant.account_id for grant in self.grants} | {*self.by_nature} | {*owners.values()}
+        owning = {owner.account_id for owner in owners.values()}
+        noinherit = without_inheritance(owning, self.at)
+        starts = {grant.account_id for grant in self.grants} | {*self.by_nature} | owning
         graph = Graph(edges(starts, self.at, up=False))
         found = [
-            Holding(account, way.path, because, None, way.at_once, way.since)
+            Holding(account, way.path, because, None, way.at_once, way.links)
             for holder, because in self.by_nature.items()
             for account, way in graph.to_role(holder).items()
             if way.is_open
@@ -100,7 +103,8 @@ class Holders:
             semantics = ENGINES[grant.account.instance.engine].semantics
             because = "superuser" if (grant.kind, grant.privilege) == semantics.everything else "grant"
             personal = grant.kind in semantics.personal
-            holder = owners.get(grant.pk, grant.account_id)
+            owner = owners.get(grant.pk)
+            holder = owner.account_id if owner else grant.account_id
             for account, way in graph.to_role(holder).items():
                 if holder in noinherit and holder != grant.account_id:
                     way = without_last_step(way)
@@ -108,8 +112,7 @@ class Holders:
                     continue
                 path = way.path if holder == grant.account_id else (*way.path, grant.account_id)
                 at_once = way.at_once and not (personal and way.path)
-                since = max(way.since or grant.held_since, grant.held_since)
-                found.append(Holding(account, path, because, grant, at_once, since))
+                found.append(Holding(account, path, because, grant, at_once, way.links, owner))
         return found
 
     def _grants(self) -> QuerySet[Grant]:
@@ -187,8 +190,9 @@ class Holders:
             return Q()
         return Q(**{f"{owner}host": self.question.database})
 
-    def _owners(self) -> dict[int, int]:
-        """Return grant id → owner of its database, for grants of the role that represents the owner."""
+    def _owners(self) -> dict[int, Grant]:
+        """Return grant id → the grant by which an account owns its database, for grants of the role that represents the
+        owner."""
         stand_ins = {engine.semantics.database_role for engine in ENGINES.values()} - {""}
         grants = [grant for grant in self.grants if grant.account.name in stand_ins]
         if not grants:
@@ -199,8 +203,8 @@ class Holders:
             kind="database",
             privilege="OWNER",
         )
-        rows = owned.order_by().values_list("account__instance", "database", "account")
-        owners = {(instance, database): account for instance, database, account in rows}
+        rows = owned.order_by().select_related("account")
+        owners = {(row.account.instance_id, row.database): row for row in rows}
         found = {grant.pk: owners.get((grant.account.instance_id, grant.database)) for grant in grants}
         return {pk: owner for pk, owner in found.items() if owner}
 
@@ -252,7 +256,9 @@ WITH RECURSIVE reach(id) AS (
 )
 SELECT e.*
   FROM reach r CROSS JOIN LATERAL (
-       SELECT m.member_id, m.role_id, m.inherit, m.set_option, m.held_since FROM accounts_membership m
+       SELECT m.member_id, m.role_id, m.inherit, m.set_option, m.held_since, m.id, m.until, m.unobserved_since,
+              m.grantors
+         FROM accounts_membership m
         WHERE m.{here} = r.id AND m.since <= %(at)s AND (m.until IS NULL OR m.until > %(at)s) OFFSET 0) e
 """
 _EDGES_UP = _EDGES.format(here="member_id", next="role_id")

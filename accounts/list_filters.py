@@ -8,11 +8,13 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import TextFilter
 
 from console.list_filters import LeavingFilter, OptionsFilter, ParameterFilter
 from console.visibility import shown_to
 from instances.models import Instance
 
+from .filters import AccountFilters
 from .freshness import unknown_instances
 from .models import Account, AccountChange
 
@@ -35,6 +37,14 @@ class UnreadFilter(ParameterFilter):
     title = _("unknown")
     parameter_name = "unread"
     options = Account.unreadable()
+
+
+class GrantorFilter(TextFilter):
+    title = _("granted by")
+    parameter_name = "grantor"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return AccountFilters({"grantor": self.value()}, queryset, request=request).qs
 
 
 class EventFilter(ParameterFilter):

@@ -22,7 +22,7 @@ from instances.timeline import Event
 from . import access
 from .access import Effective
 from .freshness import last_read, unknown_instances
-from .models import UNREADABLE, Account, AccountChange, Grant, Membership, RoleReach, describe_grant
+from .models import UNREADABLE, Account, AccountChange, Ended, Grant, Membership, RoleReach, describe_grant
 
 ROWS_PER_PAGE = 200
 
@@ -72,11 +72,17 @@ def members(account: Account) -> QuerySet[Membership]:
 
 
 def ended_grants(account: Account) -> QuerySet[Grant]:
-    return account.grants.exclude(until=None).order_by("-until", "kind", "scope", "privilege", "pk")
+    """Without those that continue with other options, grantors or under another name."""
+    return (
+        account.grants.exclude(until=None)
+        .exclude(ended=Ended.CHANGED)
+        .order_by("-until", "kind", "scope", "privilege", "pk")
+    )
 
 
 def ended_memberships(account: Account) -> QuerySet[Membership]:
-    return account.memberships.exclude(until=None).select_related("role").order_by("-until", "role__name")
+    ended = account.memberships.exclude(until=None).exclude(ended=Ended.CHANGED)
+    return ended.select_related("role").order_by("-until", "role__name")
 
 
 def changes(account: Account) -> QuerySet[AccountChange]:
@@ -161,9 +167,12 @@ def _effective(request: HttpRequest, account: Account) -> dict[str, Any]:
 
 def _effective_lines(effective: Effective, page: Page) -> list[dict[str, Any]]:
     names = effective.names()
+    links = effective.links(list(page), names)
     return [
         {
             "grant": grant,
+            "links": links[grant.pk],
+            "since": max(link.since for link in links[grant.pk]),
             "path": [names[pk] for pk in effective.way(grant).path],
             "use": gettext("at once") if effective.at_once(grant) else gettext("after switching to a role"),
         }
@@ -173,8 +182,14 @@ def _effective_lines(effective: Effective, page: Page) -> list[dict[str, Any]]:
 
 def _roles(account: Account, page: Page) -> Iterable[dict[str, Any]]:
     paths = account.role_paths()
+    direct = {membership.role_id: membership for membership in account.memberships.filter(until=None)}
     for reach in page:
-        yield {"reach": reach, "path": paths[reach.role_id], "use": _use(reach)}
+        yield {
+            "reach": reach,
+            "path": paths[reach.role_id],
+            "use": _use(reach),
+            "membership": direct.get(reach.role_id),
+        }
 
 
 def _use(reach: RoleReach) -> str:

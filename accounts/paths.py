@@ -14,13 +14,17 @@ from typing import NamedTuple
 
 
 class Edge(NamedTuple):
-    """A membership: `member` holds `role`, without interruption since `since`."""
+    """A row of `Membership`."""
 
     member: int
     role: int
     inherit: bool
     set_option: bool
-    since: datetime
+    held_since: datetime
+    pk: int = 0
+    until: datetime | None = None
+    unobserved_since: datetime | None = None
+    grantors: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,19 @@ class Way:
     """From an account to a role: `path` lists the roles on it, the farthest last, and is empty for the account itself.
 
     `at_once`: the privileges are inherited along the whole path. `after_switch`: they apply after SET ROLE to a role on
-    the path. `switchable`: SET ROLE to the role itself is allowed. `since`: the newest `since` of its memberships, None if
-    empty.
+    the path. `switchable`: SET ROLE to the role itself is allowed. `links` are its memberships, in order.
     """
 
     path: tuple[int, ...] = ()
     at_once: bool = True
     after_switch: bool = True
     switchable: bool = True
-    since: datetime | None = None
+    links: tuple[Edge, ...] = ()
+
+    @property
+    def since(self) -> datetime | None:
+        """When the newest of its memberships began; None if it has none."""
+        return max((edge.held_since for edge in self.links), default=None)
 
     @property
     def is_open(self) -> bool:
@@ -102,11 +110,11 @@ def _way(states: list[_State], came: dict[_State, tuple[_State, Edge] | None], d
     while step:
         trail.append(step[1])
         step = came[step[0]]
-    path = [edge.role for edge in trail]
+    links = tuple(trail if down else trail[::-1])
     return Way(
-        path=tuple(path if down else path[::-1]),
+        path=tuple(edge.role for edge in links),
         at_once=any(state.inherits for state in states),
         after_switch=any(state.mixes for state in states),
         switchable=any(state.switches for state in states),
-        since=max((edge.since for edge in trail), default=None),
+        links=links,
     )

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from engines.facts import GRANT_KINDS, AccountFact
 from instances.serializers import FilterSerializer, InstanceQuestionSerializer, OfInstanceSerializer
 
-from .models import Account, AccountChange, AccountFilter, Coverage, Grant, RoleReach
+from .models import Account, AccountChange, AccountFilter, Coverage, Grant, Membership, RoleReach
 
 
 class AccountSerializer(OfInstanceSerializer):
@@ -53,8 +56,35 @@ class GrantSerializer(serializers.ModelSerializer):
             "privilege",
             "grantable",
             "denied",
+            "grantors",
             "since",
             "until",
+            "ended",
+            "unobserved_since",
+        ]
+
+
+class MembershipSerializer(serializers.ModelSerializer):
+    text = serializers.CharField(source="__str__", read_only=True)
+    role_name = serializers.CharField(source="role.__str__", read_only=True)
+    since = serializers.DateTimeField(
+        source="held_since", read_only=True, help_text="Held without interruption since then, with whatever options."
+    )
+
+    class Meta:
+        model = Membership
+        fields = [
+            "id",
+            "text",
+            "role",
+            "role_name",
+            "admin_option",
+            "inherit",
+            "set_option",
+            "grantors",
+            "since",
+            "until",
+            "ended",
             "unobserved_since",
         ]
 
@@ -79,15 +109,42 @@ class CoverageSerializer(serializers.ModelSerializer):
         fields = ["level", "covered", "beyond", "gaps", "unread", "since", "read_at", "until"]
 
 
+class LinkSerializer(serializers.Serializer):
+    """One `evidence.Link`."""
+
+    kind = serializers.ChoiceField(["membership", "grant"])
+    id = serializers.IntegerField(source="pk")
+    text = serializers.CharField()
+    grantors = serializers.ListField(
+        child=serializers.CharField(),
+        allow_null=True,
+        help_text="Null: not recorded yet. Empty: the engine names none.",
+    )
+    since = serializers.DateTimeField(help_text="Held without interruption since then.")
+    first_session = serializers.IntegerField(allow_null=True, help_text="That saw it first. Null: no longer kept.")
+    last_seen_at = serializers.DateTimeField(
+        allow_null=True, help_text="When the last visit that saw it began. Null: no longer kept."
+    )
+    last_session = serializers.IntegerField(allow_null=True, help_text="That saw it last. Null: no longer kept.")
+
+
 class EffectiveGrantSerializer(GrantSerializer):
-    """Expects `effective`, what `access.effective()` returned, and `names` (account id → name) in its context."""
+    """Expects `effective`, what `access.effective()` returned, `names` (account id → name) and `links` (grant id → its
+    links) in its context."""
 
     holder = serializers.IntegerField(source="account_id", help_text="Who holds it: the account, a role, or PUBLIC.")
     path = serializers.SerializerMethodField(help_text="The roles on the way, the holder last; empty for its own.")
     at_once = serializers.SerializerMethodField(help_text="False: only after switching to one of the roles.")
+    links = serializers.SerializerMethodField(
+        help_text="The memberships on the way, and the grant, each with its visits."
+    )
 
     class Meta(GrantSerializer.Meta):
-        fields = [*GrantSerializer.Meta.fields, "holder", "path", "at_once"]
+        fields = [*GrantSerializer.Meta.fields, "holder", "path", "at_once", "links"]
+
+    @extend_schema_field(LinkSerializer(many=True))
+    def get_links(self, grant: Grant) -> list[dict[str, Any]]:
+        return LinkSerializer(self.context["links"][grant.pk], many=True).data
 
     def get_path(self, grant: Grant) -> list[str]:
         return [self.context["names"][pk] for pk in self.context["effective"].way(grant).path]
@@ -108,6 +165,7 @@ class AccessSerializer(serializers.Serializer):
     grant = GrantSerializer(allow_null=True)
     since = serializers.DateTimeField(allow_null=True, help_text="Of the newest possession on the path.")
     session = serializers.IntegerField(allow_null=True, help_text="The one that first saw the grant.")
+    links = LinkSerializer(many=True, help_text="The memberships on the way, and the grant, each with its visits.")
 
 
 class UnknownSerializer(serializers.Serializer):

@@ -25,10 +25,11 @@ from .filters import (
     AccountFilterFilters,
     AccountFilters,
     GrantFilters,
+    MembershipFilters,
     RoleReachFilters,
 )
 from .freshness import LastRead, last_read, unknown_instances
-from .models import Account, AccountChange, AccountFilter, Grant, RoleReach
+from .models import Account, AccountChange, AccountFilter, Ended, Grant, Membership, RoleReach
 from .serializers import (
     AccessQuestionSerializer,
     AccessSerializer,
@@ -39,6 +40,7 @@ from .serializers import (
     EffectiveGrantSerializer,
     GrantSerializer,
     LastReadSerializer,
+    MembershipSerializer,
     RoleReachSerializer,
     UnknownSerializer,
 )
@@ -103,12 +105,24 @@ class _OfAccount(ChildViewSet):
 
 
 class GrantViewSet(_OfAccount):
-    """What one account holds directly, and what it held."""
+    """What one account holds directly, and what it held. A grant that continued with other options, grantors or under
+    another name is one row."""
 
-    queryset = Grant.objects.all()
+    queryset = Grant.objects.exclude(ended=Ended.CHANGED)
     serializer_class = GrantSerializer
     filterset_class = GrantFilters
     search_fields = ["scope", "privilege"]
+
+
+class MembershipViewSet(_OfAccount):
+    """The roles that one account is in directly, and was in. A membership that continued with other options or grantors
+    is one row."""
+
+    queryset = Membership.objects.exclude(ended=Ended.CHANGED).select_related("member", "role")
+    serializer_class = MembershipSerializer
+    filterset_class = MembershipFilters
+    search_fields = ["role__name"]
+    parent_field = "member"
 
 
 class RoleReachViewSet(_OfAccount):
@@ -157,7 +171,13 @@ class EffectiveGrantViewSet(GrantViewSet):
     def get_serializer_context(self) -> dict[str, Any]:
         if not self.kwargs:
             return super().get_serializer_context()
-        return super().get_serializer_context() | {"effective": self.effective, "names": self.effective.names()}
+        names = self.effective.names()
+        links = self.effective.links(self.rows, names)
+        return super().get_serializer_context() | {"effective": self.effective, "names": names, "links": links}
+
+    def paginate_queryset(self, queryset: QuerySet[Grant]) -> list[Grant]:
+        self.rows = super().paginate_queryset(queryset)
+        return self.rows
 
 
 class AccessViewSet(ComputedViewSet):

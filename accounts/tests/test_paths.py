@@ -66,7 +66,7 @@ def test_both_directions_find_what_writing_all_paths_out_finds(edges):
                 assert way.switchable == any(all(edge.set_option for edge in path) for path in paths)
                 shown = [path for path in paths if tuple(edge.role for edge in path) == way.path]
                 assert len(shown) == 1
-                assert way.since == max(edge.since for edge in shown[0])
+                assert way.since == max(edge.held_since for edge in shown[0])
                 assert at_once(shown[0]) == way.at_once
                 assert way.at_once or after_switch(shown[0]) == way.after_switch
                 good = at_once if way.at_once else after_switch if way.after_switch else bool

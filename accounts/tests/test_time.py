@@ -12,10 +12,13 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.access import who_can
-from accounts.models import Account
+from accounts.models import Account, Grant
 from accounts.tests.stored import MAY_1, MAY_3, account
+from accounts.tests.test_admin import rebuild
 from accounts.tests.test_questions import ask, grant, instance, join
+from instances.models import Instance
 from instances.tests.api import client_with
+from sync.models import SyncRecord, SyncSession
 
 MAY_2 = MAY_1 + timedelta(days=1)
 MAY_5 = MAY_1 + timedelta(days=4)
@@ -70,3 +73,176 @@ def test_since_is_uninterrupted_possession(reader: Account, admin_client: Client
         text = page_of(admin_client, account_, tab)
         assert "<td>2026-05-01 00:00</td>" in text
         assert "<td>2026-05-03 00:00</td>" not in text
+
+
+def visit(of: Instance, at: datetime, status: str = "completed") -> int:
+    """Store the record of a visit that began then; return its session."""
+    session = SyncSession.objects.create(kind="accounts", trigger="manual", status="completed", finished_at=at)
+    SyncRecord.objects.create(session=session, instance=of, kind="accounts", status=status, started_at=at)
+    return session.pk
+
+
+@pytest.fixture
+def seen(reader: Account) -> dict[datetime, int]:
+    """The sessions of four visits and of one that failed. The last saw the grant, and not the membership."""
+    found = {at: visit(reader.instance, at) for at in (MAY_1, MAY_2, MAY_3, MAY_5)}
+    visit(reader.instance, MAY_5 - timedelta(days=1), "failed")
+    reader.instance.coverage.update(read_at=MAY_5)
+    reader.memberships.filter(until=None).update(unobserved_since=MAY_3, grantors=["postgres", HOSTILE])
+    Grant.objects.filter(until=None).update(grantors=[])
+    return found
+
+
+HOSTILE = "eve\u202e"
+
+
+def test_each_link_names_the_sessions_that_saw_it(
+    reader: Account, seen: dict[datetime, int], admin_client: Client, django_assert_num_queries
+) -> None:
+    """F7.10, F7.2: each grant and membership of a path names the visits that saw it first and last."""
+    with django_assert_num_queries(7):
+        answer = who_can("SELECT", "shop.public.orders")
+    row = next(row for row in answer.rows if row.account == reader)
+    membership, on_orders = row.links
+    assert (membership.text, membership.first_session, membership.last_session) == (
+        "bob in readers",
+        seen[MAY_1],
+        seen[MAY_3],
+    )
+    assert (membership.last_seen_at, membership.grantors) == (MAY_3, ["postgres", HOSTILE])
+    assert (on_orders.first_session, on_orders.last_session, on_orders.last_seen_at, on_orders.grantors) == (
+        seen[MAY_1],
+        seen[MAY_5],
+        MAY_5,
+        [],
+    )
+    # Rows that ended were last seen by the visit before: the failed one saw nothing.
+    then = next(row for row in who_can("SELECT", "shop.public.orders", at=MAY_2).rows if row.account == reader)
+    assert [(link.first_session, link.last_session, link.last_seen_at) for link in then.links] == [
+        (seen[MAY_1], seen[MAY_2], MAY_2)
+    ] * 2
+
+    query = {"privilege": "SELECT", "scope": "shop.public.orders"}
+    page = admin_client.get(WHO_CAN, query).content.decode()
+    assert "2 links" in page
+    assert 'title="U+202E' in page
+    for at in (MAY_1, MAY_3, MAY_5):
+        assert reverse("admin:sync_syncsession_change", args=[seen[at]]) in page
+    line = next(row for row in csv_rows(admin_client, WHO_CAN, **query) if row["account"] == "bob")
+    assert line["evidence"] == (
+        f"bob in readers; since 2026-05-01 00:00 UTC (session {seen[MAY_1]}); last seen 2026-05-03 00:00 UTC (session "
+        f"{seen[MAY_3]}); granted by postgres, eve\\u202e | SELECT on table shop.public.orders, may pass it on; since "
+        f"2026-05-01 00:00 UTC (session {seen[MAY_1]}); last seen 2026-05-05 00:00 UTC (session {seen[MAY_5]})"
+    )
+    expected = [
+        ("membership", "2026-05-01T00:00:00Z", seen[MAY_1], "2026-05-03T00:00:00Z", seen[MAY_3]),
+        ("grant", "2026-05-01T00:00:00Z", seen[MAY_1], "2026-05-05T00:00:00Z", seen[MAY_5]),
+    ]
+
+    def links(row: dict[str, list[dict[str, object]]]) -> list[tuple[object, ...]]:
+        names = ("kind", "since", "first_session", "last_seen_at", "last_session")
+        return [tuple(link[name] for name in names) for link in row["links"]]
+
+    (row,) = [row for row in api_rows("/api/access/", "accounts.view_grant", **query) if row["account"] == reader.pk]
+    assert links(row) == expected
+    (row,) = api_rows(f"/api/accounts/{reader.pk}/effective/", "accounts.view_grant")
+    assert links(row) == expected
+    _code, text = ask("SELECT", "--on", "shop.public.orders", "--json")
+    (row,) = [row for row in json.loads(text)["accounts"] if row["account"] == "bob"]
+    assert links(row) == expected
+    page = page_of(admin_client, reader, "effective")
+    for at in (MAY_1, MAY_3, MAY_5):
+        assert reverse("admin:sync_syncsession_change", args=[seen[at]]) in page
+
+
+def test_a_visit_without_a_record_is_named_by_its_time(reader: Account, seen: dict[datetime, int]) -> None:
+    """F7.10: records are deleted after a while; what is known of a visit then is when it began."""
+    SyncSession.objects.all().delete()
+    row = next(row for row in who_can("SELECT", "shop.public.orders").rows if row.account == reader)
+    assert [(link.first_session, link.last_seen_at, link.last_session) for link in row.links] == [
+        (None, MAY_3, None),
+        (None, MAY_5, None),
+    ]
+
+
+def test_the_number_of_queries_does_not_grow_with_the_answer(
+    reader: Account, admin_client: Client, django_assert_num_queries
+) -> None:
+    """F7.10"""
+    readers = Account.objects.get(name="readers")
+    for number in range(20):
+        join(account(reader.instance, f"member{number}"), readers, since=MAY_1 + timedelta(hours=number))
+        scope = f"shop.public.t{number}"
+        grant(readers, "SELECT", "table", scope, database="shop", since=MAY_1 + timedelta(hours=number))
+    with django_assert_num_queries(7):
+        assert len(who_can("SELECT", "shop.public.orders").rows) == 22
+    url = reverse("admin:accounts_account_change", args=[reader.pk])
+    admin_client.get(url)
+    with django_assert_num_queries(21):
+        admin_client.get(url, {"tab": "effective"})
+
+
+def test_grantors_are_shown_and_found(reader: Account, admin_client: Client) -> None:
+    """F7.10: by whom something was granted is shown with its hidden characters. Not recorded is not none."""
+    readers = Account.objects.get(name="readers")
+    grant(readers, "INSERT", "table", "shop.public.orders", database="shop", grantors=["postgres", HOSTILE])
+    grant(readers, "DELETE", "table", "shop.public.orders", database="shop", grantors=[])
+    grant(readers, "UPDATE", "table", "shop.public.orders", database="shop", grantors=["dora"], until=MAY_3)
+    reader.memberships.filter(until=None).update(grantors=["carl"])
+    page = page_of(admin_client, readers, "grants")
+    assert 'title="U+202E RIGHT-TO-LEFT OVERRIDE"' in page
+    assert page.count("not recorded yet") == 1
+    for of, tab, name in ((readers, "ended", "dora"), (readers, "members", "carl"), (reader, "roles", "carl")):
+        if tab == "roles":
+            rebuild(reader.instance)
+        assert f'<span class="tf-name">{name}</span>' in page_of(admin_client, of, tab), tab
+    client = client_with("accounts.view_grant", "accounts.view_membership", "accounts.view_account")
+    grants, memberships = f"/api/accounts/{readers.pk}/grants/", f"/api/accounts/{reader.pk}/memberships/"
+
+    def found(url: str, **query: str) -> list[object]:
+        return [row.get("grantors", row.get("name")) for row in client.get(url, query).json()["results"]]
+
+    assert sorted(map(str, found(grants, current="true"))) == ["None", str(["postgres", HOSTILE]), "[]"]
+    assert found(grants, grantor=HOSTILE) == [["postgres", HOSTILE]]
+    assert found(grants, grantor="post") == []
+    assert found(memberships, grantor="carl") == [["carl"]]
+    assert found("/api/accounts/", grantor="carl") == ["bob"]
+    assert found("/api/accounts/", grantor="dora") == []
+    names = admin_client.get(reverse("admin:accounts_account_changelist"), {"grantor": "postgres"})
+    assert [row.name for row in names.context["cl"].result_list] == ["readers"]
+
+
+def test_ended_says_why_and_leaves_out_what_continues(reader: Account, admin_client: Client) -> None:
+    """F7.10: a possession that continues with other options has not ended."""
+    readers = Account.objects.get(name="readers")
+    assert '>Ended grants <span class="tf-quiet">0</span>' in page_of(admin_client, readers, "ended")
+    assert '>Ended memberships <span class="tf-quiet">0</span>' in page_of(admin_client, reader, "left")
+    for privilege, ended in (
+        ("INSERT", "dropped"),
+        ("UPDATE", "revoked"),
+        ("DELETE", None),
+        ("TRUNCATE", "unrecorded"),
+    ):
+        grant(readers, privilege, "table", "shop.public.orders", database="shop", until=MAY_3, ended=ended)
+    join(reader, account(reader.instance, "writers", kind="role"), until=MAY_3, ended="dropped")
+    page = page_of(admin_client, readers, "ended")
+    assert '>Ended grants <span class="tf-quiet">4</span>' in page
+    for words in (
+        "<td>account or object dropped</td>",
+        "<td>revoked</td>",
+        "<td>–</td>",
+        "<td>no longer recorded</td>",
+    ):
+        assert page.count(words) == 1, words
+    page = page_of(admin_client, reader, "left")
+    assert '>Ended memberships <span class="tf-quiet">1</span>' in page
+    assert "<td>account or object dropped</td>" in page
+    client = client_with("accounts.view_grant", "accounts.view_membership")
+
+    def ended_of(url: str, **query: str) -> list[object]:
+        return sorted((row["ended"] for row in client.get(url, query).json()["results"]), key=str)
+
+    grants, memberships = f"/api/accounts/{readers.pk}/grants/", f"/api/accounts/{reader.pk}/memberships/"
+    assert ended_of(grants, current="false") == [None, "dropped", "revoked", "unrecorded"]
+    assert ended_of(grants, ended="revoked") == ["revoked"]
+    assert ended_of(memberships) == [None, "dropped"]

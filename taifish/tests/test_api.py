@@ -50,6 +50,7 @@ NESTED = {
     "tag-instances": ("tag_id", "instances.view_instance"),
     "syncsession-records": ("session_id", "sync.view_syncrecord"),
     "account-grants": ("account_id", "accounts.view_grant"),
+    "account-memberships": ("account_id", "accounts.view_membership"),
     "account-roles": ("account_id", "accounts.view_rolereach"),
     "account-effective": ("account_id", "accounts.view_grant"),
 }

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from accounts.access import Access, Answer, parse_moment, who_can
 from accounts.freshness import moment
-from accounts.serializers import LastReadSerializer
+from accounts.serializers import LastReadSerializer, LinkSerializer
 from engines.facts import GRANT_KINDS
 from instances.services import named
 
@@ -69,6 +69,7 @@ def _document(answer: Answer) -> dict[str, Any]:
                 "since": row.since,
                 "session": row.session,
                 "unobserved_since": row.grant.unobserved_since if row.grant else None,
+                "links": LinkSerializer(row.links, many=True).data,
             }
             for row in answer.rows
         ],
