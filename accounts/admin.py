@@ -28,7 +28,7 @@ from instances.models import Instance
 from sync.pages import of_visits
 from tagging.admin import TagFilter
 
-from .filters import AccountChangeFilters, AccountFilters
+from .filters import BY_NAME, AccountChangeFilters, AccountFilters
 from .freshness import last_read
 from .list_filters import (
     BaselineFilter,
@@ -40,7 +40,8 @@ from .list_filters import (
     UnreadFilter,
 )
 from .models import Account, AccountChange, AccountFilter
-from .pages import NamesUnknownInstances, account_page, details, events
+from .pages import NamesUnknownInstances, account_page
+from .wording import details, events
 
 SESSION = Column("record__session_id", show="#{}".format, ordering=None)
 #: How many lines of a change its list shows.
@@ -82,6 +83,7 @@ class AccountAdmin(NamesUnknownInstances, HideableAdmin):
         GrantorFilter,
     ]
     list_fullwidth = True
+    ordering = BY_NAME
     list_select_related = ["instance"]
     show_full_result_count = False
     search_fields = ["name", "host"]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import django_filters
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 
 from api.filters import FilterSet, NotNullFilter, YesNoFilter, moments
 from engines.facts import GRANT_KINDS
@@ -18,6 +18,9 @@ from .models import (
     Membership,
     RoleReach,
 )
+
+#: Of accounts with one name, the present one comes first.
+BY_NAME = ("instance__name", "name", "host", F("gone_at").desc(nulls_first=True), "pk")
 
 
 class AccountFilters(OfInstances):

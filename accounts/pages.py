@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.core.paginator import Page, Paginator
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.dateparse import parse_datetime
@@ -22,7 +22,8 @@ from instances.timeline import Event
 from . import access
 from .access import Effective
 from .freshness import last_read, unknown_instances
-from .models import UNREADABLE, Account, AccountChange, Ended, Grant, Membership, RoleReach, describe_grant
+from .models import UNREADABLE, Account, AccountChange, Ended, Grant, Membership, RoleReach
+from .wording import details, events
 
 ROWS_PER_PAGE = 200
 
@@ -56,6 +57,22 @@ def facts(account: Account) -> list[tuple[Any, Any]]:
     values = {name: getattr(account, name) for name, _label in FACTS} | {"kind": account.get_kind_display()}
     values |= {name: gettext("unknown") for name in UNREADABLE if account.is_unread(name)}
     return [(label, values[name]) for name, label in FACTS if values[name] not in (None, "")]
+
+
+def former_names(account: Account) -> list[tuple[str, datetime, bool]]:
+    """Return each name that the account had before, when a visit saw another, and whether it is certain. Oldest
+    first."""
+    renamed = account.changes.filter(details__has_key="renamed").order_by("at", "pk")
+    return [
+        (names[0], at, "probably_renamed" not in words)
+        for names, at, words in renamed.values_list("details__renamed", "at", "events")
+    ]
+
+
+def namesakes(account: Account) -> QuerySet[Account]:
+    """Return the accounts that have or had the same name on the instance at another time, newest first."""
+    same = Account.objects.filter(instance=account.instance_id, name=account.name, host=account.host)
+    return same.exclude(pk=account.pk).order_by(F("gone_at").desc(nulls_first=True), "-pk")
 
 
 def direct_grants(account: Account) -> QuerySet[Grant]:
@@ -124,7 +141,12 @@ def account_page(request: HttpRequest, account: Account) -> dict[str, Any]:
         if request.user.has_perm(tab.permission)
     ]
     selected = request.GET.get("tab")
-    context: dict[str, Any] = {"facts": facts(account), "badges": [badge(request, account) for badge in BADGES]}
+    context: dict[str, Any] = {
+        "facts": facts(account),
+        "former_names": former_names(account),
+        "namesakes": namesakes(account),
+        "badges": [badge(request, account) for badge in BADGES],
+    }
     if request.user.has_perm("accounts.view_grant"):
         context |= _effective(request, account)
         rows = context["effective"].grants
@@ -202,46 +224,6 @@ def _use(reach: RoleReach) -> str:
 def _changes(account: Account, page: Page) -> Iterable[dict[str, Any]]:
     for change in page:
         yield {"change": change, "events": events(change), "details": details(change)}
-
-
-def events(change: AccountChange) -> list[tuple[str, str]]:
-    """Return each event with its label."""
-    return [(event, AccountChange.Event(event).label) for event in change.events]
-
-
-def details(change: AccountChange) -> list[tuple[str, str, str]]:
-    """Return the lines of a change: a word ("granted", "left", "attributes" …), its label, the text."""
-    lines = []
-    for word, label in (("granted", gettext("granted")), ("revoked", gettext("revoked"))):
-        for grant in change.details.get(word, ()):
-            text = describe_grant(
-                grant["privilege"], grant["kind"], grant["scope"], grant["grantable"], grant["denied"]
-            )
-            lines.append((word, label, text))
-    for word, label in (("joined", gettext("joined")), ("left", gettext("left"))):
-        for membership in change.details.get(word, ()):
-            options = [
-                words
-                for option, words in (
-                    ("admin_option", gettext("may pass it on")),
-                    ("inherit", gettext("inherits")),
-                    ("set_option", gettext("may switch")),
-                )
-                if membership[option]
-            ]
-            lines.append((word, label, f"{membership['role']}{' (' + ', '.join(options) + ')' if options else ''}"))
-    for field, (before, after) in change.details.get("attributes", {}).items():
-        name = str(Account._meta.get_field(field).verbose_name)
-        lines.append(("attributes", gettext("changed"), f"{name}: {_text(before)} → {_text(after)}"))
-    return lines
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return gettext("yes") if value else gettext("no")
-    return str(value)
 
 
 class NamesUnknownInstances:

@@ -6,9 +6,11 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from engines.facts import GRANT_KINDS, AccountFact
+from engines.statements import printable
 from instances.serializers import FilterSerializer, InstanceQuestionSerializer, OfInstanceSerializer
 
 from .models import Account, AccountChange, AccountFilter, Coverage, Grant, Membership, RoleReach
+from .wording import details
 
 
 class AccountSerializer(OfInstanceSerializer):
@@ -210,6 +212,7 @@ class AccountChangeSerializer(serializers.ModelSerializer):
     instance = serializers.IntegerField(source="account.instance_id", read_only=True)
     instance_name = serializers.CharField(source="account.instance.name", read_only=True)
     session = serializers.IntegerField(source="record.session_id", default=None, allow_null=True, read_only=True)
+    lines = serializers.SerializerMethodField(help_text="The details in words.")
 
     class Meta:
         model = AccountChange
@@ -224,8 +227,12 @@ class AccountChangeSerializer(serializers.ModelSerializer):
             "record",
             "events",
             "details",
+            "lines",
             "baseline",
         ]
+
+    def get_lines(self, change: AccountChange) -> list[str]:
+        return [f"{label} {printable(text)}" for _word, label, text in details(change)]
 
 
 class AccountFilterSerializer(FilterSerializer):

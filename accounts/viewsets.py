@@ -21,6 +21,7 @@ from instances.viewsets import FilterViewSet
 
 from . import access
 from .filters import (
+    BY_NAME,
     AccountChangeFilters,
     AccountFilterFilters,
     AccountFilters,
@@ -78,7 +79,7 @@ class AccountViewSet(UnknownInstances, ReadViewSet):
     """Users and roles inside the managed instances, including those that are gone or filtered. `unknown` are the
     instances that were not read lately."""
 
-    queryset = Account.objects.select_related("instance").with_counts().with_last_seen()
+    queryset = Account.objects.select_related("instance").with_counts().with_last_seen().order_by(*BY_NAME)
     serializer_class = AccountSerializer
     filterset_class = AccountFilters
     search_fields = ["name", "host"]

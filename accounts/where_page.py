@@ -12,7 +12,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet, Window
+from django.db.models import Exists, OuterRef, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -28,6 +28,7 @@ from instances.models import Instance
 
 from .access import parse_moment
 from .access_page import READ_COLUMNS, read_cells
+from .filters import BY_NAME
 from .freshness import LastRead, last_reads
 from .models import Account, Grant, Membership
 
@@ -52,15 +53,17 @@ class WhereForm(forms.Form):
 
 def where(pattern: str, at: datetime | None = None, user: User | None = None) -> QuerySet[Account]:
     """Return the accounts with a matching name, on active instances that the user may see, that exist now or existed at
-    the moment. An account that disappeared and came back counts as present since it was first seen."""
+    the moment. An account that disappeared and came back counts as present since it was first seen. Without a moment,
+    accounts that are gone follow the present one that has their name."""
     wild = {"*": ".*", "?": "."}
     expression = "".join(wild.get(char) or re.escape(char) for char in pattern)
     found = Account.objects.filter(instance__retired_at=None, name__iregex=f"^{expression}$")
     if at is None:
-        found = found.filter(gone_at=None)
+        same = {name: OuterRef(name) for name in ("instance", "name", "host")}
+        found = found.filter(Q(gone_at=None) | Exists(Account.objects.present().filter(**same)))
     else:
         found = found.filter(Q(gone_at=None) | Q(gone_at__gt=at), first_seen_at__lte=at)
-    return shown_to(found, user).select_related("instance").order_by("instance__name", "name", "host")
+    return shown_to(found, user).select_related("instance").order_by(*BY_NAME)
 
 
 @needs("accounts.view_account")
@@ -112,7 +115,9 @@ def take_away(accounts: list[Account]) -> dict[int, dict[str, Any]]:
             **remedies.take_away(_subject(account), grants[account.pk][:GRANTS], roles[account.pk])._asdict(),
             "is_cut": len(grants[account.pk]) > GRANTS,
         }
+        # SQL names accounts: for one that is gone, it would hit another that has the name now.
         for account in accounts
+        if account.gone_at is None
     }
 
 
@@ -123,6 +128,8 @@ def _subject(account: Account) -> Subject:
 
 def _locking(account: Account) -> str:
     """Return the text of one cell: the statements, or why there are none."""
+    if account.gone_at:
+        return ""
     locking = remedies.lock(_subject(account))
     return "\n".join([*locking.statements, *locking.by_hand])
 

@@ -266,7 +266,9 @@ def _superusers(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
 
 def _privileges_changed(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     """Visits that found changes. Filtered accounts do not count: a server's upgrade changes many of its own."""
-    changes = _changes(scope).filter(events__overlap=["privileges", "memberships"], account__is_filtered=False)
+    changes = _changes(scope).filter(
+        events__overlap=["privileges", "memberships", "options"], account__is_filtered=False
+    )
     by_name = ("account__name", "account__host", "pk")
     parts = {part: ArrayAgg(f"account__{part}", order_by=by_name) for part in ("name", "host")}
     visits = changes.order_by("at", "account__instance").values("at", "account__instance")

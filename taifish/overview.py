@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import AccountChange
-from accounts.pages import events
+from accounts.wording import events
 from aggregation import reading
 from aggregation.periods import Period, last_closed
 from alerts.findings import FINDINGS, Scope, counts

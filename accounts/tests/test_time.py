@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import json
 from datetime import datetime, timedelta
+from html import unescape
 from io import StringIO
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import strip_tags
 
 from accounts.access import who_can
-from accounts.models import Account, Grant
+from accounts.models import Account, AccountChange, Grant
 from accounts.tests.stored import MAY_1, MAY_3, account
 from accounts.tests.test_admin import rebuild
 from accounts.tests.test_questions import ask, grant, instance, join
+from accounts.where_page import where
 from instances.models import Instance
 from instances.tests.api import client_with
 from sync.models import SyncRecord, SyncSession
@@ -178,7 +182,7 @@ def test_the_number_of_queries_does_not_grow_with_the_answer(
         assert len(who_can("SELECT", "shop.public.orders").rows) == 22
     url = reverse("admin:accounts_account_change", args=[reader.pk])
     admin_client.get(url)
-    with django_assert_num_queries(21):
+    with django_assert_num_queries(23):
         admin_client.get(url, {"tab": "effective"})
 
 
@@ -246,3 +250,153 @@ def test_ended_says_why_and_leaves_out_what_continues(reader: Account, admin_cli
     assert ended_of(grants, current="false") == [None, "dropped", "revoked", "unrecorded"]
     assert ended_of(grants, ended="revoked") == ["revoked"]
     assert ended_of(memberships) == [None, "dropped"]
+
+
+ODD = "a\u202eb "
+
+#: Event → details, and the lines that people read.
+CHANGES = {
+    "renamed": ({"renamed": ["alice", ODD]}, ["renamed alice → “a\\u202eb ”"]),
+    "probably_renamed": ({"renamed": ["alice", "alina"]}, ["renamed alice → alina"]),
+    "options": (
+        {
+            "options": [
+                {
+                    **{"kind": "table", "database": "shop", "scope": "shop.public.t", "privilege": "SELECT"},
+                    **{"denied": False, "grantable": True, "option": "grantable", "added": True},
+                },
+                {"role": ODD, "admin_option": False, "option": "admin_option", "added": False},
+                {"role": "staff", "option": "set_option", "added": True},
+                {"option": "inherit", "added": False},
+            ]
+        },
+        [
+            "option added SELECT on table shop.public.t: may pass it on",
+            "option removed role “a\\u202eb ”: may pass it on",
+            "option added role staff: may switch",
+            "option removed inherits from all its roles",
+        ],
+    ),
+    "grantors": (
+        {
+            "grantors": [
+                {
+                    **{"kind": "table", "database": "shop", "scope": "shop.public.t", "privilege": "SELECT"},
+                    **{"denied": False, "grantable": True, "added": [ODD, "bob"], "removed": ["carl"]},
+                }
+            ]
+        },
+        [
+            "granted by SELECT on table shop.public.t, now also by “a\\u202eb ”, bob",
+            "granted by SELECT on table shop.public.t, no longer by carl",
+        ],
+    ),
+    "objects": (
+        {"renamed_objects": [{"kind": "table", "from": "shop.a.t", "to": "shop.b.t"}]},
+        ["renamed table shop.a.t → shop.b.t"],
+    ),
+    "privileges": (
+        {
+            "recreated": [{"kind": "schema", "scope": "shop.a"}],
+            "revoked": [
+                {
+                    **{"kind": "table", "database": "shop", "scope": "shop.a.t", "privilege": "SELECT"},
+                    **{"denied": False, "grantable": False, "dropped": True},
+                }
+            ],
+        },
+        ["dropped and created anew schema shop.a", "dropped SELECT on table shop.a.t"],
+    ),
+    "expired": ({"attributes": {"password_expired": [False, True]}}, ["changed password expired: no → yes"]),
+    "password": (
+        {"attributes": {"password_changed_at": ["2026-05-01", "2026-05-03"]}},
+        ["changed password changed: 2026-05-01 → 2026-05-03"],
+    ),
+    "end_date": ({"attributes": {"valid_until": [None, "2026-06-01"]}}, ["changed valid until: – → 2026-06-01"]),
+}
+
+LABELS = {
+    "renamed": "renamed",
+    "probably_renamed": "probably renamed",
+    "options": "options changed",
+    "grantors": "grantors changed",
+    "objects": "objects renamed",
+    "privileges": "privileges changed",
+    "expired": "expired",
+    "password": "password changed",
+    "end_date": "end date changed",
+}
+
+
+@pytest.mark.parametrize("event", list(CHANGES))
+def test_changes_are_told_in_words(reader: Account, admin_client: Client, event: str) -> None:
+    """F7.10: each kind of change reads as what it was, on every page and in the API, and lists can be filtered by it."""
+    logged, lines = CHANGES[event]
+    change = AccountChange.objects.create(account=reader, at=timezone.now(), events=[event], details=logged)
+    AccountChange.objects.create(account=reader, at=timezone.now(), events=["appeared"])
+    (row,) = api_rows("/api/account-changes/", "accounts.view_accountchange", event=event)
+    assert (row["id"], row["lines"]) == (change.pk, lines)
+
+    listed = admin_client.get(reverse("admin:accounts_accountchange_changelist"), {"event": event})
+    assert [row.pk for row in listed.context["cl"].result_list] == [change.pk]
+    pages = {
+        "list": listed.content.decode(),
+        "page": admin_client.get(reverse("admin:accounts_accountchange_change", args=[change.pk])).content.decode(),
+        "tab": page_of(admin_client, reader, "changes"),
+        "timeline": admin_client.get(
+            reverse("admin:instances_instance_timeline", args=[reader.instance_id])
+        ).content.decode(),
+    }
+    for place, text in pages.items():
+        shown = " ".join(unescape(strip_tags(text)).split())
+        assert LABELS[event] in shown, place
+        for line in lines[:3]:
+            assert " ".join(line.split()) in shown, (place, line)
+        assert "\u202e" not in text, place
+
+
+def test_pages_link_accounts_that_had_the_name(reader: Account, admin_client: Client) -> None:
+    """F7.10: a recreated account and its predecessor name each other, and a renamed one its former names."""
+    old = account(reader.instance, "bob2", gone_at=MAY_3)
+    new = account(reader.instance, "bob2", first_seen_at=MAY_3)
+    account(reader.instance, "bob2", host="h", first_seen_at=MAY_3)
+    for at, names, event in ((MAY_2, [ODD, "robert"], "renamed"), (MAY_3, ["robert", "bob"], "probably_renamed")):
+        AccountChange.objects.create(account=reader, at=at, events=[event], details={"renamed": names})
+    for one, other, words in (
+        (new, old, "Another account had this name from 2026-05-01 00:00 to 2026-05-03 00:00."),
+        (old, new, "Another account has this name since 2026-05-03 00:00."),
+    ):
+        page = page_of(admin_client, one, "grants")
+        assert f'href="{reverse("admin:accounts_account_change", args=[other.pk])}">{words}' in page
+        assert page.count("Another account") == 1
+    page = page_of(admin_client, reader, "grants")
+    shown = " ".join(unescape(strip_tags(page)).split())
+    assert "Until 2026-05-02 00:00 its name was a\\u202eb·." in shown
+    assert "Until 2026-05-03 00:00 its name was robert. The engine has no ids of accounts: probably" in shown
+    assert shown.count("probably the same one") == 1
+    assert "Another account" not in page
+
+
+def test_of_two_accounts_with_one_name_the_present_one_comes_first(instances, admin_client: Client) -> None:
+    """F7.10: both are found by name; SQL is offered for the one that is there, and only for it."""
+    pg, _my = instances
+    new = account(pg, "alice", first_seen_at=MAY_3, can_login=True)
+    old = account(pg, "alice", gone_at=MAY_3, can_login=True)
+    account(pg, "alina", gone_at=MAY_3)
+    assert list(where("ali*")) == [new, old]
+    assert list(where("alice", MAY_2)) == [old]
+    assert list(where("alice", MAY_3)) == [new]
+    url = reverse("where-is")
+    text = admin_client.get(url, {"name": "alice"}).content.decode()
+    assert text.count("ALTER ROLE") == 1
+    assert "gone 2026-05-03 00:00" in text
+    lines = [line for line in csv_rows(admin_client, url, name="alice") if line["account"]]
+    assert [(line["first seen"][:10], line["gone"][:10], line["SQL that locks it"]) for line in lines] == [
+        ("2026-05-03", "", 'ALTER ROLE "alice" NOLOGIN;'),
+        ("2026-05-01", "2026-05-03", ""),
+    ]
+    assert "ALTER ROLE" not in admin_client.get(url, {"name": "alice", "as_of": "2026-05-02 12:00"}).content.decode()
+    found = api_rows("/api/accounts/", "accounts.view_account", name="alice")
+    assert [row["id"] for row in found] == [new.pk, old.pk]
+    listed = admin_client.get(reverse("admin:accounts_account_changelist"), {"q": "alice", "gone": "all"})
+    assert [row.pk for row in listed.context["cl"].result_list] == [new.pk, old.pk]
