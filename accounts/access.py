@@ -117,13 +117,15 @@ class Access:
 class Answer:
     """The known accesses, and the instances where the answer is unknown or incomplete: instance → reason.
 
-    `reads` is the basis of the answer: instance id → its last read, for every instance of the question.
+    `reads` is the basis of the answer: instance id → its last read, for every instance of the question. `taken_away`
+    are rights on a built-in object that the engine ships with and that an account, or PUBLIC, no longer has.
     """
 
     at: datetime
     rows: list[Access]
     unknown: dict[Instance, str]
     reads: dict[int, LastRead]
+    taken_away: list[Grant]
 
 
 _STAND_INS = {engine.semantics.database_role for engine in ENGINES.values()} - {""}
@@ -187,9 +189,11 @@ def who_can(
     selected = shown_to(selected.filter(engine__in=question.scopes), user)
     instances = selected.active()
     grants = shown_to(Grant.objects.all(), user)
-    ways = Holders(question, instances, at).ways()
+    holders = Holders(question, instances, at)
+    ways = holders.ways()
     if (
         all(way.because == "superuser" for way in ways)
+        and not question.is_possible
         and not grants.filter(privilege=privilege).exists()
         # Skip the spelling check if none of the instances has been visited.
         and (Coverage.objects.filter(instance__in=instances).exists() or not instances.exists())
@@ -215,7 +219,7 @@ def who_can(
     ]
     rows.sort(key=lambda row: (row.account.instance.name, row.account.name, row.account.host, len(row.path)))
     reads = last_reads(selected, at)
-    return Answer(at, rows, _unknown(question, reads), {read.instance.pk: read for read in reads})
+    return Answer(at, rows, _unknown(question, reads), {read.instance.pk: read for read in reads}, holders.taken_away())
 
 
 def parse_moment(text: str) -> datetime | None:
@@ -289,6 +293,8 @@ def _unknown(question: Question, reads: Iterable[LastRead]) -> dict[Instance, st
             )
         elif gaps := [gap["message"] for gap in read.gaps if _touches(gap, needed, question.database)]:
             reasons.append(gaps[0])
+        if read.instance.engine in question.built_in:
+            reasons.append(gettext("on built-in objects, the rights that the engine ships with are not recorded"))
         if reasons:
             unknown[read.instance] = "; ".join(reasons)
     return unknown

@@ -21,6 +21,7 @@ from engines.facts import GRANT_KINDS
 from .access import Access, Answer, parse_moment, who_can
 from .evidence import granted_by
 from .freshness import LastRead
+from .models import Grant
 
 ROWS_PER_PAGE = 200
 
@@ -97,6 +98,7 @@ def _as_csv(answer: Answer) -> HttpResponse:
     ]
     rows: Iterable[list[object]] = [
         *(_cells(row, answer.reads[row.account.instance_id]) for row in answer.rows),
+        *(_taken(grant, answer.reads[grant.account.instance_id]) for grant in answer.taken_away),
         *(
             [instance.name, *[""] * 9, reason, *read_cells(answer.reads[instance.pk])]
             for instance, reason in answer.unknown.items()
@@ -120,6 +122,12 @@ def _cells(row: Access, read: LastRead) -> list[object]:
         read.reason,
         *read_cells(read),
     ]
+
+
+def _taken(grant: Grant, read: LastRead) -> list[object]:
+    since = timezone.localtime(grant.held_since).isoformat(timespec="seconds")
+    cells = [grant.account.instance.name, grant.account, "", grant, gettext("taken away"), since]
+    return [*cells, *[""] * 4, read.reason, *read_cells(read)]
 
 
 #: Columns with the basis of a CSV row.

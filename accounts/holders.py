@@ -31,6 +31,8 @@ class Question:
             of = f" of the kind {kind!r}" if kind else ""
             raise ValueError(f"No engine has objects{of} with a path of {len(path)} parts.")
         self.database = name_of(path[0]) if path else ""
+        #: Engines of which the object is a built-in one.
+        self.built_in = {name for name in self.scopes if ENGINES[name].semantics.is_built_in(path, kind)}
 
     def predefined(self, engine: str) -> list[str]:
         """Return the predefined roles that have this privilege without a grant."""
@@ -40,6 +42,15 @@ class Question:
             for role, powers in ENGINES[engine].semantics.predefined.items()
             if any(self.privilege in powers.get(kind, ()) for kind in kinds)
         ]
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the engines know the privilege for the built-in object, whether or not a visit has seen it."""
+        return any(
+            self.privilege in ENGINES[engine].semantics.privileges.get(kind, ())
+            for engine in self.built_in
+            for kind, _scope in self.scopes[engine]
+        )
 
     def needed(self, engine: str) -> set[str]:
         """Return the kinds that a visit must have read for a complete answer."""
@@ -115,6 +126,19 @@ class Holders:
                 found.append(Holding(account, path, because, grant, at_once, way.links, owner))
         return found
 
+    def taken_away(self) -> list[Grant]:
+        """Return the rights on a built-in object that the engine ships with and that were taken away."""
+        matching = Q()
+        for engine in self.question.built_in:
+            for kind, scope in self.question.scopes[engine]:
+                matching |= Q(account__instance__engine=engine, kind=kind, scope=scope, digest=MD5(Value(scope)))
+        if not matching:
+            return []
+        taken = (
+            self._grants().alias(digest=MD5("scope")).filter(matching, denied=True, privilege=self.question.privilege)
+        )
+        return list(taken.order_by("account__instance__name", "account__name", "pk"))
+
     def _grants(self) -> QuerySet[Grant]:
         return (
             Grant.objects.at(self.at).filter(account__instance__in=self.instances).select_related("account__instance")
@@ -133,7 +157,7 @@ class Holders:
             if wider := self.question.wider(engine):
                 schema = ".".join(self.question.path[:2])
                 on_all = Q(kind="system") | Q(kind="schema", scope=schema, digest=MD5(Value(schema)))
-                of_engine |= on_all & Q(privilege__in=wider) & self._in_database(engine)
+                of_engine |= on_all & Q(privilege__in=wider, denied=False) & self._in_database(engine)
             if semantics.everything:
                 kind, privilege = semantics.everything
                 of_engine |= Q(kind=kind, privilege=privilege) & self._in_database(engine)

@@ -170,6 +170,15 @@ class AccessSerializer(serializers.Serializer):
     links = LinkSerializer(many=True, help_text="The memberships on the way, and the grant, each with its visits.")
 
 
+class TakenAwaySerializer(serializers.Serializer):
+    """A grant of `Answer.taken_away`."""
+
+    instance = serializers.IntegerField(source="account.instance_id")
+    account = serializers.IntegerField(source="account.pk")
+    account_label = serializers.CharField(source="account.__str__")
+    grant = GrantSerializer(source="*")
+
+
 class UnknownSerializer(serializers.Serializer):
     instance = serializers.IntegerField(source="instance.pk")
     instance_name = serializers.CharField(source="instance.name")

@@ -43,6 +43,7 @@ from .serializers import (
     LastReadSerializer,
     MembershipSerializer,
     RoleReachSerializer,
+    TakenAwaySerializer,
     UnknownSerializer,
 )
 
@@ -183,7 +184,7 @@ class EffectiveGrantViewSet(GrantViewSet):
 
 class AccessViewSet(ComputedViewSet):
     """Accounts that hold a privilege, by any path; now, or `as_of` a time. `unknown` are the instances without a
-    complete answer."""
+    complete answer; `taken_away` are rights on a built-in object that the engine ships with and that were revoked."""
 
     queryset = Grant.objects.all()
     serializer_class = AccessSerializer
@@ -203,6 +204,7 @@ class AccessViewSet(ComputedViewSet):
         except ValueError as error:
             raise ValidationError({"detail": str(error)}) from error
         more = basis(answer.reads.values()) | {"unknown": _unknown(answer.unknown)}
+        more["taken_away"] = TakenAwaySerializer(answer.taken_away, many=True).data
         return self.page(answer.rows, as_of=answer.at, **more)
 
 

@@ -18,6 +18,7 @@ from accounts.models import Account, Membership
 from accounts.paths import Graph
 
 from .models import ClassificationRule
+from .privileges import built_in_of
 from .queries import Query, compiled
 from .rules import And, Not, Or, Part, Term, like, parse
 
@@ -83,7 +84,7 @@ class _Reasons:
         if term.word == "member_of":
             return self._unknown() if verdict is None else self._roles(term)
         if term in self.query.grants:
-            return self._unknown() if verdict is None else self._grants(term)
+            return self._unknown(term) if verdict is None else self._grants(term)
         if verdict is None:
             if self.read.is_visited and self.read.is_stale:
                 return [self.read.reason]
@@ -92,7 +93,7 @@ class _Reasons:
             return [_("the engine does not show it, or visits could not read it")]
         return []
 
-    def _unknown(self) -> list[str]:
+    def _unknown(self, term: Term | None = None) -> list[str]:
         """Return what visits had not read."""
         read = self.read
         if not read.is_visited:
@@ -103,6 +104,8 @@ class _Reasons:
             reasons.append(
                 _("read depth %(level)s leaves out: %(kinds)s") % {"level": read.level, "kinds": ", ".join(read.beyond)}
             )
+        if term and self.account.instance.engine in built_in_of(term):
+            reasons.append(_("on built-in objects, the rights that the engine ships with are not recorded"))
         return reasons or [_("visits had not read it by then")]
 
     def _grants(self, term: Term) -> list[str]:

@@ -70,11 +70,14 @@ class Pieces:
             self._made[key] = make()
         return self._made[key]
 
-    def _unread(self, needed: dict[str, set[str]], since: str = "", database: str = "") -> str:
-        """Return SQL: visits had not read what the answer depends on. The engine "" means any."""
+    def _unread(
+        self, needed: dict[str, set[str]], since: str = "", database: str = "", built_in: tuple[str, ...] = ()
+    ) -> str:
+        """Return SQL: visits had not read what the answer depends on. The engine "" means any. With the engines
+        `built_in`, the question is about their built-in objects, where shipped rights are not recorded."""
 
         def make() -> str:
-            conditions = [_UNVISITED]
+            conditions = [_UNVISITED, *(f"i.engine = '{engine}'" for engine in built_in)]
             for engine, scopes in needed.items():
                 if not scopes:
                     continue
@@ -83,7 +86,7 @@ class Pieces:
                 conditions.append(f"(i.engine = '{engine}' AND ({lacking}))" if engine else f"({lacking})")
             return self._lacking(" OR ".join(conditions), since)
 
-        return self._once(("unread", str({k: sorted(v) for k, v in needed.items()}), since, database), make)
+        return self._once(("unread", str({k: sorted(v) for k, v in needed.items()}), since, database, built_in), make)
 
     def _if_read(self, column: str, value: str) -> str:
         """Return SQL: a value, or null where visits could not read the account field it depends on."""

@@ -56,7 +56,7 @@ class Privileges(Pieces):
             self.grants[key] = held
         if term.options.get("direct"):
             found = self._set(f"SELECT DISTINCT account_id AS id FROM {held}")
-            return self._known(found, self._unread(needed, since, _database(term)))
+            return self._known(found, self._unread(needed, since, _database(term), built_in_of(term)))
         start = held
         if term.options.get("on") != "":
             # A grant on the whole instance is in no database, so that no owner has it.
@@ -69,7 +69,9 @@ class Privileges(Pieces):
             # Where accounts belong to a database, so does PUBLIC. Elsewhere PUBLIC has no host.
             "   AND (p.host = '' OR a.host = p.host)"
         )
-        return self._known(self._set(f"{reach}{public}"), self._unread(needed, since, _database(term)))
+        return self._known(
+            self._set(f"{reach}{public}"), self._unread(needed, since, _database(term), built_in_of(term))
+        )
 
     def _by_closure(self, start: str) -> str:
         """Return the query of accounts reached from the holders by the current closure: by inheritance, then by SET
@@ -217,6 +219,13 @@ def _grants(where: str, personal: str) -> str:
         f"       x.kind = 'public' AS public, {personal or 'false'} AS personal\n"
         f"  FROM accounts_grant g JOIN accounts_account x ON x.id = g.account_id\n{instances} WHERE {where}"
     )
+
+
+def built_in_of(term: Term) -> tuple[str, ...]:
+    """Return the engines of which the word's path leads to built-in objects."""
+    path = str(term.options.get("on", ""))
+    kind = str(term.options.get("kind", ""))
+    return tuple(name for name, engine in ENGINES.items() if engine.semantics.is_built_in(segments(path), kind))
 
 
 def _database(term: Term) -> str:

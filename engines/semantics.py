@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from .paths import name_of
+
 
 @dataclass(frozen=True)
 class Semantics:
@@ -19,6 +21,9 @@ class Semantics:
     is its database, and its rights, like those of PUBLIC, end there; with other engines PUBLIC has no host.
     `database_role`: a role that stands for the owner of the database that contains its grants; an owner with the grant
     `no_inherit` has them only after SET ROLE. `privileges`: kind of object → possible privileges; any for other kinds.
+    `built_in`: kind of object → names of built-in ones, which are the second part of a path. On these, and on what such
+    a schema contains, the rights that the engine ships with are not recorded, but only deviations: a grant, and with
+    `denied` a shipped right that was taken away.
     """
 
     paths: Mapping[str, int]
@@ -34,10 +39,18 @@ class Semantics:
     database_role: str = ""
     no_inherit: tuple[str, str] | None = None
     privileges: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    built_in: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def carries(self, kind: str, fits: Callable[[str], bool]) -> bool:
         """Whether a grant of that kind can have a privilege for which `fits` is true."""
         return kind not in self.privileges or any(map(fits, self.privileges[kind]))
+
+    def is_built_in(self, path: list[str], kind: str = "") -> bool:
+        """Whether the path, a result of `segments`, leads to built-in objects of this kind or, for "", of any."""
+        if len(path) < 2:
+            return False
+        kinds = {kind} if kind and len(path) == 2 else set(self.built_in) if len(path) == 2 else {"schema"}
+        return any(name_of(path[1]) in self.built_in.get(one, ()) for one in kinds)
 
     def scopes(self, path: list[str], kind: str = "") -> set[tuple[str, str]]:
         """(kind, scope) of every possible grant that applies to the object at `path`, of this kind or, for "", of any.

@@ -400,3 +400,56 @@ def test_of_two_accounts_with_one_name_the_present_one_comes_first(instances, ad
     assert [row["id"] for row in found] == [new.pk, old.pk]
     listed = admin_client.get(reverse("admin:accounts_account_changelist"), {"q": "alice", "gone": "all"})
     assert [row.pk for row in listed.context["cl"].result_list] == [new.pk, old.pk]
+
+
+@pytest.fixture
+def built_in(reader: Account) -> Account:
+    """bob may read pg_authid, and PUBLIC may no longer run pg_sleep; root is a superuser."""
+    pg = reader.instance
+    public, root = account(pg, "PUBLIC", kind="public"), account(pg, "root", is_superuser=True)
+    grant(root, "SUPERUSER", "attribute")
+    grant(reader, "SELECT", "table", "shop.pg_catalog.pg_authid", database="shop")
+    scope = "shop.pg_catalog.pg_sleep(double precision)"
+    grant(public, "EXECUTE", "routine", scope, database="shop", denied=True)
+    return public
+
+
+SHIPPED = "on built-in objects, the rights that the engine ships with are not recorded"
+
+
+def test_questions_about_built_in_objects_are_unknown(built_in: Account, admin_client: Client) -> None:
+    """F7.7: only deviations are recorded, so that the answer is what deviates and "unknown", never superusers alone."""
+    sleep = "shop.pg_catalog.pg_sleep(double precision)"
+    for privilege, scope, holders in (
+        ("SELECT", "shop.pg_catalog.pg_authid", ["bob", "root"]),
+        ("EXECUTE", sleep, ["root"]),
+        ("SELECT", "shop.information_schema.tables", ["root"]),
+        ("USAGE", "shop.pg_catalog", ["root"]),
+        ("SELECT", "shop.pg_catalog.pg_authid.rolname", ["bob", "root"]),
+    ):
+        code, text = ask(privilege, "--on", scope)
+        lines = text.splitlines()
+        assert code == 3, scope
+        assert f"pg: not known: {SHIPPED}" in lines
+        assert [line.split(";")[0] for line in lines if "taken away" not in line and "not known" not in line] == [
+            f"pg: {name}" for name in holders
+        ]
+    line = "pg: PUBLIC; no EXECUTE on routine " + sleep
+    code, text = ask("EXECUTE", "--on", sleep)
+    assert f"{line}; the engine ships with this right, and it was taken away; since 2026-05-01 00:00" in text
+    assert "taken away" not in ask("SELECT", "--on", "shop.pg_catalog.pg_authid")[1]
+    assert "not known" not in ask("SELECT", "--on", "shop.public.orders")[1]
+    assert "Did you mean EXECUTE" in ask("EXECUT", "--on", sleep)[1]
+    answer = client_with("accounts.view_grant").get("/api/access/", {"privilege": "EXECUTE", "scope": sleep}).json()
+    assert [row["account_label"] for row in answer["results"]] == ["root"]
+    assert [row["reason"] for row in answer["unknown"]] == [SHIPPED]
+    assert [(row["account"], row["grant"]["denied"]) for row in answer["taken_away"]] == [(built_in.pk, True)]
+    page = admin_client.get(WHO_CAN, {"privilege": "EXECUTE", "scope": sleep}).content.decode()
+    assert SHIPPED in page
+    assert "Rights that the engine ships with and that were taken away" in page
+    rows = csv_rows(admin_client, WHO_CAN, privilege="EXECUTE", scope=sleep)
+    assert [(row["account"], row["usable"], row["not known"]) for row in rows] == [
+        ("root", "at once", ""),
+        ("PUBLIC", "taken away", ""),
+        ("", "", SHIPPED),
+    ]

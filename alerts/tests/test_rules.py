@@ -185,9 +185,11 @@ def test_changed_privileges(make_rule, make_instance):
     make_rule("privilege_changes", threshold=1, name="any")
     one, two = make_instance("one"), make_instance("two")
     at = timezone.now()
-    for name in "abcdefg":
+    for name in "abcdef":
         change(account(one, name), "privileges", at=at)
-    change(account(one, "h"), "locked", at=at)
+    # F7.10: an added grant option, admin option … changes what an account may do; other grantors and names do not.
+    change(account(one, "g"), "options", at=at)
+    change(account(one, "h"), "locked", "grantors", "objects", "renamed", at=at)
     change(account(one, "engine's", is_filtered=True), "privileges", at=at)
     change(account(two, "a"), "appeared", "memberships", at=at)
     change(account(two, "b"), "privileges", baseline=True, at=at)

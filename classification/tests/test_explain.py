@@ -97,3 +97,15 @@ def test_since_is_uninterrupted_possession(people):
     people["bob"].memberships.update(since=later, held_since=MAY_1)
     (line,) = why('has("CREATEDB")', people["bob"])
     assert line.because == ["CREATEDB, through dba, after switching to a role, since 2026-05-01 00:00"]
+
+
+def test_rights_on_built_in_objects_are_unknown(people):
+    """F7.7: the rights that PostgreSQL ships with are not recorded; those that are, are found."""
+    Coverage.objects.update(covered=["memberships", "attribute", "database", "schema", "table", "column", "routine"])
+    grant(people["bob"], "SELECT", kind="table", database="shop", scope="shop.pg_catalog.pg_authid")
+    (bobs,), (carls,) = (why('has("SELECT", on="shop.pg_catalog.pg_authid")', people[name]) for name in ("bob", "carl"))
+    assert (bobs.verdict, carls.verdict) == (True, None)
+    assert carls.because == ["on built-in objects, the rights that the engine ships with are not recorded"]
+    (orders,) = why('has("SELECT", on="shop.public.orders")', people["carl"])
+    (webs,) = why('has("SELECT", on="shop.pg_catalog.pg_authid")', people["web"])
+    assert (orders.verdict, webs.verdict) == (False, False)

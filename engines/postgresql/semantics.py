@@ -48,6 +48,10 @@ POSTGRESQL = Semantics(
     protected=frozenset({"pg_catalog", "information_schema"}),
     database_role="pg_database_owner",
     no_inherit=("attribute", "NOINHERIT"),
+    built_in={
+        "schema": frozenset({"pg_catalog", "information_schema", "pg_toast"}),
+        "language": frozenset({"internal", "c", "sql", "plpgsql"}),
+    },
     privileges={
         "attribute": frozenset(
             {"SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS", "LOGIN", "NOINHERIT"}

@@ -9,6 +9,7 @@ from accounts.access import Access, Answer, parse_moment, who_can
 from accounts.freshness import moment
 from accounts.serializers import LastReadSerializer, LinkSerializer
 from engines.facts import GRANT_KINDS
+from engines.statements import printable
 from instances.services import named
 
 
@@ -73,6 +74,15 @@ def _document(answer: Answer) -> dict[str, Any]:
             }
             for row in answer.rows
         ],
+        "taken_away": [
+            {
+                "instance": grant.account.instance.name,
+                "account": str(grant.account),
+                "grant": str(grant),
+                "since": grant.held_since,
+            }
+            for grant in answer.taken_away
+        ],
         "unknown": {instance.name: reason for instance, reason in answer.unknown.items()},
         "instances": LastReadSerializer(answer.reads.values(), many=True).data,
     }
@@ -80,6 +90,11 @@ def _document(answer: Answer) -> dict[str, Any]:
 
 def _lines(answer: Answer) -> list[str]:
     lines = [_line(row) for row in answer.rows] or ["No known account."]
+    lines += [
+        f"{grant.account.instance}: {printable(str(grant.account))}; {printable(str(grant))}; the engine ships "
+        f"with this right, and it was taken away; since {timezone.localtime(grant.held_since):%Y-%m-%d %H:%M}"
+        for grant in answer.taken_away
+    ]
     return lines + [f"{instance}: not known: {reason}" for instance, reason in answer.unknown.items()]
 
 
