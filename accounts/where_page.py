@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime
+from hashlib import md5
 from itertools import chain
 from typing import Any
 
@@ -13,7 +15,7 @@ from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.paginator import Paginator
 from django.db.models import Exists, OuterRef, Q, QuerySet, Window
-from django.db.models.functions import RowNumber
+from django.db.models.functions import MD5, RowNumber
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -23,6 +25,7 @@ from console.csv import csv_file
 from console.permissions import needs
 from console.visibility import shown_to
 from engines import revocation as remedies
+from engines.paths import segments
 from engines.statements import Held, Subject
 from instances.models import Instance
 
@@ -97,7 +100,7 @@ def where_page(request: HttpRequest) -> HttpResponse:
 
 def take_away(accounts: list[Account]) -> dict[int, dict[str, Any]]:
     """Return account id → `statements` that lock it and revoke its current roles and direct grants, what remains
-    `by_hand`, and `is_cut` if it has more grants. Takes two queries."""
+    `by_hand`, and `is_cut` if it has more grants. Takes three queries."""
     ids = [account.pk for account in accounts]
     roles: dict[int, list[tuple[str, str]]] = defaultdict(list)
     memberships = Membership.objects.filter(member__in=ids, until=None).order_by("role__name")
@@ -106,10 +109,13 @@ def take_away(accounts: list[Account]) -> dict[int, dict[str, Any]]:
     number = Window(RowNumber(), partition_by="account_id", order_by=["kind", "scope", "privilege", "id"])
     grants: dict[int, list[Held]] = defaultdict(list)
     rows = Grant.objects.filter(account__in=ids, until=None).annotate(number=number).filter(number__lte=GRANTS + 1)
-    for row in rows.order_by("account_id", "number").values_list(
-        "account_id", "kind", "privilege", "scope", "database", "denied", "grantable"
-    ):
-        grants[row[0]].append(Held(*row[1:]))
+    rows = rows.order_by("account_id", "number").select_related("account")
+    owners = _owners(rows)
+    for row in rows:
+        owner = owners.get((row.account.instance_id, *_owned(row)))
+        grantors = tuple(name for name in row.grantors or () if name != owner)
+        held = Held(row.kind, row.privilege, row.scope, row.database, row.denied, row.grantable, grantors)
+        grants[row.account_id].append(held)
     return {
         account.pk: {
             **remedies.take_away(_subject(account), grants[account.pk][:GRANTS], roles[account.pk])._asdict(),
@@ -119,6 +125,27 @@ def take_away(accounts: list[Account]) -> dict[int, dict[str, Any]]:
         for account in accounts
         if account.gone_at is None
     }
+
+
+def _owned(grant: Grant) -> tuple[str, str]:
+    """Return kind and scope of the object with the owner: of a column, its table."""
+    if grant.kind == "column":
+        return "table", ".".join(segments(grant.scope)[:-1])
+    return grant.kind, grant.scope
+
+
+def _owners(grants: Iterable[Grant]) -> dict[tuple[int, str, str], str]:
+    """Return (instance id, kind, scope) → the name of the owner, for the objects of these grants."""
+    objects = {_owned(grant) for grant in grants}
+    rows = Grant.objects.alias(digest=MD5("scope")).filter(
+        until=None,
+        privilege="OWNER",
+        kind__in={kind for kind, _scope in objects},
+        digest__in=[md5(scope.encode(), usedforsecurity=False).hexdigest() for _kind, scope in objects],
+        account__instance__in={grant.account.instance_id for grant in grants},
+    )
+    found = rows.order_by().values_list("account__instance", "kind", "scope", "account__name")
+    return {(instance, kind, scope): name for instance, kind, scope, name in found}
 
 
 def _subject(account: Account) -> Subject:

@@ -53,7 +53,7 @@ KINDS: dict[str, AlertKind] = {
     "privilege_changes": AlertKind(
         _("privileges changed"),
         _(
-            "One visit found changed privileges, roles or options of this many accounts. Filtered accounts do not count."
+            "One visit found other privileges, roles or options of this many accounts. Filtered accounts do not count."
         ),
         threshold=_("accounts"),
         is_event=True,

@@ -31,8 +31,10 @@ def take_away(subject: Subject, grants: Iterable[Held], roles: Iterable[AccountK
     if not is_printable(subject.name + subject.host):
         return Remedy([], [_nameless(subject)])
     taken = engine.account.revoke(subject, list(grants), list(roles))
-    statements = dict.fromkeys([*lock(subject).statements, *taken.statements])
-    return Remedy(list(statements), list(dict.fromkeys(taken.by_hand)))
+    # Both may begin in the same way. Later statements may recur, as another role.
+    locking = lock(subject).statements
+    statements = [*locking, *(line for line in taken.statements if line not in locking)]
+    return Remedy(statements, list(dict.fromkeys(taken.by_hand)))
 
 
 def inside(engine: str, sql: str, database: str) -> str:

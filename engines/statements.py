@@ -55,7 +55,7 @@ class Subject(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A direct grant with the fields of `GrantFact`."""
+    """A direct grant with the fields of `GrantFact`. `grantors` are those other than the owner of the object."""
 
     kind: str
     privilege: str
@@ -63,6 +63,7 @@ class Held(NamedTuple):
     database: str
     denied: bool = False
     grantable: bool = False
+    grantors: tuple[str, ...] = ()
 
 
 class Remedy(NamedTuple):

@@ -55,7 +55,7 @@ def test_the_page_answers_and_explains(instances, django_assert_num_queries):
         )  # fmt: skip
     client = superstaff()
     assert "Find the instances where an account exists" in client.get(URL).content.decode()
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         page = client.get(URL, {"name": "*alice"})
     text = page.content.decode()
     for words in (
@@ -72,6 +72,26 @@ def test_the_page_answers_and_explains(instances, django_assert_num_queries):
     seen = staff("accounts.view_account").get(URL, {"name": "alice"}).content.decode()
     assert "REVOKE" not in seen
     assert staff("instances.view_instance").get(URL).status_code == 403
+
+
+def test_the_sql_of_each_grantor_but_the_owner(instances):
+    """F7.11: what others granted is revoked as them; a denied grant is a shipped right that is taken away already."""
+    pg, _my = instances
+    alice, owner = account(pg, "alice", can_login=True), account(pg, "owner")
+    place = {"database": "shop", "grantable": False, "denied": False, "since": MAY_1, "held_since": MAY_1}
+    t, f = "shop.public.t", "shop.pg_catalog.f()"
+    Grant.objects.create(account=owner, kind="table", scope=t, privilege="OWNER", **place)
+    by = {"grantors": ["carol", "owner"]}
+    Grant.objects.create(account=alice, kind="table", scope=t, privilege="SELECT", **place | by)
+    Grant.objects.create(account=alice, kind="column", scope=f"{t}.a", privilege="UPDATE", **place | by)
+    Grant.objects.create(account=alice, kind="routine", scope=f, privilege="EXECUTE", **place | {"denied": True})
+    revokes = [
+        'REVOKE UPDATE ("a") ON TABLE "public"."t" FROM "alice";',
+        'REVOKE SELECT ON TABLE "public"."t" FROM "alice";',
+    ]
+    assert take_away([alice])[alice.pk]["statements"][2:-1] == [
+        *revokes, 'SET ROLE "carol";', *revokes, "RESET ROLE;"
+    ]  # fmt: skip
 
 
 def test_postgresql_takes_every_statement(add, server):

@@ -100,7 +100,16 @@ def revoke(subject: Subject, grants: Sequence[Held], roles: Sequence[AccountKey]
         add_statement(statements, by_hand, revoke, ROLE_LEFT)
     for grant in grants:
         add_statement(statements, by_hand, _statement(grant, grantee), no_statement(grant))
+        if grant.grantors:
+            by_hand.append(OTHER_GRANTORS)
     return Remedy(statements, by_hand)
+
+
+#: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/REVOKE.html, "Revoking Object Privileges"
+OTHER_GRANTORS = (
+    "Users other than the owner granted rights on objects. Only the user that granted such a right can revoke it:"
+    " connect as the grantors that the page of the account names, and run the REVOKE again."
+)
 
 
 def _start(subject: Subject) -> list[str]:

@@ -85,15 +85,12 @@ def lock(subject: Subject) -> list[str]:
     return [f"ALTER ROLE {quoted(subject.name)} NOLOGIN;"]
 
 
-DEPENDENT = (
-    "If a REVOKE fails because dependent privileges exist, the account has granted the privilege to others. CASCADE at"
-    " the end of the statement revokes it from them too."
-)
+DEPENDENT = "If the account has granted a right or a role to others, CASCADE takes it away from them too."
 
 
 OTHER_GRANTORS = (
-    "REVOKE removes grants by the owner of the object. Grants by other roles remain in the list that the last SELECT of"
-    " each database prints: find the grantor with \\dp, SET ROLE to it, and run the REVOKE again."
+    "If the last SELECT of a database lists rights, roles granted them that no visit has recorded, or to which you may"
+    " not SET ROLE: find the grantor with \\dp, SET ROLE to it, and run the REVOKE again."
 )
 
 
@@ -127,18 +124,26 @@ def revoke(subject: Subject, grants: Sequence[Held], roles: Sequence[AccountKey]
     statements: list[str] = []
     by_hand: list[str] = []
     for name, _ in roles:
-        add_statement(statements, by_hand, f"REVOKE {quoted(name)} FROM {role};", ROLE_LEFT)
+        add_statement(statements, by_hand, f"REVOKE {quoted(name)} FROM {role} CASCADE;", ROLE_LEFT)
     if roles:
+        by_hand.append(DEPENDENT)
         statements.append(_OTHER_MEMBERSHIPS.format(role=literal(subject.name)))
     inside: dict[str, list[str]] = {}
+    by_others: dict[str, dict[str, list[str]]] = {}
     for grant in grants:
-        if (grant.kind, grant.privilege) == ("attribute", "NOINHERIT"):
+        # A denied grant is a shipped right that was taken away already.
+        if grant.denied or (grant.kind, grant.privilege) == ("attribute", "NOINHERIT"):
             continue
-        lines = inside.setdefault("" if grant.kind in _SHARED else grant.database, [])
+        place = "" if grant.kind in _SHARED else grant.database
+        lines = inside.setdefault(place, [])
         if grant.privilege == "OWNER":
             by_hand.append(OWNER)
             continue
-        add_statement(lines, by_hand, _statement(grant, role), no_statement(grant))
+        statement = _statement(grant, role)
+        add_statement(lines, by_hand, statement, no_statement(grant))
+        for grantor in grant.grantors:
+            if is_printable(statement):
+                by_others.setdefault(place, {}).setdefault(grantor, []).append(statement)
         if grant.grantable:
             by_hand.append(DEPENDENT)
     for database, lines in sorted(inside.items()):
@@ -148,6 +153,10 @@ def revoke(subject: Subject, grants: Sequence[Held], roles: Sequence[AccountKey]
         if database:
             statements.append(connect_to(database))
         statements += lines
+        for grantor, revokes in sorted(by_others.get(database, {}).items()):
+            # REVOKE accepts GRANTED BY for the current role only.
+            if is_printable(grantor):
+                statements += [f"SET ROLE {quoted(grantor)};", *revokes, "RESET ROLE;"]
         if not public and (database or len(inside) == 1):
             statements.append(_LEFT.format(role=literal(subject.name)))
             by_hand.append(OTHER_GRANTORS)
@@ -159,7 +168,7 @@ _SHARED = frozenset({"attribute", "database", "tablespace", "parameter"})
 
 #: From 16 on, each grantor's membership is separate. The server quotes the names, and psql runs the result.
 _OTHER_MEMBERSHIPS = (
-    "SELECT format('REVOKE %I FROM %I GRANTED BY %I', r.rolname, m.rolname, g.rolname) FROM pg_auth_members a"
+    "SELECT format('REVOKE %I FROM %I GRANTED BY %I CASCADE', r.rolname, m.rolname, g.rolname) FROM pg_auth_members a"
     " JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles m ON m.oid = a.member JOIN pg_roles g ON g.oid = a.grantor"
     " WHERE m.rolname = {role} \\gexec"
 )
@@ -179,7 +188,8 @@ def _statement(grant: Held, role: str) -> str:
     if grant.kind == "attribute" and WORDS.fullmatch(grant.privilege):
         return f"ALTER ROLE {role} NO{grant.privilege};"
     revoked = _revoked(grant)
-    return revoked and f"{revoked} FROM {role};"
+    # It is refused where the account has granted the right to others.
+    return revoked and f"{revoked} FROM {role}{' CASCADE' if grant.grantable else ''};"
 
 
 def _revoked(grant: Held) -> str:
