@@ -131,7 +131,7 @@ class SoFarViewSet(_PeriodViewSet):
         question = read_query(request, SoFarQuestionSerializer)
         owner: Any = question["instance"]
         if question["database"]:
-            owner = owner.databases.filter(name=question["database"]).first()
+            owner = owner.databases.named(question["database"]).first()
             if owner is None:
                 raise ValidationError({"database": ["The instance has no such database."]})
         answer = reading.so_far(Period(question["period"]), owner)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.db import models
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -28,6 +28,10 @@ class DatabaseQuerySet(models.QuerySet["Database"]):
         """Databases that existed when their instance was last read."""
         return self.filter(gone_at=None)
 
+    def named(self, name: str) -> DatabaseQuerySet:
+        """Databases of that name on their instance: the present one, then the last one gone."""
+        return self.filter(name=name).order_by(F("gone_at").desc(nulls_first=True), "-pk")
+
     def visible(self) -> DatabaseQuerySet:
         return self.filter(is_filtered=False)
 
@@ -41,7 +45,10 @@ class DatabaseQuerySet(models.QuerySet["Database"]):
 
 
 class Database(models.Model):
-    """A database inside a managed instance; a schema where the engine has no databases."""
+    """A database inside a managed instance; a schema where the engine has no databases.
+
+    A renamed database keeps its row. One that was dropped and created again has a new row; the earlier one is gone.
+    """
 
     instance = models.ForeignKey(
         Instance, on_delete=models.CASCADE, related_name="databases", verbose_name=_("instance")
@@ -66,9 +73,14 @@ class Database(models.Model):
         ordering = ["instance__name", "name"]
         verbose_name = _("database")
         verbose_name_plural = _("databases")
-        constraints = [models.UniqueConstraint(fields=["instance", "name"], name="database_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["instance", "name"], condition=Q(gone_at=None), name="database_once")
+        ]
         permissions = [("read_tables", _("Can ask an instance for the sizes of tables"))]
-        indexes = [models.Index(fields=["-size"], name="database_by_size", condition=Q(gone_at=None))]
+        indexes = [
+            models.Index(fields=["-size"], name="database_by_size", condition=Q(gone_at=None)),
+            models.Index(fields=["instance", "name"], name="database_by_name"),
+        ]
 
     def __str__(self) -> str:
         return self.name

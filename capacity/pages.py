@@ -68,6 +68,7 @@ def database_page(request: HttpRequest, database: Database) -> dict[str, Any]:
     elsewhere = database.elsewhere or {}
     return {
         "facts": [(label, value) for label, value in facts if value not in (None, "")],
+        "same_name": database.instance.databases.named(database.name).exclude(pk=database.pk)[:LARGEST],
         "counted_in": [(part, count) for part, count in elsewhere.items() if part],
         "unmeasured": elsewhere.get("", 0),
         "tablespaces": _tablespaces(Tablespace.objects.filter(database=database)),

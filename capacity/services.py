@@ -13,7 +13,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Exists, Max, OuterRef, Subquery
+from django.db.models import Exists, F, Max, OuterRef, Subquery
 from django.utils import timezone
 
 from engines.adapter import Adapter
@@ -25,8 +25,9 @@ from instances.models import Instance, InstanceQuerySet
 from instances.services import reached, remember_server
 from sync import services as sync
 from sync.models import SyncRecord, SyncSession, VisitHealth
-from sync.registry import Outcome, Phase, hold_shrink, vanished
+from sync.registry import Outcome, Phase, hold_shrink
 
+from .identity import Stored, match
 from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize, TableSize, Tablespace, TablespaceSize
 
 #: Days between two readings of the largest tables of a database.
@@ -77,15 +78,14 @@ def _due_for_tables(instance: Instance, databases: Databases, sizes: Sizes) -> l
     first."""
     if not settings.TAIFISH_TABLE_SIZES_TOP:
         return []
-    own = {fact.name for fact in databases.databases if not fact.is_system} & {size.database for size in sizes.sizes}
-    read = dict(
-        Database.objects.filter(instance=instance, name__in=own)
-        .annotate(last=Subquery(TableSize.objects.filter(database=OuterRef("pk")).order_by("-day").values("day")[:1]))
-        .exclude(last=None)
-        .values_list("name", "last")
-    )
+    measured = {size.database for size in sizes.sizes}
+    own = {fact.native_id or fact.name: fact.name for fact in databases.databases if not fact.is_system}
+    present = Database.objects.present().filter(instance=instance)
+    last = TableSize.objects.filter(database=OuterRef("pk")).order_by("-day").values("day")[:1]
+    rows = present.annotate(last=Subquery(last)).exclude(last=None).values_list("native_id", "name", "last")
+    read = {own.get(native_id or name, ""): day for native_id, name, day in rows}
     recent = timezone.localdate() - timedelta(days=TABLES_EVERY)
-    due = [name for name in own if name not in read or read[name] <= recent]
+    due = [name for name in own.values() if name in measured and (name not in read or read[name] <= recent)]
     return sorted(due, key=lambda name: (read.get(name, date.min), name))
 
 
@@ -118,23 +118,26 @@ def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outco
     day = timezone.localdate(now)
     listed = not any(gap.scope == "databases" for gap in facts.gaps)
     databases = [fact for fact in facts.databases.databases if fact.name not in facts.sizes.dropped]
-    present = Database.objects.present().filter(instance=instance)
-    own = dict(present.filter(is_system=False).values_list("name", "native_id"))
-    listing = {fact.name: fact.native_id for fact in databases}
-    # If the list is incomplete, a database that is not in it may exist.
-    gone = vanished(own, listing) if listed else 0
+    rows = Database.objects.filter(instance=instance).order_by(F("gone_at").desc(nulls_first=True))
+    stored = [Stored(*row) for row in rows.values_list(*Stored._fields)]
+    matched = match(stored, databases, listed=listed)
+    present = sum(row.gone_at is None and not row.is_system for row in stored)
+    ending = sum(not row.is_system for row in matched.ended)
     hold_shrink(
         "databases",
-        len(own),
-        gone,
+        present,
+        ending,
         confirmed=record.confirmed_count or 0,
-        implausible=gone == len(own) or (gone >= 10 and gone * 2 > len(own)),
+        implausible=ending == present or (ending >= 10 and ending * 2 > present),
     )
     hidden = hidden_on(instance, DatabaseFilter)
     values: dict[str, Any] = {
         "instance": instance.pk,
         "now": now,
         "day": day,
+        "ended": [row.pk for row in matched.ended],
+        "renamed": [row.pk for row, _ in matched.renamed if row.gone_at is None],
+        "rows": [row and row.pk for row in (matched.found.get(fact.name) for fact in databases)],
         "names": [fact.name for fact in databases],
         "native_ids": [fact.native_id for fact in databases],
         "system": [fact.is_system for fact in databases],
@@ -151,8 +154,8 @@ def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outco
         "all_measured": not any(not gap.database for gap in facts.sizes.gaps if gap.scope == "sizes") and listed,
         "shared_measured": not any(gap.scope == "shared" for gap in facts.sizes.gaps),
     }
-    disappeared = _run(_END_DATABASES, values) if listed else 0
-    ((appeared, reappeared, recreated),) = _rows(_UPSERT_DATABASES, values)
+    _run(_END_DATABASES, values)
+    _run(_UPSERT_DATABASES, values)
     _run(_UPSERT_SIZES, values)
     _run(_REMEMBER_LATEST, values)
     ((total, complete),) = _rows(_UPSERT_TOTAL, values)
@@ -167,15 +170,17 @@ def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outco
             "databases": len(databases),
             "measured": len(facts.sizes.sizes),
             "filtered": len(databases) - shown,
-            "appeared": appeared,
-            "reappeared": reappeared,
-            "recreated": recreated,
-            "disappeared": disappeared,
+            "appeared": len(databases) - len(matched.found) - matched.recreated,
+            "reappeared": matched.reappeared,
+            "renamed": len(matched.renamed),
+            "recreated": matched.recreated,
+            "disappeared": len(matched.ended),
             "bytes": total,
             "day": day.isoformat(),
             "complete": "" if complete else "incomplete",
             "statements": facts.statements,
             "server": f"{facts.server.product} {facts.server.version}",
+            **({"renames": sorted((row.name, name) for row, name in matched.renamed)} if matched.renamed else {}),
         },
         gaps=facts.gaps,
         skipped="" if shown else "no_databases",
@@ -279,34 +284,24 @@ def _rows(sql: str, values: dict[str, Any]) -> Sequence[tuple[Any, ...]]:
         return cursor.fetchall()
 
 
+#: A renamed database gives up its name before another takes it; it is present again in the next statement.
 _END_DATABASES = """
-WITH gone AS (
-    UPDATE capacity_database SET gone_at = %(now)s
-     WHERE instance_id = %(instance)s AND gone_at IS NULL AND name <> ALL(%(names)s::text[])
-    RETURNING id),
-removed AS (
-    DELETE FROM capacity_databasesize s USING gone WHERE s.database_id = gone.id AND s.day = %(day)s)
-SELECT id FROM gone
+WITH left_names AS (
+    UPDATE capacity_database SET gone_at = %(now)s WHERE id = ANY(%(ended)s::bigint[] || %(renamed)s::bigint[]))
+DELETE FROM capacity_databasesize WHERE database_id = ANY(%(ended)s::bigint[]) AND day = %(day)s
 """
 
-#: A known name with a new native id is another database, counted as recreated.
 _UPSERT_DATABASES = """
 WITH listed AS (
-    SELECT * FROM unnest(%(names)s::text[], %(native_ids)s::varchar[], %(system)s::boolean[], %(filtered)s::boolean[])
-        AS l(name, native_id, is_system, is_filtered)),
-before AS (
-    SELECT d.name, d.gone_at, d.native_id FROM capacity_database d JOIN listed l ON l.name = d.name
-     WHERE d.instance_id = %(instance)s),
-written AS (
-    INSERT INTO capacity_database
-           (instance_id, name, native_id, is_system, is_filtered, first_seen_at, last_seen_at)
-    SELECT %(instance)s, name, native_id, is_system, is_filtered, %(now)s, %(now)s FROM listed
-        ON CONFLICT (instance_id, name) DO UPDATE
-       SET native_id = excluded.native_id, is_system = excluded.is_system, is_filtered = excluded.is_filtered,
-           last_seen_at = excluded.last_seen_at, gone_at = NULL)
-SELECT count(*) FILTER (WHERE b.name IS NULL), count(*) FILTER (WHERE b.gone_at IS NOT NULL),
-       count(*) FILTER (WHERE b.native_id <> l.native_id AND b.native_id <> '')
-  FROM listed l LEFT JOIN before b ON b.name = l.name
+    SELECT * FROM unnest(%(rows)s::bigint[], %(names)s::text[], %(native_ids)s::varchar[], %(system)s::boolean[],
+                         %(filtered)s::boolean[]) AS l(id, name, native_id, is_system, is_filtered)),
+known AS (
+    UPDATE capacity_database d
+       SET name = l.name, native_id = coalesce(nullif(l.native_id, ''), d.native_id), is_system = l.is_system,
+           is_filtered = l.is_filtered, last_seen_at = %(now)s, gone_at = NULL
+      FROM listed l WHERE l.id = d.id)
+INSERT INTO capacity_database (instance_id, name, native_id, is_system, is_filtered, first_seen_at, last_seen_at)
+SELECT %(instance)s, name, native_id, is_system, is_filtered, %(now)s, %(now)s FROM listed WHERE id IS NULL
 """
 
 _UPSERT_SIZES = """
@@ -314,7 +309,7 @@ INSERT INTO capacity_databasesize (database_id, day, size, data_size, index_size
 SELECT d.id, %(day)s, m.size, m.data_size, m.index_size, m.log_size, %(now)s
   FROM unnest(%(measured)s::text[], %(sizes)s::bigint[], %(data_sizes)s::bigint[], %(index_sizes)s::bigint[],
               %(log_sizes)s::bigint[]) AS m(name, size, data_size, index_size, log_size)
-  JOIN capacity_database d ON d.instance_id = %(instance)s AND d.name = m.name
+  JOIN capacity_database d ON d.instance_id = %(instance)s AND d.name = m.name AND d.gone_at IS NULL
     ON CONFLICT (database_id, day) DO UPDATE
    SET size = excluded.size, data_size = excluded.data_size, index_size = excluded.index_size,
        log_size = excluded.log_size, collected_at = excluded.collected_at
@@ -325,7 +320,8 @@ _REMEMBER_LATEST = """
 UPDATE capacity_database d
    SET size = s.size, size_day = s.day, elsewhere = CASE WHEN m.name IS NULL THEN d.elsewhere ELSE m.elsewhere END
   FROM capacity_databasesize s JOIN capacity_database n ON n.id = s.database_id
-  LEFT JOIN unnest(%(measured)s::text[], %(elsewhere)s::jsonb[]) AS m(name, elsewhere) ON m.name = n.name
+  LEFT JOIN unnest(%(measured)s::text[], %(elsewhere)s::jsonb[]) AS m(name, elsewhere)
+         ON m.name = n.name AND n.gone_at IS NULL
  WHERE n.instance_id = %(instance)s AND d.instance_id = %(instance)s AND s.database_id = d.id AND s.day = %(day)s
    AND (d.size_day IS NULL OR d.size_day <= s.day)
 """

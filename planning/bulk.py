@@ -224,7 +224,8 @@ def _problems(row: dict[str, str], targets: _Targets) -> Iterator[tuple[str, str
 
 
 class _Targets:
-    """The primary keys of everything that rows name, as far as the user sees it. Takes a query per kind."""
+    """The primary keys of everything that rows name, as far as the user sees it. A name means the database or
+    tablespace that is present. Takes a query per kind."""
 
     def __init__(self, rows: Sequence[dict[str, str]], user: User | None) -> None:
         self.keys: dict[tuple[str, ...], int] = {}
@@ -233,8 +234,12 @@ class _Targets:
         of_database, of_tablespace = ("instance__name", "name"), ("instance__name", "database__name", "name")
         sources: list[tuple[str, QuerySet[Any], tuple[str, ...]]] = [
             ("instance", Instance.objects.filter(name__in=named["instance"]), ("name",)),
-            ("database", Database.objects.filter(name__in=named["database"], **of_instance), of_database),
-            ("tablespace", Tablespace.objects.filter(name__in=named["tablespace"], **of_instance), of_tablespace),
+            ("database", Database.objects.present().filter(name__in=named["database"], **of_instance), of_database),
+            (
+                "tablespace",
+                Tablespace.objects.present().filter(name__in=named["tablespace"], **of_instance),
+                of_tablespace,
+            ),
             ("tag", Tag.objects.filter(slug__in=named["tag"]), ("slug",)),
         ]
         for kind, found, columns in sources:
@@ -249,7 +254,9 @@ class _Targets:
 
 
 def exported(limits: SizeLimitQuerySet) -> Iterator[list[object]]:
-    """Yield limits as rows of COLUMNS, which `read_csv` reads back. Takes one query."""
-    for limit in limits.with_targets():
+    """Yield limits as rows of COLUMNS, which `read_csv` reads back. Takes one query.
+
+    Those of databases and tablespaces that are gone are left out: their names may mean others now."""
+    for limit in limits.filter(database__gone_at=None, tablespace__gone_at=None).with_targets():
         names = {kind: part.slug if kind == "tag" else part.name for kind, part in limit.parts.items()}
         yield [limit.kind, *(names.get(kind, "") for kind in TARGETS), limit.size, limit.note]

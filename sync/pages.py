@@ -26,6 +26,7 @@ from console.buttons import Button
 from console.display import ago, badge, duration
 from console.list_filters import OptionsFilter, ParameterFilter
 from console.visibility import shown_to
+from engines.statements import printable
 from instances.admin import Addition
 from instances.models import Instance
 from instances.timeline import Event
@@ -34,6 +35,8 @@ from . import services
 from .models import SyncRecord, SyncSession, VisitHealth
 
 RUN = "sync.run_visits"
+#: Renames that are named beside a visit.
+MOST_RENAMES = 10
 
 
 def with_last_visit(instances: QuerySet[Instance], kind: str) -> QuerySet[Instance]:
@@ -216,11 +219,16 @@ def record_context(record: SyncRecord) -> dict[str, Any]:
 
 
 def summary(record: SyncRecord) -> str:
-    """What a visit wrote, without zeros: "12 accounts, 3 appeared; PostgreSQL 18.4"."""
+    """What a visit wrote, without zeros: "12 databases, 1 renamed; PostgreSQL 18.4; renamed from shop to store"."""
     items = sorted(record.summary.items())
     text = gettext("%(n)d %(what)s")
     counts = [text % {"n": n, "what": gettext(name)} for name, n in items if isinstance(n, int) and n]
     words = [gettext(value) for _, value in items if isinstance(value, str) and len(value) > 1]
+    renames = record.summary.get("renames", ())
+    renamed = gettext("renamed from %(before)s to %(now)s")
+    words += [renamed % {"before": printable(old), "now": printable(new)} for old, new in renames[:MOST_RENAMES]]
+    if (more := len(renames) - MOST_RENAMES) > 0:
+        words.append(ngettext("%d more renamed", "%d more renamed", more) % more)
     return "; ".join(filter(None, [", ".join(counts), *words]))
 
 

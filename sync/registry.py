@@ -35,12 +35,13 @@ class CodedGap(Gap):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a visit wrote (`summary`, counts by name) and could not read (`gaps`).
+    """What a visit wrote and could not read (`gaps`).
 
-    `skipped` is the code of the reason if there was nothing to do: the visit then counts as skipped.
+    `summary` has counts by name; as "renames" it may have a list of old and new names. `skipped` is the code of the
+    reason if there was nothing to do: the visit then counts as skipped.
     """
 
-    summary: Mapping[str, int | str]
+    summary: Mapping[str, int | str | Sequence[tuple[str, str]]]
     gaps: Sequence[Gap] = ()
     skipped: str = ""
 
@@ -98,14 +99,21 @@ def hold_shrink(what: str, present: int, ending: int, *, confirmed: int, implaus
         raise ImplausibleShrink(what, present, ending)
 
 
-def vanished(before: Mapping[Name, str], now: Mapping[Name, str]) -> int:
-    """Count the names of `before` that are gone and were not renamed. Both map name to native id, "" for none.
+def same_server(before: Mapping[Name, str], now: Mapping[Name, str]) -> bool:
+    """Whether an id of `before` means the same object in `now`. Both map name to native id, "" for none.
 
-    Another server at the same address may use the same ids for other objects. So a rename counts only if at least two
-    names stayed, each with its id.
+    Another server at the same address may use the same ids for other objects. So at least two names must have kept
+    their id, and at least as many as have another one.
     """
-    gone, stayed, came = before.keys() - now.keys(), before.keys() & now.keys(), now.keys() - before.keys()
-    if len(stayed) < 2 or any(before[name] != now[name] for name in stayed):
+    both = [(before[name], now[name]) for name in before.keys() & now.keys() if before[name] and now[name]]
+    kept = sum(old == new for old, new in both)
+    return kept >= 2 and 2 * kept >= len(both)
+
+
+def vanished(before: Mapping[Name, str], now: Mapping[Name, str]) -> int:
+    """Count the names of `before` that are gone and were not renamed, by `same_server`."""
+    gone, came = before.keys() - now.keys(), now.keys() - before.keys()
+    if not same_server(before, now):
         return len(gone)
     renamed = {now[name] for name in came} - {""}
     return sum(before[name] not in renamed for name in gone)

@@ -81,6 +81,7 @@ STORED = [
     _("reappeared"),
     _("disappeared"),
     _("recreated"),
+    _("renamed"),
     _("changed"),
     _("granted"),
     _("revoked"),

@@ -190,7 +190,7 @@ def test_no_page_computes(fleet, monkeypatch, django_assert_num_queries):
         reverse("planning-report"): 8,
         reverse("admin:index"): 22,
         reverse("admin:instances_instance_change", args=[fleet["slow"].pk]): 20,
-        reverse("admin:capacity_database_change", args=[shop.pk]): 9,
+        reverse("admin:capacity_database_change", args=[shop.pk]): 10,
     }
     for url, most in pages.items():
         client.get(url)

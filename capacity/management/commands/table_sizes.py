@@ -35,7 +35,7 @@ class Command(BaseCommand):
             raise CommandError("--limit takes a whole number from 1 to 1000.", returncode=2)
         if not 1 <= options["days"] <= 3650:
             raise CommandError("--days takes a whole number from 1 to 3650.", returncode=2)
-        database = Database.objects.filter(instance__name=options["instance"], name=options["database"]).first()
+        database = Database.objects.filter(instance__name=options["instance"]).named(options["database"]).first()
         if database is None:
             raise CommandError(
                 f"No visit has found a database {options['database']!r} on an instance {options['instance']!r}.",
