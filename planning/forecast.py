@@ -85,7 +85,7 @@ class Forecast:
     no limit. `model` is the one with most weight at 30 days, `error` its median miss at 30 days in bytes, None where
     there was nothing to compare. `grown` maps 7 and 30 to the bytes that the size grew by in the last days, and
     `unusual` to how unusual this is, see `unusual_growth`; None if the history is too short. `is_stale`: newer sizes
-    should be known."""
+    should be known. A total is of `n_parts` instances, and all of them have a size (`n_sized`)."""
 
     as_of: date
     size: int
@@ -99,6 +99,8 @@ class Forecast:
     unusual: Mapping[int, float | None]
     computed_at: datetime | None = None
     is_stale: bool = False
+    n_sized: int = 0
+    n_parts: int = 0
 
     @property
     def days(self) -> int | None:
@@ -182,17 +184,27 @@ class Forecast:
 
 @dataclass(frozen=True)
 class NoForecast:
-    """Not enough is known. `code` is one of REASONS, `known` the number of the last RECENT days with a size."""
+    """Not enough is known. `code` is one of REASONS, `known` the number of the last RECENT days with a size. Of a total
+    of `n_parts` instances only `n_sized` have a size, and `size` is theirs."""
 
     code: str
     known: int = 0
     as_of: date | None = None
     computed_at: datetime | None = None
     is_stale: bool = False
+    size: int | None = None
+    n_sized: int = 0
+    n_parts: int = 0
 
     @property
     def reason(self) -> str:
-        return gettext(REASONS[self.code]) % {"recent": RECENT, "known": self.known, "enough": ENOUGH}
+        return gettext(REASONS[self.code]) % {
+            "recent": RECENT,
+            "known": self.known,
+            "enough": ENOUGH,
+            "sized": self.n_sized,
+            "parts": self.n_parts,
+        }
 
 
 REASONS = {
@@ -200,6 +212,9 @@ REASONS = {
     "no_sizes": gettext_noop("There is no size yet."),
     "few": gettext_noop("Cannot tell: of the last %(recent)d days %(known)d have a size, %(enough)d are needed."),
     "empty": gettext_noop("Cannot tell: the size is 0."),
+    "unread": gettext_noop(
+        "Cannot tell: the size is that of %(sized)d of %(parts)d instances. No complete size of the others is known."
+    ),
 }
 
 

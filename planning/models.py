@@ -249,6 +249,9 @@ class Projection(models.Model):
     grown_30 = BytesField(_("growth in 30 days"), null=True)
     unusual_7 = models.FloatField(null=True)
     unusual_30 = models.FloatField(null=True)
+    # Of a total: the number of its instances, and of those with a size.
+    n_parts = models.IntegerField(default=0)
+    n_sized = models.IntegerField(default=0)
 
     class Meta:
         verbose_name = _("projection")
@@ -262,7 +265,7 @@ class Projection(models.Model):
     def of(cls, answer: Forecast | NoForecast, **fields: object) -> Projection:
         """The row of an answer, not saved."""
         if isinstance(answer, NoForecast):
-            return cls(as_of=answer.as_of, reason=answer.code, n_recent=answer.known, **fields)
+            return cls(as_of=answer.as_of, reason=answer.code, n_recent=answer.known, size=answer.size, **fields)
         bounds = {name: [getattr(answer.ahead[days], name) for days in AHEAD] for name in ("low", "expected", "high")}
         return cls(
             **{name: getattr(answer, name) for name in ("as_of", "size", "model", "error", "since", "n_days")},
@@ -275,13 +278,15 @@ class Projection(models.Model):
 
     def answer(self, limit: int | None, stale_before: date) -> Forecast | NoForecast:
         """The forecast beside a limit. It is stale if its last size is of a day before `stale_before`."""
-        times: dict[str, date | datetime | bool | None] = {
+        times: dict[str, date | datetime | bool | int | None] = {
             "as_of": self.as_of,
             "computed_at": self.computed_at,
             "is_stale": self.as_of is not None and self.as_of < stale_before,
+            "n_sized": self.n_sized,
+            "n_parts": self.n_parts,
         }
         if self.reason:
-            return NoForecast(self.reason, self.n_recent, **times)
+            return NoForecast(self.reason, self.n_recent, size=self.size, **times)
         ahead = zip(AHEAD, self.low, self.expected, self.high, strict=True)
         return Forecast(
             **{name: getattr(self, name) for name in ("size", "model", "error", "since", "n_days")},

@@ -15,6 +15,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from capacity.models import Database
@@ -187,9 +188,10 @@ def _report_row(line: Line) -> dict[str, Any]:
         "limit": bytes_label(line.limit),
         "buy": bytes_label(line.buy),
     }
+    row["size"] = size_label(line.forecast)
     if isinstance(line.forecast, NoForecast):
         return row | {"reason": line.forecast.reason}
-    return row | {"size": bytes_label(line.forecast.size), "sizes": _ranges(line.forecast, (90, 180, 365))}
+    return row | {"sizes": _ranges(line.forecast, (90, 180, 365))}
 
 
 def _csv(name: str, rows: Sequence[Mapping[str, Any]]) -> HttpResponse:
@@ -209,6 +211,15 @@ def flat(row: Mapping[str, Any]) -> dict[str, Any]:
     return cells
 
 
+def size_label(forecast: Forecast | NoForecast) -> str:
+    """The size; of a total "22 MiB of 1 of 13 instances". Empty without one."""
+    size = "" if forecast.size is None else bytes_label(forecast.size)
+    if not size or not forecast.n_parts:
+        return size
+    counts = {"size": size, "sized": forecast.n_sized, "parts": forecast.n_parts}
+    return gettext("%(size)s of %(sized)d of %(parts)d instances") % counts
+
+
 def forecast_row(ceiling: Ceiling, forecast: Any) -> dict[str, Any]:
     """Return a forecast as template context."""
     row: dict[str, Any] = {
@@ -219,10 +230,10 @@ def forecast_row(ceiling: Ceiling, forecast: Any) -> dict[str, Any]:
         "limit_label": bytes_label(ceiling.limit),
         "forecast": forecast,
     }
+    row["size"] = size_label(forecast)
     if isinstance(forecast, NoForecast):
         return row | {"reason": forecast.reason}
     return row | {
-        "size": bytes_label(forecast.size),
         "part": None if forecast.limit is None else round(100 * forecast.size / forecast.limit),
         "earliest": forecast.earliest_on,
         "latest": forecast.latest_on,

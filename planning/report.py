@@ -41,6 +41,11 @@ class Line:
         return self.forecast.earliest_on if self.buy and isinstance(self.forecast, Forecast) else None
 
     @property
+    def n_sized(self) -> int:
+        """Number of the instances that have a size."""
+        return self.forecast.n_sized
+
+    @property
     def is_unknown(self) -> bool:
         return isinstance(self.forecast, NoForecast) or self.forecast.is_stale
 

@@ -128,6 +128,10 @@ class ForecastSerializer(serializers.Serializer):
     )
     reason = serializers.CharField(source="forecast.reason", default="")
     size = serializers.IntegerField(source="forecast.size", **MISSING)
+    n_instances = serializers.IntegerField(source="forecast.n_parts", help_text="Of a total; else 0.")
+    n_sized = serializers.IntegerField(
+        source="forecast.n_sized", help_text="Of a total: the instances that have a size. `size` is that of these."
+    )
     days = serializers.IntegerField(
         source="forecast.days", help_text="Null: not within a year, or not known.", **MISSING
     )
@@ -182,6 +186,7 @@ class ReportSerializer(serializers.Serializer):
     kind = serializers.CharField()
     name = serializers.CharField()
     n_instances = serializers.IntegerField()
+    n_sized = serializers.IntegerField(help_text="Instances that have a size; `size` is that of these.")
     as_of = serializers.DateField(source="forecast.as_of")
     is_stale = serializers.BooleanField(source="forecast.is_stale")
     reason = serializers.CharField(source="forecast.reason", default="")

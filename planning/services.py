@@ -16,7 +16,7 @@ from sync.models import SyncRecord
 from tagging.models import InstanceTag, Tag
 from work.enqueue import Message, send
 
-from .forecast import BATCH, Numbers, outlook_of
+from .forecast import BATCH, NoForecast, Numbers, outlook_of
 from .models import Projection, Volume
 from .reading import SIZED, sizes_of, total
 
@@ -43,8 +43,9 @@ def compute(instances: QuerySet[Instance] | None = None) -> Counter[str]:
             days = of_instances[np.searchsorted(active, ids)] if kind == "instance" else sizes_of(kind, ids)
             counts[kind] += _store([(kind, *pair) for pair in batch], days, computed_at)
     groups = _groups(active)
-    totals = [total(of_instances[np.searchsorted(active, members)]) for members in groups.values()]
-    _store([(*key, None) for key in groups], np.array(totals), computed_at)
+    parts = [of_instances[np.searchsorted(active, members)] for members in groups.values()]
+    counts_of = [(len(days), int((~np.isnan(days)).any(1).sum())) for days in parts]
+    _store([(*key, None) for key in groups], np.array([total(days) for days in parts]), computed_at, counts_of)
     counts.update(kind for kind, _ in groups)
     _forget(computed_at)
     return counts
@@ -73,13 +74,27 @@ def _groups(active: Sequence[int]) -> dict[tuple[str, int], list[int]]:
     }
 
 
-def _store(keys: Sequence[tuple[str, int, int | None]], days: Numbers, computed_at: datetime) -> int:
-    """Compute and store the projections of (kind, target, instance) with these sizes. Storing one again replaces it."""
+def _store(
+    keys: Sequence[tuple[str, int, int | None]],
+    days: Numbers,
+    computed_at: datetime,
+    parts: Sequence[tuple[int, int]] = (),
+) -> int:
+    """Compute and store the projections of (kind, target, instance) with these sizes. Storing one again replaces it.
+
+    `parts` has the number of instances of each total, and of those with a size: without all of them there is no
+    forecast, only the size of those.
+    """
     outlook, today = outlook_of(days), timezone.localdate(computed_at)
-    rows = [
-        Projection.of(outlook.answer(i, today), kind=kind, target=target, instance_id=instance, computed_at=computed_at)
-        for i, (kind, target, instance) in enumerate(keys)
-    ]
+    rows = []
+    for i, (kind, target, instance) in enumerate(keys):
+        n_parts, n_sized = parts[i] if parts else (0, 0)
+        answer = outlook.answer(i, today)
+        if 0 < n_sized < n_parts:
+            size = None if np.isnan(outlook.size[i]) else int(outlook.size[i])
+            answer = NoForecast("unread", int(outlook.n_recent[i]), answer.as_of, size=size)
+        fields = {"kind": kind, "target": target, "instance_id": instance, "computed_at": computed_at}
+        rows.append(Projection.of(answer, n_parts=n_parts, n_sized=n_sized, **fields))
     Projection.objects.bulk_create(
         rows, update_conflicts=True, unique_fields=["kind", "target"], update_fields=_COMPUTED, batch_size=1000
     )

@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from capacity.models import Database, DatabaseSize, InstanceSize, Tablespace
+from console.units import bytes_label
 from instances.models import Instance
 from instances.tests.api import client_with, superclient
 from instances.tests.pages import staff, superstaff
@@ -177,6 +178,42 @@ def test_the_planning_report(fleet):
     InstanceSize.objects.filter(instance__name="bare", day__gt=ago(20)).delete()
     compute()
     assert run("planning_report")[0] == 3
+
+
+def test_a_total_says_of_how_many_instances_it_is(fleet):
+    """F2.5, F10.4: an instance that was never read is unknown, not empty; so is the total, which says what it holds."""
+    tag = Tag.objects.get()
+    SizeLimit.objects.create(size=9000 * GIB)
+    parts = Instance.objects.active().count()
+    (before,) = [row for row in json.loads(run("planning_report", "--json")[1]) if row["kind"] == "fleet"]
+    assert (before["n_instances"], before["n_sized"], before["reason"]) == (parts, parts, "")
+    unread = grown("unread", {}, tags=[tag])
+    compute()
+    code, out = run("planning_report", "--json")
+    rows = {row["kind"]: row for row in json.loads(out)}
+    assert code == 3
+    assert (rows["fleet"]["n_instances"], rows["fleet"]["n_sized"]) == (parts + 1, parts)
+    assert (rows["fleet"]["size"], rows["fleet"]["in_3_months"], rows["fleet"]["buy"]) == (before["size"], None, None)
+    words = f"{bytes_label(before['size'])} of {parts} of {parts + 1} instances"
+    reason = f"Cannot tell: the size is that of {parts} of {parts + 1} instances."
+    assert rows["fleet"]["reason"].startswith(reason)
+    assert rows["tag"]["n_sized"] < rows["tag"]["n_instances"]
+    client = superstaff()
+    url = f"{reverse('filling-up')}?of=fleet-0"
+    for page in (reverse("planning-report"), url, reverse("forecasts")):
+        text = client.get(page).content.decode()
+        assert reason in text, page
+        assert words in text, page
+    assert f"whole fleet: {words}; {reason}" in run("planning_report")[1]
+    err = StringIO()
+    with pytest.raises(SystemExit, match="3"):
+        call_command("filling_up", stdout=StringIO(), stderr=err)
+    assert f"whole fleet: {words}; {reason}" in err.getvalue()
+    (found,) = [row for row in superclient().get("/api/forecasts/").json()["results"] if row["kind"] == "fleet"]
+    assert (found["n_instances"], found["n_sized"], found["in_90_days"]) == (parts + 1, parts, None)
+    unread.retire()
+    compute()
+    assert run("planning_report")[0] == 0
 
 
 def test_no_page_computes(fleet, monkeypatch, django_assert_num_queries):

@@ -11,6 +11,7 @@ from engines.registry import engine_choices
 from engines.statements import printable
 from planning import reading
 from planning.forecast import Forecast, NoForecast
+from planning.pages import size_label
 from planning.serializers import FillingSerializer
 from tagging.models import Tag
 
@@ -71,13 +72,15 @@ def _tag(slug: str | None) -> Tag | None:
 
 
 def _unknown(forecast: Forecast | NoForecast) -> str:
-    return forecast.reason if isinstance(forecast, NoForecast) else f"the last size is of {forecast.as_of}"
+    if isinstance(forecast, Forecast):
+        return f"the last size is of {forecast.as_of}"
+    return "; ".join(filter(None, [size_label(forecast), forecast.reason]))
 
 
 def _line(ceiling: reading.Ceiling, forecast: Forecast | NoForecast) -> str:
     if isinstance(forecast, NoForecast):
-        return f"{ceiling.kind} {ceiling.name}: {forecast.reason}"
-    words = [f"{ceiling.kind} {ceiling.name}: {bytes_label(forecast.size)} on {forecast.as_of}"]
+        return f"{ceiling.kind} {ceiling.name}: {_unknown(forecast)}"
+    words = [f"{ceiling.kind} {ceiling.name}: {size_label(forecast)} on {forecast.as_of}"]
     if forecast.limit is not None:
         words[0] += f", {forecast.used_percent} % of {bytes_label(forecast.limit)}"
         latest = forecast.latest_on or "later than in a year"

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from console.csv import disarmed
 from console.units import bytes_label
 from planning.forecast import NoForecast
-from planning.pages import flat
+from planning.pages import flat, size_label
 from planning.report import Line, report
 from planning.serializers import ReportSerializer
 
@@ -47,8 +47,8 @@ class Command(BaseCommand):
 def _text(line: Line) -> str:
     forecast = line.forecast
     if isinstance(forecast, NoForecast):
-        return f"{line.name}: {forecast.reason}"
-    words = [f"{line.name}: {bytes_label(forecast.size)} on {forecast.as_of}"]
+        return f"{line.name}: " + "; ".join(filter(None, [size_label(forecast), forecast.reason]))
+    words = [f"{line.name}: {size_label(forecast)} on {forecast.as_of}"]
     for months, days in ((3, 90), (6, 180), (12, 365)):
         size = forecast.ahead[days]
         low, expected, high = map(bytes_label, (size.low, size.expected, size.high))
