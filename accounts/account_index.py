@@ -13,7 +13,7 @@ from django.db.models.functions import Cast, Concat
 from engines.facts import AccountFact, AccountKey
 from instances.hiding import hidden_on
 from instances.models import Instance
-from sync.registry import hold_shrink
+from sync.registry import hold_shrink, same_server
 
 from .bulk import insert
 from .changes import ChangeLog, plain
@@ -36,7 +36,8 @@ class AccountIndex:
 
     Raises ImplausibleShrink. `visited_at` is when a visit last stored anything here. `back` and `renamed` are among
     `matched`, key → stored account; `new` are the keys of the others. `ids`, `seen_ids`, `gone_ids` and `names` (id →
-    label) are set by `write()`, and `new_names`: old → new label of accounts that were certainly renamed.
+    label) are set by `write()`, and `new_names` and `new_hosts`: old → new label and host of accounts that were renamed
+    for certain.
     """
 
     def __init__(
@@ -63,12 +64,15 @@ class AccountIndex:
         self.new = self.facts.keys() - self.matched.keys()
         there = {account.pk for account in self.matched.values()}
         # Where the list itself is incomplete, an account that is missing from it may still exist, unless its name is
-        # taken.
+        # taken. A container that is not listed may be one that had another name.
+        hosts = {account.host for account in present}
+        silent = hosts - {host for _, host in self.facts} if unlisted - hosts else set()
+        missing = unlisted | silent
         gone = [
             account
             for account in present
             if account.pk not in there
-            and (not unlisted & {"", account.host} or (account.name, account.host) in self.facts)
+            and (not missing & {"", account.host} or (account.name, account.host) in self.facts)
         ]
         self.probable = self._probably_renamed(facts, gone) if gone and self.new else {}
         self.matched |= self.probable
@@ -78,33 +82,32 @@ class AccountIndex:
         self.back = {key for key, account in self.matched.items() if account.gone_at}
         self.renamed = {key for key, account in self.matched.items() if (account.name, account.host) != key}
         # Accounts that every server has prove nothing: an empty server at the old address has them too.
-        own = sum(not account.is_system and account.kind != "public" for account in present)
-        ending = sum(not account.is_system and account.kind != "public" for account in self.gone)
-        self.hold("accounts", own, ending, implausible=ending == own or (ending >= 10 and ending * 2 > own))
+        own = [account for account in present if not account.is_system and account.kind != "public"]
+        ending = [account for account in own if account in self.gone]
+        # Nor does the first account of an engine, which has the same id everywhere.
+        recreated = sum((account.name, account.host) in self.facts for account in ending)
+        implausible = len(ending) == len(own) or (len(ending) >= 10 and len(ending) * 2 > len(own))
+        implausible = implausible or (recreated > 1 and recreated > len(own) - len(ending))
+        self.hold("accounts", len(own), len(ending), implausible=implausible)
 
     def hold(self, what: str, present: int, ending: int, *, implausible: bool) -> None:
         """Raise ImplausibleShrink when an implausible share of the rows would end and no user has confirmed as many."""
         hold_shrink(what, present, ending, confirmed=self.confirmed, implausible=implausible)
 
     def _match(self, present: Iterable[Account]) -> dict[AccountKey, Account]:
-        """Find the stored account of each fact.
-
-        Another server at the same address may use the same ids for other accounts. So new names are believed only if
-        at least two accounts kept name and id, and no more names have passed to other ids than that.
-        """
+        """Find the stored account of each fact. New names are believed by `same_server`; an id with that of a container
+        ("GUID/107") is of one server."""
         by_key = {(account.name, account.host): account for account in present}
         by_id = {account.native_id: account for account in present if account.native_id}
         same = {key for key, fact in self.facts.items() if key in by_key and by_key[key].native_id == fact.native_id}
-        own = {key for key in same if self.facts[key].native_id and not self.facts[key].is_system}
         moved = {
             key: by_id[fact.native_id]
             for key, fact in self.facts.items()
             if key not in same and fact.native_id in by_id
         }
-        ids = {fact.native_id for fact in self.facts.values()}
-        recreated = sum(key in by_key and by_key[key].native_id not in ids for key in self.facts if key not in same)
-        if len(own) < 2 or recreated > len(own):
-            moved = {}
+        ids = {key: account.native_id for key, account in by_key.items() if not account.is_system}
+        if not same_server(ids, {key: fact.native_id for key, fact in self.facts.items()}):
+            moved = {key: account for key, account in moved.items() if "/" in account.native_id}
         matched = {key: by_key[key] for key in same} | moved
         taken = {account.pk for account in matched.values()}
         # Accounts that had no id are adopted by name, and accounts that were gone come back.
@@ -180,7 +183,7 @@ class AccountIndex:
         self.gone_ids = set(gone)
         for pk in gone:
             log.event(pk, "disappeared")
-        self.new_names = {}
+        self.new_names, self.new_hosts = {}, {}
         if self.renamed:
             moving = [self.matched[key].pk for key in self.renamed]
             free = Concat(Value("\x01"), Cast(F("pk"), TextField()))
@@ -208,12 +211,13 @@ class AccountIndex:
             account.gone_at = None
             log.event(account.pk, "reappeared")
         if key in self.renamed:
-            old = str(account)
+            old, old_host = str(account), account.host
             account.name, account.host = key
             certain = key not in self.probable
             log.renamed(account.pk, old, str(account), certain=certain)
             if certain:
                 self.new_names[old] = str(account)
+                self.new_hosts[old_host] = account.host
         differs = before != after or key in self.back or key in self.renamed
         if differs or account.last_known.keys() - self.unread:
             self._log(account, before, after, log)

@@ -96,7 +96,8 @@ def write_grants(
         if (pk := accounts.id_of(fact.account))
     }  # fmt: skip
     adopted = {row[2] for row in _adopt(Grant, earlier, stored, seen)}
-    found = _compare(GrantRow, stored, seen)
+    databases = accounts.new_hosts if ENGINES[accounts.instance.engine].semantics.host_is_database else {}
+    found = _compare(GrantRow, stored, seen, databases)
     if found.over:
         _Ends(accounts, permissions, gaps, stored, seen).judge(found)
         _hold(accounts, stored, found)
@@ -109,14 +110,18 @@ def write_grants(
     return len(found.new), len(found.over)
 
 
-def _compare(kind: Any, stored: Mapping[Any, OpenRow], seen: Collection[Any]) -> Differences:
-    """Sort rows that are stored or seen, but not both; those that are only stored are `over`."""
+def _compare(
+    kind: Any, stored: Mapping[Any, OpenRow], seen: Collection[Any], databases: Mapping[str, str] | None = None
+) -> Differences:
+    """Sort rows that are stored or seen, but not both; those that are only stored are `over`. `databases` maps old to
+    new names."""
     if not stored:
         return Differences(new=sorted(seen))
     found = Differences()
     came = {row.possession: row for row in map(kind._make, seen - stored.keys())}
     for row in map(kind._make, sorted(stored.keys() - seen)):
-        if other := came.pop(row.possession, None):
+        place = _moved(row, databases[row.database]) if databases and row.database in databases else row
+        if other := came.pop(place.possession, None):
             found.continued.append((row, other))
         else:
             found.over[row] = Ended.REVOKED

@@ -52,9 +52,7 @@ KINDS: dict[str, AlertKind] = {
     ),
     "privilege_changes": AlertKind(
         _("privileges changed"),
-        _(
-            "One visit found other privileges, roles or options of this many accounts. Filtered accounts do not count."
-        ),
+        _("One visit found other privileges, roles or options of this many accounts. Filtered accounts do not count."),
         threshold=_("accounts"),
         is_event=True,
     ),
