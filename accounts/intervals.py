@@ -125,8 +125,19 @@ def _compare(
             found.continued.append((row, other))
         else:
             found.over[row] = Ended.REVOKED
+    if kind is GrantRow and came and found.over:
+        _match_by_path(found, came)
     found.new = sorted(came.values())
     return found
+
+
+def _match_by_path(found: Differences, came: dict[Any, Any]) -> None:
+    """Continue rows whose object has an id on one side only, since the collector may or may no longer read it."""
+    by_path = {(*row[:6], bool(row.object_id)): row for row in came.values()}
+    for row in list(found.over):
+        if other := by_path.get((*row[:6], not row.object_id)):
+            found.continued.append((row, other))
+            del found.over[row], came[other.possession]
 
 
 def _adopt(
