@@ -1,43 +1,39 @@
-"""The accounts of one instance during a visit: as stored, as read, and their ids."""
+"""The accounts of one instance during a visit: as stored, as read, and their ids.
+
+An account is the server's id of it, where there is one. Where there is none, it is its name and host.
+"""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Set
 from datetime import datetime
+from functools import cached_property
 from typing import Any
-
-from django.db.models import F, TextField, Value
-from django.db.models.functions import Cast, Concat
 
 from engines.facts import AccountFact, AccountKey
 from instances.hiding import hidden_on
 from instances.models import Instance
-from sync.registry import hold_shrink, same_server
+from sync.registry import hold_shrink
 
 from .bulk import insert
 from .changes import ChangeLog, plain
 from .models import FACT_FIELDS, Account, AccountFilter, Coverage, Grant, Membership, account_label
-from .rows import AccountFacts, keep_in_sight
+from .rows import AccountFacts
 
 #: Fields that a visit stores: those of the fact, and whether a filter hides the account.
 FIELDS = (*FACT_FIELDS, "is_filtered")
 NEW_ACCOUNT = ("instance_id", "name", "host", "first_seen_at", "last_known", *FIELDS)
 
-#: What RENAME USER leaves as it is, besides grants and memberships.
-KEPT = ("kind", "auth_method", "password_changed_at", "is_locked", "connection_limit")
-
 
 class AccountIndex:
     """Compares the accounts of an instance with the facts, writes the changes, and maps keys to ids.
 
-    An account is the one with its id on the server, or with its name and host where the engine has no ids. So an
-    account that was dropped and created again is another one.
+    `same` maps the key of each fact to the stored account that it is; `new` are the keys without one, `back` those of
+    accounts that were gone, `gone` the accounts that are gone now. `renamed` maps ids to the keys before and after.
 
-    Raises ImplausibleShrink. `visited_at` is when a visit last stored anything here. `back` and `renamed` are among
-    `matched`, key → stored account; `new` are the keys of the others. `ids`, `seen_ids`, `gone_ids` and `names` (id →
-    label) are set by `write()`, and `new_names` and `new_hosts`: old → new label and host of accounts that were renamed
-    for certain.
+    `write()` sets `ids`, the id of each fact by its key, and `seen_ids` and `gone_ids`. `visited_at` is when a visit
+    last stored anything here. Raises ImplausibleShrink.
     """
 
     def __init__(
@@ -52,116 +48,133 @@ class AccountIndex:
         the previous visit."""
         self.instance = instance
         self.confirmed = confirmed
+        self.permissions = facts.permissions
         self.facts = {fact.key: fact for fact in facts.inventory.accounts}
         self.unread = facts.inventory.unread
         self.unread_before = frozenset(coverage.unread if coverage else ())
         self.hidden = hidden_on(instance, AccountFilter)
-        # The latest of each name last.
-        self.stored = list(Account.objects.filter(instance=instance).order_by("first_seen_at", "pk"))
+        # In the order in which they went: of several that had a name, the last one counts.
+        self.stored = list(Account.objects.filter(instance=instance).order_by("gone_at", "pk"))
         self.visited_at = coverage.read_at if coverage else None
         present = [account for account in self.stored if account.gone_at is None]
-        self.matched = self._match(present)
-        self.new = self.facts.keys() - self.matched.keys()
-        there = {account.pk for account in self.matched.values()}
-        # Where the list itself is incomplete, an account that is missing from it may still exist, unless its name is
-        # taken. A container that is not listed may be one that had another name.
-        hosts = {account.host for account in present}
-        silent = hosts - {host for _, host in self.facts} if unlisted - hosts else set()
-        missing = unlisted | silent
-        gone = [
+        self.same = self._matched(present)
+        self.back = {key for key, account in self.same.items() if account.gone_at is not None}
+        self.new = self.facts.keys() - self.same.keys()
+        self.gone = self._gone(present, unlisted)
+        if self.new and self.gone:
+            self._find_probable_renames()
+        self.renamed = {account.pk: (_key(account), key) for key, account in self.same.items() if _key(account) != key}
+        self._hold_shrink(present)
+
+    def _matched(self, present: list[Account]) -> dict[AccountKey, Account]:
+        """Match by id, then by name and host where one side has no id; those that are there before those that are
+        gone."""
+        same: dict[AccountKey, Account] = {}
+        gone = [account for account in self.stored if account.gone_at is not None]
+        for accounts in (present, gone):
+            left = self.facts.keys() - same.keys()
+            by_id = {account.native_id: account for account in accounts if account.native_id} if left else {}
+            by_key = {_key(account): account for account in accounts} if left else {}
+            for key in left:
+                if found := by_id.get(self.facts[key].native_id):
+                    same[key] = found
+            taken = {account.pk for account in same.values()}
+            for key in left - same.keys():
+                found = by_key.get(key)
+                if found and found.pk not in taken and not (found.native_id and self.facts[key].native_id):
+                    same[key] = found
+        return same
+
+    def _gone(self, present: list[Account], unlisted: Set[str]) -> list[Account]:
+        """Where the list itself is incomplete, an account that is missing from it may still exist, unless another one
+        has its name. A host that cannot be listed, and was never seen, may be a seen one under another name."""
+        seen = {account.pk for account in self.same.values()}
+        listed = {host for _, host in self.facts}
+        strange = unlisted - {account.host for account in present} - {""}
+
+        def may_exist(account: Account) -> bool:
+            return bool(unlisted & {"", account.host}) or bool(strange and account.host not in listed)
+
+        return [
             account
             for account in present
-            if account.pk not in there
-            and (not missing & {"", account.host} or (account.name, account.host) in self.facts)
+            if account.pk not in seen and (_key(account) in self.facts or not may_exist(account))
         ]
-        self.probable = self._probably_renamed(facts, gone) if gone and self.new else {}
-        self.matched |= self.probable
-        self.new -= self.probable.keys()
-        renamed = {account.pk for account in self.probable.values()}
-        self.gone = [account for account in gone if account.pk not in renamed]
-        self.back = {key for key, account in self.matched.items() if account.gone_at}
-        self.renamed = {key for key, account in self.matched.items() if (account.name, account.host) != key}
-        # Accounts that every server has prove nothing: an empty server at the old address has them too.
-        own = [account for account in present if not account.is_system and account.kind != "public"]
-        ending = [account for account in own if account in self.gone]
-        # Nor does the first account of an engine, which has the same id everywhere.
-        recreated = sum((account.name, account.host) in self.facts for account in ending)
-        implausible = len(ending) == len(own) or (len(ending) >= 10 and len(ending) * 2 > len(own))
-        implausible = implausible or (recreated > 1 and recreated > len(own) - len(ending))
-        self.hold("accounts", len(own), len(ending), implausible=implausible)
+
+    def _find_probable_renames(self) -> None:
+        """Where the engine has no ids: an account that is gone and a new one that are alike in their password's time,
+        method, kind and all rights are one account, if each has only one that is like it."""
+
+        def alike(account: Account | AccountFact) -> tuple[Any, ...] | None:
+            known = not account.native_id and account.password_changed_at
+            return (account.password_changed_at, account.auth_method, account.kind) if known else None
+
+        new = _by(alike, (self.facts[key] for key in self.new))
+        gone = {signature: accounts for signature, accounts in _by(alike, self.gone).items() if signature in new}
+        if not gone:
+            return
+        stored = self._stored_rights([account for accounts in gone.values() for account in accounts])
+        read = self._read_rights({fact.key for signature in gone for fact in new[signature]})
+        for signature, accounts in gone.items():
+            held = _by(lambda account: frozenset(stored[account.pk]), accounts)
+            holding = _by(lambda fact: frozenset(read[fact.key]), new[signature])
+            for rights in held.keys() & holding.keys():
+                if len(held[rights]) == len(holding[rights]) == 1:
+                    self.same[holding[rights][0].key] = held[rights][0]
+        found = {account.pk for account in self.same.values()}
+        self.gone = [account for account in self.gone if account.pk not in found]
+        self.new -= self.same.keys()
+
+    def _stored_rights(self, accounts: list[Account]) -> dict[int, set[Any]]:
+        """Open grants and memberships, in both directions, by account."""
+        rights: dict[int, set[Any]] = defaultdict(set)
+        keys = {account.pk: _key(account) for account in self.stored}
+        columns = ("kind", "database", "scope", "privilege", "denied", "grantable")
+        rows = Grant.objects.filter(account__in=accounts, until=None).order_by()
+        for pk, *grant in rows.values_list("account_id", *columns):
+            rights[pk].add(tuple(grant))
+        options = ("admin_option", "inherit", "set_option")
+        for own, other in (("member", "role"), ("role", "member")):
+            edges = Membership.objects.filter(**{f"{own}__in": accounts}, until=None).order_by()
+            for pk, end, *values in edges.values_list(f"{own}_id", f"{other}_id", *options):
+                rights[pk].add((other, keys[end], *values))
+        return rights
+
+    def _read_rights(self, keys: Set[AccountKey]) -> dict[AccountKey, set[Any]]:
+        """The same of facts, by key."""
+        rights: dict[AccountKey, set[Any]] = defaultdict(set)
+        for grant in self.permissions.grants:
+            if grant.account in keys:
+                right = (grant.kind, grant.database, grant.scope, grant.privilege, grant.denied, grant.grantable)
+                rights[grant.account].add(right)
+        for fact in self.permissions.memberships:
+            options = (fact.admin_option, fact.inherit, fact.set_option)
+            if fact.member in keys:
+                rights[fact.member].add(("role", fact.role, *options))
+            if fact.role in keys:
+                rights[fact.role].add(("member", fact.member, *options))
+        return rights
+
+    def _hold_shrink(self, present: list[Account]) -> None:
+        """Accounts that every server has prove nothing: an empty server at the old address has them too. Nor do ids
+        alone: another server uses the same numbers for other accounts, and a restored copy uses others."""
+        own = {account.pk: account for account in present if not account.is_system and account.kind != "public"}
+        now = {account.pk: key for key, account in self.same.items() if account.pk in own}
+        kept = [pk for pk, key in now.items() if key == _key(own[pk])]
+        moved = len(now) - len(kept)
+        others = sum(
+            bool(account.native_id and fact.native_id and account.native_id != fact.native_id)
+            for account in own.values()
+            if (fact := self.facts.get(_key(account)))
+        )
+        is_foreign = len(kept) < 2 or (others >= 10 and others * 2 > len(own))
+        gone = sum(account.pk in own for account in self.gone) + (moved if is_foreign else 0)
+        implausible = gone == len(own) or (gone >= 10 and gone * 2 > len(own)) or (len(kept) < 2 and others > 1)
+        self.hold("accounts", len(own), gone, implausible=implausible)
 
     def hold(self, what: str, present: int, ending: int, *, implausible: bool) -> None:
         """Raise ImplausibleShrink when an implausible share of the rows would end and no user has confirmed as many."""
         hold_shrink(what, present, ending, confirmed=self.confirmed, implausible=implausible)
-
-    def _match(self, present: Iterable[Account]) -> dict[AccountKey, Account]:
-        """Find the stored account of each fact. New names are believed by `same_server`; an id with that of a container
-        ("GUID/107") is of one server."""
-        by_key = {(account.name, account.host): account for account in present}
-        by_id = {account.native_id: account for account in present if account.native_id}
-        same = {key for key, fact in self.facts.items() if key in by_key and by_key[key].native_id == fact.native_id}
-        moved = {
-            key: by_id[fact.native_id]
-            for key, fact in self.facts.items()
-            if key not in same and fact.native_id in by_id
-        }
-        ids = {key: account.native_id for key, account in by_key.items() if not account.is_system}
-        if not same_server(ids, {key: fact.native_id for key, fact in self.facts.items()}):
-            moved = {key: account for key, account in moved.items() if "/" in account.native_id}
-        matched = {key: by_key[key] for key in same} | moved
-        taken = {account.pk for account in matched.values()}
-        # Accounts that had no id are adopted by name, and accounts that were gone come back.
-        gone = {(account.name, account.host): account for account in self.stored if account.gone_at}
-        for key, fact in self.facts.items():
-            if key not in matched:
-                for account in filter(None, (by_key.get(key), gone.get(key))):
-                    alike = not (account.native_id and fact.native_id) or account.native_id == fact.native_id
-                    if alike and account.pk not in taken:
-                        matched[key] = account
-                        break
-        return matched
-
-    def _probably_renamed(self, facts: AccountFacts, gone: Iterable[Account]) -> dict[AccountKey, Account]:
-        """Match accounts that are gone with new ones that are alike in everything that RENAME USER keeps, on engines
-        without ids. Only one of each may be alike."""
-        came = [self.facts[key] for key in self.new if not self.facts[key].native_id]
-        left = [account for account in gone if not account.native_id and account.password_changed_at]
-        kept = {tuple(getattr(fact, field) for field in KEPT) for fact in came if fact.password_changed_at}
-        left = [account for account in left if tuple(getattr(account, field) for field in KEPT) in kept]
-        if not left:
-            return {}
-        held: dict[AccountKey, set[Any]] = defaultdict(set)
-        keys = {fact.key for fact in came}
-        for grant in facts.permissions.grants:
-            if grant.account in keys:
-                held[grant.account].add((*grant[1:5], grant.grantable, grant.denied))
-        for fact in facts.permissions.memberships:
-            if fact.member in keys:
-                held[fact.member].add((fact.role, fact.admin_option, fact.inherit))
-            if fact.role in keys:
-                held[fact.role].add(("member", fact.member, fact.admin_option, fact.inherit))
-        had: dict[int, set[Any]] = defaultdict(set)
-        grants = Grant.objects.filter(account__in=left, until=None).order_by()
-        for pk, *row in grants.values_list("account", "kind", "privilege", "scope", "database", "grantable", "denied"):
-            had[pk].add(tuple(row))
-        options = ("admin_option", "inherit")
-        for pk, name, host, *row in Membership.objects.filter(member__in=left, until=None).values_list(
-            "member", "role__name", "role__host", *options
-        ):
-            had[pk].add(((name, host), *row))
-        for pk, name, host, *row in Membership.objects.filter(role__in=left, until=None).values_list(
-            "role", "member__name", "member__host", *options
-        ):
-            had[pk].add(("member", (name, host), *row))
-
-        def evidence(one: Account | AccountFact, rights: set[Any]) -> tuple[Any, ...]:
-            return (*(getattr(one, field) for field in KEPT), frozenset(rights))
-
-        before = [(evidence(account, had[account.pk]), account) for account in left]
-        after = [(evidence(fact, held[fact.key]), fact.key) for fact in came if fact.password_changed_at]
-        counts = Counter(seen for seen, _ in before), Counter(seen for seen, _ in after)
-        by_evidence = dict(before)
-        return {key: by_evidence[seen] for seen, key in after if counts[0][seen] == counts[1][seen] == 1}
 
     def values(self, fact: AccountFact) -> dict[str, Any]:
         """FIELDS → values to store for a fact."""
@@ -170,67 +183,71 @@ class AccountIndex:
         return values
 
     def write(self, now: datetime, log: ChangeLog) -> None:
-        keep_in_sight(
-            Account,
-            {account.pk: account for account in self.stored},
-            {account.pk for account in self.matched.values()},
-            set(),
-            self.visited_at,
-        )
-        # First those that are gone, then the others under a name that is free, since one may take the name of another.
+        self._write_gone(now, log)
+        changed = []
+        for key, account in self.same.items():
+            before = {field: getattr(account, field) for field in FIELDS}
+            after = self.values(self.facts[key])
+            if key in self.back:
+                log.event(account.pk, "reappeared")
+            if account.pk in self.renamed:
+                # A server without ids can only make it probable.
+                log.renamed(account.pk, str(account), account_label(*key), is_certain=bool(account.native_id))
+                account.name, account.host = key
+            is_other = before != after or account.gone_at is not None or account.pk in self.renamed
+            if is_other or account.last_known.keys() - self.unread:
+                self._log(account, before, after, log)
+                for field, value in after.items():
+                    setattr(account, field, value)
+                account.gone_at = None
+                changed.append(account)
+        names = ["name", "host"] if self.renamed else []
+        Account.objects.bulk_update(changed, [*names, *FIELDS, "gone_at", "last_known"], batch_size=1000)
+        self._write_new(now, log)
+        self._keep_in_sight()
+        self.seen_ids = set(self.ids.values())
+        self.gone_ids = {account.pk for account in self.gone}
+
+    def _write_gone(self, now: datetime, log: ChangeLog) -> None:
+        """Also take renamed accounts out of the way: names may be swapped, and no two accounts have one at any time."""
         gone = [account.pk for account in self.gone]
-        Account.objects.filter(pk__in=gone).update(gone_at=now)
-        self.gone_ids = set(gone)
+        Account.objects.filter(pk__in=[*gone, *self.renamed]).update(gone_at=now)
         for pk in gone:
             log.event(pk, "disappeared")
-        self.new_names, self.new_hosts = {}, {}
-        if self.renamed:
-            moving = [self.matched[key].pk for key in self.renamed]
-            free = Concat(Value("\x01"), Cast(F("pk"), TextField()))
-            Account.objects.filter(pk__in=moving).update(name=free)
-        changed = [account for key, account in self.matched.items() if self._change(key, account, log)]
-        fields = [*FIELDS, "gone_at", "last_known", *(["name", "host"] if self.renamed else [])]
-        Account.objects.bulk_update(changed, fields, batch_size=1000)
-        self._insert(now, log)
-        self.ids = {key: account.pk for key, account in self.matched.items()}
-        if self.new:
-            rows = Account.objects.filter(instance=self.instance, gone_at=None).order_by()
-            self.ids |= {(name, host): pk for name, host, pk in rows.values_list("name", "host", "pk")}
-        known = {(account.name, account.host) for account in self.stored}
-        for key in sorted(self.new):
-            log.event(self.ids[key], "recreated" if key in known and self.facts[key].native_id else "appeared")
-        self.seen_ids = {self.ids[key] for key in self.facts}
-        self.names = {account.pk: str(account) for account in self.stored}
-        self.names |= {pk: account_label(*key) for key, pk in self.ids.items()}
 
-    def _change(self, key: AccountKey, account: Account, log: ChangeLog) -> bool:
-        """Log how an account differs from its fact, and give it the new values. Returns whether it is to be saved."""
-        before = {field: getattr(account, field) for field in FIELDS}
-        after = self.values(self.facts[key])
-        if key in self.back:
-            account.gone_at = None
-            log.event(account.pk, "reappeared")
-        if key in self.renamed:
-            old, old_host = str(account), account.host
-            account.name, account.host = key
-            certain = key not in self.probable
-            log.renamed(account.pk, old, str(account), certain=certain)
-            if certain:
-                self.new_names[old] = str(account)
-                self.new_hosts[old_host] = account.host
-        differs = before != after or key in self.back or key in self.renamed
-        if differs or account.last_known.keys() - self.unread:
-            self._log(account, before, after, log)
-            for field, value in after.items():
-                setattr(account, field, value)
-            return True
-        return False
-
-    def _insert(self, now: datetime, log: ChangeLog) -> None:
+    def _write_new(self, now: datetime, log: ChangeLog) -> None:
+        self.ids = {key: account.pk for key, account in self.same.items()}
+        if not self.new:
+            return
         new = sorted(self.new)
+        values = [self.values(self.facts[key]) for key in new]
         first_seen_at = now.isoformat()
-        rows = ((self.instance.pk, *key, first_seen_at, "{}", *self.values(self.facts[key]).values()) for key in new)
-        insert(Account, NEW_ACCOUNT, rows)
+        insert(
+            Account,
+            NEW_ACCOUNT,
+            (
+                (self.instance.pk, *key, first_seen_at, "{}", *row.values())
+                for key, row in zip(new, values, strict=True)
+            ),
+        )
+        rows = Account.objects.filter(instance=self.instance, gone_at=None).order_by()
+        for name, host, pk in rows.values_list("name", "host", "pk"):
+            if (name, host) in self.new:
+                self.ids[name, host] = pk
+        same = {account.pk for account in self.same.values()}
+        former = {_key(account) for account in self.stored if account.pk not in same}
+        for key in new:
+            log.event(self.ids[key], "recreated" if key in former else "appeared")
+
+    def _keep_in_sight(self) -> None:
+        """Set `unobserved_since` on accounts that were not seen, and clear it on those seen again."""
+        seen = {account.pk for account in self.same.values()}
+        lost = [account.pk for account in self.stored if account.pk not in seen and account.unobserved_since is None]
+        found = [account.pk for account in self.stored if account.pk in seen and account.unobserved_since]
+        if lost:
+            Account.objects.filter(pk__in=lost).update(unobserved_since=self.visited_at)
+        if found:
+            Account.objects.filter(pk__in=found).update(unobserved_since=None)
 
     def _log(self, account: Account, before: dict[str, Any], after: dict[str, Any], log: ChangeLog) -> None:
         """Log the changes of an account, and keep the last value of fields that could not be read this time.
@@ -242,9 +259,32 @@ class AccountIndex:
         known = account.last_known | {field: plain(before[field]) for field in unread if before[field] is not None}
         never_read = {field for field in self.unread_before if before[field] is None} - known.keys()
         compared = {field: value for field, value in after.items() if field not in unread | never_read}
-        log.attributes(account.pk, before | known, compared)
+        if before["kind"] != after["kind"] and not account.native_id and self._is_adopting:
+            # Earlier releases took locked users of such servers for roles.
+            del compared["kind"]
+        log.attributes(account.pk, before | known, compared, self.visited_at)
         account.last_known = {field: value for field, value in known.items() if field in unread}
 
-    def id_of(self, key: AccountKey) -> int | None:
-        """None for an account that appeared between the phases: the next visit reads it completely."""
-        return self.ids[key] if key in self.facts else None
+    @cached_property
+    def _is_adopting(self) -> bool:
+        """Whether no visit has stored anything since the store began to hold the ids of objects."""
+        return Grant.objects.filter(account__instance=self.instance, until=None, object_id=None).exists()
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """Account id → label."""
+        labels = {account.pk: str(account) for account in self.stored}
+        return labels | {pk: account_label(*key) for key, pk in self.ids.items()}
+
+
+def _key(account: Account) -> AccountKey:
+    return account.name, account.host
+
+
+def _by(signature: Any, items: Iterable[Any]) -> dict[Any, list[Any]]:
+    """Items by signature; those without one are left out."""
+    found: dict[Any, list[Any]] = defaultdict(list)
+    for item in items:
+        if (value := signature(item)) is not None:
+            found[value].append(item)
+    return found

@@ -1,333 +1,305 @@
-"""Memberships and grants as intervals: which begin, which continue, which end, which are out of sight.
+"""Memberships and grants as intervals: which begin, which end, which continue, which are out of sight.
 
-Stored and seen rows are compared as sets; only what differs is looked at. A row that differs in its options, grantors
-or name continues as another row, since the same is held without interruption. A row ends only if its scope was read
-and its owner was listed, or one of the two is gone; one that could be neither seen nor ended stays, marked as
-unobserved.
+Stored and seen rows are compared as sets; only what differs is looked at row by row. What differs in options, grantors
+or names only is the same possession: its row ends as "changed", and the next one keeps `held_since`. A possession ends
+only if its scope was read and its owner was listed, or if one of them is gone; one that could be neither seen nor ended
+stays, marked as unobserved.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
-
-from django.db import connection
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from engines.facts import Gap, Permissions
-from engines.paths import dotted, name_of, segments
 from engines.registry import ENGINES
 
 from .account_index import AccountIndex
-from .bulk import array, insert
+from .bulk import insert, update
 from .changes import ChangeLog
-from .models import Ended, Grant, Membership
-from .rows import (
-    GRANT_COLUMNS,
-    MEMBERSHIP_COLUMNS,
-    GrantRow,
-    MembershipRow,
-    OpenRow,
-    interval,
-    keep_in_sight,
-    open_rows,
-    rename_grantors,
-    shared,
-)
+from .models import Ended, Grant, IntervalQuerySet, Membership
+from .objects import CONTAINERS, OWNER, Objects, Renames
+from .rows import GrantRow, MembershipRow
 
-#: The privilege by which an engine names the owner of an object.
-OWNER = "OWNER"
+Row = TypeVar("Row", GrantRow, MembershipRow)
 
 
-@dataclass
-class Differences:
-    """What a visit found of one kind of row: `new` begin, `over` end for a reason, `continued` pairs a row with the
-    one that continues it, `moved` with the place that it has now although it could not be read."""
+class OpenRow(NamedTuple):
+    pk: int
+    unobserved_since: datetime | None
 
-    new: list[Any] = field(default_factory=list)
-    over: dict[Any, Ended] = field(default_factory=dict)
-    continued: list[tuple[Any, Any]] = field(default_factory=list)
-    moved: list[tuple[Any, Any]] = field(default_factory=list)
+
+class Difference(Generic[Row]):
+    """The open intervals of an instance against the rows of a visit, and what becomes of them.
+
+    `unseen` are stored rows that the visit does not have, `new` rows that the store does not have. Of the unseen ones,
+    `over` maps those that end to the reason, and `continued` those that go on to what they are now, also where that
+    was not read; the others are out of sight. `stored` counts the rows in the store.
+    """
+
+    def __init__(self, kind: type[Row], rows: IntervalQuerySet, seen: set[Row], accounts: AccountIndex) -> None:
+        """`rows` are the intervals of the instance. `seen` is used up."""
+        self.kind = kind
+        self.model = rows.model
+        self.visited_at = accounts.visited_at
+        self.new = seen
+        self.unseen: dict[Row, OpenRow] = {}
+        self.over: dict[Row, str] = {}
+        self.continued: dict[Row, Row] = {}
+        self.stored = 0
+        self._again: list[int] = []
+        self._regranted: dict[int, tuple[str, ...]] = {}
+        renamed = {before[0]: after[0] for before, after in accounts.renamed.values() if before[0] != after[0]}
+        stored = rows.filter(until=None).order_by().values_list("pk", "unobserved_since", *kind._fields)
+        # Row by row from the server: two copies of all rows would be too much.
+        for pk, unobserved_since, *columns, names in stored.iterator(chunk_size=5000):
+            self.stored += 1
+            grantors = names if names is None else tuple(names)
+            if grantors and not renamed.keys().isdisjoint(grantors):
+                grantors = tuple(sorted(renamed.get(name, name) for name in grantors))
+                self._regranted[pk] = grantors
+            row = kind(*columns, grantors)
+            if row not in seen:
+                self.unseen[row] = OpenRow(pk, unobserved_since)
+                continue
+            seen.remove(row)
+            if unobserved_since:
+                self._again.append(pk)
+
+    def begun(self) -> set[Row]:
+        """Possessions that are new."""
+        return self.new.difference(self.continued.values())
+
+    def write(self, now: datetime) -> int:
+        """Store the result. Returns how many possessions are new."""
+        changed = {old: new for old, new in self.continued.items() if not _is_alike(old, new)}
+        in_place = self.continued.keys() - changed.keys()
+        ended = self.over | dict.fromkeys(changed, Ended.CHANGED)
+        hidden = [row.pk for old, row in self.unseen.items() if not row.unobserved_since and self._is_hidden(old)]
+        again = self._again + [self.unseen[old].pk for old in in_place if self.unseen[old].unobserved_since]
+        self._update_in_place(in_place, {self.unseen[old].pk for old in ended})
+        if hidden:
+            self.model.objects.filter(pk__in=hidden).update(unobserved_since=self.visited_at)
+        if again:
+            self.model.objects.filter(pk__in=again).update(unobserved_since=None)
+        since = now.isoformat()
+        closed = ((self.unseen[old].pk, since, reason) for old, reason in ended.items())
+        update(self.model, ("id", "until", "ended"), closed)
+        begun = self.begun()
+        columns = (*self.kind._fields, "held_since", "since")
+        insert(self.model, columns, ((*row, since, since) for row in sorted(begun)))
+        self._insert_changed(changed, since)
+        return len(begun)
+
+    def _is_hidden(self, old: Row) -> bool:
+        return old not in self.over and old not in self.continued
+
+    def _update_in_place(self, rows: Iterable[Row], ended: set[int]) -> None:
+        """What the visit can say better: ids and grantors that were not recorded, and new names of grantors."""
+        named = [(pk, grantors) for pk, grantors in self._regranted.items() if pk not in ended]
+        update(self.model, ("id", "grantors"), named)
+        better = [column for column in ("object_id", "grantors") if column in self.kind._fields]
+        known = ((self.unseen[old].pk, *(getattr(self.continued[old], column) for column in better)) for old in rows)
+        update(self.model, ("id", *better), known)
+
+    def _insert_changed(self, changed: dict[Row, Row], since: str) -> None:
+        if not changed:
+            return
+        ids = [self.unseen[old].pk for old in changed]
+        held_since = dict(self.model.objects.filter(pk__in=ids).order_by().values_list("pk", "held_since"))
+        rows = []
+        for old, new in changed.items():
+            pk, unobserved_since = self.unseen[old]
+            hidden = None if new in self.new else unobserved_since or self.visited_at
+            rows.append((*new, held_since[pk], since, hidden))
+        insert(self.model, (*self.kind._fields, "held_since", "since", "unobserved_since"), rows)
+
+
+def _is_alike(old: Row, new: Row) -> bool:
+    """Whether they differ in nothing but what was not known before."""
+    has_moved = isinstance(old, GrantRow) and isinstance(new, GrantRow) and old[1:4] != new[1:4]
+    return not has_moved and old.options == new.options and not _other_grantors(old, new)
+
+
+def _other_grantors(old: Row, new: Row) -> bool:
+    # The engine may name none, or not yet.
+    return bool(old.grantors and new.grantors and old.grantors != new.grantors)
+
+
+def _log_continued(difference: Difference[Row], log: ChangeLog, described: Callable[[Row], dict[str, Any]]) -> None:
+    """Log other options and other grantors."""
+    for old, new in sorted(difference.continued.items()) if difference.continued else ():
+        for option, value in new.options.items():
+            if value != old.options[option]:
+                log.entry(new[0], "options", "options", described(new) | {"option": option, "added": value})
+        if old.grantors and new.grantors and old.grantors != new.grantors:
+            added, removed = sorted({*new.grantors} - {*old.grantors}), sorted({*old.grantors} - {*new.grantors})
+            log.entry(new[0], "grantors", "grantors", described(new) | {"added": added, "removed": removed})
 
 
 def write_memberships(
     accounts: AccountIndex, permissions: Permissions, gaps: Iterable[Gap], now: datetime, log: ChangeLog
-) -> tuple[int, int]:
-    """Store memberships. Returns how many began and how many ended."""
-    if accounts.new_names:
-        rename_grantors(Membership, "member_id", accounts.instance.pk, accounts.new_names)
-    rows = Membership.objects.filter(member__instance=accounts.instance, until=None).order_by()
-    stored, earlier = open_rows(rows.values_list(*OpenRow._fields, *MembershipRow._fields))
+) -> tuple[int, int, int]:
+    """Returns how many begin, end and continue otherwise."""
     seen = {
-        (member, role, fact.admin_option, fact.inherit, fact.set_option, fact.grantors)
+        MembershipRow(member, role, fact.admin_option, fact.inherit, fact.set_option, fact.grantors)
         for fact in permissions.memberships
-        if (member := accounts.id_of(fact.member)) and (role := accounts.id_of(fact.role))
+        if (member := accounts.ids.get(fact.member)) and (role := accounts.ids.get(fact.role))
     }
-    _adopt(Membership, earlier, stored, seen)
+    rows = Membership.objects.filter(member__instance=accounts.instance)
+    difference = Difference(MembershipRow, rows, seen, accounts)
     covered = "memberships" in permissions.covered and not any(gap.scope == "memberships" for gap in gaps)
-    found = _compare(MembershipRow, stored, seen)
-    for row in list(found.over):
-        ends = {row.member_id, row.role_id}
+    now_held = {row[:2]: row for row in difference.new} if difference.unseen else {}
+    for old in difference.unseen:
+        ends = {*old[:2]}
         if ends & accounts.gone_ids:
-            found.over[row] = Ended.DROPPED
-        elif not (covered and ends <= accounts.seen_ids):
-            del found.over[row]
-    _write(Membership, MEMBERSHIP_COLUMNS, stored, seen, found, accounts.visited_at, now)
-    log.memberships(found.new, found.over, found.continued, accounts.names)
-    return len(found.new), len(found.over)
+            difference.over[old] = Ended.DROPPED
+        elif new := now_held.get(old[:2]):
+            difference.continued[old] = new
+        elif covered and ends <= accounts.seen_ids:
+            difference.over[old] = Ended.REVOKED
+
+    def described(row: MembershipRow) -> dict[str, Any]:
+        return {"role": accounts.names[row.role_id], **row.options}
+
+    begun = difference.begun()
+    if log.baseline:
+        log.first_seen((row.member_id for row in begun), "memberships")
+    else:
+        for row in sorted(begun):
+            log.entry(row.member_id, "memberships", "joined", described(row))
+        for row in sorted(difference.over):
+            dropped = {"dropped": True} if row.role_id in accounts.gone_ids else {}
+            log.entry(row.member_id, "memberships", "left", described(row) | dropped)
+        _log_continued(difference, log, described)
+    return difference.write(now), len(difference.over), len(difference.continued)
 
 
 def write_grants(
     accounts: AccountIndex, permissions: Permissions, gaps: Iterable[Gap], now: datetime, log: ChangeLog
 ) -> tuple[int, int]:
-    """Store grants. Returns how many began and how many ended. Raises ImplausibleShrink."""
-    if accounts.new_names:
-        rename_grantors(Grant, "account_id", accounts.instance.pk, accounts.new_names)
-    rows = Grant.objects.filter(account__instance=accounts.instance, until=None).order_by()
-    stored, earlier = open_rows(rows.values_list(*OpenRow._fields, *GrantRow._fields).iterator(10_000))
+    """Returns how many begin and end."""
     seen = {
-        (
-            pk, fact.kind, fact.database, fact.scope, fact.privilege, fact.denied, fact.grantable, fact.object_id,
+        GrantRow(
+            pk,
+            fact.kind,
+            fact.database,
+            fact.scope,
+            fact.privilege,
+            fact.denied,
+            fact.grantable,
+            fact.object_id,
             fact.grantors,
         )
         for fact in permissions.grants
-        if (pk := accounts.id_of(fact.account))
-    }  # fmt: skip
-    adopted = {row[2] for row in _adopt(Grant, earlier, stored, seen)}
-    databases = accounts.new_hosts if ENGINES[accounts.instance.engine].semantics.host_is_database else {}
-    found = _compare(GrantRow, stored, seen, databases)
-    if found.over:
-        _Ends(accounts, permissions, gaps, stored, seen).judge(found)
-        _hold(accounts, stored, found)
-    _write(Grant, GRANT_COLUMNS, stored, seen, found, accounts.visited_at, now)
-    places = _Places(stored, seen)
-    renamed = [(row, rename) for row, other in found.continued for rename in places.renames(row, other)]
-    # What takes away from a baseline was not recorded before.
-    news = [row for row in found.new if not (adopted and row[5] and row[2] in adopted)]
-    log.grants(news, found.over, found.continued, renamed, _recreated(found))
-    return len(found.new), len(found.over)
-
-
-def _compare(
-    kind: Any, stored: Mapping[Any, OpenRow], seen: Collection[Any], databases: Mapping[str, str] | None = None
-) -> Differences:
-    """Sort rows that are stored or seen, but not both; those that are only stored are `over`. `databases` maps old to
-    new names."""
-    if not stored:
-        return Differences(new=sorted(seen))
-    found = Differences()
-    came = {row.possession: row for row in map(kind._make, seen - stored.keys())}
-    for row in map(kind._make, sorted(stored.keys() - seen)):
-        place = _moved(row, databases[row.database]) if databases and row.database in databases else row
-        if other := came.pop(place.possession, None):
-            found.continued.append((row, other))
-        else:
-            found.over[row] = Ended.REVOKED
-    if kind is GrantRow and came and found.over:
-        _match_by_path(found, came)
-    found.new = sorted(came.values())
-    return found
-
-
-def _match_by_path(found: Differences, came: dict[Any, Any]) -> None:
-    """Continue rows whose object has an id on one side only, since the collector may or may no longer read it."""
-    by_path = {(*row[:6], bool(row.object_id)): row for row in came.values()}
-    for row in list(found.over):
-        if other := by_path.get((*row[:6], not row.object_id)):
-            found.continued.append((row, other))
-            del found.over[row], came[other.possession]
-
-
-def _adopt(
-    model: type[Grant] | type[Membership], earlier: list[tuple[Any, ...]], stored: dict[Any, OpenRow], seen: set[Any]
-) -> list[tuple[Any, ...]]:
-    """Take ids and grantors for rows of earlier releases from what was read, in place: nothing has happened to them.
-    Adds these rows to `stored`, and returns those that were read."""
-    if not earlier:
-        return []
-    columns = ["object_id", "grantors"] if model is Grant else ["grantors"]
-    # Options may have changed meanwhile.
-    key, taken = (slice(0, 6), slice(7, 9)) if model is Grant else (slice(0, 2), slice(5, 6))
-    read = {row[key]: row[taken] for row in seen}
-    adopted, ids = [], []
-    for pk, unobserved_since, held_since, *row in earlier:
-        found = read.get(tuple(row[key]))
-        # A row that was not read stays without.
-        content = (*row[: taken.start], *(found or ("", ())[-len(columns) :]))
-        stored[content] = OpenRow(pk, unobserved_since, held_since)
-        if found:
-            adopted.append(content)
-            ids.append((pk, *found[:-1], array(found[-1])))
-    if ids:
-        sets = ", ".join(f"{column} = r.{column}{'::text[]' * (column == 'grantors')}" for column in columns)
-        names, arrays = ", ".join(["id", *columns]), ", ".join(["%s::text[]"] * (len(columns) + 1))
-        # Names of tables and columns are the code's own.
-        sql = (
-            f"UPDATE {model._meta.db_table} t SET {sets} FROM unnest({arrays}) AS r({names}) WHERE t.id = r.id::bigint"  # noqa: S608
-        )
-        with connection.cursor() as cursor:
-            cursor.execute(sql, list(map(array, zip(*ids, strict=True))))
-    return adopted
-
-
-def _write(
-    model: type[Grant] | type[Membership],
-    columns: tuple[str, ...],
-    stored: Mapping[Any, OpenRow],
-    seen: set[Any],
-    found: Differences,
-    visited_at: datetime | None,
-    now: datetime,
-) -> None:
-    continued = [*found.continued, *found.moved]
-    reasons = defaultdict(list)
-    for row, reason in found.over.items():
-        reasons[reason].append(stored[row].pk)
-    reasons[Ended.CHANGED] = [stored[row].pk for row, _ in continued]
-    keep_in_sight(model, stored, seen, {*found.over, *(row for row, _ in continued)}, visited_at)
-    for reason, pks in reasons.items():
-        if pks:
-            model.objects.filter(pk__in=pks).update(until=now, ended=reason)
-    since = now.isoformat()
-    rows = [interval(row, since, since) for row in found.new]
-    rows += [interval(row, stored[before].held_since, since) for before, row in found.continued]
-    for before, row in found.moved:
-        rows.append(interval(row, stored[before].held_since, since, stored[before].unobserved_since or visited_at))
-    if rows:
-        insert(model, columns, rows)
-
-
-class _Ends:
-    """Which of the grants that were not seen have ended, and why."""
-
-    def __init__(
-        self,
-        accounts: AccountIndex,
-        permissions: Permissions,
-        gaps: Iterable[Gap],
-        stored: Mapping[Any, OpenRow],
-        seen: Collection[Any],
-    ) -> None:
-        self.accounts = accounts
-        self.covered = permissions.covered
-        self.unread = {(gap.scope, gap.database) for gap in gaps}
-        #: Id → name of the databases that exist, if the engine has ids for them and all were listed.
-        self.databases = {row[7]: row[2] for row in seen if row[1] == "database" and row[7]}
-        self.owned = {row[7] for row in stored if row[4] == OWNER and row[7]}
-        self.there = {row[7] for row in seen if row[7]}
-        self.protected = ENGINES[accounts.instance.engine].semantics.protected
-
-    def judge(self, found: Differences) -> None:
-        for row in list(found.over):
-            database = self._database(row)
-            if row.account_id in self.accounts.gone_ids or database is None:
-                found.over[row] = Ended.DROPPED
-                continue
-            read = row.kind in self.covered and not self.unread & {(row.kind, ""), (row.kind, database)}
-            if not (read and row.account_id in self.accounts.seen_ids):
-                del found.over[row]
-                if database != row.database:
-                    found.moved.append((row, _moved(row, database)))
-            elif self._is_dropped(row):
-                found.over[row] = Ended.DROPPED
-            elif self.protected and not row.object_id and self._is_built_in(row):
-                found.over[row] = Ended.UNRECORDED
-
-    def _database(self, row: GrantRow) -> str | None:
-        """The name that the database of a grant has now; None if it is dropped."""
-        if not (row.database and row.database_id and self.databases):
-            return row.database
-        if self.unread & {("database", ""), ("database", row.database)} or "database" not in self.covered:
-            return row.database
-        return self.databases.get(row.database_id)
-
-    def _is_dropped(self, row: GrantRow) -> bool:
-        """Whether the object is gone. Engines with owners have a row for the owner of each object."""
-        parts = row.object_id.split("/")
-        above = ("/".join(parts[:n]) for n in range(1, len(parts) + 1))
-        return any(one in self.owned and one not in self.there for one in above)
-
-    def _is_built_in(self, row: GrantRow) -> bool:
-        parts = segments(row.scope)
-        return row.kind == "language" or (len(parts) > 1 and name_of(parts[1]) in self.protected)
-
-
-def _moved(row: GrantRow, database: str) -> GrantRow:
-    """The grant in its database under the new name."""
-    path = [dotted(database), *segments(row.scope)[1:]]
-    return row._replace(database=database, scope=".".join(path), grantors=shared(*row.grantors))
-
-
-def _hold(accounts: AccountIndex, stored: Mapping[Any, OpenRow], found: Differences) -> None:
-    """Raise ImplausibleShrink if an implausible part of the grants would end. Those of accounts that are gone do not
-    count, since `AccountIndex` has checked how many are gone, nor those in dropped databases and schemas."""
-    present = sum(row[0] not in accounts.gone_ids for row in stored)
-    lost = [row for row, reason in found.over.items() if row.account_id not in accounts.gone_ids]
-    lost = [row for row in lost if found.over[row] != Ended.UNRECORDED]
-    dropped = {
-        row.scope
-        for row in lost
-        if row.kind in ("database", "schema") and row.privilege == OWNER and found.over[row] == Ended.DROPPED
+        if (pk := accounts.ids.get(fact.account))
     }
-    inside = [row for row in lost if dropped and dropped & {".".join(segments(row.scope)[:n]) for n in (1, 2)}]
-    ending = len(lost) - len(inside) - _renamed(lost, found.new)
-    present -= len(inside)
-    accounts.hold("grants", present, ending, implausible=ending >= 100 and ending * 2 > present)
+    rows = Grant.objects.filter(account__instance=accounts.instance)
+    difference = Difference(GrantRow, rows, seen, accounts)
+    objects = Objects(accounts, permissions, gaps, difference.unseen)
+    if difference.unseen:
+        _continue(difference, objects, accounts)
+        _hold_shrink(difference, objects, accounts)
+    if log.baseline:
+        log.first_seen((row.account_id for row in difference.new), "privileges")
+    else:
+        _log_grants(difference, objects, accounts, log)
+        _log_continued(difference, log, GrantRow.described)
+        _log_renames(difference, objects, log)
+    return difference.write(now), len(difference.over)
 
 
-def _renamed(lost: Collection[GrantRow], new: Iterable[GrantRow]) -> int:
-    """Count grants that end on objects without an id, if the same account now has as many on other objects of the same
-    kind: these may be the same objects under other names."""
+def _continue(difference: Difference[GrantRow], objects: Objects, accounts: AccountIndex) -> None:
+    """Find what became of each stored row that the visit does not have: by the id of its object, then by its path."""
+    by_id = {_by_id(row): row for row in difference.new if row.object_id}
+    by_path = {_by_path(row): row for row in difference.new}
+    for old in difference.unseen:
+        if old.object_id and (new := by_id.get(_by_id(old))):
+            difference.continued[old] = new
+    taken = set(difference.continued.values())
+    for old in difference.unseen.keys() - difference.continued.keys():
+        located = objects.located(old)
+        if old.account_id in accounts.gone_ids or located is None:
+            difference.over[old] = Ended.DROPPED
+        elif new := by_path.get(_by_path(located)):
+            if new in taken or (old.object_id and new.object_id):
+                # The name is that of another object now.
+                difference.over[old] = Ended.DROPPED
+            else:
+                difference.continued[old] = new
+        elif objects.is_read(old.kind, located.database) and old.account_id in accounts.seen_ids:
+            difference.over[old] = _reason(old, objects)
+        elif located != old:
+            difference.continued[old] = located
 
-    def alike(rows: Iterable[GrantRow]) -> Counter[tuple[int, str, str, bool]]:
-        return Counter((row.account_id, row.kind, row.privilege, row.denied) for row in rows if not row.object_id)
 
-    return (alike(lost) & alike(new)).total() if lost else 0
-
-
-def _recreated(found: Differences) -> set[tuple[int, str, str]]:
-    """Account, kind and path of the objects that were dropped and created again."""
-    dropped = {(row.kind, row.scope) for row, reason in found.over.items() if reason == Ended.DROPPED and row.object_id}
-    if not dropped:
-        return set()
-    came = (row for row in found.new if row.object_id and (row.kind, row.scope) in dropped)
-    return {(row.account_id, row.kind, row.scope) for row in came}
+def _by_id(row: GrantRow) -> tuple[Any, ...]:
+    return row.account_id, row.kind, row.object_id, row.privilege, row.denied
 
 
-class _Places:
-    """The databases, schemas and tables by path, to tell what was renamed of a path. Made when first needed."""
+def _by_path(row: GrantRow) -> tuple[Any, ...]:
+    return row[:6]
 
-    KINDS = ("database", "schema", "table")
 
-    def __init__(self, stored: Iterable[Any], seen: Iterable[Any]) -> None:
-        self._rows = stored, seen
-        self._ids: tuple[dict[str, str], dict[str, str]] | None = None
+def _reason(row: GrantRow, objects: Objects) -> str:
+    if objects.was_built_in(row):
+        return Ended.UNRECORDED
+    return Ended.DROPPED if objects.is_gone(row) else Ended.REVOKED
 
-    def renames(self, before: GrantRow, after: GrantRow) -> Iterator[tuple[str, str, str]]:
-        """Kind, old and new path of what changed its name on the way to an object, outermost first; or of the object
-        itself if it was moved."""
-        if before.scope == after.scope or before.kind == "default":
-            return
-        if self._ids is None:
-            stored, seen = self._rows
-            self._ids = self._by_path(stored), self._by_path(seen)
-        old, new = segments(before.scope), segments(after.scope)
-        if len(old) != len(new):
-            yield before.kind, before.scope, after.scope
-            return
-        for n in range(1, len(old)):
-            was, is_ = ".".join(old[:n]), ".".join(new[:n])
-            if old[n - 1] == new[n - 1]:
-                continue
-            same = self._ids[0].get(was, before.database_id) == self._ids[1].get(is_, after.database_id)
-            if not (same or n == 1):
-                yield before.kind, before.scope, after.scope
-                return
-            yield self.KINDS[n - 1], was, is_
-        if old[-1] != new[-1]:
-            yield before.kind, before.scope, after.scope
 
-    def _by_path(self, rows: Iterable[Any]) -> dict[str, str]:
-        return {row[3]: row[7] for row in rows if row[1] in self.KINDS and row[7]}
+def _hold_shrink(difference: Difference[GrantRow], objects: Objects, accounts: AccountIndex) -> None:
+    """Grants of accounts that are gone do not count: `AccountIndex` has checked how many accounts are gone. Nor do
+    those in dropped databases and schemas, on objects that were created again, and built-in ones stored once."""
+    leaving = sum(row.account_id in accounts.gone_ids for row in difference.unseen)
+    paths = {_by_path(row) for row in difference.new}
+    over = [row for row, reason in difference.over.items() if reason != Ended.UNRECORDED]
+    lost = [row for row in over if row.account_id not in accounts.gone_ids]
+    owned = [row for row in over if row.privilege == OWNER and row.kind in CONTAINERS[:2] and objects.is_gone(row)]
+    databases = {row.database for row in owned if row.kind == "database"}
+    schemas = {row.scope for row in owned if row.kind == "schema"}
+    within = tuple(f"{scope}." for scope in schemas)
+    ending = [
+        row
+        for row in lost
+        if not (row.database in databases or row.scope in schemas or row.scope.startswith(within))
+        and _by_path(row) not in paths
+    ]
+    present = difference.stored - leaving - (len(lost) - len(ending))
+    accounts.hold("grants", present, len(ending), implausible=len(ending) >= 100 and len(ending) * 2 > present)
+
+
+def _log_grants(difference: Difference[GrantRow], objects: Objects, accounts: AccountIndex, log: ChangeLog) -> None:
+    """Log grants that begin and end. That a role inherits is an option of it, whatever the engine stores."""
+    option = ENGINES[accounts.instance.engine].semantics.no_inherit
+    former = {row.database for row in difference.unseen if row.object_id is None}
+    for row in sorted(difference.begun()):
+        if (row.kind, row.privilege) == option:
+            log.entry(row.account_id, "options", "options", {"option": "inherit", "added": False})
+        elif not (row.denied and row.database in former and objects.is_built_in(row)):
+            # Earlier releases did not say which shipped rights had been taken away.
+            log.entry(row.account_id, "privileges", "granted", row.described())
+    recreated = set()
+    for row, reason in sorted(difference.over.items()):
+        is_owner_gone = row.account_id in accounts.gone_ids
+        if reason == Ended.UNRECORDED:
+            continue
+        if (row.kind, row.privilege) == option and not is_owner_gone:
+            log.entry(row.account_id, "options", "options", {"option": "inherit", "added": True})
+            continue
+        dropped = {"dropped": True} if reason == Ended.DROPPED and not is_owner_gone else {}
+        log.entry(row.account_id, "privileges", "revoked", row.described() | dropped)
+        if dropped and objects.is_recreated(row):
+            recreated.add((row.account_id, row.kind, row.scope))
+    for account_id, kind, scope in sorted(recreated):
+        log.entry(account_id, "privileges", "recreated", {"kind": kind, "scope": scope})
+
+
+def _log_renames(difference: Difference[GrantRow], objects: Objects, log: ChangeLog) -> None:
+    moved = {old: new for old, new in difference.continued.items() if old.scope != new.scope}
+    if not moved:
+        return
+    renames = Renames(moved, objects.databases)
+    lines = {(old.account_id, *renames.outermost(old.kind, old.scope, new.scope)) for old, new in moved.items()}
+    for account_id, kind, before, after in sorted(lines):
+        log.entry(account_id, "objects", "renamed_objects", {"kind": kind, "from": before, "to": after})

@@ -8,7 +8,6 @@ from __future__ import annotations
 from django.utils import timezone
 
 from engines.facts import Gap
-from engines.registry import ENGINES
 from instances.models import Instance
 from instances.services import reached, remember_server
 from sync.models import SyncRecord
@@ -46,13 +45,12 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
         return _outcome(facts, gaps, accounts=present)
     coverage = Coverage.objects.filter(instance=instance, until=None).first()
     accounts = AccountIndex(instance, facts, record.confirmed_count or 0, unlisted, coverage)
-    no_inherit = ENGINES[instance.engine].semantics.no_inherit
-    log = ChangeLog(now, record, baseline=not accounts.stored, no_inherit=no_inherit)
+    log = ChangeLog(now, record, baseline=not accounts.stored)
     accounts.write(now, log)
     write_coverage(instance, coverage, facts, gaps, digest, now)
-    joined, left = write_memberships(accounts, facts.permissions, gaps, now, log)
+    joined, left, continued = write_memberships(accounts, facts.permissions, gaps, now, log)
     granted, revoked = write_grants(accounts, facts.permissions, gaps, now, log)
-    if joined or left:
+    if joined or left or continued:
         closure.rebuild(instance.pk)
     changed = log.save()
     remember_server(instance, facts.server)
@@ -62,7 +60,6 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
         accounts=len(accounts.facts),
         appeared=len(accounts.new),
         reappeared=len(accounts.back),
-        renamed=len(accounts.renamed),
         disappeared=len(accounts.gone),
         changed=changed,
         granted=granted,
@@ -74,20 +71,10 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
 
 def _outcome(facts: AccountFacts, gaps: list[Gap], **numbers: int) -> Outcome:
     """The visit in numbers; those not given are zero."""
-    counted = (
-        "accounts",
-        "appeared",
-        "reappeared",
-        "renamed",
-        "disappeared",
-        "changed",
-        "granted",
-        "revoked",
-        "joined",
-    )
+    counted = ("accounts", "appeared", "reappeared", "disappeared", "changed", "granted", "revoked", "joined", "left")
     return Outcome(
         summary={
-            **dict.fromkeys((*counted, "left"), 0),
+            **dict.fromkeys(counted, 0),
             **numbers,
             "statements": facts.statements,
             "level": facts.level,

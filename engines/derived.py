@@ -23,11 +23,12 @@ class Derived(Sequence[Item]):
 
     `make` is a module-level function that depends on its arguments only: no clock, no connection, no state. Hence equal
     fingerprints mean equal items. `fingerprint_of` says what an argument may be; arguments must not change afterwards.
+    They are released when the items are made, because rows take several times the memory of the facts.
     """
 
     def __init__(self, make: Callable[..., Iterable[Item]], *answers: Any) -> None:
         self._make = make
-        self._answers = answers
+        self._answers: tuple[Any, ...] = answers
 
     @cached_property
     def fingerprint(self) -> str:
@@ -35,7 +36,9 @@ class Derived(Sequence[Item]):
 
     @cached_property
     def _items(self) -> list[Item]:
-        return list(self._make(*self._answers))
+        _ = self.fingerprint  # needs the arguments
+        answers, self._answers = self._answers, ()
+        return list(self._make(*answers))
 
     @overload
     def __getitem__(self, index: int) -> Item: ...
@@ -65,7 +68,7 @@ def fingerprint_of(answer: Any) -> str:
     """
     if isinstance(answer, Derived):
         return answer.fingerprint
-    return _digest(_sorted(answer) if isinstance(answer, list) else answer)
+    return _digest(*_chunks(_sorted(answer))) if isinstance(answer, list) else _digest(answer)
 
 
 def _sorted(rows: list[Any]) -> list[Any]:
@@ -76,8 +79,16 @@ def _sorted(rows: list[Any]) -> list[Any]:
         return sorted(rows, key=repr)
 
 
-def _digest(value: Any) -> str:
-    return blake2b(json.dumps(value, default=_tagged, sort_keys=True).encode()).hexdigest()
+def _chunks(rows: list[Any]) -> Iterator[list[Any]]:
+    """`rows` in parts, so that not all are held as JSON at once."""
+    return (rows[start : start + 1000] for start in range(0, len(rows), 1000))
+
+
+def _digest(*values: Any) -> str:
+    digest = blake2b()
+    for value in values:
+        digest.update(json.dumps(value, default=_tagged, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def _tagged(value: Any) -> dict[str, Any]:

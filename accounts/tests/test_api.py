@@ -109,7 +109,9 @@ def test_roles_come_with_the_path_to_them(instances):
 def test_changes_can_be_asked_for(instances):
     ann, bob = account(instances[0], "ann"), account(instances[1], "bob", host="%")
     AccountChange.objects.create(account=ann, at=MAY_1, events=["appeared"], baseline=True)
-    details = {"granted": [{"kind": "database", "scope": "shop", "privilege": "CREATE"}]}
+    details = {
+        "granted": [{"kind": "database", "scope": "shop", "privilege": "CREATE", "grantable": False, "denied": False}]
+    }
     AccountChange.objects.create(account=ann, at=MAY_3, events=["locked", "privileges"], details=details)
     AccountChange.objects.create(account=bob, at=MAY_3, events=["disappeared"])
     client = client_with("accounts.view_accountchange")

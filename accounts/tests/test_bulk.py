@@ -8,7 +8,7 @@ import pytest
 from django.db import DataError
 
 from accounts.account_index import NEW_ACCOUNT
-from accounts.bulk import insert
+from accounts.bulk import insert, update
 from accounts.models import Account, AccountChange, Grant
 from accounts.rows import GRANT_COLUMNS
 from accounts.tests.stored import account
@@ -54,6 +54,16 @@ def test_arrays_and_documents_come_as_their_text(instances):
     assert (change.events, change.details, change.record_id) == (["appeared", "locked"], {"a": ["\n", '"']}, None)
 
 
+def test_rows_are_updated_by_their_id(instances):
+    one, other = account(instances[0], "a"), account(instances[0], "b")
+    values = {"kind": "schema", "privilege": "USAGE", "grantable": False, "denied": False, "since": NOON}
+    rows = [Grant.objects.create(account=who, scope=who.name, held_since=NOON, **values) for who in (one, other)]
+    names = ('quo"te', "NULL", "", "back\\slash", "a,b", "{}")
+    update(Grant, ("id", "object_id", "grantors"), [(rows[0].pk, "5/6", names), (rows[1].pk, None, ())])
+    stored = Grant.objects.order_by("pk").values_list("scope", "object_id", "grantors")
+    assert list(stored) == [("a", "5/6", list(names)), ("b", None, [])]
+
+
 def test_no_rows_are_no_trouble(instances):
     insert(Account, NEW_ACCOUNT, [])
     assert not Account.objects.exists()
@@ -67,6 +77,6 @@ def test_the_store_refuses_in_the_words_of_the_orm(instances):
 
 def test_what_is_too_long_is_refused_and_not_cut(instances):
     owner = account(instances[0], "a")
-    row = (owner.pk, "k" * 21, "", "", "SELECT", False, False, "", "{}", NOON, NOON, None)
+    row = (owner.pk, "k" * 21, "", "", "SELECT", False, False, None, None, NOON, NOON)
     with pytest.raises(DataError, match="too long"):
         insert(Grant, GRANT_COLUMNS, [row])

@@ -301,7 +301,7 @@ def test_a_role_that_expires_between_two_visits_is_told(add, server):
     time.sleep(3.1)
     visit_once("accounts", instance)
     assert Account.objects.get(name="app").is_locked is True
-    assert AccountChange.objects.filter(account__name="app").first().events == ["expired"]
+    assert AccountChange.objects.filter(account__name="app").first().events == ["locked", "expired"]
 
 
 def test_a_password_that_expires_between_two_visits_is_told(add, family_server):

@@ -141,7 +141,7 @@ def test_the_change_log_tells_a_script_as_it_was_run(add, server):
         ("CREATE ROLE app LOGIN", ["appeared"], "app"),
         ("GRANT CREATE ON DATABASE postgres TO app", ["privileges"], "app"),
         ("CREATE ROLE team; GRANT team TO app WITH ADMIN OPTION", ["memberships"], "app"),
-        ("ALTER ROLE app VALID UNTIL '2001-01-01'", ["expired", "end_date"], "app"),
+        ("ALTER ROLE app VALID UNTIL '2001-01-01'", ["locked", "expired", "end_date"], "app"),
         ("ALTER ROLE app VALID UNTIL 'infinity'", ["unlocked", "end_date"], "app"),
         ("ALTER ROLE app SUPERUSER", ["attributes"], "app"),
         ("REVOKE CREATE ON DATABASE postgres FROM app", ["privileges"], "app"),

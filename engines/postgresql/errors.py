@@ -79,6 +79,7 @@ SIGNATURES = {
     "pg_database_size": ("oid",),
     "pg_has_role": ("name, text", "name, name, text"),
     "pg_tablespace_size": ("oid",),
+    "string_agg": ("text, text",),
     "unnest": ("anyarray",),
 }
 

@@ -9,6 +9,7 @@ from ..facts import AccountKey, Excess
 from ..session import Rows
 from ..statements import is_printable, offered
 from .account import STATS_ROLE, connect_grant, create, quoted, stats_grant
+from .reads import FIRST_ORDINARY_OID
 from .session import PostgreSQLSession
 
 OWN_OID = "SELECT oid FROM pg_roles WHERE rolname = session_user"
@@ -43,9 +44,6 @@ SELECT DISTINCT c.relname::text, a.grantee, current_database()::text
  WHERE c.oid IN ('pg_catalog.pg_authid'::regclass, 'pg_catalog.pg_shadow'::regclass)
    AND a.privilege_type = 'SELECT' AND a.grantee = ANY(%(roles)s::oid[] || 0::oid)
 """
-
-#: initdb gives its roles lower oids: https://www.postgresql.org/docs/current/system-catalog-initial-data.html
-FIRST_ORDINARY_OID = 16384
 
 #: The maximum number of objects to list in each database.
 OBJECT_LIMIT = 50

@@ -9,13 +9,19 @@ column                          dotted(database, schema, table, name)
 foreign                         dotted(database, "wrapper" or "server", name)
 default                         dotted(database, creating role, schema or "" for all, kind of object)
 
+Ids of these objects begin with the oid of the database: "<database>/<oid>", of a column "<database>/<table>/<number>",
+of default privileges "<database>/<creating role>/<schema or 0>/<kind of object>".
+
 Ownership is the privilege OWNER, in addition to the privileges of the owner in the ACL. The implicit membership of a
-database's owner in pg_database_owner (14+) is in no catalogue and no fact.
+database's owner in pg_database_owner (14+) is in no catalogue and no fact. Of built-in objects, facts are deviations
+from what initdb granted: see `reads.object_grants`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from sys import intern
 from typing import Any
 
 from ..derived import Derived
@@ -25,9 +31,6 @@ from ..reads import GRANTS, Answers
 
 #: A reserved name: no role can have it.
 PUBLIC: AccountKey = ("public", "")
-
-Entry = tuple[str, Sequence[str], int, str, bool, str, str, int | None, bool]
-"""An entry of an ACL: kind, path, grantee's oid, privilege, grantable, database, object id, grantor's oid, denied."""
 
 
 def inventory(session: Any, answers: Answers) -> tuple[Inventory, Derived[AccountFact]]:
@@ -42,11 +45,10 @@ def inventory(session: Any, answers: Answers) -> tuple[Inventory, Derived[Accoun
 
 def permissions(session: Any, answers: Answers, known: Derived[AccountFact]) -> Permissions:
     """Rows of pg_auth_members and of all ACLs. A database that cannot be read is a gap for each kind in it."""
-    entries: list[Derived[Entry]] = [Derived(instance_entries, answers.rows["grants"])]
-    entries += [Derived(object_entries, database, read.yields, rows) for read, database, rows in answers.inside]
+    inside = (Derived(object_grants, known, database, read.yields, rows) for read, database, rows in answers.inside)
     return Permissions(
         Derived(memberships, known, answers.rows["memberships"]),
-        Derived(grants, known, *entries),
+        Derived(together, Derived(instance_grants, known, answers.rows["grants"]), *inside),
         answers.covered,
         answers.gaps_in(GRANTS),
         answers.beyond,
@@ -72,61 +74,74 @@ def accounts(rows: Iterable[Sequence[Any]]) -> Iterator[AccountFact]:
 
 def memberships(known: Iterable[AccountFact], rows: Iterable[Sequence[Any]]) -> Iterator[MembershipFact]:
     """Memberships from the rows of the read "memberships"."""
-    keys = _keys(known)
-    for member, role, admin, inherit, set_option, grantors in rows:
-        names = tuple(sorted(keys[oid][0] for oid in grantors if oid in keys))
-        yield MembershipFact(keys[member], keys[role], admin, inherit, set_option, names)
+    roles = _Roles(known)
+    for member, role, admin, inherit, may_set, grantors in rows:
+        yield MembershipFact(
+            roles.keys[member], roles.keys[role], admin, inherit, may_set, grantors=roles.named[grantors]
+        )
 
 
-def instance_entries(rows: Iterable[Sequence[Any]]) -> Iterator[Entry]:
-    """Entries from the rows of the read "grants"."""
-    for kind, name, grantee, privilege, grantable, oid, grantor in rows:
-        database = name if kind == "database" else ""
-        yield kind, [name] if name else [], grantee, privilege, grantable, database, str(oid or ""), grantor, False
+def instance_grants(known: Iterable[AccountFact], rows: Iterable[Sequence[Any]]) -> Iterator[GrantFact]:
+    """Grants from the rows of the read "grants"."""
+    roles = _Roles(known)
+    shared: dict[tuple[str, str], tuple[str, str, str, str]] = {}
+    for kind, name, grantee, privilege, grantable, object_id, grantors in rows:
+        if account := roles.keys.get(grantee):
+            if (kind, name) not in shared:
+                shared[kind, name] = kind, dotted(name) if name else "", name if kind == "database" else "", object_id
+            kind, scope, database, object_id = shared[kind, name]
+            privilege, grantors = intern(privilege), roles.named[grantors]
+            yield GrantFact(account, kind, privilege, scope, database, grantable, False, object_id, grantors)
 
 
-def object_entries(database: str, kinds: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[Entry]:
-    """Entries from the rows of `reads.object_grants` for these kinds in this database."""
-    for kind, path, grantee, privilege, *more in rows:
-        grantable, object_id, grantor, denied = more
-        yield kinds[kind], [database, *path], grantee, privilege, grantable, database, object_id, grantor, denied
+def object_grants(
+    known: Iterable[AccountFact], database: str, kinds: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> Iterator[GrantFact]:
+    """Grants from the rows of `reads.object_grants` for these kinds in this database."""
+    roles = _Roles(known)
+    last: tuple[str, str, str] = "", "", ""
+    for number, *names, grantee, privilege, grantable, denied, object_id, grantors in rows:
+        if account := roles.keys.get(grantee):
+            kind = kinds[number]
+            # Most rows of an object follow each other, and share its strings.
+            if last[:2] != (kind, object_id):
+                last = kind, object_id, _scope(database, kind, names, roles)
+            scope, privilege, grantors = last[2], intern(privilege), roles.named[grantors]
+            yield GrantFact(account, kind, privilege, scope, database, grantable, denied, last[1], grantors)
 
 
-def grants(known: Iterable[AccountFact], *entries: Iterable[Entry]) -> list[GrantFact]:
-    """Grants by several grantors are one fact, grantable if one of them is. Roles created after the accounts were read
-    are ignored until the next visit."""
-    keys = _keys(known)
-    keys[0] = PUBLIC
-    # Most grantors are owners: their tuples and the texts of objects are shared, since there may be 200,000 grants.
-    alone: dict[int | None, tuple[str, ...]] = {oid: (name,) for oid, (name, _) in keys.items()}
-    shared: dict[str, str] = {}
-    held: dict[tuple[AccountKey, str, str, str, str, bool], tuple[bool, str, tuple[str, ...]]] = {}
-    for several in entries:
-        for kind, path, grantee, privilege, grantable, database, object_id, grantor, denied in several:
-            if grantee not in keys:
-                continue
-            if kind == "routine":
-                scope = f"{dotted(*path[:-1])}({path[-1]})"
-            elif kind == "default":
-                creator, _ = keys.get(int(path[1]), (path[1], ""))
-                scope = dotted(path[0], creator, *path[2:])
-            else:
-                scope = dotted(*path)
-            key = (
-                keys[grantee], kind, shared.setdefault(privilege, privilege), shared.setdefault(scope, scope),
-                shared.setdefault(database, database), denied,
-            )  # fmt: skip
-            grantors = alone.get(grantor, ())
-            if before := held.get(key):
-                grantable = grantable or before[0]
-                grantors = tuple(sorted({*grantors, *before[2]}))
-            held[key] = grantable, shared.setdefault(object_id, object_id), grantors
-    return [
-        GrantFact(account, kind, privilege, scope, database, grantable, denied, object_id, grantors)
-        for (account, kind, privilege, scope, database, denied), (grantable, object_id, grantors) in held.items()
-    ]
+def together(*several: Iterable[GrantFact]) -> Iterator[GrantFact]:
+    return chain.from_iterable(several)
 
 
-def _keys(known: Iterable[AccountFact]) -> dict[int, AccountKey]:
-    """Oid → account."""
-    return {int(fact.native_id): fact.key for fact in known if fact.native_id}
+def _scope(database: str, kind: str, names: Sequence[str | None], roles: _Roles) -> str:
+    path = [name for name in names if name is not None]
+    if kind == "routine":
+        arguments = path.pop()
+        return f"{dotted(database, *path)}({arguments})"
+    if kind == "default":
+        path[0], _ = roles.keys.get(int(path[0]), (path[0], ""))
+    return dotted(database, *path)
+
+
+class _Roles:
+    """The accounts by oid, with PUBLIC as 0, and names of grantors by their oids in a row: "10,16384". Roles created
+    after the accounts were read are ignored until the next visit."""
+
+    def __init__(self, known: Iterable[AccountFact]) -> None:
+        self.keys = {int(fact.native_id): fact.key for fact in known if fact.native_id}
+        self.named = _Names(self.keys)
+        self.keys[0] = PUBLIC
+
+
+class _Names(dict[str, tuple[str, ...]]):
+    """Made at the first access, so that all facts with the same grantors share one tuple."""
+
+    def __init__(self, keys: dict[int, AccountKey]) -> None:
+        super().__init__({"": ()})
+        self._keys = keys
+
+    def __missing__(self, oids: str) -> tuple[str, ...]:
+        held = (self._keys.get(int(oid)) for oid in oids.split(","))
+        names = self[oids] = tuple(sorted(key[0] for key in held if key))
+        return names

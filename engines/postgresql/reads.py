@@ -36,48 +36,56 @@ SELECT oid, rolname, rolcanlogin, rolsuper, nullif(rolconnlimit, -1),
   FROM pg_roles
 """
 
-#: From 16 on, each grantor's membership is a row, and the grantor is one who can still take it back.
+#: The last column lists the oids of the grantors, as in `INSTANCE_GRANTS`.
 MEMBERSHIPS = """
-SELECT member, roleid, bool_or(admin_option), bool_or(inherit_option), bool_or(set_option), array_agg(grantor)
+SELECT member, roleid, bool_or(admin_option), bool_or(inherit_option), bool_or(set_option),
+       string_agg(grantor::text, ',' ORDER BY grantor)
   FROM pg_auth_members GROUP BY member, roleid
 """
 
-#: Up to 15 the member's INHERIT attribute decides, and every member may SET ROLE.
+#: Up to 15 the member's INHERIT attribute decides, and every member may SET ROLE. The stored grantor may be a role that
+#: was dropped.
 MEMBERSHIPS_WITHOUT_OPTIONS = """
-SELECT m.member, m.roleid, m.admin_option, r.rolinherit, true, '{}'::oid[]
+SELECT m.member, m.roleid, m.admin_option, r.rolinherit, true, ''
   FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
 """
 
-#: kind, name (empty for attributes), grantee, privilege, grantable, object id and grantor (null for none).
+#: kind, name (empty for attributes), grantee, privilege, grantable, id of the object, oids of the grantors.
 INSTANCE_GRANTS = """
-SELECT 'attribute', ''::text, r.oid, a.privilege, false, NULL::oid, NULL::oid
+SELECT 'attribute', ''::text, r.oid, a.privilege, false, '', ''
   FROM pg_roles r CROSS JOIN LATERAL (VALUES
        ('SUPERUSER', r.rolsuper), ('CREATEROLE', r.rolcreaterole), ('CREATEDB', r.rolcreatedb),
        ('REPLICATION', r.rolreplication), ('BYPASSRLS', r.rolbypassrls), ('LOGIN', r.rolcanlogin)
        ) a(privilege, held)
  WHERE a.held
 UNION ALL
-SELECT 'database', d.datname::text, a.grantee, a.privilege_type, a.is_grantable, d.oid, a.grantor
+SELECT 'database', d.datname::text, a.grantee, a.privilege_type, bool_or(a.is_grantable), d.oid::text,
+       string_agg(a.grantor::text, ',')
   FROM pg_database d CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+ GROUP BY d.oid, d.datname, a.grantee, a.privilege_type
 UNION ALL
-SELECT 'database', datname::text, datdba, 'OWNER', false, oid, NULL FROM pg_database
+SELECT 'database', datname::text, datdba, 'OWNER', false, oid::text, '' FROM pg_database
 UNION ALL
-SELECT 'tablespace', t.spcname::text, a.grantee, a.privilege_type, a.is_grantable, t.oid, a.grantor
+SELECT 'tablespace', t.spcname::text, a.grantee, a.privilege_type, bool_or(a.is_grantable), t.oid::text,
+       string_agg(a.grantor::text, ',')
   FROM pg_tablespace t CROSS JOIN LATERAL aclexplode(coalesce(t.spcacl, acldefault('t', t.spcowner))) a
+ GROUP BY t.oid, t.spcname, a.grantee, a.privilege_type
 UNION ALL
-SELECT 'tablespace', spcname::text, spcowner, 'OWNER', false, oid, NULL FROM pg_tablespace
+SELECT 'tablespace', spcname::text, spcowner, 'OWNER', false, oid::text, '' FROM pg_tablespace
 """
 
 #: Up to 15: a role that inherits nothing, not even as owner of a database. From 16 on, each membership has the option.
 NOINHERIT = """
 UNION ALL
-SELECT 'attribute', ''::text, oid, 'NOINHERIT', false, NULL, NULL FROM pg_roles WHERE NOT rolinherit
+SELECT 'attribute', ''::text, oid, 'NOINHERIT', false, '', '' FROM pg_roles WHERE NOT rolinherit
 """
 
 PARAMETER_GRANTS = """
 UNION ALL
-SELECT 'parameter', p.parname, a.grantee, a.privilege_type, a.is_grantable, NULL, a.grantor
+SELECT 'parameter', p.parname, a.grantee, a.privilege_type, bool_or(a.is_grantable), '',
+       string_agg(a.grantor::text, ',')
   FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a
+ GROUP BY p.parname, a.grantee, a.privilege_type
 """
 
 #: By oid, because a database may be dropped meanwhile. Rows: oid, size, whether the database exists; if it does and the
@@ -105,88 +113,101 @@ SELECT t.spcname, CASE WHEN {_MAY_MEASURE} THEN pg_tablespace_size(t.oid) END, {
   FROM pg_tablespace t WHERE %(name)s::text IS NULL OR t.spcname = %(name)s ORDER BY t.spcname
 """  # noqa: S608 -- a constant
 
-#: Kind → columns: path inside the database (a role in it as oid), owner, type for acldefault(), ACL, catalogue
-#: and row (oid, column number) for pg_init_privs, whether the object is the system's own, and its id.
+#: Kind → columns: up to three names that are the path inside the database (a role as oid), owner, type for
+#: acldefault(), ACL, catalogue and row (oid, column number) for pg_init_privs, id inside the database, and whether its
+#: schema is the system's.
 OBJECTS = {
     "schema": """
-        SELECT ARRAY[nspname]::text[], nspowner, 'n'::"char", nspacl, 'pg_namespace'::regclass, oid, 0, system,
-               oid::text
+        SELECT nspname::text, NULL, NULL, nspowner, 'n'::"char", nspacl,
+               'pg_namespace'::regclass, oid, 0, oid::text, system
           FROM namespaces
         """,
     "table": """
-        SELECT ARRAY[n.nspname, c.relname]::text[], c.relowner, 'r'::"char", c.relacl,
-               'pg_class'::regclass, c.oid, 0, n.system, c.oid::text
+        SELECT n.nspname::text, c.relname::text, NULL, c.relowner, 'r'::"char", c.relacl,
+               'pg_class'::regclass, c.oid, 0, c.oid::text, n.system
           FROM pg_class c JOIN namespaces n ON n.oid = c.relnamespace
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
         """,
     "sequence": """
-        SELECT ARRAY[n.nspname, c.relname]::text[], c.relowner, 's'::"char", c.relacl,
-               'pg_class'::regclass, c.oid, 0, n.system, c.oid::text
+        SELECT n.nspname::text, c.relname::text, NULL, c.relowner, 's'::"char", c.relacl,
+               'pg_class'::regclass, c.oid, 0, c.oid::text, n.system
           FROM pg_class c JOIN namespaces n ON n.oid = c.relnamespace
          WHERE c.relkind = 'S'
         """,
     "routine": """
-        SELECT ARRAY[n.nspname, p.proname, oidvectortypes(p.proargtypes)]::text[], p.proowner, 'f'::"char",
-               p.proacl, 'pg_proc'::regclass, p.oid, 0, n.system, p.oid::text
+        SELECT n.nspname::text, p.proname::text, oidvectortypes(p.proargtypes), p.proowner, 'f'::"char", p.proacl,
+               'pg_proc'::regclass, p.oid, 0, p.oid::text, n.system
           FROM pg_proc p JOIN namespaces n ON n.oid = p.pronamespace
         """,
     # Array, row and multirange types have no privileges of their own.
     "type": """
-        SELECT ARRAY[n.nspname, t.typname]::text[], t.typowner, 'T'::"char", t.typacl,
-               'pg_type'::regclass, t.oid, 0, n.system, t.oid::text
+        SELECT n.nspname::text, t.typname::text, NULL, t.typowner, 'T'::"char", t.typacl,
+               'pg_type'::regclass, t.oid, 0, t.oid::text, n.system
           FROM pg_type t JOIN namespaces n ON n.oid = t.typnamespace
           LEFT JOIN pg_class c ON c.oid = t.typrelid
          WHERE (t.typtype IN ('b', 'd', 'e', 'r') OR c.relkind = 'c')
            AND t.oid NOT IN (SELECT typarray FROM pg_type)
         """,
     "language": """
-        SELECT ARRAY[lanname]::text[], lanowner, 'l'::"char", lanacl,
-               'pg_language'::regclass, oid, 0, oid < 16384, oid::text
+        SELECT lanname::text, NULL, NULL, lanowner, 'l'::"char", lanacl,
+               'pg_language'::regclass, oid, 0, oid::text, true
           FROM pg_language
         """,
     "foreign": """
-        SELECT ARRAY['wrapper', fdwname]::text[], fdwowner, 'F'::"char", fdwacl,
-               'pg_foreign_data_wrapper'::regclass, oid, 0, false, oid::text
+        SELECT 'wrapper', fdwname::text, NULL, fdwowner, 'F'::"char", fdwacl,
+               'pg_foreign_data_wrapper'::regclass, oid, 0, oid::text, false
           FROM pg_foreign_data_wrapper
         UNION ALL
-        SELECT ARRAY['server', srvname]::text[], srvowner, 'S'::"char", srvacl,
-               'pg_foreign_server'::regclass, oid, 0, false, oid::text
+        SELECT 'server', srvname::text, NULL, srvowner, 'S'::"char", srvacl,
+               'pg_foreign_server'::regclass, oid, 0, oid::text, false
           FROM pg_foreign_server
         """,
+    # The row goes and returns with another oid when its last grant does. So its id is what it is for.
     "default": """
-        SELECT ARRAY[d.defaclrole::text, coalesce(n.nspname, ''),
-                     CASE d.defaclobjtype WHEN 'r' THEN 'table' WHEN 'S' THEN 'sequence'
-                          WHEN 'f' THEN 'routine' WHEN 'T' THEN 'type' WHEN 'n' THEN 'schema'
-                          WHEN 'L' THEN 'large_object' ELSE d.defaclobjtype::text END]::text[],
-               NULL::oid, NULL::"char", d.defaclacl, 'pg_default_acl'::regclass, d.oid, 0, false,
-               concat_ws('/', d.defaclrole, d.defaclnamespace, d.defaclobjtype)
+        SELECT d.defaclrole::text, coalesce(n.nspname, '')::text, k.kind,
+               NULL::oid, NULL::"char", d.defaclacl, 'pg_default_acl'::regclass, d.oid, 0,
+               concat_ws('/', d.defaclrole, d.defaclnamespace, k.kind), false
           FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
+         CROSS JOIN LATERAL (
+               SELECT CASE d.defaclobjtype WHEN 'r' THEN 'table' WHEN 'S' THEN 'sequence'
+                           WHEN 'f' THEN 'routine' WHEN 'T' THEN 'type' WHEN 'n' THEN 'schema'
+                           WHEN 'L' THEN 'large_object' ELSE d.defaclobjtype::text END
+               ) k(kind)
         """,
     "large_object": """
-        SELECT ARRAY[oid::text], lomowner, 'L'::"char", lomacl, 'pg_largeobject'::regclass, oid, 0, false, oid::text
+        SELECT oid::text, NULL, NULL, lomowner, 'L'::"char", lomacl,
+               'pg_largeobject'::regclass, oid, 0, oid::text, false
           FROM pg_largeobject_metadata
         """,
+    # A column has no ACL when it has lost all that initdb granted.
     "column": """
-        SELECT ARRAY[n.nspname, c.relname, a.attname]::text[], NULL::oid, NULL::"char", a.attacl,
-               'pg_class'::regclass, c.oid, a.attnum::int, n.system,
-               concat_ws('/', c.oid, a.attnum)
+        SELECT n.nspname::text, c.relname::text, a.attname::text, NULL::oid, NULL::"char", a.attacl,
+               'pg_class'::regclass, c.oid, a.attnum::int, concat_ws('/', c.oid, a.attnum), n.system
           FROM pg_attribute a
           JOIN pg_class c ON c.oid = a.attrelid JOIN namespaces n ON n.oid = c.relnamespace
-         WHERE a.attacl IS NOT NULL AND NOT a.attisdropped
+         WHERE NOT a.attisdropped AND (a.attacl IS NOT NULL OR (a.attrelid, a.attnum) IN (
+               SELECT objoid, objsubid FROM pg_init_privs WHERE classoid = 'pg_class'::regclass))
         """,
 }
+
+#: The owner of all that initdb creates.
+BOOTSTRAP_SUPERUSER = 10
+
+#: Objects with lower oids were created by initdb. https://www.postgresql.org/docs/current/system-catalog-initial-data.html
+FIRST_ORDINARY_OID = 16384
 
 
 def object_grants(kinds: Sequence[str]) -> str:
     """One statement for all grants of these `OBJECTS` kinds in the connected database.
 
-    Rows: index into `kinds`, path, grantee, privilege, grantable, id of the object with that of the database before it,
-    grantor (null for OWNER), whether the right is taken away; in the order of `kinds`, so that a limit cuts off the
-    last kinds only.
+    Rows: index into `kinds`, three names of the path (null where it has fewer), grantee, privilege, grantable, denied,
+    id of the object, oids of the grantors; in the order of `kinds`, so that a limit cuts off the last kinds only. The
+    schemas of temporary and TOAST tables are left out.
 
-    Of a system object (pg_catalog, information_schema, built-in languages) only what differs from its baseline appears,
-    never its owner: a right that was added, or one that it was shipped with and that was taken away. The baseline is
-    its row in pg_init_privs, else acldefault(). The schemas of temporary and TOAST tables are left out.
+    Of built-in objects, which are those that initdb created in pg_catalog and information_schema and the languages,
+    only deviations from what initdb granted appear: grants, and as denied what was revoked since. Their baseline is
+    their row in pg_init_privs, else acldefault(). They appear without owner. Relations that all databases share have an
+    ACL in each database.
     """
     objects = " UNION ALL ".join(
         f"SELECT {number}, o.* FROM ({OBJECTS[kind]}) o"  # noqa: S608 -- constants of this module
@@ -196,39 +217,39 @@ def object_grants(kinds: Sequence[str]) -> str:
         WITH namespaces AS (
             SELECT oid, nspname, nspowner, nspacl, nspname IN ('pg_catalog', 'information_schema') AS system
               FROM pg_namespace WHERE nspname !~ '^pg_(toast|temp)'
-        ), objects(kind, path, owner, acltype, acl, classid, objid, subid, system, id) AS ({objects})
-        SELECT o.kind, o.path, a.grantee, a.privilege, a.grantable,
-               (SELECT oid FROM pg_database WHERE datname = current_database()) || '/' || o.id, a.grantor, a.denied
+        ), found(kind, name1, name2, name3, owner, acltype, acl, classid, objid, subid, id, system) AS ({objects}
+        ), objects AS (
+            SELECT *, system AND objid < {FIRST_ORDINARY_OID} AS builtin FROM found
+        )
+        SELECT o.kind, o.name1, o.name2, o.name3, a.grantee, a.privilege_type, a.grantable, a.denied,
+               (SELECT oid FROM pg_database WHERE datname = current_database()) || '/' || o.id, a.grantors
           FROM objects o
           LEFT JOIN pg_init_privs i
-                 ON o.system AND i.classoid = o.classid AND i.objoid = o.objid AND i.objsubid = o.subid
+                 ON o.builtin AND i.classoid = o.classid AND i.objoid = o.objid AND i.objsubid = o.subid
          CROSS JOIN LATERAL (
-               SELECT coalesce(o.acl, acldefault(o.acltype, o.owner)) AS acl,
-                      CASE WHEN NOT o.system THEN NULL WHEN i.initprivs IS NOT NULL THEN i.initprivs
-                           -- Not in pg_init_privs: initdb grants these to PUBLIC, except its helpers, named _pg_*
-                           WHEN o.path[1] = 'information_schema' AND o.acltype IN ('n', 'r')
-                                AND coalesce(o.path[2], '') !~ '^_'
-                           THEN acldefault(o.acltype, o.owner) || makeaclitem(
-                                0, o.owner, CASE o.acltype WHEN 'n' THEN 'USAGE' ELSE 'SELECT' END, false)
-                           ELSE acldefault(o.acltype, o.owner) END AS baseline
-               ) b
-         CROSS JOIN LATERAL (
-               SELECT n.grantee, n.privilege_type, n.is_grantable, n.grantor, false
-                 FROM aclexplode(b.acl) n
-                WHERE NOT o.system OR NOT EXISTS (
-                      SELECT FROM aclexplode(b.baseline) s
-                       WHERE s.grantee = n.grantee AND s.privilege_type = n.privilege_type
-                         AND s.is_grantable >= n.is_grantable)
-                UNION ALL
-               SELECT s.grantee, s.privilege_type, false, s.grantor, true
-                 FROM aclexplode(b.baseline) s
-                WHERE NOT EXISTS (
-                      SELECT FROM aclexplode(b.acl) n
-                       WHERE n.grantee = s.grantee AND n.privilege_type = s.privilege_type)
-                UNION ALL
-               SELECT o.owner, 'OWNER', false, NULL, false WHERE o.owner IS NOT NULL AND NOT o.system
-               ) a(grantee, privilege, grantable, grantor, denied)
-         WHERE NOT o.system OR o.acl IS DISTINCT FROM i.initprivs
+               SELECT grantee, privilege_type, bool_or(is_grantable AND NOT shipped) AS grantable,
+                      bool_and(shipped) AS denied,
+                      coalesce(string_agg(grantor::text, ',') FILTER (WHERE NOT shipped), '') AS grantors
+                 FROM (SELECT *, false AS shipped FROM aclexplode(coalesce(o.acl, acldefault(o.acltype, o.owner)))
+                        UNION ALL
+                       SELECT NULL, o.owner, 'OWNER', false, false WHERE o.owner IS NOT NULL AND NOT o.builtin
+                        UNION ALL
+                       SELECT *, true FROM aclexplode(CASE
+                              WHEN NOT o.builtin THEN NULL
+                              WHEN i.initprivs IS NOT NULL THEN i.initprivs
+                              -- Not in pg_init_privs: initdb grants these relations to PUBLIC, except a few
+                              WHEN o.name1 = 'information_schema' AND o.acltype IN ('n', 'r')
+                                   AND coalesce(o.name2, '') !~ '^(_.*|sql_parts|transforms)$'
+                              THEN acldefault(o.acltype, {BOOTSTRAP_SUPERUSER})
+                                   || makeaclitem(0, {BOOTSTRAP_SUPERUSER},
+                                                  CASE o.acltype WHEN 'n' THEN 'USAGE' ELSE 'SELECT' END, false)
+                              ELSE acldefault(o.acltype, {BOOTSTRAP_SUPERUSER}) END)
+                      ) entry
+                GROUP BY grantee, privilege_type
+               HAVING NOT bool_or(shipped) OR bool_and(shipped)
+                   OR bool_or(is_grantable AND shipped) <> bool_or(is_grantable AND NOT shipped)
+               ) a
+         WHERE NOT o.builtin OR o.acl IS DISTINCT FROM i.initprivs OR o.owner <> {BOOTSTRAP_SUPERUSER}
          ORDER BY o.kind
         """  # noqa: S608 -- constants of this module
 

@@ -177,7 +177,6 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
         "instance": instance,
         "classification": shared["classification"],
         "since": now,
-        "held_since": now,
     }
     Assignment.objects.create(reason=f"{word} said so", **manual)
     Assignment.objects.create(rule=shared["rule"], rule_version=1, **manual)
