@@ -32,7 +32,7 @@ def add(transactional_db) -> Callable[..., Instance]:
     def add(name: str, target=None, **fields: object) -> Instance:
         username, password = (target.username, target.password) if target else ("nobody", "secret")
         credential = Credential.objects.create(name=name, username=username, password=password)
-        values = {"engine": "postgresql", "host": "127.0.0.1", "tls_mode": "prefer"} | fields
+        values = {"engine": "postgresql", "host": "127.0.0.1", "tls_mode": "prefer", "level": "A"} | fields
         if target:
             values |= {"engine": target.engine, "host": target.host, "port": target.port, "tls_mode": target.tls_mode}
             values |= {"proof": target.proof} | fields
