@@ -50,7 +50,8 @@ def add(transactional_db) -> Callable[..., Instance]:
             name=f"{target.username} of {target.port}",
             defaults={"username": target.username, "password": target.password},
         )
-        values = {"host": target.host, "port": target.port, "tls_mode": "disable"} | fields
+        # At depth A a visit has one connection.
+        values = {"host": target.host, "port": target.port, "tls_mode": "disable", "level": "A"} | fields
         return Instance.objects.create(name=name, engine=target.engine, credential=credential, **values)
 
     return add
