@@ -9,7 +9,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from accounts.models import Account, Coverage, Grant
+from accounts.models import Account, Coverage, Grant, Membership
 from accounts.tests.stored import MAY_1, MAY_3, account
 from engines.paths import segments
 
@@ -75,3 +75,58 @@ def test_paths_are_what_the_next_visit_reads(before, instances):
     for number, (_, _, old, new) in enumerate(PATHS):
         assert set(Grant.objects.filter(privilege=f"P{number}").values_list("scope", flat=True)) == {new}, old
         assert ".".join(segments(new)) == new
+
+
+DAY = timedelta(days=1)
+#: Days from and to of the rows of one possession in earlier releases → day of held_since, and why it ended.
+HISTORIES = [
+    # never changed; ended
+    ([(0, None)], [(0, None)]),
+    ([(0, 2)], [(0, None)]),
+    # an option that came and went
+    ([(0, 1), (1, 3), (3, None)], [(0, "changed"), (0, "changed"), (0, None)]),
+    # lost for a day, then an option that came
+    ([(0, 1), (2, 3), (3, 5)], [(0, None), (2, "changed"), (2, None)]),
+    # lost twice
+    ([(0, 1), (2, 3), (4, None)], [(0, None), (2, None), (4, None)]),
+]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_when_possession_began_is_computed_from_options_that_changed(before, instances, resumed):
+    """F7.10: options ended one row and began another at the same moment. The migration may be interrupted."""
+    call_command("migrate", "accounts", "0013", verbosity=0)
+    with connection.cursor() as cursor:
+        for number, (rows, _) in enumerate(HISTORIES):
+            cursor.execute(
+                "INSERT INTO accounts_account (instance_id, name, host, native_id, is_system, is_filtered, first_seen_at,"
+                " last_known) SELECT %s, name, '', '', false, false, now(), '{}' FROM unnest(%s) AS n(name) RETURNING id",
+                [instances[0].pk, [f"app{number}", f"team{number}"]],
+            )
+            (member,), (role,) = cursor.fetchall()
+            for turn, (since, until) in enumerate(rows):
+                times = [MAY_1 + since * DAY, None if until is None else MAY_1 + until * DAY]
+                cursor.execute(
+                    "INSERT INTO accounts_grant (account_id, kind, database, scope, privilege, denied, grantable, since,"
+                    " until) SELECT %s, 'table', 'shop', scope, 'SELECT', false, %s, %s, %s"
+                    " FROM (VALUES ('shop.a.t'), ('shop.a.other')) AS s(scope) WHERE %s OR scope = 'shop.a.t'",
+                    [member, turn % 2 == 1, *times, turn == 0],
+                )
+                cursor.execute(
+                    "INSERT INTO accounts_membership (member_id, role_id, admin_option, inherit, set_option, since, until)"
+                    " VALUES (%s, %s, %s, true, true, %s, %s)",
+                    [member, role, turn % 2 == 1, *times],
+                )
+        if resumed:
+            # As if the first accounts had been done.
+            cursor.execute("UPDATE accounts_grant SET held_since = since WHERE scope = 'shop.a.other'")
+    call_command("migrate", "accounts", verbosity=0)
+    for number, (_, expected) in enumerate(HISTORIES):
+        for rows in (
+            Grant.objects.filter(account__name=f"app{number}", scope="shop.a.t"),
+            Membership.objects.filter(member__name=f"app{number}"),
+        ):
+            found = rows.order_by("since").values_list("held_since", "ended")
+            assert [((since - MAY_1).days, why) for since, why in found] == expected
+        other = Grant.objects.get(account__name=f"app{number}", scope="shop.a.other")
+        assert other.held_since == other.since
