@@ -55,10 +55,6 @@ class MembershipRow(NamedTuple):
         return {"admin_option": self.admin_option, "inherit": self.inherit, "set_option": self.set_option}
 
 
-GRANT_COLUMNS = (*GrantRow._fields, "held_since", "since")
-MEMBERSHIP_COLUMNS = (*MembershipRow._fields, "held_since", "since")
-
-
 @dataclass(frozen=True)
 class AccountFacts:
     """Everything one visit read. Its facts may be decoded from the server's rows only when they are first used."""

@@ -110,15 +110,6 @@ def same_server(before: Mapping[Name, str], now: Mapping[Name, str]) -> bool:
     return kept >= 2 and 2 * kept >= len(both)
 
 
-def vanished(before: Mapping[Name, str], now: Mapping[Name, str]) -> int:
-    """Count the names of `before` that are gone and were not renamed, by `same_server`."""
-    gone, came = before.keys() - now.keys(), now.keys() - before.keys()
-    if not same_server(before, now):
-        return len(gone)
-    renamed = {now[name] for name in came} - {""}
-    return sum(before[name] not in renamed for name in gone)
-
-
 KINDS: dict[str, VisitKind | StoreKind] = {}
 
 

@@ -10,7 +10,7 @@ from django.db import DataError
 from accounts.account_index import NEW_ACCOUNT
 from accounts.bulk import insert, update
 from accounts.models import Account, AccountChange, Grant
-from accounts.rows import GRANT_COLUMNS
+from accounts.rows import GrantRow
 from accounts.tests.stored import account
 
 TEXTS = (
@@ -79,4 +79,4 @@ def test_what_is_too_long_is_refused_and_not_cut(instances):
     owner = account(instances[0], "a")
     row = (owner.pk, "k" * 21, "", "", "SELECT", False, False, None, None, NOON, NOON)
     with pytest.raises(DataError, match="too long"):
-        insert(Grant, GRANT_COLUMNS, [row])
+        insert(Grant, (*GrantRow._fields, "held_since", "since"), [row])

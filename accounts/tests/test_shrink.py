@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from accounts.models import Account, Grant
-from sync.registry import vanished
 from sync.tests.targets import visit_once
 
 TABLES = 150
@@ -115,19 +114,3 @@ def test_another_server_that_counts_alike_is_held(add, server, private_postgres)
     instance.credential.save()
     assert sync(instance)[1] == "suspicious_shrink"
     assert Account.objects.filter(gone_at=None, name__regex="^r[0-9]").count() == 12
-
-
-@pytest.mark.parametrize(
-    ("before", "now", "gone"),
-    [
-        ({"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "2", "d": "3"}, 0),
-        ({"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "2", "d": "4"}, 1),
-        ({"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "9", "d": "3"}, 1),
-        ({"a": "1", "c": "3"}, {"a": "1", "d": "3"}, 1),
-        ({"a": "", "b": "", "c": ""}, {"a": "", "b": "", "d": ""}, 1),
-        ({"a": "1"}, {}, 1),
-        ({}, {"a": "1"}, 0),
-    ],
-)
-def test_what_has_another_name_has_not_vanished(before, now, gone):
-    assert vanished(before, now) == gone

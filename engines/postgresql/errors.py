@@ -70,7 +70,6 @@ CATALOGUE_PRIVILEGES = {
 
 #: Functions with several signatures → those that Taifish calls. A GRANT must name one; messages name none.
 SIGNATURES = {
-    "array_agg": ("anynonarray",),
     "count": ("",),
     "current_setting": ("text",),
     "has_database_privilege": ("oid, text", "name, oid, text"),

@@ -45,7 +45,6 @@ POSTGRESQL = Semantics(
         "pg_write_all_data": {**_WRITE_ALL, "column": frozenset({"INSERT", "UPDATE"})},
         "pg_maintain": {"table": frozenset({"MAINTAIN"})},
     },
-    protected=frozenset({"pg_catalog", "information_schema"}),
     database_role="pg_database_owner",
     no_inherit=("attribute", "NOINHERIT"),
     built_in={
