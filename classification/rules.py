@@ -111,8 +111,13 @@ def has_wildcards(pattern: str) -> bool:
 
 def like(pattern: str, text: str) -> bool:
     """Match a text against a pattern: * matches any characters, ? one."""
+    return bool(re.fullmatch(regex(pattern), text, re.DOTALL))
+
+
+def regex(pattern: str) -> str:
+    """Return the pattern as a regular expression, for Python and for the store."""
     wild = {"*": ".*", "?": "."}
-    return bool(re.fullmatch("".join(wild.get(char) or re.escape(char) for char in pattern), text, re.DOTALL))
+    return "".join(wild.get(char) or re.escape(char) for char in pattern)
 
 
 def nearest(word: str, known: Mapping[str, object] | frozenset[str] | set[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from django.contrib.auth.models import User
@@ -17,7 +16,7 @@ from engines.registry import ENGINES
 from instances.models import Instance
 
 from .models import ClassificationRule
-from .rules import Term, has_wildcards, nearest, parse, terms
+from .rules import Term, has_wildcards, nearest, parse, regex, terms
 
 #: Words that name a privilege.
 OF_PRIVILEGES = frozenset({"attribute", "has", "gained", "held_days"})
@@ -82,7 +81,4 @@ def _path(term: Term, instances: QuerySet[Instance]) -> Iterator[str]:
 
 
 def _like(field: str, pattern: str) -> Q:
-    if not has_wildcards(pattern):
-        return Q(**{field: pattern})
-    wild = {"*": ".*", "?": "."}
-    return Q(**{f"{field}__regex": "^" + "".join(wild.get(char) or re.escape(char) for char in pattern) + "$"})
+    return Q(**{f"{field}__regex": f"^{regex(pattern)}$"}) if has_wildcards(pattern) else Q(**{field: pattern})
