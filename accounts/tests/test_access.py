@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from accounts.access import effective, who_can
 from accounts.models import Account
 from accounts.tests.reference_postgresql import CREATE, OBJECTS, OWNED, ROLES, allowed
-from instances.models import Credential, Instance
+from instances.models import Instance
 from sync import services
+from sync.tests.targets import history_of
 from taifish.tests.postgres import PostgresServer, identifier
 
 roles = st.sampled_from([identifier(role) for role in ROLES])
@@ -101,11 +102,7 @@ def one_history(server: PostgresServer, scripts: list[list[str]]) -> None:
     server.execute("; ".join(f"CREATE ROLE {identifier(role)} LOGIN" for role in ROLES))
     server.execute(CREATE, None, "shop")
     target = server.collector(level="C")
-    credential = Credential.objects.create(name="history", username=target.username, password=target.password)
-    instance = Instance.objects.create(
-        name="history", engine="postgresql", host=target.host, port=target.port, credential=credential, level="C"
-    )
-    try:
+    with history_of(target) as instance:
         steps = []
         for script in scripts:
             run(server, script)
@@ -118,9 +115,6 @@ def one_history(server: PostgresServer, scripts: list[list[str]]) -> None:
             compare(steps[-1][1], answered_by_store(instance, None))
         for moment, answers in steps:
             compare(answers, answered_by_store(instance, moment))
-    finally:
-        instance.delete()
-        credential.delete()
 
 
 @pytest.fixture

@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 
 from accounts.access import who_can
 from accounts.tests.reference_mysql import CREATE, DATABASES, ROLES, TRIED, USERS, allowed
-from instances.models import Credential, Instance
+from instances.models import Instance
 from sync import services
+from sync.tests.targets import history_of
 from taifish.tests.mariadb import MariadbServer, MysqlServer
 
 privileges = st.sampled_from(["SELECT", "DELETE", "SELECT, DELETE", "INSERT", "ALL PRIVILEGES"])
@@ -112,17 +113,7 @@ def one_history(server: MariadbServer | MysqlServer, scripts: list[list[str]]) -
     for statement in CREATE:
         server.execute(statement)
     target = server.collector(level="C")
-    credential = Credential.objects.create(name="history", username=target.username, password=target.password)
-    instance = Instance.objects.create(
-        name="history",
-        engine="mysql",
-        host=target.host,
-        port=target.port,
-        credential=credential,
-        level="C",
-        proof=target.proof,
-    )
-    try:
+    with history_of(target):
         steps: list[tuple[datetime, Any]] = []
         for script in scripts:
             run(server, script)
@@ -133,9 +124,6 @@ def one_history(server: MariadbServer | MysqlServer, scripts: list[list[str]]) -
             assert answered_by_store(None) == steps[-1][1]
         for moment, may in steps:
             assert answered_by_store(moment) == may
-    finally:
-        instance.delete()
-        credential.delete()
 
 
 @pytest.fixture

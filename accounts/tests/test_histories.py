@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Account, Grant, Membership
-from instances.models import Credential, Instance
-from sync.tests.targets import visit_once
+from instances.models import Instance
+from sync.tests.targets import history_of, visit_once
 from taifish.tests.postgres import PostgresServer, identifier
 
 #: More than are recreated or swapped between two visits: a server where most ids differ is taken for another one.
@@ -353,7 +353,7 @@ def statements(draw: st.DrawFn) -> str:
             return f"ALTER TABLE {draw(table)} RENAME a TO {draw(st.sampled_from(['z', 'b']))}"
         case 18:
             return f"ALTER TABLE {draw(table)} OWNER TO {one}"
-    return draw(st.sampled_from(["-- rename database", "-- close", "-- open", "-- other encoding of CONNECT"]))
+    return draw(st.sampled_from(["-- rename database", "-- close", "-- open", "-- grant CONNECT"]))
 
 
 def apply(history: History, statement: str) -> None:
@@ -367,7 +367,7 @@ def apply(history: History, statement: str) -> None:
             history.run(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC", "postgres")
         case "-- open":
             history.run(f"GRANT CONNECT ON DATABASE {name} TO PUBLIC", "postgres")
-        case "-- other encoding of CONNECT":
+        case "-- grant CONNECT":
             history.run(f"GRANT CONNECT ON DATABASE {name} TO {identifier(ROLES[0])} WITH GRANT OPTION", "postgres")
         case _:
             history.run(statement)
@@ -375,20 +375,12 @@ def apply(history: History, statement: str) -> None:
 
 def one_history(server: PostgresServer, scripts: list[list[str]]) -> None:
     history = History(server)
-    target = history.target
-    credential = Credential.objects.create(name="history", username=target.username, password=target.password)
-    instance = Instance.objects.create(
-        name="history", engine="postgresql", host=target.host, port=target.port, credential=credential, level="C"
-    )
-    try:
+    with history_of(history.target) as instance:
         history.visit(instance)
         for script in scripts:
             for statement in script:
                 apply(history, statement)
             history.visit(instance)
-    finally:
-        instance.delete()
-        credential.delete()
 
 
 @pytest.fixture

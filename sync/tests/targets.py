@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from engines.target import Target
 from instances.models import Credential, Instance
 from sync import services
 from sync.models import SyncRecord
@@ -18,6 +20,19 @@ def visit_once(kind: str, instance: Instance, **options: object) -> SyncRecord:
     chosen = Instance.objects.filter(pk=instance.pk)
     session = services.start(kind, chosen, trigger="manual", enqueue=False, **options)
     return services.run_here(session).records.get()
+
+
+@contextmanager
+def history_of(target: Target) -> Iterator[Instance]:
+    """An instance for one random history, which is deleted with all its rows."""
+    credential = Credential.objects.create(name="history", username=target.username, password=target.password)
+    values = {"engine": target.engine, "host": target.host, "port": target.port, "proof": target.proof, "level": "C"}
+    instance = Instance.objects.create(name="history", credential=credential, **values)
+    try:
+        yield instance
+    finally:
+        instance.delete()
+        credential.delete()
 
 
 @pytest.fixture
