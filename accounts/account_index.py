@@ -1,6 +1,6 @@
 """The accounts of one instance during a visit: as stored, as read, and their ids.
 
-An account is the server's id of it, where there is one. Where there is none, it is its name and host.
+An account is identified by its id on the server, or by name and host where the engine has no ids.
 """
 
 from __future__ import annotations

@@ -71,8 +71,8 @@ class Question:
 
 @dataclass(frozen=True)
 class Holding:
-    """One account's path to a privilege, by ids. `owner` is the grant by which an account of the path owns the database
-    whose owner holds the privilege."""
+    """One account's path to a privilege, by ids. `owner` is the OWNER grant on the database, for a path through the
+    role that represents its owner."""
 
     account: int
     path: tuple[int, ...]

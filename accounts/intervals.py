@@ -141,7 +141,7 @@ def _log_continued(difference: Difference[Row], log: ChangeLog, described: Calla
 def write_memberships(
     accounts: AccountIndex, permissions: Permissions, gaps: Iterable[Gap], now: datetime, log: ChangeLog
 ) -> tuple[int, int, int]:
-    """Returns how many begin, end and continue otherwise."""
+    """Return how many memberships begin, how many end, and how many continue with other options or grantors."""
     seen = {
         MembershipRow(member, role, fact.admin_option, fact.inherit, fact.set_option, fact.grantors)
         for fact in permissions.memberships
@@ -179,7 +179,7 @@ def write_memberships(
 def write_grants(
     accounts: AccountIndex, permissions: Permissions, gaps: Iterable[Gap], now: datetime, log: ChangeLog
 ) -> tuple[int, int]:
-    """Returns how many begin and end."""
+    """Return how many grants begin and how many end. Raises ImplausibleShrink."""
     seen = {
         GrantRow(
             pk,
@@ -270,7 +270,7 @@ def _hold_shrink(difference: Difference[GrantRow], objects: Objects, accounts: A
 
 
 def _log_grants(difference: Difference[GrantRow], objects: Objects, accounts: AccountIndex, log: ChangeLog) -> None:
-    """Log grants that begin and end. That a role inherits is an option of it, whatever the engine stores."""
+    """Log grants that begin and end. An attribute that keeps a role from inheriting is logged as an option."""
     option = ENGINES[accounts.instance.engine].semantics.no_inherit
     former = {row.database for row in difference.unseen if row.object_id is None}
     for row in sorted(difference.begun()):

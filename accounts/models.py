@@ -174,7 +174,8 @@ class Ended(models.TextChoices):
 class Membership(models.Model):
     """`member` holds `role`, with these options, for this time.
 
-    `since` is when the row began; `held_since` when the possession began that it continues, whatever the options.
+    `since` is when the row began, `held_since` when the possession began. Other options begin another row of the same
+    possession.
     `grantors` are the names of all who granted it: null if not recorded yet, empty if the engine names none.
     """
 
@@ -212,7 +213,8 @@ class Grant(models.Model):
     """`account` holds `privilege` on `scope`, for this time.
 
     `object_id` and `grantors` are those of `engines.facts.GrantFact`, null if not recorded yet. `since` is when the row
-    began; `held_since` when the possession began that it continues, with whatever options, under whatever name.
+    began, `held_since` when the possession began. Other options, grantors or another name of the object begin another
+    row of the same possession.
     """
 
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="grants", verbose_name=_("account"))

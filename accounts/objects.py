@@ -87,7 +87,7 @@ class Objects:
         return (kind, object_id) not in self._ids if object_id else (kind, scope) not in self._scopes
 
     def is_recreated(self, row: GrantRow) -> bool:
-        """Of a row whose object is gone: whether another object has its name now."""
+        """Whether another object has the name now, for a row with an object that is gone."""
         return (row.kind, row.scope) in self._scopes
 
     def was_built_in(self, row: GrantRow) -> bool:

@@ -44,7 +44,7 @@ class GrantSerializer(serializers.ModelSerializer):
     since = serializers.DateTimeField(
         source="held_since",
         read_only=True,
-        help_text="Held without interruption since then, with whatever options and under whatever name.",
+        help_text="Held without interruption since then. Other options or names do not interrupt.",
     )
 
     class Meta:
@@ -70,7 +70,9 @@ class MembershipSerializer(serializers.ModelSerializer):
     text = serializers.CharField(source="__str__", read_only=True)
     role_name = serializers.CharField(source="role.__str__", read_only=True)
     since = serializers.DateTimeField(
-        source="held_since", read_only=True, help_text="Held without interruption since then, with whatever options."
+        source="held_since",
+        read_only=True,
+        help_text="Held without interruption since then. Other options do not interrupt.",
     )
 
     class Meta:

@@ -155,8 +155,8 @@ _NOT_THE_ENGINES = f"NOT ({_OF_THE_ENGINE})"
 
 
 def _ids(name: str, title: str, privileges: str, type_: str, levels: str) -> Read:
-    """The ids of the objects in a view of privileges. The type tells them from their partitions and bodies, which have
-    the same names and ids too."""
+    """The read of the ids of objects in a view of privileges. `type_` excludes partitions and package bodies, which
+    have the same names and ids of their own."""
     return _view(
         name,
         "",
