@@ -235,7 +235,8 @@ RULES = [
         _("Everybody may read or change a table"),
         'is_public and (has("SELECT", kind="table", direct=True) or has("INSERT", kind="table", direct=True) or '
         'has("UPDATE", kind="table", direct=True) or has("DELETE", kind="table", direct=True) or '
-        'has("TRUNCATE", kind="table", direct=True) or has("*", kind="column", direct=True))',
+        'has("TRUNCATE", kind="table", direct=True) or has("SELECT", kind="column", direct=True) or '
+        'has("INSERT", kind="column", direct=True) or has("UPDATE", kind="column", direct=True))',
         _PG,
     ),
     Shipped(
@@ -374,7 +375,9 @@ RULES = [
         "or-18",
         "everybody",
         _("Everybody may read or change a table"),
-        'is_public and has("*", kind="table", direct=True)',
+        'is_public and (has("SELECT", kind="table", direct=True) or has("READ", kind="table", direct=True) or '
+        'has("INSERT", kind="table", direct=True) or has("UPDATE", kind="table", direct=True) or '
+        'has("DELETE", kind="table", direct=True))',
         _OR,
     ),
     Shipped(
