@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from hashlib import blake2b
+from itertools import chain
 from typing import Any, TypeVar, overload
 
 Item = TypeVar("Item")
@@ -58,6 +59,11 @@ class Derived(Sequence[Item]):
 
     def __repr__(self) -> str:
         return repr(self._items)
+
+
+def together(*several: Iterable[Item]) -> Iterator[Item]:
+    """The items of all, for a `Derived` of several."""
+    return chain.from_iterable(several)
 
 
 def fingerprint_of(answer: Any) -> str:

@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..derived import Derived
+from ..derived import Derived, together
 from ..fact_set import GRANT_OPTION, FactSet
 from ..facts import AccountFact, AccountKey, Gap, GrantFact, Inventory, MembershipFact, Permissions
 from ..paths import dotted
@@ -250,10 +250,6 @@ def other_grants(
         scope = dotted(database, kind.lower(), name)
         facts.grant((user, host), "routine", set_members(words, mariadb), scope, database, grantors=by)
     return facts.grants
-
-
-def together(*several: Iterable[GrantFact]) -> list[GrantFact]:
-    return [grant for grants in several for grant in grants]
 
 
 def _by_key(known: Iterable[Account]) -> dict[AccountKey, Account]:

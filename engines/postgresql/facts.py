@@ -20,11 +20,10 @@ from what initdb granted: see `reads.object_grants`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from sys import intern
 from typing import Any
 
-from ..derived import Derived
+from ..derived import Derived, together
 from ..facts import AccountFact, AccountKey, GrantFact, Inventory, MembershipFact, Permissions
 from ..paths import dotted
 from ..reads import GRANTS, Answers
@@ -108,10 +107,6 @@ def object_grants(
                 last = kind, object_id, _scope(database, kind, names, roles)
             scope, privilege, grantors = last[2], intern(privilege), roles.named[grantors]
             yield GrantFact(account, kind, privilege, scope, database, grantable, denied, last[1], grantors)
-
-
-def together(*several: Iterable[GrantFact]) -> Iterator[GrantFact]:
-    return chain.from_iterable(several)
 
 
 def _scope(database: str, kind: str, names: Sequence[str | None], roles: _Roles) -> str:
