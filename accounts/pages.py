@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from django.core.paginator import Page, Paginator
 from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -19,8 +18,6 @@ from console.visibility import shown_to
 from instances.models import Instance
 from instances.timeline import Event
 
-from . import access
-from .access import Effective
 from .freshness import last_read, unknown_instances
 from .models import UNREADABLE, Account, AccountChange, Ended, Grant, Membership, RoleReach
 from .wording import details, events
@@ -106,103 +103,7 @@ def changes(account: Account) -> QuerySet[AccountChange]:
     return account.changes.select_related("record")
 
 
-@dataclass(frozen=True)
-class Tab:
-    """One tab of the page, for users with `permission`. `lines` turns a page of rows into template context."""
-
-    name: str
-    label: Any
-    permission: str
-    rows: Callable[[Account], QuerySet]
-    lines: Callable[[HttpRequest, Account, Page], Iterable[Any]] = lambda request, account, page: page
-    template: str = "accounts/tab.html"
-
-
-#: Apps above append theirs in `AppConfig.ready`.
-TABS: list[Tab] = [
-    Tab("grants", _("Direct grants"), "accounts.view_grant", direct_grants),
-    Tab("roles", _("Roles"), "accounts.view_rolereach", reached, lambda request, *shown: _roles(*shown)),
-    Tab("members", _("Members"), "accounts.view_membership", members),
-    Tab("ended", _("Ended grants"), "accounts.view_grant", ended_grants),
-    Tab("left", _("Ended memberships"), "accounts.view_membership", ended_memberships),
-    Tab("changes", _("Changes"), "accounts.view_accountchange", changes, lambda request, *shown: _changes(*shown)),
-]
-
-#: Badges beside the name of an account, added by apps above in `AppConfig.ready`: functions of request and account that
-#: return HTML or "".
-BADGES: list[Callable[[HttpRequest, Account], str]] = []
-
-
-def account_page(request: HttpRequest, account: Account) -> dict[str, Any]:
-    """Context of the page: facts, the tabs that the user may open with their counts, and the rows of the open tab."""
-    tabs = [
-        {"name": tab.name, "label": tab.label, "rows": tab.rows(account), "lines": tab.lines, "template": tab.template}
-        for tab in TABS
-        if request.user.has_perm(tab.permission)
-    ]
-    selected = request.GET.get("tab")
-    context: dict[str, Any] = {
-        "facts": facts(account),
-        "former_names": former_names(account),
-        "namesakes": namesakes(account),
-        "badges": [badge(request, account) for badge in BADGES],
-    }
-    if request.user.has_perm("accounts.view_grant"):
-        context |= _effective(request, account)
-        rows = context["effective"].grants
-        tabs.insert(1, {"name": "effective", "label": _("Effective"), "rows": rows, "template": "accounts/tab.html"})
-    # Everything but the effective grants is shown as of now.
-    is_past = context.get("as_of") or "effective" not in context
-    context["read"] = last_read(account.instance) if is_past else context["effective"].read
-    for tab in tabs:
-        tab["count"] = tab["rows"].order_by().count()
-    chosen = next((tab for tab in tabs if tab["name"] == selected), tabs[0] if tabs else None)
-    context |= {"tabs": tabs, "tab": chosen and chosen["name"]}
-    if chosen:
-        context["page"] = page = Paginator(chosen["rows"], ROWS_PER_PAGE).get_page(request.GET.get("page"))
-        if chosen["name"] == "effective":
-            context["lines"] = _effective_lines(context["effective"], page)
-        else:
-            context["lines"] = list(chosen["lines"](request, account, page))
-        context["tab_template"] = chosen["template"]
-    return context
-
-
-def _effective(request: HttpRequest, account: Account) -> dict[str, Any]:
-    """Return the grants in effect now, or at the local time `as_of`. For an invalid time: an error, and the grants of
-    now."""
-    wrong = ""
-    at = None
-    if text := request.GET.get("as_of"):
-        try:
-            at = parse_datetime(text)
-            at = at and access.aware(at)
-            effective = access.effective(account, at)
-            wrong = "" if at else gettext("“%s” is not a time.") % text
-        except ValueError as error:
-            at, wrong = None, str(error)
-            effective = access.effective(account)
-    else:
-        effective = access.effective(account)
-    return {"effective": effective, "as_of": text if at else "", "wrong": wrong}
-
-
-def _effective_lines(effective: Effective, page: Page) -> list[dict[str, Any]]:
-    names = effective.names()
-    links = effective.links(list(page), names)
-    return [
-        {
-            "grant": grant,
-            "links": links[grant.pk],
-            "since": max(link.since for link in links[grant.pk]),
-            "path": [names[pk] for pk in effective.way(grant).path],
-            "use": gettext("at once") if effective.at_once(grant) else gettext("after switching to a role"),
-        }
-        for grant in page
-    ]
-
-
-def _roles(account: Account, page: Page) -> Iterable[dict[str, Any]]:
+def _roles(request: HttpRequest, account: Account, page: Page) -> Iterable[dict[str, Any]]:
     paths = account.role_paths()
     direct = {membership.role_id: membership for membership in account.memberships.filter(until=None)}
     for reach in page:
@@ -221,9 +122,75 @@ def _use(reach: RoleReach) -> str:
     return gettext("after switching to the role") if reach.can_set else gettext("not at all")
 
 
-def _changes(account: Account, page: Page) -> Iterable[dict[str, Any]]:
+def _changes(request: HttpRequest, account: Account, page: Page) -> Iterable[dict[str, Any]]:
     for change in page:
         yield {"change": change, "events": events(change), "details": details(change)}
+
+
+class Rows(Protocol):
+    """The rows of a tab: a queryset, or an answer with rows."""
+
+    def count(self) -> int: ...
+
+    def __getitem__(self, part: slice) -> Iterable[Any]: ...
+
+
+@dataclass(frozen=True)
+class Tab:
+    """One tab of the page, for users with `permission`. `lines` turns a page of rows into template context, where the
+    rows of the open tab are `answer`."""
+
+    name: str
+    label: Any
+    permission: str
+    rows: Callable[[HttpRequest, Account], Rows]
+    lines: Callable[[HttpRequest, Account, Page], Iterable[Any]] = lambda request, account, page: page
+    template: str = "accounts/tab.html"
+
+
+def _now(rows: Callable[[Account], QuerySet]) -> Callable[[HttpRequest, Account], QuerySet]:
+    return lambda request, account: rows(account)
+
+
+#: Apps above append theirs in `AppConfig.ready`.
+TABS: list[Tab] = [
+    Tab("grants", _("Direct grants"), "accounts.view_grant", _now(direct_grants)),
+    Tab("roles", _("Roles"), "accounts.view_rolereach", _now(reached), _roles),
+    Tab("members", _("Members"), "accounts.view_membership", _now(members)),
+    Tab("ended", _("Ended grants"), "accounts.view_grant", _now(ended_grants)),
+    Tab("left", _("Ended memberships"), "accounts.view_membership", _now(ended_memberships)),
+    Tab("changes", _("Changes"), "accounts.view_accountchange", _now(changes), _changes),
+]
+
+#: Badges beside the name of an account, added by apps above in `AppConfig.ready`: functions of request and account that
+#: return HTML or "".
+BADGES: list[Callable[[HttpRequest, Account], str]] = []
+
+
+def account_page(request: HttpRequest, account: Account) -> dict[str, Any]:
+    """Context of the page: facts, the tabs that the user may open with their counts, and the rows of the open tab."""
+    tabs = [
+        {"name": tab.name, "label": tab.label, "rows": tab.rows(request, account), "shown": tab}
+        for tab in TABS
+        if request.user.has_perm(tab.permission)
+    ]
+    for tab in tabs:
+        tab["count"] = tab["rows"].count()
+    chosen = next((tab for tab in tabs if tab["name"] == request.GET.get("tab")), tabs[0] if tabs else None)
+    context: dict[str, Any] = {
+        "facts": facts(account),
+        "former_names": former_names(account),
+        "namesakes": namesakes(account),
+        "badges": [badge(request, account) for badge in BADGES],
+        "read": last_read(account.instance),
+        "tabs": tabs,
+        "tab": chosen and chosen["name"],
+    }
+    if chosen:
+        page = Paginator(chosen["rows"], ROWS_PER_PAGE).get_page(request.GET.get("page"))
+        lines = list(chosen["shown"].lines(request, account, page))
+        context |= {"page": page, "lines": lines, "answer": chosen["rows"], "tab_template": chosen["shown"].template}
+    return context
 
 
 class NamesUnknownInstances:

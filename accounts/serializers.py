@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-from typing import Any
-
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from engines.facts import GRANT_KINDS, AccountFact
+from engines.facts import AccountFact
 from engines.statements import printable
-from instances.serializers import FilterSerializer, InstanceQuestionSerializer, OfInstanceSerializer
+from instances.serializers import FilterSerializer, OfInstanceSerializer
 
 from .models import Account, AccountChange, AccountFilter, Coverage, Grant, Membership, RoleReach
 from .wording import details
@@ -132,55 +129,6 @@ class LinkSerializer(serializers.Serializer):
     last_session = serializers.IntegerField(allow_null=True, help_text="That saw it last. Null: no longer kept.")
 
 
-class EffectiveGrantSerializer(GrantSerializer):
-    """Expects `effective`, what `access.effective()` returned, `names` (account id → name) and `links` (grant id → its
-    links) in its context."""
-
-    holder = serializers.IntegerField(source="account_id", help_text="Who holds it: the account, a role, or PUBLIC.")
-    path = serializers.SerializerMethodField(help_text="The roles on the way, the holder last; empty for its own.")
-    at_once = serializers.SerializerMethodField(help_text="False: only after switching to one of the roles.")
-    links = serializers.SerializerMethodField(
-        help_text="The memberships on the way, and the grant, each with its visits."
-    )
-
-    class Meta(GrantSerializer.Meta):
-        fields = [*GrantSerializer.Meta.fields, "holder", "path", "at_once", "links"]
-
-    @extend_schema_field(LinkSerializer(many=True))
-    def get_links(self, grant: Grant) -> list[dict[str, Any]]:
-        return LinkSerializer(self.context["links"][grant.pk], many=True).data
-
-    def get_path(self, grant: Grant) -> list[str]:
-        return [self.context["names"][pk] for pk in self.context["effective"].way(grant).path]
-
-    def get_at_once(self, grant: Grant) -> bool:
-        return self.context["effective"].at_once(grant)
-
-
-class AccessSerializer(serializers.Serializer):
-    """One `access.Access`."""
-
-    instance = serializers.IntegerField(source="account.instance_id")
-    account = serializers.IntegerField(source="account.pk")
-    account_label = serializers.CharField(source="account.__str__")
-    path = serializers.ListField(child=serializers.CharField(), help_text="The roles on the way, the holder last.")
-    because = serializers.ChoiceField(["grant", "superuser", "predefined", "owner"])
-    at_once = serializers.BooleanField(help_text="False: only after switching to one of the roles.")
-    grant = GrantSerializer(allow_null=True)
-    since = serializers.DateTimeField(allow_null=True, help_text="Of the newest possession on the path.")
-    session = serializers.IntegerField(allow_null=True, help_text="The one that first saw the grant.")
-    links = LinkSerializer(many=True, help_text="The memberships on the way, and the grant, each with its visits.")
-
-
-class TakenAwaySerializer(serializers.Serializer):
-    """A grant of `Answer.taken_away`."""
-
-    instance = serializers.IntegerField(source="account.instance_id")
-    account = serializers.IntegerField(source="account.pk")
-    account_label = serializers.CharField(source="account.__str__")
-    grant = GrantSerializer(source="*")
-
-
 class UnknownSerializer(serializers.Serializer):
     instance = serializers.IntegerField(source="instance.pk")
     instance_name = serializers.CharField(source="instance.name")
@@ -205,17 +153,6 @@ class LastReadSerializer(serializers.Serializer):
     retired_at = serializers.DateTimeField(allow_null=True)
     is_stale = serializers.BooleanField(help_text="The facts do not answer for this moment.")
     reason = serializers.CharField(help_text="Why it is stale; empty if it is not.")
-
-
-class AccessQuestionSerializer(InstanceQuestionSerializer):
-    """Parameters of `access.who_can()`."""
-
-    privilege = serializers.CharField()
-    scope = serializers.CharField(
-        default="", allow_blank=True, help_text='Path of the object: shop.public.orders, shop.public."odd name".'
-    )
-    kind = serializers.CharField(default="", allow_blank=True, help_text=f"One of: {', '.join(GRANT_KINDS)}.")
-    as_of = serializers.DateTimeField(default=None, allow_null=True)
 
 
 class AccountChangeSerializer(serializers.ModelSerializer):

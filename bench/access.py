@@ -66,7 +66,7 @@ def main() -> None:
         from django.db import connection
         from django.utils import timezone
 
-        from accounts.access import effective, who_can
+        from access.questions import effective, who_can
         from accounts.models import Account, Grant
         from instances.models import Instance
 

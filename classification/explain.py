@@ -10,12 +10,12 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from accounts import access
-from accounts.access import Effective
+from access import questions as access
+from access.holding import edges
+from access.questions import Effective
+from access.ways import Graph
 from accounts.freshness import LastRead, last_read
-from accounts.holders import edges
 from accounts.models import Account, Membership
-from accounts.paths import Graph
 
 from .models import ClassificationRule
 from .privileges import built_in_of

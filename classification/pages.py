@@ -140,7 +140,7 @@ TAB = Tab(
     "classifications",
     _("Classifications"),
     "classification.view_assignment",
-    assignments_of,
+    lambda request, account: assignments_of(account),
     _lines,
     "classification/tab.html",
 )

@@ -1,6 +1,6 @@
 """Compile the words about roles and privileges into sets of accounts.
 
-The paths are those of `accounts.paths`: a walk goes from the holders of a privilege down to the members of roles. While
+The paths are those of `access.ways`: a walk goes from the holders of a privilege down to the members of roles. While
 each step inherits, the next may inherit or allow SET ROLE; after a step that does not inherit, each must allow SET
 ROLE.
 """

@@ -2,6 +2,7 @@
 
 from rest_framework.routers import DefaultRouter
 
+from access import viewsets as access
 from accounts import viewsets as accounts
 from aggregation import viewsets as aggregation
 from alerts import viewsets as alerts
@@ -33,8 +34,8 @@ router.register("visit-health", sync.VisitHealthViewSet)
 router.register("accounts", accounts.AccountViewSet)
 router.register(r"accounts/(?P<account_id>\d+)/grants", accounts.GrantViewSet, "account-grants")
 router.register(r"accounts/(?P<account_id>\d+)/memberships", accounts.MembershipViewSet, "account-memberships")
-router.register(r"accounts/(?P<account_id>\d+)/effective", accounts.EffectiveGrantViewSet, "account-effective")
-router.register("access", accounts.AccessViewSet, "access")
+router.register(r"accounts/(?P<account_id>\d+)/effective", access.EffectiveGrantViewSet, "account-effective")
+router.register("access", access.AccessViewSet, "access")
 router.register(r"accounts/(?P<account_id>\d+)/roles", accounts.RoleReachViewSet, "account-roles")
 router.register("account-changes", accounts.AccountChangeViewSet)
 router.register("account-filters", accounts.AccountFilterViewSet)

@@ -132,6 +132,7 @@ INSTALLED_APPS = [
     "tagging",
     "sync",
     "accounts",
+    "access",
     "capacity",
     "aggregation",
     "planning",

@@ -3,8 +3,8 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from accounts.access_page import who_can_page
-from accounts.where_page import where_page
+from access.pages import who_can_page
+from access.where_page import where_page
 from aggregation.pages import backfill_page, trends_page
 from capacity.pages import gaps_page
 from planning.pages import filling_page, forecasts_page, report_page

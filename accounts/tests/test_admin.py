@@ -206,7 +206,7 @@ def test_the_page_answers_for_a_moment_in_the_past(instances):
     for wrong in ("soon", "2026-99-99T00:00", "2199-01-01T00:00"):
         answer = client.get(page(alice, "effective", as_of=wrong))
         assert answer.status_code == 200
-        assert answer.context["wrong"], wrong
+        assert answer.context["answer"].wrong, wrong
 
 
 def test_a_long_tab_has_pages(instances, django_assert_num_queries):
@@ -224,7 +224,7 @@ def test_a_long_tab_has_pages(instances, django_assert_num_queries):
     client.get(page(alice))
     # Session, user, the account and its instance, its former names and namesakes, what heads its classifications, what leads to effective grants (4), a
     # count per tab (8), the rows of the open one (2).
-    with django_assert_num_queries(21):
+    with django_assert_num_queries(22):
         answer = client.get(page(alice, "grants", page="3"))
     assert len(answer.context["lines"]) == 50
     assert "401 to 450 of 450" in answer.content.decode()

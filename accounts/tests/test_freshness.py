@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
-from accounts.access import effective, who_can
+from access.questions import effective, who_can
 from accounts.freshness import LastRead, last_read, last_reads
 from accounts.models import Account, Coverage
 from accounts.tests.stored import account

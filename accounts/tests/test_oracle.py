@@ -13,8 +13,8 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+from access.questions import effective, who_can
 from accounts import services
-from accounts.access import effective, who_can
 from accounts.models import Account, Grant
 from classification.queries import compiled
 from classification.rules import parse

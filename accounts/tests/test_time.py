@@ -14,12 +14,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import strip_tags
 
-from accounts.access import who_can
+from access.questions import who_can
+from access.where_page import where
 from accounts.models import Account, AccountChange, Grant
 from accounts.tests.stored import MAY_1, MAY_3, account
 from accounts.tests.test_admin import rebuild
 from accounts.tests.test_questions import ask, grant, instance, join
-from accounts.where_page import where
 from instances.models import Instance
 from instances.tests.api import client_with
 from sync.models import SyncRecord, SyncSession

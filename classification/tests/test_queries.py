@@ -13,8 +13,8 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from access.questions import effective
 from accounts import closure
-from accounts.access import effective
 from accounts.models import Account, AccountChange, Coverage, Grant, Membership
 from classification.models import Assignment, Classification, ClassificationRule
 from classification.queries import compiled
@@ -428,7 +428,7 @@ def test_every_word_says_so_in_hundreds_of_cases(fleet, now, word, rnd):
 @settings(SETTINGS, max_examples=10)
 @given(rnd=seeds)
 def test_has_is_what_the_page_of_an_account_shows_as_effective(fleet, now, rnd):
-    """What PUBLIC holds, owner rights and role paths count as `accounts.access` has them."""
+    """What PUBLIC holds, owner rights and role paths count as `access.questions` has them."""
     at = rnd.choice([None, *(moment + timedelta(hours=1) for moment in moments(now))])
     for engine, instance in fleet.items():
         store(instance, server_of(rnd, engine, now), now)

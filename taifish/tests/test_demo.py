@@ -16,7 +16,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.access import who_can
+from access.questions import who_can
 from accounts.models import Account, AccountChange, Grant, Membership
 from aggregation.models import InstanceAggregate
 from alerts.models import Channel

@@ -17,6 +17,7 @@ LAYERS = [
     "planning",
     "classification",
     "aggregation",
+    "access",
     "accounts",
     "capacity",
     "sync",

@@ -1,4 +1,4 @@
-"""The page "Who can", and its answer as CSV."""
+"""The page "Who can", its answer as CSV, and the tab "Effective" of an account's page."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from accounts.evidence import granted_by
+from accounts.freshness import LastRead
+from accounts.models import Account, Grant
+from accounts.pages import Tab
 from console.csv import csv_file
 from console.permissions import needs
 from engines.facts import GRANT_KINDS
 
-from .access import Access, Answer, parse_moment, who_can
-from .evidence import granted_by
-from .freshness import LastRead
-from .models import Grant
+from .questions import Access, Answer, aware, effective, parse_moment, who_can
 
 ROWS_PER_PAGE = 200
 
@@ -78,7 +80,7 @@ def who_can_page(request: HttpRequest) -> HttpResponse:
                 "reads": list(answer.reads.values())[:READS],
                 "n_more_reads": max(0, len(answer.reads) - READS),
             }
-    return TemplateResponse(request, "accounts/who_can.html", context)
+    return TemplateResponse(request, "access/who_can.html", context)
 
 
 def _as_csv(answer: Answer) -> HttpResponse:
@@ -140,3 +142,44 @@ def read_cells(read: LastRead) -> list[object]:
         read.session,
         read.level,
     ]
+
+
+class EffectiveRows:
+    """Grants in effect now, or at the local time `as_of`. For an invalid time those of now, and `wrong` says so."""
+
+    def __init__(self, request: HttpRequest, account: Account) -> None:
+        self.as_of = self.wrong = ""
+        at = None
+        if text := request.GET.get("as_of"):
+            try:
+                at = parse_datetime(text)
+                at = at and aware(at)
+                self.effective = effective(account, at)
+                self.wrong = "" if at else gettext("“%s” is not a time.") % text
+            except ValueError as error:
+                at, self.wrong = None, str(error)
+                self.effective = effective(account)
+        else:
+            self.effective = effective(account)
+        self.as_of = text if at else ""
+
+    def count(self) -> int:
+        return self.effective.grants.count()
+
+    def __getitem__(self, part: slice) -> list[dict[str, Any]]:
+        grants = list(self.effective.grants[part])
+        names = self.effective.names()
+        links = self.effective.links(grants, names)
+        return [
+            {
+                "grant": grant,
+                "links": links[grant.pk],
+                "since": max(link.since for link in links[grant.pk]),
+                "path": [names[pk] for pk in self.effective.way(grant).path],
+                "use": gettext("at once") if self.effective.at_once(grant) else gettext("after switching to a role"),
+            }
+            for grant in grants
+        ]
+
+
+EFFECTIVE = Tab("effective", _("Effective"), "accounts.view_grant", EffectiveRows, template="access/effective.html")

@@ -10,12 +10,12 @@ from django.db import connection
 from django.db.models import BooleanField, Case, F, Func, Q, QuerySet, TextField, Value, When
 from django.db.models.functions import MD5, Length, Replace, Substr
 
+from accounts.models import Account, Grant
 from engines.paths import name_of
 from engines.registry import ENGINES
 from instances.models import Instance
 
-from .models import Account, Grant
-from .paths import Edge, Graph, Way
+from .ways import Edge, Graph, Way
 
 
 class Question:

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts.access import effective, who_can
+from access.questions import effective, who_can
 from accounts.models import Account, Coverage, Grant, Membership
 from accounts.tests.stored import MAY_1, MAY_3, account
 from engines.paths import dotted

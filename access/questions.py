@@ -17,16 +17,16 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext
 
+from accounts.evidence import Evidence, Link
+from accounts.freshness import LastRead, last_read, last_reads
+from accounts.models import Account, Coverage, Grant
 from console.visibility import shown_to
 from engines.paths import segments
 from engines.registry import ENGINES
 from instances.models import Instance
 
-from .evidence import Evidence, Link
-from .freshness import LastRead, last_read, last_reads
-from .holders import Holders, Question, edges, without_inheritance, without_last_step
-from .models import Account, Coverage, Grant
-from .paths import Edge, Graph, Way
+from .holding import Holders, Question, edges, without_inheritance, without_last_step
+from .ways import Edge, Graph, Way
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -8,9 +8,9 @@ from io import StringIO
 
 from django.urls import reverse
 
+from access.where_page import take_away, where
 from accounts.models import Account, Grant, Membership
 from accounts.tests.stored import MAY_1, MAY_3, account
-from accounts.where_page import take_away, where
 from engines.tests.clients import paste
 from instances.tests.pages import staff, superstaff
 from sync.tests.targets import visit_once

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounts.paths import Edge, Graph, Way
+from access.ways import Edge, Graph, Way
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NODES = range(6)

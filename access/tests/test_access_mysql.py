@@ -21,8 +21,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from accounts.access import who_can
-from accounts.tests.reference_mysql import CREATE, DATABASES, ROLES, TRIED, USERS, allowed
+from access.questions import who_can
+from access.tests.reference_mysql import CREATE, DATABASES, ROLES, TRIED, USERS, allowed
 from instances.models import Instance
 from sync import services
 from sync.tests.targets import history_of

@@ -21,6 +21,9 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts.filters import BY_NAME
+from accounts.freshness import LastRead, last_reads
+from accounts.models import Account, Grant, Membership
 from console.csv import csv_file
 from console.permissions import needs
 from console.visibility import shown_to
@@ -29,11 +32,8 @@ from engines.paths import segments
 from engines.statements import Held, Subject
 from instances.models import Instance
 
-from .access import parse_moment
-from .access_page import READ_COLUMNS, read_cells
-from .filters import BY_NAME
-from .freshness import LastRead, last_reads
-from .models import Account, Grant, Membership
+from .pages import READ_COLUMNS, read_cells
+from .questions import parse_moment
 
 ROWS_PER_PAGE = 50
 
@@ -95,7 +95,7 @@ def where_page(request: HttpRequest) -> HttpResponse:
                 "at": at or timezone.now(),
                 "query": query.urlencode(),
             }
-    return TemplateResponse(request, "accounts/where.html", context)
+    return TemplateResponse(request, "access/where.html", context)
 
 
 def take_away(accounts: list[Account]) -> dict[int, dict[str, Any]]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from accounts.access import effective, who_can
+from access.questions import effective, who_can
 from accounts.models import Account
 from accounts.tests.reference_postgresql import CREATE, OBJECTS, OWNED, ROLES, allowed
 from instances.models import Instance

@@ -1,0 +1,18 @@
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class AccessConfig(AppConfig):
+    name = "access"
+    verbose_name = _("Access")
+    #: Tables of other apps that SQL here names.
+    reads_tables = ("accounts_membership",)
+
+    def ready(self) -> None:
+        """Declare what this app adds to others."""
+        from accounts.pages import TABS
+
+        from . import pages
+
+        # After the direct grants.
+        TABS.insert(1, pages.EFFECTIVE)
