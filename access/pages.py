@@ -23,7 +23,8 @@ from console.csv import csv_file
 from console.permissions import needs
 from engines.facts import GRANT_KINDS
 
-from .questions import Access, Answer, aware, effective, parse_moment, who_can
+from .moments import aware, parse_moment
+from .questions import Access, Answer, effective, who_can
 
 ROWS_PER_PAGE = 200
 
@@ -168,14 +169,13 @@ class EffectiveRows:
 
     def __getitem__(self, part: slice) -> list[dict[str, Any]]:
         grants = list(self.effective.grants[part])
-        names = self.effective.names()
-        links = self.effective.links(grants, names)
+        links = self.effective.links(grants)
         return [
             {
                 "grant": grant,
                 "links": links[grant.pk],
                 "since": max(link.since for link in links[grant.pk]),
-                "path": [names[pk] for pk in self.effective.way(grant).path],
+                "path": self.effective.path_of(grant),
                 "use": gettext("at once") if self.effective.at_once(grant) else gettext("after switching to a role"),
             }
             for grant in grants

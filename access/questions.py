@@ -1,89 +1,68 @@
-"""Compute access from the store: what an account may do and who may do something, now or at a past moment.
+"""Who may do what, from the store, now or at a past moment: `who_can()` and `effective()`.
 
 Answers use intervals only, so they cover any moment since the first visit. They name the instances where the answer is
-unknown because visits did not read what it depends on.
+unknown because visits did not read what it depends on. `relation` decides, this module puts the answer into words.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
-from datetime import datetime, time
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from django.db.models import Q, QuerySet
-from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
+from django.db import connection
+from django.db.models import Q, QuerySet, Value
+from django.db.models.functions import MD5
+from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext
 
 from accounts.evidence import Evidence, Link
 from accounts.freshness import LastRead, last_read, last_reads
-from accounts.models import Account, Coverage, Grant
+from accounts.models import Account, AccountChange, Coverage, Grant
 from console.visibility import shown_to
-from engines.paths import segments
+from engines.paths import name_of, segments
 from engines.registry import ENGINES
 from instances.models import Instance
 
-from .holding import Holders, Question, edges, without_inheritance, without_last_step
-from .ways import Edge, Graph, Way
+from .chains import Chains, Edge, edges
+from .moments import past
+from .question import ALL_POWERFUL, ANY_WRITE, Question
+from .relation import Relation
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
+#: Rows of an answer that are put into words at once.
+BATCH = 1000
 
-@dataclass(frozen=True)
-class Effective:
-    """What an account may do: `grants` are its own, those of its roles and of PUBLIC; `way(grant)` is the path to one.
 
-    `read` is the last read that the answer is based on.
+class Holding(NamedTuple):
+    """A row of the relation, by ids: `account` has the privilege in `session`, which inherits it from `entry`.
+
+    `holder` is the entry or, with `owner_grant`, the role that stands for the owner of a database. `lacks` are the
+    numbers of what the session needs besides.
     """
 
-    account: Account
-    at: datetime
-    grants: QuerySet[Grant]
-    read: LastRead
-    ways: Mapping[int, Way]
-    owners: Mapping[str, Grant]
-    noinherit: Set[int]
+    account: int
+    instance: int
+    session: int
+    entry: int
+    holder: int
+    grant: int | None
+    owner_grant: int | None
+    because: str
+    scope: str
+    lacks: list[int]
 
     @property
-    def coverage(self) -> LastRead | None:
-        """The read at that moment, or None before the first visit."""
-        return self.read if self.read.is_visited else None
-
-    def way(self, grant: Grant) -> Way:
-        """Return the path from the account to one of `grants`."""
-        if grant.account_id in self.ways:
-            return self.ways[grant.account_id]
-        owner = self.owners[grant.database].account_id
-        to_owner = self.ways[owner]
-        if owner in self.noinherit:
-            to_owner = without_last_step(to_owner)
-        return replace(to_owner, path=(*to_owner.path, grant.account_id), switchable=False)
-
-    def at_once(self, grant: Grant) -> bool:
-        """Return whether one of `grants` applies without SET ROLE."""
-        personal = grant.kind in ENGINES[self.account.instance.engine].semantics.personal
-        return self.way(grant).at_once and not (personal and grant.account_id != self.account.pk)
-
-    def links(self, grants: Sequence[Grant], names: Mapping[int, str]) -> dict[int, list[Link]]:
-        """Return id of each of these `grants` → the links of the path to it, itself last. `names` is what `names()`
-        returned. Takes one query."""
-        chains = []
-        for grant in grants:
-            owner = [] if grant.account_id in self.ways else [self.owners[grant.database]]
-            chains.append((self.account.instance_id, [*self.way(grant).links, *owner, grant]))
-        links = _links(chains, names)
-        return {grant.pk: links[number] for number, grant in enumerate(grants)}
-
-    def names(self) -> dict[int, str]:
-        """Return account id → name, for all accounts on the paths."""
-        ids = {pk for way in self.ways.values() for pk in way.path} | {*self.ways}
-        roles = Account.objects.filter(
-            Q(pk__in=ids) | Q(instance=self.account.instance_id, kind="role", name__in=_STAND_INS)
-        )
-        return {role.pk: str(role) for role in roles}
+    def start(self) -> int:
+        """The last account of the chain that memberships lead to by SET ROLE: no membership leads to the role that
+        stands for the owner of a database."""
+        return self.entry if self.session == self.holder else self.session
 
 
 @dataclass(frozen=True)
@@ -91,8 +70,10 @@ class Access:
     """`account` has the privilege by `grant`, which it holds itself or through the roles of `path`, the holder last.
 
     `because` is "grant", "superuser" (the grant allows everything), "predefined" (a role with built-in privileges, no
-    grant) or "owner" (of the object's schema, no grant). If not `at_once`, the account must first switch to one of the
-    roles. `links` are the memberships of the path and the grant.
+    grant), "owner" (of the object's schema, no grant), "ownership" (of the object: it can give itself the privilege) or
+    "columns" (it has the privilege on `columns` of the object only). If not `at_once`, the account must first switch to
+    a role. `blocked` are the reasons why it cannot use the privilege. `links` are the memberships of the path and the
+    grant.
     """
 
     account: Account
@@ -101,6 +82,15 @@ class Access:
     grant: Grant | None
     at_once: bool
     links: list[Link]
+    blocked: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+    @property
+    def usable(self) -> str:
+        """Return "blocked", "grant" (it can give itself the privilege), "login" or "switch" (after SET ROLE)."""
+        if self.blocked:
+            return "blocked"
+        return "grant" if self.because == "ownership" else "login" if self.at_once else "switch"
 
     @property
     def since(self) -> datetime | None:
@@ -122,53 +112,176 @@ class Answer:
     """
 
     at: datetime
-    rows: list[Access]
+    rows: Rows
     unknown: dict[Instance, str]
     reads: dict[int, LastRead]
     taken_away: list[Grant]
 
 
-_STAND_INS = {engine.semantics.database_role for engine in ENGINES.values()} - {""}
+class Rows(Sequence[Access]):
+    """Rows by instance and account. They are put into words when they are read, in batches of four queries."""
+
+    def __init__(self, holdings: Sequence[Holding], needs: Sequence[str], at: datetime) -> None:
+        self.holdings, self._needs, self._at = holdings, needs, at
+        #: Where each row begins in `holdings`: rights on several columns are one row.
+        self._begin = [n for n, one in enumerate(holdings) if n == 0 or not _is_same_row(one, holdings[n - 1])]
+
+    def __len__(self) -> int:
+        return len(self._begin)
+
+    def __iter__(self) -> Iterator[Access]:
+        for first in range(0, len(self), BATCH):
+            yield from self[first : first + BATCH]
+
+    @overload
+    def __getitem__(self, index: int) -> Access: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Access]: ...
+    def __getitem__(self, index: int | slice) -> Access | list[Access]:
+        if isinstance(index, int):
+            return self[index : index + 1 or None][0]
+        ends = [*self._begin[1:], len(self.holdings)]
+        return self._worded([self.holdings[a:b] for a, b in list(zip(self._begin, ends, strict=True))[index]])
+
+    def _worded(self, rows: list[Sequence[Holding]]) -> list[Access]:
+        firsts = [row[0] for row in rows]
+        chains = Chains(edges({one.account for one in firsts}, self._at))
+        found = [chains.chain(one.account, one.start, one.entry) for one in firsts]
+        ids = {edge.role for chain in found for edge in chain}
+        ids |= {pk for one in firsts for pk in (one.account, one.holder)}
+        accounts = Account.objects.select_related("instance").in_bulk(ids)
+        grants = Grant.objects.in_bulk({pk for one in firsts for pk in (one.grant, one.owner_grant) if pk})
+        for grant in grants.values():
+            if grant.account_id in accounts:
+                grant.account = accounts[grant.account_id]
+        names = {pk: str(account) for pk, account in accounts.items()}
+        evidence: list[tuple[int, Sequence[Edge | Grant]]] = []
+        for one, chain in zip(firsts, found, strict=True):
+            held = [grants[pk] for pk in (one.owner_grant, one.grant) if pk]
+            evidence.append((one.instance, [*chain, *held]))
+        fields = _Fields([accounts[one.account] for one in firsts], self._at)
+        made = []
+        for row, one, chain, links in zip(rows, firsts, found, links_of(evidence, names), strict=True):
+            account = accounts[one.account]
+            path = [accounts[edge.role] for edge in chain]
+            if one.holder != one.entry:
+                path.append(accounts[one.holder])
+            lacking = [self._needs[number] for number in one.lacks]
+            made.append(
+                Access(
+                    account=account,
+                    path=tuple(path),
+                    because=one.because,
+                    grant=grants[one.grant] if one.grant else None,
+                    at_once=one.session == one.account,
+                    links=links,
+                    blocked=() if account.kind == "public" else (*fields.blocking(account), *lacking),
+                    columns=tuple(name_of(_last(two.scope)) for two in row) if one.because == "columns" else (),
+                )
+            )
+        return made
 
 
-def effective(account: Account, at: datetime | None = None) -> Effective:
-    """Return what the account may do at a moment (default: now), by its own grants, through roles and through PUBLIC.
+def _is_same_row(one: Holding, before: Holding) -> bool:
+    return one.because == before.because == "columns" and one[:5] == before[:5]
 
-    Raises ValueError for a future moment.
+
+def _last(scope: str) -> str:
+    return segments(scope)[-1]
+
+
+class _Fields:
+    """What the accounts' fields were at a moment, of those that decide whether an account can log in."""
+
+    def __init__(self, accounts: Iterable[Account], at: datetime) -> None:
+        self._at = at
+        self._before: dict[int, dict[str, Any]] = defaultdict(dict)
+        changes = AccountChange.objects.filter(account__in={account.pk for account in accounts}, at__gt=at)
+        for pk, events, details in changes.order_by("at", "pk").values_list("account", "events", "details"):
+            before = self._before[pk]
+            for name, (value, _after) in details.get("attributes", {}).items():
+                before.setdefault(name, value)
+            if {"locked", "unlocked"} & {*events}:
+                before.setdefault("is_locked", "unlocked" in events)
+
+    def blocking(self, account: Account) -> Iterator[str]:
+        """Yield why nobody can log in as the account."""
+        before = self._before.get(account.pk, {})
+        field = {name: before.get(name, getattr(account, name)) for name in ("can_login", "is_locked", "valid_until")}
+        until = field["valid_until"]
+        if isinstance(until, str):
+            until = parse_datetime(until)
+        if field["can_login"] is False:
+            yield gettext("cannot log in")
+        if until and until <= self._at:
+            yield gettext("expired")
+        elif field["is_locked"]:
+            yield gettext("locked")
+
+
+def holdings(
+    question: Question,
+    instances: Collection[int],
+    at: datetime | None = None,
+    accounts: Collection[int] | None = None,
+    *,
+    may_grant: bool = True,
+) -> tuple[list[Holding], list[str]]:
+    """Return the rows of the relation on these instances, and what their `lacks` mean. Takes one query.
+
+    Of the sessions in which an account has a source, the row has the best one: without lack, then that at login. Rows
+    are sorted by instance and account. `accounts` limits them. `may_grant` is as in `Relation.sources`.
     """
-    at = _moment(at)
-    semantics = ENGINES[account.instance.engine].semantics
-    ways = {
-        pk: way for pk, way in Graph(edges([account.pk], at, up=True)).from_member(account.pk).items() if way.is_open
-    }
-    everyone = Account.objects.filter(instance=account.instance_id, kind=Account.Kind.PUBLIC)
-    if semantics.host_is_database:
-        everyone = everyone.filter(host=account.host)
-    for pk in everyone.values_list("pk", flat=True):
-        ways.setdefault(pk, Way(path=(pk,), switchable=False))
-    switchable = [pk for pk, way in ways.items() if way.switchable]
-    held = Q(account__in=list(ways)) & (~Q(kind__in=semantics.personal) | Q(account__in=switchable))
-    owners: dict[str, Grant] = {}
-    if semantics.database_role:
-        owned = Grant.objects.at(at).filter(account__in=list(ways), kind="database", privilege="OWNER")
-        owners = {grant.database: grant for grant in owned.order_by()}
-        held |= Q(
-            account__instance=account.instance_id, account__name=semantics.database_role, database__in=list(owners)
-        )
-    return Effective(
-        account=account,
-        at=at,
-        grants=Grant.objects.at(at).filter(held).select_related("account"),
-        read=last_read(account.instance, at),
-        ways=ways,
-        owners=owners,
-        noinherit=without_inheritance({owner.account_id for owner in owners.values()}, at),
+    query = Relation(at is not None)
+    starts = query.starts(query.sources(question, may_grant=may_grant))
+    reach = query.reach(query.sessions(starts))
+    needs, lacks = [], []
+    for name, engine in ENGINES.items():
+        for when, need in question.requirements(engine.semantics):
+            sources = query.sources(need)
+            sessions = query.sessions(query.starts(sources))
+            tested = "r.account_id" if when == "login" else "r.session_id"
+            public = f"FROM {sources} p WHERE p.public AND p.instance_id = s.instance_id AND p.host IN ('', s.host)"
+            lacks.append(
+                f"CASE WHEN i.engine = '{name}' AND {tested} NOT IN (SELECT session_id FROM {sessions})"
+                f" AND NOT EXISTS (SELECT {public}) THEN {len(needs)} END"
+            )
+            on = gettext("no %(privilege)s on %(path)s") if need.on else gettext("no %(privilege)s")
+            needs.append(on % {"privilege": need.privilege, "path": need.on})
+    limit = " AND r.account_id = ANY(%(accounts)s::bigint[])" if accounts is not None else ""
+    if question.direct:
+        limit += " AND r.account_id = s.holder_id"
+    sql = (
+        f"{query.with_clause()}, rows AS (\n"
+        "SELECT r.account_id, s.instance_id, r.session_id, s.entry_id, s.holder_id, s.grant_id, s.owner_grant_id,\n"
+        f"       s.because, s.scope, array_remove(ARRAY[{', '.join(lacks)}]::int[], NULL) AS lacks, i.name\n"
+        f"  FROM {starts} s JOIN {reach} r ON r.entry_id = s.entry_id AND r.start_id = s.session_id\n"
+        "   AND r.inheriting = s.inheriting JOIN instances_instance i ON i.id = s.instance_id\n"
+        f" WHERE true{limit}\n"
+        "), best AS (SELECT DISTINCT ON (account_id, grant_id, holder_id, entry_id, because) * FROM rows\n"
+        " ORDER BY account_id, grant_id, holder_id, entry_id, because, cardinality(lacks), session_id <> account_id)\n"
+        "SELECT b.account_id, b.instance_id, b.session_id, b.entry_id, b.holder_id, b.grant_id, b.owner_grant_id,\n"
+        "       b.because, b.scope, b.lacks FROM best b JOIN accounts_account x ON x.id = b.account_id\n"
+        " WHERE b.because NOT IN ('ownership', 'columns') OR NOT EXISTS (SELECT FROM best o"
+        " WHERE o.account_id = b.account_id AND o.because NOT IN ('ownership', 'columns'))\n"
+        " ORDER BY b.name, x.name, x.host, x.id, cardinality(b.lacks), b.because = 'columns', b.session_id <> x.id,\n"
+        "       b.entry_id <> x.id, b.because, b.holder_id, b.entry_id, b.scope, b.grant_id"
     )
+    values = {"instances": list(instances), "at": at, "accounts": list(accounts or ())}
+    with connection.cursor() as cursor:
+        cursor.execute(sql, query.parameters | values)
+        return [Holding(*row) for row in cursor.fetchall()], needs
+
+
+def rows_of(question: Question, instance: int, at: datetime | None, accounts: Collection[int]) -> Rows:
+    """Return why these accounts of an instance have what a rule asks for. PUBLIC is an account too."""
+    found, needs = holdings(question, [instance], at, accounts, may_grant=False)
+    return Rows(found, needs, past(at))
 
 
 def who_can(
     privilege: str,
-    scope: str = "",
+    on: str = "",
     *,
     kind: str = "",
     at: datetime | None = None,
@@ -177,95 +290,105 @@ def who_can(
 ) -> Answer:
     """Return the accounts with a privilege on an object at a moment (default: now), by any path.
 
-    `scope` is the object's path as grants show it ("shop.public.orders"; "" for the whole instance). `kind` is one of
-    GRANT_KINDS, for a path that several kinds can have. The answer is limited to what `user` may see. Retired instances
-    are unknown and have no rows. A privilege of PUBLIC is one row, for PUBLIC. Raises ValueError for an invalid path,
-    an unknown privilege, or a future moment.
+    `privilege` is a name, `ANY_WRITE` or `ALL_POWERFUL`. `on` is the object's path as grants show it
+    ("shop.public.orders"; "" for the whole instance). `kind` is one of GRANT_KINDS, for a path that several kinds can
+    have. The answer is limited to what `user` may see. Retired instances are unknown and have no rows. A privilege of
+    PUBLIC is one row, for PUBLIC. Raises ValueError for an invalid path, an unknown privilege, or a future moment.
     """
-    at = _moment(at)
-    privilege = privilege.strip().upper()
-    question = Question(privilege, segments(scope.strip()), kind)
+    moment = past(at)
+    question = _question(privilege, on, kind)
+    engines = [name for name, engine in ENGINES.items() if _is_answered(question, engine.semantics)]
+    if not engines:
+        of = f" of the kind {kind!r}" if kind else ""
+        raise ValueError(f"No engine has objects{of} with a path of {len(question.path)} parts.")
     selected = Instance.objects.all() if instances is None else instances
-    selected = shown_to(selected.filter(engine__in=question.scopes), user)
-    instances = selected.active()
-    grants = shown_to(Grant.objects.all(), user)
-    holders = Holders(question, instances, at)
-    ways = holders.ways()
-    if (
-        all(way.because == "superuser" for way in ways)
-        and not question.is_possible
-        and not grants.filter(privilege=privilege).exists()
-        # Skip the spelling check if none of the instances has been visited.
-        and (Coverage.objects.filter(instance__in=instances).exists() or not instances.exists())
+    reads = last_reads(shown_to(selected.filter(engine__in=engines), user), moment)
+    asked = [read.instance.pk for read in reads if not read.retired_at]
+    found, needs = holdings(question, asked, at)
+    if all(one.because == "superuser" for one in found):
+        _check_privilege(question, shown_to(Grant.objects.all(), user), asked)
+    rows = Rows(found, needs, moment)
+    of_instance = {read.instance.pk: read for read in reads}
+    return Answer(moment, rows, _unknown(question, reads), of_instance, taken_away(question, asked, moment))
+
+
+def _question(privilege: str, on: str, kind: str) -> Question:
+    word = privilege.strip().lower()
+    question = Question(word if word in (ANY_WRITE, ALL_POWERFUL) else word.upper(), on.strip(), kind)
+    # Raises ValueError for an invalid path.
+    return Question(question.privilege, ".".join(question.path), kind)
+
+
+def _is_answered(question: Question, semantics: Any) -> bool:
+    if question.privilege == ALL_POWERFUL:
+        return bool(semantics.powerful)
+    return bool(question.scopes(semantics))
+
+
+def _check_privilege(question: Question, grants: QuerySet[Grant], instances: list[int]) -> None:
+    """Raise ValueError if no visit has ever seen the privilege, but one has visited the instances."""
+    if len(question.privileges) != 1 or any(
+        question.fits(privilege)
+        for engine in question.built_in()
+        for kind, _scope in question.scopes(ENGINES[engine].semantics)
+        for privilege in ENGINES[engine].semantics.privileges.get(kind, ())
     ):
-        raise ValueError(_unknown_privilege(privilege, grants))
-    ids = {pk for way in ways for pk in (way.account, *way.path)}
-    accounts = Account.objects.select_related("instance").in_bulk(ids)
-    names = {pk: str(account) for pk, account in accounts.items()}
-    links = _links(
-        ((accounts[way.account].instance_id, [*way.links, *filter(None, (way.owner, way.grant))]) for way in ways),
-        names,
-    )
-    rows = [
-        Access(
-            account=accounts[way.account],
-            path=tuple(accounts[pk] for pk in way.path),
-            because=way.because,
-            grant=way.grant,
-            at_once=way.at_once,
-            links=chain,
-        )
-        for way, chain in zip(ways, links, strict=True)
-    ]
-    rows.sort(key=lambda row: (row.account.instance.name, row.account.name, row.account.host, len(row.path)))
-    reads = last_reads(selected, at)
-    return Answer(at, rows, _unknown(question, reads), {read.instance.pk: read for read in reads}, holders.taken_away())
+        return
+    (privilege,) = question.privileges
+    if grants.filter(privilege=privilege).exists():
+        return
+    if instances and not Coverage.objects.filter(instance__in=instances).exists():
+        return
+    known = grants.order_by().values_list("privilege", flat=True).distinct()
+    close = difflib.get_close_matches(privilege, known, n=3, cutoff=0.5)
+    text = gettext("No visit has ever seen a privilege %r.") % privilege
+    raise ValueError(text + gettext(" Did you mean %s?") % gettext(" or ").join(close) if close else text)
 
 
-def parse_moment(text: str) -> datetime | None:
-    """Parse a moment ("2026-05-03 14:00") or a day (its end; for today, now) in TAIFISH_TIME_ZONE; None for "".
-
-    Raises ValueError.
-    """
-    text = text.strip()
-    if not text:
-        return None
-    try:
-        moment, day = parse_datetime(text), parse_date(text)
-    except ValueError:
-        moment = day = None
-    if day:
-        moment = datetime.combine(day, time.max)
-        if day == timezone.localdate():
-            return timezone.now()
-    if moment is None:
-        raise ValueError(gettext("%r is neither a day (2026-05-03) nor a moment (2026-05-03 14:00).") % text)
-    return aware(moment)
+def taken_away(question: Question, instances: Collection[int], at: datetime) -> list[Grant]:
+    """Return the rights on a built-in object that the engine ships with and that were taken away."""
+    matching = Q()
+    for name in question.built_in():
+        for kind, scope in question.scopes(ENGINES[name].semantics):
+            matching |= Q(account__instance__engine=name, kind=kind, scope=scope, digest=MD5(Value(scope)))
+    if not matching:
+        return []
+    taken = Grant.objects.at(at).alias(digest=MD5("scope")).select_related("account__instance")
+    taken = taken.filter(matching, account__instance__in=instances, denied=True, privilege__in=question.privileges)
+    return list(taken.order_by("account__instance__name", "account__name", "pk"))
 
 
-def aware(moment: datetime) -> datetime:
-    """Convert a moment to TAIFISH_TIME_ZONE: ISO 8601 allows offsets of 16 hours or more, the store does not.
+def _unknown(question: Question, reads: Iterable[LastRead]) -> dict[Instance, str]:
+    """Return the instances with a stale read, or a read without what the answer depends on → reason."""
+    unknown = {}
+    built_in = {*question.built_in()}
+    for read in reads:
+        needed = question.needed(ENGINES[read.instance.engine].semantics)
+        reasons = [read.reason] if read.is_stale else []
+        if beyond := sorted(needed.intersection(read.beyond)):
+            reasons.append(
+                gettext("read depth %(level)s leaves out: %(kinds)s")
+                % {"level": read.level, "kinds": ", ".join(beyond)}
+            )
+        elif gaps := [gap["message"] for gap in read.gaps if _touches(gap, needed, question.database)]:
+            reasons.append(gaps[0])
+        if read.instance.engine in built_in:
+            reasons.append(gettext("on built-in objects, the rights that the engine ships with are not recorded"))
+        if reasons:
+            unknown[read.instance] = "; ".join(reasons)
+    return unknown
 
-    Raises ValueError.
-    """
-    try:
-        return timezone.localtime(moment) if timezone.is_aware(moment) else timezone.make_aware(moment)
-    except OverflowError:
-        raise ValueError(gettext("“%s” is not a time.") % moment.isoformat()) from None
+
+def _touches(gap: Mapping[str, str], needed: Collection[str], database: str) -> bool:
+    return gap["scope"] in {*needed, "accounts"} and gap["database"] in ("", database)
 
 
-def _moment(at: datetime | None) -> datetime:
-    now = timezone.now()
-    if at and at > now:
-        raise ValueError(gettext("%s is in the future.") % at.isoformat())
-    return at or now
-
-
-def _links(chains: Iterable[tuple[int, Sequence[Edge | Grant]]], names: Mapping[int, str]) -> list[list[Link]]:
-    """Return the links of each path, given as its instance and its memberships and grants. Takes one query."""
+def links_of(chains: Iterable[tuple[int, Sequence[Edge | Grant]]], names: Mapping[int, str]) -> list[list[Link]]:
+    """Return the links of each chain, given as its instance and its memberships and grants. `names` are those of the
+    accounts in memberships. Takes one query."""
     chains = list(chains)
     evidence = Evidence((instance, row) for instance, rows in chains for row in rows)
-    # Paths have memberships in common.
+    # Chains have memberships in common.
     made: dict[tuple[type, int], Link] = {}
     for instance, rows in chains:
         for row in rows:
@@ -280,32 +403,136 @@ def _text(row: Edge | Grant, names: Mapping[int, str]) -> str:
     return gettext("%(member)s in %(role)s") % {"member": names[row.member], "role": names[row.role]}
 
 
-def _unknown(question: Question, reads: Iterable[LastRead]) -> dict[Instance, str]:
-    """Return the instances with a stale read, or a read without what the answer depends on → reason."""
-    unknown = {}
-    for read in reads:
-        needed = question.needed(read.instance.engine)
-        reasons = [read.reason] if read.is_stale else []
-        if beyond := sorted(needed.intersection(read.beyond)):
-            reasons.append(
-                gettext("read depth %(level)s leaves out: %(kinds)s")
-                % {"level": read.level, "kinds": ", ".join(beyond)}
-            )
-        elif gaps := [gap["message"] for gap in read.gaps if _touches(gap, needed, question.database)]:
-            reasons.append(gaps[0])
-        if read.instance.engine in question.built_in:
-            reasons.append(gettext("on built-in objects, the rights that the engine ships with are not recorded"))
-        if reasons:
-            unknown[read.instance] = "; ".join(reasons)
-    return unknown
+class Reached(NamedTuple):
+    """How an account has the rights of a holder: as in `Holding`. `database` is the only one where it has them."""
+
+    session: int
+    holder: int
+    entry: int
+    owner_grant: int | None
+    database: str | None
+
+    start = Holding.start
 
 
-def _touches(gap: Mapping[str, str], needed: Collection[str], database: str) -> bool:
-    return gap["scope"] in {*needed, "accounts"} and gap["database"] in ("", database)
+@dataclass(frozen=True)
+class Nature:
+    """Rights that the account has without a grant, through `path` and a predefined role, the last of it."""
+
+    path: tuple[Account, ...]
+    at_once: bool
+    powers: Mapping[str, Collection[str]]
 
 
-def _unknown_privilege(privilege: str, grants: QuerySet[Grant]) -> str:
-    known = grants.order_by().values_list("privilege", flat=True).distinct()
-    close = difflib.get_close_matches(privilege, known, n=3, cutoff=0.5)
-    text = gettext("No visit has ever seen a privilege %r.") % privilege
-    return text + gettext(" Did you mean %s?") % gettext(" or ").join(close) if close else text
+@dataclass(frozen=True)
+class Effective:
+    """What an account may do: `grants` are its own, those of its roles and of PUBLIC; `path(grant)` leads to one.
+
+    `read` is the last read that the answer is based on.
+    """
+
+    account: Account
+    at: datetime
+    grants: QuerySet[Grant]
+    read: LastRead
+    ways: Mapping[tuple[int, str | None], list[Reached]]
+
+    @property
+    def coverage(self) -> LastRead | None:
+        """The read at that moment, or None before the first visit."""
+        return self.read if self.read.is_visited else None
+
+    def way(self, grant: Grant) -> Reached:
+        """Return the best way from the account to the holder of one of `grants`: at login, if there is one."""
+        personal = grant.kind in ENGINES[self.account.instance.engine].semantics.personal
+        ways = [*self.ways.get((grant.account_id, None), ()), *self.ways.get((grant.account_id, grant.database), ())]
+        return next(way for way in ways if not personal or way.session == way.holder)
+
+    def at_once(self, grant: Grant) -> bool:
+        """Return whether one of `grants` applies without SET ROLE."""
+        return self.way(grant).session == self.account.pk
+
+    @cached_property
+    def _chains(self) -> Chains:
+        return Chains(edges([self.account.pk], self.at))
+
+    def _chain(self, way: Reached) -> tuple[Edge, ...]:
+        # PUBLIC is no role.
+        return () if way.entry not in self._members else self._chains.chain(self.account.pk, way.start, way.entry)
+
+    @cached_property
+    def _members(self) -> set[int]:
+        return {self.account.pk, *(edge.role for edge in self._chains.all())}
+
+    def path(self, way: Reached) -> list[int]:
+        """Return the ids of the roles on the way, the holder last; empty for the account itself."""
+        chain = [edge.role for edge in self._chain(way)]
+        return chain if (chain or [self.account.pk])[-1] == way.holder else [*chain, way.holder]
+
+    def path_of(self, grant: Grant) -> list[str]:
+        """Return the names of the roles on the way to one of `grants`."""
+        return [self.names[pk] for pk in self.path(self.way(grant))]
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """Account id → name, for all accounts on the paths."""
+        ids = {*self._members, *(holder for holder, _database in self.ways)}
+        return {role.pk: str(role) for role in Account.objects.filter(pk__in=ids)}
+
+    def links(self, grants: Sequence[Grant]) -> dict[int, list[Link]]:
+        """Return id of each of these `grants` → the links of the path to it, itself last. Takes at most three queries,
+        with the first call of `names`."""
+        ways = [self.way(grant) for grant in grants]
+        owners = Grant.objects.in_bulk({way.owner_grant for way in ways if way.owner_grant})
+        chains = [
+            (self.account.instance_id, [*self._chain(way), *filter(None, [owners.get(way.owner_grant)]), grant])
+            for way, grant in zip(ways, grants, strict=True)
+        ]
+        return dict(zip((grant.pk for grant in grants), links_of(chains, self.names), strict=True))
+
+    def natures(self) -> list[Nature]:
+        """Return what the account may do as a member of predefined roles, without a grant."""
+        predefined = ENGINES[self.account.instance.engine].semantics.predefined
+        found = []
+        roles = Account.objects.filter(pk__in=[pk for pk, _database in self.ways], is_system=True, name__in=predefined)
+        accounts = Account.objects.in_bulk(self._members)
+        for role in roles.order_by("name"):
+            way = self.ways[role.pk, None][0]
+            path = tuple(accounts[pk] for pk in self.path(way))
+            found.append(Nature(path or (role,), way.session == self.account.pk, predefined[role.name]))
+        return found
+
+
+def effective(account: Account, at: datetime | None = None) -> Effective:
+    """Return what the account may do at a moment (default: now), by its own grants, through roles and through PUBLIC.
+
+    Raises ValueError for a future moment.
+    """
+    moment = past(at)
+    semantics = ENGINES[account.instance.engine].semantics
+    query = Relation(at is not None)
+    upwards = query.upwards(account.pk)
+    sql = (
+        f"{query.with_clause()} SELECT DISTINCT session_id, holder_id, entry_id, owner_grant_id, database"
+        f" FROM {upwards} ORDER BY session_id, holder_id, entry_id"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, query.parameters | {"at": at})
+        rows = [Reached(*row) for row in cursor.fetchall()]
+    ways: dict[tuple[int, str | None], list[Reached]] = defaultdict(list)
+    # The best way first: at login, then by SET ROLE to the holder itself.
+    for row in sorted(rows, key=lambda row: (row.session != account.pk, row.session != row.holder)):
+        ways[row.holder, row.database].append(row)
+    everywhere = {holder for holder, database in ways if database is None}
+    switchable = [row.holder for row in rows if row.session == row.holder and row.database is None]
+    held = Q(account__in=everywhere) & (~Q(kind__in=semantics.personal) | Q(account__in=switchable))
+    for holder, database in ways:
+        if database is not None:
+            held |= Q(account=holder, database=database) & ~Q(kind__in=semantics.personal)
+    return Effective(
+        account=account,
+        at=moment,
+        grants=Grant.objects.at(moment).filter(held).select_related("account"),
+        read=last_read(account.instance, moment),
+        ways=ways,
+    )

@@ -12,8 +12,7 @@ from instances.serializers import InstanceQuestionSerializer
 
 
 class EffectiveGrantSerializer(GrantSerializer):
-    """Expects `effective`, what `access.effective()` returned, `names` (account id → name) and `links` (grant id → its
-    links) in its context."""
+    """Expects `effective`, what `access.effective()` returned, and `links` (grant id → its links) in its context."""
 
     holder = serializers.IntegerField(source="account_id", help_text="Who holds it: the account, a role, or PUBLIC.")
     path = serializers.SerializerMethodField(help_text="The roles on the way, the holder last; empty for its own.")
@@ -30,7 +29,7 @@ class EffectiveGrantSerializer(GrantSerializer):
         return LinkSerializer(self.context["links"][grant.pk], many=True).data
 
     def get_path(self, grant: Grant) -> list[str]:
-        return [self.context["names"][pk] for pk in self.context["effective"].way(grant).path]
+        return self.context["effective"].path_of(grant)
 
     def get_at_once(self, grant: Grant) -> bool:
         return self.context["effective"].at_once(grant)

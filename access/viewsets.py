@@ -62,9 +62,8 @@ class EffectiveGrantViewSet(GrantViewSet):
     def get_serializer_context(self) -> dict[str, Any]:
         if not self.kwargs:
             return super().get_serializer_context()
-        names = self.effective.names()
-        links = self.effective.links(self.rows, names)
-        return super().get_serializer_context() | {"effective": self.effective, "names": names, "links": links}
+        links = self.effective.links(self.rows)
+        return super().get_serializer_context() | {"effective": self.effective, "links": links}
 
     def paginate_queryset(self, queryset: QuerySet[Grant]) -> list[Grant]:
         self.rows = super().paginate_queryset(queryset)

@@ -32,8 +32,8 @@ from engines.paths import segments
 from engines.statements import Held, Subject
 from instances.models import Instance
 
+from .moments import parse_moment
 from .pages import READ_COLUMNS, read_cells
-from .questions import parse_moment
 
 ROWS_PER_PAGE = 50
 

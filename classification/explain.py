@@ -10,17 +10,16 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from access import questions as access
-from access.holding import edges
-from access.questions import Effective
-from access.ways import Graph
+from access.chains import nearest_roles
+from access.questions import rows_of
 from accounts.freshness import LastRead, last_read
 from accounts.models import Account, Membership
 
 from .models import ClassificationRule
-from .privileges import built_in_of
+from .privileges import question_of
 from .queries import Query, compiled
 from .rules import And, Not, Or, Part, Term, like, parse
+from .unseen import OF_PRIVILEGES
 
 #: Paths listed per word.
 MAX_PATHS = 5
@@ -47,7 +46,7 @@ def explain(rule: ClassificationRule, account: Account, at: datetime | None = No
     verdicts = _verdicts(query, account)
     if verdicts is None:
         return []
-    reasons = _Reasons(query, account, at, read)
+    reasons = _Reasons(account, at, read)
     return list(_lines(tree, 0, verdicts, reasons))
 
 
@@ -76,14 +75,13 @@ def _lines(part: Part, depth: int, verdicts: dict[Part, bool | None], reasons: _
 
 
 class _Reasons:
-    def __init__(self, query: Query, account: Account, at: datetime | None, read: LastRead) -> None:
-        self.query, self.account, self.at, self.read = query, account, at, read
-        self._effective: Effective | None = None
+    def __init__(self, account: Account, at: datetime | None, read: LastRead) -> None:
+        self.account, self.at, self.read = account, at, read
 
     def of(self, term: Term, verdict: bool | None) -> list[str]:
         if term.word == "member_of":
             return self._unknown() if verdict is None else self._roles(term)
-        if term in self.query.grants:
+        if term.word in OF_PRIVILEGES:
             return self._unknown(term) if verdict is None else self._grants(term)
         if verdict is None:
             if self.read.is_visited and self.read.is_stale:
@@ -104,56 +102,40 @@ class _Reasons:
             reasons.append(
                 _("read depth %(level)s leaves out: %(kinds)s") % {"level": read.level, "kinds": ", ".join(read.beyond)}
             )
-        if term and self.account.instance.engine in built_in_of(term):
+        if term and self.account.instance.engine in question_of(term).built_in():
             reasons.append(_("on built-in objects, the rights that the engine ships with are not recorded"))
         return reasons or [_("visits had not read it by then")]
 
     def _grants(self, term: Term) -> list[str]:
-        """Return the grants that were found, each with its path."""
-        if self._effective is None:
-            self._effective = access.effective(self.account, self.at)
-        effective = self._effective
-        stand_ins = effective.grants.filter(database__in=list(effective.owners)).values_list("account", flat=True)
-        holders = {*effective.ways, *(stand_ins if effective.owners else ())}
-        cte = self.query.grants[term]
-        sql = f"{self.query.with_clause()} SELECT grant_id FROM {cte} WHERE account_id = ANY(%(holders)s)"  # noqa: S608
-        values = {"instances": [self.account.instance_id], "holders": list(holders)}
-        with connection.cursor() as cursor:
-            cursor.execute(sql, self.query.parameters | values)
-            ids = [row[0] for row in cursor.fetchall()]
-        if term.word == "attribute" or term.options.get("direct"):
-            grants = effective.grants.filter(pk__in=ids, account=self.account)
-        else:
-            grants = effective.grants.filter(pk__in=ids)
-        names = effective.names()
+        """Return what gives the account the privilege, each with its path, the shortest first."""
+        everyone = Account.objects.filter(instance=self.account.instance_id, kind=Account.Kind.PUBLIC)
+        accounts = [self.account.pk, *everyone.filter(host__in=["", self.account.host]).values_list("pk", flat=True)]
         found = []
-        for grant in grants:
-            way = effective.way(grant)
-            if not way.is_open:
-                continue
-            words = [str(grant)]
-            if way.path:
-                words.append(_("through %s") % " → ".join(names[pk] for pk in way.path))
-            if not effective.at_once(grant):
+        for row in rows_of(question_of(term), self.account.instance_id, self.at, accounts):
+            path = [str(role) for role in row.path]
+            if row.account != self.account:
+                path.append(str(row.account))
+            words = [str(row.grant) if row.grant else _("by its nature")]
+            if path:
+                words.append(_("through %s") % " → ".join(path))
+            if not row.at_once:
                 words.append(_("after switching to a role"))
-            since = max(filter(None, (grant.held_since, way.since)))
-            words.append(_("since %s") % timezone.localtime(since).strftime("%Y-%m-%d %H:%M"))
-            found.append((len(way.path), ", ".join(words)))
+            if row.since:
+                words.append(_("since %s") % timezone.localtime(row.since).strftime("%Y-%m-%d %H:%M"))
+            found.append((len(path), ", ".join(words)))
         found.sort()
         return [words for _length, words in found[:MAX_PATHS]]
 
     def _roles(self, term: Term) -> list[str]:
         """Return the matching roles that the account reaches, each with its path."""
-        graph = Graph(edges([self.account.pk], self.at or timezone.now(), up=True))
-        ways = graph.from_member(self.account.pk)
-        names = {role.pk: role for role in Account.objects.filter(pk__in=list(ways))}
-        paths = [
-            (len(way.path), " → ".join(str(names[step]) for step in way.path))
-            for pk, way in ways.items()
-            if way.path and pk != self.account.pk and like(term.texts[0], names[pk].name)
-        ]
+        steps = nearest_roles(self.account.pk, self.at or timezone.now())
+        names = {role.pk: role for role in Account.objects.filter(pk__in=list(steps))}
+        ways = [pk for pk in steps if pk != self.account.pk and like(term.texts[0], names[pk].name)]
+        paths = [(len(steps[pk]), " → ".join(str(names[step]) for step in steps[pk])) for pk in ways]
         if term.options.get("admin"):
-            rows = Membership.objects.at(self.at or timezone.now()).filter(role__in=list(ways), admin_option=True)
-            passing = {str(row.role) for row in rows.filter(member__in=list(ways)).select_related("role")}
+            rows = Membership.objects.at(self.at or timezone.now()).filter(role__in=ways, admin_option=True)
+            passing = {
+                str(row.role) for row in rows.filter(member__in=[self.account.pk, *steps]).select_related("role")
+            }
             paths = [(length, path) for length, path in paths if path.rpartition(" → ")[2] in passing]
         return [_("through %s") % path for _length, path in sorted(paths)[:MAX_PATHS]]

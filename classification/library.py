@@ -430,7 +430,7 @@ RULES = [
         "or-17",
         "escalation",
         _("Rights on the tables of passwords, links or audits themselves"),
-        'has("*", on="*.SYS.USER$") or has("*", on="*.SYS.LINK$") or has("*", on="*.SYS.AUD$")',
+        'not superuser and (has("*", on="*.SYS.USER$") or has("*", on="*.SYS.LINK$") or has("*", on="*.SYS.AUD$"))',
         _OR,
     ),
 ]

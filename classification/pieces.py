@@ -7,32 +7,23 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from .rules import has_wildcards
+from access.sql import Sql
 
 #: The instance has no coverage `c` yet.
 _UNVISITED = "c.id IS NULL"
 
 
-class Pieces:
-    """A query under construction, as of %(at)s or now. User input becomes parameters."""
+class Pieces(Sql):
+    """A query of a rule under construction."""
 
     def __init__(self, is_past: bool) -> None:
-        self.is_past = is_past
-        self.parameters: dict[str, Any] = {}
+        super().__init__(is_past)
         #: Parameter → its offset from the moment of the query.
         self.moments: dict[str, timedelta] = {}
-        self.ctes: list[str] = []
         self.joins: list[str] = []
         self._made: dict[Any, str] = {}
         #: Start of the interval → conditions on coverage, in the order of the columns.
         self._coverage: dict[str, list[str]] = {}
-
-    def _holding(self, alias: str, moment: str = "") -> str:
-        """Return SQL: the interval contains the moment of the query, or this one."""
-        moment = moment or ("%(at)s" if self.is_past else "")
-        if not moment:
-            return f"{alias}.until IS NULL"
-        return f"({alias}.since <= {moment} AND ({alias}.until IS NULL OR {alias}.until > {moment}))"
 
     def _moment(self, away: timedelta) -> str:
         """Add a parameter for a moment before or after that of the query."""
@@ -40,28 +31,9 @@ class Pieces:
         self.moments[name] = away
         return f"%({name})s"
 
-    def _like_any(self, column: str, patterns: tuple[str, ...]) -> str:
-        return f"({' OR '.join(self._like(column, pattern) for pattern in patterns)})"
-
-    def _like(self, column: str, pattern: str) -> str:
-        if not has_wildcards(pattern):
-            return f"{column} = {self._parameter(pattern)}"
-        escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        return f"{column} LIKE {self._parameter(escaped.replace('*', '%').replace('?', '_'))}"
-
-    def _parameter(self, value: Any) -> str:
-        name = f"p{len(self.parameters)}"
-        self.parameters[name] = value
-        return f"%({name})s"
-
-    def _cte(self, sql: str, columns: str = "") -> str:
-        name = f"s{len(self.ctes)}"
-        self.ctes.append(f"{name}{columns} AS (\n{sql.replace('{self}', name)})")
-        return name
-
     def _set(self, sql: str) -> str:
         """Return SQL: the account is in a set."""
-        name = self._cte(sql)
+        name = self.cte(sql)
         self.joins.append(f"LEFT JOIN {name} ON {name}.id = a.id")
         return f"{name}.id IS NOT NULL"
 
@@ -81,7 +53,7 @@ class Pieces:
             for engine, scopes in needed.items():
                 if not scopes:
                     continue
-                beyond, gaps = self._parameter(sorted(scopes)), self._parameter(_gaps({*scopes, "accounts"}, database))
+                beyond, gaps = self.parameter(sorted(scopes)), self.parameter(_gaps({*scopes, "accounts"}, database))
                 lacking = f"c.beyond && {beyond}::varchar[] OR c.gaps @? {gaps}::jsonpath"
                 conditions.append(f"(i.engine = '{engine}' AND ({lacking}))" if engine else f"({lacking})")
             return self._lacking(" OR ".join(conditions), since)
@@ -92,7 +64,7 @@ class Pieces:
         """Return SQL: a value, or null where visits could not read the account field it depends on."""
 
         def make() -> str:
-            return self._lacking(f"{self._parameter(column)} = ANY(c.unread)", "")
+            return self._lacking(f"{self.parameter(column)} = ANY(c.unread)", "")
 
         return f"(CASE WHEN NOT {self._once(('unread field', column), make)} THEN {value} END)"
 
@@ -105,7 +77,7 @@ class Pieces:
     def look_up_coverage(self) -> None:
         """Join the conditions of `_lacking`, one join per moment, after all other joins."""
         for n, (since, conditions) in enumerate(self._coverage.items()):
-            held = self._holding("c", since)
+            held = self.holding("c", since)
             columns = [f"lacks{m}" for m in range(1, len(conditions) + 1)]
             lacks = ", ".join(f"bool_or({one}) AS {column}" for one, column in zip(conditions, columns, strict=True))
             # Conditions on fields do not include unvisited instances.

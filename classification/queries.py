@@ -39,8 +39,6 @@ class Query:
     source: str
     parameters: dict[str, Any]
     parts: dict[Part, str]
-    #: Word about privileges → the CTE of its grants.
-    grants: dict[Term, str]
 
     def with_clause(self) -> str:
         return f"WITH RECURSIVE {', '.join(self.ctes)}" if self.ctes else ""
@@ -85,7 +83,7 @@ def _compiled(rule: Part, engine: str, is_past: bool, has_stale: bool) -> tuple[
     if engine or {"engine", "instance"} & {term.word for term in terms(rule)}:
         compiler.joins.append("JOIN instances_instance i ON i.id = a.instance_id")
     source = "\n".join(["FROM accounts_account a", *compiler.joins, f"WHERE {' AND '.join(conditions)}"])
-    query = Query(verdict, compiler.ctes, source, compiler.parameters, compiler.parts, compiler.grants)
+    query = Query(verdict, compiler.ctes, source, compiler.parameters, compiler.parts)
     return query, compiler.moments
 
 
@@ -143,26 +141,23 @@ class _Compiler(Privileges):
             case "connection_limit":
                 return self._compared(self._or_infinite("connection_limit", "bigint", "'Infinity'::float8"), term)
             case "engine":
-                return f"(i.engine = ANY({self._parameter(list(term.texts))}))"
+                return f"(i.engine = ANY({self.parameter(list(term.texts))}))"
             case "instance" | "name" | "host":
                 column = "i.name" if term.word == "instance" else f"a.{term.word}"
-                return self._like_any(column, term.texts)
+                return self.like_any(column, term.texts)
             case "auth":
-                return self._like_any(f"nullif({self._fact('auth_method', 'text')}, '')", term.texts)
+                return self.like_any(f"nullif({self._fact('auth_method', 'text')}, '')", term.texts)
             case "instance_tag":
                 return self._tagged(term.texts)
             case "assigned":
                 return f"({self._set(self._by_hand(term.texts))})"
             case "member_of":
-                return self._known(self._members(term), self._unread({"": {"memberships"}}))
-            case "attribute":
-                direct = Term(term.text, "has", term.texts, {"kind": "attribute", "direct": True})
-                return self._holds(term, direct)
-            case "has":
-                return self._holds(term, term)
+                return self._known(self._in_role(term), self._unread({"": {"memberships"}}))
+            case "attribute" | "has":
+                return self._holds(term)
         then = timedelta(hours=term.options["within_hours"]) if term.word == "gained" else None
         then = then if then is not None else timedelta(days=term.options["more_than"])
-        now, steadily = self._holds(term, term), self._holds(term, term, self._moment(-then))
+        now, steadily = self._holds(term), self._holds(term, self._moment(-then))
         return f"({now} AND NOT {steadily})" if term.word == "gained" else f"({now} AND {steadily})"
 
     def _fact(self, column: str, kind: str) -> str:
@@ -171,7 +166,7 @@ class _Compiler(Privileges):
             # What the last visit could not read is null in the store.
             return f"a.{column}"
         before = self._once(("before", column), lambda: self._before(column))
-        value = f"coalesce(a.{column}, (a.last_known->>{self._parameter(column)})::{kind})"
+        value = f"coalesce(a.{column}, (a.last_known->>{self.parameter(column)})::{kind})"
         value = f"CASE WHEN {before}.account_id IS NULL THEN {value} ELSE ({before}.value)::{kind} END"
         return self._if_read(column, value)
 
@@ -185,10 +180,10 @@ class _Compiler(Privileges):
         if column == "is_locked":
             value, changed = "'unlocked' = ANY(c.events)", "c.events && '{locked,unlocked}'::varchar[]"
         else:
-            field_name = self._parameter(column)
+            field_name = self.parameter(column)
             value = f"c.details->'attributes'->{field_name}->>0"
             changed = f"c.details->'attributes' ? {field_name}"
-        name = self._cte(
+        name = self.cte(
             f"SELECT DISTINCT ON (c.account_id) c.account_id, {value} AS value FROM accounts_accountchange c\n"
             f" WHERE c.at > %(at)s AND {changed} ORDER BY c.account_id, c.at, c.id"
         )
@@ -210,7 +205,7 @@ class _Compiler(Privileges):
         return self._if_read(column, value)
 
     def _compared(self, number: str, term: Term) -> str:
-        return f"({number} {term.operator} {self._parameter(term.value)})"
+        return f"({number} {term.operator} {self.parameter(term.value)})"
 
     def _older(self, moment: str, term: Term) -> str:
         """Return SQL: the age in days compared with the value. Comparing times is quicker than counting days."""
@@ -222,13 +217,13 @@ class _Compiler(Privileges):
         return (
             "SELECT DISTINCT s.account_id AS id FROM classification_assignment s\n"
             "  JOIN classification_classification k ON k.id = s.classification_id\n"
-            f" WHERE s.rule_id IS NULL AND {self._holding('s')} AND {self._like_any('k.code', codes)}"
+            f" WHERE s.rule_id IS NULL AND {self.holding('s')} AND {self.like_any('k.code', codes)}"
         )
 
     def _tagged(self, slugs: tuple[str, ...]) -> str:
-        name = self._cte(
+        name = self.cte(
             "SELECT DISTINCT it.instance_id FROM tagging_instancetag it JOIN tagging_tag t ON t.id = it.tag_id\n"
-            f" WHERE {self._like_any('t.slug', slugs)}"
+            f" WHERE {self.like_any('t.slug', slugs)}"
         )
         self.joins.append(f"LEFT JOIN {name} ON {name}.instance_id = a.instance_id")
         return f"({name}.instance_id IS NOT NULL)"

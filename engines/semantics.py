@@ -7,13 +7,30 @@ from dataclasses import dataclass, field
 
 from .paths import name_of
 
+#: Privileges that change rows, as all engines call them.
+WRITE = ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "MERGE")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A right that a session needs to use others: `privilege` on the first `parts` parts of their path, an object of
+    this kind. `when` is "login" if the account needs it to log in, or "session" if what it has switched to needs it.
+    Applies to paths with at least `beyond` parts, except of the kinds `without`."""
+
+    kind: str
+    privilege: str
+    parts: int
+    when: str
+    beyond: int = 0
+    without: frozenset[str] = frozenset()
+
 
 @dataclass(frozen=True)
 class Semantics:
     """`paths`: kind of object → number of parts in its path. `containers`: kind of object → the kinds of its containers
     on which a grant applies to it too. `patterns`: a grant on a database names a LIKE pattern, and of the matching
-    patterns only the most specific one counts for an account, that for which this function of product and pattern is
-    largest. `personal`: kinds of grant that members of a role have only after SET ROLE. `everything`: the (kind,
+    patterns only the most specific one counts for an account, that for which this SQL, given {product} and {pattern},
+    is largest. `personal`: kinds of grant that members of a role have only after SET ROLE. `everything`: the (kind,
     privilege) that permits everything. `predefined`: role → kind of object → its privileges on every such object.
     `anywhere`: kind of object → privilege → the privileges that imply it on every such object of the instance (kind
     "system") or of one schema (kind "schema"), except in the schemas `protected`. `owners`: an account may do
@@ -21,14 +38,17 @@ class Semantics:
     is its database, and its rights, like those of PUBLIC, end there; with other engines PUBLIC has no host.
     `database_role`: a role that stands for the owner of the database that contains its grants; an owner with the grant
     `no_inherit` has them only after SET ROLE. `privileges`: kind of object → possible privileges; any for other kinds.
-    `built_in`: kind of object → names of built-in ones, which are the second part of a path. On these, and on what such
-    a schema contains, the rights that the engine ships with are not recorded, but only deviations: a grant, and with
-    `denied` a shipped right that was taken away.
+    `requires`: what a session needs besides a privilege. `never_implied`: privileges that an account with `everything`
+    may lack. `powerful`: (kind, privilege) of grants that make an account all-powerful, and `powerful_roles` that do.
+    `passes_on`: the privilege of an owner, who can give itself every privilege on the object. `columns`: kind of object
+    → kind of its columns. `built_in`: kind of object → names of built-in ones, which are the second part of a path. On
+    these, and on what such a schema contains, the rights that the engine ships with are not recorded, but only
+    deviations: a grant, and with `denied` a shipped right that was taken away.
     """
 
     paths: Mapping[str, int]
     containers: Mapping[str, tuple[str, ...]]
-    patterns: Callable[[str, str], tuple[int, ...]] | None = None
+    patterns: str = ""
     personal: frozenset[str] = frozenset()
     everything: tuple[str, str] | None = None
     predefined: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)
@@ -39,6 +59,12 @@ class Semantics:
     database_role: str = ""
     no_inherit: tuple[str, str] | None = None
     privileges: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    requires: tuple[Requirement, ...] = ()
+    never_implied: frozenset[str] = frozenset()
+    powerful: frozenset[tuple[str, str]] = frozenset()
+    powerful_roles: frozenset[str] = frozenset()
+    passes_on: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
     built_in: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def carries(self, kind: str, fits: Callable[[str], bool]) -> bool:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts import closure
-from accounts.models import Account, AccountChange, AccountFilter, Coverage, Grant, Membership
-from accounts.tests.stored import MAY_1, MAY_3, account
+from accounts.models import Account, AccountChange, AccountFilter, Coverage, Grant
+from accounts.tests.stored import MAY_1, MAY_3, account, join
 from console.templatetags.names import visible
 from instances.models import Instance
 from instances.tests.pages import staff, superstaff
@@ -30,12 +30,6 @@ def grant(holder: Account, privilege: str, **fields: object) -> Grant:
     values = {"kind": "database", "database": "shop", "scope": "shop", "since": MAY_1} | fields
     values = {"held_since": values["since"]} | values
     return Grant.objects.create(account=holder, privilege=privilege, **{"grantable": False, "denied": False} | values)
-
-
-def member(of: Account, role: Account, **fields: object) -> Membership:
-    values = {"admin_option": False, "inherit": True, "set_option": True, "since": MAY_1} | fields
-    values = {"held_since": values["since"]} | values
-    return Membership.objects.create(member=of, role=role, **values)
 
 
 def rebuild(instance: Instance) -> None:
@@ -157,8 +151,8 @@ def test_the_page_says_what_an_account_may_do_and_how_it_comes_by_it(instances):
     alice = account(pg, "alice", can_login=True, valid_until=MAY_3)
     analysts, reporting = account(pg, "analysts", kind="role"), account(pg, "reporting", kind="role")
     everyone = account(pg, "public", kind="public")
-    member(alice, analysts)
-    member(analysts, reporting, set_option=False)
+    join(alice, analysts)
+    join(analysts, reporting, set_option=False)
     rebuild(pg)
     grant(alice, "CONNECT", grantable=True)
     grant(reporting, "CREATE")
@@ -193,7 +187,7 @@ def test_the_page_answers_for_a_moment_in_the_past(instances):
     """Who could do what on 3 May, through which role."""
     pg, _ = instances
     alice, dba = account(pg, "alice"), account(pg, "dba", kind="role")
-    member(alice, dba, until=MAY_3)
+    join(alice, dba, until=MAY_3)
     grant(dba, "CREATE", until=MAY_3)
     Coverage.objects.create(instance=pg, level="A", covered=["database"], beyond=["table"], since=MAY_1, read_at=MAY_3)
     client = superstaff()

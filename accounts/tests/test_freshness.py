@@ -15,10 +15,10 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from access.questions import effective, who_can
+from access.tests.test_questions import grant
 from accounts.freshness import LastRead, last_read, last_reads
 from accounts.models import Account, Coverage
 from accounts.tests.stored import account
-from accounts.tests.test_questions import grant
 from classification.models import Assignment, Classification, ClassificationRule, RuleResult
 from classification.services import keep_rule
 from instances.models import Credential, Instance

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from django.db import transaction
 from django.utils import timezone
 
-from accounts import closure
-from accounts.models import Account, Coverage, Grant, Membership
-from accounts.tests.stored import MAY_1, account
+from accounts.models import Account, Coverage, Grant
+from accounts.tests.stored import MAY_1, account, join
 from classification import runs, services
 from classification.models import Classification, ClassificationRule
 from instances.models import Credential, Instance
@@ -48,7 +46,7 @@ def people(instances: list[Instance]) -> dict[str, Account]:
         "dba": account(pg, "dba", kind="role", can_login=False, is_superuser=False),
         "web": account(my, "web", host="%", can_login=True, is_superuser=False, is_locked=False),
     }
-    membership(made["bob"], made["dba"])
+    join(made["bob"], made["dba"])
     grant(made["ada"], "SUPERUSER")
     grant(made["dba"], "CREATEROLE")
     grant(made["web"], "FILE", kind="system")
@@ -59,15 +57,6 @@ def grant(holder: Account, privilege: str, **fields: object) -> Grant:
     values = {"kind": "attribute", "grantable": False, "denied": False, "since": MAY_1} | fields
     values = {"held_since": values["since"]} | values
     return Grant.objects.create(account=holder, privilege=privilege, **values)
-
-
-def membership(member: Account, role: Account, **fields: object) -> Membership:
-    values = {"admin_option": False, "inherit": True, "set_option": True, "since": MAY_1} | fields
-    values = {"held_since": values["since"]} | values
-    made = Membership.objects.create(member=member, role=role, **values)
-    with transaction.atomic():
-        closure.rebuild(role.instance_id)
-    return made
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import Account, Coverage
-from accounts.tests.stored import MAY_1, account
+from accounts.tests.stored import MAY_1, account, join
 from classification.explain import Line, explain
 from classification.models import ClassificationRule
-from classification.tests.conftest import grant, membership
+from classification.tests.conftest import grant
 
 
 def why(expression: str, of: Account, **options: object) -> list[Line]:
@@ -39,8 +39,8 @@ def test_a_longer_way_owner_rights_and_everybody_are_told(people, instances):
     public = account(pg, "PUBLIC", kind="public")
     stand_in = account(pg, "pg_database_owner", kind="role")
     team = account(pg, "team", kind="role")
-    membership(people["carl"], team)
-    membership(team, people["dba"], admin_option=True)
+    join(people["carl"], team)
+    join(team, people["dba"], admin_option=True)
     grant(public, "CONNECT", kind="database", database="shop", scope="shop")
     grant(people["dba"], "OWNER", kind="database", database="shop", scope="shop")
     grant(stand_in, "CREATE", kind="schema", database="shop", scope="shop.public")

@@ -10,11 +10,11 @@ from django.db import transaction
 
 from accounts import services as accounts_services
 from accounts.models import Account
-from accounts.tests.stored import account
+from accounts.tests.stored import account, join
 from accounts.tests.test_oracle import stored
 from classification import library, runs, services
 from classification.models import Assignment, Classification, ClassificationRule, RuleResult
-from classification.tests.conftest import grant, membership
+from classification.tests.conftest import grant
 from engines.tests.oracle_emulated import ServeOracle
 from sync.models import SyncRecord, SyncSession
 from sync.tests.targets import visit_once
@@ -63,8 +63,8 @@ def test_they_find_what_they_are_for(installed, people, instances, applied):
     public = account(pg, "PUBLIC", kind="public", can_login=False)
     grant(public, "CREATE", kind="schema", database="shop", scope="shop.public")
     reader = account(pg, "reader", can_login=True, is_superuser=False, is_locked=False)
-    membership(reader, account(pg, "pg_read_all_data", kind="role", is_system=True))
-    membership(people["dba"], people["ada"])
+    join(reader, account(pg, "pg_read_all_data", kind="role", is_system=True))
+    join(people["dba"], people["ada"])
     root = account(my, "root", host="%", can_login=True, is_superuser=True, is_locked=False)
     grant(root, "SUPER", kind="system", grantable=True)
     grant(root, "INSERT", kind="system")

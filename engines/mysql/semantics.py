@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import re
-
 from ..semantics import Semantics
 
-
-def _specificity(product: str, pattern: str) -> tuple[int, ...]:
-    """Specificity of a pattern of database names on the server; a pattern without wildcards is most specific.
-
-    MySQL uses the position of the first wildcard. MariaDB (10.4 and later) uses the number of matching names: `_` is
-    one character, `%` as many as the maximum length of a name leaves; among equals the pattern with the earlier
-    wildcard wins. accounts/tests/test_access_mysql.py compares this with the choice of servers.
-    """
-    parts = _PATTERN.findall(pattern)
-    wildcards = [place for place, part in enumerate(parts) if part[0] in "%_"]
-    if not wildcards:
-        return (1,)
-    prefix = wildcards[0]
-    if product != "MariaDB":
-        return (0, len("".join(parts[:prefix])))
-    ones = parts.count("_")
-    many = len(wildcards) - ones
-    room = _LONGEST_NAME - (len(parts) - many) if many else 0
-    return (0, -room, 0, -many, -ones, -prefix) if room > ones else (0, -ones, 1, -room, -many, -prefix)
-
-
-_PATTERN = re.compile(r"%+|\\.|.", re.DOTALL)
-
-
-_LONGEST_NAME = 64
+#: SQL of an array that is larger for the more specific of two patterns of database names; one without wildcards is most
+#: specific. MySQL uses the position of the first wildcard. MariaDB (10.4 and later) uses the number of matching names:
+#: `_` is one character, `%` as many as the maximum length of a name, 64, leaves; among equals the pattern with the
+#: earlier wildcard wins.
+_SPECIFICITY = r"""(
+SELECT CASE WHEN ones + many = 0 THEN ARRAY[1]
+            WHEN {product} <> 'MariaDB' THEN ARRAY[0, length(substring({pattern} FROM '^(?:\\.|[^%%_\\])*'))]
+            WHEN room > ones THEN ARRAY[0, -room, 0, -many, -ones, -prefix]
+            ELSE ARRAY[0, -ones, 1, -room, -many, -prefix] END
+  FROM (SELECT *, CASE WHEN many > 0 THEN 64 - (size - many) ELSE 0 END AS room
+          FROM (SELECT length(text) AS size, length(text) - length(replace(text, '_', '')) AS ones,
+                       length(text) - length(replace(text, '%%', '')) AS many,
+                       length(substring(text FROM '^[^%%_]*')) AS prefix
+                  FROM (SELECT regexp_replace(regexp_replace({pattern}, '\\.', 'x', 'g'), '%%+', '%%', 'g') AS text) one
+               ) counted) sized)"""
 
 
 _OF_MYSQL_TABLES = frozenset(
@@ -48,7 +36,9 @@ MYSQL = Semantics(
         "routine": ("database", "system"),
         "column": ("table", "database", "system"),
     },
-    patterns=_specificity,
+    patterns=_SPECIFICITY,
+    powerful=frozenset({("system", "SUPER")}),
+    columns={"table": "column"},
     privileges={
         "database": _OF_MYSQL_TABLES
         | {"EVENT", "CREATE ROUTINE", "ALTER ROUTINE", "EXECUTE", "LOCK TABLES", "CREATE TEMPORARY TABLES"}

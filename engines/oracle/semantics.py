@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..semantics import Semantics
+from ..semantics import Requirement, Semantics
 
 #: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html
 ORACLE = Semantics(
@@ -34,4 +34,8 @@ ORACLE = Semantics(
     protected=frozenset({"SYS"}),
     owners=True,
     host_is_database=True,
+    requires=(Requirement("system", "CREATE SESSION", 0, "login"),),
+    powerful=frozenset({("system", "SYSDBA")}),
+    powerful_roles=frozenset({"DBA"}),
+    columns={"table": "column"},
 )

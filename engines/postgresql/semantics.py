@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..semantics import Semantics
+from ..semantics import Requirement, Semantics
 
 _READ_ALL = {"table": frozenset({"SELECT"}), "sequence": frozenset({"SELECT"}), "schema": frozenset({"USAGE"})}
 
@@ -47,6 +47,16 @@ POSTGRESQL = Semantics(
     },
     database_role="pg_database_owner",
     no_inherit=("attribute", "NOINHERIT"),
+    requires=(
+        Requirement("database", "CONNECT", 1, "login", beyond=1, without=frozenset({"tablespace", "parameter"})),
+        Requirement("schema", "USAGE", 2, "session", beyond=3, without=frozenset({"foreign"})),
+    ),
+    never_implied=frozenset({"LOGIN", "NOINHERIT", "OWNER"}),
+    powerful=frozenset({("attribute", "SUPERUSER")}),
+    # Of Amazon, Google and Azure.
+    powerful_roles=frozenset({"rds_superuser", "cloudsqlsuperuser", "azure_pg_admin"}),
+    passes_on="OWNER",
+    columns={"table": "column"},
     built_in={
         "schema": frozenset({"pg_catalog", "information_schema", "pg_toast"}),
         "language": frozenset({"internal", "c", "sql", "plpgsql"}),

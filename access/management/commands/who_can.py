@@ -5,7 +5,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from access.questions import Access, Answer, parse_moment, who_can
+from access.moments import parse_moment
+from access.questions import Access, Answer, who_can
 from accounts.freshness import moment
 from accounts.serializers import LastReadSerializer, LinkSerializer
 from engines.facts import GRANT_KINDS

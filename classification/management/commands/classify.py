@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
-from access.questions import parse_moment
+from access.moments import parse_moment
 from classification import services
 from classification.effect import OUTCOMES, Effect, effect_of
 from classification.models import ClassificationRule, RuleResult

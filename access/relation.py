@@ -1,0 +1,403 @@
+"""The relation "this account holds this privilege on this object": SQL for any instances, objects and moment.
+
+It is built in three steps, each a common table expression:
+
+sources   what is held directly: grants on the object or what contains it, and rights without a grant
+sessions  the accounts and roles in which a source is active by inheritance: `entry_id` is where inheritance begins
+reach     the accounts that have such a session: at login it is that of the account, else that of a role after SET ROLE
+
+A session is the account or role whose rights are active. Memberships that inherit lead from a source to sessions,
+memberships with the set option from sessions to accounts. What differs between engines is data in `engines.semantics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from engines.paths import name_of
+from engines.registry import ENGINES
+from engines.semantics import Semantics
+
+from .question import ALL_POWERFUL, Question
+from .sql import Sql, has_wildcards
+
+
+class Relation(Sql):
+    """A query about access. `since` is SQL of a moment: only what has been held from then on counts."""
+
+    def sources(self, question: Question, since: str = "", *, may_grant: bool = False) -> str:
+        """Return the CTE of what is held directly: grant_id (null for a right without a grant), holder_id, instance_id,
+        host, database, scope, because, personal, public.
+
+        With `may_grant`, it includes owners, who can give themselves the privilege (because "ownership"), and grants on
+        columns of the object (because "columns").
+        """
+        selects = list(self._grants(question, since, may_grant))
+        if not question.direct:
+            selects += self._by_nature(question)
+        return self.cte("\n UNION ALL ".join(selects) or _NONE)
+
+    def starts(self, sources: str, since: str = "") -> str:
+        """Return the CTE of the sources with the session that each begins in, `session_id` of `entry_id`, and whether
+        it is `inheriting`. A grant of the role that stands for the owner of its database begins at the owner too, who
+        holds it by the grant `owner_grant_id`."""
+        selects = [
+            f"SELECT *, holder_id AS entry_id, holder_id AS session_id, NOT personal AS inheriting,"
+            f" NULL::bigint AS owner_grant_id FROM {sources}"
+        ]
+        for name, engine in ENGINES.items():
+            if engine.semantics.database_role:
+                selects.append(self._owners(sources, name, engine.semantics, since))
+        return self.cte("\n UNION ALL ".join(selects))
+
+    def sessions(self, starts: str, since: str = "") -> str:
+        """Return the CTE of sessions in which a start is active: entry_id, start_id, inheriting, session_id, account_id
+        (an account that has it)."""
+        first = (
+            "SELECT DISTINCT entry_id, session_id AS start_id, inheriting, session_id, entry_id AS account_id"
+            f" FROM {starts}"
+        )
+        if self._is_closed(since):
+            return self.cte(
+                f"{first}\n UNION ALL SELECT s.entry_id, s.session_id, true, r.member_id, r.member_id\n"
+                f"  FROM (SELECT DISTINCT entry_id, session_id FROM {starts} WHERE inheriting) s\n"
+                "  JOIN accounts_rolereach r ON r.role_id = s.session_id AND r.inherits"
+            )
+        return self.cte(
+            f"{first}\n UNION SELECT w.entry_id, w.start_id, true, m.member_id, m.member_id\n"
+            f"  FROM {{self}} w {self._members('w.session_id', since)} WHERE w.inheriting AND m.inherit"
+        )
+
+    def reach(self, sessions: str, since: str = "") -> str:
+        """Return the CTE of accounts that have a session, with the columns of `sessions`."""
+        if self._is_closed(since):
+            return self.cte(
+                f"SELECT * FROM {sessions}\n"
+                f" UNION ALL SELECT s.entry_id, s.start_id, s.inheriting, s.session_id, r.member_id FROM {sessions} s\n"
+                "  JOIN accounts_rolereach r ON r.role_id = s.account_id AND r.can_set"
+            )
+        return self.cte(
+            f"SELECT * FROM {sessions}\n"
+            f" UNION SELECT w.entry_id, w.start_id, w.inheriting, w.session_id, m.member_id\n"
+            f"  FROM {{self}} w {self._members('w.account_id', since)} WHERE m.set_option"
+        )
+
+    def holders(self, question: Question, since: str = "") -> str:
+        """Return the query of the ids of all accounts that have the privilege by any path, through PUBLIC included."""
+        sources = self.sources(question, since)
+        if question.direct:
+            return f"SELECT DISTINCT holder_id AS id FROM {sources}"
+        starts = self.starts(sources, since)
+        if self._is_closed(since):
+            inheriting = self.cte(
+                f"SELECT entry_id AS id FROM {starts}\n UNION SELECT r.member_id FROM {starts} s\n"
+                "  JOIN accounts_rolereach r ON r.role_id = s.entry_id AND r.inherits WHERE s.inheriting"
+            )
+            reached = (
+                f"SELECT id FROM {inheriting}\n UNION SELECT r.member_id FROM {inheriting} s\n"
+                "  JOIN accounts_rolereach r ON r.role_id = s.id AND r.can_set"
+            )
+        else:
+            walk = self.cte(
+                f"SELECT entry_id, inheriting FROM {starts}\n"
+                " UNION SELECT m.member_id, w.inheriting AND m.inherit FROM {self} w\n"
+                f"  {self._members('w.id', since)} WHERE m.set_option OR (m.inherit AND w.inheriting)",
+                "(id, inheriting)",
+            )
+            reached = f"SELECT id FROM {walk}"
+        return (
+            f"{reached}\n UNION SELECT a.id\n"
+            f"  FROM (SELECT DISTINCT instance_id, host FROM {sources} WHERE public AND NOT personal) p\n"
+            # Where accounts belong to a database, so does PUBLIC. Elsewhere PUBLIC has no host.
+            "  JOIN accounts_account a ON a.instance_id = p.instance_id AND (p.host = '' OR a.host = p.host)"
+        )
+
+    def upwards(self, account: int) -> str:
+        """Return the CTE of holders whose rights an account has: session_id, holder_id, entry_id, owner_grant_id, and
+        the only `database` where it has them, null for all."""
+        mine = self.parameter(account)
+        if self._is_closed(""):
+            sessions = self.cte(
+                f"SELECT {mine}::bigint AS session_id\n"
+                f" UNION ALL SELECT r.role_id FROM accounts_rolereach r WHERE r.member_id = {mine} AND r.can_set"
+            )
+            held = self.cte(
+                f"SELECT session_id, session_id AS holder_id FROM {sessions}\n"
+                f" UNION ALL SELECT s.session_id, r.role_id FROM {sessions} s\n"
+                "  JOIN accounts_rolereach r ON r.member_id = s.session_id AND r.inherits"
+            )
+        else:
+            roles = self._roles("w.session_id")
+            sessions = self.cte(
+                f"SELECT {mine}::bigint\n UNION SELECT m.role_id FROM {{self}} w {roles} WHERE m.set_option",
+                "(session_id)",
+            )
+            held = self.cte(
+                f"SELECT session_id, session_id FROM {sessions}\n"
+                f" UNION SELECT w.session_id, m.role_id FROM {{self}} w {self._roles('w.holder_id')} WHERE m.inherit",
+                "(session_id, holder_id)",
+            )
+        selects = [
+            "SELECT session_id, holder_id, holder_id AS entry_id, NULL::bigint AS owner_grant_id, NULL AS database"
+            f" FROM {held}",
+            f"SELECT a.id, p.id, p.id, NULL, NULL FROM accounts_account a JOIN accounts_account p"
+            f" ON p.instance_id = a.instance_id AND p.kind = 'public' AND p.host IN ('', a.host) WHERE a.id = {mine}"
+            f" AND a.kind <> 'public' AND {self.existing('p')}",
+        ]
+        for name, engine in ENGINES.items():
+            if engine.semantics.database_role:
+                role, switches = self.parameter(engine.semantics.database_role), self._switches(engine.semantics)
+                selects.append(
+                    f"SELECT CASE WHEN {switches} THEN r.id ELSE h.session_id END, r.id, o.account_id, o.id,\n"
+                    "       o.database\n"
+                    f"  FROM {held} h JOIN accounts_grant o ON o.account_id = h.holder_id AND o.kind = 'database'"
+                    f" AND o.privilege = 'OWNER' AND NOT o.denied AND {self.holding('o')}\n"
+                    "  JOIN accounts_account a ON a.id = o.account_id\n"
+                    "  JOIN instances_instance i ON i.id = a.instance_id\n"
+                    "  JOIN accounts_account r ON r.instance_id = a.instance_id AND r.name = "
+                    f"{role} AND {self.existing('r')} WHERE i.engine = '{name}'"
+                    f" AND (NOT {switches} OR h.session_id = h.holder_id)"
+                )
+        return self.cte("\n UNION ALL ".join(selects))
+
+    def _is_closed(self, since: str) -> bool:
+        """Whether the stored closure answers, which is that of all memberships that hold now."""
+        return not (self.is_past or since)
+
+    def _members(self, role: str, since: str) -> str:
+        """Return SQL: join the memberships of a role. OFFSET 0, because the planner overestimates recursive queries
+        and would read all memberships."""
+        steady = f" AND m.held_since <= {since}" if since else ""
+        return (
+            "CROSS JOIN LATERAL (SELECT * FROM accounts_membership m"
+            f" WHERE m.role_id = {role} AND {self.holding('m')}{steady} OFFSET 0) m"
+        )
+
+    def _roles(self, member: str) -> str:
+        return (
+            "CROSS JOIN LATERAL (SELECT * FROM accounts_membership m"
+            f" WHERE m.member_id = {member} AND {self.holding('m')} OFFSET 0) m"
+        )
+
+    def _switches(self, semantics: Semantics) -> str:
+        """Return SQL: the owner `o` of a database has the rights of the role that stands for it only after SET ROLE."""
+        if not semantics.no_inherit:
+            return "false"
+        kind, privilege = map(self.parameter, semantics.no_inherit)
+        return (
+            f"EXISTS (SELECT FROM accounts_grant n WHERE n.account_id = o.account_id AND n.kind = {kind}"
+            f" AND n.privilege = {privilege} AND {self.holding('n')})"
+        )
+
+    # Sources
+
+    def _grants(self, question: Question, since: str, may_grant: bool) -> Iterator[str]:
+        if question.privilege == ALL_POWERFUL:
+            for name, engine in ENGINES.items():
+                for kind, privilege in sorted(engine.semantics.powerful):
+                    yield self._grant("grant", self._of_engine(name, kind, privilege), since=since)
+            return
+        named = self.like_any("g.privilege", question.privileges)
+        if question.grantable is not None:
+            named += " AND g.grantable" if question.grantable else " AND NOT g.grantable"
+        kinds = {kind for engine in ENGINES.values() for kind in question.kinds(engine.semantics)}
+        # Default privileges apply to future objects: no account has them yet.
+        of_kind = (
+            f"g.kind = ANY({self.parameter(sorted(kinds - {'default'}))})"
+            if question.on or question.kind
+            else ("g.kind <> 'default'")
+        )
+        if question.kind == "default":
+            of_kind = "g.kind = 'default'"
+        if question.on is None:
+            on_object = of_kind
+        elif not question.path:
+            on_object = f"g.scope = '' AND {of_kind}"
+        else:
+            on_object = f"{self._scope('.'.join(question.path))} AND g.scope <> '' AND {of_kind}"
+        yield self._grant("grant", f"{named} AND {on_object}{self._outside_patterns(question)}", question, since)
+        for name, engine in ENGINES.items():
+            of_engine = f"i.engine = '{name}'"
+            for condition in self._of_containers(question, name, engine.semantics):
+                yield self._grant("grant", f"{of_engine} AND {named} AND {condition}", question, since)
+            if question.direct:
+                continue
+            here = f"{of_engine}{self._here(question, engine.semantics)}"
+            if wider := question.wider(engine.semantics):
+                on_all = f"g.kind = 'system' OR (g.kind = 'schema' AND {self._scope('.'.join(question.path[:2]))})"
+                wide = f"g.privilege = ANY({self.parameter(sorted(wider))})"
+                if question.grantable is not None:
+                    wide += " AND g.grantable" if question.grantable else " AND NOT g.grantable"
+                yield self._grant("grant", f"{here} AND {wide} AND ({on_all})", question, since)
+            if engine.semantics.everything and question.is_implied(engine.semantics):
+                kind, privilege = engine.semantics.everything
+                # Asked for itself, it is an ordinary grant.
+                if not (question.fits(privilege) and kind in question.kinds(engine.semantics)):
+                    of_all = self._of_engine(name, kind, privilege)
+                    yield self._grant("superuser", of_all + self._here(question, engine.semantics), since=since)
+            if may_grant:
+                yield from self._self_grants(question, name, engine.semantics, kinds, since)
+
+    def _self_grants(
+        self, question: Question, name: str, semantics: Semantics, kinds: set[str], since: str
+    ) -> Iterator[str]:
+        if not question.is_exact:
+            return
+        path = ".".join(question.path)
+        if semantics.passes_on and not question.fits(semantics.passes_on):
+            owned = f"g.kind = ANY({self.parameter(sorted(question.kinds(semantics)))}) AND {self._scope(path)}"
+            owner = f"i.engine = '{name}' AND g.privilege = {self.parameter(semantics.passes_on)} AND {owned}"
+            yield self._grant("ownership", owner, since=since)
+        for kind in sorted(question.kinds(semantics) & semantics.columns.keys()):
+            named = self.like_any("g.privilege", question.privileges)
+            within = f"starts_with(g.scope, {self.parameter(path + '.')})"
+            of_columns = f"g.kind = {self.parameter(semantics.columns[kind])} AND {within}"
+            yield self._grant("columns", f"i.engine = '{name}' AND {named} AND {of_columns}", since=since)
+
+    def _grant(self, because: str, condition: str, question: Question | None = None, since: str = "") -> str:
+        steady = ""
+        if since:
+            steady = f" AND g.held_since <= {since}"
+            if question and question.grantable is not None:
+                steady += f" AND NOT {_other_option(since)}"
+        personal = " OR ".join(
+            f"(i.engine = '{name}' AND g.kind = ANY({self.parameter(sorted(engine.semantics.personal))}))"
+            for name, engine in ENGINES.items()
+            if engine.semantics.personal
+            and (not question or engine.semantics.personal & question.kinds(engine.semantics))
+        )
+        # Most questions do not depend on the engine.
+        instances = (
+            "  JOIN instances_instance i ON i.id = x.instance_id\n" if "i.engine" in personal + condition else ""
+        )
+        return (
+            "SELECT g.id AS grant_id, g.account_id AS holder_id, x.instance_id, x.host, g.database, g.scope,\n"
+            f"       '{because}' AS because, {personal or 'false'} AS personal, x.kind = 'public' AS public\n"
+            f"  FROM accounts_grant g JOIN accounts_account x ON x.id = g.account_id\n{instances}"
+            f" WHERE {self.holding('g')} AND NOT g.denied AND x.instance_id = ANY(%(instances)s::bigint[])"
+            f" AND {condition}{steady}"
+        )
+
+    def _of_engine(self, name: str, kind: str, privilege: str) -> str:
+        return f"i.engine = '{name}' AND g.kind = {self.parameter(kind)} AND g.privilege = {self.parameter(privilege)}"
+
+    def _scope(self, path: str) -> str:
+        """Return SQL: the scope matches the path. The index on scopes is by their digest."""
+        condition = self.like("g.scope", path)
+        return condition if has_wildcards(path) else f"md5(g.scope) = md5({self.parameter(path)}) AND {condition}"
+
+    def _here(self, question: Question, semantics: Semantics) -> str:
+        """Return SQL: the account's rights apply to the database of the question."""
+        if not (semantics.host_is_database and question.path):
+            return ""
+        return f" AND {self.like('x.host', name_of(question.path[0]))}"
+
+    def _outside_patterns(self, question: Question) -> str:
+        """Return SQL: the grant is not one on a database where the server combines patterns of names."""
+        names = [name for name, engine in ENGINES.items() if engine.semantics.patterns]
+        if not (question.is_exact and len(question.path) == 1 and names):
+            return ""
+        return f" AND NOT (g.kind = 'database' AND i.engine = ANY({self.parameter(names)}))"
+
+    def _of_containers(self, question: Question, name: str, semantics: Semantics) -> Iterator[str]:
+        """Yield conditions for grants on what contains the object, and on patterns that its database matches."""
+        path = ".".join(question.path)
+        for holder, scope in sorted(question.scopes(semantics)):
+            if semantics.patterns and holder == "database" and question.database:
+                if question.is_exact:
+                    yield f"g.id IN ({self._winners(question.database, name)})"
+                else:
+                    fits = f"{self.parameter(question.database)} LIKE {_UNQUOTED}"
+                    yield f"g.kind = 'database' AND ({self.like('g.scope', scope)} OR {fits})"
+            elif scope != path:
+                condition = f"g.kind = '{holder}' AND {self._scope(scope)}"
+                if not scope and question.database:
+                    condition += f" AND NOT {self._revoked(question.database)}"
+                yield condition
+
+    def _winners(self, database: str, name: str) -> str:
+        """Return the query of the grants on patterns that the server uses for a database."""
+        semantics = ENGINES[name].semantics
+        name_, fits = self.parameter(database), f"{self.parameter(database)} LIKE {_UNQUOTED}"
+        # The question may quote a pattern as shown, and `shop\_a` does not match itself.
+        shown = f" OR g.scope = {name_}" if "\\" in database else ""
+        specificity = semantics.patterns.format(pattern=_UNQUOTED, product="i.product")
+        winners = self.cte(
+            "SELECT id FROM (\n"
+            f"SELECT g.id, rank() OVER (PARTITION BY g.account_id ORDER BY {specificity} DESC) AS place\n"
+            "  FROM accounts_grant g JOIN accounts_account x ON x.id = g.account_id\n"
+            "  JOIN instances_instance i ON i.id = x.instance_id\n"
+            f" WHERE {self.holding('g')} AND NOT g.denied AND x.instance_id = ANY(%(instances)s::bigint[])\n"
+            f"   AND i.engine = '{name}' AND g.kind = 'database'\n"
+            f"   AND (g.database = {name_} OR g.scope LIKE '%%\\%%%%' OR g.scope LIKE '%%\\_%%'{shown}) AND ({fits}{shown})\n"
+            ") fitting WHERE place = 1"
+        )
+        return f"SELECT id FROM {winners}"
+
+    def _revoked(self, database: str) -> str:
+        return (
+            "EXISTS (SELECT FROM accounts_grant d"
+            " WHERE d.account_id = g.account_id AND d.denied AND d.kind = 'database'"
+            f" AND d.privilege = g.privilege AND d.database = {self.parameter(database)} AND {self.holding('d')})"
+        )
+
+    def _by_nature(self, question: Question) -> Iterator[str]:
+        """Yield the queries of accounts that have the privilege without a grant."""
+        for name, engine in ENGINES.items():
+            semantics, conditions = engine.semantics, []
+            if question.privilege == ALL_POWERFUL:
+                roles, because = sorted(semantics.powerful_roles), "predefined"
+            else:
+                roles, because = question.of_nature(semantics), "predefined"
+            if roles and question.grantable is None:
+                # Roles of a provider are not the engine's own.
+                own = "" if question.privilege == ALL_POWERFUL else "x.is_system AND "
+                conditions.append((because, f"{own}x.name = ANY({self.parameter(roles)})"))
+            if semantics.owners and len(question.path) > 2 and question.grantable is not False and question.privileges:
+                owner = f"x.kind = 'user' AND {self.like('x.name', name_of(question.path[1]))}"
+                conditions.append(("owner", owner + self._here(question, semantics)))
+            for because, condition in conditions:
+                yield (
+                    "SELECT NULL::bigint, x.id, x.instance_id, x.host, '', '', "
+                    f"'{because}', false, false FROM accounts_account x\n"
+                    "  JOIN instances_instance i ON i.id = x.instance_id\n"
+                    f" WHERE i.engine = '{name}' AND x.instance_id = ANY(%(instances)s::bigint[])"
+                    f" AND {self.existing('x')} AND {condition}"
+                )
+
+    def _owners(self, sources: str, name: str, semantics: Semantics, since: str) -> str:
+        """Return the query of starts at the owners of databases, for grants of the role that stands for them."""
+        steady = f" AND o.held_since <= {since}" if since else ""
+        return (
+            "SELECT h.*, o.account_id, CASE WHEN o.switches THEN h.holder_id ELSE o.account_id END,\n"
+            "       NOT o.switches, o.id\n"
+            f"  FROM {sources} h JOIN accounts_account x ON x.id = h.holder_id\n"
+            "  JOIN instances_instance i ON i.id = h.instance_id\n"
+            f"  CROSS JOIN LATERAL (SELECT o.account_id, o.id, {self._switches(semantics)} AS switches\n"
+            "  FROM accounts_grant o JOIN accounts_account y ON y.id = o.account_id WHERE y.instance_id = h.instance_id"
+            " AND o.kind = 'database' AND o.privilege = 'OWNER'\n"
+            f"   AND o.database = h.database AND NOT o.denied AND {self.holding('o')}{steady}) o\n"
+            f" WHERE i.engine = '{name}' AND x.name = {self.parameter(semantics.database_role)} AND NOT h.personal"
+        )
+
+
+_NONE = (
+    "SELECT NULL::bigint AS grant_id, NULL::bigint AS holder_id, NULL::bigint AS instance_id, '' AS host,"
+    " '' AS database, '' AS scope, '' AS because, false AS personal, false AS public WHERE false"
+)
+
+#: A database pattern without the quotes that `dotted()` added.
+_UNQUOTED = (
+    "CASE WHEN g.scope LIKE '\"%%' THEN replace(substr(g.scope, 2, length(g.scope) - 2), '\"\"', '\"') ELSE g.scope END"
+)
+
+
+def _other_option(since: str) -> str:
+    """Return SQL: after that moment, the possession had the grant option and now has not, or the reverse. It continued
+    under the same name or, if that changed, the same id."""
+    return (
+        "EXISTS (SELECT FROM accounts_grant e WHERE e.account_id = g.account_id AND e.kind = g.kind"
+        " AND e.privilege = g.privilege AND e.denied = g.denied AND e.held_since = g.held_since"
+        " AND (e.scope = g.scope OR e.object_id = nullif(g.object_id, ''))"
+        f" AND e.until > {since} AND e.until <= g.since AND e.grantable <> g.grantable)"
+    )

@@ -1,0 +1,58 @@
+"""Parts of SQL that every question needs: parameters, common table expressions, intervals and patterns of names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+WILDCARDS = "*?"
+
+
+def has_wildcards(pattern: str) -> bool:
+    return any(char in pattern for char in WILDCARDS)
+
+
+class Sql:
+    """A query under construction, as of %(at)s or now, for the instances %(instances)s. User input is in
+    parameters."""
+
+    def __init__(self, is_past: bool) -> None:
+        self.is_past = is_past
+        self.parameters: dict[str, Any] = {}
+        self.ctes: list[str] = []
+
+    def parameter(self, value: Any) -> str:
+        name = f"p{len(self.parameters)}"
+        self.parameters[name] = value
+        return f"%({name})s"
+
+    def cte(self, sql: str, columns: str = "") -> str:
+        """Add a common table expression, which may refer to itself as {self}, and return its name."""
+        name = f"s{len(self.ctes)}"
+        self.ctes.append(f"{name}{columns} AS (\n{sql.replace('{self}', name)})")
+        return name
+
+    def with_clause(self) -> str:
+        return f"WITH RECURSIVE {', '.join(self.ctes)}" if self.ctes else ""
+
+    def holding(self, alias: str, moment: str = "") -> str:
+        """Return SQL: the interval contains the moment of the query, or this one."""
+        moment = moment or ("%(at)s" if self.is_past else "")
+        if not moment:
+            return f"{alias}.until IS NULL"
+        return f"({alias}.since <= {moment} AND ({alias}.until IS NULL OR {alias}.until > {moment}))"
+
+    def existing(self, alias: str) -> str:
+        """Return SQL: the account existed at the moment of the query."""
+        if not self.is_past:
+            return f"{alias}.gone_at IS NULL"
+        return f"({alias}.first_seen_at <= %(at)s AND ({alias}.gone_at IS NULL OR {alias}.gone_at > %(at)s))"
+
+    def like(self, column: str, pattern: str) -> str:
+        """Return SQL: the column matches the pattern, in which * stands for any characters and ? for one."""
+        if not has_wildcards(pattern):
+            return f"{column} = {self.parameter(pattern)}"
+        escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        return f"{column} LIKE {self.parameter(escaped.replace('*', '%').replace('?', '_'))}"
+
+    def like_any(self, column: str, patterns: tuple[str, ...]) -> str:
+        return f"({' OR '.join(self.like(column, pattern) for pattern in patterns)})"
