@@ -92,8 +92,9 @@ class Question:
 
     def is_implied(self, semantics: Semantics) -> bool:
         """Whether an account that may do everything has the privilege too."""
-        named = {name for name in self.privileges if name in semantics.never_implied}
-        return self.on is not None and self.grantable is not False and not (named and len(self.privileges) == 1)
+        if self.on is None or self.grantable is False or {*self.privileges} <= semantics.never_implied:
+            return False
+        return any(semantics.carries(kind, self.fits) for kind in self.kinds(semantics))
 
     def needed(self, semantics: Semantics) -> set[str]:
         """Return the kinds that a visit must have read to conclude that an account lacks the privilege."""

@@ -304,11 +304,7 @@ class Relation(Sql):
         path = ".".join(question.path)
         for holder, scope in sorted(question.scopes(semantics)):
             if semantics.patterns and holder == "database" and question.database:
-                if question.is_exact:
-                    yield f"g.id IN ({self._winners(question.database, name)})"
-                else:
-                    fits = f"{self.parameter(question.database)} LIKE {_UNQUOTED}"
-                    yield f"g.kind = 'database' AND ({self.like('g.scope', scope)} OR {fits})"
+                yield f"g.id IN ({self._winners(question.database, name)})"
             elif scope != path:
                 condition = f"g.kind = '{holder}' AND {self._scope(scope)}"
                 if not scope and question.database:
@@ -329,7 +325,8 @@ class Relation(Sql):
             "  JOIN instances_instance i ON i.id = x.instance_id\n"
             f" WHERE {self.holding('g')} AND NOT g.denied AND x.instance_id = ANY(%(instances)s::bigint[])\n"
             f"   AND i.engine = '{name}' AND g.kind = 'database'\n"
-            f"   AND (g.database = {name_} OR g.scope LIKE '%%\\%%%%' OR g.scope LIKE '%%\\_%%'{shown}) AND ({fits}{shown})\n"
+            f"   AND (g.database = {name_} OR g.scope LIKE '%%\\%%%%' OR g.scope LIKE '%%\\_%%'{shown})\n"
+            f"   AND ({fits}{shown})\n"
             ") fitting WHERE place = 1"
         )
         return f"SELECT id FROM {winners}"

@@ -104,7 +104,7 @@ def test_each_link_names_the_sessions_that_saw_it(
     reader: Account, seen: dict[datetime, int], admin_client: Client, django_assert_num_queries
 ) -> None:
     """F7.10, F7.2: each grant and membership of a path names the visits that saw it first and last."""
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         answer = who_can("SELECT", "shop.public.orders")
         rows = list(answer.rows)
     row = next(row for row in rows if row.account == reader)
@@ -179,7 +179,7 @@ def test_the_number_of_queries_does_not_grow_with_the_answer(
         join(account(reader.instance, f"member{number}"), readers, since=MAY_1 + timedelta(hours=number))
         scope = f"shop.public.t{number}"
         grant(readers, "SELECT", "table", scope, database="shop", since=MAY_1 + timedelta(hours=number))
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         assert len(list(who_can("SELECT", "shop.public.orders").rows)) == 22
     url = reverse("admin:accounts_account_change", args=[reader.pk])
     admin_client.get(url)

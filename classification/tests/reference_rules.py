@@ -59,6 +59,16 @@ AROUND = {
         "column": ("table", "database", "system"),
     },
 }
+#: Roles of PostgreSQL that have privileges on all objects, without grants.
+PREDEFINED = {
+    "pg_read_all_data": {"table": "SELECT", "sequence": "SELECT", "column": "SELECT", "schema": "USAGE"},
+    "pg_write_all_data": {
+        "table": "INSERT UPDATE DELETE",
+        "sequence": "UPDATE",
+        "column": "INSERT UPDATE",
+        "schema": "USAGE",
+    },
+}
 #: Attributes of a role are not inherited: its members have them after SET ROLE.
 PERSONAL = {"postgresql": ("attribute",), "mysql": ()}
 
@@ -326,24 +336,81 @@ class Naive:
                             return True
         path = ask.options.get("on")
         parts = path.split(".") if path else []
+        if not direct and self.by_nature(ask, parts, account, grants, switchable, reached):
+            return True
         database = parts[0] if parts and not re.search(r"[*?]", parts[0]) else ""
         needed = self.needed(ask, parts)
         if needed and not direct:
             needed |= {"memberships"}
+            if self.server.engine == "postgresql" and self.is_implied(ask, parts):
+                needed.add("attribute")
         return None if self.unread(needed, database, since) else False
+
+    def asked_kinds(self, ask: Ask, parts: list[str]) -> set[str]:
+        """The kinds of things that the path can mean here."""
+        path, kind = ask.options.get("on"), ask.options.get("kind")
+        wild = bool(path and re.search(r"[*?]", path))
+        return {
+            one
+            for one, (length, _) in self.kinds.items()
+            if kind in (None, one) and (path is None or length == len(parts) or (wild and length > len(parts)))
+        }
+
+    def is_implied(self, ask: Ask, parts: list[str]) -> bool:
+        """Whether a superuser has it too: not LOGIN and the like, and nothing where no object is named."""
+        if ask.options.get("on") is None or ask.options.get("grantable") is False:
+            return False
+        if ask.texts[0] in ("LOGIN", "NOINHERIT", "OWNER"):
+            return False
+        return any(self.can_say(one, ask.texts[0]) for one in self.asked_kinds(ask, parts))
+
+    def by_nature(
+        self,
+        ask: Ask,
+        parts: list[str],
+        account: Account,
+        grants: list[Grant],
+        switchable: set[str],
+        reached: set[str],
+    ) -> bool:
+        """Whether the account has it without a grant on it: as a superuser, or in a predefined role."""
+        if self.server.engine != "postgresql":
+            return False
+        kinds = self.asked_kinds(ask, parts)
+        superusers = {g.account for g in grants if (g.kind, g.privilege) == ("attribute", "SUPERUSER") and not g.denied}
+        as_itself = "attribute" in kinds and like(ask.texts[0], "SUPERUSER")
+        if self.is_implied(ask, parts) and not as_itself and superusers & switchable:
+            return True
+        if ask.options.get("grantable") is not None:
+            return False
+        for role, powers in PREDEFINED.items():
+            one = self.server.accounts.get(role)
+            if one and one.fields["is_system"] and self.exists(one) and role in reached:
+                words = " ".join(powers.get(kind, "") for kind in kinds).split()
+                if any(like(ask.texts[0], word) for word in words):
+                    return True
+        return False
+
+    def exists(self, account: Account) -> bool:
+        gone = account.fields["gone_at"]
+        return (
+            gone is None
+            if self.at is None
+            else account.fields["first_seen_at"] <= self.at and (not gone or gone > self.at)
+        )
 
     def needed(self, ask: Ask, parts: list[str]) -> set[str]:
         """The kinds of grants that visits must have read for a "no" to be sure."""
         path, kind = ask.options.get("on"), ask.options.get("kind")
         kinds = set(self.kinds)
-        if kind:
-            kinds = {kind}
+        if kind and path is None:
+            kinds = {kind} & set(self.kinds)
         elif path is not None:
             wild = bool(re.search(r"[*?]", path))
             kinds = {
                 one
                 for one, (length, _) in self.kinds.items()
-                if length == len(parts) or (wild and path and length > len(parts))
+                if kind in (None, one) and (length == len(parts) or (wild and path and length > len(parts)))
             }
         if path:
             fitting = [kind] if kind in self.kinds else [] if kind else list(self.kinds)

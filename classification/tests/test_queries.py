@@ -27,7 +27,7 @@ from instances.models import Credential, Instance
 from tagging.models import InstanceTag, Tag
 
 DAYS_AGO = (40, 30, 20, 10, 4)
-PG_ACCOUNTS = ("PUBLIC", "pg_database_owner", "ada", "bob", "dba", "all_data")
+PG_ACCOUNTS = ("PUBLIC", "pg_database_owner", "ada", "bob", "dba", "pg_read_all_data")
 MY_ACCOUNTS = ("", "root", "app", "reader", "writer")
 KINDS_OF_GRANTS = {
     "postgresql": [
@@ -42,7 +42,8 @@ KINDS_OF_GRANTS = {
         ("system", "", "", ("SELECT", "INSERT", "FILE")),
         ("database", "shop", "shop", ("SELECT", "INSERT")),
         ("database", "app%", "app%", ("SELECT",)),
-        ("database", "app_1", r"app\_1", ("SELECT",)),
+        # Which of several matching patterns counts is tested on real servers, in access/tests.
+        ("database", "lab_1", r"lab\_1", ("SELECT",)),
         ("table", "shop", "shop.orders", ("SELECT", "INSERT")),
     ],
 }
@@ -55,6 +56,7 @@ ON = (
     "*.orders",
     "app_1",
     "app_1.t",
+    "lab_1.t",
     "lab.s.*",
     "*.public",
     "shop.orders",
