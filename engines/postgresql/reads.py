@@ -50,6 +50,7 @@ SELECT m.member, m.roleid, m.admin_option, r.rolinherit, true, ''
   FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member
 """
 
+#: Here and below, `|| '{}'` decompresses a long ACL once; aclexplode() would decompress it again for each of its rows.
 #: kind, name (empty for attributes), grantee, privilege, grantable, id of the object, oids of the grantors.
 INSTANCE_GRANTS = """
 SELECT 'attribute', ''::text, r.oid, a.privilege, false, '', ''
@@ -61,14 +62,14 @@ SELECT 'attribute', ''::text, r.oid, a.privilege, false, '', ''
 UNION ALL
 SELECT 'database', d.datname::text, a.grantee, a.privilege_type, bool_or(a.is_grantable), d.oid::text,
        string_agg(a.grantor::text, ',')
-  FROM pg_database d CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+  FROM pg_database d CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba)) || '{}') a
  GROUP BY d.oid, d.datname, a.grantee, a.privilege_type
 UNION ALL
 SELECT 'database', datname::text, datdba, 'OWNER', false, oid::text, '' FROM pg_database
 UNION ALL
 SELECT 'tablespace', t.spcname::text, a.grantee, a.privilege_type, bool_or(a.is_grantable), t.oid::text,
        string_agg(a.grantor::text, ',')
-  FROM pg_tablespace t CROSS JOIN LATERAL aclexplode(coalesce(t.spcacl, acldefault('t', t.spcowner))) a
+  FROM pg_tablespace t CROSS JOIN LATERAL aclexplode(coalesce(t.spcacl, acldefault('t', t.spcowner)) || '{}') a
  GROUP BY t.oid, t.spcname, a.grantee, a.privilege_type
 UNION ALL
 SELECT 'tablespace', spcname::text, spcowner, 'OWNER', false, oid::text, '' FROM pg_tablespace
@@ -84,7 +85,7 @@ PARAMETER_GRANTS = """
 UNION ALL
 SELECT 'parameter', p.parname, a.grantee, a.privilege_type, bool_or(a.is_grantable), '',
        string_agg(a.grantor::text, ',')
-  FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl) a
+  FROM pg_parameter_acl p CROSS JOIN LATERAL aclexplode(p.paracl || '{}') a
  GROUP BY p.parname, a.grantee, a.privilege_type
 """
 
@@ -230,7 +231,9 @@ def object_grants(kinds: Sequence[str]) -> str:
                SELECT grantee, privilege_type, bool_or(is_grantable AND NOT shipped) AS grantable,
                       bool_and(shipped) AS denied,
                       coalesce(string_agg(grantor::text, ',') FILTER (WHERE NOT shipped), '') AS grantors
-                 FROM (SELECT *, false AS shipped FROM aclexplode(coalesce(o.acl, acldefault(o.acltype, o.owner)))
+                 FROM (SELECT *, false AS shipped
+                         FROM aclexplode(CASE WHEN o.acl IS NULL THEN acldefault(o.acltype, o.owner)
+                                              ELSE o.acl || '{{}}' END)
                         UNION ALL
                        SELECT NULL, o.owner, 'OWNER', false, false WHERE o.owner IS NOT NULL AND NOT o.builtin
                         UNION ALL

@@ -443,6 +443,36 @@ def test_statements_do_not_grow_with_accounts(server: PostgresServer) -> None:
     assert (statements("A"), statements("B"), statements("C")) == few == (4, 9, 9)
 
 
+def test_a_long_acl_is_read_once(server: PostgresServer) -> None:
+    """F1.8: the pages that the server reads grow with the length of an ACL, not with its square."""
+    server.fresh_database("shop")
+    server.execute("CREATE TABLE t ()", database="shop")
+
+    def pages() -> int:
+        with PostgreSQLSession(
+            server.target(server.cluster.superuser, "", host=str(server.cluster.socket_dir), database="shop")
+        ) as session:
+            reads_of_grants = (read for read in ENGINE.reads if read.name in ("grants", "objects at C"))
+            explained = [
+                session.query(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {read.statement(session.features)}")[0][0][0]
+                for read in reads_of_grants
+            ]
+        return sum(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] for plan in explained)
+
+    pages()
+    few = pages()
+    server.execute(
+        """
+        DO $$ BEGIN FOR i IN 1..2000 LOOP EXECUTE 'CREATE ROLE r' || i; END LOOP;
+        EXECUTE (SELECT format('GRANT ALL ON DATABASE shop TO %s; GRANT ALL ON t TO %s', r, r)
+                   FROM (SELECT string_agg('r' || i, ', ') FROM generate_series(1, 2000) i) roles(r));
+        END $$
+        """,
+        database="shop",
+    )
+    assert pages() < few + 2000
+
+
 def test_phases_see_one_snapshot(server18: PostgresServer) -> None:
     """F1.6: what changes in mid-visit is left to the next one, and never half seen."""
     server18.execute("CREATE ROLE early LOGIN; GRANT pg_monitor TO early")
