@@ -45,7 +45,9 @@ def shown(cursor: Any, product: str, name: str, is_role: bool) -> tuple[set[Any]
             default.add(unquoted(found[1]))
             continue
         found = re.fullmatch(
-            rf"GRANT (.+) TO {re.escape(grantee)}(?: IDENTIFIED .*?)?( WITH (?:GRANT|ADMIN) OPTION)?", line
+            rf"GRANT (.+) TO {re.escape(grantee)}(?: IDENTIFIED .*?)?( WITH (?:GRANT|ADMIN) OPTION)?"
+            r"(?:(?: WITH)? MAX_USER_CONNECTIONS \d+)?",
+            line,
         )
         if not found:  # of a role that this one holds
             continue
