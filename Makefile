@@ -2,7 +2,8 @@
 # make dev    as make run, with one worker, and start again what serves when a file of the tree changes
 # make test   set up, pass the tests
 # make test-oracle DSN=oracle://user:password@host:port/service  pass the Oracle contract on a real server
-# make setup  set up for both; make lint, make bench: what they say; make exhaustive: hundreds of random cases
+# make setup  set up for both; make lint, make bench: what they say
+# make exhaustive SEED=1  hundreds of random cases; without a seed, others each time
 # make looks  open every page, wide and narrow, light and dark, in each language, and keep the pictures in looks/
 # make servers  bring the database servers that tests run on into .servers, or the folder named in TAIFISH_SERVERS
 # make messages  bring the Chinese catalogue up to date, and list what is to be translated
@@ -11,6 +12,8 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
+# Where random cases begin; make prints it with the command.
+SEED ?= $(shell date +%s)
 # Processes that tests run in, each with servers of its own.
 JOBS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
@@ -32,7 +35,7 @@ test-oracle: setup
 	@TAIFISH_TEST_ORACLE_DSN='$(DSN)' $(BIN)/python -m pytest engines/tests/test_oracle_contract.py -k live $(PYTEST)
 
 exhaustive: setup
-	$(BIN)/python -m pytest -m exhaustive --timeout 3600 $(PYTEST)
+	$(BIN)/python -m pytest -m exhaustive --timeout 3600 --hypothesis-seed=$(SEED) $(PYTEST)
 
 looks: setup
 	@mkdir -p looks
