@@ -14,7 +14,8 @@ from typing import Any
 from django.db import connection
 from django.db.models import Model
 
-BATCH = 50_000
+#: Rows of a statement. A row of grants takes a kilobyte until its statement has run.
+BATCH = 10_000
 
 
 def insert(model: type[Model], columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -8,8 +8,9 @@ stays, marked as unobserved.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from sys import intern
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from engines.facts import Gap, Permissions
@@ -61,7 +62,7 @@ class Difference(Generic[Row]):
                 self._regranted[pk] = grantors
             row = kind(*columns, grantors)
             if row not in seen:
-                self.unseen[row] = OpenRow(pk, unobserved_since)
+                self.unseen[_sharing(row)] = OpenRow(pk, unobserved_since)
                 continue
             seen.remove(row)
             if unobserved_since:
@@ -108,12 +109,21 @@ class Difference(Generic[Row]):
             return
         ids = [self.unseen[old].pk for old in changed]
         held_since = dict(self.model.objects.filter(pk__in=ids).order_by().values_list("pk", "held_since"))
-        rows = []
-        for old, new in changed.items():
-            pk, unobserved_since = self.unseen[old]
-            hidden = None if new in self.new else unobserved_since or self.visited_at
-            rows.append((*new, held_since[pk], since, hidden))
-        insert(self.model, (*self.kind._fields, "held_since", "since", "unobserved_since"), rows)
+
+        def rows() -> Iterator[tuple[Any, ...]]:
+            for old, new in changed.items():
+                pk, unobserved_since = self.unseen[old]
+                hidden = None if new in self.new else unobserved_since or self.visited_at
+                yield (*new, held_since[pk], since, hidden)
+
+        insert(self.model, (*self.kind._fields, "held_since", "since", "unobserved_since"), rows())
+
+
+def _sharing(row: Row) -> Row:
+    """The row with strings that other rows share: the driver makes each anew, which takes most of the memory."""
+    *columns, grantors = row
+    shared = (intern(value) if isinstance(value, str) else value for value in columns)
+    return row._make((*shared, grantors and tuple(map(intern, grantors))))
 
 
 def _is_alike(old: Row, new: Row) -> bool:
@@ -213,12 +223,15 @@ def write_grants(
 def _continue(difference: Difference[GrantRow], objects: Objects, accounts: AccountIndex) -> None:
     """Find what became of each stored row that the visit does not have: by the id of its object, then by its path."""
     by_id = {_by_id(row): row for row in difference.new if row.object_id}
-    by_path = {_by_path(row): row for row in difference.new}
     for old in difference.unseen:
         if old.object_id and (new := by_id.get(_by_id(old))):
             difference.continued[old] = new
+    left = difference.unseen.keys() - difference.continued.keys()
+    if not left:
+        return
+    by_path = {_by_path(row): row for row in difference.new}
     taken = set(difference.continued.values())
-    for old in difference.unseen.keys() - difference.continued.keys():
+    for old in left:
         located = objects.located(old)
         if old.account_id in accounts.gone_ids or located is None:
             difference.over[old] = Ended.DROPPED
