@@ -142,7 +142,7 @@ class Relation(Sql):
             f" FROM {held}",
             f"SELECT a.id, p.id, p.id, NULL, NULL FROM accounts_account a JOIN accounts_account p"
             f" ON p.instance_id = a.instance_id AND p.kind = 'public' AND p.host IN ('', a.host) WHERE a.id = {mine}"
-            f" AND a.kind <> 'public' AND {self.existing('p')}",
+            f" AND a.kind IS DISTINCT FROM 'public'",
         ]
         for name, engine in ENGINES.items():
             if engine.semantics.database_role:

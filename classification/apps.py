@@ -10,7 +10,6 @@ class ClassificationConfig(AppConfig):
         "accounts_account",
         "accounts_accountchange",
         "accounts_coverage",
-        "accounts_grant",
         "accounts_membership",
         "accounts_rolereach",
         "instances_instance",

@@ -221,7 +221,7 @@ def test_questions_take_a_fixed_number_of_queries(shop, django_assert_num_querie
         grant(member, "SELECT", "table", "shop.public.orders", database="shop")
     with django_assert_num_queries(7):
         assert len(list(who_can("SELECT", "shop.public.orders").rows)) == 64
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(2):
         assert effective(shop["bob"]).coverage
 
 
