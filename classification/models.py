@@ -20,13 +20,14 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account
+from console.suggestions import nearest
 from console.visibility import shown_to
 from engines.registry import ENGINES, engine_choices
 from instances.models import Instance
 from sync.texts import text_of
 from tagging.models import Tag
 
-from .rules import Part, RuleError, has_wildcards, nearest, parse, terms
+from .rules import Part, RuleError, has_wildcards, parse, terms
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

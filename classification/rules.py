@@ -7,7 +7,6 @@ Python's parser reads the text and nothing is evaluated: only the nodes below ar
 from __future__ import annotations
 
 import ast
-import difflib
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import NoReturn
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from console.suggestions import nearest
 from engines.paths import split_path
 from engines.registry import ENGINES
 
@@ -118,15 +118,6 @@ def regex(pattern: str) -> str:
     """Return the pattern as a regular expression, for Python and for the store."""
     wild = {"*": ".*", "?": "."}
     return "".join(wild.get(char) or re.escape(char) for char in pattern)
-
-
-def nearest(word: str, known: Mapping[str, object] | frozenset[str] | set[str]) -> str:
-    """Return "Did you mean …?" with the most similar known word, or ""."""
-    names = {one.lower(): one for one in sorted(known)}
-    close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.5)
-    contained = [one for one in names if one in word.lower() or word.lower() in one]
-    found = close or contained[:1]
-    return _(" Did you mean %s?") % names[found[0]] if found else ""
 
 
 def _place(text: str, offset: int) -> tuple[int, int]:

@@ -1,0 +1,214 @@
+"""Tell objects, roles and privileges that no visit has seen from those that are there.
+
+Visits list different things. On PostgreSQL, from read depth B on, every object has an OWNER grant. On MySQL and MariaDB
+visits of capacity list the databases; tables are only seen where a grant names them. On Oracle the schemas are the
+accounts of a container; objects in them are only seen where a grant names them. So the longest part of a path that
+visits list decides: if an instance was read completely and that part was never seen there, the object is absent. If its
+last read is stale, or left it out, nothing is known. Built-in objects and parameters count as present.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from django.db import OperationalError, connection
+from django.db.models import Q, Value
+from django.utils.translation import gettext as _
+
+from accounts.freshness import LastRead
+from accounts.models import Account, Grant, path_key
+from capacity.models import Database
+from console.suggestions import similar
+from engines.paths import name_of, segments
+from engines.registry import ENGINES
+
+from .completion import continued, is_most
+
+#: Paths that a suggestion is chosen from.
+CANDIDATES = 500
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Whether visits have seen an object: ids of instances where it is `present`, or surely `absent`, and where nothing
+    is known → reason. On the instances `unlisted`, visits list what contains the object, and not the object."""
+
+    present: set[int] = field(default_factory=set)
+    absent: set[int] = field(default_factory=set)
+    unknown: dict[int, str] = field(default_factory=dict)
+    unlisted: set[int] = field(default_factory=set)
+
+
+def presence(privilege: str, parts: Sequence[str], kind: str, reads: Collection[LastRead]) -> Presence:
+    """Look for an object on the instances of these reads. `parts` is a result of `segments`; `kind` may be empty. The
+    kinds that can have the privilege count, or all if none can."""
+    found = Presence()
+    if not parts:
+        found.present.update(read.instance.pk for read in reads)
+        return found
+    by_engine: dict[str, list[LastRead]] = {}
+    for read in reads:
+        by_engine.setdefault(read.instance.engine, []).append(read)
+    seen = named(".".join(parts), [read.instance.pk for read in reads], [kind] if kind else [])
+    for engine, of_engine in by_engine.items():
+        for read in of_engine:
+            if read.instance.pk in seen:
+                found.present.add(read.instance.pk)
+        if rest := [read for read in of_engine if read.instance.pk not in seen]:
+            _judge(engine, _kinds(engine, privilege, parts, kind), parts, rest, found)
+    return found
+
+
+def _kinds(engine: str, privilege: str, parts: Sequence[str], kind: str) -> list[str]:
+    semantics = ENGINES[engine].semantics
+    kinds = [one for one, length in semantics.paths.items() if length == len(parts) and kind in ("", one)]
+    return [one for one in kinds if semantics.carries(one, privilege.__eq__)] or kinds
+
+
+def _judge(engine: str, kinds: Sequence[str], parts: Sequence[str], reads: Sequence[LastRead], found: Presence) -> None:
+    """Decide about instances of one engine where no grant names the object."""
+    ids = {read.instance.pk for read in reads}
+    if not kinds:
+        found.absent.update(ids)
+        return
+    listed = {_listed(engine, one) for one in kinds} - {None}
+    if not listed or any(ENGINES[engine].semantics.is_built_in(list(parts), one) for one in kinds):
+        found.present.update(ids)
+        return
+    for one in listed:
+        there = _HOW[one.how](parts[: one.length], one.kind, ids)
+        found.present.update(there)
+        if one.length < len(parts):
+            found.unlisted.update(there)
+    absent = ids - found.present
+    never = _without_databases(absent) if any(one.how == "databases" for one in listed) else set()
+    for read in reads:
+        if (pk := read.instance.pk) not in absent:
+            continue
+        if reason := _not_known(read, {one.kind for one in listed}, name_of(parts[0])):
+            found.unknown[pk] = reason
+        elif pk in never:
+            found.unknown[pk] = _("no visit of capacity has listed its databases")
+        else:
+            found.absent.add(pk)
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The kind and length of the longest part of a path that visits list, and how they list it."""
+
+    how: str
+    kind: str
+    length: int
+
+
+def _listed(engine: str, kind: str) -> _Listed | None:
+    """Return what decides about an object of this kind; None if nothing does."""
+    semantics = ENGINES[engine].semantics
+    length = semantics.paths[kind]
+    if "OWNER" in semantics.privileges.get(kind, ()):
+        return _Listed("grants", kind, length)
+    if semantics.patterns and length:
+        return _Listed("databases", "database", 1)
+    if semantics.owners and kind != "tablespace" and length > 1:
+        return _Listed("accounts", "schema", 2)
+    for container in semantics.containers.get(kind, ()):
+        return _listed(engine, container)
+    return None
+
+
+def _by_grants(parts: Sequence[str], kind: str, ids: Collection[int]) -> set[int]:
+    return named(".".join(parts), ids, [kind])
+
+
+def _by_databases(parts: Sequence[str], _kind: str, ids: Collection[int]) -> set[int]:
+    """Databases that visits of capacity list, or that a grant names, also by a pattern or a table."""
+    name = name_of(parts[0])
+    listed = Database.objects.filter(instance__in=ids, name=name).values_list("instance", flat=True)
+    seen = set(listed.order_by().distinct())
+    below = Value(f"{parts[0]}."), Value(f"{parts[0]}/")
+    for condition in (
+        Q(kind="database", database__in={name, name.replace("\\", "")}),
+        Q(key__gte=path_key(below[0]), key__lt=path_key(below[1]), database=name),
+    ):
+        rows = Grant.objects.alias(key=path_key("scope")).filter(condition, account__instance__in=set(ids) - seen)
+        seen |= set(rows.order_by().values_list("account__instance", flat=True).distinct())
+    return seen
+
+
+def _by_accounts(parts: Sequence[str], _kind: str, ids: Collection[int]) -> set[int]:
+    """Schemas, each of which belongs to the account of its name."""
+    owners = Account.objects.filter(instance__in=ids, host=name_of(parts[0]), name=name_of(parts[1]))
+    return set(owners.order_by().values_list("instance", flat=True).distinct())
+
+
+_HOW = {"grants": _by_grants, "databases": _by_databases, "accounts": _by_accounts}
+
+
+def _without_databases(ids: Collection[int]) -> set[int]:
+    """Return the instances of which no visit has listed the databases."""
+    rows = Database.objects.filter(instance__in=ids).order_by().values_list("instance", flat=True)
+    return set(ids) - set(rows.distinct())
+
+
+def _not_known(read: LastRead, kinds: Collection[str], database: str) -> str:
+    """Return why a read does not show that an object of these kinds is absent; "" if it does."""
+    if read.is_stale:
+        return read.reason
+    if beyond := sorted({*kinds}.intersection(read.beyond)):
+        return _("read depth %(level)s leaves out: %(kinds)s") % {"level": read.level, "kinds": ", ".join(beyond)}
+    gaps = (gap for gap in read.gaps if gap["scope"] in {*kinds, "accounts"} and gap["database"] in ("", database))
+    return next((gap["message"] for gap in gaps), "")
+
+
+def named(path: str, instances: Iterable[int], kinds: Collection[str] = ()) -> set[int]:
+    """Return the instances, among these ids, where a grant on this very path was ever seen."""
+    rows = Grant.objects.alias(key=path_key("scope")).filter(
+        key=path_key(Value(path)), scope=path, account__instance__in=list(instances)
+    )
+    rows = rows.filter(kind__in=kinds) if kinds else rows
+    return set(rows.order_by().values_list("account__instance", flat=True).distinct())
+
+
+def spelled(parts: Sequence[str], ids: Sequence[int]) -> str:
+    """Return the seen path that is most similar to this one, or ""."""
+    path: list[str] = []
+    for part in parts:
+        try:
+            paths = continued(path, "", ids, CANDIDATES)
+        except OperationalError:
+            return ""
+        known = {segments(one)[-1] for one in paths}
+        if part not in known:
+            part = similar(part, known)
+        if not part:
+            return ""
+        path.append(part)
+    return ".".join(path) if path != [*parts] else ""
+
+
+def privileges(ids: Sequence[int]) -> list[str]:
+    """Return the privileges that visits of these instances have seen. Takes one query."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WALK if is_most(ids) else _SEARCH, {"ids": list(ids)})
+        return sorted(privilege for (privilege,) in cursor.fetchall())
+
+
+_SEARCH = """
+SELECT DISTINCT g.privilege FROM accounts_grant g JOIN accounts_account a ON a.id = g.account_id
+ WHERE a.instance_id = ANY(%(ids)s)
+"""
+# From each privilege to the next, by the index.
+_WALK = """
+WITH RECURSIVE found(privilege) AS (
+   (SELECT privilege FROM accounts_grant ORDER BY privilege LIMIT 1)
+    UNION ALL
+   SELECT (SELECT g.privilege FROM accounts_grant g WHERE g.privilege > f.privilege ORDER BY g.privilege LIMIT 1)
+     FROM found f WHERE f.privilege IS NOT NULL
+)
+SELECT privilege FROM found
+ WHERE (SELECT true FROM accounts_grant g
+         WHERE g.privilege = found.privilege
+           AND (SELECT a.instance_id FROM accounts_account a WHERE a.id = g.account_id) = ANY(%(ids)s) LIMIT 1)
+"""
