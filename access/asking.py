@@ -18,6 +18,7 @@ from engines.registry import ENGINES
 from instances.models import Instance
 from tagging.models import Tag
 
+from .question import Question
 from .questions import Answer, who_can
 from .seen import Presence, presence, spelled
 
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
 
 #: Parameters of the question, in page, API and command.
 WORDS = ("privilege", "on", "kind", "instance", "tag", "engine", "as_of")
+
+
+class WrongParameterError(ValueError):
+    """A parameter that names something that is not there."""
+
+    def __init__(self, parameter: str, text: str) -> None:
+        super().__init__(text)
+        self.parameter = parameter
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ def ask(asked: Asked) -> Answered:
     """Answer a question. Raises ValueError, which says what to change, also for what no visit has seen."""
     on, warnings = _object(asked)
     if asked.kind and asked.kind not in GRANT_KINDS:
-        raise ValueError(_("There is no kind “%s”.") % asked.kind + nearest(asked.kind, GRANT_KINDS))
+        raise WrongParameterError("kind", _("There is no kind “%s”.") % asked.kind + nearest(asked.kind, GRANT_KINDS))
     instances = chosen(asked.instance, asked.tag, asked.engine, asked.user)
     answer, found = _answer(asked, on, instances)
     if not found.present and (folded := _folded(on, answer)) != on:
@@ -99,8 +108,7 @@ def _answer(asked: Asked, on: str, instances: QuerySet[Instance] | None) -> tupl
             _("%(engines)s cannot have the path “%(path)s” for the kind: %(kind)s.")
             % {"engines": engines, "path": on, "kind": asked.kind or _("object")}
         )
-    privilege = asked.privilege.strip().upper()
-    return answer, presence(privilege, segments(on), asked.kind, list(answer.reads.values()))
+    return answer, presence(Question(asked.privilege.strip(), on, asked.kind), list(answer.reads.values()))
 
 
 def _without_absent(answer: Answer, found: Presence) -> tuple[Answer, list[Instance]]:
@@ -108,7 +116,7 @@ def _without_absent(answer: Answer, found: Presence) -> tuple[Answer, list[Insta
     unknown = {reads[pk].instance: reason for pk, reason in found.unknown.items()} | answer.unknown
     kept = replace(
         answer,
-        rows=[row for row in answer.rows if row.account.instance_id not in absent],
+        rows=answer.rows.without(absent) if absent else answer.rows,
         unknown={instance: reason for instance, reason in unknown.items() if instance.pk not in absent},
     )
     return kept, [read.instance for read in reads.values() if read.instance.pk in absent]
@@ -148,18 +156,21 @@ def chosen(names: Sequence[str], tag: str, engine: str, user: User | None) -> Qu
         by_id = {str(pk): pk for pk in shown.filter(pk__in=ids).values_list("pk", flat=True)}
         for name in names:
             if name not in by_name and name not in by_id:
-                raise ValueError(
-                    _("There is no instance “%s”.") % name + nearest(name, shown.values_list("name", flat=True))
+                raise WrongParameterError(
+                    "instance",
+                    _("There is no instance “%s”.") % name + nearest(name, shown.values_list("name", flat=True)),
                 )
         found = found.filter(pk__in=[*by_name.values(), *by_id.values()])
     if tag:
         tags = shown_to(Tag.objects.all(), user)
         if not tags.filter(slug=tag).exists():
-            raise ValueError(_("There is no tag “%s”.") % tag + nearest(tag, tags.values_list("slug", flat=True)))
+            raise WrongParameterError(
+                "tag", _("There is no tag “%s”.") % tag + nearest(tag, tags.values_list("slug", flat=True))
+            )
         found = found.filter(tags__slug=tag)
     if engine:
         if engine not in ENGINES:
-            raise ValueError(_("There is no engine “%s”.") % engine + nearest(engine, ENGINES))
+            raise WrongParameterError("engine", _("There is no engine “%s”.") % engine + nearest(engine, ENGINES))
         found = found.filter(engine=engine)
     if not found.exists():
         raise ValueError(_("No instance has all of that: instance, tag, engine."))

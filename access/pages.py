@@ -1,148 +1,192 @@
-"""The page "Who can", its answer as CSV, and the tab "Effective" of an account's page."""
+"""The page "Who can", its completion, and the tab "Effective" of an account's page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.auth.models import User
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.template.response import TemplateResponse
-from django.utils import timezone
+from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.evidence import granted_by
-from accounts.freshness import LastRead
-from accounts.models import Account, Grant
+from accounts.models import Account
 from accounts.pages import Tab
-from console.csv import csv_file
 from console.permissions import needs
+from console.visibility import shown_to
 from engines.facts import GRANT_KINDS
+from engines.registry import engine_choices
+from instances.models import Instance
+from tagging.models import Tag
 
+from .asking import WORDS, Answered, Asked, ask, chosen
+from .completion import complete
+from .exports import as_csv, as_xlsx
 from .moments import aware, parse_moment
-from .questions import Access, Answer, effective, who_can
+from .questions import effective
+from .seen import privileges
+from .wording import BROAD, Holders, summary
 
-ROWS_PER_PAGE = 200
+#: Accounts on a page.
+ACCOUNTS_PER_PAGE = 100
 
 #: Instances listed as the basis of the answer.
 READS = 200
 
+#: Instances that the form lists.
+INSTANCES = 1000
+
+_INPUT = {"class": "tf-input"}
+
+#: Parameters of the page beside those of the question.
+_OF_PAGE = ("scope", "csv", "xlsx", "page")
+
 
 class QuestionForm(forms.Form):
     privilege = forms.CharField(
-        label=_("Who may"), widget=forms.TextInput(attrs={"class": "tf-input", "placeholder": "SELECT", "size": 18})
+        label=_("Who may"),
+        widget=forms.TextInput(_INPUT | {"placeholder": "SELECT", "size": 18, "list": "privileges"}),
+        help_text=_("A privilege as the engine names it, any-write, or all-powerful."),
     )
-    scope = forms.CharField(
+    on = forms.CharField(
         label=_("on"),
         required=False,
-        widget=forms.TextInput(attrs={"class": "tf-input", "placeholder": "shop.public.orders", "size": 40}),
-        help_text=_("Path of the object; empty for the whole instance. Put special names in double quotes."),
+        widget=forms.TextInput(
+            _INPUT | {"placeholder": "shop.public.orders", "size": 40, "list": "paths", "autocomplete": "off"}
+        ),
+        help_text=_("Path of the object or column; empty for the whole instance. Put special names in double quotes."),
     )
     kind = forms.ChoiceField(
         label=_("kind"),
         required=False,
         choices=[("", _("any that fits")), *((kind, kind) for kind in GRANT_KINDS)],
-        widget=forms.Select(attrs={"class": "tf-input"}),
+        widget=forms.Select(_INPUT),
+    )
+    instance = forms.CharField(
+        label=_("instance"),
+        required=False,
+        widget=forms.TextInput(_INPUT | {"placeholder": _("all"), "size": 16, "list": "instances"}),
+        help_text=_("Name of an instance; empty for all."),
+    )
+    tag = forms.CharField(label=_("tag"), required=False, widget=forms.Select(_INPUT))
+    engine = forms.CharField(
+        label=_("engine"),
+        required=False,
+        widget=forms.Select(_INPUT, choices=[("", _("all")), *engine_choices()]),
     )
     as_of = forms.CharField(
         label=_("as of"),
         required=False,
-        widget=forms.TextInput(attrs={"class": "tf-input", "placeholder": "2026-05-03 14:00", "size": 18}),
+        widget=forms.TextInput(_INPUT | {"placeholder": "2026-05-03 14:00", "size": 18}),
     )
+
+    def __init__(self, data: QueryDict, user: User) -> None:
+        # The earlier name of the parameter.
+        data = data.copy()
+        scope = data.get("scope", "")
+        data.setdefault("on", scope)
+        super().__init__(data if "privilege" in data else None)
+        self.fields["on"].widget.attrs["data-complete"] = reverse("who-can-paths")
+        tags = shown_to(Tag.objects.all(), user).values_list("slug", "label")
+        self.fields["tag"].widget.choices = [("", _("all")), *tags]
 
 
 @needs("accounts.view_grant", "accounts.view_account")
 def who_can_page(request: HttpRequest) -> HttpResponse:
-    """Show the form, and the answer to its query; `csv=1` returns the whole answer as a file."""
-    form = QuestionForm(request.GET if "privilege" in request.GET else None)
-    context: dict[str, Any] = {**admin.site.each_context(request), "title": _("Who can"), "form": form}
-    if form.is_valid():
-        data = form.cleaned_data
-        try:
-            at = parse_moment(data["as_of"])
-            answer = who_can(data["privilege"], data["scope"], kind=data["kind"], at=at, user=request.user)
-        except ValueError as error:
-            context["wrong"] = str(error)
-        else:
-            if "csv" in request.GET:
-                return _as_csv(answer)
-            query = request.GET.copy()
-            query.pop("page", None)
-            page = Paginator(answer.rows, ROWS_PER_PAGE).get_page(request.GET.get("page"))
-            context |= {
-                "answer": answer,
-                "unknown": answer.unknown.items(),
-                "page": page,
-                "query": query.urlencode(),
-                "reads": list(answer.reads.values())[:READS],
-                "n_more_reads": max(0, len(answer.reads) - READS),
-            }
-    return TemplateResponse(request, "access/who_can.html", context)
+    """Show the form, and the answer to its query; `csv=1` and `xlsx=1` return the whole answer as a file."""
+    form = QuestionForm(request.GET, request.user)
+    instances = shown_to(Instance.objects.active(), request.user)
+    ids = list(instances.order_by().values_list("pk", flat=True))
+    context: dict[str, Any] = {
+        **admin.site.each_context(request),
+        "title": _("Who can"),
+        "form": form,
+        "privileges": [*BROAD.items(), *((name, "") for name in privileges(ids))],
+        "instances": instances.order_by("name").values_list("name", flat=True)[:INSTANCES],
+    }
+    status = 200
+    try:
+        answered = _answered(request, form)
+    except ValueError as error:
+        context["wrong"] = str(error)
+        # A program that asks for a file must not take a page for it.
+        status = 400 if {"csv", "xlsx"} & request.GET.keys() else 200
+    else:
+        if answered and "csv" in request.GET:
+            return as_csv(answered, request.user.get_username())
+        if answered and "xlsx" in request.GET:
+            return as_xlsx(answered, request.user.get_username())
+        if answered:
+            context |= _shown(request, answered)
+    return TemplateResponse(request, "access/who_can.html", context, status=status)
 
 
-def _as_csv(answer: Answer) -> HttpResponse:
-    header = [
-        "instance",
-        "account",
-        "through",
-        "right",
-        "usable",
-        "since",
-        "session",
-        "not observed since",
-        "granted by",
-        "evidence",
-        "not known",
-        *READ_COLUMNS,
-    ]
-    rows: Iterable[list[object]] = [
-        *(_cells(row, answer.reads[row.account.instance_id]) for row in answer.rows),
-        *(_taken(grant, answer.reads[grant.account.instance_id]) for grant in answer.taken_away),
-        *(
-            [instance.name, *[""] * 9, reason, *read_cells(answer.reads[instance.pk])]
-            for instance, reason in answer.unknown.items()
-        ),
-    ]
-    return csv_file(f"who-can-{timezone.localtime(answer.at):%Y%m%dT%H%M}", header, rows)
+def _answered(request: HttpRequest, form: QuestionForm) -> Answered | None:
+    """Return the answer, or None without a question. Raises ValueError, which says what to change."""
+    known = (*WORDS, *_OF_PAGE)
+    if unknown := [name for name in request.GET if name not in known]:
+        raise ValueError(
+            _("Unknown parameter: %(name)s. Valid are: %(known)s.")
+            % {"name": ", ".join(unknown), "known": ", ".join(sorted(known))}
+        )
+    if not form.is_bound and request.GET.keys() & {*WORDS, "scope"}:
+        raise ValueError(_("Say which privilege."))
+    if not form.is_bound:
+        return None
+    if not form.is_valid():
+        raise ValueError(" ".join(f"{name}: {error}" for name, errors in form.errors.items() for error in errors))
+    data = form.cleaned_data
+    names = [name for name in request.GET.getlist("instance") if name.strip()]
+    on = {"scope": data["on"]} if request.GET.get("scope") else {"on": data["on"]}
+    if "scope" in on and request.GET.get("on"):
+        on |= {"on": data["on"]}
+    return ask(
+        Asked(
+            data["privilege"],
+            kind=data["kind"],
+            instance=names,
+            tag=data["tag"],
+            engine=data["engine"],
+            at=parse_moment(data["as_of"]),
+            user=request.user,
+            **on,
+        )
+    )
 
 
-def _cells(row: Access, read: LastRead) -> list[object]:
-    return [
-        row.account.instance.name,
-        row.account,
-        " → ".join(str(role) for role in row.path),
-        row.grant or gettext("by its nature"),
-        gettext("at once") if row.at_once else gettext("after switching to a role"),
-        row.since and timezone.localtime(row.since).isoformat(timespec="seconds"),
-        row.session,
-        row.grant and row.grant.unobserved_since and timezone.localtime(row.grant.unobserved_since).isoformat(),
-        row.grant and granted_by(row.grant.grantors),
-        " | ".join(link.words for link in row.links),
-        read.reason,
-        *read_cells(read),
-    ]
+def _shown(request: HttpRequest, answered: Answered) -> dict[str, Any]:
+    answer = answered.answer
+    query = request.GET.copy()
+    query.pop("page", None)
+    found = Holders(answer.rows)
+    reads = list(answer.reads.values())
+    return {
+        "answer": answer,
+        "answered": answered,
+        "unknown": answer.unknown.items(),
+        "summary": summary(answered, len(found)),
+        "page": Paginator(found, ACCOUNTS_PER_PAGE).get_page(request.GET.get("page")),
+        "query": query.urlencode(),
+        "reads": reads[:READS],
+        "n_more_reads": max(0, len(reads) - READS),
+    }
 
 
-def _taken(grant: Grant, read: LastRead) -> list[object]:
-    since = timezone.localtime(grant.held_since).isoformat(timespec="seconds")
-    cells = [grant.account.instance.name, grant.account, "", grant, gettext("taken away"), since]
-    return [*cells, *[""] * 4, read.reason, *read_cells(read)]
-
-
-#: Columns with the basis of a CSV row.
-READ_COLUMNS = ["last read", "read by session", "read depth"]
-
-
-def read_cells(read: LastRead) -> list[object]:
-    return [
-        read.read_at and timezone.localtime(read.read_at).isoformat(timespec="seconds"),
-        read.session,
-        read.level,
-    ]
+@needs("accounts.view_grant", "accounts.view_account")
+def complete_page(request: HttpRequest) -> JsonResponse:
+    """Return paths that continue the parameter `on`, on the instances that the others choose, as JSON."""
+    query = request.GET
+    try:
+        instances = chosen(query.getlist("instance"), query.get("tag", ""), query.get("engine", ""), request.user)
+    except ValueError:
+        # Half a name of an instance: the question itself is refused, and says why.
+        return JsonResponse({"paths": []})
+    return JsonResponse({"paths": complete(query.get("on", ""), instances, request.user)})
 
 
 class EffectiveRows:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from django.db import connection
@@ -142,6 +143,20 @@ class Rows(Sequence[Access]):
             return self[index : index + 1 or None][0]
         ends = [*self._begin[1:], len(self.holdings)]
         return self._worded([self.holdings[a:b] for a, b in list(zip(self._begin, ends, strict=True))[index]])
+
+    def by_account(self) -> list[slice]:
+        """Return the rows of each account, in order."""
+        begins = [
+            n
+            for n, begin in enumerate(self._begin)
+            if n == 0 or self.holdings[begin].account != self.holdings[self._begin[n - 1]].account
+        ]
+        return [slice(a, b) for a, b in pairwise([*begins, len(self)])]
+
+    def without(self, instances: Collection[int]) -> Rows:
+        """Return the rows of other instances."""
+        kept = [one for one in self.holdings if one.instance not in instances]
+        return Rows(kept, self._needs, self._at)
 
     def _worded(self, rows: list[Sequence[Holding]]) -> list[Access]:
         firsts = [row[0] for row in rows]

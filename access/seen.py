@@ -22,8 +22,10 @@ from capacity.models import Database
 from console.suggestions import similar
 from engines.paths import name_of, segments
 from engines.registry import ENGINES
+from engines.semantics import Semantics
 
 from .completion import continued, is_most
+from .question import Question
 
 #: Paths that a suggestion is chosen from.
 CANDIDATES = 500
@@ -40,30 +42,29 @@ class Presence:
     unlisted: set[int] = field(default_factory=set)
 
 
-def presence(privilege: str, parts: Sequence[str], kind: str, reads: Collection[LastRead]) -> Presence:
-    """Look for an object on the instances of these reads. `parts` is a result of `segments`; `kind` may be empty. The
-    kinds that can have the privilege count, or all if none can."""
+def presence(question: Question, reads: Collection[LastRead]) -> Presence:
+    """Look for the object of a question on the instances of these reads. Without one, or with wildcards in its path, it
+    counts as present."""
     found = Presence()
-    if not parts:
-        found.present.update(read.instance.pk for read in reads)
+    ids = {read.instance.pk for read in reads}
+    if not question.is_exact:
+        found.present.update(ids)
         return found
+    path = ".".join(question.path)
+    found.present.update(named(path, ids, [question.kind] if question.kind else []))
     by_engine: dict[str, list[LastRead]] = {}
     for read in reads:
-        by_engine.setdefault(read.instance.engine, []).append(read)
-    seen = named(".".join(parts), [read.instance.pk for read in reads], [kind] if kind else [])
+        if read.instance.pk not in found.present:
+            by_engine.setdefault(read.instance.engine, []).append(read)
     for engine, of_engine in by_engine.items():
-        for read in of_engine:
-            if read.instance.pk in seen:
-                found.present.add(read.instance.pk)
-        if rest := [read for read in of_engine if read.instance.pk not in seen]:
-            _judge(engine, _kinds(engine, privilege, parts, kind), parts, rest, found)
+        _judge(engine, _kinds(question, ENGINES[engine].semantics), question.path, of_engine, found)
     return found
 
 
-def _kinds(engine: str, privilege: str, parts: Sequence[str], kind: str) -> list[str]:
-    semantics = ENGINES[engine].semantics
-    kinds = [one for one, length in semantics.paths.items() if length == len(parts) and kind in ("", one)]
-    return [one for one in kinds if semantics.carries(one, privilege.__eq__)] or kinds
+def _kinds(question: Question, semantics: Semantics) -> Collection[str]:
+    """Return the kinds that the question is about: those that can have the privilege, or all if none can."""
+    kinds = question.kinds(semantics)
+    return {kind for kind in kinds if semantics.carries(kind, question.fits)} or kinds
 
 
 def _judge(engine: str, kinds: Sequence[str], parts: Sequence[str], reads: Sequence[LastRead], found: Presence) -> None:

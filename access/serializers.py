@@ -8,7 +8,9 @@ from rest_framework import serializers
 from accounts.models import Grant
 from accounts.serializers import GrantSerializer, LinkSerializer
 from engines.facts import GRANT_KINDS
-from instances.serializers import InstanceQuestionSerializer
+from engines.registry import ENGINES
+
+from .wording import BROAD, USABLE
 
 
 class EffectiveGrantSerializer(GrantSerializer):
@@ -42,7 +44,14 @@ class AccessSerializer(serializers.Serializer):
     account = serializers.IntegerField(source="account.pk")
     account_label = serializers.CharField(source="account.__str__")
     path = serializers.ListField(child=serializers.CharField(), help_text="The roles on the way, the holder last.")
-    because = serializers.ChoiceField(["grant", "superuser", "predefined", "owner"])
+    because = serializers.ChoiceField(["grant", "superuser", "predefined", "owner", "ownership", "columns"])
+    usable = serializers.ChoiceField(
+        list(USABLE), help_text="At login, after SET ROLE, after it grants the privilege to itself, or not at all."
+    )
+    blocked = serializers.ListField(child=serializers.CharField(), help_text="Why it cannot be used.")
+    columns = serializers.ListField(
+        child=serializers.CharField(), help_text="Not empty: the account has the privilege on these columns only."
+    )
     at_once = serializers.BooleanField(help_text="False: only after switching to one of the roles.")
     grant = GrantSerializer(allow_null=True)
     since = serializers.DateTimeField(allow_null=True, help_text="Of the newest possession on the path.")
@@ -59,12 +68,20 @@ class TakenAwaySerializer(serializers.Serializer):
     grant = GrantSerializer(source="*")
 
 
-class AccessQuestionSerializer(InstanceQuestionSerializer):
-    """Parameters of `access.who_can()`."""
+class AccessQuestionSerializer(serializers.Serializer):
+    """Parameters of `asking.Asked`."""
 
-    privilege = serializers.CharField()
-    scope = serializers.CharField(
+    privilege = serializers.CharField(help_text=f"As the engine names it, or one of: {', '.join(BROAD)}.")
+    on = serializers.CharField(
         default="", allow_blank=True, help_text='Path of the object: shop.public.orders, shop.public."odd name".'
     )
     kind = serializers.CharField(default="", allow_blank=True, help_text=f"One of: {', '.join(GRANT_KINDS)}.")
+    instance = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="Name or id of an instance; if missing: all."
+    )
+    tag = serializers.CharField(default="", allow_blank=True, help_text="Slug of a tag.")
+    engine = serializers.CharField(default="", allow_blank=True, help_text=f"One of: {', '.join(ENGINES)}.")
     as_of = serializers.DateTimeField(default=None, allow_null=True)
+    scope = serializers.CharField(
+        default="", allow_blank=True, help_text="Earlier name of `on`, which the next release refuses."
+    )

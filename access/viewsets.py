@@ -17,9 +17,9 @@ from accounts.serializers import CoverageSerializer
 from accounts.viewsets import GrantViewSet, basis, unknown_rows
 from api.filters import read_query
 from api.viewsets import ComputedViewSet
-from instances.serializers import chosen_instances
 
 from . import questions as access
+from .asking import Asked, WrongParameterError, ask
 from .serializers import (
     AccessQuestionSerializer,
     AccessSerializer,
@@ -72,7 +72,8 @@ class EffectiveGrantViewSet(GrantViewSet):
 
 class AccessViewSet(ComputedViewSet):
     """Accounts that hold a privilege, by any path; now, or `as_of` a time. `unknown` are the instances without a
-    complete answer; `taken_away` are rights on a built-in object that the engine ships with and that were revoked."""
+    complete answer; `absent` are ids of instances on which visits show that there is no such object; `taken_away` are
+    rights on a built-in object that the engine ships with and that were revoked; `warnings` are about the question."""
 
     queryset = Grant.objects.all()
     serializer_class = AccessSerializer
@@ -80,17 +81,16 @@ class AccessViewSet(ComputedViewSet):
     @extend_schema(parameters=[AccessQuestionSerializer])
     def list(self, request: Request) -> Response:
         question = read_query(request, AccessQuestionSerializer, repeatable=["instance"])
+        at = question.pop("as_of")
         try:
-            answer = access.who_can(
-                question["privilege"],
-                question["scope"],
-                kind=question["kind"],
-                at=question["as_of"],
-                instances=chosen_instances(question),
-                user=self.person,
-            )
+            answered = ask(Asked(**question, at=at, user=self.person))
         except ValueError as error:
+            if isinstance(error, WrongParameterError):
+                raise ValidationError({error.parameter: [str(error)]}) from error
             raise ValidationError({"detail": str(error)}) from error
+        answer = answered.answer
         more = basis(answer.reads.values()) | {"unknown": unknown_rows(answer.unknown)}
         more["taken_away"] = TakenAwaySerializer(answer.taken_away, many=True).data
+        more |= {"on": answered.on, "warnings": answered.warnings}
+        more["absent"] = [instance.pk for instance in answered.absent]
         return self.page(answer.rows, as_of=answer.at, **more)

@@ -32,8 +32,8 @@ from engines.paths import segments
 from engines.statements import Held, Subject
 from instances.models import Instance
 
+from .exports import READ_COLUMNS, read_cells
 from .moments import parse_moment
-from .pages import READ_COLUMNS, read_cells
 
 ROWS_PER_PAGE = 50
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from django.apps import apps
@@ -36,6 +38,7 @@ from capacity.models import (
     TablespaceSize,
 )
 from classification.models import Assignment, Classification, ClassificationCount, ClassificationRule, RuleResult
+from console import xlsx
 from console.list_filters import ParameterFilter
 from console.visibility import CONDITIONS, ShownRows, ShownRowsOfAPI, path_to_instance, shown_to
 from instances.models import Credential, Instance
@@ -258,6 +261,9 @@ def forget_hidden(fleet: dict[str, Any]) -> None:
 
 
 def body(answer: Any) -> str:
+    if answer.headers.get("Content-Type") == xlsx.CONTENT_TYPE:
+        with ZipFile(BytesIO(answer.content)) as book:
+            return "".join(book.read(name).decode() for name in book.namelist())
     return b"".join(answer).decode() if answer.streaming else answer.content.decode()
 
 
@@ -468,11 +474,17 @@ def test_what_people_search_for_is_not_found(fleet, limited):
 ASKED: dict[str, list[str]] = {
     "who-can": [
         "",
-        "?privilege=SELECT&scope=aardvark.public.orders",
-        "?privilege=SELECT&scope=aardvark.public.orders&csv=1",
-        "?privilege=ZEBR&scope=aardvark.public.orders",
-        "?privilege=SELECT&scope=zebr_.public.orders",
+        "?privilege=SELECT&on=aardvark.public.orders",
+        "?privilege=SELECT&on=aardvark.public.orders&csv=1",
+        "?privilege=SELECT&on=aardvark.public.orders&xlsx=1",
+        "?privilege=ZEBR&on=aardvark.public.orders",
+        "?privilege=SELECT&on=zebr_.public.orders",
+        "?privilege=SELECT&instance=zebr",
+        "?privilege=SELECT&instance={hidden}",
+        "?privilege=SELECT&tag=zebr-tag",
+        "?privilege=SELECT&tag={hidden_tag}",
     ],
+    "who-can-paths": ["", "?on=z", "?on=zebra.", "?on=a&instance={hidden}", "?on=a&tag={hidden_tag}"],
     "where-is": ["", "?name=*", "?name=*&csv=1"],
     "capacity-gaps": ["", "?days=30", "?days=365&instance={hidden}", "?tag={hidden_tag}"],
     "trends": ["", "?period=daily", "?csv=trend", "?csv=growers", "?period=weekly&tag={hidden_tag}"],
@@ -637,8 +649,8 @@ def test_nothing_hidden_is_named_in_a_question(fleet, limited):
         ("/api/capacity-gaps/", {"tag": tag.slug}),
         ("/api/aggregate-totals/", {"tag": tag.slug}),
         ("/api/sizes-so-far/", {"period": "weekly", "instance": instance.pk}),
-        ("/api/access/", {"privilege": "SELECT", "scope": "*", "instance": instance.pk}),
-        ("/api/access/", {"privilege": "SELECT", "scope": "*", "tag": tag.slug}),
+        ("/api/access/", {"privilege": "SELECT", "on": "*", "instance": instance.pk}),
+        ("/api/access/", {"privilege": "SELECT", "on": "*", "tag": tag.slug}),
     ):
         answer = program.get(url, query)
         assert answer.status_code == 400, url

@@ -1,17 +1,20 @@
 import json
 import sys
+from argparse import SUPPRESS
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from access.asking import Answered, Asked, ask
 from access.moments import parse_moment
-from access.questions import Access, Answer, who_can
+from access.questions import Access, Answer
+from access.wording import BROAD, usable
 from accounts.freshness import moment
 from accounts.serializers import LastReadSerializer, LinkSerializer
 from engines.facts import GRANT_KINDS
+from engines.registry import ENGINES
 from engines.statements import printable
-from instances.services import named
 
 
 class Command(BaseCommand):
@@ -22,44 +25,52 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("privilege", metavar="PRIVILEGE", help="as the engine calls it: SELECT, CONNECT, SUPERUSER")
+        parser.add_argument(
+            "privilege",
+            metavar="PRIVILEGE",
+            help=f"as the engine calls it: SELECT, CONNECT, SUPERUSER; or {', '.join(BROAD)}",
+        )
         parser.add_argument(
             "--on",
             default="",
-            metavar="SCOPE",
+            metavar="PATH",
             help='path of the object: shop, shop.public.orders, shop.public."odd name"; default: the whole instance',
         )
         parser.add_argument(
             "--kind", default="", choices=list(GRANT_KINDS), metavar="KIND", help=", ".join(GRANT_KINDS)
         )
         parser.add_argument("--as-of", metavar="T", help="a moment, or a day (its end), in TAIFISH_TIME_ZONE")
-        parser.add_argument("--instance", nargs="+", metavar="NAME", help="only these; default: all active instances")
+        parser.add_argument("--instance", nargs="+", default=[], metavar="NAME", help="only these; default: all")
+        parser.add_argument("--tag", default="", metavar="SLUG", help="only instances with this tag")
+        parser.add_argument("--engine", default="", metavar="ENGINE", help=f"only of this engine: {', '.join(ENGINES)}")
+        parser.add_argument("--scope", default="", help=SUPPRESS)
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        question = {name: options[name] for name in ("privilege", "on", "kind", "instance", "tag", "engine", "scope")}
         try:
-            answer = who_can(
-                options["privilege"],
-                options["on"],
-                kind=options["kind"],
-                at=parse_moment(options["as_of"] or ""),
-                instances=named(options["instance"]) if options["instance"] else None,
-            )
+            answered = ask(Asked(**question, at=parse_moment(options["as_of"] or "")))
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
+        answer = answered.answer
+        for warning in answered.warnings:
+            self.stderr.write(f"Note: {warning}")
         if options["json"]:
-            self.stdout.write(json.dumps(_document(answer), indent=2, default=str))
+            self.stdout.write(json.dumps(_document(answered), indent=2, default=str))
         else:
             for line in _lines(answer):
                 self.stdout.write(line)
             if answer.reads:
-                self.stderr.write(_basis(answer))
+                self.stderr.write(_basis(answered))
         sys.exit(3 if answer.unknown else 0)
 
 
-def _document(answer: Answer) -> dict[str, Any]:
+def _document(answered: Answered) -> dict[str, Any]:
+    answer = answered.answer
     return {
         "as_of": answer.at,
+        "on": answered.on,
+        "warnings": answered.warnings,
         "accounts": [
             {
                 "instance": row.account.instance.name,
@@ -67,6 +78,9 @@ def _document(answer: Answer) -> dict[str, Any]:
                 "path": [str(role) for role in row.path],
                 "because": row.because,
                 "grant": str(row.grant) if row.grant else None,
+                "usable": row.usable,
+                "blocked": list(row.blocked),
+                "columns": list(row.columns),
                 "at_once": row.at_once,
                 "since": row.since,
                 "session": row.session,
@@ -85,6 +99,7 @@ def _document(answer: Answer) -> dict[str, Any]:
             for grant in answer.taken_away
         ],
         "unknown": {instance.name: reason for instance, reason in answer.unknown.items()},
+        "absent": [instance.name for instance in answered.absent],
         "instances": LastReadSerializer(answer.reads.values(), many=True).data,
     }
 
@@ -99,13 +114,15 @@ def _lines(answer: Answer) -> list[str]:
     return lines + [f"{instance}: not known: {reason}" for instance, reason in answer.unknown.items()]
 
 
-def _basis(answer: Answer) -> str:
+def _basis(answered: Answered) -> str:
     """Return the basis of the answer in one line."""
+    answer = answered.answer
+    absent = f" {len(answered.absent)} have no such object." if answered.absent else ""
     times = sorted(read.read_at for read in answer.reads.values() if read.read_at)
     if not times:
-        return f"{len(answer.reads)} instances, none ever read."
+        return f"{len(answer.reads)} instances, none ever read.{absent}"
     between = " to ".join(dict.fromkeys(map(moment, (times[0], times[-1]))))
-    return f"{len(answer.reads)} instances, last read {between}; --json lists each."
+    return f"{len(answer.reads)} instances, last read {between}; --json lists each.{absent}"
 
 
 #: Reasons without a grant.
@@ -116,9 +133,11 @@ def _line(row: Access) -> str:
     words = [f"{row.account.instance}: {row.account!s}"]
     if row.path:
         words.append(f"through {' → '.join(str(role) for role in row.path)}")
-    words.append(str(row.grant) if row.grant else _NATURES[row.because])
-    if not row.at_once:
-        words.append("only after switching role")
+    words.append(str(row.grant) if row.grant else _NATURES.get(row.because, row.because))
+    if row.columns:
+        words.append(f"only columns {', '.join(map(printable, row.columns))}")
+    if row.usable != "login":
+        words.append(usable(row))
     if row.since:
         words.append(f"since {timezone.localtime(row.since):%Y-%m-%d %H:%M}")
     if row.session:

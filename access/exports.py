@@ -1,0 +1,139 @@
+"""The answer to "who can" as CSV and XLSX, with the question and what the answer stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.http import HttpResponse
+from django.utils import timezone
+from django.utils.translation import gettext
+
+from accounts.evidence import granted_by
+from accounts.freshness import LastRead
+from accounts.models import Grant
+from console.csv import csv_file
+from console.xlsx import xlsx_file
+
+from .asking import Answered
+from .questions import Access
+from .wording import question, usable
+
+#: Columns with the basis of a row.
+READ_COLUMNS = ["last read", "read by session", "read depth"]
+
+_ROW = ["instance", "account", "through", "right", "usable", "only columns", "since", "session", "not observed since"]
+_ROW += ["granted by", "evidence"]
+_COVERAGE = ["not known", *READ_COLUMNS, "left out by the depth", "could not be read", "failed visits since"]
+_COVERAGE += ["last failure", "paused since", "retired"]
+_ASKED = ["question", "as of", "time zone", "asked at", "asked by"]
+
+
+def as_csv(answered: Answered, by: str) -> HttpResponse:
+    """Return one row for each chain, and one for each instance without; each with the question and its coverage."""
+    asked = list(_asked(answered, by).values())
+    rows = ([*cells, *_coverage(answered, read), *asked] for cells, read in _lines(answered, every_instance=True))
+    return csv_file(_name(answered), [*_ROW, *_COVERAGE, *_ASKED], rows)
+
+
+def as_xlsx(answered: Answered, by: str) -> HttpResponse:
+    """Return a workbook: the question, the chains, the coverage of each instance."""
+    asked = {**_asked(answered, by), **{"note": "\n".join(answered.warnings)}}
+    details = answered.asked
+    words = {
+        "privilege": details.privilege,
+        "on": answered.on,
+        "kind": details.kind,
+        "instance": ", ".join(details.instance),
+        "tag": details.tag,
+        "engine": details.engine,
+    }
+    answer = answered.answer
+    counts = {"chains": len(answer.rows), "instances": len(answer.reads), "instances not known": len(answer.unknown)}
+    return xlsx_file(
+        _name(answered),
+        {
+            "Question": (["", ""], [list(pair) for pair in {**asked, **words, **counts}.items()]),
+            "Accounts": (_ROW, (cells for cells, _read in _lines(answered, every_instance=False))),
+            "Coverage": (
+                ["instance", "engine", *_COVERAGE],
+                (
+                    [read.instance.name, read.instance.engine, *_coverage(answered, read)]
+                    for read in answer.reads.values()
+                ),
+            ),
+        },
+    )
+
+
+def _name(answered: Answered) -> str:
+    return f"who-can-{timezone.localtime(answered.answer.at):%Y%m%dT%H%M}"
+
+
+def _asked(answered: Answered, by: str) -> dict[str, object]:
+    values = [
+        question(answered),
+        _time(answered.answer.at),
+        timezone.get_current_timezone_name(),
+        _time(timezone.now()),
+        by,
+    ]
+    return dict(zip(_ASKED, values, strict=True))
+
+
+def _lines(answered: Answered, *, every_instance: bool) -> Iterator[tuple[list[object], LastRead]]:
+    answer = answered.answer
+    named: set[int] = set()
+    for row in answer.rows:
+        named.add(row.account.instance_id)
+        yield _cells(row), answer.reads[row.account.instance_id]
+    for grant in answer.taken_away:
+        named.add(grant.account.instance_id)
+        yield _taken(grant), answer.reads[grant.account.instance_id]
+    if every_instance:
+        for read in answer.reads.values():
+            if read.instance.pk not in named:
+                yield [read.instance.name, *[""] * (len(_ROW) - 1)], read
+
+
+def _cells(row: Access) -> list[object]:
+    return [
+        row.account.instance.name,
+        row.account,
+        " → ".join(str(role) for role in row.path),
+        row.grant or gettext("by its nature"),
+        usable(row),
+        ", ".join(row.columns),
+        _time(row.since),
+        row.session,
+        row.grant and _time(row.grant.unobserved_since),
+        row.grant and granted_by(row.grant.grantors),
+        " | ".join(link.words for link in row.links),
+    ]
+
+
+def _taken(grant: Grant) -> list[object]:
+    cells = [grant.account.instance.name, grant.account, "", grant, gettext("taken away"), "", _time(grant.held_since)]
+    return [*cells, *[""] * (len(_ROW) - len(cells))]
+
+
+def _coverage(answered: Answered, read: LastRead) -> list[object]:
+    unknown = answered.answer.unknown.get(read.instance, read.reason)
+    return [
+        unknown or (gettext("no such object") if read.instance in answered.absent else ""),
+        *read_cells(read),
+        ", ".join(read.beyond),
+        "; ".join(gap["message"] for gap in read.gaps),
+        read.failures,
+        " ".join(filter(None, [_time(read.failed_at), read.error_code])),
+        _time(read.paused_at),
+        _time(read.retired_at),
+    ]
+
+
+def read_cells(read: LastRead) -> list[object]:
+    """Return the values of READ_COLUMNS."""
+    return [_time(read.read_at), read.session, read.level]
+
+
+def _time(moment) -> str:
+    return timezone.localtime(moment).isoformat(timespec="seconds") if moment else ""
