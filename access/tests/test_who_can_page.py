@@ -17,9 +17,10 @@ from django.utils import timezone
 from django.utils.http import urlencode
 
 from access import pages
-from access.tests.test_questions import grant, instance, join
+from access.tests.test_questions import grant, instance
 from accounts.models import Account
-from accounts.tests.stored import account
+from accounts.tests.stored import account, join
+from engines.paths import dotted
 from instances.models import Credential, Instance
 from instances.tests.api import client_with
 from instances.tests.pages import staff
@@ -41,6 +42,9 @@ def shop(db: None) -> dict[str, Account]:
     for name in ("all_writers", "ada"):
         grant(made[name], "INSERT", "table", ORDERS, database="shop")
     grant(made["root"], "SUPERUSER", "attribute")
+    everyone = account(pg, "public", kind="public")
+    grant(everyone, "CONNECT", "database", "shop", database="shop")
+    grant(everyone, "USAGE", "schema", "shop.public", database="shop")
     return made
 
 
@@ -112,7 +116,7 @@ def test_the_earlier_name_is_accepted_with_a_warning(shop, client):
     warning = "“scope” is now called “on”. The next release refuses “scope”."
     page = asked(client, privilege="INSERT", scope=ORDERS)
     assert warning in page
-    assert "5 accounts" in page
+    assert "5 accounts on 1 instance" in page
     assert warning not in asked(client, privilege="INSERT", on=ORDERS)
     api = client_with("accounts.view_grant")
     answer = api.get("/api/access/", {"privilege": "INSERT", "scope": ORDERS}).json()
@@ -140,22 +144,69 @@ def test_a_wrong_question_says_what_to_do(shop, client):
 
 
 def test_rows_are_grouped_by_account(shop, client):
-    """The shortest chain first; the others are folded below it."""
+    """The chain that can be used soonest first, then the shortest; the others are folded below it."""
     answer = client.get(reverse("who-can"), {"privilege": "INSERT", "on": ORDERS})
     found = {holder.account.name: holder for holder in answer.context["page"]}
     assert [*found] == ["ada", "all_writers", "bob", "root", "writers"]
     assert [len(chain.row.path) for chain in found["ada"].chains] == [0, 2]
-    assert found["bob"].first.usable.words == "after SET ROLE"
+    assert (found["ada"].first.usable, found["bob"].first.usable) == ("at login", "after SET ROLE")
     page = answer.content.decode()
-    assert (
-        page.count(
-            '<details>\n            <summary class="tf-link">1 more chain<'.replace(
-                "            ", "                            "
-            )
-        )
-        == 1
+    assert page.count("1 more chain<") == 1
+    assert re.search(r"As of \S+ \S+ UTC: 5 accounts on 1 instance\.", page)
+
+
+def test_how_a_right_can_be_used(shop, client):
+    """F7.5: after SET ROLE, or not at all and why. F7.4: only on some columns."""
+    pg = shop["ada"].instance
+    locked = account(pg, "locked", is_locked=True)
+    clerk = account(pg, "clerk")
+    grant(locked, "UPDATE", "table", ORDERS, database="shop")
+    for column in ("total", "odd name"):
+        grant(clerk, "UPDATE", "column", dotted("shop", "public", "orders", column), database="shop")
+    grant(account(pg, "boss"), "OWNER", "table", ORDERS, database="shop")
+    words = {
+        "locked": ("blocked", ["locked"], [], "blocked: locked"),
+        "clerk": ("login", [], ["odd name", "total"], "at login"),
+        "boss": ("grant", [], [], "after a GRANT to itself"),
+        "root": ("login", [], [], "at login"),
+    }
+    rows = (
+        client_with("accounts.view_grant").get("/api/access/", {"privilege": "UPDATE", "on": ORDERS}).json()["results"]
     )
-    assert re.search(r"As of \S+ \S+ UTC: 5 accounts on 1 instance: 4 at login, 1 after SET ROLE\.", page)
+    assert {row["account_label"]: (row["usable"], row["blocked"], sorted(row["columns"])) for row in rows} == {
+        name: told[:3] for name, told in words.items()
+    }
+    page = asked(client, privilege="UPDATE", on=ORDERS)
+    assert "blocked: locked" in page
+    assert re.search(r"only columns <span class=\"tf-name\">odd name</span>,\s+<span class=\"tf-name\">total", page)
+    lines = command("UPDATE", "--on", ORDERS)[1]
+    for told in ("only columns odd name, total", "; blocked: locked", "; after a GRANT to itself"):
+        assert told in lines
+    text = client.get(reverse("who-can"), {"privilege": "UPDATE", "on": ORDERS, "csv": "1"}).content.decode("utf-8-sig")
+    told = {row["account"]: (row["usable"], row["only columns"]) for row in csv.DictReader(StringIO(text))}
+    assert told["clerk"] == ("at login", "odd name, total")
+    assert {name: usable for name, (usable, _columns) in told.items()} == {name: of[3] for name, of in words.items()}
+
+
+def test_two_questions_work_on_every_engine(shop, client):
+    """F7.8: any writing, and everything, at every door."""
+    my = instance("my", "mysql")
+    grant(account(my, "dba", host="%"), "SUPER", "system")
+    grant(account(my, "app", host="%"), "DELETE", "database", "shop", database="shop")
+    api = client_with("accounts.view_grant")
+    for query, names in (
+        ({"privilege": "all-powerful"}, {"root", "dba@%"}),
+        ({"privilege": "any-write", "on": ORDERS, "kind": "table"}, {"ada", "all_writers", "bob", "root", "writers"}),
+        ({"privilege": "any-write", "on": "shop", "kind": "database", "engine": "mysql"}, {"app@%"}),
+    ):
+        assert {row["account_label"] for row in api.get("/api/access/", query).json()["results"]} == names, query
+        page = client.get(reverse("who-can"), query)
+        assert {str(holder.account) for holder in page.context["page"]} == names
+        options = [f"--{name}={text}" for name, text in query.items() if name != "privilege"]
+        out = command(query["privilege"], *options)[1]
+        assert {re.match(r"\w+: ([^;]+);", line)[1] for line in out.splitlines() if "not known" not in line} == names
+    text = client.get(reverse("who-can"), {"privilege": "all-powerful", "csv": "1"}).content.decode("utf-8-sig")
+    assert "Who may: everything: superuser" in text
 
 
 def test_pages_are_of_accounts(shop, client, monkeypatch):
