@@ -6,7 +6,13 @@ class AccessConfig(AppConfig):
     name = "access"
     verbose_name = _("Access")
     #: Tables of other apps that SQL here names.
-    reads_tables = ("accounts_account", "accounts_grant", "accounts_membership")
+    reads_tables = (
+        "accounts_account",
+        "accounts_grant",
+        "accounts_membership",
+        "accounts_rolereach",
+        "instances_instance",
+    )
 
     def ready(self) -> None:
         """Declare what this app adds to others."""

@@ -77,13 +77,13 @@ def ask(asked: Asked) -> Answered:
         if by_case[1].present:
             warnings.append(_("Read as %s: the engine does so with names without quotes.") % folded)
             on, (answer, found) = folded, by_case
-    if not found.present and not found.unknown and found.absent:
+    if found.absent and not (found.present or found.unknown or found.unlisted):
         raise ValueError(_("No visit has seen %s.") % on + _suggestion(on, answer))
-    if found.unlisted and found.present == found.unlisted:
+    if found.unlisted and found.present <= found.unlisted:
         warnings.append(
             _(
-                "No grant names %s itself, and visits do not list such objects: they list what contains them. The "
-                "answer holds if the object exists."
+                "No grant names %s itself, and visits have not listed such objects on all instances. The answer holds "
+                "if the object exists."
             )
             % on
             + _suggestion(on, answer)
@@ -122,17 +122,13 @@ def _without_absent(answer: Answer, found: Presence) -> tuple[Answer, list[Insta
     return kept, [read.instance for read in reads.values() if read.instance.pk in absent]
 
 
-#: Engine → what it does with the letters of names without quotes.
-_FOLDED = {"postgresql": str.lower, "oracle": str.upper}
-
-
 def _folded(on: str, answer: Answer) -> str:
-    """Return the path as an engine among the instances reads it without quotes."""
-    if '"' in on:
-        return on
+    """Return the path as the engines of the instances read it without quotes; the path itself if they differ."""
     engines = {read.instance.engine for read in answer.reads.values()}
-    ways = {_FOLDED[engine](on) for engine in engines & _FOLDED.keys()}
-    return ways.pop() if len(ways) == 1 else on
+    ways = {ENGINES[engine].semantics.unquoted for engine in engines} - {""}
+    if '"' in on or len(ways) != 1:
+        return on
+    return on.lower() if ways == {"lower"} else on.upper()
 
 
 def _suggestion(on: str, answer: Answer) -> str:

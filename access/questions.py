@@ -141,8 +141,8 @@ class Rows(Sequence[Access]):
     def __getitem__(self, index: int | slice) -> Access | list[Access]:
         if isinstance(index, int):
             return self[index : index + 1 or None][0]
-        ends = [*self._begin[1:], len(self.holdings)]
-        return self._worded([self.holdings[a:b] for a, b in list(zip(self._begin, ends, strict=True))[index]])
+        rows = list(pairwise([*self._begin, len(self.holdings)]))
+        return self._worded([self.holdings[a:b] for a, b in rows[index]])
 
     def by_account(self) -> list[slice]:
         """Return the rows of each account, in order."""

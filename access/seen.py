@@ -34,7 +34,7 @@ CANDIDATES = 500
 @dataclass(frozen=True)
 class Presence:
     """Whether visits have seen an object: ids of instances where it is `present`, or surely `absent`, and where nothing
-    is known → reason. On the instances `unlisted`, visits list what contains the object, and not the object."""
+    is known → reason. On the instances `unlisted`, visits have not listed such objects: it may be there."""
 
     present: set[int] = field(default_factory=set)
     absent: set[int] = field(default_factory=set)
@@ -90,7 +90,7 @@ def _judge(engine: str, kinds: Sequence[str], parts: Sequence[str], reads: Seque
         if reason := _not_known(read, {one.kind for one in listed}, name_of(parts[0])):
             found.unknown[pk] = reason
         elif pk in never:
-            found.unknown[pk] = _("no visit of capacity has listed its databases")
+            found.unlisted.add(pk)
         else:
             found.absent.add(pk)
 

@@ -41,7 +41,8 @@ class Semantics:
     `requires`: what a session needs besides a privilege. `never_implied`: privileges that an account with `everything`
     may lack. `powerful`: (kind, privilege) of grants that make an account all-powerful, and `powerful_roles` that do.
     `passes_on`: the privilege of an owner, who can give itself every privilege on the object. `columns`: kind of object
-    → kind of its columns. `built_in`: kind of object → names of built-in ones, which are the second part of a path. On
+    → kind of its columns. `unquoted`: what the engine makes of letters in names without quotes, "lower" or "upper";
+    "" if it leaves them. `built_in`: kind of object → names of built-in ones, which are the second part of a path. On
     these, and on what such a schema contains, the rights that the engine ships with are not recorded, but only
     deviations: a grant, and with `denied` a shipped right that was taken away.
     """
@@ -65,6 +66,7 @@ class Semantics:
     powerful_roles: frozenset[str] = frozenset()
     passes_on: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
+    unquoted: str = ""
     built_in: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def carries(self, kind: str, fits: Callable[[str], bool]) -> bool:

@@ -441,16 +441,15 @@ def test_questions_about_built_in_objects_are_unknown(built_in: Account, admin_c
     assert "taken away" not in ask("SELECT", "--on", "shop.pg_catalog.pg_authid")[1]
     assert "not known" not in ask("SELECT", "--on", "shop.public.orders")[1]
     assert "Did you mean EXECUTE" in ask("EXECUT", "--on", sleep)[1]
-    answer = client_with("accounts.view_grant").get("/api/access/", {"privilege": "EXECUTE", "scope": sleep}).json()
+    answer = client_with("accounts.view_grant").get("/api/access/", {"privilege": "EXECUTE", "on": sleep}).json()
     assert [row["account_label"] for row in answer["results"]] == ["root"]
     assert [row["reason"] for row in answer["unknown"]] == [SHIPPED]
     assert [(row["account"], row["grant"]["denied"]) for row in answer["taken_away"]] == [(built_in.pk, True)]
-    page = admin_client.get(WHO_CAN, {"privilege": "EXECUTE", "scope": sleep}).content.decode()
+    page = admin_client.get(WHO_CAN, {"privilege": "EXECUTE", "on": sleep}).content.decode()
     assert SHIPPED in page
     assert "Rights that the engine ships with and that were taken away" in page
-    rows = csv_rows(admin_client, WHO_CAN, privilege="EXECUTE", scope=sleep)
+    rows = csv_rows(admin_client, WHO_CAN, privilege="EXECUTE", on=sleep)
     assert [(row["account"], row["usable"], row["not known"]) for row in rows] == [
-        ("root", "at once", ""),
-        ("PUBLIC", "taken away", ""),
-        ("", "", SHIPPED),
+        ("root", "at login", SHIPPED),
+        ("PUBLIC", "taken away", SHIPPED),
     ]

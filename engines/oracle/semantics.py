@@ -34,6 +34,7 @@ ORACLE = Semantics(
     protected=frozenset({"SYS"}),
     owners=True,
     host_is_database=True,
+    unquoted="upper",
     requires=(Requirement("system", "CREATE SESSION", 0, "login"),),
     powerful=frozenset({("system", "SYSDBA")}),
     powerful_roles=frozenset({"DBA"}),

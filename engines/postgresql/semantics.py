@@ -57,6 +57,7 @@ POSTGRESQL = Semantics(
     powerful_roles=frozenset({"rds_superuser", "cloudsqlsuperuser", "azure_pg_admin"}),
     passes_on="OWNER",
     columns={"table": "column"},
+    unquoted="lower",
     built_in={
         "schema": frozenset({"pg_catalog", "information_schema", "pg_toast"}),
         "language": frozenset({"internal", "c", "sql", "plpgsql"}),

@@ -249,7 +249,9 @@ def urls(instance: Instance) -> dict[str, str]:
         "alert-channel": reverse("admin:alerts_channel_change", args=[Channel.objects.get().pk]),
         "alert-delivery": reverse("admin:alerts_delivery_change", args=[Delivery.objects.get().pk]),
         "system-health": reverse("health"),
-        "who-can": f"{reverse('who-can')}?privilege=CREATE",
+        "who-can": f"{reverse('who-can')}?privilege=CREATE&on=postgres&engine=postgresql",
+        "who-can-scope": f"{reverse('who-can')}?privilege=any-write&scope=postgres.public.orders",
+        "who-can-wrong": f"{reverse('who-can')}?privilege=SELECT&on=postgres.public.ordres",
         "where-is": f"{reverse('where-is')}?name=a*",
         "group": reverse("admin:auth_group_change", args=[Group.objects.get(name="production people").pk]),
         "user": reverse("admin:auth_user_change", args=[User.objects.get(username="admin").pk]),
@@ -344,6 +346,23 @@ def test_every_page_opens_without_errors(entered, live_server, visited, picture)
         assert faults(entered) == [], name
         picture(f"dark-{name}")
     entered.emulate_media(color_scheme="light")
+
+
+@pytest.mark.page
+def test_a_path_is_completed_while_it_is_typed(entered, live_server, visited):
+    """Part by part, from what visits read; the answer follows."""
+    entered.goto(f"{live_server.url}{reverse('who-can')}")
+    entered.fill("[name=privilege]", "CREATE")
+    entered.select_option("[name=engine]", "postgresql")
+    field = entered.locator("[name=on]")
+    field.press_sequentially("POST")
+    entered.wait_for_selector("#paths option[value='postgres']", state="attached")
+    field.fill("postgres.pub")
+    entered.wait_for_selector("#paths option[value='postgres.public']", state="attached")
+    field.fill("postgres.public")
+    entered.get_by_role("button", name="Ask").click()
+    assert "page_collector" not in entered.inner_text("table")
+    assert "As of" in entered.inner_text("section > h2")
 
 
 @pytest.mark.looks
