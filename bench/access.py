@@ -66,6 +66,8 @@ def main() -> None:
         from django.db import connection
         from django.utils import timezone
 
+        from access.asking import Asked, ask
+        from access.completion import complete
         from access.questions import effective, who_can
         from accounts.models import Account, Grant
         from instances.models import Instance
@@ -99,6 +101,9 @@ def main() -> None:
             "who_can_fleet_then": lambda: answer_of(at=then),
             "who_can_one": lambda: answer_of(instances=one),
             "who_can_mysql_pattern": lambda: len(who_can("SELECT", "shop3_0.t1").rows),
+            "ask_fleet": lambda: len(ask(Asked(privilege, scope)).answer.rows),
+            "complete_fleet": lambda: len(complete("shop3")),
+            "complete_one": lambda: len(complete("shop", one)),
             "effective": lambda: hold(),
             "effective_then": lambda: hold(then),
         }
