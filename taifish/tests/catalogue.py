@@ -26,6 +26,7 @@ FOLDERS = (
     "tagging",
     "sync",
     "accounts",
+    "access",
     "capacity",
     "aggregation",
     "planning",

@@ -29,13 +29,14 @@ from taifish.tests.test_pages import entered, urls, visited  # noqa: F401
 HOW = "Run `make messages`, fill in what is empty in locale/zh_Hans/LC_MESSAGES/django.po, and run it again."
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 #: Texts that are the same in both languages, whole.
-SAME = {"CSV", "API", "Slack", "Prometheus", "TLS", "URL", "worker", "Workers"}
+SAME = {"CSV", "XLSX", "API", "Slack", "Prometheus", "TLS", "URL", "worker", "Workers"}
 APPS = (
     "taifish",
     "instances",
     "tagging",
     "sync",
     "accounts",
+    "access",
     "capacity",
     "aggregation",
     "planning",
