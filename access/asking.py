@@ -20,7 +20,7 @@ from tagging.models import Tag
 
 from .question import Question
 from .questions import Answer, who_can
-from .seen import Presence, presence, spelled
+from .seen import Presence, did_you_mean, presence
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -78,7 +78,7 @@ def ask(asked: Asked) -> Answered:
             warnings.append(_("Read as %s: the engine does so with names without quotes.") % folded)
             on, (answer, found) = folded, by_case
     if found.absent and not (found.present or found.unknown or found.unlisted):
-        raise ValueError(_("No visit has seen %s.") % on + _suggestion(on, answer))
+        raise ValueError(_("No visit has seen %s.") % on + did_you_mean(segments(on), list(answer.reads)))
     if found.unlisted and found.present <= found.unlisted:
         warnings.append(
             _(
@@ -86,7 +86,7 @@ def ask(asked: Asked) -> Answered:
                 "if the object exists."
             )
             % on
-            + _suggestion(on, answer)
+            + did_you_mean(segments(on), list(answer.reads))
         )
     return Answered(asked, on, *_without_absent(answer, found), warnings)
 
@@ -129,11 +129,6 @@ def _folded(on: str, answer: Answer) -> str:
     if '"' in on or len(ways) != 1:
         return on
     return on.lower() if ways == {"lower"} else on.upper()
-
-
-def _suggestion(on: str, answer: Answer) -> str:
-    path = spelled(segments(on), list(answer.reads))
-    return _(" Did you mean %s?") % path if path else ""
 
 
 def chosen(names: Sequence[str], tag: str, engine: str, user: User | None) -> QuerySet[Instance] | None:

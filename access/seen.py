@@ -172,7 +172,13 @@ def named(path: str, instances: Iterable[int], kinds: Collection[str] = ()) -> s
     return set(rows.order_by().values_list("account__instance", flat=True).distinct())
 
 
-def spelled(parts: Sequence[str], ids: Sequence[int]) -> str:
+def did_you_mean(parts: Sequence[str], ids: Sequence[int]) -> str:
+    """Return "Did you mean …?" with the seen path that is most similar to this one, or ""."""
+    path = _spelled(parts, ids)
+    return _(" Did you mean %s?") % path if path else ""
+
+
+def _spelled(parts: Sequence[str], ids: Sequence[int]) -> str:
     """Return the seen path that is most similar to this one, or ""."""
     path: list[str] = []
     for part in parts:

@@ -8,15 +8,17 @@ from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
+from access.seen import did_you_mean, named, privileges
 from accounts.models import Account, Coverage, Grant
 from capacity.models import Database
+from console.suggestions import nearest
 from console.visibility import shown_to
 from engines.paths import name_of, segments
 from engines.registry import ENGINES
 from instances.models import Instance
 
 from .models import ClassificationRule
-from .rules import Term, has_wildcards, nearest, parse, regex, terms
+from .rules import Term, has_wildcards, parse, regex, terms
 
 #: Words that name a privilege.
 OF_PRIVILEGES = frozenset({"attribute", "has", "gained", "held_days"})
@@ -52,8 +54,8 @@ def _privilege(term: Term, instances: QuerySet[Instance]) -> Iterator[str]:
     grants = Grant.objects.filter(account__instance__in=instances)
     for text in term.texts:
         if not grants.filter(_like("privilege", text)).exists():
-            known = grants.order_by().values_list("privilege", flat=True).distinct()
-            yield _("No visit has seen a privilege “%s”.") % text + nearest(text, {*known})
+            known = privileges(list(instances.values_list("pk", flat=True)))
+            yield _("No visit has seen a privilege “%s”.") % text + nearest(text, known)
 
 
 def _path(term: Term, instances: QuerySet[Instance]) -> Iterator[str]:
@@ -75,8 +77,13 @@ def _path(term: Term, instances: QuerySet[Instance]) -> Iterator[str]:
     # Where grants on databases are patterns, those on its tables may be in none.
     by_database = [name for name, engine in ENGINES.items() if engine.semantics.patterns]
     databases = Database.objects.filter(instance__in=instances, instance__engine__in=by_database)
-    grants = Grant.objects.filter(account__instance__in=instances)
-    if not (grants.filter(_like("scope", path)).exists() or databases.filter(name=name_of(parts[0])).exists()):
+    if databases.filter(name=name_of(parts[0])).exists():
+        return
+    ids = list(instances.values_list("pk", flat=True))
+    if not has_wildcards(path):
+        if not named(path, ids):
+            yield _("No visit has seen a grant on “%s”.") % path + did_you_mean(parts, ids)
+    elif not Grant.objects.filter(_like("scope", path), account__instance__in=ids).exists():
         yield _("No visit has seen a grant on “%s”.") % path
 
 

@@ -209,6 +209,16 @@ def test_two_questions_work_on_every_engine(shop, client):
     assert "Who may: everything: superuser" in text
 
 
+def test_an_answer_without_rows_is_one(shop, client):
+    """Its page of rows was an internal error."""
+    instance("bare", "postgresql")
+    query = {"privilege": "SUPERUSER", "instance": "bare"}
+    answer = client_with("accounts.view_grant").get("/api/access/", query)
+    assert (answer.status_code, answer.json()["results"], answer.json()["count"]) == (200, [], 0)
+    assert "No known account." in asked(client, **query)
+    assert command("SUPERUSER", "--instance", "bare")[:2] == (0, "No known account.\n")
+
+
 def test_pages_are_of_accounts(shop, client, monkeypatch):
     monkeypatch.setattr(pages, "ACCOUNTS_PER_PAGE", 2)
     first, last = (

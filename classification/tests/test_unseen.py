@@ -42,7 +42,7 @@ def warnings(expression: str, engine: str = "") -> list[str]:
         (
             'has("SELECT", on="shop.public.ordres")',
             "postgresql",
-            ["No visit has seen a grant on “shop.public.ordres”."],
+            ["No visit has seen a grant on “shop.public.ordres”. Did you mean shop.public.orders?"],
         ),
         # On MySQL, a table may have no grant of its own.
         ('has("FILE", on="billing.invoices")', "mysql", []),
