@@ -23,7 +23,14 @@ READ_COLUMNS = ["last read", "read by session", "read depth"]
 
 _ROW = ["instance", "account", "through", "right", "usable", "only columns", "since", "session", "not observed since"]
 _ROW += ["granted by", "evidence"]
-_COVERAGE = ["not known", *READ_COLUMNS, "left out by the depth", "could not be read", "failed visits since"]
+_COVERAGE = [
+    "not known",
+    "object is absent",
+    *READ_COLUMNS,
+    "left out by the depth",
+    "could not be read",
+    "failed visits since",
+]
 _COVERAGE += ["last failure", "paused since", "retired"]
 _ASKED = ["question", "as of", "time zone", "asked at", "asked by"]
 
@@ -117,9 +124,9 @@ def _taken(grant: Grant) -> list[object]:
 
 
 def _coverage(answered: Answered, read: LastRead) -> list[object]:
-    unknown = answered.answer.unknown.get(read.instance, read.reason)
     return [
-        unknown or (gettext("no such object") if read.instance in answered.absent else ""),
+        answered.answer.unknown.get(read.instance, ""),
+        "yes" if read.instance in answered.absent else "",
         *read_cells(read),
         ", ".join(read.beyond),
         "; ".join(gap["message"] for gap in read.gaps),
