@@ -268,6 +268,7 @@ def test_the_files_say_what_was_asked_and_what_the_answer_stands_on(shop, client
     VisitHealth.objects.create(
         instance=gappy, kind="accounts", failures=3, failed_at=timezone.now(), error_code="unreachable"
     )
+    instance("empty", "postgresql")
     hostile = account(shop["ada"].instance, "=cmd|x")
     grant(hostile, "INSERT", "table", ORDERS, database="shop")
     grant(account(shop["ada"].instance, "\x01_x0041_\n'"), "INSERT", "table", ORDERS, database="shop")
@@ -287,6 +288,12 @@ def test_the_files_say_what_was_asked_and_what_the_answer_stands_on(shop, client
     assert by_instance["bare"]["left out by the depth"] == "table"
     assert by_instance["bare"]["not known"] == "read depth A leaves out: table"
     assert by_instance["gappy"]["could not be read"] == "'=no CONNECT on shop"
+    assert {name: row["object is absent"] for name, row in by_instance.items()} == {
+        "bare": "",
+        "empty": "yes",
+        "gappy": "",
+        "pg": "",
+    }
     answer = client.get(f"{url}&xlsx=1")
     assert answer.headers["Content-Disposition"].endswith('.xlsx"')
     book = sheets(answer.content)
@@ -295,8 +302,8 @@ def test_the_files_say_what_was_asked_and_what_the_answer_stands_on(shop, client
     assert facts["question"] == f"Who may: INSERT, on table {ORDERS}?"
     assert (facts["time zone"], facts["asked by"], facts["on"]) == ("UTC", user, ORDERS)
     assert [row[1] for row in book["Accounts"]] == ["account", "_x0001__x005F_x0041_\n'", "=cmd|x", *accounts[2:]]
-    assert [row[0] for row in book["Coverage"]] == ["instance", "bare", "gappy", "pg"]
-    assert "=no CONNECT on shop" in book["Coverage"][2]
+    assert [row[0] for row in book["Coverage"]] == ["instance", "bare", "empty", "gappy", "pg"]
+    assert "=no CONNECT on shop" in book["Coverage"][3]
 
 
 def test_a_long_text_and_many_rows_fit_into_a_workbook(monkeypatch):
