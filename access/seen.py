@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from django.db import OperationalError, connection
-from django.db.models import Q, Value
+from django.db.models import QuerySet, Value
 from django.utils.translation import gettext as _
 
 from accounts.freshness import LastRead
@@ -126,22 +126,19 @@ def _by_grants(parts: Sequence[str], kind: str, ids: Collection[int]) -> set[int
 def _by_databases(parts: Sequence[str], _kind: str, ids: Collection[int]) -> set[int]:
     """Databases that visits of capacity list, or that a grant names, also by a pattern or a table."""
     name = name_of(parts[0])
-    listed = Database.objects.filter(instance__in=ids, name=name).values_list("instance", flat=True)
-    seen = set(listed.order_by().distinct())
-    below = Value(f"{parts[0]}."), Value(f"{parts[0]}/")
-    for condition in (
-        Q(kind="database", database__in={name, name.replace("\\", "")}),
-        Q(key__gte=path_key(below[0]), key__lt=path_key(below[1]), database=name),
-    ):
-        rows = Grant.objects.alias(key=path_key("scope")).filter(condition, account__instance__in=set(ids) - seen)
-        seen |= set(rows.order_by().values_list("account__instance", flat=True).distinct())
-    return seen
+    listed = Database.objects.filter(name=name)
+    by_pattern = Grant.objects.filter(kind="database", database__in={name, name.replace("\\", "")})
+    below = path_key(Value(f"{parts[0]}.")), path_key(Value(f"{parts[0]}/"))
+    by_object = Grant.objects.alias(key=path_key("scope")).filter(key__gte=below[0], key__lt=below[1], database=name)
+    return (
+        _ids(listed, "instance") | _ids(by_pattern, "account__instance") | _ids(by_object, "account__instance")
+    ).intersection(ids)
 
 
 def _by_accounts(parts: Sequence[str], _kind: str, ids: Collection[int]) -> set[int]:
     """Schemas, each of which belongs to the account of its name."""
-    owners = Account.objects.filter(instance__in=ids, host=name_of(parts[0]), name=name_of(parts[1]))
-    return set(owners.order_by().values_list("instance", flat=True).distinct())
+    owners = Account.objects.filter(host=name_of(parts[0]), name=name_of(parts[1]))
+    return _ids(owners, "instance").intersection(ids)
 
 
 _HOW = {"grants": _by_grants, "databases": _by_databases, "accounts": _by_accounts}
@@ -149,8 +146,12 @@ _HOW = {"grants": _by_grants, "databases": _by_databases, "accounts": _by_accoun
 
 def _without_databases(ids: Collection[int]) -> set[int]:
     """Return the instances of which no visit has listed the databases."""
-    rows = Database.objects.filter(instance__in=ids).order_by().values_list("instance", flat=True)
-    return set(ids) - set(rows.distinct())
+    return set(ids) - _ids(Database.objects.all(), "instance")
+
+
+def _ids(rows: QuerySet, instance: str) -> set[int]:
+    """Return the instances of these rows. A long list of instances is a slower condition than none."""
+    return set(rows.order_by().values_list(instance, flat=True).distinct())
 
 
 def _not_known(read: LastRead, kinds: Collection[str], database: str) -> str:
@@ -165,11 +166,9 @@ def _not_known(read: LastRead, kinds: Collection[str], database: str) -> str:
 
 def named(path: str, instances: Iterable[int], kinds: Collection[str] = ()) -> set[int]:
     """Return the instances, among these ids, where a grant on this very path was ever seen."""
-    rows = Grant.objects.alias(key=path_key("scope")).filter(
-        key=path_key(Value(path)), scope=path, account__instance__in=list(instances)
-    )
+    rows = Grant.objects.alias(key=path_key("scope")).filter(key=path_key(Value(path)), scope=path)
     rows = rows.filter(kind__in=kinds) if kinds else rows
-    return set(rows.order_by().values_list("account__instance", flat=True).distinct())
+    return _ids(rows, "account__instance").intersection(instances)
 
 
 def did_you_mean(parts: Sequence[str], ids: Sequence[int]) -> str:
