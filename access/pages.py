@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.paginator import Paginator
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -190,7 +191,8 @@ def complete_page(request: HttpRequest) -> JsonResponse:
 
 
 class EffectiveRows:
-    """Grants in effect now, or at the local time `as_of`. For an invalid time those of now, and `wrong` says so."""
+    """Grants in effect now, or at the local time `as_of`, of objects and privileges that contain `q`. For an invalid
+    time those of now, and `wrong` says so."""
 
     def __init__(self, request: HttpRequest, account: Account) -> None:
         self.as_of = self.wrong = ""
@@ -207,12 +209,27 @@ class EffectiveRows:
         else:
             self.effective = effective(account)
         self.as_of = text if at else ""
+        self.q = request.GET.get("q", "").strip()
+        self._grants = self.effective.grants
+        if self.q:
+            self._grants = self._grants.filter(Q(scope__icontains=self.q) | Q(privilege__icontains=self.q))
 
     def count(self) -> int:
-        return self.effective.grants.count()
+        return self._grants.count()
+
+    def natures(self) -> list[dict[str, Any]]:
+        """Return what the account may do without a grant, in words."""
+        return [
+            {
+                "path": [str(role) for role in nature.path],
+                "use": _usable(nature.at_once),
+                "powers": [(kind, sorted(privileges)) for kind, privileges in nature.powers.items()],
+            }
+            for nature in self.effective.natures()
+        ]
 
     def __getitem__(self, part: slice) -> list[dict[str, Any]]:
-        grants = list(self.effective.grants[part])
+        grants = list(self._grants[part])
         links = self.effective.links(grants)
         return [
             {
@@ -220,10 +237,14 @@ class EffectiveRows:
                 "links": links[grant.pk],
                 "since": max(link.since for link in links[grant.pk]),
                 "path": self.effective.path_of(grant),
-                "use": gettext("at once") if self.effective.at_once(grant) else gettext("after switching to a role"),
+                "use": _usable(self.effective.at_once(grant)),
             }
             for grant in grants
         ]
+
+
+def _usable(at_once: bool) -> str:
+    return gettext("at login") if at_once else gettext("after SET ROLE")
 
 
 EFFECTIVE = Tab("effective", _("Effective"), "accounts.view_grant", EffectiveRows, template="access/effective.html")

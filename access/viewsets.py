@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -29,7 +30,8 @@ from .serializers import (
 
 
 class EffectiveGrantViewSet(GrantViewSet):
-    """What one account may do by its own grants, through its roles and through PUBLIC; now, or `as_of` a time."""
+    """What one account may do by its own grants, through its roles and through PUBLIC; now, or `as_of` a time.
+    `without_grant` are predefined roles that it reaches, with kind of object → privileges on each such object."""
 
     serializer_class = EffectiveGrantSerializer
     parameters = ["as_of"]
@@ -52,6 +54,10 @@ class EffectiveGrantViewSet(GrantViewSet):
         answer = super().list(request, *args, **kwargs)
         coverage = effective.coverage
         answer.data["as_of"] = effective.at
+        answer.data["without_grant"] = [
+            {"path": [str(role) for role in nature.path], "at_once": nature.at_once, "powers": _sorted(nature.powers)}
+            for nature in effective.natures()
+        ]
         answer.data["coverage"] = CoverageSerializer(coverage).data if coverage else None
         return answer
 
@@ -68,6 +74,10 @@ class EffectiveGrantViewSet(GrantViewSet):
     def paginate_queryset(self, queryset: QuerySet[Grant]) -> list[Grant]:
         self.rows = super().paginate_queryset(queryset)
         return self.rows
+
+
+def _sorted(powers: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    return {kind: sorted(privileges) for kind, privileges in powers.items()}
 
 
 class AccessViewSet(ComputedViewSet):

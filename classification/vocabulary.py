@@ -59,8 +59,9 @@ WORDS: dict[str, Word] = {
     "attribute": Word(_('Has the attribute itself, such as attribute("CREATEROLE").'), "one"),
     "has": Word(
         _(
-            "Holds a privilege directly, through roles, as owner of a database or through PUBLIC: what its page shows "
-            'as effective. on="shop.public.*" selects an object or what contains it, on="" the whole instance; '
+            "Holds a privilege directly, through roles (predefined ones too), as owner of a database or through PUBLIC:"
+            ' what its page shows as effective. on="shop.public.*" selects an object or what contains it, on="" the '
+            "whole instance; with on, superusers count too. "
             "grantable=True requires the grant option, direct=True a direct grant."
         ),
         "one",

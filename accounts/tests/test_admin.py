@@ -166,9 +166,9 @@ def test_the_page_says_what_an_account_may_do_and_how_it_comes_by_it(instances):
     effective = client.get(page(alice, "effective"))
     held = [(line["grant"].privilege, line["path"], line["use"]) for line in effective.context["lines"]]
     assert sorted(held) == [
-        ("CONNECT", [], "at once"),
-        ("CREATE", ["analysts", "reporting"], "at once"),
-        ("TEMPORARY", ["public"], "at once"),
+        ("CONNECT", [], "at login"),
+        ("CREATE", ["analysts", "reporting"], "at login"),
+        ("TEMPORARY", ["public"], "at login"),
     ]
     roles = client.get(page(alice, "roles")).context["lines"]
     assert [(line["reach"].role, line["path"]) for line in roles] == [
