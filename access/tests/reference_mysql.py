@@ -1,41 +1,219 @@
-"""What a MySQL or MariaDB server itself allows: every user logs in and tries. Imports nothing of the product."""
+"""What a MySQL or MariaDB server itself allows: every user logs in from several addresses and tries.
+
+Imports nothing of the product. The server needs skip_name_resolve.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from random import Random
+from typing import Any, NamedTuple
+
 import pymysql
 
-USERS = ("u0", "u1", "u'2")
+Execute = Callable[[str], Any]
+
+USERS = ("u0", "u'1")
 ROLES = ("r0", "r 1", "r2")
-DATABASES = ("shop", "shop_x", "shopYx")
-TRIED = {"SELECT": "SELECT 1 FROM `{}`.t", "DELETE": "DELETE FROM `{}`.t"}
-PASSWORD = "not a secret"
-#: ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR
-DENIED = (1044, 1142)
+#: The last one is no account: it can log in only as an anonymous one. A user may have the name of a role.
+LOGINS = (*USERS, "r0", "nobody")
+#: Clients on the local machine choose their own address among these.
+CLIENTS = ("127.0.0.1", "127.0.0.2", "127.0.0.77", "127.0.1.1")
+HOSTS = ("%", "127.0.0.1", "127.0.0.2", "127.0.0.%", "127.0.0.0/255.255.255.0", "127.0.%")
+DATABASES = ("shop", "shop_x", "shopYx", "größe_x")
+PATTERNS = ("shop", "shopYx", "shop%", "sho_", "shop_x", r"shop\_x", "%", "shop%x", "%x", "gr%", "größe_x", "größe_%")
 
-CREATE = [
-    *(f"CREATE DATABASE `{name}`" for name in DATABASES),
-    *(f"CREATE TABLE `{name}`.t (a int)" for name in DATABASES),
-    *("CREATE USER '{}'@'%' IDENTIFIED BY '{}'".format(name.replace("'", "''"), PASSWORD) for name in USERS),
-    *(f"CREATE ROLE `{name}`" for name in ROLES),
-]
+#: Privilege, kind and object → a statement that needs this privilege only, and changes nothing.
+TRIED: dict[tuple[str, str, str], str] = {
+    ("PROCESS", "system", ""): "SHOW ENGINE InnoDB STATUS",
+    ("FLUSH_USER_RESOURCES", "system", ""): "FLUSH USER_RESOURCES",
+}
+for _database in DATABASES:
+    TRIED |= {
+        ("SELECT", "table", f"{_database}.t"): f"SELECT b FROM `{_database}`.t LIMIT 0",
+        ("INSERT", "table", f"{_database}.t"): f"INSERT INTO `{_database}`.t (b) SELECT 1 FROM dual WHERE false",
+        ("DELETE", "table", f"{_database}.t"): f"DELETE FROM `{_database}`.t WHERE false",
+        ("CREATE", "table", f"{_database}.t"): f"CREATE TABLE IF NOT EXISTS `{_database}`.t (a int)",
+        ("SELECT", "column", f"{_database}.t.a"): f"SELECT a FROM `{_database}`.t LIMIT 0",
+        ("UPDATE", "column", f"{_database}.t.a"): f"UPDATE `{_database}`.t SET a = 1 WHERE false",
+        ("EXECUTE", "routine", f"{_database}.function.f"): f"SELECT `{_database}`.f()",
+    }
+
+#: Errors for databases, tables, columns, routines, and what is needed on *.*
+DENIED = (1044, 1142, 1143, 1370, 1227)
+#: Errors at login: access denied, no account for this host, locked account.
+NO_LOGIN = (1045, 1130, 1698, 3118, 4151)
+#: No such grant, account, role or default role; a role within itself. MariaDB's, then MySQL's.
+REFUSED = (1141, 1147, 1269, 1396, 1403, 1959, 1960, 1961, 1962, 1976, 4027, 3523, 3524, 3530, 1133, 3619, 3876, 3879, 1410)
 
 
-def allowed(port: int) -> set[tuple[str, str, str]]:
-    """(user, privilege, database) of all that works when tried on the table t, right after login."""
-    return {(user, *what) for user in USERS for what in _allowed(port, user)}
+class Fact(NamedTuple):
+    """Something that worked. `state` is "login" or the roles set, "NONE" or quoted as for SET ROLE."""
+
+    account: str
+    client: str
+    state: str
+    privilege: str
+    kind: str
+    object: str
 
 
-def _allowed(port: int, user: str) -> list[tuple[str, str]]:
-    works = []
-    connection = pymysql.connect(host="127.0.0.1", port=port, user=user, password=PASSWORD)
-    with connection, connection.cursor() as cursor:
-        for privilege, sql in TRIED.items():
-            for database in DATABASES:
-                try:
-                    cursor.execute(sql.format(database))
-                except pymysql.MySQLError as error:
-                    if error.args[0] not in DENIED:
-                        raise
-                else:
-                    works.append((privilege, database))
-    return works
+def quoted(name: str, host: str | None = None) -> str:
+    text = "`" + name.replace("`", "``") + "`"
+    return text if host is None else f"{text}@`{host}`"
+
+
+def prepare(execute: Execute) -> None:
+    for database in DATABASES:
+        execute(f"CREATE DATABASE `{database}`")
+        execute(f"CREATE TABLE `{database}`.t (a int, b int)")
+        execute(f"CREATE FUNCTION `{database}`.f() RETURNS int DETERMINISTIC NO SQL RETURN 1")
+
+
+def run(execute: Execute, script: Iterable[str]) -> list[str]:
+    """Execute what the server does not refuse, and return it."""
+    done = []
+    for statement in script:
+        try:
+            execute(statement)
+        except pymysql.MySQLError as error:
+            if error.args[0] not in REFUSED:
+                raise type(error)(*error.args, statement) from error
+        else:
+            done.append(statement)
+    return done
+
+
+def trial(port: int, logins: Iterable[str] = LOGINS, tried: Iterable[tuple[str, str, str]] = TRIED) -> set[Fact]:
+    """All that works, for every login from every address in every state of the session."""
+    tried = list(tried)
+    facts = set()
+    for user in logins:
+        for client in CLIENTS:
+            try:
+                connection = pymysql.connect(
+                    host="127.0.0.1", port=port, user=user, bind_address=client, charset="utf8mb4", autocommit=True
+                )
+            except pymysql.MySQLError as error:
+                if error.args[0] not in NO_LOGIN:
+                    raise
+                continue
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SELECT CURRENT_USER()")
+                ((account,),) = cursor.fetchall()
+                for state in _states(cursor):
+                    for what in tried:
+                        if _works(cursor, TRIED[what]):
+                            facts.add(Fact(account, client, state, *what))
+    return facts
+
+
+def _states(cursor: Any) -> Iterator[str]:
+    """The session in each state that it can have; it is in this state while the caller uses it."""
+    yield "login"
+    if _works(cursor, "SET ROLE NONE"):
+        yield "NONE"
+    cursor.execute("SELECT VERSION()")
+    ((version,),) = cursor.fetchall()
+    # Everybody may try every name, as a role. Users can be roles too, on MySQL.
+    names = [quoted(name) for name in ROLES]
+    if "MariaDB" not in version:
+        names += [quoted(name, host) for name in (*USERS, "r0") for host in HOSTS]
+    for name in names:
+        if _works(cursor, f"SET ROLE {name}", (1959, 3530, 1396, 1141, 4027)):
+            yield name
+
+
+def _works(cursor: Any, sql: str, denied: tuple[int, ...] = DENIED) -> bool:
+    try:
+        cursor.execute(sql)
+    except pymysql.MySQLError as error:
+        if error.args[0] not in denied:
+            raise type(error)(*error.args, sql) from error
+        return False
+    return True
+
+
+def setup(random: Random, mariadb: bool, partial_revokes: bool = False) -> list[str]:
+    """Statements of a random set-up; the server refuses some of them."""
+    script = []
+    users = []
+    for name in USERS:
+        users += [(name, host) for host in random.sample(HOSTS, random.choice([1, 1, 2, 2, 3]))]
+    if random.random() < 0.3:
+        users += [("", host) for host in random.sample(HOSTS, random.choice([1, 1, 2]))]
+    if random.random() < 0.2:
+        users.append(("r0", "127.0.0.1"))
+    script += [f"CREATE USER {quoted(*user)}" for user in users]
+    script += [f"CREATE ROLE {quoted(role)}" for role in ROLES]
+    accounts = [quoted(*user) for user in users]
+    roles = [quoted(role) for role in ROLES]
+    public = ["PUBLIC"] if mariadb else []
+
+    def grantee() -> str:
+        return random.choice([random.choice(accounts), random.choice(accounts), random.choice(roles), *public])
+
+    def privileges(*names: str) -> str:
+        return ", ".join(random.sample(names, random.choice([1, 1, 2])))
+
+    def grant(verb: str, suffix: str = "") -> str:
+        who = grantee()
+        # Which of two tied rows on a table counts, a literal host's or a netmask's, is an accident of the server's memory.
+        return f"{verb} {right(objects='/' not in who)} {'FROM' if verb == 'REVOKE' else 'TO'} {who}{suffix}"
+
+    def right(objects: bool = True) -> str:
+        database = random.choice(DATABASES)
+        kinds = ["system", *["database"] * 5, *(["table", "table", "column", "routine"] if objects else [])]
+        match random.choice(kinds):
+            case "system":
+                return privileges("SELECT", "DELETE", "PROCESS", "CREATE", "EXECUTE", "UPDATE") + " ON *.*"
+            case "database":
+                names = privileges("SELECT", "DELETE", "INSERT", "CREATE", "EXECUTE", "UPDATE")
+                return f"{random.choice([names, names, names, 'ALL'])} ON `{random.choice(PATTERNS)}`.*"
+            case "table":
+                return f"{privileges('SELECT', 'DELETE', 'INSERT', 'CREATE')} ON `{database}`.t"
+            case "column":
+                return f"{privileges('SELECT (a)', 'UPDATE (a)')} ON `{database}`.t"
+        return f"EXECUTE ON FUNCTION `{database}`.f"
+
+    for _ in range(random.randint(5, 22)):
+        script.append(grant("GRANT"))
+        if random.random() < 0.1:
+            script.append(grant("GRANT", " WITH GRANT OPTION"))
+        if random.random() < 0.1:
+            script.append(grant("REVOKE"))
+    if not mariadb and random.random() < 0.2:
+        flush = "RELOAD" if mariadb else "FLUSH_USER_RESOURCES"
+        script.append(f"GRANT {flush} ON *.* TO {grantee()}")
+    if partial_revokes:
+        for _ in range(random.randint(2, 6)):
+            names, who = privileges("SELECT", "DELETE", "CREATE", "EXECUTE"), grantee()
+            script.append(f"GRANT {names} ON *.* TO {who}")
+            script.append(f"REVOKE {names} ON `{random.choice(DATABASES)}`.* FROM {who}")
+    for _ in range(random.choice([0, 1, 3, 6])):
+        member = random.choice([random.choice(accounts), random.choice(roles), *public])
+        role = random.choice([*roles, random.choice(roles if mariadb else accounts)])
+        script.append(f"GRANT {role} TO {member}")
+        if random.random() < 0.5 and member in accounts:
+            script.append(f"SET DEFAULT ROLE {role} {'FOR' if mariadb else 'TO'} {member}")
+    if not mariadb and random.random() < 0.3:
+        mandatory = ", ".join(random.sample(roles, random.choice([1, 1, 2])))
+        script.append(f"SET GLOBAL mandatory_roles = '{mandatory}'")
+        if random.random() < 0.3:
+            script.append(f"GRANT {right()} TO {random.choice(roles)}")
+    if not mariadb and random.random() < 0.15:
+        script.append("SET GLOBAL activate_all_roles_on_login = ON")
+    if random.random() < 0.2:
+        script.append(f"ALTER USER {random.choice(accounts)} ACCOUNT LOCK")
+    return [*script, "FLUSH PRIVILEGES"]
+
+
+def reset_variables(mariadb: bool, partial_revokes: bool = False) -> list[str]:
+    """To be set before the statements of a set-up, when the accounts of the last one are gone."""
+    if mariadb:
+        return []
+    return [
+        "SET GLOBAL mandatory_roles = ''",
+        "SET GLOBAL activate_all_roles_on_login = OFF",
+        f"SET GLOBAL partial_revokes = {'ON' if partial_revokes else 'OFF'}",
+    ]
