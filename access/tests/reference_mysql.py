@@ -19,9 +19,12 @@ ROLES = ("r0", "r 1", "r2")
 LOGINS = (*USERS, "r0", "nobody")
 #: Clients on the local machine choose their own address among these.
 CLIENTS = ("127.0.0.1", "127.0.0.2", "127.0.0.77", "127.0.1.1")
-HOSTS = ("%", "127.0.0.1", "127.0.0.2", "127.0.0.%", "127.0.0.0/255.255.255.0", "127.0.%")
+HOSTS = ("%", "127.0.0.1", "127.0.0.2", "127.0.0.%", "127.0.0.0/255.255.255.0", "127.0.%", "127.0.0.0/24")
 DATABASES = ("shop", "shop_x", "shopYx", "größe_x")
 PATTERNS = ("shop", "shopYx", "shop%", "sho_", "shop_x", r"shop\_x", "%", "shop%x", "%x", "gr%", "größe_x", "größe_%")
+
+#: Those whose first wildcard stands where that of another stands.
+ALIKE = ("shop%", "shop_x", "shop%x", "größe_x", "größe_%")
 
 #: Privilege, kind and object → a statement that needs this privilege only, and changes nothing.
 TRIED: dict[tuple[str, str, str], str] = {
@@ -135,61 +138,63 @@ def _works(cursor: Any, sql: str, denied: tuple[int, ...] = DENIED) -> bool:
 
 
 def setup(random: Random, mariadb: bool, partial_revokes: bool = False) -> list[str]:
-    """Statements of a random set-up; the server refuses some of them."""
-    script = []
-    users = []
-    for name in USERS:
-        users += [(name, host) for host in random.sample(HOSTS, random.choice([1, 1, 2, 2, 3]))]
+    """Statements of a random set-up; the server refuses some of them.
+
+    Left out, because the grant tables do not record which of two rows counts: for one account on MySQL, patterns with
+    the first wildcard at the same place; rows of a netmask besides those of another host that is no pattern, on tables
+    and, on MariaDB, on databases.
+    """
+    # MariaDB knows no CIDR.
+    hosts = [host for host in HOSTS if not (mariadb and host.endswith("/24"))]
+    users = [(name, host) for name in USERS for host in random.sample(hosts, random.choice([1, 1, 2, 2, 3]))]
     if random.random() < 0.3:
-        users += [("", host) for host in random.sample(HOSTS, random.choice([1, 1, 2]))]
+        users += [("", host) for host in random.sample(hosts, random.choice([1, 1, 2]))]
     if random.random() < 0.2:
         users.append(("r0", "127.0.0.1"))
-    script += [f"CREATE USER {quoted(*user)}" for user in users]
-    script += [f"CREATE ROLE {quoted(role)}" for role in ROLES]
     accounts = [quoted(*user) for user in users]
     roles = [quoted(role) for role in ROLES]
     public = ["PUBLIC"] if mariadb else []
+    alike = [random.choice(["shop%", "shop_x", "shop%x"]), random.choice(["größe_x", "größe_%"])]
+    patterns = {
+        who: PATTERNS if mariadb or who in roles else [one for one in PATTERNS if one not in ALIKE or one in alike]
+        for who in [*accounts, *roles, *public]
+    }
+
+    def some(*privileges: str) -> str:
+        return ", ".join(random.sample(privileges, random.choice([1, 1, 2])))
+
+    def right(who: str) -> str:
+        database = random.choice(DATABASES)
+        kinds = ["system", *["database"] * 5, "table", "table", "column", "routine"]
+        if "/" in who:
+            kinds = kinds[: 1 if mariadb else 6]
+        match random.choice(kinds):
+            case "system":
+                return some("SELECT", "DELETE", "PROCESS", "CREATE", "EXECUTE", "UPDATE") + " ON *.*"
+            case "database":
+                names = some("SELECT", "DELETE", "INSERT", "CREATE", "EXECUTE", "UPDATE")
+                return f"{random.choice([names, names, names, 'ALL'])} ON `{random.choice(patterns[who])}`.*"
+            case "table":
+                return f"{some('SELECT', 'DELETE', 'INSERT', 'CREATE')} ON `{database}`.t"
+            case "column":
+                return f"{some('SELECT (a)', 'UPDATE (a)')} ON `{database}`.t"
+        return f"EXECUTE ON FUNCTION `{database}`.f"
 
     def grantee() -> str:
         return random.choice([random.choice(accounts), random.choice(accounts), random.choice(roles), *public])
 
-    def privileges(*names: str) -> str:
-        return ", ".join(random.sample(names, random.choice([1, 1, 2])))
-
-    def grant(verb: str, suffix: str = "") -> str:
-        who = grantee()
-        # Which of two tied rows on a table counts, a literal host's or a netmask's, is an accident of the server's memory.
-        return f"{verb} {right(objects='/' not in who)} {'FROM' if verb == 'REVOKE' else 'TO'} {who}{suffix}"
-
-    def right(objects: bool = True) -> str:
-        database = random.choice(DATABASES)
-        kinds = ["system", *["database"] * 5, *(["table", "table", "column", "routine"] if objects else [])]
-        match random.choice(kinds):
-            case "system":
-                return privileges("SELECT", "DELETE", "PROCESS", "CREATE", "EXECUTE", "UPDATE") + " ON *.*"
-            case "database":
-                names = privileges("SELECT", "DELETE", "INSERT", "CREATE", "EXECUTE", "UPDATE")
-                return f"{random.choice([names, names, names, 'ALL'])} ON `{random.choice(PATTERNS)}`.*"
-            case "table":
-                return f"{privileges('SELECT', 'DELETE', 'INSERT', 'CREATE')} ON `{database}`.t"
-            case "column":
-                return f"{privileges('SELECT (a)', 'UPDATE (a)')} ON `{database}`.t"
-        return f"EXECUTE ON FUNCTION `{database}`.f"
-
+    script = [f"CREATE USER {account}" for account in accounts] + [f"CREATE ROLE {role}" for role in roles]
     for _ in range(random.randint(5, 22)):
-        script.append(grant("GRANT"))
+        who = grantee()
+        script.append(f"GRANT {right(who)} TO {who}{random.choice([' WITH GRANT OPTION', *[''] * 9])}")
         if random.random() < 0.1:
-            script.append(grant("GRANT", " WITH GRANT OPTION"))
-        if random.random() < 0.1:
-            script.append(grant("REVOKE"))
+            script.append(f"REVOKE {right(who)} FROM {who}")
     if not mariadb and random.random() < 0.2:
-        flush = "RELOAD" if mariadb else "FLUSH_USER_RESOURCES"
-        script.append(f"GRANT {flush} ON *.* TO {grantee()}")
-    if partial_revokes:
-        for _ in range(random.randint(2, 6)):
-            names, who = privileges("SELECT", "DELETE", "CREATE", "EXECUTE"), grantee()
-            script.append(f"GRANT {names} ON *.* TO {who}")
-            script.append(f"REVOKE {names} ON `{random.choice(DATABASES)}`.* FROM {who}")
+        script.append(f"GRANT FLUSH_USER_RESOURCES ON *.* TO {grantee()}")
+    for _ in range(random.randint(2, 6) if partial_revokes else 0):
+        names, who = some("SELECT", "DELETE", "CREATE", "EXECUTE"), grantee()
+        script.append(f"GRANT {names} ON *.* TO {who}")
+        script.append(f"REVOKE {names} ON `{random.choice(DATABASES)}`.* FROM {who}")
     for _ in range(random.choice([0, 1, 3, 6])):
         member = random.choice([random.choice(accounts), random.choice(roles), *public])
         role = random.choice([*roles, random.choice(roles if mariadb else accounts)])
@@ -197,10 +202,7 @@ def setup(random: Random, mariadb: bool, partial_revokes: bool = False) -> list[
         if random.random() < 0.5 and member in accounts:
             script.append(f"SET DEFAULT ROLE {role} {'FOR' if mariadb else 'TO'} {member}")
     if not mariadb and random.random() < 0.3:
-        mandatory = ", ".join(random.sample(roles, random.choice([1, 1, 2])))
-        script.append(f"SET GLOBAL mandatory_roles = '{mandatory}'")
-        if random.random() < 0.3:
-            script.append(f"GRANT {right()} TO {random.choice(roles)}")
+        script.append(f"SET GLOBAL mandatory_roles = '{', '.join(random.sample(roles, random.choice([1, 1, 2])))}'")
     if not mariadb and random.random() < 0.15:
         script.append("SET GLOBAL activate_all_roles_on_login = ON")
     if random.random() < 0.2:
