@@ -37,7 +37,9 @@ class Chains:
     def chain(self, account: int, session: int, entry: int) -> tuple[Edge, ...]:
         """Return the memberships by which the account can switch to the session, and the session inherits from the
         entry. Raises KeyError if there are none."""
-        return (*self._steps(account, session, "set_option"), *self._steps(session, entry, "inherit"))
+        # On MySQL, a user that is granted as a role brings its roles along, whether or not they are its default.
+        option = "inherit" if entry in self._search(session, "inherit") else ""
+        return (*self._steps(account, session, "set_option"), *self._steps(session, entry, option))
 
     def all(self) -> Iterator[Edge]:
         """Yield all memberships."""

@@ -31,6 +31,7 @@ from instances.models import Instance
 
 from .chains import Chains, Edge, edges
 from .moments import past
+from .patterns import NO_ROLE
 from .question import ALL_POWERFUL, ANY_WRITE, Question
 from .relation import Relation
 
@@ -58,12 +59,14 @@ class Holding(NamedTuple):
     because: str
     scope: str
     lacks: list[int]
+    clients: str | None = None
+    via: int = 0
 
     @property
     def start(self) -> int:
         """The last account of the chain that memberships lead to by SET ROLE: no membership leads to the role that
         stands for the owner of a database."""
-        return self.entry if self.session == self.holder else self.session
+        return self.entry if self.session in (self.holder, NO_ROLE) else self.session
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,8 @@ class Access:
     `because` is "grant", "superuser" (the grant allows everything), "predefined" (a role with built-in privileges, no
     grant), "owner" (of the object's schema, no grant), "ownership" (of the object: it can give itself the privilege) or
     "columns" (it has the privilege on `columns` of the object only). If not `at_once`, the account must first switch to
-    a role. `blocked` are the reasons why it cannot use the privilege. `links` are the memberships of the path and the
-    grant.
+    a role. `blocked` are the reasons why it cannot use the privilege. `clients` are hosts: it can use the privilege from clients that fit them only.
+    `links` are the memberships of the path and the grant.
     """
 
     account: Account
@@ -85,6 +88,7 @@ class Access:
     links: list[Link]
     blocked: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    clients: str = ""
 
     @property
     def usable(self) -> str:
@@ -160,10 +164,10 @@ class Rows(Sequence[Access]):
 
     def _worded(self, rows: list[Sequence[Holding]]) -> list[Access]:
         firsts = [row[0] for row in rows]
-        chains = Chains(edges({one.account for one in firsts}, self._at))
-        found = [chains.chain(one.account, one.start, one.entry) for one in firsts]
+        chains = Chains(edges({pk for one in firsts for pk in (one.account, one.via)}, self._at))
+        found = [chains.chain(one.via or one.account, one.start, one.entry) for one in firsts]
         ids = {edge.role for chain in found for edge in chain}
-        ids |= {pk for one in firsts for pk in (one.account, one.holder)}
+        ids |= {pk for one in firsts for pk in (one.account, one.holder, one.via or one.account)}
         accounts = Account.objects.select_related("instance").in_bulk(ids)
         grants = Grant.objects.in_bulk({pk for one in firsts for pk in (one.grant, one.owner_grant) if pk})
         for grant in grants.values():
@@ -179,6 +183,8 @@ class Rows(Sequence[Access]):
         for row, one, chain, links in zip(rows, firsts, found, links_of(evidence, names), strict=True):
             account = accounts[one.account]
             path = [accounts[edge.role] for edge in chain]
+            if one.via not in (0, one.account):
+                path.insert(0, accounts[one.via])
             if one.holder != one.entry:
                 path.append(accounts[one.holder])
             lacking = [self._needs[number] for number in one.lacks]
@@ -191,6 +197,7 @@ class Rows(Sequence[Access]):
                     at_once=one.session == one.account,
                     links=links,
                     blocked=() if account.kind == "public" else (*fields.blocking(account), *lacking),
+                    clients=one.clients or "",
                     columns=tuple(name_of(_last(two.scope)) for two in row) if one.because == "columns" else (),
                 )
             )
@@ -248,15 +255,16 @@ def holdings(
     are sorted by instance and account. `accounts` limits them. `may_grant` is as in `Relation.sources`.
     """
     query = Relation(at is not None)
-    starts = query.starts(query.sources(question, may_grant=may_grant))
+    sources = query.sources(question, may_grant=may_grant)
+    starts = query.starts(sources)
     reach = query.reach(query.sessions(starts))
     needs, lacks = [], []
     for name, engine in ENGINES.items():
         for when, need in question.requirements(engine.semantics):
-            sources = query.sources(need)
-            sessions = query.sessions(query.starts(sources))
+            needed = query.sources(need)
+            sessions = query.sessions(query.starts(needed))
             tested = "r.account_id" if when == "login" else "r.session_id"
-            public = f"FROM {sources} p WHERE p.public AND p.instance_id = s.instance_id AND p.host IN ('', s.host)"
+            public = f"FROM {needed} p WHERE p.public AND p.instance_id = s.instance_id AND p.host IN ('', s.host)"
             lacks.append(
                 f"CASE WHEN i.engine = '{name}' AND {tested} NOT IN (SELECT session_id FROM {sessions})"
                 f" AND NOT EXISTS (SELECT {public}) THEN {len(needs)} END"
@@ -266,17 +274,24 @@ def holdings(
     limit = " AND r.account_id = ANY(%(accounts)s::bigint[])" if accounts is not None else ""
     if question.direct:
         limit += " AND r.account_id = s.holder_id"
+    decided = query.decided(question, sources)
     sql = (
         f"{query.with_clause()}, rows AS (\n"
         "SELECT r.account_id, s.instance_id, r.session_id, s.entry_id, s.holder_id, s.grant_id, s.owner_grant_id,\n"
-        f"       s.because, s.scope, array_remove(ARRAY[{', '.join(lacks)}]::int[], NULL) AS lacks, i.name\n"
+        f"       s.because, s.scope, array_remove(ARRAY[{', '.join(lacks)}]::int[], NULL) AS lacks, i.name,\n"
+        "       NULL AS clients, r.account_id AS via_id\n"
         f"  FROM {starts} s JOIN {reach} r ON r.entry_id = s.entry_id AND r.start_id = s.session_id\n"
         "   AND r.inheriting = s.inheriting JOIN instances_instance i ON i.id = s.instance_id\n"
         f" WHERE true{limit}\n"
+        "UNION ALL SELECT r.account_id, r.instance_id, r.session_id, r.entry_id, r.holder_id, r.grant_id, NULL,\n"
+        "       r.because, r.scope, ARRAY[]::int[], i.name, r.clients, r.via_id\n"
+        f"  FROM {decided} r JOIN instances_instance i ON i.id = r.instance_id\n"
+        f" WHERE true{limit.replace('s.holder_id', 'r.holder_id')}\n"
         "), best AS (SELECT DISTINCT ON (account_id, grant_id, holder_id, entry_id, because) * FROM rows\n"
-        " ORDER BY account_id, grant_id, holder_id, entry_id, because, cardinality(lacks), session_id <> account_id)\n"
+        " ORDER BY account_id, grant_id, holder_id, entry_id, because, cardinality(lacks), session_id <> account_id,\n"
+        " clients)\n"
         "SELECT b.account_id, b.instance_id, b.session_id, b.entry_id, b.holder_id, b.grant_id, b.owner_grant_id,\n"
-        "       b.because, b.scope, b.lacks FROM best b JOIN accounts_account x ON x.id = b.account_id\n"
+        "       b.because, b.scope, b.lacks, b.clients, b.via_id FROM best b JOIN accounts_account x ON x.id = b.account_id\n"
         " WHERE b.because NOT IN ('ownership', 'columns') OR NOT EXISTS (SELECT FROM best o"
         " WHERE o.account_id = b.account_id AND o.because NOT IN ('ownership', 'columns'))\n"
         " ORDER BY b.name, x.name, x.host, x.id, cardinality(b.lacks), b.because = 'columns', b.session_id <> x.id,\n"

@@ -18,6 +18,7 @@ from engines.paths import name_of
 from engines.registry import ENGINES
 from engines.semantics import Semantics
 
+from .patterns import UNQUOTED, Decision
 from .question import ALL_POWERFUL, Question
 from .sql import Sql, has_wildcards
 
@@ -44,6 +45,7 @@ class Relation(Sql):
         selects = [
             f"SELECT *, holder_id AS entry_id, holder_id AS session_id, NOT personal AS inheriting,"
             f" NULL::bigint AS owner_grant_id FROM {sources}"
+            f" WHERE instance_id NOT IN (SELECT id FROM instances_instance WHERE engine = ANY({self._by_client()}))"
         ]
         for name, engine in ENGINES.items():
             if engine.semantics.database_role:
@@ -65,7 +67,7 @@ class Relation(Sql):
             )
         return self.cte(
             f"{first}\n UNION SELECT w.entry_id, w.start_id, true, m.member_id, m.member_id\n"
-            f"  FROM {{self}} w {self._members('w.session_id', since)} WHERE w.inheriting AND m.inherit"
+            f"  FROM {{self}} w {self.members('w.session_id', since)} WHERE w.inheriting AND m.inherit"
         )
 
     def reach(self, sessions: str, since: str = "") -> str:
@@ -79,7 +81,7 @@ class Relation(Sql):
         return self.cte(
             f"SELECT * FROM {sessions}\n"
             f" UNION SELECT w.entry_id, w.start_id, w.inheriting, w.session_id, m.member_id\n"
-            f"  FROM {{self}} w {self._members('w.account_id', since)} WHERE m.set_option"
+            f"  FROM {{self}} w {self.members('w.account_id', since)} WHERE m.set_option"
         )
 
     def holders(self, question: Question, since: str = "") -> str:
@@ -101,10 +103,11 @@ class Relation(Sql):
             walk = self.cte(
                 f"SELECT entry_id, inheriting FROM {starts}\n"
                 " UNION SELECT m.member_id, w.inheriting AND m.inherit FROM {self} w\n"
-                f"  {self._members('w.id', since)} WHERE m.set_option OR (m.inherit AND w.inheriting)",
+                f"  {self.members('w.id', since)} WHERE m.set_option OR (m.inherit AND w.inheriting)",
                 "(id, inheriting)",
             )
             reached = f"SELECT id FROM {walk}"
+        reached += f"\n UNION SELECT account_id FROM {self.decided(question, sources, since)}"
         return (
             f"{reached}\n UNION SELECT a.id\n"
             f"  FROM (SELECT DISTINCT instance_id, host FROM {sources} WHERE public AND NOT personal) p\n"
@@ -127,14 +130,14 @@ class Relation(Sql):
                 "  JOIN accounts_rolereach r ON r.member_id = s.session_id AND r.inherits"
             )
         else:
-            roles = self._roles("w.session_id")
+            roles = self.roles("w.session_id")
             sessions = self.cte(
                 f"SELECT {mine}::bigint\n UNION SELECT m.role_id FROM {{self}} w {roles} WHERE m.set_option",
                 "(session_id)",
             )
             held = self.cte(
                 f"SELECT session_id, session_id FROM {sessions}\n"
-                f" UNION SELECT w.session_id, m.role_id FROM {{self}} w {self._roles('w.holder_id')} WHERE m.inherit",
+                f" UNION SELECT w.session_id, m.role_id FROM {{self}} w {self.roles('w.holder_id')} WHERE m.inherit",
                 "(session_id, holder_id)",
             )
         selects = [
@@ -160,11 +163,19 @@ class Relation(Sql):
                 )
         return self.cte("\n UNION ALL ".join(selects))
 
+    def decided(self, question: Question, sources: str, since: str = "") -> str:
+        """Return the CTE of the rows on engines where access depends on the client and on active roles, as
+        `Decision.rows()`."""
+        return Decision(self, question, sources, since).rows()
+
+    def _by_client(self) -> str:
+        return self.parameter([name for name, engine in ENGINES.items() if engine.semantics.patterns])
+
     def _is_closed(self, since: str) -> bool:
         """Whether the stored closure answers, which is that of all memberships that hold now."""
         return not (self.is_past or since)
 
-    def _members(self, role: str, since: str) -> str:
+    def members(self, role: str, since: str) -> str:
         """Return SQL: join the memberships of a role. OFFSET 0, because the planner overestimates recursive queries
         and would read all memberships."""
         steady = f" AND m.held_since <= {since}" if since else ""
@@ -173,10 +184,11 @@ class Relation(Sql):
             f" WHERE m.role_id = {role} AND {self.holding('m')}{steady} OFFSET 0) m"
         )
 
-    def _roles(self, member: str) -> str:
+    def roles(self, member: str, since: str = "") -> str:
+        steady = f" AND m.held_since <= {since}" if since else ""
         return (
             "CROSS JOIN LATERAL (SELECT * FROM accounts_membership m"
-            f" WHERE m.member_id = {member} AND {self.holding('m')} OFFSET 0) m"
+            f" WHERE m.member_id = {member} AND {self.holding('m')}{steady} OFFSET 0) m"
         )
 
     def _switches(self, semantics: Semantics) -> str:
@@ -304,38 +316,19 @@ class Relation(Sql):
         path = ".".join(question.path)
         for holder, scope in sorted(question.scopes(semantics)):
             if semantics.patterns and holder == "database" and question.database:
-                yield f"g.id IN ({self._winners(question.database, name)})"
+                yield self._fitting(question.database, name)
             elif scope != path:
-                condition = f"g.kind = '{holder}' AND {self._scope(scope)}"
-                if not scope and question.database:
-                    condition += f" AND NOT {self._revoked(question.database)}"
-                yield condition
+                yield f"g.kind = '{holder}' AND {self._scope(scope)}"
 
-    def _winners(self, database: str, name: str) -> str:
-        """Return the query of the grants on patterns that the server uses for a database."""
-        semantics = ENGINES[name].semantics
-        name_, fits = self.parameter(database), f"{self.parameter(database)} LIKE {_UNQUOTED}"
+    def _fitting(self, database: str, name: str) -> str:
+        """Return SQL: the grant is on a pattern that the database fits. `patterns` decides which of them counts."""
+        name_ = self.parameter(database)
         # The question may quote a pattern as shown, and `shop\_a` does not match itself.
         shown = f" OR g.scope = {name_}" if "\\" in database else ""
-        specificity = semantics.patterns.format(pattern=_UNQUOTED, product="i.product")
-        winners = self.cte(
-            "SELECT id FROM (\n"
-            f"SELECT g.id, rank() OVER (PARTITION BY g.account_id ORDER BY {specificity} DESC) AS place\n"
-            "  FROM accounts_grant g JOIN accounts_account x ON x.id = g.account_id\n"
-            "  JOIN instances_instance i ON i.id = x.instance_id\n"
-            f" WHERE {self.holding('g')} AND NOT g.denied AND x.instance_id = ANY(%(instances)s::bigint[])\n"
-            f"   AND i.engine = '{name}' AND g.kind = 'database'\n"
-            f"   AND (g.database = {name_} OR g.scope LIKE '%%\\%%%%' OR g.scope LIKE '%%\\_%%'{shown})\n"
-            f"   AND ({fits}{shown})\n"
-            ") fitting WHERE place = 1"
-        )
-        return f"SELECT id FROM {winners}"
-
-    def _revoked(self, database: str) -> str:
         return (
-            "EXISTS (SELECT FROM accounts_grant d"
-            " WHERE d.account_id = g.account_id AND d.denied AND d.kind = 'database'"
-            f" AND d.privilege = g.privilege AND d.database = {self.parameter(database)} AND {self.holding('d')})"
+            f"i.engine = '{name}' AND g.kind = 'database'"
+            f" AND (g.database = {name_} OR g.scope LIKE '%%\\%%%%' OR g.scope LIKE '%%\\_%%'{shown})"
+            f" AND ({name_} LIKE {UNQUOTED}{shown})"
         )
 
     def _by_nature(self, question: Question) -> Iterator[str]:
@@ -381,11 +374,6 @@ class Relation(Sql):
 _NONE = (
     "SELECT NULL::bigint AS grant_id, NULL::bigint AS holder_id, NULL::bigint AS instance_id, '' AS host,"
     " '' AS database, '' AS scope, '' AS because, false AS personal, false AS public WHERE false"
-)
-
-#: A database pattern without the quotes that `dotted()` added.
-_UNQUOTED = (
-    "CASE WHEN g.scope LIKE '\"%%' THEN replace(substr(g.scope, 2, length(g.scope) - 2), '\"\"', '\"') ELSE g.scope END"
 )
 
 

@@ -49,7 +49,7 @@ class Semantics:
 
     paths: Mapping[str, int]
     containers: Mapping[str, tuple[str, ...]]
-    patterns: str = ""
+    patterns: bool = False
     personal: frozenset[str] = frozenset()
     everything: tuple[str, str] | None = None
     predefined: Mapping[str, Mapping[str, frozenset[str]]] = field(default_factory=dict)

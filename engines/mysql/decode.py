@@ -115,8 +115,10 @@ def database_scope(stored: str, literal: bool) -> tuple[str, str]:
     name if the pattern matches one name only, else the pattern.
 
     The server matches these names as patterns (`_`, `%`, escape backslash): `shop_a` also matches shopXa, `shop\_a`
-    does not. `literal` is True if unescaped wildcards stand for themselves, because partial_revokes is ON.
+    does not. `literal` is True if all characters stand for themselves, because partial_revokes is ON.
     """
+    if literal:
+        return stored, "".join("\\" + character if character in "_%\\" else character for character in stored)
     pattern, plain, live = "", "", False
     characters = iter(stored)
     for character in characters:
@@ -124,9 +126,8 @@ def database_scope(stored: str, literal: bool) -> tuple[str, str]:
         if escaped:
             character = next(characters, "\\")
         if character in "_%":
-            wildcard = not (escaped or literal)
-            live = live or wildcard
-            pattern += character if wildcard else "\\" + character
+            live = live or not escaped
+            pattern += "\\" + character if escaped else character
         else:
             pattern += "\\\\" if character == "\\" else character
         plain += character

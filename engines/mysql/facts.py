@@ -162,22 +162,23 @@ def _edges(
 ) -> Iterator[tuple[AccountKey, AccountKey, bool, bool | None]]:
     """Member, role, admin option and whether it is active at login, for members in `kinds`.
 
-    The last is None where it depends on the unknown kind of the member: every user is in the mandatory roles, which are
-    active like others by choice; roles are not, and have their roles always.
+    The last is None where it depends on the unknown kind of the member: every user is in the mandatory roles, and they
+    are active at its login (seen on MySQL 9.7, also without default roles); roles are not, and have their roles always.
     """
     defaults = {((row[0], row[1]), (row[2], row[3])) for row in default_roles}
     all_active = server.variables.get("activate_all_roles_on_login") == "ON"
+    mandatory_roles = role_names(mandatory)
     for role_name, role_host, name, host, admin in role_edges:
         role, member = (role_name, role_host), (name, host)
         if member in kinds:
             kind = kinds[member]
-            active = all_active or (member, role) in defaults or (None if kind is None else kind != "user")
+            active = all_active or (member, role) in defaults or role in mandatory_roles
+            active = active or (None if kind is None else kind != "user")
             yield member, role, admin == "Y", active
-    for role in role_names(mandatory):
+    for role in mandatory_roles:
         for member, kind in kinds.items():
             if member != role and kind in ("user", None):
-                active = all_active or (member, role) in defaults
-                yield member, role, False, None if kind is None else active
+                yield member, role, False, None if kind is None else True
 
 
 def system_grants(server: Server, known: Iterable[Account], global_grants: Rows) -> list[GrantFact]:

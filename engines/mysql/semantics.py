@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from ..semantics import Semantics
 
+#: SQL of how specific a text with wildcards is, on MySQL and, for hosts, on MariaDB: 128 without a wildcard, the place of
+#: the first one, 1 for `%` alone, 0 for nothing.
+HOST_WEIGHT = r"""(CASE WHEN {text} IN ('', '%%') THEN length({text})
+ WHEN substring({text} FROM '^(?:\\.|[^%%_\\])*') = {text} THEN 128
+ ELSE least(octet_length(substring({text} FROM '^(?:\\.|[^%%_\\])*')) + 2, 127) END)"""
+
 #: SQL of an array that is larger for the more specific of two patterns of database names; one without wildcards is most
-#: specific. MySQL uses the position of the first wildcard. MariaDB (10.4 and later) uses the number of matching names:
-#: `_` is one character, `%` as many as the maximum length of a name, 64, leaves; among equals the pattern with the
-#: earlier wildcard wins.
-_SPECIFICITY = r"""(
-SELECT CASE WHEN ones + many = 0 THEN ARRAY[1]
-            WHEN {product} <> 'MariaDB' THEN ARRAY[0, length(substring({pattern} FROM '^(?:\\.|[^%%_\\])*'))]
+#: specific. MariaDB (10.4 and later) uses the number of matching names: `_` is one character, `%` as many as the
+#: maximum length of a name, 64, leaves; among equals the pattern with the earlier wildcard wins.
+PATTERN_WEIGHT = r"""(
+SELECT CASE WHEN NOT {mariadb} THEN ARRAY[HOST_WEIGHT]
+            WHEN ones + many = 0 THEN ARRAY[1]
             WHEN room > ones THEN ARRAY[0, -room, 0, -many, -ones, -prefix]
             ELSE ARRAY[0, -ones, 1, -room, -many, -prefix] END
   FROM (SELECT *, CASE WHEN many > 0 THEN 64 - (size - many) ELSE 0 END AS room
@@ -18,7 +23,39 @@ SELECT CASE WHEN ones + many = 0 THEN ARRAY[1]
                        length(text) - length(replace(text, '%%', '')) AS many,
                        length(substring(text FROM '^[^%%_]*')) AS prefix
                   FROM (SELECT regexp_replace(regexp_replace({pattern}, '\\.', 'x', 'g'), '%%+', '%%', 'g') AS text) one
-               ) counted) sized)"""
+               ) counted) sized)""".replace("HOST_WEIGHT", HOST_WEIGHT.replace("{text}", "{pattern}"))
+
+_BYTE = r"(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
+_IP = rf"{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}"
+_IS_IP, _IS_NETMASK, _IS_CIDR = (f"'^{one}$'" for one in (_IP, f"{_IP}/{_IP}", f"{_IP}/(3[0-2]|[12]?[0-9])"))
+_NET, _MASK = "split_part({host}, '/', 1)::inet", "split_part({host}, '/', 2)::inet"
+
+#: SQL of an array that is smaller for the host that MySQL or MariaDB tries first.
+HOST_ORDER = (
+    f"(CASE WHEN {{mariadb}} THEN ARRAY[-{HOST_WEIGHT}]::bigint[] WHEN {{host}} ~ {_IS_IP} THEN ARRAY[0, 0]::bigint[]\n"
+    f" WHEN {{host}} ~ {_IS_CIDR} THEN ARRAY[1, -split_part({{host}}, '/', 2)::int]::bigint[]\n"
+    f" WHEN {{host}} ~ {_IS_NETMASK} THEN ARRAY[2, '0.0.0.0'::inet - {_MASK}]::bigint[]\n"
+    f" ELSE ARRAY[3, -{HOST_WEIGHT}]::bigint[] END)"
+).replace("{text}", "{host}")
+
+_LIKE_HOST = r"LIKE lower(replace({host}, '\', '\\'))"
+#: SQL: a client with this address and host name fits the host of an account.
+FITS = (
+    f"(CASE WHEN {{host}} ~ {_IS_NETMASK} THEN {{ip}} ~ {_IS_IP} AND ({{ip}}::inet & {_MASK}) = {_NET}\n"
+    f" WHEN {{host}} ~ {_IS_CIDR} THEN NOT {{mariadb}} AND {{ip}} ~ {_IS_IP} AND {{ip}}::inet <<= {{host}}::inet\n"
+    f" ELSE {{host}} = '' OR lower({{ip}}) {_LIKE_HOST} OR lower({{name}}) {_LIKE_HOST} END)"
+)
+
+#: Query of the `address` of a client that fits a host, and hardly any other pattern, and whether it `is_name`.
+WITNESS = (
+    f"SELECT CASE WHEN {{host}} ~ '/255[.]255[.]255[.]255$|/32$' THEN split_part({{host}}, '/', 1)\n"
+    f" WHEN {{host}} ~ {_IS_NETMASK} THEN host(({_NET} | ~ {_MASK}) - 1)\n"
+    f" WHEN {{host}} ~ {_IS_CIDR} THEN host(set_masklen(broadcast({{host}}::inet), 32) - 1)\n"
+    " WHEN {host} IN ('', '%%') THEN '203.0.113.254'\n"
+    " WHEN {host} ~ '^[0-9.%%_]+$' THEN translate(regexp_replace({host}, '%%', '254' || repeat('.254',\n"
+    "  3 - length(regexp_replace({host}, '[^.]', '', 'g')))), '%%_', '99')\n"
+    " ELSE translate({host}, '%%_', 'ww') END AS address, {host} !~ '^[0-9.%%_/]*$|:' AS is_name"
+)
 
 
 _OF_MYSQL_TABLES = frozenset(
@@ -36,7 +73,7 @@ MYSQL = Semantics(
         "routine": ("database", "system"),
         "column": ("table", "database", "system"),
     },
-    patterns=_SPECIFICITY,
+    patterns=True,
     powerful=frozenset({("system", "SUPER")}),
     columns={"table": "column"},
     privileges={
