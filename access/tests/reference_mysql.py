@@ -111,21 +111,21 @@ def trial(port: int) -> set[Fact]:
     """All that works, for every login from every address in every state of the session."""
     return {
         Fact(account, client, state, *what)
-        for account, client, cursor in _logins(port)
-        for state in _states(cursor)
+        for account, client, cursor in logins(port)
+        for state in states(cursor)
         for what, sql in TRIED.items()
-        if _works(cursor, sql)
+        if works(cursor, sql)
     }
 
 
 def authenticated(port: int) -> set[str]:
     """The accounts as which somebody can log in."""
-    return {account for account, _client, _cursor in _logins(port)}
+    return {account for account, _client, _cursor in logins(port)}
 
 
-def _logins(port: int) -> Iterator[tuple[str, str, Any]]:
+def logins(port: int, users: Iterable[str] = LOGINS) -> Iterator[tuple[str, str, Any]]:
     """Account, address and cursor of each login that the server allows."""
-    for user in LOGINS:
+    for user in users:
         for client in CLIENTS:
             try:
                 connection = pymysql.connect(
@@ -141,10 +141,10 @@ def _logins(port: int) -> Iterator[tuple[str, str, Any]]:
                 yield account, client, cursor
 
 
-def _states(cursor: Any) -> Iterator[str]:
+def states(cursor: Any) -> Iterator[str]:
     """The session in each state that it can have; it is in this state while the caller uses it."""
     yield "login"
-    if _works(cursor, "SET ROLE NONE"):
+    if works(cursor, "SET ROLE NONE"):
         yield "NONE"
     cursor.execute("SELECT VERSION()")
     ((version,),) = cursor.fetchall()
@@ -153,11 +153,11 @@ def _states(cursor: Any) -> Iterator[str]:
     if "MariaDB" not in version:
         names += [quoted(name, host) for name in (*USERS, "r0") for host in HOSTS]
     for name in names:
-        if _works(cursor, f"SET ROLE {name}", (1959, 3530, 1396, 1141, 4027)):
+        if works(cursor, f"SET ROLE {name}", (1959, 3530, 1396, 1141, 4027)):
             yield name
 
 
-def _works(cursor: Any, sql: str, denied: tuple[int, ...] = DENIED) -> bool:
+def works(cursor: Any, sql: str, denied: tuple[int, ...] = DENIED) -> bool:
     try:
         cursor.execute(sql)
     except pymysql.MySQLError as error:

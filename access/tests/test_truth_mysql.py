@@ -108,3 +108,74 @@ def test_who_can_is_what_works(transactional_db, server, seed):
     """F7.1, F7.9: accounts of the same name, anonymous ones, patterns, roles, PUBLIC: the answer is what works, then and
     now."""
     one_history(server, seed)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", MANY)
+def test_who_can_is_what_works_at_length(transactional_db, server, seed):
+    """F7.1, F7.9: the same, 100 histories on each version."""
+    one_history(server, 1000 + seed)
+
+
+def rows_of_u(privilege: str) -> dict[str, tuple[list[str], str]]:
+    """Host of each account u → path and clients of its row for shop.t."""
+    rows = who_can(privilege, "shop.t", kind="table").rows
+    return {row.account.host: ([str(one) for one in row.path], row.clients) for row in rows if row.account.name == "u"}
+
+
+def test_rights_from_some_clients_only(transactional_db, mysql_family):
+    """F7.9: a row of an account of the same name is a step of the path, and the clients that it serves are named."""
+    server = mysql_family
+    before = server.snapshot()
+    try:
+        server.execute("CREATE DATABASE shop; CREATE TABLE shop.t (a int, b int)")
+        server.execute("CREATE USER u@'127.0.0.%'; CREATE USER u@'local%'; CREATE USER u@'%'; FLUSH PRIVILEGES")
+        server.execute("GRANT SELECT ON shop.* TO u@'local%'; GRANT DELETE ON shop.t TO u@'%'; FLUSH PRIVILEGES")
+        works = {
+            (account, client, privilege)
+            for account, client, cursor in reference.logins(server.port, ["u"])
+            for privilege in ("SELECT", "DELETE")
+            if reference.works(cursor, reference.TRIED[privilege, "table", "shop.t"])
+        }
+        assert {one for one in works if one[0] == "u@127.0.0.%" and one[2] == "SELECT"} == {
+            ("u@127.0.0.%", "127.0.0.1", "SELECT")
+        }
+        assert ("u@127.0.0.%", "127.0.0.2", "DELETE") in works
+        with history_of(server.collector(level="C")):
+            services.run_here(services.start("accounts", Instance.objects.all(), trigger="manual", enqueue=False))
+            assert rows_of_u("SELECT")["127.0.0.%"] == (["u@local%"], "local%, 127.0.0.%")
+            assert rows_of_u("SELECT")["local%"] == ([], "")
+            assert rows_of_u("DELETE")["127.0.0.%"] == (["u@%"], "")
+    finally:
+        server.reset()
+        server.restore(before)
+
+
+WIDE, NARROW = "GRANT DELETE ON `shop%`.* TO u0@'%'", "GRANT SELECT ON `shop_x`.* TO u0@'%'"
+
+
+def of_u0(found: Iterable[tuple[str, ...]]) -> set[tuple[str, str]]:
+    return {(what[1], what[3]) for what in found if what[0] == "u0@%" and what[2] == "table"}
+
+
+def test_of_patterns_alike_mysql_takes_the_one_granted_first(transactional_db, mysql):
+    """The grant tables are the same, the rights are not: answers count both."""
+    before = mysql.snapshot()
+    try:
+        reference.prepare(mysql.execute)
+        for script, first in (([WIDE, NARROW], "DELETE"), ([NARROW, WIDE], "SELECT")):
+            mysql.restore(before)
+            reference.run(mysql.execute, ["CREATE USER u0@'%'", *script])
+            rows = mysql.execute("SELECT Db, Select_priv, Delete_priv FROM mysql.db WHERE User = 'u0'")
+            assert set(rows) == {("shop%", "N", "Y"), ("shop_x", "Y", "N")}
+            works = {("DELETE", "shop.t"), (first, "shop_x.t"), (first, "shopYx.t")}
+            assert of_u0(truth(mysql.port)) == works
+            mysql.execute("FLUSH PRIVILEGES")
+            assert of_u0(truth(mysql.port)) == {("DELETE", f"{name}.t") for name in ("shop", "shop_x", "shopYx")}
+        with history_of(mysql.collector(level="C")):
+            services.run_here(services.start("accounts", Instance.objects.all(), trigger="manual", enqueue=False))
+            both = {(privilege, f"{name}.t") for privilege in ("SELECT", "DELETE") for name in ("shop_x", "shopYx")}
+            assert of_u0(answered(None, [], mariadb=False)) == {("DELETE", "shop.t"), *both}
+    finally:
+        mysql.reset()
