@@ -34,11 +34,10 @@ class Chains:
             self._up[edge.member].append(edge)
         self._found: dict[tuple[int, str], dict[int, Edge | None]] = {}
 
-    def chain(self, account: int, session: int, entry: int) -> tuple[Edge, ...]:
+    def chain(self, account: int, session: int, entry: int, *, or_any: bool = False) -> tuple[Edge, ...]:
         """Return the memberships by which the account can switch to the session, and the session inherits from the
-        entry. Raises KeyError if there are none."""
-        # On MySQL, a user that is granted as a role brings its roles along, whether or not they are its default.
-        option = "inherit" if entry in self._search(session, "inherit") else ""
+        entry, with `or_any` by any memberships if by none that inherit. Raises KeyError if there are none."""
+        option = "" if or_any and entry not in self._search(session, "inherit") else "inherit"
         return (*self._steps(account, session, "set_option"), *self._steps(session, entry, option))
 
     def all(self) -> Iterator[Edge]:

@@ -7,22 +7,22 @@ ones. Grants on databases, tables, columns and routines serve sessions of all ac
 client, those of anonymous accounts on databases everybody's. Of those that fit, the most specific host counts, then the
 most specific pattern, alone. Roles have sides of their own:
 
-MySQL    While any role is active, the rights of the account and its active roles are merged by the text of patterns, and
-         one text counts. Clients and same-named accounts matter only while no role is active.
-MariaDB  Rights of the account, of the active role and of PUBLIC are added. Each of them has its own pattern that counts.
+MySQL    While any role is active, the rights of the account and its active roles are merged by the text of patterns,
+         and one text counts. Clients and same-named accounts matter only while no role is active.
+MariaDB  Rights of the account, of the active role and of PUBLIC are added. Each has its own pattern that counts.
 
-Clients are not known. It is enough to look at one for each combination of hosts in play.
+Clients are not known. It is enough to look at some for each combination of hosts in play.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engines.mysql.semantics import FITS, HOST_ORDER, HOST_WEIGHT, PATTERN_WEIGHT, WITNESS
+from engines.mysql.semantics import FITS, HOST_ORDER, HOST_WEIGHT, PATTERN_WEIGHT, WITNESSES
 
 if TYPE_CHECKING:
     from .question import Question
-    from .relation import Relation
+    from .sql import Sql
 
 #: A database pattern without the quotes that `dotted()` added.
 UNQUOTED = (
@@ -36,7 +36,7 @@ NO_ROLE = 0
 class Decision:
     """The CTEs of one question. `rows()` is the result; `sources` is the CTE of what is held directly."""
 
-    def __init__(self, query: Relation, question: Question, sources: str, since: str = "") -> None:
+    def __init__(self, query: Sql, question: Question, sources: str, since: str = "") -> None:
         self.query, self.question, self.since, self.database = query, question, since, question.database
         self.held = query.cte(
             "SELECT s.grant_id, s.holder_id, s.instance_id, s.scope, s.because, g.kind, g.privilege,\n"
@@ -48,9 +48,9 @@ class Decision:
 
     def rows(self) -> str:
         """Return the CTE of rows: account_id, instance_id, session_id, entry_id, holder_id, grant_id, because, scope,
-        clients, via_id. `session_id` is the account at login, a role after SET ROLE, or NO_ROLE. `clients` are the hosts
-        that a client must fit, null for any client of the account. The account reaches the session by the memberships
-        of `via_id`, another account of its name or itself."""
+        clients, via_id. `session_id` is the account at login, a role after SET ROLE, or NO_ROLE. `clients` are the
+        hosts that a client must fit, null for any client of the account. The account reaches the session by the
+        memberships of `via_id`, another account of its name or itself."""
         query = self.query
         existing, held = query.existing, self.held
         # Accounts and roles that have the holder within them.
@@ -80,7 +80,7 @@ class Decision:
         witnesses = query.cte(
             "SELECT DISTINCT p.instance_id, p.login, p.mariadb, p.host, w.address, w.is_name\n"
             f"  FROM {peers} p JOIN {families} f USING (instance_id, login)\n"
-            f"  CROSS JOIN LATERAL ({WITNESS.format(host='p.host')}) w WHERE f.shared"
+            f"  CROSS JOIN LATERAL ({WITNESSES.format(host='p.host')}) w WHERE f.shared"
         )
         clients = query.cte(
             "SELECT instance_id, login, mariadb, address AS ip, address AS name, host AS fitting\n"
@@ -105,8 +105,8 @@ class Decision:
             " WHERE kind = 'user' AND NOT anonymous"
         )
         serving = query.cte(
-            "SELECT c.instance_id, c.mariadb, c.id AS account_id, c.ip, c.name AS client, c.fitting, f.id AS server_id,\n"
-            "       f.anonymous, f.host, f.place\n"
+            "SELECT c.instance_id, c.mariadb, c.id AS account_id, c.ip, c.name AS client, c.fitting,\n"
+            "       f.id AS server_id, f.anonymous, f.host, f.place\n"
             f"  FROM {chosen} c JOIN {fits} f USING (instance_id, login, ip, name)\n"
             " UNION ALL SELECT p.instance_id, p.mariadb, p.id, '', '', NULL, p.id, p.anonymous, p.host, NULL\n"
             f"  FROM {peers} p JOIN {families} f USING (instance_id, login) WHERE NOT f.shared AND p.kind = 'user'"
@@ -292,7 +292,8 @@ class Decision:
             " ELSE w.role_id END, r.entry_id, r.holder_id, r.grant_id, r.because, r.scope, NULL, w.via_id\n"
             f"  FROM {switches} w JOIN {of_roles} r ON r.role_id = w.role_id WHERE w.mariadb",
             "SELECT r.role_id, r.instance_id, r.role_id, r.entry_id, r.holder_id, r.grant_id, r.because, r.scope,\n"
-            f"       NULL, r.role_id FROM {of_roles} r JOIN accounts_account a ON a.id = r.role_id AND a.kind = 'public'",
+            f"       NULL, r.role_id FROM {of_roles} r\n"
+            "  JOIN accounts_account a ON a.id = r.role_id AND a.kind = 'public'",
             # Whoever takes a role from another account of its name takes over what that one has on *.* too.
             "SELECT w.account_id, h.instance_id, w.role_id, w.role_id, h.holder_id, h.grant_id, h.because, h.scope,\n"
             f"       NULL, w.via_id FROM {switches} w JOIN {held} h ON h.holder_id = w.via_id AND h.kind = 'system'\n"

@@ -76,7 +76,8 @@ class Access:
     `because` is "grant", "superuser" (the grant allows everything), "predefined" (a role with built-in privileges, no
     grant), "owner" (of the object's schema, no grant), "ownership" (of the object: it can give itself the privilege) or
     "columns" (it has the privilege on `columns` of the object only). If not `at_once`, the account must first switch to
-    a role. `blocked` are the reasons why it cannot use the privilege. `clients` are hosts: it can use the privilege from clients that fit them only.
+    a role. `blocked` are the reasons why it cannot use the privilege. `clients` are
+    hosts: it can use the privilege only from clients that fit them.
     `links` are the memberships of the path and the grant.
     """
 
@@ -165,7 +166,8 @@ class Rows(Sequence[Access]):
     def _worded(self, rows: list[Sequence[Holding]]) -> list[Access]:
         firsts = [row[0] for row in rows]
         chains = Chains(edges({pk for one in firsts for pk in (one.account, one.via)}, self._at))
-        found = [chains.chain(one.via or one.account, one.start, one.entry) for one in firsts]
+        # On MySQL, a user that is granted as a role brings its roles along, whether or not they are its default.
+        found = [chains.chain(one.via or one.account, one.start, one.entry, or_any=bool(one.via)) for one in firsts]
         ids = {edge.role for chain in found for edge in chain}
         ids |= {pk for one in firsts for pk in (one.account, one.holder, one.via or one.account)}
         accounts = Account.objects.select_related("instance").in_bulk(ids)
@@ -247,12 +249,14 @@ def holdings(
     at: datetime | None = None,
     accounts: Collection[int] | None = None,
     *,
+    engines: Collection[str] = tuple(ENGINES),
     may_grant: bool = True,
 ) -> tuple[list[Holding], list[str]]:
     """Return the rows of the relation on these instances, and what their `lacks` mean. Takes one query.
 
     Of the sessions in which an account has a source, the row has the best one: without lack, then that at login. Rows
-    are sorted by instance and account. `accounts` limits them. `may_grant` is as in `Relation.sources`.
+    are sorted by instance and account. `accounts` limits them. `engines` are those of the instances. `may_grant` is as
+    in `Relation.sources`.
     """
     query = Relation(at is not None)
     sources = query.sources(question, may_grant=may_grant)
@@ -274,24 +278,29 @@ def holdings(
     limit = " AND r.account_id = ANY(%(accounts)s::bigint[])" if accounts is not None else ""
     if question.direct:
         limit += " AND r.account_id = s.holder_id"
-    decided = query.decided(question, sources)
+    decided = ""
+    # Most of the query, which takes time to plan.
+    if any(ENGINES[name].semantics.patterns for name in engines):
+        decided = (
+            "UNION ALL SELECT r.account_id, r.instance_id, r.session_id, r.entry_id, r.holder_id, r.grant_id, NULL,\n"
+            "       r.because, r.scope, ARRAY[]::int[], i.name, r.clients, r.via_id\n"
+            f"  FROM {query.decided(question, sources)} r JOIN instances_instance i ON i.id = r.instance_id\n"
+            f" WHERE true{limit.replace('s.holder_id', 'r.holder_id')}\n"
+        )
     sql = (
         f"{query.with_clause()}, rows AS (\n"
         "SELECT r.account_id, s.instance_id, r.session_id, s.entry_id, s.holder_id, s.grant_id, s.owner_grant_id,\n"
         f"       s.because, s.scope, array_remove(ARRAY[{', '.join(lacks)}]::int[], NULL) AS lacks, i.name,\n"
-        "       NULL AS clients, r.account_id AS via_id\n"
+        "       NULL AS clients, 0 AS via_id\n"
         f"  FROM {starts} s JOIN {reach} r ON r.entry_id = s.entry_id AND r.start_id = s.session_id\n"
         "   AND r.inheriting = s.inheriting JOIN instances_instance i ON i.id = s.instance_id\n"
         f" WHERE true{limit}\n"
-        "UNION ALL SELECT r.account_id, r.instance_id, r.session_id, r.entry_id, r.holder_id, r.grant_id, NULL,\n"
-        "       r.because, r.scope, ARRAY[]::int[], i.name, r.clients, r.via_id\n"
-        f"  FROM {decided} r JOIN instances_instance i ON i.id = r.instance_id\n"
-        f" WHERE true{limit.replace('s.holder_id', 'r.holder_id')}\n"
-        "), best AS (SELECT DISTINCT ON (account_id, grant_id, holder_id, entry_id, because) * FROM rows\n"
+        f"{decided}), best AS (SELECT DISTINCT ON (account_id, grant_id, holder_id, entry_id, because) * FROM rows\n"
         " ORDER BY account_id, grant_id, holder_id, entry_id, because, cardinality(lacks), session_id <> account_id,\n"
         " clients)\n"
         "SELECT b.account_id, b.instance_id, b.session_id, b.entry_id, b.holder_id, b.grant_id, b.owner_grant_id,\n"
-        "       b.because, b.scope, b.lacks, b.clients, b.via_id FROM best b JOIN accounts_account x ON x.id = b.account_id\n"
+        "       b.because, b.scope, b.lacks, b.clients, b.via_id\n"
+        "  FROM best b JOIN accounts_account x ON x.id = b.account_id\n"
         " WHERE b.because NOT IN ('ownership', 'columns') OR NOT EXISTS (SELECT FROM best o"
         " WHERE o.account_id = b.account_id AND o.because NOT IN ('ownership', 'columns'))\n"
         " ORDER BY b.name, x.name, x.host, x.id, cardinality(b.lacks), b.because = 'columns', b.session_id <> x.id,\n"
@@ -334,7 +343,7 @@ def who_can(
     selected = Instance.objects.all() if instances is None else instances
     reads = last_reads(shown_to(selected.filter(engine__in=engines), user), moment)
     asked = [read.instance.pk for read in reads if not read.retired_at]
-    found, needs = holdings(question, asked, at)
+    found, needs = holdings(question, asked, at, engines={read.instance.engine for read in reads})
     if all(one.because == "superuser" for one in found):
         _check_privilege(question, shown_to(Grant.objects.all(), user), asked)
     rows = Rows(found, needs, moment)

@@ -45,7 +45,7 @@ class Relation(Sql):
         selects = [
             f"SELECT *, holder_id AS entry_id, holder_id AS session_id, NOT personal AS inheriting,"
             f" NULL::bigint AS owner_grant_id FROM {sources}"
-            f" WHERE instance_id NOT IN (SELECT id FROM instances_instance WHERE engine = ANY({self._by_client()}))"
+            f" WHERE {self._inherited()}"
         ]
         for name, engine in ENGINES.items():
             if engine.semantics.database_role:
@@ -107,10 +107,13 @@ class Relation(Sql):
                 "(id, inheriting)",
             )
             reached = f"SELECT id FROM {walk}"
-        reached += f"\n UNION SELECT account_id FROM {self.decided(question, sources, since)}"
+        decided = self.decided(question, sources, since)
         return (
-            f"{reached}\n UNION SELECT a.id\n"
-            f"  FROM (SELECT DISTINCT instance_id, host FROM {sources} WHERE public AND NOT personal) p\n"
+            f"{reached}\n UNION SELECT account_id FROM {decided}\n UNION SELECT a.id\n"
+            f"  FROM (SELECT DISTINCT instance_id, host FROM {sources}\n"
+            f"  WHERE public AND NOT personal AND {self._inherited()}\n"
+            f"  UNION SELECT d.instance_id, p.host FROM {decided} d"
+            " JOIN accounts_account p ON p.id = d.account_id AND p.kind = 'public') p\n"
             # Where accounts belong to a database, so does PUBLIC. Elsewhere PUBLIC has no host.
             "  JOIN accounts_account a ON a.instance_id = p.instance_id AND (p.host = '' OR a.host = p.host)"
         )
@@ -168,28 +171,14 @@ class Relation(Sql):
         `Decision.rows()`."""
         return Decision(self, question, sources, since).rows()
 
-    def _by_client(self) -> str:
-        return self.parameter([name for name, engine in ENGINES.items() if engine.semantics.patterns])
+    def _inherited(self) -> str:
+        """Return SQL: the source is not on an engine that `decided()` answers for."""
+        names = [name for name, engine in ENGINES.items() if engine.semantics.patterns]
+        return f"instance_id NOT IN (SELECT id FROM instances_instance WHERE engine = ANY({self.parameter(names)}))"
 
     def _is_closed(self, since: str) -> bool:
         """Whether the stored closure answers, which is that of all memberships that hold now."""
         return not (self.is_past or since)
-
-    def members(self, role: str, since: str) -> str:
-        """Return SQL: join the memberships of a role. OFFSET 0, because the planner overestimates recursive queries
-        and would read all memberships."""
-        steady = f" AND m.held_since <= {since}" if since else ""
-        return (
-            "CROSS JOIN LATERAL (SELECT * FROM accounts_membership m"
-            f" WHERE m.role_id = {role} AND {self.holding('m')}{steady} OFFSET 0) m"
-        )
-
-    def roles(self, member: str, since: str = "") -> str:
-        steady = f" AND m.held_since <= {since}" if since else ""
-        return (
-            "CROSS JOIN LATERAL (SELECT * FROM accounts_membership m"
-            f" WHERE m.member_id = {member} AND {self.holding('m')}{steady} OFFSET 0) m"
-        )
 
     def _switches(self, semantics: Semantics) -> str:
         """Return SQL: the owner `o` of a database has the rights of the role that stands for it only after SET ROLE."""

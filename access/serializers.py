@@ -49,6 +49,7 @@ class AccessSerializer(serializers.Serializer):
         list(USABLE), help_text="At login, after SET ROLE, after it grants the privilege to itself, or not at all."
     )
     blocked = serializers.ListField(child=serializers.CharField(), help_text="Why it cannot be used.")
+    clients = serializers.CharField(help_text="Hosts. It can be used only from clients that match them; empty: any.")
     columns = serializers.ListField(
         child=serializers.CharField(), help_text="Not empty: the account has the privilege on these columns only."
     )

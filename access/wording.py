@@ -34,8 +34,10 @@ _RANKS = list(USABLE)
 
 
 def usable(row: Access) -> str:
-    """Return how the account can use the right, and why it cannot: "blocked: locked; no USAGE on shop.public"."""
+    """Return how and from where the account can use the right, or why not: "blocked: locked; no USAGE on s"."""
     word = str(USABLE[row.usable])
+    if row.clients:
+        word = gettext("%(usable)s, from clients that match %(hosts)s") % {"usable": word, "hosts": row.clients}
     return f"{word}: {'; '.join(row.blocked)}" if row.blocked else word
 
 

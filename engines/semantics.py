@@ -28,10 +28,10 @@ class Requirement:
 @dataclass(frozen=True)
 class Semantics:
     """`paths`: kind of object → number of parts in its path. `containers`: kind of object → the kinds of its containers
-    on which a grant applies to it too. `patterns`: a grant on a database names a LIKE pattern, and of the matching
-    patterns only the most specific one counts for an account, that for which this SQL, given {product} and {pattern},
-    is largest. `personal`: kinds of grant that members of a role have only after SET ROLE. `everything`: the (kind,
-    privilege) that permits everything. `predefined`: role → kind of object → its privileges on every such object.
+    on which a grant applies to it too. `patterns`: a grant on a database names a LIKE pattern, and which of the
+    matching ones count depends on the client and on active roles. `personal`: kinds of grant that members of a role
+    have only after SET ROLE. `everything`: the (kind, privilege) that permits everything. `predefined`: role → kind of
+    object → its privileges on every such object.
     `anywhere`: kind of object → privilege → the privileges that imply it on every such object of the instance (kind
     "system") or of one schema (kind "schema"), except in the schemas `protected`. `owners`: an account may do
     everything with objects in the schema of its name, the second part of a path. `host_is_database`: an account's host

@@ -173,8 +173,7 @@ def _edges(
         if member in kinds:
             kind = kinds[member]
             active = all_active or (member, role) in defaults or role in mandatory_roles
-            active = active or (None if kind is None else kind != "user")
-            yield member, role, admin == "Y", active
+            yield member, role, admin == "Y", active or (None if kind is None else kind != "user")
     for role in mandatory_roles:
         for member, kind in kinds.items():
             if member != role and kind in ("user", None):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..semantics import Semantics
 
-#: SQL of how specific a text with wildcards is, on MySQL and, for hosts, on MariaDB: 128 without a wildcard, the place of
-#: the first one, 1 for `%` alone, 0 for nothing.
+#: SQL of how specific a text with wildcards is, on MySQL and, for hosts, on MariaDB: 128 without a wildcard, else the
+#: place of the first one plus 1, 1 for `%` alone, 0 for nothing.
 HOST_WEIGHT = r"""(CASE WHEN {text} IN ('', '%%') THEN length({text})
  WHEN substring({text} FROM '^(?:\\.|[^%%_\\])*') = {text} THEN 128
  ELSE least(octet_length(substring({text} FROM '^(?:\\.|[^%%_\\])*')) + 2, 127) END)"""
@@ -46,15 +46,17 @@ FITS = (
     f" ELSE {{host}} = '' OR lower({{ip}}) {_LIKE_HOST} OR lower({{name}}) {_LIKE_HOST} END)"
 )
 
-#: Query of the `address` of a client that fits a host, and hardly any other pattern, and whether it `is_name`.
-WITNESS = (
+#: Query of `address`es of clients that fit a host, and hardly any other one, and whether each `is_name`. Of a pattern
+#: there are three, because an account may have one of them as its host.
+WITNESSES = (
     f"SELECT CASE WHEN {{host}} ~ '/255[.]255[.]255[.]255$|/32$' THEN split_part({{host}}, '/', 1)\n"
-    f" WHEN {{host}} ~ {_IS_NETMASK} THEN host(({_NET} | ~ {_MASK}) - 1)\n"
-    f" WHEN {{host}} ~ {_IS_CIDR} THEN host(set_masklen(broadcast({{host}}::inet), 32) - 1)\n"
-    " WHEN {host} IN ('', '%%') THEN '203.0.113.254'\n"
-    " WHEN {host} ~ '^[0-9.%%_]+$' THEN translate(regexp_replace({host}, '%%', '254' || repeat('.254',\n"
-    "  3 - length(regexp_replace({host}, '[^.]', '', 'g')))), '%%_', '99')\n"
-    " ELSE translate({host}, '%%_', 'ww') END AS address, {host} !~ '^[0-9.%%_/]*$|:' AS is_name"
+    f" WHEN {{host}} ~ {_IS_NETMASK} THEN host(({_NET} | ~ {_MASK}) - back)\n"
+    f" WHEN {{host}} ~ {_IS_CIDR} THEN host(set_masklen(broadcast({{host}}::inet), 32) - back)\n"
+    " WHEN {host} IN ('', '%%') THEN '203.0.113.' || byte\n"
+    " WHEN {host} ~ '^[0-9.%%_]+$' THEN replace(replace(regexp_replace({host}, '%%', byte || repeat('.' || byte,\n"
+    "  3 - length(regexp_replace({host}, '[^.]', '', 'g')))), '%%', byte), '_', right(byte, 1))\n"
+    " ELSE replace(replace({host}, '%%', 'w' || byte), '_', right(byte, 1)) END AS address,\n"
+    " {host} !~ '^[0-9.%%_/]*$|:' AS is_name FROM (VALUES ('254', 1), ('77', 2), ('139', 5)) f(byte, back)"
 )
 
 

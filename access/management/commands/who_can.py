@@ -80,6 +80,7 @@ def _document(answered: Answered) -> dict[str, Any]:
                 "grant": str(row.grant) if row.grant else None,
                 "usable": row.usable,
                 "blocked": list(row.blocked),
+                "clients": row.clients,
                 "columns": list(row.columns),
                 "at_once": row.at_once,
                 "since": row.since,
