@@ -100,7 +100,7 @@ class Decision:
         # Whoever fits best is whom the client becomes; a role lets nobody log in.
         chosen = query.cte(
             "SELECT * FROM (SELECT DISTINCT ON (instance_id, login, ip, name) *\n"
-            f"  FROM {fits} WHERE kind <> 'public'\n"
+            f"  FROM {fits} WHERE kind IS DISTINCT FROM 'public'\n"
             ' ORDER BY instance_id, login, ip, name, place, anonymous, host COLLATE "C" DESC) best\n'
             " WHERE kind = 'user' AND NOT anonymous"
         )
@@ -121,7 +121,7 @@ class Decision:
         within = query.cte(
             f"SELECT role_id, role_id FROM {switches}\n"
             f" UNION SELECT node_id, node_id FROM {wide} w JOIN accounts_account a ON a.id = w.node_id\n"
-            "  AND a.kind <> 'user'\n"
+            "  AND a.kind IS DISTINCT FROM 'user'\n"
             f" UNION SELECT a.id, a.id FROM {held} h JOIN accounts_account a ON a.instance_id = h.instance_id\n"
             f"  AND a.kind = 'public' AND {existing('a')} WHERE h.mariadb AND h.name = ''\n"
             f" UNION SELECT w.role_id, m.role_id FROM {{self}} w {query.roles('w.node_id', self.since)}",
@@ -229,7 +229,10 @@ class Decision:
             f"  FROM {switches} w JOIN accounts_account a ON a.id = w.account_id\n"
             "  JOIN (VALUES (false), (true)) k(at_login) ON w.login OR NOT k.at_login\n"
             f"  CROSS JOIN LATERAL (SELECT w.account_id AS node_id UNION SELECT n.node_id FROM {within} n"
-            " WHERE n.role_id = w.role_id AND a.name <> '') n WHERE NOT w.mariadb"
+            " WHERE n.role_id = w.role_id AND a.name <> '') n WHERE NOT w.mariadb\n"
+            f" UNION SELECT w.role_id, a.instance_id, w.role_id, w.node_id FROM {within} w\n"
+            "  JOIN accounts_account a ON a.id = w.role_id AND a.kind IS DISTINCT FROM 'user'\n"
+            "  JOIN instances_instance i ON i.id = a.instance_id AND i.product <> 'MariaDB'"
         )
         database = "true"
         if patterns:
@@ -293,7 +296,7 @@ class Decision:
             f"  FROM {switches} w JOIN {of_roles} r ON r.role_id = w.role_id WHERE w.mariadb",
             "SELECT r.role_id, r.instance_id, r.role_id, r.entry_id, r.holder_id, r.grant_id, r.because, r.scope,\n"
             f"       NULL, r.role_id FROM {of_roles} r\n"
-            "  JOIN accounts_account a ON a.id = r.role_id AND a.kind = 'public'",
+            "  JOIN accounts_account a ON a.id = r.role_id AND a.kind IS DISTINCT FROM 'user'",
             # Whoever takes a role from another account of its name takes over what that one has on *.* too.
             "SELECT w.account_id, h.instance_id, w.role_id, w.role_id, h.holder_id, h.grant_id, h.because, h.scope,\n"
             f"       NULL, w.via_id FROM {switches} w JOIN {held} h ON h.holder_id = w.via_id AND h.kind = 'system'\n"

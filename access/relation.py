@@ -88,7 +88,11 @@ class Relation(Sql):
         """Return the query of the ids of all accounts that have the privilege by any path, through PUBLIC included."""
         sources = self.sources(question, since)
         if question.direct:
-            return f"SELECT DISTINCT holder_id AS id FROM {sources}"
+            decided = self.decided(question, sources, since)
+            return (
+                f"SELECT holder_id AS id FROM {sources} WHERE {self._inherited()}\n"
+                f" UNION SELECT account_id FROM {decided} WHERE account_id = holder_id"
+            )
         starts = self.starts(sources, since)
         if self._is_closed(since):
             inheriting = self.cte(

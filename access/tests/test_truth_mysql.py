@@ -197,3 +197,20 @@ def test_of_patterns_alike_mysql_takes_the_one_granted_first(transactional_db, m
             assert of_u0(answered(None, [], mariadb=False)) == {("DELETE", "shop.t"), *both}
     finally:
         mysql.reset()
+
+
+def test_roles_hold_what_they_have(transactional_db, mysql_family):
+    """F7.1: a role is an account that has its rights and those of the roles within it, and cannot log in."""
+    server = mysql_family
+    before = server.snapshot()
+    try:
+        server.execute("CREATE DATABASE shop; CREATE TABLE shop.t (a int); CREATE ROLE app; CREATE ROLE team")
+        server.execute("GRANT SELECT ON `sho_`.* TO app; GRANT app TO team; GRANT DELETE ON shop.t TO team")
+        with history_of(server.collector(level="C")):
+            services.run_here(services.start("accounts", Instance.objects.all(), trigger="manual", enqueue=False))
+            for privilege, names in (("SELECT", {"app", "team"}), ("DELETE", {"team"})):
+                rows = [row for row in who_can(privilege, "shop.t").rows if row.account.kind == "role"]
+                assert {(row.account.name, row.usable) for row in rows} == {(name, "blocked") for name in names}
+    finally:
+        server.reset()
+        server.restore(before)
