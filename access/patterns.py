@@ -62,7 +62,8 @@ class Decision:
         names = query.cte(
             f"SELECT DISTINCT instance_id, mariadb, name FROM {held} WHERE holder_kind = 'user' OR NOT mariadb\n"
             f" UNION SELECT a.instance_id, i.product = 'MariaDB', a.name FROM {wide} w\n"
-            "  JOIN accounts_account a ON a.id = w.node_id AND a.kind = 'user'\n"
+            "  CROSS JOIN LATERAL (SELECT * FROM accounts_account x"
+            " WHERE x.id = w.node_id AND x.kind = 'user' OFFSET 0) a\n"
             "  JOIN instances_instance i ON i.id = a.instance_id\n"
             # What anonymous accounts hold on databases serves everybody.
             f" UNION SELECT a.instance_id, h.mariadb, a.name FROM {held} h\n"
@@ -120,10 +121,11 @@ class Decision:
         )
         within = query.cte(
             f"SELECT role_id, role_id FROM {switches}\n"
-            f" UNION SELECT node_id, node_id FROM {wide} w JOIN accounts_account a ON a.id = w.node_id\n"
-            "  AND a.kind IS DISTINCT FROM 'user'\n"
-            f" UNION SELECT a.id, a.id FROM {held} h JOIN accounts_account a ON a.instance_id = h.instance_id\n"
-            f"  AND a.kind = 'public' AND {existing('a')} WHERE h.mariadb AND h.name = ''\n"
+            f" UNION SELECT node_id, node_id FROM {wide} w CROSS JOIN LATERAL\n"
+            "  (SELECT FROM accounts_account x WHERE x.id = w.node_id AND x.kind IS DISTINCT FROM 'user' OFFSET 0) a\n"
+            f" UNION SELECT a.id, a.id FROM {held} h CROSS JOIN LATERAL (SELECT * FROM accounts_account x\n"
+            f"  WHERE x.instance_id = h.instance_id AND x.name = 'PUBLIC' AND x.kind = 'public' AND {existing('x')}"
+            " OFFSET 0) a\n WHERE h.mariadb AND h.name = ''\n"
             f" UNION SELECT w.role_id, m.role_id FROM {{self}} w {query.roles('w.node_id', self.since)}",
             "(role_id, node_id)",
         )
@@ -231,7 +233,8 @@ class Decision:
             f"  CROSS JOIN LATERAL (SELECT w.account_id AS node_id UNION SELECT n.node_id FROM {within} n"
             " WHERE n.role_id = w.role_id AND a.name <> '') n WHERE NOT w.mariadb\n"
             f" UNION SELECT w.role_id, a.instance_id, w.role_id, w.node_id FROM {within} w\n"
-            "  JOIN accounts_account a ON a.id = w.role_id AND a.kind IS DISTINCT FROM 'user'\n"
+            "  CROSS JOIN LATERAL (SELECT * FROM accounts_account x WHERE x.id = w.role_id\n"
+            "  AND x.kind IS DISTINCT FROM 'user' OFFSET 0) a\n"
             "  JOIN instances_instance i ON i.id = a.instance_id AND i.product <> 'MariaDB'"
         )
         database = "true"
@@ -296,7 +299,8 @@ class Decision:
             f"  FROM {switches} w JOIN {of_roles} r ON r.role_id = w.role_id WHERE w.mariadb",
             "SELECT r.role_id, r.instance_id, r.role_id, r.entry_id, r.holder_id, r.grant_id, r.because, r.scope,\n"
             f"       NULL, r.role_id FROM {of_roles} r\n"
-            "  JOIN accounts_account a ON a.id = r.role_id AND a.kind IS DISTINCT FROM 'user'",
+            "  CROSS JOIN LATERAL (SELECT FROM accounts_account x WHERE x.id = r.role_id"
+            " AND x.kind IS DISTINCT FROM 'user' OFFSET 0) a",
             # Whoever takes a role from another account of its name takes over what that one has on *.* too.
             "SELECT w.account_id, h.instance_id, w.role_id, w.role_id, h.holder_id, h.grant_id, h.because, h.scope,\n"
             f"       NULL, w.via_id FROM {switches} w JOIN {held} h ON h.holder_id = w.via_id AND h.kind = 'system'\n"
