@@ -228,7 +228,8 @@ class Decision:
         having = self.query.cte(
             "SELECT DISTINCT w.account_id, a.instance_id, CASE WHEN k.at_login THEN w.account_id ELSE w.role_id END AS"
             " session_id, n.node_id\n"
-            f"  FROM {switches} w JOIN accounts_account a ON a.id = w.account_id\n"
+            f"  FROM {switches} w CROSS JOIN LATERAL"
+            " (SELECT * FROM accounts_account x WHERE x.id = w.account_id OFFSET 0) a\n"
             "  JOIN (VALUES (false), (true)) k(at_login) ON w.login OR NOT k.at_login\n"
             f"  CROSS JOIN LATERAL (SELECT w.account_id AS node_id UNION SELECT n.node_id FROM {within} n"
             " WHERE n.role_id = w.role_id AND a.name <> '') n WHERE NOT w.mariadb\n"
