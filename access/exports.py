@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any
 
 from django.http import HttpResponse
 from django.utils import timezone
@@ -10,12 +12,12 @@ from django.utils.translation import gettext
 
 from accounts.evidence import granted_by
 from accounts.freshness import LastRead
-from accounts.models import Grant
+from accounts.models import Account, Grant
 from console.csv import csv_file
 from console.xlsx import xlsx_file
 
 from .asking import Answered
-from .questions import Access
+from .questions import Access, Effective
 from .wording import question, usable
 
 #: Columns with the basis of a row.
@@ -70,6 +72,34 @@ def as_xlsx(answered: Answered, by: str) -> HttpResponse:
             ),
         },
     )
+
+
+def effective_as_csv(account: Account, rights: Effective, rows: Iterable[Mapping[str, Any]], by: str) -> HttpResponse:
+    """Return one row for each right, with the moment and what the answer stands on."""
+    read = rights.read
+    basis = [read.reason, *read_cells(read), ", ".join(read.beyond), "; ".join(gap["message"] for gap in read.gaps)]
+    asked = [_time(rights.at), timezone.get_current_timezone_name(), _time(timezone.now()), by]
+    header = ["instance", "account", "through", "right", "kind", "on", "privilege", "usable", "since", "granted by"]
+    header += ["evidence", "not known", *READ_COLUMNS, "left out by the depth", "could not be read", *_ASKED[1:]]
+    natures = (
+        [
+            *(account.instance.name, account, " → ".join(map(str, nature.path)), gettext("without a grant")),
+            *(kind, "*", privilege, gettext("at login") if nature.at_once else gettext("after SET ROLE"), "", "", ""),
+        ]
+        for nature in rights.natures()
+        for kind, privileges in nature.powers.items()
+        for privilege in sorted(privileges)
+    )
+    cells = (
+        [
+            *(account.instance.name, account, " → ".join(row["path"]), row["grant"], row["grant"].kind),
+            *(row["grant"].scope, row["grant"].privilege, row["use"], _time(row["since"])),
+            *(granted_by(row["grant"].grantors), " | ".join(link.words for link in row["links"])),
+        ]
+        for row in rows
+    )
+    lines = ([*one, *basis, *asked] for one in chain(cells, natures))
+    return csv_file(f"effective-{account.pk}-{timezone.localtime(rights.at):%Y%m%dT%H%M}", header, lines)
 
 
 def _name(answered: Answered) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django import forms
@@ -10,9 +11,11 @@ from django.contrib.auth.models import User
 from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.dateparse import parse_datetime
+from django.utils.http import urlencode
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -27,9 +30,9 @@ from tagging.models import Tag
 
 from .asking import WORDS, Answered, Asked, ask, chosen
 from .completion import complete
-from .exports import as_csv, as_xlsx
+from .exports import as_csv, as_xlsx, effective_as_csv
 from .moments import aware, parse_moment
-from .questions import effective
+from .questions import BATCH, effective
 from .seen import privileges
 from .wording import BROAD, Holders, summary
 
@@ -210,6 +213,7 @@ class EffectiveRows:
             self.effective = effective(account)
         self.as_of = text if at else ""
         self.q = request.GET.get("q", "").strip()
+        self.file = f"{reverse('effective')}?{urlencode({'account': account.pk, 'as_of': self.as_of, 'q': self.q})}"
         self._grants = self.effective.grants
         if self.q:
             self._grants = self._grants.filter(Q(scope__icontains=self.q) | Q(privilege__icontains=self.q))
@@ -228,6 +232,11 @@ class EffectiveRows:
             for nature in self.effective.natures()
         ]
 
+    def read_all(self) -> Iterator[dict[str, Any]]:
+        """Yield all rows, in batches."""
+        for first in range(0, self.count(), BATCH):
+            yield from self[first : first + BATCH]
+
     def __getitem__(self, part: slice) -> list[dict[str, Any]]:
         grants = list(self._grants[part])
         links = self.effective.links(grants)
@@ -241,6 +250,17 @@ class EffectiveRows:
             }
             for grant in grants
         ]
+
+
+@needs("accounts.view_grant", "accounts.view_account")
+def effective_page(request: HttpRequest) -> HttpResponse:
+    """Return the rights of an `account`, by its id, as CSV: at the moment and with the search of the tab."""
+    accounts, pk = shown_to(Account.objects.select_related("instance"), request.user), request.GET.get("account", "")
+    account = get_object_or_404(accounts, pk=pk if pk.isdecimal() and len(pk) < 19 else None)
+    rows = EffectiveRows(request, account)
+    if rows.wrong:
+        return HttpResponse(rows.wrong, status=400, content_type="text/plain; charset=utf-8")
+    return effective_as_csv(account, rows.effective, rows.read_all(), request.user.get_username())
 
 
 def _usable(at_once: bool) -> str:

@@ -3,7 +3,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from access.pages import complete_page, who_can_page
+from access.pages import complete_page, effective_page, who_can_page
 from access.where_page import where_page
 from aggregation.pages import backfill_page, trends_page
 from capacity.pages import gaps_page
@@ -20,6 +20,7 @@ urlpatterns = [
     path("metrics", metrics, name="metrics"),
     path("i18n/", include("django.conf.urls.i18n")),
     path("admin/who-can/", admin.site.admin_view(who_can_page), name="who-can"),
+    path("admin/effective/", admin.site.admin_view(effective_page), name="effective"),
     path("admin/who-can/paths/", admin.site.admin_view(complete_page), name="who-can-paths"),
     path("admin/where-is/", admin.site.admin_view(where_page), name="where-is"),
     path("admin/capacity-gaps/", admin.site.admin_view(gaps_page), name="capacity-gaps"),

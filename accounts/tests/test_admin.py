@@ -203,6 +203,33 @@ def test_the_page_answers_for_a_moment_in_the_past(instances):
         assert answer.context["answer"].wrong, wrong
 
 
+def test_effective_rights_are_searched_and_exported(instances):
+    """F7.2: what the tab shows is a file too, with what it stands on; predefined roles are named."""
+    pg, _ = instances
+    alice, reader = account(pg, "=alice", can_login=True), account(pg, "pg_read_all_data", kind="role", is_system=True)
+    join(alice, reader)
+    grant(alice, "CREATE")
+    grant(alice, "CONNECT", scope="crm", database="crm")
+    client = superstaff()
+    shown = client.get(page(alice, "effective", q="crm"))
+    assert [line["grant"].privilege for line in shown.context["lines"]] == ["CONNECT"]
+    text = shown.content.decode()
+    assert "SELECT on each table" in text
+    file = client.get(shown.context["answer"].file).content.decode()
+    header, *lines = [line.split(",") for line in file.lstrip("\ufeff").splitlines()]
+    rights = [dict(zip(header, line, strict=False)) for line in lines]
+    assert [(row["account"], row["privilege"], row["on"], row["usable"]) for row in rights[:1]] == [
+        ("'=alice", "CONNECT", "crm", "at login")
+    ]
+    assert ("pg_read_all_data", "SELECT", "table") in {
+        (row["through"], row["privilege"], row["kind"]) for row in rights
+    }
+    assert {row["not known"] for row in rights} == {"not visited by then"}
+    for wrong in ("", "x", "9" * 30, "-1"):
+        assert client.get(reverse("effective"), {"account": wrong}).status_code == 404
+    assert client.get(reverse("effective"), {"account": alice.pk, "as_of": "soon"}).status_code == 400
+
+
 def test_a_long_tab_has_pages(instances, django_assert_num_queries):
     pg, _ = instances
     alice = account(pg, "alice")

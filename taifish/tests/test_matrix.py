@@ -30,6 +30,7 @@ WHO = ["anonymous", "nobody", *roles.ROLES, "superuser"]
 #: Pages that are no model's: route name → how it is asked for, and what it takes. None: it is open to all.
 PAGES: dict[str, tuple[str, list[str] | None]] = {
     "who-can": ("get", ["accounts.view_grant", "accounts.view_account"]),
+    "effective": ("get", ["accounts.view_grant", "accounts.view_account"]),
     "who-can-paths": ("get", ["accounts.view_grant", "accounts.view_account"]),
     "where-is": ("get", ["accounts.view_account"]),
     "capacity-gaps": ("get", ["capacity.view_instancesize"]),

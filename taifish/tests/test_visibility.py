@@ -484,6 +484,7 @@ ASKED: dict[str, list[str]] = {
         "?privilege=SELECT&tag=zebr-tag",
         "?privilege=SELECT&tag={hidden_tag}",
     ],
+    "effective": ["", "?account={hidden_account}", "?account={hidden_account}&q=a"],
     "who-can-paths": ["", "?on=z", "?on=zebra.", "?on=a&instance={hidden}", "?on=a&tag={hidden_tag}"],
     "where-is": ["", "?name=*", "?name=*&csv=1"],
     "capacity-gaps": ["", "?days=30", "?days=365&instance={hidden}", "?tag={hidden_tag}"],
@@ -514,6 +515,7 @@ def test_no_page_of_ours_names_what_is_hidden(fleet, limited):
     assert ASKED.keys() == PAGES.keys()
     browser = entered(limited)
     ids = {"hidden": fleet[HIDDEN].pk, "hidden_tag": Tag.objects.get(slug=f"{HIDDEN}-tag").pk}
+    ids["hidden_account"] = Account.objects.get(name=f"{HIDDEN}-user").pk
     for name, queries in ASKED.items():
         for query in queries:
             check(browser.get(reverse(name) + query.format(**ids)), name + query)
