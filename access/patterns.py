@@ -179,7 +179,7 @@ class Decision:
                 "(s.account_id, s.ip, s.client, s.server_id, h.pattern) IN"
                 f" (SELECT account_id, ip, client, server_id, pattern FROM {winners})"
             )
-        if patterns and len(self.question.path) > 1:
+        if patterns and self.question.is_exact and len(self.question.path) > 1:
             rows = self.query.cte(
                 "SELECT account_id, ip, client, server_id, routine FROM (\n"
                 "SELECT s.account_id, s.ip, s.client, s.server_id, k.routine,\n"

@@ -259,11 +259,12 @@ def holdings(
     in `Relation.sources`.
     """
     query = Relation(at is not None)
+    query.engines = {name: ENGINES[name] for name in engines}
     sources = query.sources(question, may_grant=may_grant)
     starts = query.starts(sources)
     reach = query.reach(query.sessions(starts))
     needs, lacks = [], []
-    for name, engine in ENGINES.items():
+    for name, engine in query.engines.items():
         for when, need in question.requirements(engine.semantics):
             needed = query.sources(need)
             sessions = query.sessions(query.starts(needed))
@@ -313,9 +314,9 @@ def holdings(
         return [Holding(*row) for row in cursor.fetchall()], needs
 
 
-def rows_of(question: Question, instance: int, at: datetime | None, accounts: Collection[int]) -> Rows:
+def rows_of(question: Question, instance: Instance, at: datetime | None, accounts: Collection[int]) -> Rows:
     """Return why these accounts of an instance have what a rule asks for. PUBLIC is an account too."""
-    found, needs = holdings(question, [instance], at, accounts, may_grant=False)
+    found, needs = holdings(question, [instance.pk], at, accounts, engines=[instance.engine], may_grant=False)
     return Rows(found, needs, past(at))
 
 
@@ -551,6 +552,7 @@ def effective(account: Account, at: datetime | None = None) -> Effective:
     moment = past(at)
     semantics = ENGINES[account.instance.engine].semantics
     query = Relation(at is not None)
+    query.engines = {account.instance.engine: ENGINES[account.instance.engine]}
     upwards = query.upwards(account.pk)
     sql = (
         f"{query.with_clause()} SELECT DISTINCT session_id, holder_id, entry_id, owner_grant_id, database"

@@ -111,7 +111,7 @@ class _Reasons:
         everyone = Account.objects.filter(instance=self.account.instance_id, kind=Account.Kind.PUBLIC)
         accounts = [self.account.pk, *everyone.filter(host__in=["", self.account.host]).values_list("pk", flat=True)]
         found = []
-        for row in rows_of(question_of(term), self.account.instance_id, self.at, accounts):
+        for row in rows_of(question_of(term), self.account.instance, self.at, accounts):
             path = [str(role) for role in row.path]
             if row.account != self.account:
                 path.append(str(row.account))

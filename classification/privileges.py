@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from access.question import Question
 from access.relation import Relation
-from engines.registry import ENGINES
 
 from .pieces import Pieces
 from .rules import Term
@@ -40,7 +39,7 @@ class Privileges(Pieces, Relation):
     def _holds(self, term: Term, since: str = "") -> str:
         """Return SQL: the account has the privilege, by grants and memberships that have lasted since then."""
         question = question_of(term)
-        needed = {name: question.needed(engine.semantics) for name, engine in ENGINES.items()}
+        needed = {name: question.needed(engine.semantics) for name, engine in self.engines.items()}
         unread = self._unread(needed, since, question.database, tuple(question.built_in()))
         return self._known(self._set(self.holders(question, since)), unread)
 

@@ -15,6 +15,8 @@ from typing import Any
 
 from django.utils import timezone
 
+from engines.registry import ENGINES
+
 from .privileges import Privileges
 from .rules import And, Not, Or, Part, Term, terms
 
@@ -71,6 +73,8 @@ def _moved(moment: datetime, away: timedelta) -> datetime:
 def _compiled(rule: Part, engine: str, is_past: bool, has_stale: bool) -> tuple[Query, dict[str, timedelta]]:
     """Compile for any moment and any stale instances. Also returns the parameters that are offsets from the moment."""
     compiler = _Compiler(is_past, has_stale)
+    if engine:
+        compiler.engines = {engine: ENGINES[engine]}
     verdict = compiler.part(rule)
     compiler.look_up_coverage()
     there = "a.gone_at IS NULL"

@@ -149,17 +149,25 @@ def server_of(rnd: Random, engine: str, now: datetime) -> Server:
     times = moments(now)
     names = PG_ACCOUNTS if engine == "postgresql" else MY_ACCOUNTS
     accounts = {name: person(rnd, name, times, now) for name in names}
+    if engine == "mysql":
+        # How hosts and active roles decide is compared with real servers, in access/tests/test_truth_mysql.py.
+        for account in accounts.values():
+            is_public = account.fields["kind"] == "public"
+            account.fields |= {"host": "" if is_public else "%", "kind": "public" if is_public else "user"}
+            account.fields |= {"first_seen_at": times[0], "gone_at": None}
     people = [name for name in names if accounts[name].fields["kind"] != "public"]
     memberships = {}
-    for _ in range(rnd.randrange(2, 8)):
+    for _ in range(rnd.randrange(2, 8) if engine == "postgresql" else 0):
         member, role = rnd.sample(people, 2)
         options = [rnd.random() < chance for chance in (0.3, 0.6, 0.6)]
         memberships[member, role] = naive.Membership(*interval(rnd, times), member, role, *options)
     grants: dict[Any, naive.Grant] = {}
     for _ in range(rnd.randrange(1, 10)):
         kind, database, scope, privileges = rnd.choice(KINDS_OF_GRANTS[engine])
-        account, privilege = rnd.choice(names), rnd.choice(privileges)
+        account, privilege = rnd.choice(names if engine == "postgresql" else people), rnd.choice(privileges)
         denied = engine == "mysql" and kind == "database" and rnd.random() < 0.4
+        if (account, kind, database, scope, privilege, not denied) in grants:
+            continue
         # A database has one owner, and everybody is none.
         if privilege == "OWNER" and (account not in people or any(g.privilege == "OWNER" for g in grants.values())):
             continue
