@@ -24,7 +24,7 @@ from accounts.pages import Tab
 from console.permissions import needs
 from console.visibility import shown_to
 from engines.facts import GRANT_KINDS
-from engines.registry import engine_choices
+from engines.registry import ENGINES, engine_choices
 from instances.models import Instance
 from tagging.models import Tag
 
@@ -217,6 +217,9 @@ class EffectiveRows:
         self._grants = self.effective.grants
         if self.q:
             self._grants = self._grants.filter(Q(scope__icontains=self.q) | Q(privilege__icontains=self.q))
+
+        #: Which of its grants count depends on the client, which only a question about one object asks.
+        self.depends_on_client = ENGINES[account.instance.engine].semantics.patterns
 
     def count(self) -> int:
         return self._grants.count()

@@ -536,8 +536,8 @@ class Effective:
         predefined = ENGINES[self.account.instance.engine].semantics.predefined
         found = []
         roles = Account.objects.filter(pk__in=[pk for pk, _database in self.ways], is_system=True, name__in=predefined)
-        accounts = Account.objects.in_bulk(self._members)
-        for role in roles.order_by("name"):
+        accounts = Account.objects.in_bulk(self._members) if roles else {}
+        for role in sorted(roles, key=str):
             way = self.ways[role.pk, None][0]
             path = tuple(accounts[pk] for pk in self.path(way))
             found.append(Nature(path or (role,), way.session == self.account.pk, predefined[role.name]))
