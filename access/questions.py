@@ -190,12 +190,14 @@ class Rows(Sequence[Access]):
             if one.holder != one.entry:
                 path.append(accounts[one.holder])
             lacking = [self._needs[number] for number in one.lacks]
+            grant = grants[one.grant] if one.grant else None
             made.append(
                 Access(
                     account=account,
                     path=tuple(path),
-                    because=one.because,
-                    grant=grants[one.grant] if one.grant else None,
+                    # A superuser is one also where the question is who is a superuser.
+                    because="superuser" if grant and _permits_all(grant) else one.because,
+                    grant=grant,
                     at_once=one.session == one.account,
                     links=links,
                     blocked=() if account.kind == "public" else (*fields.blocking(account), *lacking),
@@ -204,6 +206,10 @@ class Rows(Sequence[Access]):
                 )
             )
         return made
+
+
+def _permits_all(grant: Grant) -> bool:
+    return (grant.kind, grant.privilege) == ENGINES[grant.account.instance.engine].semantics.everything
 
 
 def _is_same_row(one: Holding, before: Holding) -> bool:
