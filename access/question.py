@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from console.wildcards import has_wildcards, like
 from engines.paths import name_of, segments
 from engines.registry import ENGINES
 from engines.semantics import WRITE, Semantics
-
-from .sql import has_wildcards
 
 #: Questions that every engine answers in its own privileges.
 ANY_WRITE, ALL_POWERFUL = "any-write", "all-powerful"
@@ -67,7 +65,7 @@ class Question:
         return set() if self.on is None else semantics.scopes(self.path, self.kind)
 
     def fits(self, privilege: str) -> bool:
-        return any(fnmatch.fnmatchcase(privilege, one.replace("[", "[[]")) for one in self.privileges)
+        return any(like(one, privilege) for one in self.privileges)
 
     def of_nature(self, semantics: Semantics) -> list[str]:
         """Return the predefined roles that have the privilege without a grant."""

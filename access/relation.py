@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from console.wildcards import has_wildcards
 from engines.engine import Engine
 from engines.paths import name_of
 from engines.registry import ENGINES
@@ -21,7 +22,7 @@ from engines.semantics import Semantics
 
 from .patterns import UNQUOTED, Decision
 from .question import ALL_POWERFUL, Question
-from .sql import Sql, has_wildcards
+from .sql import Sql
 
 
 class Relation(Sql):

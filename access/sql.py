@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-WILDCARDS = "*?"
-
-
-def has_wildcards(pattern: str) -> bool:
-    return any(char in pattern for char in WILDCARDS)
+from console.wildcards import has_wildcards
 
 
 class Sql:

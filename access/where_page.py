@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
@@ -27,6 +26,7 @@ from accounts.models import Account, Grant, Membership
 from console.csv import csv_file
 from console.permissions import needs
 from console.visibility import shown_to
+from console.wildcards import regex
 from engines import revocation as remedies
 from engines.paths import segments
 from engines.statements import Held, Subject
@@ -58,9 +58,7 @@ def where(pattern: str, at: datetime | None = None, user: User | None = None) ->
     """Return the accounts with a matching name, on active instances that the user may see, that exist now or existed at
     the moment. An account that disappeared and came back counts as present since it was first seen. Without a moment,
     accounts that are gone follow the present one that has their name."""
-    wild = {"*": ".*", "?": "."}
-    expression = "".join(wild.get(char) or re.escape(char) for char in pattern)
-    found = Account.objects.filter(instance__retired_at=None, name__iregex=f"^{expression}$")
+    found = Account.objects.filter(instance__retired_at=None, name__iregex=f"^{regex(pattern)}$")
     if at is None:
         same = {name: OuterRef(name) for name in ("instance", "name", "host")}
         found = found.filter(Q(gone_at=None) | Exists(Account.objects.present().filter(**same)))

@@ -14,11 +14,12 @@ from access.chains import nearest_roles
 from access.questions import rows_of
 from accounts.freshness import LastRead, last_read
 from accounts.models import Account, Membership
+from console.wildcards import like
 
 from .models import ClassificationRule
 from .privileges import question_of
 from .queries import Query, compiled
-from .rules import And, Not, Or, Part, Term, like, parse
+from .rules import And, Not, Or, Part, Term, parse
 from .unseen import OF_PRIVILEGES
 
 #: Paths listed per word.

@@ -22,12 +22,13 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import Account
 from console.suggestions import nearest
 from console.visibility import shown_to
+from console.wildcards import has_wildcards
 from engines.registry import ENGINES, engine_choices
 from instances.models import Instance
 from sync.texts import text_of
 from tagging.models import Tag
 
-from .rules import Part, RuleError, has_wildcards, parse, terms
+from .rules import Part, RuleError, parse, terms
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

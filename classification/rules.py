@@ -105,21 +105,6 @@ def terms(part: Part) -> Iterator[Term]:
             yield part
 
 
-def has_wildcards(pattern: str) -> bool:
-    return "*" in pattern or "?" in pattern
-
-
-def like(pattern: str, text: str) -> bool:
-    """Match a text against a pattern: * matches any characters, ? one."""
-    return bool(re.fullmatch(regex(pattern), text, re.DOTALL))
-
-
-def regex(pattern: str) -> str:
-    """Return the pattern as a regular expression, for Python and for the store."""
-    wild = {"*": ".*", "?": "."}
-    return "".join(wild.get(char) or re.escape(char) for char in pattern)
-
-
 def _place(text: str, offset: int) -> tuple[int, int]:
     before = text[:offset]
     return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1

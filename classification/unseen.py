@@ -13,12 +13,13 @@ from accounts.models import Account, Coverage, Grant
 from capacity.models import Database
 from console.suggestions import nearest
 from console.visibility import shown_to
+from console.wildcards import has_wildcards, regex
 from engines.paths import name_of, segments
 from engines.registry import ENGINES
 from instances.models import Instance
 
 from .models import ClassificationRule
-from .rules import Term, has_wildcards, parse, regex, terms
+from .rules import Term, parse, terms
 
 #: Words that name a privilege.
 OF_PRIVILEGES = frozenset({"attribute", "has", "gained", "held_days"})

@@ -15,6 +15,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from console.visibility import shown_to
+from console.wildcards import regex
 from engines.registry import engine_choices
 
 from .models import Instance
@@ -106,8 +107,7 @@ def matcher(filters: Iterable[Filter]) -> Hidden:
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
-    wild = {"*": ".*", "?": "."}
-    return re.compile("".join(wild.get(char) or re.escape(char) for char in pattern), re.DOTALL)
+    return re.compile(regex(pattern), re.DOTALL)
 
 
 def _matchers(filters: Iterable[Filter], instances: Iterable[Instance]) -> dict[int, Hidden]:
