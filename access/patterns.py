@@ -29,6 +29,18 @@ UNQUOTED = (
     "CASE WHEN g.scope LIKE '\"%%' THEN replace(substr(g.scope, 2, length(g.scope) - 2), '\"\"', '\"') ELSE g.scope END"
 )
 
+
+def fitting(query: Sql, database: str) -> str:
+    """Return SQL: the grant is on a pattern that the database fits."""
+    name = query.parameter(database)
+    # The question may quote a pattern as shown, and `shop\_a` does not match itself.
+    shown = f" OR g.scope = {name}" if "\\" in database else ""
+    return (
+        f"g.kind = 'database' AND (g.database = {name} OR g.scope LIKE '%%\\%%%%' OR g.scope LIKE '%%\\_%%'{shown})"
+        f" AND ({name} LIKE {UNQUOTED}{shown})"
+    )
+
+
 #: The session of an account after SET ROLE NONE.
 NO_ROLE = 0
 
@@ -142,16 +154,12 @@ class Decision:
         query = self.query
         if not self.database:
             return ""
-        name = query.parameter(self.database)
-        shown = f" OR g.scope = {name}" if "\\" in self.database else ""
         return query.cte(
             f"SELECT DISTINCT g.account_id, {UNQUOTED} AS pattern\n"
             "  FROM accounts_grant g JOIN accounts_account x ON x.id = g.account_id\n"
             "  JOIN instances_instance i ON i.id = x.instance_id\n"
             f" WHERE {query.holding('g')} AND NOT g.denied AND x.instance_id = ANY(%(instances)s::bigint[])\n"
-            "   AND i.engine = 'mysql' AND g.kind = 'database'\n"
-            f"   AND (g.database = {name} OR g.scope LIKE '%%\\%%%%' OR g.scope LIKE '%%\\_%%'{shown})\n"
-            f"   AND ({name} LIKE {UNQUOTED}{shown})"
+            f"   AND i.engine = 'mysql' AND {fitting(query, self.database)}"
         )
 
     def _restricted(self, holder: str) -> str:

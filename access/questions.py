@@ -282,17 +282,16 @@ def holdings(
             )
             on = gettext("no %(privilege)s on %(path)s") if need.on else gettext("no %(privilege)s")
             needs.append(on % {"privilege": need.privilege, "path": need.on})
-    limit = " AND r.account_id = ANY(%(accounts)s::bigint[])" if accounts is not None else ""
-    if question.direct:
-        limit += " AND r.account_id = s.holder_id"
+    limit = "true" if accounts is None else "r.account_id = ANY(%(accounts)s::bigint[])"
+    direct = " AND r.account_id = {}.holder_id" if question.direct else ""
     decided = ""
     # Most of the query, which takes time to plan.
-    if any(ENGINES[name].semantics.patterns for name in engines):
+    if query.combining:
         decided = (
             "UNION ALL SELECT r.account_id, r.instance_id, r.session_id, r.entry_id, r.holder_id, r.grant_id, NULL,\n"
             "       r.because, r.scope, ARRAY[]::int[], i.name, r.clients, r.via_id\n"
             f"  FROM {query.decided(question, sources)} r JOIN instances_instance i ON i.id = r.instance_id\n"
-            f" WHERE true{limit.replace('s.holder_id', 'r.holder_id')}\n"
+            f" WHERE {limit}{direct.format('r')}\n"
         )
     sql = (
         f"{query.with_clause()}, rows AS (\n"
@@ -301,7 +300,7 @@ def holdings(
         "       NULL AS clients, 0 AS via_id\n"
         f"  FROM {starts} s JOIN {reach} r ON r.entry_id = s.entry_id AND r.start_id = s.session_id\n"
         "   AND r.inheriting = s.inheriting JOIN instances_instance i ON i.id = s.instance_id\n"
-        f" WHERE true{limit}\n"
+        f" WHERE {limit}{direct.format('s')}\n"
         f"{decided}), best AS (SELECT DISTINCT ON (account_id, grant_id, holder_id, entry_id, because) * FROM rows\n"
         " ORDER BY account_id, grant_id, holder_id, entry_id, because, cardinality(lacks), session_id <> account_id,\n"
         " clients)\n"

@@ -20,7 +20,7 @@ from engines.paths import name_of
 from engines.registry import ENGINES
 from engines.semantics import Semantics
 
-from .patterns import UNQUOTED, Decision
+from .patterns import Decision, fitting
 from .question import ALL_POWERFUL, Question
 from .sql import Sql
 
@@ -178,15 +178,20 @@ class Relation(Sql):
     def decided(self, question: Question, sources: str, since: str = "") -> str:
         """Return the CTE of the rows on engines where access depends on the client and on active roles, as
         `Decision.rows()`."""
-        if not any(engine.semantics.patterns for engine in self.engines.values()):
+        if not self.combining:
             none = "NULL::bigint AS account_id, NULL::bigint AS instance_id, NULL::bigint AS holder_id"
             return self.cte(f"SELECT {none} WHERE false")
         return Decision(self, question, sources, since).rows()
 
     def _inherited(self) -> str:
         """Return SQL: the source is not on an engine that `decided()` answers for."""
-        names = [name for name, engine in self.engines.items() if engine.semantics.patterns]
-        return f"instance_id NOT IN (SELECT id FROM instances_instance WHERE engine = ANY({self.parameter(names)}))"
+        names = self.parameter(self.combining)
+        return f"instance_id NOT IN (SELECT id FROM instances_instance WHERE engine = ANY({names}))"
+
+    @property
+    def combining(self) -> list[str]:
+        """The engines where servers combine patterns of names."""
+        return [name for name, engine in self.engines.items() if engine.semantics.patterns]
 
     def _is_closed(self, since: str) -> bool:
         """Whether the stored closure answers, which is that of all memberships that hold now."""
@@ -210,18 +215,15 @@ class Relation(Sql):
                 for kind, privilege in sorted(engine.semantics.powerful):
                     yield self._grant("grant", self._of_engine(name, kind, privilege), since=since)
             return
-        named = self.like_any("g.privilege", question.privileges)
-        if question.grantable is not None:
-            named += " AND g.grantable" if question.grantable else " AND NOT g.grantable"
+        option = {None: "", True: " AND g.grantable", False: " AND NOT g.grantable"}[question.grantable]
+        named = self.like_any("g.privilege", question.privileges) + option
         kinds = {kind for engine in self.engines.values() for kind in question.kinds(engine.semantics)}
         # Default privileges apply to future objects: no account has them yet.
-        of_kind = (
-            f"g.kind = ANY({self.parameter(sorted(kinds - {'default'}))})"
-            if question.on or question.kind
-            else ("g.kind <> 'default'")
-        )
+        of_kind = "g.kind <> 'default'"
         if question.kind == "default":
             of_kind = "g.kind = 'default'"
+        elif question.on or question.kind:
+            of_kind = f"g.kind = ANY({self.parameter(sorted(kinds - {'default'}))})"
         if question.on is None:
             on_object = of_kind
         elif not question.path:
@@ -231,16 +233,14 @@ class Relation(Sql):
         yield self._grant("grant", f"{named} AND {on_object}{self._outside_patterns(question)}", question, since)
         for name, engine in self.engines.items():
             of_engine = f"i.engine = '{name}'"
-            for condition in self._of_containers(question, name, engine.semantics):
+            for condition in self._of_containers(question, engine.semantics):
                 yield self._grant("grant", f"{of_engine} AND {named} AND {condition}", question, since)
             if question.direct:
                 continue
             here = f"{of_engine}{self._here(question, engine.semantics)}"
             if wider := question.wider(engine.semantics):
                 on_all = f"g.kind = 'system' OR (g.kind = 'schema' AND {self._scope('.'.join(question.path[:2]))})"
-                wide = f"g.privilege = ANY({self.parameter(sorted(wider))})"
-                if question.grantable is not None:
-                    wide += " AND g.grantable" if question.grantable else " AND NOT g.grantable"
+                wide = f"g.privilege = ANY({self.parameter(sorted(wider))}){option}"
                 yield self._grant("grant", f"{here} AND {wide} AND ({on_all})", question, since)
             if engine.semantics.everything and question.is_implied(engine.semantics):
                 kind, privilege = engine.semantics.everything
@@ -249,22 +249,21 @@ class Relation(Sql):
                     of_all = self._of_engine(name, kind, privilege)
                     yield self._grant("superuser", of_all + self._here(question, engine.semantics), since=since)
             if may_grant:
-                yield from self._self_grants(question, name, engine.semantics, kinds, since)
+                yield from self._self_grants(question, name, engine.semantics, named, since)
 
     def _self_grants(
-        self, question: Question, name: str, semantics: Semantics, kinds: set[str], since: str
+        self, question: Question, name: str, semantics: Semantics, named: str, since: str
     ) -> Iterator[str]:
+        """Yield the queries of owners of the object, and of grants on its columns of the privileges `named`."""
         if not question.is_exact:
             return
-        path = ".".join(question.path)
+        path, kinds = ".".join(question.path), question.kinds(semantics)
         if semantics.passes_on and not question.fits(semantics.passes_on):
-            owned = f"g.kind = ANY({self.parameter(sorted(question.kinds(semantics)))}) AND {self._scope(path)}"
+            owned = f"g.kind = ANY({self.parameter(sorted(kinds))}) AND {self._scope(path)}"
             owner = f"i.engine = '{name}' AND g.privilege = {self.parameter(semantics.passes_on)} AND {owned}"
             yield self._grant("ownership", owner, since=since)
-        for kind in sorted(question.kinds(semantics) & semantics.columns.keys()):
-            named = self.like_any("g.privilege", question.privileges)
-            within = f"starts_with(g.scope, {self.parameter(path + '.')})"
-            of_columns = f"g.kind = {self.parameter(semantics.columns[kind])} AND {within}"
+        if kinds.intersection(semantics.containers.get("column", ())):
+            of_columns = f"g.kind = 'column' AND starts_with(g.scope, {self.parameter(path + '.')})"
             yield self._grant("columns", f"i.engine = '{name}' AND {named} AND {of_columns}", since=since)
 
     def _grant(self, because: str, condition: str, question: Question | None = None, since: str = "") -> str:
@@ -307,43 +306,29 @@ class Relation(Sql):
 
     def _outside_patterns(self, question: Question) -> str:
         """Return SQL: the grant is not one on a database where the server combines patterns of names."""
-        names = [name for name, engine in self.engines.items() if engine.semantics.patterns]
-        if not (question.is_exact and len(question.path) == 1 and names):
+        if not (question.is_exact and len(question.path) == 1 and self.combining):
             return ""
-        return f" AND NOT (g.kind = 'database' AND i.engine = ANY({self.parameter(names)}))"
+        return f" AND NOT (g.kind = 'database' AND i.engine = ANY({self.parameter(self.combining)}))"
 
-    def _of_containers(self, question: Question, name: str, semantics: Semantics) -> Iterator[str]:
+    def _of_containers(self, question: Question, semantics: Semantics) -> Iterator[str]:
         """Yield conditions for grants on what contains the object, and on patterns that its database matches."""
         path = ".".join(question.path)
         for holder, scope in sorted(question.scopes(semantics)):
             if semantics.patterns and holder == "database" and question.database:
-                yield self._fitting(question.database, name)
+                yield fitting(self, question.database)
             elif scope != path:
                 yield f"g.kind = '{holder}' AND {self._scope(scope)}"
-
-    def _fitting(self, database: str, name: str) -> str:
-        """Return SQL: the grant is on a pattern that the database fits. `patterns` decides which of them counts."""
-        name_ = self.parameter(database)
-        # The question may quote a pattern as shown, and `shop\_a` does not match itself.
-        shown = f" OR g.scope = {name_}" if "\\" in database else ""
-        return (
-            f"i.engine = '{name}' AND g.kind = 'database'"
-            f" AND (g.database = {name_} OR g.scope LIKE '%%\\%%%%' OR g.scope LIKE '%%\\_%%'{shown})"
-            f" AND ({name_} LIKE {UNQUOTED}{shown})"
-        )
 
     def _by_nature(self, question: Question) -> Iterator[str]:
         """Yield the queries of accounts that have the privilege without a grant."""
         for name, engine in self.engines.items():
             semantics, conditions = engine.semantics, []
+            roles, own = question.of_nature(semantics), "x.is_system AND "
             if question.privilege == ALL_POWERFUL:
-                roles, because = sorted(semantics.powerful_roles), "predefined"
-            else:
-                roles, because = question.of_nature(semantics), "predefined"
-            if roles and question.grantable is None:
                 # Roles of a provider are not the engine's own.
-                own = "" if question.privilege == ALL_POWERFUL else "x.is_system AND "
-                conditions.append((because, f"{own}x.name = ANY({self.parameter(roles)})"))
+                roles, own = sorted(semantics.powerful_roles), ""
+            if roles and question.grantable is None:
+                conditions.append(("predefined", f"{own}x.name = ANY({self.parameter(roles)})"))
             if semantics.owners and len(question.path) > 2 and question.grantable is not False and question.privileges:
                 owner = f"x.kind = 'user' AND {self.like('x.name', name_of(question.path[1]))}"
                 conditions.append(("owner", owner + self._here(question, semantics)))

@@ -43,20 +43,20 @@ class Sql:
             return f"{alias}.gone_at IS NULL"
         return f"({alias}.first_seen_at <= %(at)s AND ({alias}.gone_at IS NULL OR {alias}.gone_at > %(at)s))"
 
-    def members(self, role: str, since: str) -> str:
-        """Return SQL: join the memberships of a role. OFFSET 0, because the planner overestimates recursive queries
-        and would read all memberships."""
-        steady = f" AND m.held_since <= {since}" if since else ""
-        return (
-            "CROSS JOIN LATERAL (SELECT * FROM accounts_membership m"
-            f" WHERE m.role_id = {role} AND {self.holding('m')}{steady} OFFSET 0) m"
-        )
+    def members(self, role: str, since: str = "") -> str:
+        """Return SQL: join the memberships of a role."""
+        return self._memberships(f"m.role_id = {role}", since)
 
     def roles(self, member: str, since: str = "") -> str:
+        """Return SQL: join the memberships of a member."""
+        return self._memberships(f"m.member_id = {member}", since)
+
+    def _memberships(self, condition: str, since: str) -> str:
+        # OFFSET 0, because the planner overestimates recursive queries and would read all memberships.
         steady = f" AND m.held_since <= {since}" if since else ""
         return (
             "CROSS JOIN LATERAL (SELECT * FROM accounts_membership m"
-            f" WHERE m.member_id = {member} AND {self.holding('m')}{steady} OFFSET 0) m"
+            f" WHERE {condition} AND {self.holding('m')}{steady} OFFSET 0) m"
         )
 
     def like(self, column: str, pattern: str) -> str:

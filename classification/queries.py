@@ -77,10 +77,7 @@ def _compiled(rule: Part, engine: str, is_past: bool, has_stale: bool) -> tuple[
         compiler.engines = {engine: ENGINES[engine]}
     verdict = compiler.part(rule)
     compiler.look_up_coverage()
-    there = "a.gone_at IS NULL"
-    if is_past:
-        there = "a.first_seen_at <= %(at)s AND (a.gone_at IS NULL OR a.gone_at > %(at)s)"
-    conditions = ["a.instance_id = ANY(%(instances)s::bigint[])", there]
+    conditions = ["a.instance_id = ANY(%(instances)s::bigint[])", compiler.existing("a")]
     if engine:
         compiler.parameters["rule_engine"] = engine
         conditions.append("i.engine = %(rule_engine)s")

@@ -31,17 +31,16 @@ class Semantics:
     on which a grant applies to it too. `patterns`: a grant on a database names a LIKE pattern, and which of the
     matching ones count depends on the client and on active roles. `personal`: kinds of grant that members of a role
     have only after SET ROLE. `everything`: the (kind, privilege) that permits everything. `predefined`: role → kind of
-    object → its privileges on every such object.
-    `anywhere`: kind of object → privilege → the privileges that imply it on every such object of the instance (kind
-    "system") or of one schema (kind "schema"), except in the schemas `protected`. `owners`: an account may do
-    everything with objects in the schema of its name, the second part of a path. `host_is_database`: an account's host
-    is its database, and its rights, like those of PUBLIC, end there; with other engines PUBLIC has no host.
-    `database_role`: a role that stands for the owner of the database that contains its grants; an owner with the grant
-    `no_inherit` has them only after SET ROLE. `privileges`: kind of object → possible privileges; any for other kinds.
-    `requires`: what a session needs besides a privilege. `never_implied`: privileges that an account with `everything`
-    may lack. `powerful`: (kind, privilege) of grants that make an account all-powerful, and `powerful_roles` that do.
-    `passes_on`: the privilege of an owner, who can give itself every privilege on the object. `columns`: kind of object
-    → kind of its columns. `unquoted`: what the engine makes of letters in names without quotes, "lower" or "upper";
+    object → its privileges on every such object. `anywhere`: kind of object → privilege → the privileges that imply it
+    on every such object of the instance (kind "system") or of one schema (kind "schema"), except in the schemas
+    `protected`. `owners`: an account may do everything with objects in the schema of its name, the second part of a
+    path. `host_is_database`: an account's host is its database, and its rights, like those of PUBLIC, end there; with
+    other engines PUBLIC has no host. `database_role`: a role that stands for the owner of the database that contains
+    its grants; an owner with the grant `no_inherit` has them only after SET ROLE. `privileges`: kind of object →
+    possible privileges; any for other kinds. `requires`: what a session needs besides a privilege. `never_implied`:
+    privileges that an account with `everything` may lack. `powerful`: (kind, privilege) of grants that make an account
+    all-powerful, and `powerful_roles` that do. `passes_on`: the privilege of an owner, who can give itself every
+    privilege on the object. `unquoted`: what the engine makes of letters in names without quotes, "lower" or "upper";
     "" if it leaves them. `built_in`: kind of object → names of built-in ones, which are the second part of a path. On
     these, and on what such a schema contains, the rights that the engine ships with are not recorded, but only
     deviations: a grant, and with `denied` a shipped right that was taken away.
@@ -65,7 +64,6 @@ class Semantics:
     powerful: frozenset[tuple[str, str]] = frozenset()
     powerful_roles: frozenset[str] = frozenset()
     passes_on: str = ""
-    columns: Mapping[str, str] = field(default_factory=dict)
     unquoted: str = ""
     built_in: Mapping[str, frozenset[str]] = field(default_factory=dict)
 

@@ -77,7 +77,6 @@ MYSQL = Semantics(
     },
     patterns=True,
     powerful=frozenset({("system", "SUPER")}),
-    columns={"table": "column"},
     privileges={
         "database": _OF_MYSQL_TABLES
         | {"EVENT", "CREATE ROUTINE", "ALTER ROUTINE", "EXECUTE", "LOCK TABLES", "CREATE TEMPORARY TABLES"}

@@ -38,5 +38,4 @@ ORACLE = Semantics(
     requires=(Requirement("system", "CREATE SESSION", 0, "login"),),
     powerful=frozenset({("system", "SYSDBA")}),
     powerful_roles=frozenset({"DBA"}),
-    columns={"table": "column"},
 )

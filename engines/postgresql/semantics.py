@@ -56,7 +56,6 @@ POSTGRESQL = Semantics(
     # Of Amazon, Google and Azure.
     powerful_roles=frozenset({"rds_superuser", "cloudsqlsuperuser", "azure_pg_admin"}),
     passes_on="OWNER",
-    columns={"table": "column"},
     unquoted="lower",
     built_in={
         "schema": frozenset({"pg_catalog", "information_schema", "pg_toast"}),
