@@ -540,7 +540,9 @@ class Effective:
         """Return what the account may do as a member of predefined roles, without a grant."""
         predefined = ENGINES[self.account.instance.engine].semantics.predefined
         found = []
-        roles = Account.objects.filter(pk__in=[pk for pk, _database in self.ways], is_system=True, name__in=predefined)
+        there = Q(gone_at=None) | Q(gone_at__gt=self.at)
+        roles = Account.objects.filter(there, first_seen_at__lte=self.at, is_system=True, name__in=predefined)
+        roles = roles.filter(pk__in=[pk for pk, _database in self.ways])
         accounts = Account.objects.in_bulk(self._members) if roles else {}
         for role in sorted(roles, key=str):
             way = self.ways[role.pk, None][0]
