@@ -108,7 +108,7 @@ def _answer(asked: Asked, on: str, instances: QuerySet[Instance] | None) -> tupl
             _("%(engines)s cannot have the path “%(path)s” for the kind: %(kind)s.")
             % {"engines": engines, "path": on, "kind": asked.kind or _("object")}
         )
-    return answer, presence(Question(asked.privilege.strip(), on, asked.kind), list(answer.reads.values()))
+    return answer, presence(Question.parse(asked.privilege, on, asked.kind), list(answer.reads.values()))
 
 
 def _without_absent(answer: Answer, found: Presence) -> tuple[Answer, list[Instance]]:

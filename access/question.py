@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from console.wildcards import has_wildcards, like
@@ -29,6 +29,16 @@ class Question:
     kind: str = ""
     grantable: bool | None = None
     direct: bool = False
+
+    @classmethod
+    def parse(cls, privilege: str, on: str, kind: str = "") -> Question:
+        """Return the question in the form in which people type it: privileges in any case, with spaces around.
+
+        Raises ValueError for an invalid path.
+        """
+        word = privilege.strip().lower()
+        typed = cls(word if word in (ANY_WRITE, ALL_POWERFUL) else word.upper(), on.strip(), kind)
+        return replace(typed, on=".".join(typed.path))
 
     @cached_property
     def path(self) -> list[str]:

@@ -6,7 +6,6 @@ unknown because visits did not read what it depends on. `relation` decides, this
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from django.utils.translation import gettext
 from accounts.evidence import Evidence, Link
 from accounts.freshness import LastRead, last_read, last_reads
 from accounts.models import Account, AccountChange, Coverage, Grant
+from console.suggestions import nearest
 from console.visibility import shown_to
 from engines.paths import name_of, segments
 from engines.registry import ENGINES
@@ -32,7 +32,7 @@ from instances.models import Instance
 from .chains import Chains, Edge, edges
 from .moments import past
 from .patterns import NO_ROLE
-from .question import ALL_POWERFUL, ANY_WRITE, Question
+from .question import ALL_POWERFUL, Question
 from .relation import Relation
 
 if TYPE_CHECKING:
@@ -69,6 +69,19 @@ class Holding(NamedTuple):
         return self.entry if self.session in (self.holder, NO_ROLE) else self.session
 
 
+class Need(NamedTuple):
+    """What a session needs to use a privilege, on instances of an engine, and the words for its lack."""
+
+    engine: str
+    question: Question
+    lack: str
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds that a visit must have read to know that it is lacking."""
+        return self.question.needed(ENGINES[self.engine].semantics)
+
+
 @dataclass(frozen=True)
 class Access:
     """`account` has the privilege by `grant`, which it holds itself or through the roles of `path`, the holder last.
@@ -76,9 +89,8 @@ class Access:
     `because` is "grant", "superuser" (the grant allows everything), "predefined" (a role with built-in privileges, no
     grant), "owner" (of the object's schema, no grant), "ownership" (of the object: it can give itself the privilege) or
     "columns" (it has the privilege on `columns` of the object only). If not `at_once`, the account must first switch to
-    a role. `blocked` are the reasons why it cannot use the privilege. `clients` are
-    hosts: it can use the privilege only from clients that fit them.
-    `links` are the memberships of the path and the grant.
+    a role. `blocked` are the reasons why it cannot use the privilege. `clients` are hosts: it can use the privilege
+    only from clients that match them. `links` are the memberships of the path and the grant.
     """
 
     account: Account
@@ -127,7 +139,7 @@ class Answer:
 class Rows(Sequence[Access]):
     """Rows by instance and account. They are put into words when they are read, in batches of four queries."""
 
-    def __init__(self, holdings: Sequence[Holding], needs: Sequence[str], at: datetime) -> None:
+    def __init__(self, holdings: Sequence[Holding], needs: Sequence[Need], at: datetime) -> None:
         self.holdings, self._needs, self._at = holdings, needs, at
         #: Where each row begins in `holdings`: rights on several columns are one row.
         self._begin = [n for n, one in enumerate(holdings) if n == 0 or not _is_same_row(one, holdings[n - 1])]
@@ -165,7 +177,7 @@ class Rows(Sequence[Access]):
 
     def _worded(self, rows: list[Sequence[Holding]]) -> list[Access]:
         firsts = [row[0] for row in rows]
-        chains = Chains(edges({pk for one in firsts for pk in (one.account, one.via)}, self._at))
+        chains = Chains(edges({one.via or one.account for one in firsts}, self._at))
         # On MySQL, a user that is granted as a role brings its roles along, whether or not they are its default.
         found = [chains.chain(one.via or one.account, one.start, one.entry, or_any=bool(one.via)) for one in firsts]
         ids = {edge.role for chain in found for edge in chain}
@@ -189,7 +201,7 @@ class Rows(Sequence[Access]):
                 path.insert(0, accounts[one.via])
             if one.holder != one.entry:
                 path.append(accounts[one.holder])
-            lacking = [self._needs[number] for number in one.lacks]
+            lacking = [self._needs[number].lack for number in one.lacks]
             grant = grants[one.grant] if one.grant else None
             made.append(
                 Access(
@@ -257,19 +269,20 @@ def holdings(
     *,
     engines: Collection[str] = tuple(ENGINES),
     may_grant: bool = True,
-) -> tuple[list[Holding], list[str]]:
+) -> tuple[list[Holding], list[Need]]:
     """Return the rows of the relation on these instances, and what their `lacks` mean. Takes one query.
 
-    Of the sessions in which an account has a source, the row has the best one: without lack, then that at login. Rows
-    are sorted by instance and account. `accounts` limits them. `engines` are those of the instances. `may_grant` is as
-    in `Relation.sources`.
+    Of the sessions in which an account has a source, the row has the best one: without lack, then that at login. What
+    visits did not read is lacking too. Rows are sorted by instance and account. `accounts` limits them. `engines` are
+    those of the instances. `may_grant` is as in `Relation.sources`.
     """
     query = Relation(at is not None)
     query.engines = {name: ENGINES[name] for name in engines}
     sources = query.sources(question, may_grant=may_grant)
     starts = query.starts(sources)
     reach = query.reach(query.sessions(starts))
-    needs, lacks = [], []
+    needs: list[Need] = []
+    lacks = []
     for name, engine in query.engines.items():
         for when, need in question.requirements(engine.semantics):
             needed = query.sources(need)
@@ -281,7 +294,7 @@ def holdings(
                 f" AND NOT EXISTS (SELECT {public}) THEN {len(needs)} END"
             )
             on = gettext("no %(privilege)s on %(path)s") if need.on else gettext("no %(privilege)s")
-            needs.append(on % {"privilege": need.privilege, "path": need.on})
+            needs.append(Need(name, need, on % {"privilege": need.privilege, "path": need.on}))
     limit = "true" if accounts is None else "r.account_id = ANY(%(accounts)s::bigint[])"
     direct = " AND r.account_id = {}.holder_id" if question.direct else ""
     decided = ""
@@ -342,7 +355,7 @@ def who_can(
     PUBLIC is one row, for PUBLIC. Raises ValueError for an invalid path, an unknown privilege, or a future moment.
     """
     moment = past(at)
-    question = _question(privilege, on, kind)
+    question = Question.parse(privilege, on, kind)
     engines = [name for name, engine in ENGINES.items() if _is_answered(question, engine.semantics)]
     if not engines:
         of = f" of the kind {kind!r}" if kind else ""
@@ -353,16 +366,25 @@ def who_can(
     found, needs = holdings(question, asked, at, engines={read.instance.engine for read in reads})
     if all(one.because == "superuser" for one in found):
         _check_privilege(question, shown_to(Grant.objects.all(), user), asked)
-    rows = Rows(found, needs, moment)
+    rows = Rows(_without_unread(found, needs, reads), needs, moment)
     of_instance = {read.instance.pk: read for read in reads}
-    return Answer(moment, rows, _unknown(question, reads), of_instance, taken_away(question, asked, moment))
+    return Answer(moment, rows, _unknown(question, needs, reads), of_instance, taken_away(question, asked, moment))
 
 
-def _question(privilege: str, on: str, kind: str) -> Question:
-    word = privilege.strip().lower()
-    question = Question(word if word in (ANY_WRITE, ALL_POWERFUL) else word.upper(), on.strip(), kind)
-    # Raises ValueError for an invalid path.
-    return Question(question.privilege, ".".join(question.path), kind)
+def _without_unread(found: list[Holding], needs: Sequence[Need], reads: Sequence[LastRead]) -> list[Holding]:
+    """Return the rows without what they seem to lack only because visits did not read it."""
+    unread = {
+        (read.instance.pk, number)
+        for number, need in enumerate(needs)
+        for kinds in (need.kinds,)
+        for read in reads
+        if need.engine == read.instance.engine and read.missing(kinds, need.question.database)
+    }
+    if not unread:
+        return found
+    return [
+        one._replace(lacks=[number for number in one.lacks if (one.instance, number) not in unread]) for one in found
+    ]
 
 
 def _is_answered(question: Question, semantics: Any) -> bool:
@@ -386,9 +408,7 @@ def _check_privilege(question: Question, grants: QuerySet[Grant], instances: lis
     if instances and not Coverage.objects.filter(instance__in=instances).exists():
         return
     known = grants.order_by().values_list("privilege", flat=True).distinct()
-    close = difflib.get_close_matches(privilege, known, n=3, cutoff=0.5)
-    text = gettext("No visit has ever seen a privilege %r.") % privilege
-    raise ValueError(text + gettext(" Did you mean %s?") % gettext(" or ").join(close) if close else text)
+    raise ValueError(gettext("No visit has ever seen a privilege %r.") % privilege + nearest(privilege, known))
 
 
 def taken_away(question: Question, instances: Collection[int], at: datetime) -> list[Grant]:
@@ -404,29 +424,23 @@ def taken_away(question: Question, instances: Collection[int], at: datetime) -> 
     return list(taken.order_by("account__instance__name", "account__name", "pk"))
 
 
-def _unknown(question: Question, reads: Iterable[LastRead]) -> dict[Instance, str]:
+def _unknown(question: Question, needs: Sequence[Need], reads: Iterable[LastRead]) -> dict[Instance, str]:
     """Return the instances with a stale read, or a read without what the answer depends on → reason."""
     unknown = {}
     built_in = {*question.built_in()}
+    needed = {
+        name: question.needed(engine.semantics).union(*(need.kinds for need in needs if need.engine == name))
+        for name, engine in ENGINES.items()
+    }
     for read in reads:
-        needed = question.needed(ENGINES[read.instance.engine].semantics)
         reasons = [read.reason] if read.is_stale else []
-        if beyond := sorted(needed.intersection(read.beyond)):
-            reasons.append(
-                gettext("read depth %(level)s leaves out: %(kinds)s")
-                % {"level": read.level, "kinds": ", ".join(beyond)}
-            )
-        elif gaps := [gap["message"] for gap in read.gaps if _touches(gap, needed, question.database)]:
-            reasons.append(gaps[0])
+        if missing := read.missing(needed[read.instance.engine], question.database):
+            reasons.append(missing)
         if read.instance.engine in built_in:
             reasons.append(gettext("on built-in objects, the rights that the engine ships with are not recorded"))
         if reasons:
             unknown[read.instance] = "; ".join(reasons)
     return unknown
-
-
-def _touches(gap: Mapping[str, str], needed: Collection[str], database: str) -> bool:
-    return gap["scope"] in {*needed, "accounts"} and gap["database"] in ("", database)
 
 
 def links_of(chains: Iterable[tuple[int, Sequence[Edge | Grant]]], names: Mapping[int, str]) -> list[list[Link]]:

@@ -87,7 +87,8 @@ def _judge(engine: str, kinds: Sequence[str], parts: Sequence[str], reads: Seque
     for read in reads:
         if (pk := read.instance.pk) not in absent:
             continue
-        if reason := _not_known(read, {one.kind for one in listed}, name_of(parts[0])):
+        kinds = {one.kind for one in listed}
+        if reason := read.reason if read.is_stale else read.missing(kinds, name_of(parts[0])):
             found.unknown[pk] = reason
         elif pk in never:
             found.unlisted.add(pk)
@@ -152,16 +153,6 @@ def _without_databases(ids: Collection[int]) -> set[int]:
 def _ids(rows: QuerySet, instance: str) -> set[int]:
     """Return the instances of these rows. A long list of instances is a slower condition than none."""
     return set(rows.order_by().values_list(instance, flat=True).distinct())
-
-
-def _not_known(read: LastRead, kinds: Collection[str], database: str) -> str:
-    """Return why a read does not show that an object of these kinds is absent; "" if it does."""
-    if read.is_stale:
-        return read.reason
-    if beyond := sorted({*kinds}.intersection(read.beyond)):
-        return _("read depth %(level)s leaves out: %(kinds)s") % {"level": read.level, "kinds": ", ".join(beyond)}
-    gaps = (gap for gap in read.gaps if gap["scope"] in {*kinds, "accounts"} and gap["database"] in ("", database))
-    return next((gap["message"] for gap in gaps), "")
 
 
 def named(path: str, instances: Iterable[int], kinds: Collection[str] = ()) -> set[int]:

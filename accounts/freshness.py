@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -66,6 +66,20 @@ class LastRead:
     def reason(self) -> str:
         """Why the read is stale, or "": "last read 2026-11-20 03:00 UTC (7 days ago); 3 visits failed since"."""
         return reason_of(self.staleness) if self.is_stale else ""
+
+    def missing(self, kinds: Collection[str], database: str = "") -> str:
+        """Return why the read does not have all facts of these kinds, in this database if they are in one; "" if it
+        has."""
+        if left_out := self.left_out(kinds):
+            return left_out
+        gaps = (gap for gap in self.gaps if gap["scope"] in {*kinds, "accounts"} and gap["database"] in ("", database))
+        return next((gap["message"] for gap in gaps), "")
+
+    def left_out(self, kinds: Collection[str]) -> str:
+        """Return which of these kinds the read depth leaves out, in words; "" if none."""
+        beyond = sorted({*kinds}.intersection(self.beyond))
+        words = gettext("read depth %(level)s leaves out: %(kinds)s")
+        return words % {"level": self.level, "kinds": ", ".join(beyond)} if beyond else ""
 
     @property
     def staleness(self) -> dict[str, Any]:

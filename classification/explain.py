@@ -99,10 +99,8 @@ class _Reasons:
             return [_("no visit had read the instance by then")]
         reasons = [read.reason] if read.is_stale else []
         reasons += [gap["message"] for gap in read.gaps]
-        if read.beyond:
-            reasons.append(
-                _("read depth %(level)s leaves out: %(kinds)s") % {"level": read.level, "kinds": ", ".join(read.beyond)}
-            )
+        if left_out := read.left_out(read.beyond):
+            reasons.append(left_out)
         if term and self.account.instance.engine in question_of(term).built_in():
             reasons.append(_("on built-in objects, the rights that the engine ships with are not recorded"))
         return reasons or [_("visits had not read it by then")]

@@ -130,6 +130,21 @@ def test_what_is_not_known_is_said(db):
     assert "new: not known: not visited by then" in ask("SELECT", "--on", "shop")[1]
 
 
+def test_what_was_not_read_does_not_block(db):
+    """F7.2, F7.5: a right seems to be without USAGE on the schema where visits could not read schemas: unknown."""
+    gap = {"scope": "schema", "database": "shop", "code": "denied", "message": "no schemas of shop", "hint": ""}
+    for name, gaps in (("read", []), ("gappy", [gap])):
+        app = account(instance(name, "postgresql", gaps=gaps), "app", can_login=True)
+        grant(app, "SELECT", "table", "shop.public.orders", database="shop")
+        grant(app, "CONNECT", "database", "shop", database="shop")
+    answer = who_can("SELECT", "shop.public.orders", kind="table")
+    assert {row.account.instance.name: (row.usable, row.blocked) for row in answer.rows} == {
+        "gappy": ("login", ()),
+        "read": ("blocked", ("no USAGE on shop.public",)),
+    }
+    assert {one.name: reason for one, reason in answer.unknown.items()} == {"gappy": "no schemas of shop"}
+
+
 def test_mysql_patterns_and_partial_revokes(db):
     """F1.9: of an account's patterns the most specific one counts; a partial revoke takes back what *.* gave."""
     my = instance("my", "mysql")
