@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 
 from django.db import OperationalError, connection
 from django.db.models import QuerySet, Value
-from django.utils.translation import gettext as _
 
 from accounts.freshness import LastRead
 from accounts.models import Account, Grant, path_key
 from capacity.models import Database
-from console.suggestions import similar
+from console import suggestions
 from engines.paths import name_of, segments
 from engines.registry import ENGINES
 from engines.semantics import Semantics
@@ -164,8 +163,7 @@ def named(path: str, instances: Iterable[int], kinds: Collection[str] = ()) -> s
 
 def did_you_mean(parts: Sequence[str], ids: Sequence[int]) -> str:
     """Return "Did you mean …?" with the seen path that is most similar to this one, or ""."""
-    path = _spelled(parts, ids)
-    return _(" Did you mean %s?") % path if path else ""
+    return suggestions.did_you_mean(_spelled(parts, ids))
 
 
 def _spelled(parts: Sequence[str], ids: Sequence[int]) -> str:
@@ -178,7 +176,7 @@ def _spelled(parts: Sequence[str], ids: Sequence[int]) -> str:
             return ""
         known = {segments(one)[-1] for one in paths}
         if part not in known:
-            part = similar(part, known)
+            part = suggestions.similar(part, known)
         if not part:
             return ""
         path.append(part)

@@ -7,11 +7,17 @@ from collections.abc import Iterable
 
 from django.utils.translation import gettext as _
 
+from engines.statements import printable
+
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return "Did you mean …?" with the most similar known word, or ""."""
-    found = similar(word, known)
-    return _(" Did you mean %s?") % found if found else ""
+    return did_you_mean(similar(word, known))
+
+
+def did_you_mean(word: str) -> str:
+    """Return the sentence that suggests a word, "" without one. Hidden characters of a name are escaped."""
+    return _(" Did you mean %s?") % printable(word) if word else ""
 
 
 def similar(word: str, known: Iterable[str]) -> str:

@@ -90,6 +90,18 @@ def test_the_command_says_the_way_and_what_is_hearsay(shop):
     assert [row["account"] for row in json.loads(told)["accounts"]] == ["ada", "bob", "root", "writers"]
 
 
+def test_no_name_reaches_the_terminal_as_it_is(shop):
+    """Names on servers are hostile: the command escapes what would move the cursor or turn the text around."""
+    hostile = account(shop["ada"].instance, "eve\x1b[2J\u202e")
+    grant(hostile, "INSERT", "table", "shop.public.orders", database="shop")
+    code, told = ask("INSERT", "--on", "shop.public.orders")
+    assert (code, "eve\\x1b[2J\\u202e" in told) == (0, True)
+    assert {"\x1b", "\u202e"}.isdisjoint(told)
+    grant(hostile, "UPDATE", "table", 'shop."public\x1b".orders', database="shop")
+    code, told = ask("UPDATE", "--on", "shop.publi.orders")
+    assert (code, "\x1b" in told, "Did you mean" in told) == (2, False, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -51,15 +51,15 @@ class Command(BaseCommand):
         try:
             answered = ask(Asked(**question, at=parse_moment(options["as_of"] or "")))
         except ValueError as error:
-            raise CommandError(str(error), returncode=2) from error
+            raise CommandError(printable(str(error)), returncode=2) from error
         answer = answered.answer
         for warning in answered.warnings:
-            self.stderr.write(f"Note: {warning}")
+            self.stderr.write(printable(f"Note: {warning}"))
         if options["json"]:
             self.stdout.write(json.dumps(_document(answered), indent=2, default=str))
         else:
             for line in _lines(answer):
-                self.stdout.write(line)
+                self.stdout.write(printable(line))
             if answer.reads:
                 self.stderr.write(_basis(answered))
         sys.exit(3 if answer.unknown else 0)
@@ -108,7 +108,7 @@ def _document(answered: Answered) -> dict[str, Any]:
 def _lines(answer: Answer) -> list[str]:
     lines = [_line(row) for row in answer.rows] or ["No known account."]
     lines += [
-        f"{grant.account.instance}: {printable(str(grant.account))}; {printable(str(grant))}; the engine ships "
+        f"{grant.account.instance}: {grant.account}; {grant}; the engine ships "
         f"with this right, and it was taken away; since {timezone.localtime(grant.held_since):%Y-%m-%d %H:%M}"
         for grant in answer.taken_away
     ]
@@ -136,7 +136,7 @@ def _line(row: Access) -> str:
         words.append(f"through {' → '.join(str(role) for role in row.path)}")
     words.append(str(row.grant) if row.grant else _NATURES.get(row.because, row.because))
     if row.columns:
-        words.append(f"only columns {', '.join(map(printable, row.columns))}")
+        words.append(f"only columns {', '.join(row.columns)}")
     if row.usable != "login":
         words.append(usable(row))
     if row.since:
