@@ -2,10 +2,10 @@
 
 The rules were found by trying on servers: see access/tests/test_truth_mysql.py, which compares.
 
-A session of an account is that of a client whose address fits it best among the accounts of this name and the anonymous
-ones. Grants on databases, tables, columns and routines serve sessions of all accounts of their name whose hosts fit the
-client, those of anonymous accounts on databases everybody's. Of those that fit, the most specific host counts, then the
-most specific pattern, alone. Roles have sides of their own:
+A client logs in as one account: of the accounts with the name it gives and the anonymous ones, the one whose host
+matches its address most specifically. Its session has the grants on databases, tables, columns and routines of every
+account with this name whose host matches the address, and the grants on databases of anonymous accounts. For one
+object, only one of these counts: the one with the most specific host, then the most specific pattern. With roles:
 
 MySQL    While any role is active, the rights of the account and its active roles are merged by the text of patterns,
          and one text counts. Clients and same-named accounts matter only while no role is active.
@@ -110,7 +110,7 @@ class Decision:
             f"  FROM {clients} c JOIN {peers} p USING (instance_id, login)\n"
             f" WHERE {FITS.format(host='p.host', ip='c.ip', name='c.name', mariadb='c.mariadb')}"
         )
-        # Whoever fits best is whom the client becomes; a role lets nobody log in.
+        # The client logs in as the account that matches best. No client can log in as a role.
         chosen = query.cte(
             "SELECT * FROM (SELECT DISTINCT ON (instance_id, login, ip, name) *\n"
             f"  FROM {fits} WHERE kind IS DISTINCT FROM 'public'\n"
@@ -310,7 +310,7 @@ class Decision:
             f"       NULL, r.role_id FROM {of_roles} r\n"
             "  CROSS JOIN LATERAL (SELECT FROM accounts_account x WHERE x.id = r.role_id"
             " AND x.kind IS DISTINCT FROM 'user' OFFSET 0) a",
-            # Whoever takes a role from another account of its name takes over what that one has on *.* too.
+            # An account that switches to a role of another account with its name has the grants on *.* of that one.
             "SELECT w.account_id, h.instance_id, w.role_id, w.role_id, h.holder_id, h.grant_id, h.because, h.scope,\n"
             f"       NULL, w.via_id FROM {switches} w JOIN {held} h ON h.holder_id = w.via_id AND h.kind = 'system'\n"
             " WHERE w.via_id <> w.account_id",

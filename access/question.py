@@ -1,4 +1,4 @@
-"""What somebody asks about access: a privilege, an object, and what both mean on each engine. Pure."""
+"""A question about access: a privilege and an object, and what they mean on each engine. Pure."""
 
 from __future__ import annotations
 

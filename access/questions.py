@@ -247,7 +247,7 @@ class _Fields:
                 before.setdefault("is_locked", "unlocked" in events)
 
     def blocking(self, account: Account) -> Iterator[str]:
-        """Yield why nobody can log in as the account."""
+        """Yield the reasons why login as the account fails."""
         before = self._before.get(account.pk, {})
         field = {name: before.get(name, getattr(account, name)) for name in ("can_login", "is_locked", "valid_until")}
         until = field["valid_until"]

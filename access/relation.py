@@ -6,8 +6,9 @@ sources   what is held directly: grants on the object or what contains it, and r
 sessions  the accounts and roles in which a source is active by inheritance: `entry_id` is where inheritance begins
 reach     the accounts that have such a session: at login it is that of the account, else that of a role after SET ROLE
 
-A session is the account or role whose rights are active. Memberships that inherit lead from a source to sessions,
-memberships with the set option from sessions to accounts. What differs between engines is data in `engines.semantics`.
+A session is named after the account or role that it runs as. A role's rights are active in the sessions of members
+that inherit from it. An account can switch to the session of a role by memberships with the set option. What differs
+between engines is data in `engines.semantics`.
 """
 
 from __future__ import annotations
@@ -128,8 +129,8 @@ class Relation(Sql):
         )
 
     def upwards(self, account: int) -> str:
-        """Return the CTE of holders whose rights an account has: session_id, holder_id, entry_id, owner_grant_id, and
-        the only `database` where it has them, null for all."""
+        """Return the CTE of the holders that give an account their rights: session_id, holder_id, entry_id,
+        owner_grant_id, and `database`, the only one where it has these rights, null for all."""
         mine = self.parameter(account)
         if self._is_closed(""):
             sessions = self.cte(
