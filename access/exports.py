@@ -18,7 +18,7 @@ from console.xlsx import xlsx_file
 
 from .asking import Answered
 from .questions import Access, Effective
-from .wording import question, usable
+from .wording import question, usable, usable_at_once
 
 #: Columns with the basis of a row.
 READ_COLUMNS = ["last read", "read by session", "read depth"]
@@ -84,7 +84,7 @@ def effective_as_csv(account: Account, rights: Effective, rows: Iterable[Mapping
     natures = (
         [
             *(account.instance.name, account, " → ".join(map(str, nature.path)), gettext("without a grant")),
-            *(kind, "*", privilege, gettext("at login") if nature.at_once else gettext("after SET ROLE"), "", "", ""),
+            *(kind, "*", privilege, usable_at_once(nature.at_once), "", "", ""),
         ]
         for nature in rights.natures()
         for kind, privileges in nature.powers.items()

@@ -34,7 +34,7 @@ from .exports import as_csv, as_xlsx, effective_as_csv
 from .moments import aware, parse_moment
 from .questions import BATCH, effective
 from .seen import privileges
-from .wording import BROAD, Holders, summary
+from .wording import BROAD, Holders, summary, usable_at_once
 
 #: Accounts on a page.
 ACCOUNTS_PER_PAGE = 100
@@ -104,29 +104,28 @@ class QuestionForm(forms.Form):
 def who_can_page(request: HttpRequest) -> HttpResponse:
     """Show the form, and the answer to its query; `csv=1` and `xlsx=1` return the whole answer as a file."""
     form = QuestionForm(request.GET, request.user)
+    answer: dict[str, Any] = {}
+    status = 200
+    try:
+        if answered := _answered(request, form):
+            for name, as_file in (("csv", as_csv), ("xlsx", as_xlsx)):
+                if name in request.GET:
+                    return as_file(answered, request.user.get_username())
+            answer = _shown(request, answered)
+    except ValueError as error:
+        answer = {"wrong": str(error)}
+        # A program that asks for a file must not take a page for it.
+        status = 400 if {"csv", "xlsx"} & request.GET.keys() else 200
     instances = shown_to(Instance.objects.active(), request.user)
     ids = list(instances.order_by().values_list("pk", flat=True))
-    context: dict[str, Any] = {
+    context = {
         **admin.site.each_context(request),
         "title": _("Who can"),
         "form": form,
         "privileges": [*BROAD.items(), *((name, "") for name in privileges(ids))],
         "instances": instances.order_by("name").values_list("name", flat=True)[:INSTANCES],
+        **answer,
     }
-    status = 200
-    try:
-        answered = _answered(request, form)
-    except ValueError as error:
-        context["wrong"] = str(error)
-        # A program that asks for a file must not take a page for it.
-        status = 400 if {"csv", "xlsx"} & request.GET.keys() else 200
-    else:
-        if answered and "csv" in request.GET:
-            return as_csv(answered, request.user.get_username())
-        if answered and "xlsx" in request.GET:
-            return as_xlsx(answered, request.user.get_username())
-        if answered:
-            context |= _shown(request, answered)
     return TemplateResponse(request, "access/who_can.html", context, status=status)
 
 
@@ -145,20 +144,18 @@ def _answered(request: HttpRequest, form: QuestionForm) -> Answered | None:
     if not form.is_valid():
         raise ValueError(" ".join(f"{name}: {error}" for name, errors in form.errors.items() for error in errors))
     data = form.cleaned_data
-    names = [name for name in request.GET.getlist("instance") if name.strip()]
-    on = {"scope": data["on"]} if request.GET.get("scope") else {"on": data["on"]}
-    if "scope" in on and request.GET.get("on"):
-        on |= {"on": data["on"]}
     return ask(
         Asked(
             data["privilege"],
+            # The form shows the earlier name of the parameter as "on".
+            on=request.GET.get("on", ""),
+            scope=request.GET.get("scope", ""),
             kind=data["kind"],
-            instance=names,
+            instance=request.GET.getlist("instance"),
             tag=data["tag"],
             engine=data["engine"],
             at=parse_moment(data["as_of"]),
             user=request.user,
-            **on,
         )
     )
 
@@ -217,7 +214,6 @@ class EffectiveRows:
         self._grants = self.effective.grants
         if self.q:
             self._grants = self._grants.filter(Q(scope__icontains=self.q) | Q(privilege__icontains=self.q))
-
         #: Which of its grants count depends on the client, which only a question about one object asks.
         self.depends_on_client = ENGINES[account.instance.engine].semantics.patterns
 
@@ -229,7 +225,7 @@ class EffectiveRows:
         return [
             {
                 "path": [str(role) for role in nature.path],
-                "use": _usable(nature.at_once),
+                "use": usable_at_once(nature.at_once),
                 "powers": [(kind, sorted(privileges)) for kind, privileges in nature.powers.items()],
             }
             for nature in self.effective.natures()
@@ -249,7 +245,7 @@ class EffectiveRows:
                 "links": links[grant.pk],
                 "since": max(link.since for link in links[grant.pk]),
                 "path": self.effective.path_of(grant),
-                "use": _usable(self.effective.at_once(grant)),
+                "use": usable_at_once(self.effective.at_once(grant)),
             }
             for grant in grants
         ]
@@ -264,10 +260,6 @@ def effective_page(request: HttpRequest) -> HttpResponse:
     if rows.wrong:
         return HttpResponse(rows.wrong, status=400, content_type="text/plain; charset=utf-8")
     return effective_as_csv(account, rows.effective, rows.read_all(), request.user.get_username())
-
-
-def _usable(at_once: bool) -> str:
-    return gettext("at login") if at_once else gettext("after SET ROLE")
 
 
 EFFECTIVE = Tab("effective", _("Effective"), "accounts.view_grant", EffectiveRows, template="access/effective.html")

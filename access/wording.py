@@ -41,6 +41,11 @@ def usable(row: Access) -> str:
     return f"{word}: {'; '.join(row.blocked)}" if row.blocked else word
 
 
+def usable_at_once(at_once: bool) -> str:
+    """Return how the account can use a right that nothing blocks."""
+    return str(USABLE["login" if at_once else "switch"])
+
+
 @dataclass(frozen=True)
 class Chain:
     """A row with its words, for pages."""
