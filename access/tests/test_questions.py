@@ -315,3 +315,14 @@ def test_of_an_instance_never_visited_nothing_is_known_whatever_the_privilege(db
     Coverage.objects.all().delete()
     answer = who_can("SELECT", "shop.orders")
     assert (list(answer.rows), answer.unknown) == ([], {my: "not visited by then"})
+
+
+def test_an_account_of_unknown_kind_on_mysql_is_listed(db):
+    """F7.3: without access to hashes, a locked account with an expired password may be a user or a role."""
+    my = instance("my", "mysql")
+    maybe, team = account(my, "maybe", host="%", kind=None), account(my, "team", host="%", kind="role")
+    grant(maybe, "DELETE", "database", "shop", database="shop")
+    grant(team, "SELECT", "database", "shop", database="shop")
+    join(maybe, team)
+    for privilege, names in (("DELETE", {"maybe"}), ("SELECT", {"maybe", "team"})):
+        assert {row.account.name for row in who_can(privilege, "shop.t", kind="table").rows} == names
