@@ -192,7 +192,7 @@ class Rows(Sequence[Access]):
         for one, chain in zip(firsts, found, strict=True):
             held = [grants[pk] for pk in (one.owner_grant, one.grant) if pk]
             evidence.append((one.instance, [*chain, *held]))
-        fields = _Fields([accounts[one.account] for one in firsts], self._at)
+        fields = Fields([accounts[one.account] for one in firsts], self._at)
         made = []
         for row, one, chain, links in zip(rows, firsts, found, links_of(evidence, names), strict=True):
             account = accounts[one.account]
@@ -232,7 +232,7 @@ def _last(scope: str) -> str:
     return segments(scope)[-1]
 
 
-class _Fields:
+class Fields:
     """What the accounts' fields were at a moment, of those that decide whether an account can log in."""
 
     def __init__(self, accounts: Iterable[Account], at: datetime) -> None:
@@ -368,7 +368,7 @@ def who_can(
         _check_privilege(question, shown_to(Grant.objects.all(), user), asked)
     rows = Rows(_without_unread(found, needs, reads), needs, moment)
     of_instance = {read.instance.pk: read for read in reads}
-    return Answer(moment, rows, _unknown(question, needs, reads), of_instance, taken_away(question, asked, moment))
+    return Answer(moment, rows, unknown(question, reads, needs), of_instance, taken_away(question, asked, moment))
 
 
 def _without_unread(found: list[Holding], needs: Sequence[Need], reads: Sequence[LastRead]) -> list[Holding]:
@@ -424,12 +424,16 @@ def taken_away(question: Question, instances: Collection[int], at: datetime) -> 
     return list(taken.order_by("account__instance__name", "account__name", "pk"))
 
 
-def _unknown(question: Question, needs: Sequence[Need], reads: Iterable[LastRead]) -> dict[Instance, str]:
-    """Return the instances with a stale read, or a read without what the answer depends on → reason."""
-    unknown = {}
+def unknown(
+    question: Question, reads: Iterable[LastRead], needs: Sequence[Need] = (), without: Collection[str] = ()
+) -> dict[Instance, str]:
+    """Return the instances with a stale read, or a read without what the answer depends on → reason. The answer does
+    not depend on the kinds `without`."""
+    found = {}
     built_in = {*question.built_in()}
     needed = {
         name: question.needed(engine.semantics).union(*(need.kinds for need in needs if need.engine == name))
+        - {*without}
         for name, engine in ENGINES.items()
     }
     for read in reads:
@@ -439,8 +443,8 @@ def _unknown(question: Question, needs: Sequence[Need], reads: Iterable[LastRead
         if read.instance.engine in built_in:
             reasons.append(gettext("on built-in objects, the rights that the engine ships with are not recorded"))
         if reasons:
-            unknown[read.instance] = "; ".join(reasons)
-    return unknown
+            found[read.instance] = "; ".join(reasons)
+    return found
 
 
 def links_of(chains: Iterable[tuple[int, Sequence[Edge | Grant]]], names: Mapping[int, str]) -> list[list[Link]]:
