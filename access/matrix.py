@@ -5,21 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
 from itertools import groupby
 from operator import itemgetter
-from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils.translation import gettext
 
 from accounts.freshness import LastRead, last_reads
-from accounts.models import Account, Grant
+from accounts.models import Account
 from console.visibility import shown_to
 from engines.registry import ENGINES
 from engines.semantics import Requirement, Semantics
@@ -29,6 +28,7 @@ from .moments import past
 from .question import Question
 from .questions import Fields, unknown
 from .relation import Relation
+from .seen import did_you_mean, presence
 from .sql import has_wildcards
 
 if TYPE_CHECKING:
@@ -204,6 +204,7 @@ class Rights(Relation):
         return f"{self.with_clause()}\n{sql}", self.parameters | values
 
     def n_cells(self) -> int:
+        """Return how many cells are not empty. Takes one query."""
         rows = self.rows()
         with connection.cursor() as cursor:
             sql = f"{self.with_clause()} SELECT count(*) FROM (SELECT DISTINCT account_id, number FROM ({rows}) c) c"
@@ -221,8 +222,8 @@ class Rights(Relation):
             f"    ON r.entry_id = s.entry_id AND r.start_id = s.session_id AND r.inheriting = s.inheriting{self.mine}\n"
             ") x JOIN accounts_account a USING (id) JOIN instances_instance i ON i.id = a.instance_id\n"
             f"), o AS (SELECT DISTINCT number AS n, every, shown, path FROM {self.objects})\n"
-            "SELECT id, c.n, NULL AS every, '' AS shown, '' AS path, a.n AS place FROM a, (SELECT count(*) AS n FROM a) c\n"
-            " WHERE a.n > least(%(account)s, (c.n - 1) / %(accounts_size)s * %(accounts_size)s)"
+            "SELECT id, c.n, NULL AS every, '' AS shown, '' AS path, a.n AS place\n"
+            "  FROM a, (SELECT count(*) AS n FROM a) c WHERE a.n > least(%(account)s, (c.n - 1) / %(accounts_size)s * %(accounts_size)s)"
             " AND a.n <= least(%(account)s, (c.n - 1) / %(accounts_size)s * %(accounts_size)s) + %(accounts_size)s\n"
             " UNION ALL SELECT NULL, c.n, every, shown, path, o.n FROM o, (SELECT count(*) AS n FROM o) c\n"
             " WHERE o.n > least(%(object)s, (c.n - 1) / %(objects_size)s * %(objects_size)s)"
@@ -249,7 +250,8 @@ class Rights(Relation):
         every = "false" if asked is None else f"NOT {self.like('g.scope', asked)}"
         implied = self._implied()
         exempt = "".join(
-            f" WHEN s.engine = '{name}' AND s.kind = '{need.kind}' AND s.name = {self.parameter(need.privilege)} THEN {number}"
+            f" WHEN s.engine = '{name}' AND s.kind = '{need.kind}'"
+            f" AND s.name = {self.parameter(need.privilege)} THEN {number}"
             for number, (name, need) in enumerate(_requirements(), 1)
         )
         return (
@@ -262,10 +264,12 @@ class Rights(Relation):
             "       WHEN 'grant' THEN g.scope ELSE '' END AS scope,\n"
             # Grants on what contains the objects apply to objects of any kind.
             f"       CASE WHEN s.because = 'grant' AND NOT ({every}) THEN g.kind ELSE '' END AS kind,\n"
-            "       CASE s.because WHEN 'predefined' THEN x.name WHEN 'owner' THEN 'OWNER' ELSE g.privilege END AS name\n"
+            "       CASE s.because WHEN 'predefined' THEN x.name WHEN 'owner' THEN 'OWNER' ELSE g.privilege END"
+            " AS name\n"
             f"  FROM {sources} s JOIN accounts_account x ON x.id = s.holder_id\n"
             "  JOIN instances_instance i ON i.id = s.instance_id LEFT JOIN accounts_grant g ON g.id = s.grant_id) s\n"
-            f"  LEFT JOIN {implied} m ON s.every AND m.engine = s.engine AND m.because = s.because AND m.name = s.name\n"
+            f"  LEFT JOIN {implied} m\n"
+            "    ON s.every AND m.engine = s.engine AND m.because = s.because AND m.name = s.name\n"
             " WHERE NOT s.every OR s.because IN ('superuser', 'owner') OR m.name IS NOT NULL"
         )
 
@@ -289,7 +293,8 @@ class Rights(Relation):
 
     def _objects(self) -> str:
         """Return the query of objects: id, every, kind, scope as in `held`, shown (the kind) and path (of a column,
-        those of its table), number (their order), place (a number for objects that need the same), place1 and place2 (the first parts of the path; "" if not known)."""
+        those of its table), number (their order), place (a number for objects that need the same), place1 and place2
+        (the first parts of the path; "" if not known)."""
         places = []
         for length in (1, 2):
             known = self.parameter(".".join(self.scope.prefix[:length]) if len(self.scope.prefix) >= length else "")
@@ -301,7 +306,8 @@ class Rights(Relation):
         return (
             "SELECT *, row_number() OVER w AS id, dense_rank() OVER w AS number,\n"
             "       dense_rank() OVER (ORDER BY every, place1, place2, kind) AS place FROM (\n"
-            f"SELECT every, kind, scope, {', '.join(places)}, CASE kind WHEN 'column' THEN 'table' ELSE kind END AS shown,\n"
+            f"SELECT every, kind, scope, {', '.join(places)},\n"
+            "       CASE kind WHEN 'column' THEN 'table' ELSE kind END AS shown,\n"
             f"       CASE kind WHEN 'column' THEN substring(scope FROM {table}) ELSE scope END AS path\n"
             f"  FROM (SELECT DISTINCT every, kind, scope FROM {self.held}) o) o\n"
             ' WINDOW w AS (ORDER BY every DESC, path COLLATE "C", shown COLLATE "C")'
@@ -331,8 +337,8 @@ class Rights(Relation):
                 ]
                 built_in = self.parameter(sorted(semantics.built_in.get(need.kind, ())))
                 lacking += (
-                    f" AND {place} <> '' AND (o.every OR o.kind = ANY({self.parameter(kinds)})) AND h.exempt <> {number}"
-                    f" AND substring({place} FROM '[^.]*$') <> ALL({built_in}::text[])"
+                    f" AND {place} <> '' AND (o.every OR o.kind = ANY({self.parameter(kinds)}))"
+                    f" AND h.exempt <> {number} AND substring({place} FROM '[^.]*$') <> ALL({built_in}::text[])"
                 )
             tested = "r.account_id" if need.when == "login" else "r.session_id"
             for place in sorted(places):
@@ -376,27 +382,33 @@ class Matrix:
     accounts: tuple[int, ...] | None
     is_past: bool
 
-    def cells(self, objects: Collection[Object] | None = None) -> Iterator[Cell]:
-        """Yield the cells that are not empty, by instance, account and object."""
-        return self._worded(self._rights().cells(objects))
+    def cells(self, objects: Collection[Object] | None = None, part: slice | None = None) -> Iterator[Cell]:
+        """Yield the cells that are not empty, by instance, account and object: all, those of these objects, or those
+        with these numbers."""
+        return self._worded(self.rights().cells(objects, part))
 
     def axes(self, first: tuple[int, int], size: tuple[int, int]) -> Axes:
         """Return the accounts and objects of a page: numbers of the first ones, and how many there may be."""
-        return self._rights().axes(first, size)
+        return self.rights().axes(first, size)
+
+    def listed(self) -> Cells:
+        """Return the cells as a sequence: one query for its length, three for each slice."""
+        return Cells(self)
 
     def of(self, accounts: Iterable[int]) -> Matrix:
         """Return the part of these accounts."""
         return replace(self, accounts=tuple(accounts))
 
-    def _rights(self) -> Rights:
+    def rights(self) -> Rights:
         asked = [read.instance for read in self.reads.values() if not read.retired_at]
         return Rights(self.scope, asked, self.at if self.is_past else None, self.accounts)
 
     def _worded(self, statement: tuple[str, dict[str, Any]]) -> Iterator[Cell]:
-        for _cell, rows in groupby(self._stream(statement), key=_cell_of):
-            account, is_blocked, row = next(rows)
-            rights = rights_of(((row[4], row[5]), *((row[4], row[5]) for _account, _blocked, row in rows)), is_blocked)
-            yield Cell(account, Object(*row[1:4]), rights)
+        for _cell, group in groupby(self._stream(statement), key=_cell_of):
+            rows = list(group)
+            account, is_blocked, first = rows[0]
+            rights = rights_of([row[4:6] for _account, _blocked, row in rows], is_blocked)
+            yield Cell(account, Object(*first[1:4]), rights)
 
     def _stream(self, statement: tuple[str, dict[str, Any]]) -> Iterator[tuple[Account, bool, tuple[Any, ...]]]:
         accounts: dict[int, Account] = {}
@@ -422,6 +434,30 @@ class Matrix:
                     yield accounts[row[0]], row[0] in blocked, row
 
 
+class Cells(Sequence[Cell]):
+    """The cells of a matrix, each slice of which is read from the store."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._matrix = matrix
+
+    @cached_property
+    def _n(self) -> int:
+        return self._matrix.rights().n_cells()
+
+    def __len__(self) -> int:
+        return self._n
+
+    @overload
+    def __getitem__(self, index: int) -> Cell: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Cell]: ...
+    def __getitem__(self, index: int | slice) -> Cell | list[Cell]:
+        if isinstance(index, int):
+            return self[index : index + 1][0]
+        first, last, _step = index.indices(len(self))
+        return list(self._matrix.cells(part=slice(first, last)))
+
+
 def matrix(
     on: str = "",
     *,
@@ -439,8 +475,12 @@ def matrix(
     reads = last_reads(shown_to(instances, user), moment)
     # Only depth C reads columns, and most instances are read less deeply. It is said apart.
     not_known = unknown(scope.widest, reads, without={"column"})
-    if scope.prefix and not not_known and not _is_seen(scope, [read.instance.pk for read in reads]):
-        raise ValueError(gettext("No visit has seen %s on these instances.") % ".".join(scope.prefix))
+    if scope.prefix:
+        path = ".".join(scope.prefix)
+        found = presence(Question("*", path), reads)
+        if found.absent and not (found.present or found.unknown or found.unlisted):
+            ids = [read.instance.pk for read in reads]
+            raise ValueError(gettext("No visit has seen %s.") % path + did_you_mean(scope.prefix, ids))
     return Matrix(
         moment,
         scope,
@@ -450,13 +490,6 @@ def matrix(
         None if accounts is None else tuple(accounts),
         at is not None,
     )
-
-
-def _is_seen(scope: Scope, instances: Collection[int]) -> bool:
-    """Return whether a visit has seen an object at the path that all objects have in common, or below it."""
-    path = ".".join(scope.prefix)
-    at_or_below = Q(scope=path) | Q(scope__startswith=f"{path}.")
-    return Grant.objects.filter(at_or_below, account__instance__in=instances).exists()
 
 
 def rights_of(rows: Iterable[tuple[str, int]], is_blocked: bool = False) -> tuple[Right, ...]:

@@ -10,6 +10,7 @@ from accounts.serializers import GrantSerializer, LinkSerializer
 from engines.facts import GRANT_KINDS
 from engines.registry import ENGINES
 
+from . import matrix
 from .wording import BROAD, USABLE
 
 
@@ -86,3 +87,43 @@ class AccessQuestionSerializer(serializers.Serializer):
     scope = serializers.CharField(
         default="", allow_blank=True, help_text="Earlier name of `on`, which the next release refuses."
     )
+
+
+class RightSerializer(serializers.Serializer):
+    """One `matrix.Right`."""
+
+    privilege = serializers.CharField()
+    usable = serializers.ChoiceField(
+        list(dict.fromkeys(matrix.USABLE)), help_text="At login, after SET ROLE, on some columns only, or not at all."
+    )
+    grantable = serializers.BooleanField()
+    columns = serializers.BooleanField(help_text="It is a right on some columns only.")
+
+
+class CellSerializer(serializers.Serializer):
+    """One `matrix.Cell`."""
+
+    instance = serializers.IntegerField(source="account.instance_id")
+    instance_name = serializers.CharField(source="account.instance.name")
+    account = serializers.IntegerField(source="account.pk")
+    account_label = serializers.CharField(source="account.__str__")
+    object = serializers.CharField(source="object.path", help_text="Path; with `every`, of what contains the objects.")
+    kind = serializers.CharField(source="object.kind", help_text="Of the object; empty: all kinds.")
+    every = serializers.BooleanField(source="object.every", help_text="The rights are on all objects of that kind.")
+    rights = RightSerializer(many=True)
+
+
+class MatrixQuestionSerializer(serializers.Serializer):
+    """Parameters of `matrix_page.ask()`."""
+
+    on = serializers.CharField(
+        default="",
+        allow_blank=True,
+        help_text="Path of a database or schema, or a pattern of paths; empty for all objects.",
+    )
+    instance = serializers.ListField(
+        child=serializers.CharField(), default=list, help_text="Name or id. Give an instance or a tag."
+    )
+    tag = serializers.CharField(default="", allow_blank=True, help_text="Slug of a tag.")
+    account = serializers.CharField(default="", allow_blank=True, help_text="Name, or pattern with * and ?.")
+    as_of = serializers.DateTimeField(default=None, allow_null=True)

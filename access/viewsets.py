@@ -21,10 +21,13 @@ from api.viewsets import ComputedViewSet
 
 from . import questions as access
 from .asking import Asked, WrongParameterError, ask
+from .matrix_page import ask as ask_matrix
 from .serializers import (
     AccessQuestionSerializer,
     AccessSerializer,
+    CellSerializer,
     EffectiveGrantSerializer,
+    MatrixQuestionSerializer,
     TakenAwaySerializer,
 )
 
@@ -104,3 +107,23 @@ class AccessViewSet(ComputedViewSet):
         more |= {"on": answered.on, "warnings": answered.warnings}
         more["absent"] = [instance.pk for instance in answered.absent]
         return self.page(answer.rows, as_of=answer.at, **more)
+
+
+class MatrixViewSet(ComputedViewSet):
+    """What each account may do with each object of a schema, a database, or the instances with a tag; now, or `as_of` a
+    time. Only cells with rights are listed. `unknown` are the instances without a complete answer; `without_columns`
+    are ids of those where grants on columns were not read."""
+
+    queryset = Grant.objects.all()
+    serializer_class = CellSerializer
+
+    @extend_schema(parameters=[MatrixQuestionSerializer])
+    def list(self, request: Request) -> Response:
+        question = read_query(request, MatrixQuestionSerializer, repeatable=["instance"])
+        try:
+            found = ask_matrix(**question, user=self.person)
+        except ValueError as error:
+            raise ValidationError({getattr(error, "parameter", "detail"): [str(error)]}) from error
+        more = basis(found.reads.values()) | {"unknown": unknown_rows(found.unknown)}
+        more["without_columns"] = [instance.pk for instance in found.without_columns]
+        return self.page(found.listed(), as_of=found.at, **more)

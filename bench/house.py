@@ -35,7 +35,7 @@ SELECT id, id * 60000000, '', now() FROM instances_instance WHERE id %% 2 = 0;
 """
 
 #: Pages that are no list of a model.
-PAGES = ("admin:index", "who-can", "where-is", "trends", "forecasts", "capacity-gaps", "health")
+PAGES = ("admin:index", "who-can", "rights-matrix", "where-is", "trends", "forecasts", "capacity-gaps", "health")
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
-"""The rights matrix of 1,000 accounts on 5,000 objects, about 200,000 cells that are not empty, streamed and by the page.
+"""The rights matrix of 1,000 accounts on 5,000 objects, about 200,000 cells that are not empty: streamed and by page.
 
-Beside the instance are ten others of a tenth of the size. An account is in two of 20 roles, one in fifty is a superuser.
+Beside the instance are ten others of a tenth of the size. An account is in two of 20 roles, one of fifty is a
+superuser.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ FILL = (
     + r"""
 UPDATE instances_instance SET engine = 'postgresql';
 INSERT INTO accounts_coverage (instance_id, level, covered, beyond, gaps, unread, digest, since, read_at)
-SELECT id, 'B', '{memberships,attribute,database,tablespace,parameter,schema,language,large_object,table,sequence,routine,type,foreign}',
+SELECT id, 'B', '{memberships,attribute,database,tablespace,parameter,schema,language,large_object,table,sequence}',
        '{column}', '[]', '{}', '', now() - interval '30 days', now() FROM instances_instance;
 INSERT INTO accounts_account (instance_id, name, host, kind, native_id, is_system, is_filtered, can_login, auth_method,
        last_known, first_seen_at)
 SELECT i.id, CASE WHEN n = 0 THEN 'owner' WHEN n <= 20 THEN 'role' || n ELSE 'user' || n END, '',
        CASE WHEN n BETWEEN 1 AND 20 THEN 'role' ELSE 'user' END, '', false, false, n = 0 OR n > 20, '', '{}',
        now() - interval '30 days'
-  FROM instances_instance i, LATERAL generate_series(0, CASE i.name WHEN 'db1' THEN %(accounts)s ELSE %(accounts)s / 10 END) n;
+  FROM instances_instance i,
+       LATERAL generate_series(0, CASE i.name WHEN 'db1' THEN %(accounts)s ELSE %(accounts)s / 10 END) n;
 INSERT INTO accounts_account (instance_id, name, host, kind, native_id, is_system, is_filtered, auth_method, last_known,
        first_seen_at)
 SELECT id, 'public', '', 'public', '', true, false, '', '{}', now() - interval '30 days' FROM instances_instance;
@@ -41,9 +43,11 @@ SELECT member_id, role_id, 1, member_id, inherit, true, false FROM accounts_memb
 CREATE TEMPORARY VIEW object AS
 SELECT n, 'shop.s' || n %% 5 AS schema, 'shop.s' || n %% 5 || '.t' || n AS scope FROM generate_series(1, %(objects)s) n;
 CREATE TEMPORARY TABLE given AS
-SELECT a.id, 'table' AS kind, o.scope, p AS privilege FROM numbered a, object o, unnest(ARRAY['OWNER', 'SELECT', 'INSERT', 'UPDATE', 'DELETE']) p
+SELECT a.id, 'table' AS kind, o.scope, p AS privilege FROM numbered a, object o,
+       unnest(ARRAY['OWNER', 'SELECT', 'INSERT', 'UPDATE', 'DELETE']) p
  WHERE a.name = 'owner'
- UNION ALL SELECT a.id, 'table', o.scope, p FROM numbered a, object o, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) p
+ UNION ALL SELECT a.id, 'table', o.scope, p FROM numbered a, object o,
+       unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) p
  WHERE a.kind = 'role' AND (o.n + a.n) %% 60 = 0
  UNION ALL SELECT a.id, 'table', o.scope, p FROM numbered a, object o, unnest(ARRAY['SELECT', 'DELETE']) p
  WHERE a.kind = 'user' AND a.n > 0 AND (o.n * 7 + a.n) %% 200 = 0

@@ -37,6 +37,7 @@ router.register(r"accounts/(?P<account_id>\d+)/memberships", accounts.Membership
 router.register(r"accounts/(?P<account_id>\d+)/effective", access.EffectiveGrantViewSet, "account-effective")
 router.register("access", access.AccessViewSet, "access")
 router.register(r"accounts/(?P<account_id>\d+)/roles", accounts.RoleReachViewSet, "account-roles")
+router.register("matrix", access.MatrixViewSet, "matrix")
 router.register("account-changes", accounts.AccountChangeViewSet)
 router.register("account-filters", accounts.AccountFilterViewSet)
 router.register("databases", capacity.DatabaseViewSet)

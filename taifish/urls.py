@@ -3,6 +3,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from access.matrix_page import matrix_page
 from access.pages import complete_page, effective_page, who_can_page
 from access.where_page import where_page
 from aggregation.pages import backfill_page, trends_page
@@ -22,6 +23,7 @@ urlpatterns = [
     path("admin/who-can/", admin.site.admin_view(who_can_page), name="who-can"),
     path("admin/effective/", admin.site.admin_view(effective_page), name="effective"),
     path("admin/who-can/paths/", admin.site.admin_view(complete_page), name="who-can-paths"),
+    path("admin/rights-matrix/", admin.site.admin_view(matrix_page), name="rights-matrix"),
     path("admin/where-is/", admin.site.admin_view(where_page), name="where-is"),
     path("admin/capacity-gaps/", admin.site.admin_view(gaps_page), name="capacity-gaps"),
     path("admin/trends/", admin.site.admin_view(trends_page), name="trends"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import html
+import io
 from datetime import timedelta
 
 import pytest
+from django.urls import reverse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +19,8 @@ from access.tests.test_truth_postgresql import run, statements
 from accounts.models import Account
 from accounts.tests.stored import MAY_1, MAY_3, account, join
 from instances.models import Instance
+from instances.tests.api import client_with
+from instances.tests.pages import staff
 from sync import services
 from sync.tests.targets import history_of
 from taifish.tests.postgres import PostgresServer, identifier
@@ -142,8 +148,110 @@ def test_one_part_of_the_matrix(shop):
     last = whole.axes((99, 99), (3, 4))
     assert [str(object) for object in last.objects] == ["shop.public", 'shop.public."odd.name"', "shop.public.orders"]
     part = whole.of(axes.accounts)
-    mine = [cell for cell in part.cells([Object(False, "table", "shop.public.orders")])]
+    mine = list(part.cells([Object(False, "table", "shop.public.orders")]))
     assert [cell.account.name for cell in mine] == ["ada", "bob", "eve"]
+    assert whole.listed()[2:4] == list(whole.cells())[2:4]
+    assert len(whole.listed()) == len(list(whole.cells()))
     assert mine == [
         cell for cell in whole.cells() if cell.account.pk in axes.accounts and cell.object.path == "shop.public.orders"
     ]
+
+
+URL = reverse("rights-matrix")
+
+
+def test_the_page_shows_letters_and_words(shop):
+    """F7.12: letters for eyes, words for those who hear the page, and the instances that are not known."""
+    client = staff("accounts.view_grant", "accounts.view_account")
+    instance("old", "postgresql", read_at=MAY_3)
+    page = client.get(URL, {"on": "shop.public", "instance": ["pg", "old"]}).content.decode()
+    assert '<td title="INSERT: after SET ROLE, may pass it on">' in page
+    assert '<span class="tf-mark tf-mark-columns">r</span>' in page
+    assert "all objects of the kind table" in page
+    assert "1 instance is unknown" in page
+    for query, text in (
+        ({"on": "shop"}, "Choose an instance or a tag."),
+        ({"instance": "pgg"}, "Did you mean pg?"),
+        ({"instance": "pg", "on": "shop.publik"}, "No visit has seen shop.publik."),
+        ({"instance": "pg", "scope": "shop"}, "Unknown parameter: scope."),
+        ({"instance": "pg", "account": "nemo"}, "No account on these instances has the name “nemo”."),
+        ({"instance": "pg", "as_of": "soon"}, "neither a day"),
+    ):
+        assert text in html.unescape(client.get(URL, query).content.decode()), query
+        assert client.get(URL, query | {"csv": "1"}).status_code == 400
+
+
+def test_the_file_is_streamed_and_complete(shop):
+    """F7.12: one row for each cell and privilege, and one for an instance without rows."""
+    instance("empty", "postgresql")
+    Account.objects.filter(pk=shop["out"].pk).update(name="=cmd|x")
+    client = staff("accounts.view_grant", "accounts.view_account")
+    answer = client.get(URL, {"instance": ["pg", "empty"], "csv": "1"})
+    assert answer.streaming
+    rows = list(csv.DictReader(io.StringIO(b"".join(answer).decode("utf-8-sig"))))
+    found = cells()
+    mine = [row for row in rows if row["account"]]
+    assert len(mine) == sum(map(len, found.values()))
+    assert {row["account"] for row in mine} == {"'=cmd|x"} | {name for name, _object in found} - {"=cmd|x"}
+    assert [row["instance"] for row in rows if not row["account"]] == ["empty"]
+    assert all(row["last read"] for row in rows)
+
+
+def test_the_api_pages_the_cells(shop):
+    """F7.12: the words of page and API are the same."""
+    client = client_with("accounts.view_grant")
+    asked = {"instance": "pg", "on": "shop.public", "page_size": "3"}
+    first = client.get("/api/matrix/", asked).json()
+    assert first["count"] == len(cells("shop.public"))
+    assert len(first["results"]) == 3
+    assert first["results"][0]["account_label"] == "ada"
+    assert first["results"][0]["rights"] == [
+        {"privilege": "SELECT", "usable": "login", "grantable": False, "columns": False}
+    ]
+    assert client.get("/api/matrix/", asked | {"account": "BO*"}).json()["count"] == 2
+    for wrong in ({"on": "shop"}, {"instance": "nobody"}, {"instance": "pg", "scope": "shop"}, {"tag": "none"}):
+        assert client.get("/api/matrix/", wrong).status_code == 400, wrong
+
+
+def test_a_matrix_takes_a_fixed_number_of_queries(shop, django_assert_num_queries):
+    """F7.12: for any number of accounts and objects."""
+    for number in range(30):
+        member = account(shop["ada"].instance, f"m{number}")
+        join(member, shop["writers"])
+        grant(member, "SELECT", "table", f"shop.public.t{number}", database="shop")
+    # Reads, presence; two settings and the statement, accounts, changes.
+    with django_assert_num_queries(8):
+        assert len(cells("shop.public")) == 104
+
+
+def test_mysql_grants_on_databases_are_rights_on_all_objects(db):
+    """F7.12: of patterns, those that the server uses; privileges that are not about objects do not count."""
+    my = instance("my", "mysql")
+    who = account(my, "app", host="%")
+    grant(who, "SELECT", "system")
+    grant(who, "PROCESS", "system")
+    grant(who, "INSERT", "database", r"shop\_eu", database="shop_eu")
+    grant(who, "DELETE", "database", "sh%", database="sh%")
+    grant(who, "UPDATE", "table", "shop_eu.orders", database="shop_eu")
+    found = cells("shop_eu")
+    assert {object: list(rights) for (_account, object), rights in found.items()} == {
+        "all objects": ["SELECT"],
+        r"all objects in shop\_eu": ["INSERT"],
+        "shop_eu.orders": ["UPDATE"],
+    }
+
+
+def test_oracle_any_privileges_and_owners(db):
+    """F7.12: ANY privileges are rights on all tables, the owner of a schema may do everything in it."""
+    ora = instance("ora", "oracle")
+    owner, reader = account(ora, "X", host="HRPDB"), account(ora, "R", host="HRPDB")
+    for one in (owner, reader):
+        grant(one, "CREATE SESSION", "system")
+    grant(reader, "SELECT ANY TABLE", "system")
+    grant(reader, "UPDATE", "table", "HRPDB.X.T", database="HRPDB")
+    found = {key: {name: right.usable for name, right in rights.items()} for key, rights in cells("HRPDB.X").items()}
+    assert found == {
+        ("R@HRPDB", "all objects of the kind table"): {"READ": "login", "SELECT": "login"},
+        ("R@HRPDB", "HRPDB.X.T"): {"UPDATE": "login"},
+        ("X@HRPDB", "all objects in HRPDB.X"): {"OWNER": "login"},
+    }

@@ -306,6 +306,8 @@ def test_no_moment_of_a_page_is_a_failure(root, moment):
     for path in (
         "/admin/who-can/?privilege=SELECT",
         "/admin/where-is/?name=a",
+        "/admin/rights-matrix/?account=a",
+        "/api/matrix/?account=a",
         f"/admin/accounts/account/{account}/change/?",
         "/api/access/?privilege=SELECT",
         f"/api/accounts/{account}/effective/?",

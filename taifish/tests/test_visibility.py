@@ -486,6 +486,16 @@ ASKED: dict[str, list[str]] = {
     ],
     "effective": ["", "?account={hidden_account}", "?account={hidden_account}&q=a"],
     "who-can-paths": ["", "?on=z", "?on=zebra.", "?on=a&instance={hidden}", "?on=a&tag={hidden_tag}"],
+    "rights-matrix": [
+        "",
+        "?on=aardvark&instance=aardvark-db",
+        "?on=aardvark&instance=aardvark-db&csv=1",
+        "?instance=zebr",
+        "?instance={hidden}",
+        "?on=zebr_&instance=aardvark-db",
+        "?tag={hidden_tag}",
+        "?tag=zebr-tag&csv=1",
+    ],
     "where-is": ["", "?name=*", "?name=*&csv=1"],
     "capacity-gaps": ["", "?days=30", "?days=365&instance={hidden}", "?tag={hidden_tag}"],
     "trends": ["", "?period=daily", "?csv=trend", "?csv=growers", "?period=weekly&tag={hidden_tag}"],
@@ -585,6 +595,7 @@ def operations() -> Iterator[tuple[str, str, Model | None]]:
 #: What questions have to say.
 QUESTIONS = {
     "/api/access/": f"?privilege=SELECT&scope={SEEN}.public.orders",
+    "/api/matrix/": "?instance={seen}",
     "/api/sizes-so-far/": "?period=weekly&instance={seen}",
 }
 
@@ -653,6 +664,8 @@ def test_nothing_hidden_is_named_in_a_question(fleet, limited):
         ("/api/sizes-so-far/", {"period": "weekly", "instance": instance.pk}),
         ("/api/access/", {"privilege": "SELECT", "on": "*", "instance": instance.pk}),
         ("/api/access/", {"privilege": "SELECT", "on": "*", "tag": tag.slug}),
+        ("/api/matrix/", {"instance": instance.pk}),
+        ("/api/matrix/", {"on": "*", "tag": tag.slug}),
     ):
         answer = program.get(url, query)
         assert answer.status_code == 400, url
