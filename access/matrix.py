@@ -203,6 +203,17 @@ class Rights(Relation):
             values = values | {"first": part.start, "last": part.stop}
         return f"{self.with_clause()}\n{sql}", self.parameters | values
 
+    def ordered(self, order: str) -> tuple[str, dict[str, Any]]:
+        """Return the statement, and its parameters, of: every, kind, path, rights, usable, name, host, instance id.
+        `order` is SQL of columns of the object `o` and the account `a`. Sorted by them, and by object."""
+        sql = (
+            "SELECT o.every, o.shown, o.path, c.rights, c.usable, a.name, a.host, a.instance_id\n"
+            f"  FROM ({self.rows()}) c JOIN {self.objects} o USING (id)\n"
+            "  JOIN accounts_account a ON a.id = c.account_id\n"
+            f' ORDER BY {order}o.path COLLATE "C", o.shown COLLATE "C", o.every'
+        )
+        return f"{self.with_clause()}\n{sql}", self.parameters | self.values
+
     def n_cells(self) -> int:
         """Return how many cells are not empty. Takes one query."""
         rows = self.rows()
@@ -223,7 +234,8 @@ class Rights(Relation):
             ") x JOIN accounts_account a USING (id) JOIN instances_instance i ON i.id = a.instance_id\n"
             f"), o AS (SELECT DISTINCT number AS n, every, shown, path FROM {self.objects})\n"
             "SELECT id, c.n, NULL AS every, '' AS shown, '' AS path, a.n AS place\n"
-            "  FROM a, (SELECT count(*) AS n FROM a) c WHERE a.n > least(%(account)s, (c.n - 1) / %(accounts_size)s * %(accounts_size)s)"
+            "  FROM a, (SELECT count(*) AS n FROM a) c\n"
+            " WHERE a.n > least(%(account)s, (c.n - 1) / %(accounts_size)s * %(accounts_size)s)"
             " AND a.n <= least(%(account)s, (c.n - 1) / %(accounts_size)s * %(accounts_size)s) + %(accounts_size)s\n"
             " UNION ALL SELECT NULL, c.n, every, shown, path, o.n FROM o, (SELECT count(*) AS n FROM o) c\n"
             " WHERE o.n > least(%(object)s, (c.n - 1) / %(objects_size)s * %(objects_size)s)"
@@ -413,25 +425,17 @@ class Matrix:
     def _stream(self, statement: tuple[str, dict[str, Any]]) -> Iterator[tuple[Account, bool, tuple[Any, ...]]]:
         accounts: dict[int, Account] = {}
         blocked: set[int] = set()
-        with connection.chunked_cursor() as cursor, connection.cursor() as settings:
-            cursor.itersize = BATCH
-            # All rows will be read: the plan for the first ones is ten times slower. Cells are grouped by a hash table.
-            settings.execute("SET cursor_tuple_fraction = 1; SET work_mem = '64MB'")
-            cursor.execute(*statement)
-            settings.execute("RESET cursor_tuple_fraction; RESET work_mem")
-            # Accounts are read by the batch, to have few in memory.
-            while rows := cursor.fetchmany(BATCH):
-                ids = {row[0] for row in rows}
-                if not ids <= accounts.keys():
-                    accounts = Account.objects.select_related("instance").in_bulk(ids)
-                    fields = Fields(accounts.values(), self.at)
-                    blocked = {
-                        pk
-                        for pk, account in accounts.items()
-                        if account.kind != "public" and any(fields.blocking(account))
-                    }
-                for row in rows:
-                    yield accounts[row[0]], row[0] in blocked, row
+        # Accounts are read by the batch, to have few in memory.
+        for rows in stream(*statement):
+            ids = {row[0] for row in rows}
+            if not ids <= accounts.keys():
+                accounts = Account.objects.select_related("instance").in_bulk(ids)
+                fields = Fields(accounts.values(), self.at)
+                blocked = {
+                    pk for pk, account in accounts.items() if account.kind != "public" and any(fields.blocking(account))
+                }
+            for row in rows:
+                yield accounts[row[0]], row[0] in blocked, row
 
 
 class Cells(Sequence[Cell]):
@@ -490,6 +494,18 @@ def matrix(
         None if accounts is None else tuple(accounts),
         at is not None,
     )
+
+
+def stream(sql: str, parameters: dict[str, Any]) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield the rows of a statement by the batch, by a cursor of the store."""
+    with connection.chunked_cursor() as cursor, connection.cursor() as settings:
+        cursor.itersize = BATCH
+        # All rows will be read: the plan for the first ones is ten times slower.
+        settings.execute("SET cursor_tuple_fraction = 1; SET work_mem = '64MB'")
+        cursor.execute(sql, parameters)
+        settings.execute("RESET cursor_tuple_fraction; RESET work_mem")
+        while rows := cursor.fetchmany(BATCH):
+            yield rows
 
 
 def rights_of(rows: Iterable[tuple[str, int]], is_blocked: bool = False) -> tuple[Right, ...]:

@@ -11,6 +11,7 @@ from engines.facts import GRANT_KINDS
 from engines.registry import ENGINES
 
 from . import matrix
+from .compare import Difference
 from .wording import BROAD, USABLE
 
 
@@ -127,3 +128,39 @@ class MatrixQuestionSerializer(serializers.Serializer):
     tag = serializers.CharField(default="", allow_blank=True, help_text="Slug of a tag.")
     account = serializers.CharField(default="", allow_blank=True, help_text="Name, or pattern with * and ?.")
     as_of = serializers.DateTimeField(default=None, allow_null=True)
+
+
+class SideSerializer(serializers.Serializer):
+    side = serializers.CharField()
+    usable = serializers.CharField(source="right.usable")
+    grantable = serializers.BooleanField(source="right.grantable")
+    columns = serializers.BooleanField(source="right.columns", help_text="It is a right on some columns only.")
+
+
+class DifferenceSerializer(serializers.Serializer):
+    """One `compare.Difference`."""
+
+    account = serializers.CharField(help_text="Empty if each side is one account.")
+    object = serializers.CharField(source="object.path")
+    kind = serializers.CharField(source="object.kind")
+    every = serializers.BooleanField(source="object.every", help_text="The right is on all objects of that kind.")
+    privilege = serializers.CharField()
+    sides = serializers.SerializerMethodField(help_text="Those with the right.")
+    without = serializers.ListField(child=serializers.CharField(), help_text="Names of the other sides.")
+
+    @extend_schema_field(SideSerializer(many=True))
+    def get_sides(self, difference: Difference) -> list[dict[str, Any]]:
+        rows = [{"side": name, "right": right} for name, right in difference.sides.items()]
+        return SideSerializer(rows, many=True).data
+
+
+class CompareQuestionSerializer(serializers.Serializer):
+    """Parameters of `compare.Asked`."""
+
+    instance = serializers.CharField(default="", help_text="Name or id of the first side.")
+    account = serializers.CharField(default="", help_text="Name, or name@host; if missing, all accounts by name.")
+    as_of = serializers.DateTimeField(default=None, allow_null=True)
+    other_instance = serializers.CharField(default="", help_text="Of the second side; if missing, the same.")
+    other_account = serializers.CharField(default="", help_text="Of the second side; if missing, the same.")
+    other_as_of = serializers.DateTimeField(default=None, allow_null=True)
+    tag = serializers.CharField(default="", help_text="Slug: compare the account on all instances with this tag.")

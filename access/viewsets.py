@@ -21,11 +21,15 @@ from api.viewsets import ComputedViewSet
 
 from . import questions as access
 from .asking import Asked, WrongParameterError, ask
+from .compare import Asked as Compared
+from .compare import compare
 from .matrix_page import ask as ask_matrix
 from .serializers import (
     AccessQuestionSerializer,
     AccessSerializer,
     CellSerializer,
+    CompareQuestionSerializer,
+    DifferenceSerializer,
     EffectiveGrantSerializer,
     MatrixQuestionSerializer,
     TakenAwaySerializer,
@@ -127,3 +131,23 @@ class MatrixViewSet(ComputedViewSet):
         more = basis(found.reads.values()) | {"unknown": unknown_rows(found.unknown)}
         more["without_columns"] = [instance.pk for instance in found.without_columns]
         return self.page(found.listed(), as_of=found.at, **more)
+
+
+class CompareViewSet(ComputedViewSet):
+    """Rights that two accounts, two instances, one account at two moments, or one account on the instances with a tag
+    do not have alike. `unknown` are the instances without a complete answer; `absent` are those without the account."""
+
+    queryset = Grant.objects.all()
+    serializer_class = DifferenceSerializer
+
+    @extend_schema(parameters=[CompareQuestionSerializer])
+    def list(self, request: Request) -> Response:
+        question = read_query(request, CompareQuestionSerializer)
+        at, other_at = question.pop("as_of"), question.pop("other_as_of")
+        try:
+            found = compare(Compared(**question, at=at, other_at=other_at, user=self.person))
+        except ValueError as error:
+            raise ValidationError({getattr(error, "parameter", "detail"): [str(error)]}) from error
+        unknown = {found.reads[name].instance: reason for name, reason in found.unknown.items()}
+        more = basis(found.reads.values()) | {"unknown": unknown_rows(unknown), "absent": found.absent}
+        return self.page(list(found.differences()), **more)

@@ -38,6 +38,7 @@ router.register(r"accounts/(?P<account_id>\d+)/effective", access.EffectiveGrant
 router.register("access", access.AccessViewSet, "access")
 router.register(r"accounts/(?P<account_id>\d+)/roles", accounts.RoleReachViewSet, "account-roles")
 router.register("matrix", access.MatrixViewSet, "matrix")
+router.register("compare", access.CompareViewSet, "compare")
 router.register("account-changes", accounts.AccountChangeViewSet)
 router.register("account-filters", accounts.AccountFilterViewSet)
 router.register("databases", capacity.DatabaseViewSet)

@@ -31,6 +31,7 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
             (_("Accounts"), "group", "admin:accounts_account_changelist"),
             (_("Who can"), "help", "who-can"),
             (_("Rights matrix"), "grid_on", "rights-matrix"),
+            (_("Compare"), "compare_arrows", "compare"),
             (_("Where is"), "travel_explore", "where-is"),
             (_("Changes"), "history", "admin:accounts_accountchange_changelist"),
             (_("Filters"), "filter_alt", "admin:accounts_accountfilter_changelist"),

@@ -3,6 +3,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from access.compare_page import compare_page
 from access.matrix_page import matrix_page
 from access.pages import complete_page, effective_page, who_can_page
 from access.where_page import where_page
@@ -24,6 +25,7 @@ urlpatterns = [
     path("admin/effective/", admin.site.admin_view(effective_page), name="effective"),
     path("admin/who-can/paths/", admin.site.admin_view(complete_page), name="who-can-paths"),
     path("admin/rights-matrix/", admin.site.admin_view(matrix_page), name="rights-matrix"),
+    path("admin/compare/", admin.site.admin_view(compare_page), name="compare"),
     path("admin/where-is/", admin.site.admin_view(where_page), name="where-is"),
     path("admin/capacity-gaps/", admin.site.admin_view(gaps_page), name="capacity-gaps"),
     path("admin/trends/", admin.site.admin_view(trends_page), name="trends"),

@@ -308,6 +308,8 @@ def test_no_moment_of_a_page_is_a_failure(root, moment):
         "/admin/where-is/?name=a",
         "/admin/rights-matrix/?account=a",
         "/api/matrix/?account=a",
+        "/admin/compare/?account=a",
+        "/api/compare/?account=a",
         f"/admin/accounts/account/{account}/change/?",
         "/api/access/?privilege=SELECT",
         f"/api/accounts/{account}/effective/?",

@@ -33,6 +33,7 @@ PAGES: dict[str, tuple[str, list[str] | None]] = {
     "effective": ("get", ["accounts.view_grant", "accounts.view_account"]),
     "who-can-paths": ("get", ["accounts.view_grant", "accounts.view_account"]),
     "rights-matrix": ("get", ["accounts.view_grant", "accounts.view_account"]),
+    "compare": ("get", ["accounts.view_grant", "accounts.view_account"]),
     "where-is": ("get", ["accounts.view_account"]),
     "capacity-gaps": ("get", ["capacity.view_instancesize"]),
     "trends": ("get", ["aggregation.view_instanceaggregate"]),

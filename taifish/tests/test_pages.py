@@ -253,6 +253,7 @@ def urls(instance: Instance) -> dict[str, str]:
         "who-can-scope": f"{reverse('who-can')}?privilege=any-write&scope=postgres.public.orders",
         "who-can-wrong": f"{reverse('who-can')}?privilege=SELECT&on=postgres.public.ordres",
         "rights-matrix": f"{reverse('rights-matrix')}?instance=orders-prod&on=postgres",
+        "compare": f"{reverse('compare')}?instance=orders-prod&account=alice&other_account=bob",
         "where-is": f"{reverse('where-is')}?name=a*",
         "group": reverse("admin:auth_group_change", args=[Group.objects.get(name="production people").pk]),
         "user": reverse("admin:auth_user_change", args=[User.objects.get(username="admin").pk]),

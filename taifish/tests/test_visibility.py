@@ -496,6 +496,14 @@ ASKED: dict[str, list[str]] = {
         "?tag={hidden_tag}",
         "?tag=zebr-tag&csv=1",
     ],
+    "compare": [
+        "",
+        "?instance=aardvark-db&other_instance=zebr",
+        "?instance=aardvark-db&other_instance={hidden}",
+        "?instance=aardvark-db&account=zebr",
+        "?instance=aardvark-db&account=aardvark-user&other_as_of=2026-01-01&csv=1",
+        "?account=aardvark-user&tag={hidden_tag}",
+    ],
     "where-is": ["", "?name=*", "?name=*&csv=1"],
     "capacity-gaps": ["", "?days=30", "?days=365&instance={hidden}", "?tag={hidden_tag}"],
     "trends": ["", "?period=daily", "?csv=trend", "?csv=growers", "?period=weekly&tag={hidden_tag}"],
@@ -596,6 +604,7 @@ def operations() -> Iterator[tuple[str, str, Model | None]]:
 QUESTIONS = {
     "/api/access/": f"?privilege=SELECT&scope={SEEN}.public.orders",
     "/api/matrix/": "?instance={seen}",
+    "/api/compare/": "?instance={seen}&other_as_of=2026-01-01T00:00:00Z",
     "/api/sizes-so-far/": "?period=weekly&instance={seen}",
 }
 
@@ -665,6 +674,8 @@ def test_nothing_hidden_is_named_in_a_question(fleet, limited):
         ("/api/access/", {"privilege": "SELECT", "on": "*", "instance": instance.pk}),
         ("/api/access/", {"privilege": "SELECT", "on": "*", "tag": tag.slug}),
         ("/api/matrix/", {"instance": instance.pk}),
+        ("/api/compare/", {"other_as_of": "2026-01-01T00:00:00Z", "instance": instance.pk}),
+        ("/api/compare/", {"account": account.name, "tag": tag.slug}),
         ("/api/matrix/", {"on": "*", "tag": tag.slug}),
     ):
         answer = program.get(url, query)
