@@ -61,11 +61,13 @@ class Object(NamedTuple):
     kind: str
     path: str
 
+    @property
+    def what(self) -> str:
+        """Return which objects, with `every`."""
+        return gettext("all objects of the kind %s") % self.kind if self.kind else gettext("all objects")
+
     def __str__(self) -> str:
-        if not self.every:
-            return self.path
-        what = gettext("all objects of the kind %s") % self.kind if self.kind else gettext("all objects")
-        return gettext("%(objects)s in %(path)s") % {"objects": what, "path": self.path} if self.path else what
+        return " ".join(filter(None, [self.what if self.every else "", self.path]))
 
 
 class Cell(NamedTuple):
