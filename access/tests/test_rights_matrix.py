@@ -12,10 +12,13 @@ from django.urls import reverse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from access.compare import Part
 from access.matrix import Object, Right, matrix
+from access.questions import effective
 from access.tests.reference_postgresql import CREATE, OBJECTS, ROLES, allowed
 from access.tests.test_questions import grant, instance
 from access.tests.test_truth_postgresql import run, statements
+from accounts.freshness import last_read
 from accounts.models import Account
 from accounts.tests.stored import MAY_1, MAY_3, account, join
 from instances.models import Instance
@@ -72,6 +75,30 @@ def compare(server: dict[tuple[str, str, str], tuple[bool, ...]], instance: Inst
     return n
 
 
+def compare_effective(instance: Instance) -> None:
+    """What comparisons stand on is what the tab Effective shows."""
+    for one in Account.objects.filter(instance=instance, name__in=ROLES).select_related("instance"):
+        side = Part({instance.pk: "it"}, [last_read(instance)], None, frozenset({one.pk}))
+        mine = {
+            (kind, path, privilege): right
+            for (_name, _host, path, kind, every), _side, rights in side.entries()
+            for privilege, right in rights.items()
+            if kind and not every
+        }
+        rights = effective(one)
+        shown: dict[tuple[str, str, str], bool] = {}
+        for held in rights.grants.exclude(denied=True).exclude(kind="default"):
+            of_column = held.kind == "column"
+            path = held.scope.rpartition(".")[0] if of_column else held.scope
+            key = ("table" if of_column else held.kind, path, held.privilege)
+            shown[key] = shown.get(key, False) or rights.at_once(held)
+        assert mine.keys() == shown.keys(), one
+        assert [key for key, right in mine.items() if right.usable == "login" and not shown[key]] == []
+        assert [
+            key for key, right in mine.items() if right.usable == "switch" and shown[key] and not right.columns
+        ] == []
+
+
 @pytest.mark.timeout(300)
 @settings(
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -95,6 +122,7 @@ def one_setup(postgres: PostgresServer, script: list[str]) -> None:
         assert services.run_here(session).records.get().status == "completed"
         with postgres.superuser("shop") as cursor:
             compare(allowed(cursor), instance)
+        compare_effective(instance)
     postgres.reset()
 
 
