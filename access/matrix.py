@@ -140,12 +140,17 @@ class Rights(Relation):
             "at": at,
             "accounts": list(accounts or ()),
         }
-        owners = any(ENGINES[one.engine].semantics.owners for one in instances)
+        # Of these only: it takes less time to plan.
+        self.engines = {name: ENGINES[name] for name in sorted({one.engine for one in instances})}
+        owners = any(engine.semantics.owners for engine in self.engines.values())
         sources = [self.sources(question) for question in scope.questions(owners=owners)]
         if len(sources) > 1:
             # They have grants in common.
             sources = [self.cte("\n UNION ".join(f"SELECT * FROM {one}" for one in sources))]
         self.begins = self.starts(sources[0])
+        by_client = any(engine.semantics.patterns for engine in self.engines.values())
+        #: Who has what where access depends on the client and on active roles.
+        self.decisions = self.decided(scope.widest, sources[0]) if by_client else ""
         self.reached = self.reach(self.sessions(self.begins))
         self.mine = " AND r.account_id = ANY(%(accounts)s::bigint[])" if accounts is not None else ""
         self.held = self.cte(self._held(sources[0]))
@@ -186,7 +191,16 @@ class Rights(Relation):
             f"  JOIN {self.reached} r ON r.entry_id = h.entry_id AND r.start_id = h.session_id\n"
             f"   AND r.inheriting = h.inheriting{self.mine} JOIN {places} o USING (place) GROUP BY 1, 2"
         )
-        return f"SELECT w.account_id, h.id, h.number, h.rights, w.usable FROM {entries} h JOIN {ways} w USING (spot)"
+        rows = f"SELECT w.account_id, h.id, h.number, h.rights, w.usable FROM {entries} h JOIN {ways} w USING (spot)"
+        if self.decisions:
+            rows += (
+                "\n UNION ALL SELECT r.account_id, o.id, o.number,\n"
+                "       CASE WHEN h.grantable THEN '+' ELSE '-' END || h.privilege,\n"
+                "       CASE WHEN o.kind = 'column' THEN 2 WHEN r.session_id <> r.account_id THEN 1 ELSE 0 END\n"
+                f"  FROM {self.decisions} r JOIN {self.held} h ON h.held = r.grant_id{self.mine}\n"
+                f"  JOIN {self.objects} o ON o.every = h.every AND o.kind = h.kind AND o.scope = h.scope\n{chosen}"
+            )
+        return rows
 
     def cells(self, objects: Collection[Object] | None = None, part: slice | None = None) -> tuple[str, dict[str, Any]]:
         """Return the statement, and its parameters, of: account id, every, kind, path, rights, usable. Rows of a cell
@@ -226,6 +240,12 @@ class Rights(Relation):
 
     def axes(self, first: tuple[int, int], size: tuple[int, int]) -> Axes:
         """Return the accounts and objects from these numbers on, or the last ones. Takes one query."""
+        decided = ""
+        if self.decisions:
+            decided = (
+                f" UNION SELECT r.account_id FROM {self.decisions} r"
+                f" WHERE r.grant_id IN (SELECT held FROM {self.held}){self.mine}\n"
+            )
         sql = (
             f"{self.with_clause()}, a AS (\n"
             "SELECT x.id, row_number() OVER (ORDER BY i.name, a.name, a.host, a.id) AS n\n"
@@ -233,7 +253,7 @@ class Rights(Relation):
             "SELECT DISTINCT s.entry_id, s.session_id, s.inheriting\n"
             f"  FROM {self.begins} s WHERE coalesce(s.grant_id, -s.holder_id) IN (SELECT held FROM {self.held})) s\n"
             f"    ON r.entry_id = s.entry_id AND r.start_id = s.session_id AND r.inheriting = s.inheriting{self.mine}\n"
-            ") x JOIN accounts_account a USING (id) JOIN instances_instance i ON i.id = a.instance_id\n"
+            f"{decided}) x JOIN accounts_account a USING (id) JOIN instances_instance i ON i.id = a.instance_id\n"
             f"), o AS (SELECT DISTINCT number AS n, every, shown, path FROM {self.objects})\n"
             "SELECT id, c.n, NULL AS every, '' AS shown, '' AS path, a.n AS place\n"
             "  FROM a, (SELECT count(*) AS n FROM a) c\n"
@@ -291,7 +311,7 @@ class Rights(Relation):
         """Return the CTE of privileges that rights on all objects of the scope give: engine, because, name, kind,
         privilege. `kind` is "" for any kind."""
         found: set[tuple[str, str, str, str, str]] = set()
-        for name, engine in ENGINES.items():
+        for name, engine in self.engines.items():
             semantics = engine.semantics
             # Rights on a table include those on its columns.
             for kind in self.scope.kinds(semantics) - {"column"}:
@@ -330,6 +350,8 @@ class Rights(Relation):
     def _lacks(self) -> Iterator[str]:
         """Yield SQL: the session `r` lacks what it needs for the object `o` beside what `h` is."""
         for number, (name, need) in enumerate(_requirements(), 1):
+            if name not in self.engines:
+                continue
             semantics = ENGINES[name].semantics
             sources = self.sources(Question(need.privilege, self.scope.first(need.parts), need.kind))
             starts = self.starts(sources)
