@@ -28,7 +28,6 @@ from console.visibility import shown_to
 from .asking import WrongParameterError, chosen
 from .matrix import Object, Right, Rights, Scope, rights_of, stream
 from .moments import past
-from .question import Question
 from .questions import Fields, unknown
 
 if TYPE_CHECKING:
@@ -50,6 +49,11 @@ class Difference(NamedTuple):
     privilege: str
     sides: dict[str, Right]
     without: list[str]
+
+    @property
+    def what(self) -> str:
+        """Return the privilege, or that the account exists, in the reader's language."""
+        return gettext("account exists") if self.privilege == EXISTS else self.privilege
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Part:
 
     def _rights(self) -> Iterator[tuple[Key, str, dict[str, Right]]]:
         ids = None if self.accounts is None else [*self.accounts, *self._everyone()]
-        rights = Rights(Scope(None), [read.instance for read in self.reads], self.at, ids)
+        rights = Rights(Scope(None), self.reads, self.at, ids)
         order = 'a.name COLLATE "C", a.host COLLATE "C", ' if self.accounts is None else ""
         rows = (row for batch in stream(*rights.ordered(order)) for row in batch)
         for key, group in groupby(rows, key=self._key):
@@ -112,12 +116,14 @@ class Part:
 @dataclass(frozen=True)
 class Comparison:
     """What differs between sides. `reads` are name of a side → its last read, `unknown` the sides without a complete
-    answer → reason, and `absent` the sides without the account, which are left out."""
+    answer → reason, and `absent` the sides without the account, which are left out. With `without_columns`, no side
+    has read grants on columns, so they are not compared."""
 
     parts: list[Part]
     reads: dict[str, LastRead]
     unknown: dict[str, str]
     absent: list[str]
+    without_columns: bool
 
     def differences(self) -> Iterator[Difference]:
         """Yield what not all sides have alike, by account and object."""
@@ -213,13 +219,17 @@ def _across(asked: Asked) -> Comparison:
 
 def _comparison(parts: list[Part], absent: list[str]) -> Comparison:
     reads = {part.sides[read.instance.pk]: read for part in parts for read in part.reads}
-    # Only depth C reads columns, and most instances are read less deeply.
+    # Only depth C reads columns, and most instances are read less deeply. If some are, the others are not like them.
+    without_columns = all("column" in read.beyond for read in reads.values())
+    scope = Scope(None)
     reasons = {
-        name: reason
-        for name, read in reads.items()
-        for reason in unknown(Question("*", None), [read], without={"column"}).values()
+        part.sides[instance.pk]: reason
+        for part in parts
+        for instance, reason in unknown(
+            scope.widest, part.reads, part.at, scope.needs(), {"column"} if without_columns else ()
+        ).items()
     }
-    return Comparison(parts, reads, reasons, absent)
+    return Comparison(parts, reads, reasons, absent, without_columns)
 
 
 def _named(label: str, accounts: QuerySet[Account]) -> list[int]:

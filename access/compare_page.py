@@ -137,7 +137,7 @@ def _as_csv(found: Comparison) -> HttpResponse:
 def _lines(found: Comparison) -> Iterator[list[object]]:
     basis = {name: [found.unknown.get(name, ""), *read_cells(read)] for name, read in found.reads.items()}
     for one in found.differences():
-        what = [one.account, one.object.path, one.object.kind, "yes" if one.object.every else "", one.privilege]
+        what = [one.account, one.object.path, one.object.kind, "yes" if one.object.every else "", one.what]
         for name, right in one.sides.items():
             yield [*what, name, "yes", USABLE[right.usable], "yes" if right.grantable else "", *basis[name]]
         for name in one.without:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -13,23 +14,24 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from django.db import connection
+from django.db import InternalError, connection
 from django.db.models import QuerySet
 from django.utils.translation import gettext
 
 from accounts.freshness import LastRead, last_reads
 from accounts.models import Account
 from console.visibility import shown_to
+from console.wildcards import has_wildcards
 from engines.registry import ENGINES
 from engines.semantics import Requirement, Semantics
 from instances.models import Instance
 
 from .moments import past
 from .question import Question
-from .questions import Fields, unknown
+from .questions import Fields, Need, unknown
 from .relation import Relation
 from .seen import did_you_mean, presence
-from .sql import has_wildcards
+from .sql import PART
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -119,6 +121,13 @@ class Scope:
         """Return the first parts of the paths, with wildcards if they differ."""
         return ".".join(self.prefix[:length]) if len(self.prefix) >= length else ".".join("*" * length)
 
+    def needed(self, need: Requirement) -> Question:
+        """Return the question about what a session needs besides."""
+        return Question(need.privilege, self.first(need.parts), need.kind)
+
+    def needs(self) -> list[Need]:
+        return [Need(name, self.needed(need), "") for name, need in _requirements()]
+
     def kinds(self, semantics: Semantics) -> set[str]:
         return self.widest.kinds(semantics)
 
@@ -129,19 +138,19 @@ class Rights(Relation):
     def __init__(
         self,
         scope: Scope,
-        instances: Collection[Instance],
+        reads: Collection[LastRead],
         at: datetime | None,
         accounts: Collection[int] | None = None,
     ) -> None:
         super().__init__(at is not None)
-        self.scope = scope
+        self.scope, self.reads = scope, reads
         self.values: dict[str, Any] = {
-            "instances": [one.pk for one in instances],
+            "instances": [read.instance.pk for read in reads],
             "at": at,
             "accounts": list(accounts or ()),
         }
         # Of these only: it takes less time to plan.
-        self.engines = {name: ENGINES[name] for name in sorted({one.engine for one in instances})}
+        self.engines = {name: ENGINES[name] for name in sorted({read.instance.engine for read in reads})}
         owners = any(engine.semantics.owners for engine in self.engines.values())
         sources = [self.sources(question) for question in scope.questions(owners=owners)]
         if len(sources) > 1:
@@ -332,11 +341,11 @@ class Rights(Relation):
         places = []
         for length in (1, 2):
             known = self.parameter(".".join(self.scope.prefix[:length]) if len(self.scope.prefix) >= length else "")
-            parts = self.parameter(f"^{_PART}" + rf"\.{_PART}" * (length - 1))
+            parts = self.parameter(f"^{PART}" + rf"\.{PART}" * (length - 1))
             places.append(
                 f"CASE WHEN every THEN {known} ELSE coalesce(substring(scope FROM {parts}), '') END AS place{length}"
             )
-        table = self.parameter(rf"^(.*)\.{_PART}$")
+        table = self.parameter(rf"^(.*)\.{PART}$")
         return (
             "SELECT *, row_number() OVER w AS id, dense_rank() OVER w AS number,\n"
             "       dense_rank() OVER (ORDER BY every, place1, place2, kind) AS place FROM (\n"
@@ -353,7 +362,8 @@ class Rights(Relation):
             if name not in self.engines:
                 continue
             semantics = ENGINES[name].semantics
-            sources = self.sources(Question(need.privilege, self.scope.first(need.parts), need.kind))
+            question = self.scope.needed(need)
+            sources = self.sources(question)
             starts = self.starts(sources)
             path = "CASE s.because WHEN 'grant' THEN s.scope ELSE '' END AS path"
             able = self.cte(
@@ -376,6 +386,10 @@ class Rights(Relation):
                     f" AND {place} <> '' AND (o.every OR o.kind = ANY({self.parameter(kinds)}))"
                     f" AND h.exempt <> {number} AND substring({place} FROM '[^.]*$') <> ALL({built_in}::text[])"
                 )
+            # Only what was read can be lacking.
+            kinds = question.needed(semantics)
+            if unread := [read.instance.pk for read in self.reads if read.missing(kinds, question.database)]:
+                lacking += f" AND h.instance_id <> ALL({self.parameter(unread)})"
             tested = "r.account_id" if need.when == "login" else "r.session_id"
             for place in sorted(places):
                 lacking += f" AND ({tested}, {place}) NOT IN (SELECT session_id, path FROM {able})"
@@ -391,10 +405,6 @@ def _requirements() -> Iterator[tuple[str, Requirement]]:
     for name, engine in ENGINES.items():
         for need in engine.semantics.requires:
             yield name, need
-
-
-#: Regular expression of one part of a path.
-_PART = r'(?:"(?:[^"]|"")*"|[^."]+)'
 
 
 def _quoted(name: str) -> str:
@@ -436,7 +446,7 @@ class Matrix:
         return replace(self, accounts=tuple(accounts))
 
     def rights(self) -> Rights:
-        asked = [read.instance for read in self.reads.values() if not read.retired_at]
+        asked = [read for read in self.reads.values() if not read.retired_at]
         return Rights(self.scope, asked, self.at if self.is_past else None, self.accounts)
 
     def _worded(self, statement: tuple[str, dict[str, Any]]) -> Iterator[Cell]:
@@ -502,7 +512,7 @@ def matrix(
     scope = Scope(on.strip())
     reads = last_reads(shown_to(instances, user), moment)
     # Only depth C reads columns, and most instances are read less deeply. It is said apart.
-    not_known = unknown(scope.widest, reads, without={"column"})
+    not_known = unknown(scope.widest, reads, at, scope.needs(), {"column"})
     if scope.prefix:
         path = ".".join(scope.prefix)
         found = presence(Question("*", path), reads)
@@ -524,10 +534,14 @@ def stream(sql: str, parameters: dict[str, Any]) -> Iterator[list[tuple[Any, ...
     """Yield the rows of a statement by the batch, by a cursor of the store."""
     with connection.chunked_cursor() as cursor, connection.cursor() as settings:
         cursor.itersize = BATCH
-        # All rows will be read: the plan for the first ones is ten times slower.
-        settings.execute("SET cursor_tuple_fraction = 1; SET work_mem = '64MB'")
-        cursor.execute(sql, parameters)
-        settings.execute("RESET cursor_tuple_fraction; RESET work_mem")
+        try:
+            # All rows will be read: the plan for the first ones is ten times slower.
+            settings.execute("SET cursor_tuple_fraction = 1; SET work_mem = '64MB'")
+            cursor.execute(sql, parameters)
+        finally:
+            # In a transaction that failed, the rollback does it.
+            with suppress(InternalError):
+                settings.execute("RESET cursor_tuple_fraction; RESET work_mem")
         while rows := cursor.fetchmany(BATCH):
             yield rows
 

@@ -11,23 +11,33 @@ MySQL    While any role is active, the rights of the account and its active role
          and one text counts. Clients and same-named accounts matter only while no role is active.
 MariaDB  Rights of the account, of the active role and of PUBLIC are added. Each has its own pattern that counts.
 
-Clients are not known. It is enough to look at some for each combination of hosts in play.
+Clients are not known. It is enough to look at some for each combination of hosts in play. Which grants on databases
+count is decided for one database only: of a question without one, `undecided()` says where the answer may be too much.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+from datetime import datetime
 from typing import TYPE_CHECKING
+
+from django.db import connection
 
 from engines.mysql.semantics import FITS, HOST_ORDER, HOST_WEIGHT, PATTERN_WEIGHT, WITNESSES
 
+from .sql import PART, Sql
+
 if TYPE_CHECKING:
     from .question import Question
-    from .sql import Sql
 
 #: A database pattern without the quotes that `dotted()` added.
 UNQUOTED = (
     "CASE WHEN g.scope LIKE '\"%%' THEN replace(substr(g.scope, 2, length(g.scope) - 2), '\"\"', '\"') ELSE g.scope END"
 )
+
+#: SQL of the table of a grant on a column, else of the object of the grant.
+_TABLE = f"CASE g.kind WHEN 'column' THEN substring(g.scope FROM '^(.*)\\.{PART}$') ELSE g.scope END"
 
 
 def fitting(query: Sql, database: str) -> str:
@@ -41,6 +51,57 @@ def fitting(query: Sql, database: str) -> str:
     )
 
 
+def undecided(instances: Collection[int], at: datetime | None) -> set[int]:
+    """Return the instances where it depends on the database which grants on databases count at a moment: patterns that
+    may meet in one session overlap, or a privilege is revoked for a database. Takes one query."""
+    query = Sql(at is not None)
+    held = query.cte(
+        f"SELECT DISTINCT x.instance_id, x.id, x.name, {UNQUOTED} AS pattern, g.denied,\n"
+        "       EXISTS (SELECT FROM accounts_membership m WHERE m.role_id = x.id) AS is_role\n"
+        "  FROM accounts_grant g JOIN accounts_account x ON x.id = g.account_id\n"
+        "  JOIN instances_instance i ON i.id = x.instance_id AND i.engine = 'mysql'\n"
+        f" WHERE g.kind = 'database' AND {query.holding('g')} AND x.instance_id = ANY(%(instances)s::bigint[])"
+    )
+    starts = query.cte(
+        "SELECT *, regexp_replace(substring(pattern FROM '^(?:\\\\.|[^%%_\\\\])*'), '\\\\(.)', '\\1', 'g') AS start\n"
+        f"  FROM {held} WHERE NOT denied"
+    )
+    # Each of them can be joined by an index or has few rows on one side.
+    meeting = ("a.name = b.name", "a.name = '' AND a.id <> b.id", "a.is_role AND a.pattern <> b.pattern")
+    pairs = "\n UNION ".join(
+        f"SELECT a.instance_id, a.pattern, b.pattern FROM {starts} a JOIN {starts} b ON b.instance_id = a.instance_id\n"
+        f"   AND {condition} AND (a.id, a.pattern) <> (b.id, b.pattern)\n"
+        "   AND (starts_with(a.start, b.start) OR starts_with(b.start, a.start))"
+        for condition in meeting
+    )
+    sql = f"{query.with_clause()} {pairs} UNION SELECT instance_id, NULL, NULL FROM {held} WHERE denied"
+    with connection.cursor() as cursor:
+        cursor.execute(sql, query.parameters | {"instances": list(instances), "at": at})
+        return {instance for instance, one, other in cursor.fetchall() if one is None or overlap(one, other)}
+
+
+def overlap(one: str, other: str) -> bool:
+    """Return whether a database name fits both patterns."""
+    a, b = (re.findall(r"\\.|.", pattern.lower(), re.DOTALL) for pattern in (one, other))
+    found, todo = {(0, 0)}, [(0, 0)]
+    while todo:
+        i, j = todo.pop()
+        if (i, j) == (len(a), len(b)):
+            return True
+        x, y = a[i] if i < len(a) else None, b[j] if j < len(b) else None
+        steps = []
+        if x == "%" or y == "%":
+            steps += [(i + 1, j)] if x else []
+            steps += [(i, j + 1)] if y else []
+        elif x and y and ("_" in (x, y) or x[-1] == y[-1]):
+            steps.append((i + 1, j + 1))
+        for step in steps:
+            if step not in found:
+                found.add(step)
+                todo.append(step)
+    return False
+
+
 #: The session of an account after SET ROLE NONE.
 NO_ROLE = 0
 
@@ -52,7 +113,8 @@ class Decision:
         self.query, self.question, self.since, self.database = query, question, since, question.database
         self.held = query.cte(
             "SELECT s.grant_id, s.holder_id, s.instance_id, s.scope, s.because, g.kind, g.privilege,\n"
-            f"       {UNQUOTED} AS pattern, a.name, a.host, a.kind AS holder_kind, i.product = 'MariaDB' AS mariadb\n"
+            f"       {UNQUOTED} AS pattern, {_TABLE} AS object, a.name, a.host, a.kind AS holder_kind,\n"
+            "       i.product = 'MariaDB' AS mariadb\n"
             f"  FROM {sources} s JOIN accounts_grant g ON g.id = s.grant_id\n"
             "  JOIN accounts_account a ON a.id = s.holder_id JOIN instances_instance i ON i.id = s.instance_id\n"
             " WHERE i.engine = 'mysql'"
@@ -187,19 +249,24 @@ class Decision:
                 "(s.account_id, s.ip, s.client, s.server_id, h.pattern) IN"
                 f" (SELECT account_id, ip, client, server_id, pattern FROM {winners})"
             )
-        if patterns and self.question.is_exact and len(self.question.path) > 1:
+        if len(self.question.path) > 1 or not self.question.is_exact:
+            own = self.query.cte(
+                f"SELECT DISTINCT g.account_id, g.kind = 'routine' AS routine, {_TABLE} AS object\n"
+                "  FROM accounts_grant g\n"
+                f" WHERE g.account_id IN (SELECT server_id FROM {serving} WHERE ip <> '' AND NOT anonymous)\n"
+                f"   AND g.kind IN ('table', 'column', 'routine') AND {self.query.holding('g')}{self._near()}"
+            )
             rows = self.query.cte(
-                "SELECT account_id, ip, client, server_id, routine FROM (\n"
-                "SELECT s.account_id, s.ip, s.client, s.server_id, k.routine,\n"
-                "       rank() OVER (PARTITION BY s.account_id, s.ip, s.client, k.routine"
+                "SELECT account_id, ip, client, server_id, routine, object FROM (\n"
+                "SELECT s.account_id, s.ip, s.client, s.server_id, k.routine, k.object,\n"
+                "       rank() OVER (PARTITION BY s.account_id, s.ip, s.client, k.routine, k.object"
                 f" ORDER BY {HOST_WEIGHT.format(text='s.host')} DESC) AS n\n"
-                f"  FROM {serving} s CROSS JOIN (VALUES (false), (true)) k(routine)\n"
-                f" WHERE s.ip <> '' AND NOT s.anonymous AND EXISTS ({self._on_object('s.server_id', 'k.routine')})\n"
+                f"  FROM {serving} s JOIN {own} k ON k.account_id = s.server_id WHERE s.ip <> '' AND NOT s.anonymous\n"
                 ") ranked WHERE n = 1"
             )
             table = (
-                "(s.ip = '' OR (s.account_id, s.ip, s.client, s.server_id, h.kind = 'routine') IN"
-                f" (SELECT account_id, ip, client, server_id, routine FROM {rows}))"
+                "(s.ip = '' OR (s.account_id, s.ip, s.client, s.server_id, h.kind = 'routine', h.object) IN"
+                f" (SELECT account_id, ip, client, server_id, routine, object FROM {rows}))"
             )
         # What an account has revoked for the database, it has by no grant on it.
         free = f"(s.mariadb OR NOT {self._restricted('s.account_id')})"
@@ -219,16 +286,13 @@ class Decision:
             " GROUP BY 1, 2, 3, 4, 5, 6, 7) t"
         )
 
-    def _on_object(self, account: str, routine: str) -> str:
-        """Return the query of the account's rows on the table, with its columns, or on the routine, of the question."""
+    def _near(self) -> str:
+        """Return SQL: the grant is on the table, with its columns, or on the routine, of the question."""
         path = self.question.path
-        table, routine_ = (self.query.parameter(".".join(path[:length])) for length in (2, 3))
-        return (
-            f"SELECT FROM accounts_grant g WHERE g.account_id = {account} AND {self.query.holding('g')} AND"
-            f" CASE WHEN {routine} THEN g.kind = 'routine' AND g.scope = {routine_}\n"
-            f" ELSE (g.kind = 'table' AND g.scope = {table})"
-            f" OR (g.kind = 'column' AND starts_with(g.scope, {table} || '.')) END"
-        )
+        if not self.question.is_exact:
+            return ""
+        table, routine = (self.query.parameter(".".join(path[:length])) for length in (2, 3))
+        return f" AND (g.scope IN ({table}, {routine}) OR starts_with(g.scope, {table} || '.'))"
 
     def _of_mysql_roles(self, switches: str, within: str, patterns: str) -> str:
         """Return the query of what sessions on MySQL have while roles are active."""

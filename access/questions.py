@@ -31,7 +31,7 @@ from instances.models import Instance
 
 from .chains import Chains, Edge, edges
 from .moments import past
-from .patterns import NO_ROLE
+from .patterns import NO_ROLE, undecided
 from .question import ALL_POWERFUL, Question
 from .relation import Relation
 
@@ -368,7 +368,7 @@ def who_can(
         _check_privilege(question, shown_to(Grant.objects.all(), user), asked)
     rows = Rows(_without_unread(found, needs, reads), needs, moment)
     of_instance = {read.instance.pk: read for read in reads}
-    return Answer(moment, rows, unknown(question, reads, needs), of_instance, taken_away(question, asked, moment))
+    return Answer(moment, rows, unknown(question, reads, at, needs), of_instance, taken_away(question, asked, moment))
 
 
 def _without_unread(found: list[Holding], needs: Sequence[Need], reads: Sequence[LastRead]) -> list[Holding]:
@@ -425,10 +425,14 @@ def taken_away(question: Question, instances: Collection[int], at: datetime) -> 
 
 
 def unknown(
-    question: Question, reads: Iterable[LastRead], needs: Sequence[Need] = (), without: Collection[str] = ()
+    question: Question,
+    reads: Sequence[LastRead],
+    at: datetime | None,
+    needs: Sequence[Need] = (),
+    without: Collection[str] = (),
 ) -> dict[Instance, str]:
-    """Return the instances with a stale read, or a read without what the answer depends on → reason. The answer does
-    not depend on the kinds `without`."""
+    """Return the instances with a stale read, a read without what the answer depends on, or rights that the question
+    does not decide → reason. The answer does not depend on the kinds `without`."""
     found = {}
     built_in = {*question.built_in()}
     needed = {
@@ -436,12 +440,22 @@ def unknown(
         - {*without}
         for name, engine in ENGINES.items()
     }
+    combined = [
+        read.instance.pk
+        for read in reads
+        if ENGINES[read.instance.engine].semantics.patterns and "database" in needed[read.instance.engine]
+    ]
+    by_database = undecided(combined, at) if combined and not question.database else ()
     for read in reads:
         reasons = [read.reason] if read.is_stale else []
         if missing := read.missing(needed[read.instance.engine], question.database):
             reasons.append(missing)
         if read.instance.engine in built_in:
             reasons.append(gettext("on built-in objects, the rights that the engine ships with are not recorded"))
+        if read.instance.pk in by_database:
+            reasons.append(
+                gettext("which grants on databases count depends on the database: some overlap or are partly revoked")
+            )
         if reasons:
             found[read.instance] = "; ".join(reasons)
     return found

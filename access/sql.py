@@ -6,6 +6,9 @@ from typing import Any
 
 from console.wildcards import has_wildcards
 
+#: Regular expression of one part of a path, as `engines.paths.dotted()` writes it.
+PART = r'(?:"(?:[^"]|"")*"|[^."]+)'
+
 
 class Sql:
     """A query under construction, as of %(at)s or now, for the instances %(instances)s. User input is in

@@ -135,7 +135,8 @@ class MatrixViewSet(ComputedViewSet):
 
 class CompareViewSet(ComputedViewSet):
     """Rights that two accounts, two instances, one account at two moments, or one account on the instances with a tag
-    do not have alike. `unknown` are the instances without a complete answer; `absent` are those without the account."""
+    do not have alike. `unknown` are the instances without a complete answer; `absent` are those without the account.
+    With `without_columns`, grants on columns are not compared, because no side has read them."""
 
     queryset = Grant.objects.all()
     serializer_class = DifferenceSerializer
@@ -150,4 +151,5 @@ class CompareViewSet(ComputedViewSet):
             raise ValidationError({getattr(error, "parameter", "detail"): [str(error)]}) from error
         unknown = {found.reads[name].instance: reason for name, reason in found.unknown.items()}
         more = basis(found.reads.values()) | {"unknown": unknown_rows(unknown), "absent": found.absent}
+        more["without_columns"] = found.without_columns
         return self.page(list(found.differences()), **more)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from io import StringIO
+from itertools import product
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.urls import reverse
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from access.compare import EXISTS, Asked, compare
+from access.matrix import matrix
+from access.patterns import overlap
+from access.questions import who_can
 from access.tests.test_questions import grant, instance
 from accounts.models import Account
 from accounts.tests.stored import MAY_1, MAY_3, account, join
+from instances.models import Instance
 from instances.tests.api import client_with
 from instances.tests.pages import staff
 from tagging.models import InstanceTag, Tag
@@ -24,7 +32,7 @@ URL = reverse("compare")
 @pytest.fixture
 def two(db: None) -> dict[str, Account]:
     """On one: ada and bob in writers, which bob must switch to; ada got DELETE on 3 May. On two: ada only."""
-    one, other = instance("one", "postgresql", beyond=["column"]), instance("two", "postgresql")
+    one, other = instance("one", "postgresql", beyond=["column"]), instance("two", "postgresql", beyond=["column"])
     made = {name: account(one, name) for name in ("ada", "bob")}
     made["writers"] = account(one, "writers", kind="role", can_login=False)
     made["ada2"] = account(other, "ada", is_locked=True)
@@ -85,7 +93,56 @@ def test_two_instances(two):
     assert differences["ada", orders, "UPDATE"] == {"one": ("blocked", True), "two": ("blocked", False)}
     assert differences["ada", orders, "INSERT"].keys() == {"one"}
     assert differences["public", "shop", "CONNECT"].keys() == {"one"}
-    assert compare(Asked(instance="one", other_instance="two")).unknown == {}
+    comparison = compare(Asked(instance="one", other_instance="two"))
+    assert (comparison.unknown, comparison.without_columns) == ({}, True)
+    # Of a column, one may have what three has.
+    comparison = compare(Asked(instance="one", other_instance="three"))
+    assert (comparison.unknown, comparison.without_columns) == ({"one": "read depth B leaves out: column"}, False)
+
+
+def test_which_grants_count_on_mysql_depends_on_the_database(db):
+    """F7.9: where patterns overlap that one session may have, or a privilege is revoked for a database, a comparison
+    without a database is unknown. The matrix of one database is not."""
+    for name, scopes in (
+        ("apart", {"a": ["app%", "shop"], "b": ["app_x"]}),
+        ("own", {"a": ["app%", "ap_"], "b": []}),
+        ("anonymous", {"a": ["shop"], "": ["%p"]}),
+        ("twice", {"a": ["shop"], "a@": ["shop"]}),
+        ("revoked", {"a": ["!shop"]}),
+    ):
+        made = instance(name, "mysql")
+        for who, patterns in scopes.items():
+            one = account(made, who.removesuffix("@"), host="%" if "@" in who else "10.%")
+            for scope in patterns:
+                text = scope.removeprefix("!")
+                grant(one, "SELECT", "database", text, database=text, denied="!" in scope)
+    tag = Tag.objects.create(slug="my", label="My")
+    for one in Instance.objects.all():
+        InstanceTag.objects.create(instance=one, tag=tag)
+    unknown = compare(Asked(account="a", tag="my")).unknown
+    assert {*unknown} == {"own", "anonymous", "twice", "revoked"}
+    assert "depends on the database" in unknown["own"]
+    assert matrix("shop", instances=Instance.objects.all()).unknown == {}
+    assert {str(one) for one in matrix("", instances=Instance.objects.all()).unknown} == {*unknown}
+    assert {str(one) for one in who_can("SELECT", "*.t").unknown} == {*unknown}
+
+
+PATTERN = st.text("ab%_\\", max_size=5).map(lambda text: re.sub(r"\\(?![%_\\])", "", text))
+
+
+@settings(deadline=None)
+@given(PATTERN, PATTERN)
+def test_patterns_overlap_if_a_name_fits_both(one, other):
+    """F7.9: against all names of at most five characters."""
+    like = [
+        re.compile("".join({"%": ".*", "_": "."}.get(part, re.escape(part[-1])) for part in re.findall(r"\\.|.", text)))
+        for text in (one, other)
+    ]
+    names = ("".join(chars) for size in range(6) for chars in product("ab%_\\", repeat=size))
+    found = any(like[0].fullmatch(name) and like[1].fullmatch(name) for name in names)
+    assert not found or overlap(one, other)
+    if len(one) + len(other) < 6:
+        assert found == overlap(one, other)
 
 
 def test_one_account_on_all_instances_of_a_tag(two, django_assert_num_queries):
@@ -139,7 +196,7 @@ def test_a_wrong_question_is_refused_everywhere(two, asked, text):
 
 def test_page_file_api_and_command_say_the_same(two):
     """F7.13: with the last read of both sides, and unknown if one of them is."""
-    instance("old", "postgresql", read_at=MAY_3)
+    instance("old", "postgresql", read_at=MAY_3, beyond=["column"])
     asked = {"instance": "one", "account": "ada", "other_account": "bob"}
     client = staff("accounts.view_grant", "accounts.view_account")
     page = client.get(URL, asked).content.decode()

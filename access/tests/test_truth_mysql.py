@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from access.matrix import matrix
 from access.question import Question
 from access.questions import who_can
 from access.relation import Relation
@@ -57,9 +58,30 @@ def having(question: Question, at: datetime | None) -> set[int]:
         return {pk for (pk,) in cursor.fetchall()}
 
 
+Best = dict[tuple[str, str, str], dict[int, str]]
+
+
+def in_matrix(at: datetime | None) -> Best:
+    """What the matrix of each database says: (privilege, kind, object) → id of the account → its best use of it."""
+    found: Best = {what: {} for what in reference.TRIED if what[1] != "system"}
+    for database in reference.DATABASES:
+        for cell in matrix(database, instances=Instance.objects.all(), at=at).cells():
+            for right in cell.rights:
+                for (privilege, kind, path), best in found.items():
+                    # Columns are told with their table.
+                    table = path.removesuffix(".a") if kind == "column" else path
+                    mine = (cell.object.kind, cell.object.path) == ("table" if kind == "column" else kind, table)
+                    every = cell.object.every and cell.object.kind in ("", kind) and path.startswith(f"{database}.")
+                    if privilege == right.privilege and (every or (mine and (kind == "column" or not right.columns))):
+                        usable = "login" if "login" in (right.usable, best.get(cell.account.pk)) else right.usable
+                        best[cell.account.pk] = usable if kind != "column" else "has it"
+    return found
+
+
 def answered(at: datetime | None, accounts: Iterable[str], mariadb: bool) -> dict[tuple[str, ...], str]:
     """As `truth()`, from the store. `accounts` are those that PUBLIC stands for."""
     found: dict[tuple[str, ...], str] = {}
+    of_matrix = in_matrix(at)
     for privilege, kind, path in reference.TRIED:
         asked = "RELOAD" if mariadb and privilege == "FLUSH_USER_RESOURCES" else privilege
         try:
@@ -71,6 +93,12 @@ def answered(at: datetime | None, accounts: Iterable[str], mariadb: bool) -> dic
         every = list(Account.objects.values_list("pk", flat=True))
         ids = [every if row.account.kind == "public" else [row.account.pk] for row in rows]
         assert having(Question(asked, path, kind), at) == {pk for some in ids for pk in some}
+        if kind != "system":
+            best: dict[int, str] = {}
+            for row in rows:
+                usable = "login" if "login" in (row.usable, best.get(row.account.pk)) else row.usable
+                best[row.account.pk] = usable if kind != "column" else "has it"
+            assert of_matrix[privilege, kind, path] == best, (privilege, kind, path)
         for row in rows:
             others = row.account.kind == "user" and row.account.name not in (*reference.LOGINS, "")
             if row.usable in ("login", "switch") and not others:
@@ -123,8 +151,8 @@ def one_history(server: MariadbServer | MysqlServer, seed: int) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", FEW)
 def test_who_can_is_what_works(transactional_db, server, seed):
-    """F7.1, F7.9: accounts of the same name, anonymous ones, patterns, roles, PUBLIC: the answer is what works, then and
-    now."""
+    """F7.1, F7.9, F7.12: accounts of the same name, anonymous ones, patterns, roles, PUBLIC: who can, the holders of
+    rules and the matrix are what works, then and now."""
     one_history(server, seed)
 
 

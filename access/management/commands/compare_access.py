@@ -39,6 +39,8 @@ class Command(BaseCommand):
         else:
             for one in found.differences():
                 self.stdout.write(printable(_line(one)))
+            if found.without_columns:
+                self.stdout.write("Grants on columns are not compared: the read depth of all sides leaves them out.")
             for name, reason in found.unknown.items():
                 self.stdout.write(f"{name}: not known: {reason}")
         sys.exit(3 if found.unknown else 0)
@@ -59,13 +61,14 @@ def _document(found: Comparison) -> dict[str, Any]:
             for one in found.differences()
         ],
         "absent": found.absent,
+        "without_columns": found.without_columns,
         "unknown": found.unknown,
         "instances": LastReadSerializer(found.reads.values(), many=True).data,
     }
 
 
 def _line(one: Difference) -> str:
-    words = [" ".join(filter(None, [one.account, one.object.kind, str(one.object), one.privilege])), sides(one)]
+    words = [" ".join(filter(None, [one.account, one.object.kind, str(one.object), one.what])), sides(one)]
     if one.without:
         words.append(f"not: {without(one)}")
     return "; ".join(words)
