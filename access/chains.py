@@ -40,6 +40,12 @@ class Chains:
         option = "" if or_any and entry not in self._search(session, "inherit") else "inherit"
         return (*self._steps(account, session, "set_option"), *self._steps(session, entry, option))
 
+    def granted(self, account: int, role: int, holder: int) -> tuple[Edge, ...]:
+        """Return the memberships from an account that can grant itself the role to the holder, which the role inherits
+        from: () if it may grant every role."""
+        passing = [edge for edge in self._up.get(account, ()) if edge.role == role]
+        return (*passing, *self._steps(role, holder, "inherit")) if passing else ()
+
     def all(self) -> Iterator[Edge]:
         """Yield all memberships."""
         return chain.from_iterable(self._up.values())

@@ -18,7 +18,7 @@ from console.xlsx import xlsx_file
 
 from .asking import Answered
 from .questions import Access, Effective
-from .wording import question, usable, usable_at_once
+from .wording import by_database, question, usable, usable_at_once
 
 #: Columns with the basis of a row.
 READ_COLUMNS = ["last read", "read by session", "read depth"]
@@ -77,7 +77,8 @@ def as_xlsx(answered: Answered, by: str) -> HttpResponse:
 def effective_as_csv(account: Account, rights: Effective, rows: Iterable[Mapping[str, Any]], by: str) -> HttpResponse:
     """Return one row for each right, with the moment and what the answer stands on."""
     read = rights.read
-    basis = [read.reason, *read_cells(read), ", ".join(read.beyond), "; ".join(gap["message"] for gap in read.gaps)]
+    not_known = " ".join(filter(None, [read.reason, by_database() if rights.by_database else ""]))
+    basis = [not_known, *read_cells(read), ", ".join(read.beyond), "; ".join(gap["message"] for gap in read.gaps)]
     asked = [_time(rights.at), timezone.get_current_timezone_name(), _time(timezone.now()), by]
     header = ["instance", "account", "through", "right", "kind", "on", "privilege", "usable", "since", "granted by"]
     header += ["evidence", "not known", *READ_COLUMNS, "left out by the depth", "could not be read", *_ASKED[1:]]

@@ -24,7 +24,7 @@ from accounts.pages import Tab
 from console.permissions import needs
 from console.visibility import shown_to
 from engines.facts import GRANT_KINDS
-from engines.registry import ENGINES, engine_choices
+from engines.registry import engine_choices
 from instances.models import Instance
 from tagging.models import Tag
 
@@ -34,7 +34,7 @@ from .exports import as_csv, as_xlsx, effective_as_csv
 from .moments import aware, parse_moment
 from .questions import BATCH, effective
 from .seen import privileges
-from .wording import BROAD, Holders, summary, usable_at_once
+from .wording import BROAD, Holders, by_database, summary, usable_at_once
 
 #: Accounts on a page.
 ACCOUNTS_PER_PAGE = 100
@@ -214,11 +214,12 @@ class EffectiveRows:
         self._grants = self.effective.grants
         if self.q:
             self._grants = self._grants.filter(Q(scope__icontains=self.q) | Q(privilege__icontains=self.q))
-        #: Which of its grants count depends on the client, which only a question about one object asks.
-        self.depends_on_client = ENGINES[account.instance.engine].semantics.patterns
 
     def count(self) -> int:
         return self._grants.count()
+
+    def by_database(self) -> str:
+        return by_database()
 
     def natures(self) -> list[dict[str, Any]]:
         """Return what the account may do without a grant, in words."""
@@ -245,7 +246,7 @@ class EffectiveRows:
                 "links": links[grant.pk],
                 "since": max(link.since for link in links[grant.pk]),
                 "path": self.effective.path_of(grant),
-                "use": usable_at_once(self.effective.at_once(grant)),
+                "use": usable_at_once(self.effective.at_once(grant), self.effective.way(grant).clients),
             }
             for grant in grants
         ]

@@ -109,8 +109,9 @@ NO_ROLE = 0
 class Decision:
     """The CTEs of one question. `rows()` is the result; `sources` is the CTE of what is held directly."""
 
-    def __init__(self, query: Sql, question: Question, sources: str, since: str = "") -> None:
+    def __init__(self, query: Sql, question: Question, sources: str, since: str = "", login: str = "") -> None:
         self.query, self.question, self.since, self.database = query, question, since, question.database
+        self.login = login
         self.held = query.cte(
             "SELECT s.grant_id, s.holder_id, s.instance_id, s.scope, s.because, g.kind, g.privilege,\n"
             f"       {UNQUOTED} AS pattern, {_TABLE} AS object, a.name, a.host, a.kind AS holder_kind,\n"
@@ -134,7 +135,9 @@ class Decision:
             "(holder_id, node_id)",
         )
         names = query.cte(
-            f"SELECT DISTINCT instance_id, mariadb, name FROM {held} WHERE holder_kind = 'user' OR NOT mariadb\n"
+            f"SELECT DISTINCT instance_id, mariadb, {self.login} AS name FROM {held}"
+            if self.login
+            else f"SELECT DISTINCT instance_id, mariadb, name FROM {held} WHERE holder_kind = 'user' OR NOT mariadb\n"
             f" UNION SELECT a.instance_id, i.product = 'MariaDB', a.name FROM {wide} w\n"
             "  CROSS JOIN LATERAL (SELECT * FROM accounts_account x"
             " WHERE x.id = w.node_id AND x.kind = 'user' OFFSET 0) a\n"

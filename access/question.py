@@ -120,6 +120,13 @@ class Question:
             able |= {"system", "schema"}
         return able | {"memberships"}
 
+    def is_open(self, semantics: Semantics) -> bool:
+        """Whether the question is about a privilege that everyone may have on the object without a grant."""
+        if not (semantics.open_to_all and self.is_exact):
+            return False
+        kind, privilege = semantics.open_to_all
+        return kind in self.kinds(semantics) and self.fits(privilege)
+
     def built_in(self) -> Iterator[str]:
         """Yield the engines of which the path leads to built-in objects."""
         for name, engine in ENGINES.items():

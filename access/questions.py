@@ -61,6 +61,8 @@ class Holding(NamedTuple):
     lacks: list[int]
     clients: str | None = None
     via: int = 0
+    #: With because "admin", the role that the entry can grant itself.
+    role: int | None = None
 
     @property
     def start(self) -> int:
@@ -87,10 +89,11 @@ class Access:
     """`account` has the privilege by `grant`, which it holds itself or through the roles of `path`, the holder last.
 
     `because` is "grant", "superuser" (the grant allows everything), "predefined" (a role with built-in privileges, no
-    grant), "owner" (of the object's schema, no grant), "ownership" (of the object: it can give itself the privilege) or
-    "columns" (it has the privilege on `columns` of the object only). If not `at_once`, the account must first switch to
-    a role. `blocked` are the reasons why it cannot use the privilege. `clients` are hosts: it can use the privilege
-    only from clients that match them. `links` are the memberships of the path and the grant.
+    grant), "owner" (of the object's schema, no grant), "ownership" (of the object: it can give itself the privilege),
+    "admin" (it can give itself a role that has the privilege) or "columns" (it has the privilege on `columns` of the
+    object only). If not `at_once`, the account must first switch to a role. `blocked` are the reasons why it cannot use
+    the privilege. `clients` are hosts: it can use the privilege only from clients that match them. `links` are the
+    memberships of the path and the grant.
     """
 
     account: Account
@@ -108,7 +111,7 @@ class Access:
         """Return "blocked", "grant" (it can give itself the privilege), "login" or "switch" (after SET ROLE)."""
         if self.blocked:
             return "blocked"
-        return "grant" if self.because == "ownership" else "login" if self.at_once else "switch"
+        return "grant" if self.because in ("ownership", "admin") else "login" if self.at_once else "switch"
 
     @property
     def since(self) -> datetime | None:
@@ -179,7 +182,13 @@ class Rows(Sequence[Access]):
         firsts = [row[0] for row in rows]
         chains = Chains(edges({one.via or one.account for one in firsts}, self._at))
         # On MySQL, a user that is granted as a role brings its roles along, whether or not they are its default.
-        found = [chains.chain(one.via or one.account, one.start, one.entry, or_any=bool(one.via)) for one in firsts]
+        found = [
+            (
+                *chains.chain(one.via or one.account, one.start, one.entry, or_any=bool(one.via)),
+                *(chains.granted(one.entry, one.role, one.holder) if one.role else ()),
+            )
+            for one in firsts
+        ]
         ids = {edge.role for chain in found for edge in chain}
         ids |= {pk for one in firsts for pk in (one.account, one.holder, one.via or one.account)}
         accounts = Account.objects.select_related("instance").in_bulk(ids)
@@ -199,7 +208,7 @@ class Rows(Sequence[Access]):
             path = [accounts[edge.role] for edge in chain]
             if one.via not in (0, one.account):
                 path.insert(0, accounts[one.via])
-            if one.holder != one.entry:
+            if one.holder not in (one.entry, *(other.pk for other in path[-1:])):
                 path.append(accounts[one.holder])
             lacking = [self._needs[number].lack for number in one.lacks]
             grant = grants[one.grant] if one.grant else None
@@ -261,6 +270,10 @@ class Fields:
             yield gettext("locked")
 
 
+#: SQL of reasons that are told of accounts without a better one.
+_LESSER = "('ownership', 'admin', 'columns')"
+
+
 def holdings(
     question: Question,
     instances: Collection[int],
@@ -280,6 +293,11 @@ def holdings(
     query.engines = {name: ENGINES[name] for name in engines}
     sources = query.sources(question, may_grant=may_grant)
     starts = query.starts(sources)
+    starts = (
+        query.admins(starts)
+        if may_grant and not question.direct
+        else query.cte(f"SELECT *, NULL::bigint AS role_id FROM {starts}")
+    )
     reach = query.reach(query.sessions(starts))
     needs: list[Need] = []
     lacks = []
@@ -291,6 +309,8 @@ def holdings(
             public = f"FROM {needed} p WHERE p.public AND p.instance_id = s.instance_id AND p.host IN ('', s.host)"
             lacks.append(
                 f"CASE WHEN i.engine = '{name}' AND {tested} NOT IN (SELECT session_id FROM {sessions})"
+                # A role that it grants itself brings what it has.
+                f" AND (s.role_id IS NULL OR s.role_id NOT IN (SELECT session_id FROM {sessions}))"
                 f" AND NOT EXISTS (SELECT {public}) THEN {len(needs)} END"
             )
             on = gettext("no %(privilege)s on %(path)s") if need.on else gettext("no %(privilege)s")
@@ -302,7 +322,7 @@ def holdings(
     if query.combining:
         decided = (
             "UNION ALL SELECT r.account_id, r.instance_id, r.session_id, r.entry_id, r.holder_id, r.grant_id, NULL,\n"
-            "       r.because, r.scope, ARRAY[]::int[], i.name, r.clients, r.via_id\n"
+            "       r.because, r.scope, ARRAY[]::int[], i.name, r.clients, r.via_id, NULL\n"
             f"  FROM {query.decided(question, sources)} r JOIN instances_instance i ON i.id = r.instance_id\n"
             f" WHERE {limit}{direct.format('r')}\n"
         )
@@ -310,7 +330,7 @@ def holdings(
         f"{query.with_clause()}, rows AS (\n"
         "SELECT r.account_id, s.instance_id, r.session_id, s.entry_id, s.holder_id, s.grant_id, s.owner_grant_id,\n"
         f"       s.because, s.scope, array_remove(ARRAY[{', '.join(lacks)}]::int[], NULL) AS lacks, i.name,\n"
-        "       NULL AS clients, 0 AS via_id\n"
+        "       NULL AS clients, 0 AS via_id, s.role_id\n"
         f"  FROM {starts} s JOIN {reach} r ON r.entry_id = s.entry_id AND r.start_id = s.session_id\n"
         "   AND r.inheriting = s.inheriting JOIN instances_instance i ON i.id = s.instance_id\n"
         f" WHERE {limit}{direct.format('s')}\n"
@@ -318,11 +338,11 @@ def holdings(
         " ORDER BY account_id, grant_id, holder_id, entry_id, because, cardinality(lacks), session_id <> account_id,\n"
         " clients)\n"
         "SELECT b.account_id, b.instance_id, b.session_id, b.entry_id, b.holder_id, b.grant_id, b.owner_grant_id,\n"
-        "       b.because, b.scope, b.lacks, b.clients, b.via_id\n"
+        "       b.because, b.scope, b.lacks, b.clients, b.via_id, b.role_id\n"
         "  FROM best b"
         " CROSS JOIN LATERAL (SELECT * FROM accounts_account a WHERE a.id = b.account_id OFFSET 0) x\n"
-        " WHERE b.because NOT IN ('ownership', 'columns') OR NOT EXISTS (SELECT FROM best o"
-        " WHERE o.account_id = b.account_id AND o.because NOT IN ('ownership', 'columns'))\n"
+        f" WHERE b.because NOT IN {_LESSER} OR NOT EXISTS (SELECT FROM best o"
+        f" WHERE o.account_id = b.account_id AND o.because NOT IN {_LESSER})\n"
         " ORDER BY b.name, x.name, x.host, x.id, cardinality(b.lacks), b.because = 'columns', b.session_id <> x.id,\n"
         "       b.entry_id <> x.id, b.because, b.holder_id, b.entry_id, b.scope, b.grant_id"
     )
@@ -402,6 +422,8 @@ def _check_privilege(question: Question, grants: QuerySet[Grant], instances: lis
         for privilege in ENGINES[engine].semantics.privileges.get(kind, ())
     ):
         return
+    if any(question.is_open(engine.semantics) for engine in ENGINES.values()):
+        return
     (privilege,) = question.privileges
     if grants.filter(privilege=privilege).exists():
         return
@@ -452,6 +474,8 @@ def unknown(
             reasons.append(missing)
         if read.instance.engine in built_in:
             reasons.append(gettext("on built-in objects, the rights that the engine ships with are not recorded"))
+        if question.is_open(ENGINES[read.instance.engine].semantics):
+            reasons.append(gettext("everyone may set most parameters without a grant; only grants are recorded"))
         if read.instance.pk in by_database:
             reasons.append(
                 gettext("which grants on databases count depends on the database: some overlap or are partly revoked")
@@ -482,13 +506,16 @@ def _text(row: Edge | Grant, names: Mapping[int, str]) -> str:
 
 
 class Reached(NamedTuple):
-    """How an account has the rights of a holder: as in `Holding`. `database` is the only one where it has them."""
+    """How an account has the rights of a holder: as in `Holding`. `database` is the only one where it has them. The
+    chain begins at `via`, if that is not 0."""
 
     session: int
     holder: int
     entry: int
     owner_grant: int | None
-    database: str | None
+    database: str | None = None
+    clients: str = ""
+    via: int = 0
 
     start = Holding.start
 
@@ -506,7 +533,9 @@ class Nature:
 class Effective:
     """What an account may do: `grants` are its own, those of its roles and of PUBLIC; `path(grant)` leads to one.
 
-    `read` is the last read that the answer is based on.
+    `read` is the last read that the answer is based on. On MySQL and MariaDB, there are also those of accounts of the
+    same name, and `decided` are id of a grant → the best way to it. If `by_database`, which grants on databases count
+    depends on the database: all are listed.
     """
 
     account: Account
@@ -514,6 +543,8 @@ class Effective:
     grants: QuerySet[Grant]
     read: LastRead
     ways: Mapping[tuple[int, str | None], list[Reached]]
+    decided: Mapping[int, Reached]
+    by_database: bool
 
     @property
     def coverage(self) -> LastRead | None:
@@ -522,6 +553,8 @@ class Effective:
 
     def way(self, grant: Grant) -> Reached:
         """Return the best way from the account to the holder of one of `grants`: at login, if there is one."""
+        if grant.pk in self.decided:
+            return self.decided[grant.pk]
         personal = grant.kind in ENGINES[self.account.instance.engine].semantics.personal
         ways = [*self.ways.get((grant.account_id, None), ()), *self.ways.get((grant.account_id, grant.database), ())]
         return next(way for way in ways if not personal or way.session == way.holder)
@@ -532,9 +565,11 @@ class Effective:
 
     @cached_property
     def _chains(self) -> Chains:
-        return Chains(edges([self.account.pk], self.at))
+        return Chains(edges({self.account.pk, *(way.via for way in self.decided.values() if way.via)}, self.at))
 
     def _chain(self, way: Reached) -> tuple[Edge, ...]:
+        if way.via:
+            return self._chains.chain(way.via, way.start, way.entry, or_any=True)
         # PUBLIC is no role.
         return () if way.entry not in self._members else self._chains.chain(self.account.pk, way.start, way.entry)
 
@@ -545,6 +580,8 @@ class Effective:
     def path(self, way: Reached) -> list[int]:
         """Return the ids of the roles on the way, the holder last; empty for the account itself."""
         chain = [edge.role for edge in self._chain(way)]
+        if way.via not in (0, self.account.pk):
+            chain.insert(0, way.via)
         return chain if (chain or [self.account.pk])[-1] == way.holder else [*chain, way.holder]
 
     def path_of(self, grant: Grant) -> list[str]:
@@ -555,6 +592,7 @@ class Effective:
     def names(self) -> dict[int, str]:
         """Account id → name, for all accounts on the paths."""
         ids = {*self._members, *(holder for holder, _database in self.ways)}
+        ids |= {pk for way in self.decided.values() for pk in (way.holder, way.via)}
         return {role.pk: str(role) for role in Account.objects.filter(pk__in=ids)}
 
     def links(self, grants: Sequence[Grant]) -> dict[int, list[Link]]:
@@ -610,10 +648,48 @@ def effective(account: Account, at: datetime | None = None) -> Effective:
     for holder, database in ways:
         if database is not None:
             held |= Q(account=holder, database=database) & ~Q(kind__in=semantics.personal)
+    decided = {}
+    if semantics.patterns:
+        decided = _decided(account, at)
+        held = Q(pk__in=decided) | (held & Q(denied=True))
     return Effective(
         account=account,
         at=moment,
         grants=Grant.objects.at(moment).filter(held).select_related("account"),
         read=last_read(account.instance, moment),
         ways=ways,
+        decided=decided,
+        by_database=semantics.patterns and bool(undecided([account.instance_id], at)),
     )
+
+
+def _decided(account: Account, at: datetime | None) -> dict[int, Reached]:
+    """Return id of a grant → the best way to it, where grants depend on the client and on active roles."""
+    query = Relation(at is not None)
+    query.engines = {account.instance.engine: ENGINES[account.instance.engine]}
+    me, name = query.parameter(account.pk), query.parameter(account.name)
+    near = query.cte(
+        f"SELECT a.id FROM accounts_account a WHERE a.instance_id = ANY(%(instances)s::bigint[])\n"
+        f"   AND (a.id = {me} OR (a.name IN ({name}, '') AND {query.existing('a')}) OR a.kind = 'public')\n"
+        f" UNION SELECT m.role_id FROM {{self}} w {query.roles('w.id')}",
+        "(id)",
+    )
+    everything = Question("*", None)
+    sources = query.cte(f"SELECT * FROM {query.sources(everything)} WHERE holder_id IN (SELECT id FROM {near})")
+    rows = query.decided(everything, sources, login=name)
+    sql = (
+        f"{query.with_clause()} SELECT r.grant_id, r.session_id, r.holder_id, r.entry_id, r.clients, r.via_id,\n"
+        f"       r.account_id FROM {rows} r JOIN accounts_account a ON a.id = r.account_id\n"
+        f" WHERE a.id = {me} OR a.kind = 'public'\n"
+        # The best way first.
+        f" ORDER BY r.grant_id, r.session_id <> {me} AND a.kind IS DISTINCT FROM 'public', r.clients NULLS FIRST,\n"
+        f"       r.holder_id <> {me}, r.via_id, r.session_id, r.entry_id"
+    )
+    found: dict[int, Reached] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(sql, query.parameters | {"instances": [account.instance_id], "at": at})
+        for grant, session, holder, entry, clients, via, of in cursor.fetchall():
+            # What PUBLIC has, all have at login.
+            session = account.pk if of != account.pk else session
+            found.setdefault(grant, Reached(session, holder, entry, None, None, clients or "", via))
+    return found

@@ -76,6 +76,53 @@ class Relation(Sql):
             f"  FROM {{self}} w {self.members('w.session_id', since)} WHERE w.inheriting AND m.inherit"
         )
 
+    def admins(self, starts: str) -> str:
+        """Return the CTE of the starts with those of accounts that can grant themselves a role which has the source,
+        because "admin": by ADMIN OPTION of a membership that gives them nothing else, or because they may grant every
+        role, by the grant `owner_grant_id`. `role_id` is that role, null for other starts."""
+        selects = [f"SELECT *, NULL::bigint AS role_id FROM {starts}"]
+        copied = "s.grant_id, s.holder_id, s.instance_id, s.host, s.database, s.scope, 'admin', false, false"
+        for name, engine in self.engines.items():
+            semantics = engine.semantics
+            if not (semantics.makes_roles and semantics.everything):
+                continue
+            kind, privilege, version = map(self.parameter, semantics.makes_roles)
+            everything = " AND ".join(
+                f"u.{column} = {self.parameter(value)}"
+                for column, value in zip(("kind", "privilege"), semantics.everything, strict=True)
+            )
+            able = (
+                f"SELECT u.account_id FROM accounts_grant u WHERE {everything} AND NOT u.denied AND {self.holding('u')}"
+            )
+            held = f"s.because IN ('grant', 'predefined') AND NOT s.personal AND NOT s.public AND i.engine = '{name}'"
+            within = self.cte(
+                "SELECT r.role_id AS start_id, r.member_id AS role_id FROM accounts_rolereach r WHERE r.inherits\n"
+                f"   AND r.role_id IN (SELECT session_id FROM {starts})\n"
+                f" UNION SELECT session_id, session_id FROM {starts}"
+                if not self.is_past
+                else f"SELECT session_id, session_id FROM {starts}\n"
+                f" UNION SELECT w.start_id, m.member_id FROM {{self}} w {self.members('w.role_id')} WHERE m.inherit",
+                "(start_id, role_id)",
+            )
+            selects.append(
+                f"SELECT {copied}, m.member_id, m.member_id, true, NULL, m.role_id\n"
+                f"  FROM accounts_membership m JOIN {within} w ON w.role_id = m.role_id\n"
+                f"  JOIN {starts} s ON s.session_id = w.start_id AND s.entry_id = s.session_id AND s.inheriting\n"
+                "  JOIN instances_instance i ON i.id = s.instance_id\n"
+                f" WHERE m.admin_option AND NOT m.inherit AND NOT m.set_option AND {self.holding('m')} AND {held}"
+                f" AND m.role_id NOT IN ({able})"
+            )
+            selects.append(
+                f"SELECT {copied}, o.account_id, o.account_id, false, o.id, s.holder_id\n"
+                f"  FROM {starts} s JOIN instances_instance i ON i.id = s.instance_id\n"
+                "  JOIN accounts_account a ON a.instance_id = s.instance_id\n"
+                f"  JOIN accounts_grant o ON o.account_id = a.id AND o.kind = {kind} AND o.privilege = {privilege}"
+                f" AND NOT o.denied AND {self.holding('o')}\n"
+                f" WHERE substring(i.version FROM '^[0-9]+')::int <= {version} AND {held}"
+                f" AND s.holder_id <> o.account_id AND s.holder_id = s.entry_id AND s.holder_id NOT IN ({able})"
+            )
+        return self.cte("\n UNION ALL ".join(selects))
+
     def reach(self, sessions: str, since: str = "") -> str:
         """Return the CTE of accounts that have a session, with the columns of `sessions`."""
         if self._is_closed(since):
@@ -176,13 +223,13 @@ class Relation(Sql):
                 )
         return self.cte("\n UNION ALL ".join(selects))
 
-    def decided(self, question: Question, sources: str, since: str = "") -> str:
+    def decided(self, question: Question, sources: str, since: str = "", *, login: str = "") -> str:
         """Return the CTE of the rows on engines where access depends on the client and on active roles, as
-        `Decision.rows()`."""
+        `Decision.rows()`. `login` is SQL of a name: clients that give others do not matter."""
         if not self.combining:
             none = "NULL::bigint AS account_id, NULL::bigint AS instance_id, NULL::bigint AS holder_id"
             return self.cte(f"SELECT {none} WHERE false")
-        return Decision(self, question, sources, since).rows()
+        return Decision(self, question, sources, since, login).rows()
 
     def _inherited(self) -> str:
         """Return SQL: the source is not on an engine that `decided()` answers for."""

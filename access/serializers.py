@@ -21,12 +21,15 @@ class EffectiveGrantSerializer(GrantSerializer):
     holder = serializers.IntegerField(source="account_id", help_text="Who holds it: the account, a role, or PUBLIC.")
     path = serializers.SerializerMethodField(help_text="The roles on the way, the holder last; empty for its own.")
     at_once = serializers.SerializerMethodField(help_text="False: only after switching to one of the roles.")
+    clients = serializers.SerializerMethodField(
+        help_text="Hosts. It can be used only from clients that match them; empty: any."
+    )
     links = serializers.SerializerMethodField(
         help_text="The memberships on the way, and the grant, each with its visits."
     )
 
     class Meta(GrantSerializer.Meta):
-        fields = [*GrantSerializer.Meta.fields, "holder", "path", "at_once", "links"]
+        fields = [*GrantSerializer.Meta.fields, "holder", "path", "at_once", "clients", "links"]
 
     @extend_schema_field(LinkSerializer(many=True))
     def get_links(self, grant: Grant) -> list[dict[str, Any]]:
@@ -38,6 +41,9 @@ class EffectiveGrantSerializer(GrantSerializer):
     def get_at_once(self, grant: Grant) -> bool:
         return self.context["effective"].at_once(grant)
 
+    def get_clients(self, grant: Grant) -> str:
+        return self.context["effective"].way(grant).clients
+
 
 class AccessSerializer(serializers.Serializer):
     """One `access.Access`."""
@@ -46,7 +52,7 @@ class AccessSerializer(serializers.Serializer):
     account = serializers.IntegerField(source="account.pk")
     account_label = serializers.CharField(source="account.__str__")
     path = serializers.ListField(child=serializers.CharField(), help_text="The roles on the way, the holder last.")
-    because = serializers.ChoiceField(["grant", "superuser", "predefined", "owner", "ownership", "columns"])
+    because = serializers.ChoiceField(["grant", "superuser", "predefined", "owner", "ownership", "admin", "columns"])
     usable = serializers.ChoiceField(
         list(USABLE), help_text="At login, after SET ROLE, after it grants the privilege to itself, or not at all."
     )

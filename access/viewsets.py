@@ -38,7 +38,8 @@ from .serializers import (
 
 class EffectiveGrantViewSet(GrantViewSet):
     """What one account may do by its own grants, through its roles and through PUBLIC; now, or `as_of` a time.
-    `without_grant` are predefined roles that it reaches, with kind of object → privileges on each such object."""
+    With `by_database`, which grants on databases count depends on the database, and all are listed. `without_grant` are
+    predefined roles that it reaches, with kind of object → privileges on each such object."""
 
     serializer_class = EffectiveGrantSerializer
     parameters = ["as_of"]
@@ -65,6 +66,7 @@ class EffectiveGrantViewSet(GrantViewSet):
             {"path": [str(role) for role in nature.path], "at_once": nature.at_once, "powers": _sorted(nature.powers)}
             for nature in effective.natures()
         ]
+        answer.data["by_database"] = effective.by_database
         answer.data["coverage"] = CoverageSerializer(coverage).data if coverage else None
         return answer
 

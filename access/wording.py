@@ -35,15 +35,27 @@ _RANKS = list(USABLE)
 
 def usable(row: Access) -> str:
     """Return how and from where the account can use the right, or why not: "blocked: locked; no USAGE on s"."""
-    word = str(USABLE[row.usable])
-    if row.clients:
-        word = gettext("%(usable)s, from clients that match %(hosts)s") % {"usable": word, "hosts": row.clients}
+    word = _from_clients(str(USABLE[row.usable]), row.clients)
     return f"{word}: {'; '.join(row.blocked)}" if row.blocked else word
 
 
-def usable_at_once(at_once: bool) -> str:
-    """Return how the account can use a right that nothing blocks."""
-    return str(USABLE["login" if at_once else "switch"])
+def usable_at_once(at_once: bool, clients: str = "") -> str:
+    """Return how, and from which clients, the account can use a right that nothing blocks."""
+    return _from_clients(str(USABLE["login" if at_once else "switch"]), clients)
+
+
+def _from_clients(word: str, hosts: str) -> str:
+    if not hosts:
+        return word
+    return gettext("%(usable)s, from clients that match %(hosts)s") % {"usable": word, "hosts": hosts}
+
+
+def by_database() -> str:
+    """Return why a list of all rights of an account says more than it has on one database."""
+    return gettext(
+        "Patterns of database names overlap here, or a privilege is revoked for a database: which grants on databases "
+        "count depends on the database. Who can answers that for one; here are all."
+    )
 
 
 @dataclass(frozen=True)

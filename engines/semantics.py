@@ -40,10 +40,13 @@ class Semantics:
     possible privileges; any for other kinds. `requires`: what a session needs besides a privilege. `never_implied`:
     privileges that an account with `everything` may lack. `powerful`: (kind, privilege) of grants that make an account
     all-powerful, and `powerful_roles` that do. `passes_on`: the privilege of an owner, who can give itself every
-    privilege on the object. `unquoted`: what the engine makes of letters in names without quotes, "lower" or "upper";
-    "" if it leaves them. `built_in`: kind of object → names of built-in ones, which are the second part of a path. On
-    these, and on what such a schema contains, the rights that the engine ships with are not recorded, but only
-    deviations: a grant, and with `denied` a shipped right that was taken away.
+    privilege on the object. `makes_roles`: (kind, privilege, major version) of a grant that allows, up to that version,
+    to grant oneself every role without `everything`; where it is given, members can hold a role without using it, and
+    grant it to themselves again. `open_to_all`: (kind, privilege) that everyone has on some objects without a grant.
+    `unquoted`: what the engine makes of letters in names without quotes, "lower" or "upper"; "" if it leaves them.
+    `built_in`: kind of object → names of built-in ones, which are the second part of a path. On these, and on what such
+    a schema contains, the rights that the engine ships with are not recorded, but only deviations: a grant, and with
+    `denied` a shipped right that was taken away.
     """
 
     paths: Mapping[str, int]
@@ -64,6 +67,8 @@ class Semantics:
     powerful: frozenset[tuple[str, str]] = frozenset()
     powerful_roles: frozenset[str] = frozenset()
     passes_on: str = ""
+    makes_roles: tuple[str, str, int] | None = None
+    open_to_all: tuple[str, str] | None = None
     unquoted: str = ""
     built_in: Mapping[str, frozenset[str]] = field(default_factory=dict)
 

@@ -326,3 +326,16 @@ def test_an_account_of_unknown_kind_on_mysql_is_listed(db):
     join(maybe, team)
     for privilege, names in (("DELETE", {"maybe"}), ("SELECT", {"maybe", "team"})):
         assert {row.account.name for row in who_can(privilege, "shop.t", kind="table").rows} == names
+
+
+def test_parameters_that_everyone_may_set_are_not_denied(db):
+    """F7.6: which parameters PostgreSQL lets everyone set is not read, so the answer about one is unknown."""
+    pg = instance("pg", "postgresql")
+    ada = account(pg, "ada")
+    assert [*who_can("SET", "work_mem", kind="parameter").unknown] == [pg]
+    grant(ada, "SET", "parameter", "log_statement")
+    grant(ada, "ALTER SYSTEM", "parameter", "log_statement")
+    answer = who_can("SET", "log_statement", kind="parameter")
+    assert [row.account.name for row in answer.rows] == ["ada"]
+    assert ["everyone may set" in reason for reason in answer.unknown.values()] == [True]
+    assert who_can("ALTER SYSTEM", "log_statement", kind="parameter").unknown == {}

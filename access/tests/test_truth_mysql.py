@@ -13,10 +13,10 @@ from django.db import connection
 
 from access.matrix import matrix
 from access.question import Question
-from access.questions import who_can
+from access.questions import effective, who_can
 from access.relation import Relation
 from access.tests import reference_mysql as reference
-from accounts.models import Account
+from accounts.models import Account, Grant
 from instances.models import Instance
 from sync import services
 from sync.tests.targets import history_of
@@ -78,10 +78,26 @@ def in_matrix(at: datetime | None) -> Best:
     return found
 
 
+def in_effective(at: datetime | None) -> dict[tuple[str, str, str], dict[int, dict[int, bool]]]:
+    """What the effective rights of each account say: (privilege, kind, object) → id of the account → id of a grant on
+    the instance, the table or what is in it → whether it has it at login. Which grants on databases count depends on
+    the database."""
+    found: dict[tuple[str, str, str], dict[int, dict[int, bool]]] = {what: {} for what in reference.TRIED}
+    for account in Account.objects.select_related("instance"):
+        if account.gone_at is None or (at and account.gone_at > at):
+            rights = effective(account, at)
+            for grant in rights.grants.exclude(denied=True).exclude(kind="database"):
+                for (privilege, _kind, path), of_account in found.items():
+                    if grant.privilege == privilege and grant.scope in ("", path, path.removesuffix(".a")):
+                        of_account.setdefault(account.pk, {})[grant.pk] = rights.at_once(grant)
+    return found
+
+
 def answered(at: datetime | None, accounts: Iterable[str], mariadb: bool) -> dict[tuple[str, ...], str]:
     """As `truth()`, from the store. `accounts` are those that PUBLIC stands for."""
     found: dict[tuple[str, ...], str] = {}
-    of_matrix = in_matrix(at)
+    of_matrix, of_accounts = in_matrix(at), in_effective(at)
+    everyone = {*Account.objects.filter(kind="public").values_list("pk", flat=True)}
     for privilege, kind, path in reference.TRIED:
         asked = "RELOAD" if mariadb and privilege == "FLUSH_USER_RESOURCES" else privilege
         try:
@@ -99,6 +115,27 @@ def answered(at: datetime | None, accounts: Iterable[str], mariadb: bool) -> dic
                 usable = "login" if "login" in (row.usable, best.get(row.account.pk)) else row.usable
                 best[row.account.pk] = usable if kind != "column" else "has it"
             assert of_matrix[privilege, kind, path] == best, (privilege, kind, path)
+        # A privilege that is revoked for the database of the question counts on others.
+        instance_wide = Grant.objects.filter(denied=True).exists()
+        held: dict[int, dict[int, bool]] = {}
+        for holding in answer.rows.holdings:
+            if holding.because == "grant":
+                mine = held.setdefault(holding.account, {})
+                mine[holding.grant] = mine.get(holding.grant, False) or holding.session == holding.account
+        grants = Grant.objects.exclude(kind="database")
+        if instance_wide:
+            grants = grants.exclude(kind="system")
+        compared = {*grants.values_list("pk", flat=True)}
+        of_public = {pk for one in everyone for pk in held.get(one, {})}
+        for pk, mine in of_accounts[privilege, kind, path].items():
+            told = {grant: at_once for grant, at_once in held.get(pk, {}).items() if grant in compared}
+            shown = {grant: at_once for grant, at_once in mine.items() if grant in compared}
+            if pk not in everyone:
+                # What PUBLIC has is told once by who can, and for each account here.
+                assert of_public & compared <= shown.keys()
+                shown = {grant: at_once for grant, at_once in shown.items() if grant not in of_public or grant in told}
+                told |= dict.fromkeys(told.keys() & of_public, True)
+            assert told == shown, (privilege, kind, path, pk)
         for row in rows:
             others = row.account.kind == "user" and row.account.name not in (*reference.LOGINS, "")
             if row.usable in ("login", "switch") and not others:
@@ -193,6 +230,10 @@ def test_rights_from_some_clients_only(transactional_db, mysql_family):
             assert rows_of_u("SELECT")["127.0.0.%"] == (["u@local%"], "local%, 127.0.0.%")
             assert rows_of_u("SELECT")["local%"] == ([], "")
             assert rows_of_u("DELETE")["127.0.0.%"] == (["u@%"], "")
+            rights = effective(Account.objects.select_related("instance").get(name="u", host="127.0.0.%"))
+            shown = {grant.privilege: (rights.path_of(grant), rights.way(grant).clients) for grant in rights.grants}
+            assert shown == {"SELECT": (["u@local%"], "local%, 127.0.0.%"), "DELETE": (["u@%"], "")}
+            assert rights.by_database is False
     finally:
         server.reset()
         server.restore(before)

@@ -58,7 +58,7 @@ def statements(draw: st.DrawFn) -> str:
         case "own":
             return f"ALTER {draw(st.sampled_from(OWNED))} OWNER TO {role}"
         case "attribute":
-            return f"ALTER ROLE {role} {draw(st.sampled_from(['SUPERUSER', 'NOSUPERUSER', 'NOINHERIT', 'INHERIT']))}"
+            return f"ALTER ROLE {role} {draw(st.sampled_from(['SUPERUSER', 'NOSUPERUSER', 'NOINHERIT', 'INHERIT', 'CREATEROLE']))}"
         case "login":
             options = ["NOLOGIN", "LOGIN", "VALID UNTIL '2000-01-01'", "VALID UNTIL 'infinity'"]
             return f"ALTER ROLE {role} {draw(st.sampled_from(options))}"
@@ -89,7 +89,7 @@ def answered_by_store(instance: Instance, at: datetime | None) -> dict[tuple[str
         for privilege in privileges:
             answer = who_can(privilege, path, kind=real_kind, at=at, instances=Instance.objects.filter(pk=instance.pk))
             assert answer.unknown == {}
-            rows = [row for row in answer.rows if row.because not in ("ownership", "columns")]
+            rows = [row for row in answer.rows if row.because not in ("ownership", "admin", "columns")]
             everybody = any(row.account.name == "public" for row in rows)
             matched = has(privilege, path, real_kind, instance, at)
             for role in ROLES:
@@ -111,6 +111,44 @@ def answered_by_store(instance: Instance, at: datetime | None) -> dict[tuple[str
             answers[role, other, "USAGE"] = (any(way.session == accounts[role].pk for way in to),)
             answers[role, other, "SET"] = (any(way.session == way.holder for way in to),)
     return answers
+
+
+def compare_admins(server: PostgresServer, instance: Instance) -> int:
+    """Who can give itself a role that has SELECT on the table, but has it by no path, is who succeeds on the server.
+    Return how many there are."""
+    path, name, *_ = OBJECTS["table"]
+    rows = list(who_can("SELECT", path, kind="table", instances=Instance.objects.filter(pk=instance.pk)).rows)
+    if any(row.account.name == "public" for row in rows):
+        return 0
+    lacking = {*ROLES} - {row.account.name for row in rows if row.because not in ("ownership", "admin", "columns")}
+    said = {row.account.name for row in rows if row.because == "admin" and row.at_once} & lacking
+    works = set()
+    for role in lacking:
+        with server.superuser("shop") as cursor:
+            cursor.execute(
+                "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s) OR rolname LIKE 'pg_%%_all_data'", [[*ROLES]]
+            )
+            for (other,) in cursor.fetchall():
+                cursor.execute("BEGIN")
+                try:
+                    cursor.execute(f"SET LOCAL SESSION AUTHORIZATION {identifier(role)}")
+                    cursor.execute(f"GRANT {identifier(other)} TO {identifier(role)}")
+                    cursor.execute("SELECT has_table_privilege(%s, %s, 'SELECT')", [other, name])
+                    works |= {role} if cursor.fetchone()[0] else set()
+                except psycopg2.Error as error:
+                    # Not allowed, or a role would be in itself.
+                    if error.pgcode not in ("42501", "0LP01"):
+                        raise
+                cursor.execute("ROLLBACK")
+    # It must first take the role out of the other, which it may.
+    circular = {one for one in said - works if _is_within(instance, one)}
+    assert said - circular == works
+    return len(said)
+
+
+def _is_within(instance: Instance, role: str) -> bool:
+    """Whether another role is in this one, or the role itself may not be granted to its members."""
+    return Account.objects.get(instance=instance, name=role).reached_by.exists()
 
 
 def has(privilege: str, path: str, kind: str, instance: Instance, at: datetime | None) -> set[int]:
@@ -162,6 +200,7 @@ def one_history(server: PostgresServer, scripts: list[list[str]]) -> None:
             with server.superuser("shop") as cursor:
                 steps.append((record.started_at, allowed(cursor)))
             compare(steps[-1][1], answered_by_store(instance, None))
+        compare_admins(server, instance)
         for moment, answers in steps:
             compare(answers, answered_by_store(instance, moment))
 
@@ -206,3 +245,31 @@ def test_random_histories(transactional_db, clean, scripts):
 def test_random_set_ups_and_histories_at_length(transactional_db, clean, scripts):
     """F7.1: 100 set-ups and histories on each major version."""
     one_history(clean, scripts)
+
+
+def test_a_role_that_one_can_grant_oneself(transactional_db, clean):
+    """F7.1: by CREATEROLE before version 16, since then by ADMIN OPTION without the rest; each link is evidence."""
+    script = [
+        'GRANT SELECT ON "s p"."T.1" TO "ada"',
+        'GRANT USAGE ON SCHEMA "s p" TO "ada"',
+        'ALTER ROLE "e e" CREATEROLE',
+    ]
+    script.append('GRANT "ada" TO "c.d" WITH ADMIN TRUE, INHERIT FALSE, SET FALSE')
+    script.append('GRANT "c.d" TO "Étienne" WITH ADMIN FALSE, INHERIT TRUE, SET TRUE')
+    clean.fresh_database("shop")
+    clean.execute("; ".join(f"CREATE ROLE {identifier(role)} LOGIN" for role in ROLES))
+    clean.execute(CREATE, None, "shop")
+    with history_of(clean.collector(level="C")) as instance:
+        run(clean, script)
+        services.run_here(services.start("accounts", Instance.objects.all(), trigger="manual", enqueue=False))
+        rows = who_can("SELECT", 'shop."s p"."T.1"', kind="table").rows
+        found = {row.account.name: row for row in rows if row.because == "admin"}
+        assert {row.usable for row in found.values()} == {"grant"}
+        told = {name: [one.name for one in row.path] for name, row in found.items()}
+        if clean.major < 16:
+            assert told == {"e e": ["ada"]}
+            assert found["e e"].links[0].words.startswith("CREATEROLE")
+        else:
+            assert told == {"c.d": ["ada"], "Étienne": ["c.d", "ada"]}
+            assert "ada" in found["c.d"].links[0].words
+        assert compare_admins(clean, instance) == len(told)

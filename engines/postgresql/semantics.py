@@ -56,6 +56,10 @@ POSTGRESQL = Semantics(
     # Of Amazon, Google and Azure.
     powerful_roles=frozenset({"rds_superuser", "cloudsqlsuperuser", "azure_pg_admin"}),
     passes_on="OWNER",
+    # https://www.postgresql.org/docs/16/release-16.html: since then, only roles that one has with ADMIN OPTION.
+    makes_roles=("attribute", "CREATEROLE", 15),
+    # Those with the context `user` in pg_settings.
+    open_to_all=("parameter", "SET"),
     unquoted="lower",
     built_in={
         "schema": frozenset({"pg_catalog", "information_schema", "pg_toast"}),
