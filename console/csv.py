@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from django.http import HttpResponse, StreamingHttpResponse
 from django.utils.translation import gettext as _
 
+from engines.statements import printable
+
 
 def csv_file(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> HttpResponse:
-    """Return a CSV download that spreadsheets read as UTF-8, with no cell that runs as a formula."""
+    """Return a CSV download that spreadsheets read as UTF-8. No cell runs as a formula, and hidden characters are
+    escaped."""
     response = HttpResponse(
         "\ufeff",
         content_type="text/csv; charset=utf-8",
@@ -20,7 +24,7 @@ def csv_file(name: str, header: Sequence[str], rows: Iterable[Sequence[object]])
     )
     writer = csv.writer(response)
     writer.writerow(header)
-    writer.writerows([disarmed("" if cell is None else str(cell)) for cell in row] for row in rows)
+    writer.writerows(map(cells, rows))
     return response
 
 
@@ -33,7 +37,7 @@ def csv_stream(name: str, header: Sequence[str], rows: Iterable[Sequence[object]
         writer = csv.writer(text)
         writer.writerow(header)
         for row in rows:
-            writer.writerow([disarmed("" if cell is None else str(cell)) for cell in row])
+            writer.writerow(cells(row))
             if text.tell() > CHUNK:
                 yield text.getvalue()
                 text.seek(0)
@@ -50,19 +54,25 @@ def csv_stream(name: str, header: Sequence[str], rows: Iterable[Sequence[object]
 #: Characters of a streamed file that are sent at once.
 CHUNK = 64 * 1024
 
-#: Spreadsheets treat cells with these prefixes as formulas. https://owasp.org/www-community/attacks/CSV_Injection
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: What spreadsheets may run as a formula, also after blanks and in full-width characters, and such a text in quotes.
+#: https://owasp.org/www-community/attacks/CSV_Injection
+FORMULA = re.compile(r"[\s'\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠]|'*[\t\r\n]")
+
+
+def cells(row: Iterable[object]) -> list[object]:
+    """Return the cells of a file: numbers as they are, all else as text without formulas and hidden characters."""
+    return ["" if one is None else one if type(one) in (int, float) else disarmed(printable(str(one))) for one in row]
 
 
 def disarmed(text: str) -> str:
     """Quote a text that a spreadsheet would run as a formula, and one that looks quoted already."""
-    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 def armed(text: str) -> str:
     """The text of a cell without blanks around it, and without the quote that `disarmed` puts before it."""
     text = text.strip()
-    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text
+    return text[1:] if text.startswith("'") and FORMULA.match(text) else text
 
 
 def read_rows(text: str, known: Collection[str], required: Collection[str]) -> list[tuple[int, dict[str, str]]]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import xlsxwriter
 from django.http import HttpResponse
 
+from engines.statements import printable
+
 Rows = Iterable[Sequence[object]]
 
 CONTENT_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -22,8 +24,9 @@ WIDEST = 60
 def xlsx_file(name: str, sheets: Mapping[str, tuple[Sequence[str], Rows]]) -> HttpResponse:
     """Return a workbook as a download: title of each sheet → its header and rows.
 
-    All cells but numbers are text, so that none runs as a formula or opens an address. Longer texts than a cell takes
-    end with "…"; rows that a sheet cannot take continue on another. Rows go to disk as they come.
+    All cells but numbers are text, so that none runs as a formula or opens an address, with hidden characters escaped.
+    Longer texts than a cell takes end with "…"; rows that a sheet cannot take continue on another. Rows go to disk as
+    they come.
     """
     target = io.BytesIO()
     with xlsxwriter.Workbook(target, {"constant_memory": True}) as book:
@@ -58,5 +61,5 @@ def _write(sheet: xlsxwriter.worksheet.Worksheet, row: int, column: int, value: 
     if isinstance(value, int) and not isinstance(value, bool):
         sheet.write_number(row, column, value)
         return
-    text = str(value)
+    text = printable(str(value))
     sheet.write_string(row, column, text if len(text) <= CHARACTERS else f"{text[: CHARACTERS - 1]}…")

@@ -277,7 +277,7 @@ def test_the_files_say_what_was_asked_and_what_the_answer_stands_on(shop, client
     text = client.get(f"{url}&csv=1").content.decode("utf-8-sig")
     rows = list(csv.DictReader(StringIO(text)))
     accounts = [row["account"] for row in rows if row["instance"] == "pg"]
-    assert accounts == ["\x01_x0041_\n'", "'=cmd|x", "ada", "ada", "all_writers", "bob", "root", "writers"]
+    assert accounts == ["\\x01_x0041_\\n'", "'=cmd|x", "ada", "ada", "all_writers", "bob", "root", "writers"]
     user = client.get(url).wsgi_request.user.get_username()
     for row in rows:
         assert row["question"] == f"Who may: INSERT, on table {ORDERS}?"
@@ -301,7 +301,7 @@ def test_the_files_say_what_was_asked_and_what_the_answer_stands_on(shop, client
     facts = dict(row for row in book["Question"] if len(row) == 2)
     assert facts["question"] == f"Who may: INSERT, on table {ORDERS}?"
     assert (facts["time zone"], facts["asked by"], facts["on"]) == ("UTC", user, ORDERS)
-    assert [row[1] for row in book["Accounts"]] == ["account", "_x0001__x005F_x0041_\n'", "=cmd|x", *accounts[2:]]
+    assert [row[1] for row in book["Accounts"]] == ["account", "\\x01_x005F_x0041_\\n'", "=cmd|x", *accounts[2:]]
     assert [row[0] for row in book["Coverage"]] == ["instance", "bare", "empty", "gappy", "pg"]
     assert "=no CONNECT on shop" in book["Coverage"][3]
 

@@ -276,12 +276,14 @@ def test_the_trends_page(fleet):
 def test_csv_opens_in_a_spreadsheet_and_runs_nothing(fleet):
     """UTF-8 with a byte order mark; a name that begins like a formula is disarmed."""
     shop = Database.objects.get(name="=lab")
+    Database.objects.filter(name="crm").update(name="\n ＝1+1\u202e")
     DatabaseAggregate.objects.filter(database=shop, period="monthly").update(change=10**15)
     client = superstaff()
     answer = client.get(reverse("trends"), {"csv": "growers"})
     assert answer.content.startswith("\ufeff".encode())
     rows = list(csv.DictReader(StringIO(answer.content.decode("utf-8-sig"))))
     assert rows[0]["database"] == "'=lab"
+    assert "\\n ＝1+1\\u202e" in [row["database"] for row in rows]
     assert rows[1]["change"] == str(GIB * last_closed(Period.MONTHLY, today()).days)
     trend = list(csv.DictReader(StringIO(client.get(reverse("trends"), {"csv": "trend"}).content.decode("utf-8-sig"))))
     assert trend[-1]["from"] == last_closed(Period.MONTHLY, today()).first.isoformat()

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from console.csv import disarmed
+from console.csv import cells
 from console.units import bytes_label
 from planning.forecast import NoForecast
 from planning.pages import flat, size_label
@@ -37,7 +37,7 @@ class Command(BaseCommand):
             writer = csv.writer(self.stdout)
             writer.writerow(flattened[0])
             for row in flattened:
-                writer.writerow("" if cell is None else disarmed(str(cell)) for cell in row.values())
+                writer.writerow(cells(row.values()))
         else:
             for line in lines:
                 self.stdout.write(_text(line))
