@@ -53,6 +53,8 @@ class VisitCommand(BaseCommand):
                 raise ValueError("There is nothing to confirm: the last visits of these instances were not held.")
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
+        # Visits of processes that died would be skipped as pending, or waited for.
+        services.reap()
         session = services.start(
             self.kind,
             instances,
@@ -70,8 +72,8 @@ class VisitCommand(BaseCommand):
         sys.exit(self._report(session, as_json=options["json"]))
 
     def _report(self, session: SyncSession, *, as_json: bool) -> int:
-        """Print the results of the visits. Returns the exit code."""
-        records = list(session.records.select_related("instance").order_by("instance__name"))
+        """Print the results of the visits, those in other sessions included. Returns the exit code."""
+        records = list(services.results(session).select_related("instance").order_by("instance__name"))
         counts = Counter(record.status for record in records)
         if as_json:
             document = {
@@ -80,7 +82,7 @@ class VisitCommand(BaseCommand):
                 "counts": counts,
                 "records": [
                     {field: getattr(record, field) for field in FIELDS}
-                    | {"instance": record.instance.name, "gaps": record.not_read}
+                    | {"instance": record.instance.name, "session": record.session_id, "gaps": record.not_read}
                     for record in records
                 ],
             }
@@ -88,12 +90,16 @@ class VisitCommand(BaseCommand):
         else:
             for record in records:
                 self.stdout.write(self._line(record))
-            totals = ", ".join(f"{count} {status}" for status, count in counts.items())
-            self.stdout.write(f"{session}: {session.status}; {totals} of {len(records)}")
-        if session.status == SyncSession.Status.COMPLETED:
-            # A visit that is pending in another session may not have happened yet.
-            return 3 if counts[SyncRecord.Status.SKIPPED] else 0
-        return 3 if session.status == SyncSession.Status.PARTIAL else 1
+            elsewhere = Counter(record.session_id for record in records if record.session_id != session.pk)
+            parts = [
+                ", ".join(f"{count} {status}" for status, count in counts.items()) + f" of {len(records)}",
+                *(f"{count} of them in session {other}" for other, count in sorted(elsewhere.items())),
+            ]
+            self.stdout.write(f"{session}: {session.status}; {'; '.join(parts)}")
+        if counts[SyncRecord.Status.COMPLETED] == len(records):
+            return 0
+        none_done = not any(counts[status] for status in SyncRecord.DONE)
+        return 1 if none_done and (counts[SyncRecord.Status.FAILED] or counts[SyncRecord.Status.CANCELLED]) else 3
 
     def _line(self, record: SyncRecord) -> str:
         words = [f"{record.instance}: {record.status}", *(self.summary(record) if record.summary else [])]

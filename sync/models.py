@@ -41,6 +41,7 @@ class SyncSession(models.Model):
         RUNNING = "running", _("running")
         COMPLETED = "completed", _("completed")
         PARTIAL = "partial", _("partial")
+        SKIPPED = "skipped", _("skipped")
         FAILED = "failed", _("failed")
         CANCELLED = "cancelled", _("cancelled")
 

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, Value, When
-from django.db.models.functions import Least, Now
+from django.db.models import BigIntegerField, Case, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast, Least, Now
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
 from console.visibility import limit_of, shown_to, within
 from instances.models import Instance, InstanceQuerySet
-from work.lease import brief_transaction
+from work.lease import brief_transaction, process_name
 
 from .models import SyncRecord, SyncSession, VisitHealth, VisitHealthQuerySet
 from .registry import KINDS, StoreKind
@@ -144,8 +145,13 @@ def _waiting(session: SyncSession, ids: list[int]) -> dict[int, int]:
 def run_here(session: SyncSession, parallel: int = 4) -> SyncSession:
     """Run the visits of a session in this process, with retries, until it is closed. Returns the session, refreshed.
 
+    Visits that are pending in other sessions, so that this one skips them, are run too: no worker may be running.
     Workers may run some of the visits. KeyboardInterrupt cancels the session.
     """
+    awaited = list(_awaited(session).values_list("pk", flat=True))
+    open_records = SyncRecord.objects.filter(Q(session=session) | Q(pk__in=awaited), status__in=SyncRecord.OPEN)
+    due = open_records.filter(Q(not_before=None) | Q(not_before__lte=Now()), status=Status.PENDING)
+    named: set[int] = set()
 
     def one(record_id: int) -> None:
         try:
@@ -155,23 +161,51 @@ def run_here(session: SyncSession, parallel: int = 4) -> SyncSession:
 
     with ThreadPoolExecutor(parallel, thread_name_prefix="visit") as pool:
         try:
-            while not close(session.pk):
-                session.refresh_from_db()
-                if not session.is_open:
-                    break
+            while True:
                 if isinstance(KINDS[session.kind], StoreKind):
                     work(session.pk)
                 else:
-                    due = session.records.filter(Q(not_before=None) | Q(not_before__lte=Now()), status=Status.PENDING)
                     list(pool.map(one, list(due.values_list("pk", flat=True))))
-                if session.records.filter(status__in=SyncRecord.OPEN).exists():
-                    time.sleep(0.5)
-                    reap()
+                close(session.pk)
+                if not open_records.exists():
+                    break
+                _name_holders(session, open_records, named)
+                time.sleep(0.5)
+                reap()
         except KeyboardInterrupt:
             cancel(session)
             raise
     session.refresh_from_db()
     return session
+
+
+def _awaited(session: SyncSession) -> QuerySet[SyncRecord]:
+    """The records of other sessions that were pending when this session skipped their instances."""
+    skipped = SyncRecord.objects.filter(session=session, error_code="waiting")
+    pairs = skipped.annotate(other=Cast(KT("parameters__session"), BigIntegerField()))
+    here = Exists(pairs.filter(instance=OuterRef("instance"), other=OuterRef("session")))
+    return SyncRecord.objects.filter(here, kind=session.kind)
+
+
+def results(session: SyncSession) -> QuerySet[SyncRecord]:
+    """The visit of each instance of a session: its record, or the one in another session that it was skipped for."""
+    return SyncRecord.objects.filter(
+        Q(session=session) & ~Q(error_code="waiting") | Q(pk__in=_awaited(session).values("pk"))
+    )
+
+
+def _name_holders(session: SyncSession, open_records: QuerySet[SyncRecord], named: set[int]) -> None:
+    """Log each visit of another process that open records wait for: of the same instance, or to the same host."""
+    running = SyncRecord.objects.filter(
+        status=Status.RUNNING, instance__host__in=open_records.values("instance__host")
+    ).exclude(worker__startswith=process_name())
+    for record in running.exclude(pk__in=named).select_related("instance", "session"):
+        named.add(record.pk)
+        log.warning(
+            "%s waits for the %s visit of %s in session %s: worker %s runs it, and holds it until %s unless it renews",
+            *(session, record.kind, record.instance, record.session_id, record.worker),
+            timezone.localtime(record.lease_until).strftime("%H:%M:%S") if record.lease_until else "it ends",
+        )
 
 
 def finish_open(kind: str) -> None:

@@ -67,6 +67,7 @@ UPDATE sync_syncsession s
        status = CASE WHEN s.cancel_requested_at IS NOT NULL AND 'cancelled' = ANY(r.statuses) THEN 'cancelled'
                      WHEN 'failed' = ANY(r.statuses) AND NOT r.statuses && '{completed,partial}' THEN 'failed'
                      WHEN r.statuses && '{failed,partial,cancelled}' THEN 'partial'
+                     WHEN r.statuses = '{skipped}' THEN 'skipped'
                      ELSE 'completed' END
   FROM (SELECT coalesce(array_agg(DISTINCT status::text), '{}') AS statuses
           FROM sync_syncrecord WHERE session_id = %(session)s) r

@@ -22,7 +22,12 @@ log = logging.getLogger(__name__)
 
 def worker_name() -> str:
     """Host, process and thread, so that two threads of one process differ."""
-    return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
+    return f"{process_name()}{threading.get_ident()}"
+
+
+def process_name() -> str:
+    """The beginning of the names of this process's threads."""
+    return f"{socket.gethostname()}:{os.getpid()}:"
 
 
 def lease_end() -> Combinable:

@@ -111,11 +111,10 @@ class Command(BaseCommand):
     def _read(self, kind: str, instance: Instance) -> bool:
         """Visit the instance and print the result. True if everything was read."""
         only = Instance.objects.filter(pk=instance.pk)
-        record = services.run_here(services.start(kind, only, trigger="command", enqueue=False)).records.get()
-        if record.error_code == "waiting":
-            # A killed run left a visit of this kind: complete that one.
-            waiting = SyncRecord.objects.filter(instance=instance, kind=kind, status="pending")
-            record = services.run_here(waiting.get().session).records.get(instance=instance)
+        # A killed run may have left a visit of this kind pending or running.
+        services.reap()
+        session = services.run_here(services.start(kind, only, trigger="command", enqueue=False))
+        record = services.results(session).get()
         self.stdout.write(f"\n{instance}: {instance.engine}, {kind} visited: {record.get_status_display()}.")
         for problem in (record.error, record.hint, *(gap["message"] for gap in record.not_read)):
             if problem:
