@@ -43,12 +43,16 @@ def main() -> None:
     except (EmbeddedError, ImproperlyConfigured) as error:
         sys.exit(f"taifish: {error}")
     except OperationalError as error:
-        # Without a connection the store does not answer; with one the traceback says more.
         from django.db import connection
 
-        if connection.connection is not None:
+        from taifish import embedded
+        from work.store import explained, is_full
+
+        # Without a connection the store does not answer; with one the traceback says more.
+        if connection.connection is not None and connection.is_usable() and not is_full(error):
             raise
-        sys.exit(f"taifish: the store does not answer: {str(error).strip()}\nStart it, or correct DATABASE_URL.")
+        home = embedded.store(settings.TAIFISH_DATA_DIR).home if settings.TAIFISH_EMBEDDED else None
+        sys.exit(f"taifish: {explained(error, home)}")
 
 
 if __name__ == "__main__":

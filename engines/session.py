@@ -43,6 +43,10 @@ class Session(ABC):
     database = ""
     features: Any = None
 
+    _connection: Any = None
+    #: The connection that Taifish closed because the server did not answer, and the error.
+    _cut: tuple[Any, AdapterError] | None = None
+
     def __init__(self, target: Target) -> None:
         self.target = target
         self.server = ServerInfo("", "", "")
@@ -73,10 +77,28 @@ class Session(ABC):
         """Run one statement, return all rows. Raises AdapterError."""
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Rows:
-        """All rows of one statement. Raises AdapterError; "budget_exceeded" if the visit has no time left."""
+        """All rows of one statement. Raises AdapterError; "budget_exceeded" if the visit has no time left.
+
+        The message of a timeout ends with the statement. On a connection that Taifish closed after a timeout, later
+        statements raise that timeout again, not the loss of the connection.
+        """
         self.remaining()
+        if self._cut and self._cut[0] is self._connection:
+            raise self._cut[1]
         self.statements += 1
-        return self._execute(sql, parameters)
+        try:
+            return self._execute(sql, parameters)
+        except AdapterError as error:
+            if error.code != "timeout":
+                raise
+            late = AdapterError(f"{error}; statement: {_shortened(sql)}", code="timeout", hint=error.hint)
+            if self._is_cut(error):
+                self._cut = self._connection, late
+            raise late from None
+
+    def _is_cut(self, error: AdapterError) -> bool:
+        """Whether the connection was closed by this timeout."""
+        return False
 
     def remaining(self) -> float:
         """Seconds left of the visit's budget. Raises AdapterError if there are none."""
@@ -115,3 +137,9 @@ class Session(ABC):
     def exists(self, native_id: Any) -> bool:
         """Whether that database still exists. Raises AdapterError."""
         raise NotImplementedError
+
+
+def _shortened(sql: str) -> str:
+    """A statement in one line of at most 200 characters."""
+    line = " ".join(sql.split())
+    return line if len(line) <= 200 else f"{line[:199]}…"

@@ -33,6 +33,9 @@ TEXTS = {
         _("If this happens again, check the logs and the memory of the workers."),
     ),
     "internal_error": Text(hint=_("Internal error in Taifish or its store. See the worker's log.")),
+    "store_full": Text(
+        hint=_("The disk of Taifish's store is full. Free some space on it; nothing of this visit was stored.")
+    ),
     "suspicious_shrink": Text(
         _("%(ending)s of %(present)s %(what)s would end at once; nothing was stored."),
         _(

@@ -21,6 +21,7 @@ from django.db.models.functions import Now
 from engines.errors import AdapterError
 from engines.facts import KNOWN_STATES
 from work.lease import brief_transaction, renewed, worker_name
+from work.store import is_full
 
 from .models import SyncRecord, SyncSession
 from .registry import KINDS, ImplausibleShrink, Outcome
@@ -174,7 +175,8 @@ def _fail(record: SyncRecord, transient: bool = False, **values: Any) -> None:
 def fail_internally(record: SyncRecord, error: Exception) -> None:
     """End a record, or put it back for another attempt, after an unexpected exception."""
     transient = isinstance(error, OperationalError)
-    _fail(record, transient, error_code="internal_error", message=f"{type(error).__name__}: {error}")
+    code = "store_full" if is_full(error) else "internal_error"
+    _fail(record, transient, error_code=code, message=f"{type(error).__name__}: {error}")
 
 
 def retry_delay(attempt: int) -> float:

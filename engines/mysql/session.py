@@ -189,8 +189,8 @@ class MySQLSession(Session):
     server's Unix time at the start of the visit.
     """
 
-    _connection: Any = None
     now = 0
+    _waited_out = False
 
     def connect(self) -> ServerInfo:
         self._driver: Driver = driver(self.target)
@@ -261,7 +261,12 @@ class MySQLSession(Session):
                 return list(cursor.fetchall())
         except self._driver.errors as error:
             self.remaining()
-            raise self._failure(error, time.monotonic() - started >= self._read_timeout) from None
+            self._waited_out = time.monotonic() - started >= self._read_timeout
+            raise self._failure(error, self._waited_out) from None
+
+    def _is_cut(self, error: AdapterError) -> bool:
+        # Both drivers close a connection when their read timeout expires.
+        return self._waited_out
 
     def _failure(self, error: Exception, waited_out: bool) -> AdapterError:
         return adapter_error(error, self.target, self.account, waited_out)

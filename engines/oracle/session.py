@@ -178,7 +178,6 @@ class OracleSession(Session):
     time zone of the dictionary's dates.
     """
 
-    _connection: Any = None
     features = Features()
     role = ""
 

@@ -52,10 +52,11 @@ SAYINGS = {
     "server_starting": r"database system is|数据库系统",
     "bad_target": r"not currently accepting connections|当前不接受|invalid database|invalid port"
     r"|invalid connection option|null character|expected authentication request|invalid response",
+    # Before the lost connections: so does libpq report that the limits of TCP ended a silent connection.
+    "timeout": r"timeout expired|timed out",
     "connection_lost": r"closed the connection|closed unexpectedly|already closed|connection reset"
     r"|EOF detected|unexpected eof|could not (receive|send) data|lost synchronization",
     "tls_failed": r"SSL|certificate",
-    "timeout": r"timeout expired|timed out",
     "unreachable": r"could not translate host name|connection refused|unreachable|no route to host"
     r"|is the server running|permission denied|could not connect",
 }

@@ -181,12 +181,13 @@ def connect(target: Target, database: str, seconds: float, seen: Certificate | N
     connection.autocommit = True
     encoding = connection.get_parameter_status("server_encoding") or ""
     if DECODED_HERE.fullmatch(encoding):
+        cut = threading.Event()
         try:
-            with _cut_after(connection, max(seconds, 1), threading.Event()):
+            with _cut_after(connection, max(seconds, 1), cut):
                 connection.set_client_encoding(encoding)
         except psycopg2.Error as error:
             connection.close()
-            raise adapter_error(error, target, database) from None
+            raise (_no_answer(seconds) if cut.is_set() else adapter_error(error, target, database)) from None
     return connection
 
 
@@ -220,12 +221,16 @@ def fetch(
                 return [tuple(_decoded(value, codec) for value in row) for row in cursor.fetchall()]
     except psycopg2.Error as error:
         if cut.is_set():
-            raise AdapterError(
-                f"no answer within {seconds:.0f} s, and the server did not enforce its statement timeout",
-                code="timeout",
-                hint="The server or the network hangs. Check its load and the network.",
-            ) from None
+            raise _no_answer(seconds) from None
         raise adapter_error(error, target, database) from None
+
+
+def _no_answer(seconds: float) -> AdapterError:
+    return AdapterError(
+        f"no answer within {seconds:.0f} s, and the server did not enforce its statement timeout",
+        code="timeout",
+        hint="The server or the network hangs. Check its load and the network.",
+    )
 
 
 def _decoded(value: Any, codec: str) -> Any:
@@ -257,7 +262,6 @@ def _cut_after(connection: Any, seconds: float, cut: threading.Event) -> Iterato
 class PostgreSQLSession(Session):
     """PostgreSQL 12 to 18, as any role that can log in; levels B and C also need CONNECT on each database."""
 
-    _connection: Any = None
     _certificate: Certificate | None = None
 
     def connect(self) -> ServerInfo:
@@ -348,6 +352,9 @@ class PostgreSQLSession(Session):
         except AdapterError:
             self.remaining()
             raise
+
+    def _is_cut(self, error: AdapterError) -> bool:
+        return bool(self._connection.closed)
 
 
 def _skipped(name: str, connectable: bool, template: bool) -> tuple[str, str, str] | None:

@@ -278,10 +278,15 @@ def test_a_server_that_hangs(own_server: MysqlFamilyServer, monkeypatch: pytest.
             started = time.monotonic()
             with pytest.raises(AdapterError) as caught:
                 adapter.inventory()
+            with pytest.raises(AdapterError) as again:
+                adapter.session.query("SELECT 1")
             error = failure(target)
             assert time.monotonic() - started < 6
         finally:
             os.kill(own_server.pid, signal.SIGCONT)
+    # Our side closed the connection: what follows is that timeout, too, and not a connection that the server lost.
+    assert (again.value.code, str(again.value)) == ("timeout", str(caught.value))
+    assert "; statement: SELECT" in str(caught.value)
     assert (caught.value.code, caught.value.transient) == ("timeout", True)
     assert (error.code, error.transient) == ("timeout", True)
 

@@ -24,6 +24,7 @@ from engines.postgresql.errors import adapter_error
 from engines.postgresql.session import PostgreSQLSession
 from engines.registry import adapter_for
 from engines.target import Target
+from sync.tests.workers import Proxy
 from taifish.tests.postgres import PostgresServer
 
 CHINESE = Path("/usr/share/locale/zh_CN/LC_MESSAGES/postgres-15.mo")
@@ -371,6 +372,33 @@ def test_a_backend_that_hangs(server: PostgresServer, monkeypatch: pytest.Monkey
             os.kill(pid, signal.SIGCONT)
     assert (caught.value.code, caught.value.transient) == ("timeout", True)
     assert "hangs" in caught.value.hint
+
+
+def test_a_server_that_freezes_while_a_database_is_read(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch, proxy_to: Callable[[int], Proxy]
+) -> None:
+    """F1.2: the visit fails as a timeout that names the statement, although our side has closed the connection."""
+    monkeypatch.setattr(PostgreSQLSession, "grace", 0.2)
+    proxy = proxy_to(server.cluster.port)
+    target = server.collector(port=proxy.port, statement_timeout=1, level="B", tls_mode="disable")
+    with adapter_for(target) as adapter:
+        adapter.inventory()
+        proxy.halt_at = b"pg_largeobject_metadata"
+        with pytest.raises(AdapterError) as caught:
+            adapter.permissions()
+    assert (caught.value.code, caught.value.transient) == ("timeout", True)
+    assert "no answer within 1 s" in str(caught.value)
+    assert "; statement: " in str(caught.value)
+
+
+def test_the_limits_of_tcp_are_a_timeout(server: PostgresServer) -> None:
+    """A host that vanishes is cut off by the kernel, in libpq's words."""
+    for words in (
+        "could not receive data from server: Connection timed out",
+        "SSL SYSCALL error: Connection timed out",
+    ):
+        error = adapter_error(psycopg2.OperationalError(words), server.target("taifish", "secret"), "postgres")
+        assert error.code == "timeout"
 
 
 def test_a_terminated_session(server: PostgresServer) -> None:

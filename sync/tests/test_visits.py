@@ -105,6 +105,21 @@ def test_any_exception_ends_the_record(probe, make_instances, error):
     assert record.lease_until is None
 
 
+def test_a_visit_that_a_full_store_refused_says_so(probe, make_instances):
+    """The advice is to free space, and the visit is tried again."""
+    make_instances()
+
+    def write(instance, facts, record):
+        with connection.cursor() as cursor:
+            # The state that PostgreSQL reports if a table cannot grow.
+            cursor.execute("DO $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$")
+
+    probe.write = write
+    record = probe.run(attempts=1).records.get()
+    assert (record.status, record.error_code) == ("failed", "store_full")
+    assert "The disk of Taifish's store is full" in record.hint
+
+
 def test_a_failure_is_logged(probe, make_instances, settings, caplog):
     """F1.4: an operator finds each failure in the log; alert rules report it."""
     make_instances()

@@ -20,9 +20,11 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg2
 import pytest
+from cryptography.fernet import Fernet
 
 from taifish import embedded, pginstall
 from taifish.embedded import Cluster, EmbeddedError, binaries
@@ -359,6 +361,43 @@ def test_a_disk_that_filled_up_between_two_starts(small_disk: Callable[[str], Pa
     filler.unlink()
     cluster.start()
     assert answer(cluster, "SELECT 1") == "1"
+
+
+@pytest.mark.parametrize("embedded_one", [True, False], ids=["embedded", "external"])
+def test_a_command_says_that_the_disk_of_the_store_is_full(
+    small_disk: Callable[[str], Path], tmp_path: Path, embedded_one: bool
+) -> None:
+    """The advice is to free space, not to start the store, which runs."""
+    disk = small_disk("200m")
+    # As root, a store lies in the data folder only if one is there.
+    (disk / "home" / "postgres").mkdir(parents=True)
+    (disk / "home").chmod(0o711)
+    cluster = Cluster(disk / "home" / "postgres")
+    cluster.start()
+    answer(cluster, "CREATE DATABASE taifish", dbname="postgres")
+    with (disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    data = disk / "home" if embedded_one else tmp_path
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("TAIFISH_", "DATABASE_URL"))},
+        "TAIFISH_DATA_DIR": str(data),
+        "TAIFISH_SECRET_KEY": "s" * 60,
+        "TAIFISH_CREDENTIAL_KEYS": Fernet.generate_key().decode(),
+        "CELERY_BROKER_URL": "redis://127.0.0.1:1/0",
+    }
+    if not embedded_one:
+        url = f"postgresql://taifish@{quote(str(cluster.socket_dir), safe='')}:{cluster.port}/taifish"
+        environment["DATABASE_URL"] = url
+    command = [sys.executable, "manage.py", "migrate", "-v", "0"]
+    found = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True)
+    cluster.stop("immediate")
+    assert found.returncode == 1
+    assert "the disk of the store" in found.stderr
+    assert "No space left on device" in found.stderr
+    assert "Free some space on it" in found.stderr
+    assert "Start it" not in found.stderr
+    assert "Traceback" not in found.stderr
 
 
 def test_a_long_log_is_put_aside_at_the_start(folder: Path) -> None:
