@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Count, Exists, OuterRef, Q
+from django.db.models import Count, Exists, F, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -186,6 +186,12 @@ class SyncRecord(models.Model):
                 fields=["status", "not_before"],
                 name="record_open",
                 condition=Q(status__in=["pending", "running"]),
+            ),
+            models.Index(
+                F("not_before").asc(nulls_first=True),
+                "id",
+                name="record_unsent",
+                condition=Q(status="pending", sent_at=None),
             ),
             models.Index(fields=["instance", "kind", "-id"], name="record_of_instance"),
         ]

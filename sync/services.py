@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -24,7 +24,7 @@ from work.lease import brief_transaction, process_name
 
 from .models import SyncRecord, SyncSession, VisitHealth, VisitHealthQuerySet
 from .registry import KINDS, StoreKind
-from .sessions import close, follow_up, send
+from .sessions import call_workers, close, feed, follow_up
 from .visits import being_cancelled, note_failures, visit
 from .work import work
 
@@ -92,36 +92,28 @@ def start(
         if trigger in UNATTENDED
         else set()
     )
-    spread = 0 if isinstance(KINDS[kind], StoreKind) else settings.TAIFISH_START_SPREAD * min(1, len(ids) / 1000)
-    now = timezone.now()
-    records = []
-    for instance_id in ids:
-        record = SyncRecord(
-            session=session,
-            instance_id=instance_id,
-            kind=kind,
-            max_attempts=attempts or settings.TAIFISH_VISIT_ATTEMPTS,
-            confirmed_count=(confirmed or {}).get(instance_id),
-            sent_at=now,
-        )
-        if instance_id in waiting:
-            record.status, record.finished_at, record.error_code = Status.SKIPPED, now, "waiting"
-            record.parameters = {"session": waiting[instance_id]}
-        elif instance_id in paused:
-            record.status, record.finished_at, record.error_code = Status.SKIPPED, now, "paused"
-        elif enqueue and spread >= 1:
-            record.not_before = now + timedelta(seconds=random.uniform(0, spread))
-        records.append(record)
-    SyncRecord.objects.bulk_create(records, batch_size=1000)
-    if enqueue:
-        send(
-            {
-                record.pk: (record.not_before - now).total_seconds() if record.not_before else 0
-                for record in records
-                if record.status == Status.PENDING
-            }
-        )
-    if all(record.status == Status.SKIPPED for record in records):
+    is_set = isinstance(KINDS[kind], StoreKind)
+    spread = 0 if is_set else settings.TAIFISH_START_SPREAD * min(1, len(ids) / 1000)
+    reasons = ["waiting" if pk in waiting else "paused" if pk in paused else "" for pk in ids]
+    rows: dict[str, Any] = {
+        "session": session.pk,
+        "kind": kind,
+        "attempts": attempts or settings.TAIFISH_VISIT_ATTEMPTS,
+        "spread": spread if enqueue and spread >= 1 else None,
+        # What this process runs, and sets, need no feeding unless they wait for long.
+        "fed": enqueue and not is_set,
+        "ids": ids,
+        "reasons": reasons,
+        "others": [waiting.get(pk) for pk in ids],
+        "confirmed": [(confirmed or {}).get(pk) for pk in ids],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD_RECORDS, rows)
+    if enqueue and is_set:
+        transaction.on_commit(partial(call_workers, session.pk))
+    elif enqueue:
+        transaction.on_commit(feed)
+    if all(reasons):
         transaction.on_commit(lambda: close(session.pk))
     return session
 
@@ -136,9 +128,8 @@ def _waiting(session: SyncSession, ids: list[int]) -> dict[int, int]:
     )
     waiting = dict(pending.values_list("instance_id", "session_id"))
     if waiting and session.trigger not in UNATTENDED:
-        delayed = dict.fromkeys(pending.filter(not_before__gt=Now()).values_list("pk", flat=True), 0.0)
-        pending.filter(pk__in=delayed).update(not_before=None)
-        send(delayed)
+        pending.filter(not_before__gt=Now()).update(not_before=None, sent_at=None, sent_times=0)
+        transaction.on_commit(feed)
     return waiting
 
 
@@ -268,6 +259,8 @@ def cancel(session: SyncSession) -> int:
     running.update(cancel_requested_at=Now())
     cancelled = _cancel_pending(SyncRecord.objects.filter(session=session))
     close(session.pk)
+    # Their messages have no effect any more, and feed nothing.
+    transaction.on_commit(feed)
     return cancelled
 
 
@@ -336,18 +329,24 @@ def _reap_lost() -> int:
 
 
 def _send_again() -> int:
-    """Send pending records again that are due and were sent over a minute ago: their message may be lost. The wait
-    doubles each time, up to an hour, so that a long backlog does not multiply messages. Returns how many."""
+    """Feed the workers, and send pending records again that are due and were sent over a minute ago: their message may
+    be lost. The wait doubles each time, up to an hour, so that a long backlog does not multiply messages. Returns how
+    many messages were sent."""
     wait = Value(timedelta(seconds=60)) * 2 ** (Least(F("sent_times"), 7) - 1)
     due = SyncRecord.objects.filter(
-        Q(sent_at=None) | Q(sent_at__lt=Now() - wait),
         Q(not_before=None) | Q(not_before__lt=Now() - timedelta(seconds=30)),
         status=Status.PENDING,
         session__cancel_requested_at=None,
     )
-    ids = list(due.values_list("pk", flat=True)[:5000])
-    send(dict.fromkeys(ids, 0.0))
-    return len(ids)
+    lost = due.filter(Q(sent_at=None) | Q(sent_at__lt=Now() - wait))
+    sets = [kind.name for kind in KINDS.values() if isinstance(kind, StoreKind)]
+    sessions = set(lost.filter(kind__in=sets).values_list("session_id", flat=True))
+    for session_id in sessions:
+        call_workers(session_id)
+    SyncRecord.objects.filter(pk__in=lost.exclude(kind__in=sets).exclude(sent_at=None).values("pk")).update(
+        sent_at=None
+    )
+    return feed() + len(sessions)
 
 
 def purge_sessions(batch: int = 1000) -> int:
@@ -360,3 +359,20 @@ def purge_sessions(batch: int = 1000) -> int:
     while ids := list(old.values_list("pk", flat=True)[:batch]):
         total += SyncSession.objects.filter(pk__in=ids).delete()[1].get(SyncSession._meta.label, 0)
     return total
+
+
+# One statement: objects for ten thousand records would take a second.
+_ADD_RECORDS = """
+INSERT INTO sync_syncrecord (
+       session_id, instance_id, kind, status, phase, attempt, max_attempts, not_before, sent_at, sent_times, worker,
+       finished_at, error_code, parameters, message, advice, confirmed_count, summary, gaps)
+SELECT %(session)s, n.id, %(kind)s, CASE n.reason WHEN '' THEN 'pending' ELSE 'skipped' END, '', 0, %(attempts)s,
+       CASE n.reason WHEN '' THEN statement_timestamp() + random() * %(spread)s * interval '1 second' END,
+       CASE WHEN NOT %(fed)s THEN statement_timestamp() END, 0, '',
+       CASE WHEN n.reason <> '' THEN statement_timestamp() END, n.reason,
+       CASE WHEN n.other IS NULL THEN '{}' ELSE jsonb_build_object('session', n.other) END, '', '', n.confirmed,
+       '{}', '[]'
+  FROM unnest(%(ids)s::bigint[], %(reasons)s::text[], %(others)s::bigint[], %(confirmed)s::integer[])
+       WITH ORDINALITY AS n(id, reason, other, confirmed, place)
+ ORDER BY n.place
+"""

@@ -1,13 +1,10 @@
-"""Send the visits of a session to the workers, and close the session after the last one."""
+"""Feed the pending visits of sessions to the workers, and close a session after its last one."""
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Mapping
-from itertools import chain, islice
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -19,24 +16,43 @@ from .registry import KINDS, StoreKind
 
 log = logging.getLogger(__name__)
 
+#: The most records whose messages may wait in the broker. The others wait in the store, and each visit that ends has
+#: the next one sent.
+QUEUE = 200
 
-def send(delays: Mapping[int, float]) -> None:
-    """Enqueue a task per record when the transaction commits; `delays` maps record id to countdown in seconds.
 
-    The records of a StoreKind share one task per session. The reaper sends records again that were not claimed.
+def feed(most: int | None = None) -> int:
+    """Enqueue tasks for the pending visits that are due soonest, at most `most`; by default as many as the queue has
+    room for. Returns how many.
+
+    Do not call it inside a transaction: workers must find what it took.
     """
-    transaction.on_commit(lambda: _send(delays))
+    with connection.cursor() as cursor:
+        if most is None:
+            cursor.execute(_QUEUED, {"sets": _sets()})
+            most = max(0, QUEUE - cursor.fetchone()[0])
+        if not most:
+            return 0
+        cursor.execute(_TAKE_UNSENT, {"most": most, "sets": _sets()})
+        rows = sorted(cursor.fetchall(), key=lambda row: row[::-1])
+    sent = enqueue.send(Message("sync.visit", (pk,), delay) for pk, delay in rows)
+    if sent < len(rows):
+        # The broker cannot be reached. The reaper tries again.
+        unsent = SyncRecord.objects.filter(pk__in=[pk for pk, _ in rows[sent:]], status=SyncRecord.Status.PENDING)
+        unsent.update(sent_at=None, sent_times=F("sent_times") - 1)
+    return sent
 
 
-def _send(delays: Mapping[int, float]) -> None:
-    sets = [kind.name for kind in KINDS.values() if isinstance(kind, StoreKind)]
-    session_of = dict(SyncRecord.objects.filter(pk__in=delays, kind__in=sets).values_list("pk", "session_id"))
-    messages: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for pk in delays:
-        messages["sync.work" if pk in session_of else "sync.visit", session_of.get(pk, pk)].append(pk)
-    sent = enqueue.send(Message(task, (key,), delays[pks[0]]) for (task, key), pks in messages.items())
-    records = chain.from_iterable(islice(messages.values(), sent))
-    SyncRecord.objects.filter(pk__in=[*records]).update(sent_at=Now(), sent_times=F("sent_times") + 1)
+def call_workers(session_id: int, delay: float = 0) -> None:
+    """Enqueue the task of a session of a StoreKind."""
+    if enqueue.send([Message("sync.work", (session_id,), delay)]):
+        pending = SyncRecord.objects.filter(session=session_id, status=SyncRecord.Status.PENDING)
+        pending.update(sent_at=Now(), sent_times=F("sent_times") + 1)
+
+
+def _sets() -> list[str]:
+    """The kinds of which all records of a session share a task."""
+    return [kind.name for kind in KINDS.values() if isinstance(kind, StoreKind)]
 
 
 def close(session_id: int) -> bool:
@@ -60,6 +76,24 @@ def follow_up(session_id: int, kind: str) -> None:
         return
     SyncSession.objects.filter(pk=session_id, followed_up_at=None).update(followed_up_at=Now())
 
+
+_QUEUED = """
+SELECT count(*) FROM sync_syncrecord
+ WHERE status = 'pending' AND sent_at IS NOT NULL AND sent_times > 0 AND kind <> ALL(%(sets)s)
+"""
+
+# Workers may feed at the same time.
+_TAKE_UNSENT = """
+UPDATE sync_syncrecord r SET sent_at = now(), sent_times = r.sent_times + 1
+  FROM (SELECT u.id, greatest(0, extract(epoch FROM u.not_before - now()))::float AS delay
+          FROM sync_syncrecord u JOIN sync_syncsession s ON s.id = u.session_id
+         WHERE u.status = 'pending' AND u.sent_at IS NULL AND u.kind <> ALL(%(sets)s) AND s.cancel_requested_at IS NULL
+         ORDER BY u.not_before NULLS FIRST, u.id
+         LIMIT %(most)s
+           FOR NO KEY UPDATE OF u SKIP LOCKED) n
+ WHERE r.id = n.id
+RETURNING r.id, coalesce(n.delay, 0)
+"""
 
 _CLOSE = """
 UPDATE sync_syncsession s

@@ -1,11 +1,12 @@
 from celery import shared_task
 
-from . import services, visits, work
+from . import services, sessions, visits, work
 
 
 @shared_task(name="sync.visit")
 def visit(record_id: int) -> None:
-    visits.visit(record_id)
+    if visits.visit(record_id):
+        sessions.feed(1)
 
 
 @shared_task(name="sync.work")

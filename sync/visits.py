@@ -24,8 +24,8 @@ from work.lease import brief_transaction, renewed, worker_name
 from work.store import is_full
 
 from .models import SyncRecord, SyncSession
-from .registry import KINDS, ImplausibleShrink, Outcome
-from .sessions import close, send
+from .registry import KINDS, ImplausibleShrink, Outcome, StoreKind
+from .sessions import call_workers, close
 
 log = logging.getLogger(__name__)
 
@@ -36,20 +36,32 @@ class VisitLost(Exception):
     """The lease of the record expired, or another process ended it."""
 
 
+class _PutOff(Exception):
+    """The record cannot be claimed yet, and waits."""
+
+
 class VisitCancelled(Exception):
     """A user cancelled the session."""
 
 
-def visit(record_id: int) -> None:
-    """Run the visit of a pending record. Errors of the server and of the kind are stored in it."""
-    record = _claim(record_id, worker_name())
+def visit(record_id: int) -> bool:
+    """Run the visit of a pending record. Errors of the server and of the kind are stored in it.
+
+    Returns False if there was nothing to do, as for the second message of a record. Else the record was claimed or put
+    off, and there is room for another message in the queue.
+    """
+    try:
+        record = _claim(record_id, worker_name())
+    except _PutOff:
+        return True
     if record is None:
-        return
+        return False
     if record.instance.is_retired:
         _end(record, Status.SKIPPED, error_code="retired")
     else:
         _run(record)
     close(record.session_id)
+    return True
 
 
 def _run(record: SyncRecord) -> None:
@@ -91,7 +103,7 @@ def ended(outcome: Outcome) -> dict[str, Any]:
 
 
 def _claim(record_id: int, worker: str) -> SyncRecord | None:
-    """Claim a pending record, or return None. One that cannot be claimed yet is sent again with a delay."""
+    """Claim a pending record, or return None. Raises _PutOff if it is due and cannot be claimed yet."""
     try:
         with brief_transaction(), connection.cursor() as cursor:
             # Two claims must not both take the last place of a host.
@@ -106,7 +118,8 @@ def _claim(record_id: int, worker: str) -> SyncRecord | None:
         # one_running_visit_per_kind: another session visits this instance now.
         claimed = 0
     if not claimed:
-        _wait_turn(record_id)
+        if _wait_turn(record_id):
+            raise _PutOff
         return None
     return SyncRecord.objects.select_related("instance__credential").get(pk=record_id)
 
@@ -121,12 +134,11 @@ def claimed_by(worker: str, *, phase: str) -> dict[str, Any]:
     return {"worker": worker, "phase": phase, "lease": settings.TAIFISH_LEASE}
 
 
-def _wait_turn(record_id: int) -> None:
-    delay = random.uniform(3, 8)
+def _wait_turn(record_id: int) -> bool:
+    """Put a due record off by some seconds. Returns whether it was due."""
     with connection.cursor() as cursor:
-        cursor.execute(_WAIT, {"id": record_id, "delay": delay})
-        if cursor.rowcount:
-            send({record_id: delay})
+        cursor.execute(_WAIT, {"id": record_id, "delay": random.uniform(3, 8)})
+        return cursor.rowcount == 1
 
 
 def _enter(record: SyncRecord, phase: str) -> None:
@@ -160,12 +172,14 @@ def _fail(record: SyncRecord, transient: bool = False, **values: Any) -> None:
             phase="",
             lease_until=None,
             not_before=Now() + timedelta(seconds=delay),
+            sent_at=None,
             sent_times=0,
             **values,
         )
         if again:
             log.warning("visit %s of %s: %s; again in %.0f s", record.pk, record.instance, values["message"], delay)
-            send({record.pk: delay})
+            if isinstance(KINDS.get(record.kind), StoreKind):
+                call_workers(record.session_id, delay)
     else:
         with transaction.atomic():
             if _end(record, Status.FAILED, **values):
@@ -237,7 +251,7 @@ UPDATE sync_syncrecord r SET {CLAIMED}
 
 _WAIT = f"""
 UPDATE sync_syncrecord r
-   SET not_before = statement_timestamp() + %(delay)s * interval '1 second', sent_times = 0
+   SET not_before = statement_timestamp() + %(delay)s * interval '1 second', sent_at = NULL, sent_times = 0
  WHERE r.id = %(id)s AND {_DUE}
 """  # noqa: S608
 

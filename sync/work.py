@@ -20,7 +20,7 @@ from work.lease import brief_transaction, lease_end, worker_name
 
 from .models import SyncRecord, SyncSession
 from .registry import KINDS, Outcome, StoreKind
-from .sessions import close, send
+from .sessions import call_workers, close
 from .visits import (
     CLAIMED,
     being_cancelled,
@@ -48,10 +48,9 @@ def work(session_id: int) -> None:
     _skip_retired(session)
     while records := _claim(session, kind.batch, claim):
         _write(kind, session, records, claim)
-    if not close(session_id):
-        # Other sessions process the remaining instances, or a record waits for its next attempt.
-        waiting = _due(session).values_list("pk", flat=True)[:1]
-        send(dict.fromkeys(waiting, TURN))
+    if not close(session_id) and _due(session).exists():
+        # Other sessions process the remaining instances.
+        call_workers(session_id, TURN)
 
 
 def _due(session: SyncSession) -> QuerySet[SyncRecord]:

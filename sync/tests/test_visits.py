@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import timedelta
 
 import pytest
 from django.db import IntegrityError, OperationalError, connection
-from django.db.models.functions import Now
+from django.db.models import F, Value
+from django.db.models.functions import Concat, Now
 from django.utils import timezone
 
 from engines.errors import AdapterError
 from engines.facts import Gap
 from instances.models import Credential, Instance
-from sync import services, visits
+from sync import services, sessions, tasks, visits
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from sync.registry import ImplausibleShrink, Outcome
+from sync.tests.workers import QUEUE, empty_queue
 from work.lease import worker_name
 
 
@@ -572,20 +575,85 @@ def test_a_scheduled_occurrence_is_served_once(probe, make_instances):
     assert SyncRecord.objects.count() == 1
 
 
-def test_a_large_fleet_starts_spread_out_and_in_few_statements(
-    probe, make_instances, settings, monkeypatch, django_assert_num_queries
-):
-    make_instances(1000)
-    delays = []
+@pytest.fixture
+def sent(monkeypatch) -> list[tuple[int, float]]:
+    """The messages of visits: record id, and seconds until it is due."""
+    messages: list[tuple[int, float]] = []
     monkeypatch.setattr(
-        "work.enqueue.current_app.send_task", lambda name, args, countdown, **options: delays.append(countdown or 0)
+        "work.enqueue.current_app.send_task",
+        lambda name, args, countdown, **options: messages.append((args[0], countdown or 0)),
     )
-    # One of them asks which records are worked on as a set.
+    return messages
+
+
+def test_a_large_fleet_starts_spread_out_and_in_few_statements(probe, make_instances, sent, django_assert_num_queries):
+    """The queue gets the visits that are due soonest, and stays short; the others wait in the store."""
+    make_instances(1000)
     with django_assert_num_queries(8):
-        probe.start(enqueue=True)
-    assert len(delays) == 1000
-    busiest = max(sum(second <= d < second + 1 for d in delays) for second in range(60))
-    assert busiest < 60
+        session = probe.start(enqueue=True)
+    waits = session.records.annotate(wait=F("not_before") - Now()).order_by("not_before")
+    assert [pk for pk, _ in sent] == [record.pk for record in waits[: sessions.QUEUE]]
+    assert [delay for _, delay in sent] == sorted(delay for _, delay in sent)
+    assert len(sent) == sessions.QUEUE
+    seconds = [record.wait.total_seconds() for record in waits]
+    assert max(sum(second <= wait < second + 1 for wait in seconds) for second in range(60)) < 60
+
+
+def test_each_visit_that_ends_sends_the_next(probe, make_instances, sent, settings, monkeypatch):
+    """Every record gets one message, although the queue never has more than it has room for."""
+    settings.TAIFISH_START_SPREAD = 0
+    monkeypatch.setattr(sessions, "QUEUE", 3)
+    make_instances(10)
+    session = probe.start(enqueue=True)
+    assert len(sent) == 3
+    done = 0
+    while done < len(sent):
+        tasks.visit(sent[done][0])
+        done += 1
+        assert len(sent) - done <= 3
+    assert sorted(pk for pk, _ in sent) == sorted(session.records.values_list("pk", flat=True))
+    assert set(statuses(session)) == {"completed"}
+    # A second message of a record has no effect, and makes no room.
+    probe.start(enqueue=True)
+    del sent[2:]
+    tasks.visit(session.records.first().pk)
+    assert len(sent) == 2
+
+
+def test_what_a_visit_puts_off_is_sent_again_when_it_is_due(probe, make_instances, sent):
+    """F1.3: a retry is fed with its delay, without the reaper."""
+    make_instances()
+    probe.read = raising(UNREACHABLE)
+    record = probe.start(enqueue=True).records.get()
+    tasks.visit(record.pk)
+    (first, at_once), (second, later) = sent
+    assert (first, second, at_once) == (record.pk, record.pk, 0)
+    assert 20 < later < 40
+
+
+def test_cancelling_makes_room_in_the_queue(probe, make_instances, sent, settings, monkeypatch):
+    settings.TAIFISH_START_SPREAD = 0
+    monkeypatch.setattr(sessions, "QUEUE", 3)
+    make_instances(5)
+    first = probe.start(enqueue=True)
+    Instance.objects.update(name=Concat(Value("old"), "name"))
+    make_instances(2)
+    second = probe.start(enqueue=True, instances=Instance.objects.filter(name__startswith="db"))
+    assert len(sent) == 3
+    services.cancel(first)
+    assert [pk for pk, _ in sent[3:]] == list(second.records.order_by("pk").values_list("pk", flat=True))
+
+
+def test_the_request_for_a_session_of_ten_thousand_visits_returns_within_a_second(probe, make_instances):
+    """F6.1: with the real broker. Twice as long is allowed here, because other tests may run."""
+    make_instances(10_000)
+    empty_queue()
+    started = time.monotonic()
+    session = probe.start(enqueue=True)
+    assert time.monotonic() - started < 2
+    assert session.records.filter(status="pending").count() == 10_000
+    assert len(list(QUEUE.glob("*.msg"))) == sessions.QUEUE
+    empty_queue()
 
 
 def test_old_sessions_are_forgotten_in_batches(probe, make_instances, settings):
