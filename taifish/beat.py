@@ -18,6 +18,8 @@ from django.db.models import QuerySet
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
+from .celery import wait_for_services
+
 log = logging.getLogger(__name__)
 
 SLOT_HEADER = "taifish_slot"
@@ -33,6 +35,11 @@ class LeaderScheduler(DatabaseScheduler):
         self._leading = False
         self._unsent = False
         super().__init__(*args, **kwargs)
+
+    def setup_schedule(self) -> None:
+        # It reads the store, before any signal of Celery.
+        wait_for_services()
+        super().setup_schedule()
 
     def enabled_models_qs(self) -> QuerySet[PeriodicTask]:
         enabled: QuerySet[PeriodicTask] = self.Model.objects.enabled()
