@@ -111,6 +111,7 @@ class ColumnAdmin(ModelAdmin):
     """Formats the fields that lists and read-only pages name; foreign keys link to rows that the user may view."""
 
     empty_value_display = "–"
+    list_per_page = 50
 
     def column(self, item: Any, request: HttpRequest, *, links: bool = True) -> Any:
         """`item` of `list_display` or `fields`, as a `Column` unless Django formats it the same."""

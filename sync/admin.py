@@ -111,7 +111,6 @@ class SyncSessionAdmin(InspectOnlyAdmin):
     filter_set = SyncSessionFilters
     list_filter = [KindFilter, "status", "trigger", ("requested_by", RelatedDropdownFilter), "created_at"]
     list_select_related = ["requested_by"]
-    list_per_page = 50
     ordering = ["-pk"]
     buttons = [
         Button(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from django.http import HttpRequest
@@ -94,10 +95,16 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
 
 def may_open(request: HttpRequest, link: str) -> bool:
     """Whether the user may open the page of a link: by the model's admin, or by the page's `may_open`."""
-    page = resolve(link).func
+    page = _page_of(link)
     if pages := getattr(page, "model_admin", None):
         return pages.has_view_or_change_permission(request)
     return not hasattr(page, "may_open") or page.may_open(request)
+
+
+@cache
+def _page_of(link: str) -> Any:
+    """The view of a page."""
+    return resolve(link).func
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
