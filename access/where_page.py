@@ -21,7 +21,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts.filters import BY_NAME
-from accounts.freshness import LastRead, last_reads
+from accounts.freshness import LastRead, last_reads, unknown_instances
 from accounts.models import Account, Grant, Membership
 from console.csv import csv_file
 from console.permissions import needs
@@ -79,9 +79,9 @@ def where_page(request: HttpRequest) -> HttpResponse:
             context["wrong"] = str(error)
         else:
             accounts = where(form.cleaned_data["name"], at, request.user).with_counts().with_last_seen()
-            reads = last_reads(shown_to(Instance.objects.all(), request.user), at)
+            instances = shown_to(Instance.objects.all(), request.user)
             if "csv" in request.GET:
-                return _as_csv(accounts, reads, at)
+                return _as_csv(accounts, last_reads(instances, at), at)
             query = request.GET.copy()
             query.pop("page", None)
             page = Paginator(accounts, ROWS_PER_PAGE).get_page(request.GET.get("page"))
@@ -89,7 +89,7 @@ def where_page(request: HttpRequest) -> HttpResponse:
             context |= {
                 "page": page,
                 "rows": [(account, offered.get(account.pk)) for account in page],
-                "unknown": [(read.instance, read.reason) for read in reads if read.is_stale],
+                "unknown": list(unknown_instances(instances, at).items()),
                 "at": at or timezone.now(),
                 "query": query.urlencode(),
             }

@@ -133,12 +133,12 @@ def _failed(state: Mapping[str, Any]) -> str:
 
 
 def last_reads(
-    instances: QuerySet[Instance], at: datetime | None = None, *, with_sessions: bool = True
+    instances: QuerySet[Instance], at: datetime | None = None, *, only_stale: bool = False
 ) -> list[LastRead]:
     """Return the last read of each instance at a moment (default: now), by name. Takes one query.
 
-    Only name, engine and retirement of the instances are loaded. Without `with_sessions`, `session` is None, which
-    saves a third of the time.
+    Only name, engine and retirement of the instances are loaded. With `only_stale`, those that are not stale are left
+    out, and `session` is None.
     """
     at = at or timezone.now()
     read = Q(coverage__since__lte=at) & (Q(coverage__until=None) | Q(coverage__until__gt=at))
@@ -151,6 +151,8 @@ def last_reads(
         read=FilteredRelation("coverage", condition=read),
         health=FilteredRelation("visit_health", condition=Q(visit_health__kind=KIND)),
     )
+    if only_stale:
+        rows = rows.filter(_may_be_stale(at))
     columns: dict[str, Any] = {
         **{f"read_{name}": F(f"read__{name}") for name in _COVERAGE},
         **{f"health_{name}": F(f"health__{name}") for name in _HEALTH},
@@ -158,14 +160,21 @@ def last_reads(
         "read_session": Case(
             When(read__read_at__isnull=False, then=Subquery(visits.order_by("-pk").values(its_own=session)[:1]))
         )
-        if with_sessions
+        if not only_stale
         else Value(None, BigIntegerField()),
         "schedules": schedules_of(TASK),
     }
-    return [
-        _last_read(instance, at)
-        for instance in rows.annotate(**columns).only("name", "engine", "retired_at").order_by("name")
-    ]
+    rows = rows.annotate(**columns).only("name", "engine", "retired_at").order_by("name")
+    reads = [_last_read(instance, at) for instance in rows]
+    return [read for read in reads if read.is_stale] if only_stale else reads
+
+
+def _may_be_stale(at: datetime) -> Q:
+    """Condition that is true of every instance with a stale read, and false of most others, which need not be loaded.
+    `LastRead.is_stale` decides."""
+    overdue = Q(read__read_at__lt=at - timedelta(hours=settings.TAIFISH_STALE_AFTER))
+    failed = Q(health__failed_at__gt=F("read__read_at"))
+    return Q(read__read_at=None) | overdue | failed | Q(health__paused_at__isnull=False) | Q(retired_at__isnull=False)
 
 
 def last_read(instance: Instance, at: datetime | None = None) -> LastRead:
@@ -175,7 +184,7 @@ def last_read(instance: Instance, at: datetime | None = None) -> LastRead:
 
 def stale_reads(instances: QuerySet[Instance], at: datetime | None = None) -> list[LastRead]:
     """Return the stale reads at the moment, without their sessions. Takes one query."""
-    return [read for read in last_reads(instances, at, with_sessions=False) if read.is_stale]
+    return last_reads(instances, at, only_stale=True)
 
 
 def unknown_instances(instances: QuerySet[Instance], at: datetime | None = None) -> dict[Instance, str]:

@@ -19,7 +19,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 
-from accounts.freshness import LastRead, last_reads, moment
+from accounts.freshness import LastRead, moment, stale_reads
 from accounts.models import AccountChange, account_label
 from aggregation.models import DatabaseAggregate
 from aggregation.periods import Period
@@ -108,7 +108,7 @@ def _paused(scope: Scope) -> QuerySet[Instance]:
 
 
 def _stale(scope: Scope) -> list[LastRead]:
-    return [read for read in last_reads(scope.instances.active(), with_sessions=False) if read.is_stale]
+    return stale_reads(scope.instances.active())
 
 
 def _changes(scope: Scope) -> QuerySet[AccountChange]:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from django import forms
 from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -31,12 +33,14 @@ from tagging.models import Tag
 from . import reading
 from .forecast import AHEAD, WINDOW, Forecast, NoForecast
 from .models import KINDS as LIMITED
-from .models import SizeLimit, Volume
+from .models import Projection, SizeLimit, Volume
 from .reading import Answer, Ceiling
 from .report import Line, report
 from .serializers import FillingSerializer, ReportSerializer
 
-#: Rows of each list on the page; its file has all.
+ROWS_PER_PAGE = 50
+
+#: Rows of each list of what fills up; its file has all.
 ROWS = 200
 
 #: Rows of growth on the page, and in its file.
@@ -55,11 +59,13 @@ _INPUT = {"class": "tf-input"}
 def forecasts_page(request: HttpRequest) -> HttpResponse:
     """Show when everything with a limit will reach it, nearest first."""
     found = reading.forecasts(reading.ceilings(request.user))
+    page = Paginator(found, ROWS_PER_PAGE).get_page(request.GET.get("page"))
     context = {
         **admin.site.each_context(request),
         "title": _("Forecasts"),
         "computed_at": reading.computed_at(),
-        "rows": [forecast_row(*pair) for pair in found],
+        "page": page,
+        "rows": [forecast_row(*pair) for pair in page],
         "may_add": request.user.has_perm("planning.add_sizelimit"),
         "may_change": request.user.has_perm("planning.change_sizelimit"),
     }
@@ -141,13 +147,18 @@ def filling_page(request: HttpRequest) -> HttpResponse:
             "n_rows": len(found.rows),
             "unknown": [forecast_row(*pair) for pair in found.unknown[:ROWS]],
             "n_unknown": len(found.unknown),
-            "growing": growing and [forecast_row(*pair) for pair in reading.named(list(growing[:GROWING]))],
+            "growing": None if growing is None else _growing_rows(growing),
             "query": query.urlencode(),
             "computed_at": reading.computed_at(),
             "may_add": request.user.has_perm("planning.add_sizelimit"),
             "may_change": request.user.has_perm("planning.change_sizelimit"),
         }
     return TemplateResponse(request, "planning/filling.html", context)
+
+
+def _growing_rows(growing: QuerySet[Projection]) -> list[dict[str, Any]]:
+    """The first rows as template context."""
+    return [forecast_row(*pair) for pair in reading.named(list(growing[:GROWING]))]
 
 
 def _detail(request: HttpRequest, of: str) -> HttpResponse:

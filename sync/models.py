@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.db import models
 from django.db.models import Count, Exists, F, OuterRef, Q
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
 class SyncSessionQuerySet(models.QuerySet["SyncSession"]):
     def with_counts(self, user: User | None = None) -> SyncSessionQuerySet:
         """Each session with n_total and one n_<status> per record status, of the instances that the user sees."""
-        shown = within("records__instance", user)
-        counts = {
-            f"n_{status}": Count("records", filter=Q(records__status=status) & shown)
-            for status in SyncRecord.Status.values
-        }
-        return self.annotate(n_total=Count("records", filter=shown), **counts)
+        # By subqueries: a join would count the records of all sessions to show a page of them.
+        records = SyncRecord.objects.filter(within("instance", user), session=OuterRef("pk")).order_by()
+
+        def count(found: models.QuerySet[SyncRecord]) -> Coalesce:
+            return Coalesce(models.Subquery(found.values("session").annotate(n=Count("*")).values("n")), 0)
+
+        counts = {f"n_{status}": count(records.filter(status=status)) for status in SyncRecord.Status.values}
+        return self.annotate(n_total=count(records), **counts)
 
 
 class SyncSession(models.Model):

@@ -18,7 +18,7 @@ from django.utils.functional import Promise
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
-from accounts.freshness import last_reads
+from accounts.freshness import stale_reads
 from alerts.findings import FINDINGS, Scope, counts
 from capacity.models import Database, DatabaseSize, InstanceSize
 from console.permissions import needs
@@ -66,9 +66,10 @@ def checks() -> list[Check]:
     """All checks. A fixed number of queries, and one for each late schedule."""
     scope = Scope.of(None)
     found = {name: FINDINGS[name] for name in ("unproven", "undelivered")}
-    n = counts({name: finding.rows(scope) for name, finding in found.items()})
+    active = scope.instances.active()
+    n = counts({"active": active} | {name: finding.rows(scope) for name, finding in found.items()})
     counted = [Check(f.title, not n[name], str(n[name]), f.hint, f.url) for name, f in found.items()]
-    return [*work_checks(), _accounts(), _collection(scope), *counted, *_volumes(), *_retention(), _store()]
+    return [*work_checks(), _accounts(n["active"]), _collection(scope), *counted, *_volumes(), *_retention(), _store()]
 
 
 def work_checks() -> list[Check]:
@@ -108,11 +109,12 @@ def _backlog() -> Check:
     return Check(_("Workers"), not stuck, text, _("Start a worker, or more of them: `celery -A taifish worker`."))
 
 
-def _accounts() -> Check:
-    """Red if there are no visits at all, not even failed ones. Failed visits are on the instance's page."""
-    reads = last_reads(Instance.objects.active())
-    overdue = [read for read in reads if read.is_overdue and not read.failed_at]
-    n = {"unknown": sum(read.is_stale for read in reads), "count": len(reads)}
+def _accounts(count: int) -> Check:
+    """Of `count` active instances. Red if there are no visits at all, not even failed ones. Failed visits are on the
+    instance's page."""
+    stale = stale_reads(Instance.objects.active())
+    overdue = [read for read in stale if read.is_overdue and not read.failed_at]
+    n = {"unknown": len(stale), "count": count}
     text = _("the current accounts of %(unknown)d of %(count)d active instances are unknown") % n
     hint = _("There are no visits, not even failed ones. Check the schedule accounts.sync and the workers.")
     return Check(_("Account data"), not overdue, text, hint)

@@ -16,7 +16,7 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule, Periodi
 
 from access.questions import effective, who_can
 from access.tests.test_questions import grant
-from accounts.freshness import LastRead, last_read, last_reads
+from accounts.freshness import LastRead, last_read, last_reads, stale_reads
 from accounts.models import Account, Coverage
 from accounts.tests.stored import account
 from classification.models import Assignment, Classification, ClassificationRule, RuleResult
@@ -359,3 +359,30 @@ def test_any_number_of_instances_takes_one_query(db, now, django_assert_num_quer
         stored(f"pg{number}", now, hours=number, failures=1, failed_at=now)
     with django_assert_num_queries(1):
         assert len(last_reads(Instance.objects.all())) == 30
+
+
+def test_stale_reads_are_those_of_all_reads(db, now):
+    """F7.2: the condition in SQL leaves out none that is stale, at any moment."""
+    for hours in (1, 37, 80):
+        for failed in (None, 0.5, 20, 60):
+            for succeeded in (None, 0.2, 30):
+                for paused in (None, 10):
+                    ago = {"failed_at": failed, "succeeded_at": succeeded, "paused_at": paused}
+                    health = {name: value and now - timedelta(hours=value) for name, value in ago.items()}
+                    stored(
+                        f"{hours} {failed} {succeeded} {paused}",
+                        now,
+                        hours=hours,
+                        failures=(failed and 2) or 0,
+                        **health,
+                    )
+    never = Instance.objects.create(name="never", engine="mysql", host="n", credential=Credential.objects.get())
+    stored("retired", now).retire()
+    for at in (None, now - timedelta(hours=15), now - timedelta(hours=70)):
+        expected = [(read.instance, read.reason) for read in last_reads(Instance.objects.all(), at) if read.is_stale]
+        found = stale_reads(Instance.objects.all(), at)
+        assert [read.instance for read in found] == [one for one, _ in expected]
+        if at:
+            assert [read.reason for read in found] == [reason for _, reason in expected]
+        assert never in [read.instance for read in found]
+        assert 0 < len(found) < Instance.objects.count() or at

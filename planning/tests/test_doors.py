@@ -67,6 +67,18 @@ def names(rows) -> list[str]:
     return [row["name"] for row in rows]
 
 
+def test_the_page_loads_no_more_than_it_shows(fleet, django_assert_num_queries):
+    """What grows is as long as the list of databases: the page reads as many as it shows."""
+    client = superstaff()
+    with django_assert_num_queries(14) as captured:
+        client.get(reverse("filling-up"))
+    grown = [query["sql"] for query in captured if '"growth"' in query["sql"]]
+    assert grown
+    assert all("LIMIT 50" in sql for sql in grown)
+    page = client.get(reverse("forecasts"))
+    assert len(page.context["rows"]) == page.context["page"].paginator.count == 6
+
+
 def test_what_is_full_within_days_is_one_answer_behind_three_doors(fleet):
     """F10.4: the page, the endpoint and the command list the same, nearest first, with what is not known beside it."""
     soon = superclient().get(API, {"days": 35}).json()
