@@ -18,4 +18,4 @@ COPY . .
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 TAIFISH_DATA_DIR=/tmp/taifish
 USER taifish
 EXPOSE 8000
-CMD ["gunicorn", "taifish.wsgi", "--bind=0.0.0.0:8000", "--worker-class=gthread", "--workers=2", "--threads=8", "--no-control-socket"]
+CMD ["gunicorn", "taifish.wsgi", "--bind=0.0.0.0:8000", "--worker-class=taifish.web.Worker", "--workers=2", "--threads=8", "--no-control-socket"]

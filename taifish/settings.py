@@ -145,6 +145,8 @@ MIDDLEWARE = [
     "taifish.inbound.middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    # Against BREACH it adds a random number of bytes, and Django masks CSRF tokens anew for each response.
+    "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "taifish.language.LanguageMiddleware",
     "django.middleware.common.CommonMiddleware",

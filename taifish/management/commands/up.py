@@ -135,7 +135,7 @@ class Command(BaseCommand):
     def _serve(self, listener: socket.socket, dev: bool) -> None:
         workers = 1 if dev else environment.number("TAIFISH_WORKERS", 4, 1, 1000)
         python, celery = (sys.executable, "-m"), ("celery", "--quiet", "-A", "taifish")
-        web = f"gunicorn taifish.wsgi --bind fd://{listener.fileno()} --workers 1 --worker-class gthread"
+        web = f"gunicorn taifish.wsgi --bind fd://{listener.fileno()} --workers 1 --worker-class taifish.web.Worker"
         worker = f"worker --concurrency={workers} --without-gossip --without-mingle --without-heartbeat --pidfile="
         children = [
             # The last option prevents a control socket in the user's home.
