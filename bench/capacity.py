@@ -24,7 +24,7 @@ SELECT i.id, 'shop' || n, n::text, false, n %% 20 = 0, now() - interval '2 years
 #: A day like any other: each of 30 instances in a thousand has a gap, a few are incomplete.
 SIZES = """
 INSERT INTO capacity_databasesize (database_id, day, size, collected_at)
-SELECT d.id, %(today)s - back, d.size - back * 5000, now()
+SELECT d.id, %(today)s - back, d.size - back * (1000 + d.id * 37 %% 9000), now()
   FROM generate_series(%(days)s, 1, -1) back, capacity_database d
  WHERE (d.instance_id * 7 + back) %% 33 <> 0;
 INSERT INTO capacity_instancesize (instance_id, day, size, shared_size, shared, n_databases, is_complete, collected_at)

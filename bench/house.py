@@ -35,7 +35,50 @@ SELECT id, id * 60000000, '', now() FROM instances_instance WHERE id %% 2 = 0;
 """
 
 #: Pages that are no list of a model.
-PAGES = ("admin:index", "who-can", "rights-matrix", "where-is", "trends", "forecasts", "capacity-gaps", "health")
+PAGES = ("admin:index", "who-can", "rights-matrix", "where-is", "trends", "forecasts", "filling-up", "capacity-gaps")
+PAGES += ("health",)
+
+
+def fill(instances: int) -> dict[str, int]:
+    """Fill the store, and return how many rows of each kind it holds."""
+    from django.db import connection
+    from django.utils import timezone
+
+    from accounts.models import Account, Grant
+    from aggregation import services
+    from capacity.models import Database
+    from planning import services as planning
+    from sync import services as sync
+    from taifish import schedules
+
+    values = {
+        "instances": instances,
+        "accounts": ACCOUNTS,
+        "each": GRANTS // ACCOUNTS,
+        "databases": DATABASES,
+        "days": DAYS,
+        "today": timezone.localdate(),
+    }
+
+    def run(sql: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(sql, values)
+
+    run(beside("access").FILL)
+    sizes = beside("capacity")
+    run(sizes.DATABASES_OF)
+    run("SET session_replication_role = replica;" + sizes.SIZES + "SET session_replication_role = origin")
+    run(LEFT_BEHIND)
+    sync.run_here(sync.start("aggregation", services.due(), trigger="command", enqueue=False))
+    planning.compute()
+    schedules.install()
+    run("VACUUM ANALYZE")
+    return {
+        "instances": instances,
+        "accounts": Account.objects.count(),
+        "grants": Grant.objects.count(),
+        "databases": Database.objects.count(),
+    }
 
 
 def main() -> None:
@@ -47,41 +90,8 @@ def main() -> None:
         from django.test import Client
         from django.test.utils import CaptureQueriesContext
         from django.urls import reverse
-        from django.utils import timezone
 
-        from accounts.models import Account, Grant
-        from aggregation import services
-        from capacity.models import Database
-        from sync import services as sync
-        from taifish import schedules
-
-        values = {
-            "instances": INSTANCES,
-            "accounts": ACCOUNTS,
-            "each": GRANTS // ACCOUNTS,
-            "databases": DATABASES,
-            "days": DAYS,
-            "today": timezone.localdate(),
-        }
-
-        def run(sql: str) -> None:
-            with connection.cursor() as cursor:
-                cursor.execute(sql, values)
-
-        run(beside("access").FILL)
-        sizes = beside("capacity")
-        run(sizes.DATABASES_OF)
-        run("SET session_replication_role = replica;" + sizes.SIZES + "SET session_replication_role = origin")
-        run(LEFT_BEHIND)
-        sync.run_here(sync.start("aggregation", services.due(), trigger="command", enqueue=False))
-        schedules.install()
-        run("VACUUM ANALYZE")
-        figures |= {
-            "instances": INSTANCES,
-            "accounts": Account.objects.count(),
-            "grants": Grant.objects.count(),
-            "databases": Database.objects.count(),
-        }
+        figures |= fill(INSTANCES)
         client = Client(SERVER_NAME="localhost")
         client.force_login(User.objects.create_superuser("bench"))
         urls = {name.removeprefix("admin:"): reverse(name) for name in PAGES}
