@@ -40,15 +40,15 @@ def quick() -> bool:
 
 
 @contextmanager
-def store() -> Iterator[None]:
-    """Django set up on a new, empty store that is gone afterwards."""
+def store(**settings: str) -> Iterator[None]:
+    """Django set up on a new, empty store that is gone afterwards, with these settings in the environment."""
     folder = Path(tempfile.mkdtemp(prefix="taifish-bench-", dir="/tmp"))
     folder.chmod(0o711)
     ours = [name for name in os.environ if name.startswith("TAIFISH_") and name != "TAIFISH_SERVERS"]
     for name in [*ours, "DATABASE_URL", "CELERY_BROKER_URL"]:
         os.environ.pop(name, None)
     os.environ |= {"DJANGO_SETTINGS_MODULE": "taifish.settings", "TAIFISH_DATA_DIR": str(folder)}
-    os.environ["TAIFISH_LOG_LEVEL"] = "ERROR"
+    os.environ |= {"TAIFISH_LOG_LEVEL": "ERROR", **settings}
     sys.path.insert(0, str(ROOT))
     import django
     from django.core.management import call_command
