@@ -6,6 +6,8 @@ from django.utils.translation import gettext_noop
 class AccountsConfig(AppConfig):
     name = "accounts"
     verbose_name = _("Accounts")
+    #: Tables of other apps that SQL here names.
+    reads_tables = ("sync_syncrecord",)
 
     def ready(self) -> None:
         """Declare what this app adds to others."""

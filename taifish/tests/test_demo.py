@@ -153,6 +153,9 @@ def test_it_shows_weeks_of_a_plausible_fleet_and_goes_without_a_trace(folder: Pa
     assert rows() == found
     assert VisitHealth.objects.get(instance__name="demo-orders", kind="accounts").failures == 0
 
+    with pytest.raises(SystemExit) as verified:
+        call_command("verify_store")
+    assert verified.value.code == 0
     call_command("demo", remove=True)
     assert rows() == before
     assert not folder.exists()

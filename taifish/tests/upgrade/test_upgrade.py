@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -27,21 +23,15 @@ from capacity.models import Database
 from engines.facts import AccountFact, GrantFact, Inventory, MembershipFact, Permissions, ServerInfo
 from instances.models import Credential, Instance
 from sync.models import SyncRecord, SyncSession
-from taifish.tests.upgrade import CREDENTIAL_KEY, LOGIN_PASSWORD
+from taifish.tests.upgrade import LOGIN_PASSWORD
 from taifish.tests.upgrade.answers import answers
+from taifish.tests.upgrade.conftest import unpacked
 
 #: Each test in a transaction on the upgraded store, rolled back.
 pytestmark = pytest.mark.django_db
 
-HERE = Path(__file__).parent
-NAME = "taifish_upgrade"
-
 #: Pages that are no list of a model.
 PAGES = ("admin:index", "who-can", "where-is", "capacity-gaps", "trends", "forecasts", "health")
-
-
-def unpacked(name: str) -> str:
-    return gzip.decompress((HERE / name).read_bytes()).decode()
 
 
 def expected() -> dict[str, Any]:
@@ -52,35 +42,6 @@ def expected() -> dict[str, Any]:
         if account["instance_name"] == "billing-without-hashes":
             account |= dict.fromkeys(("is_locked", "password_expired", "auth_method"))
     return before
-
-
-@pytest.fixture(scope="module")
-def upgraded(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """The dump, loaded into a database beside that of the tests, and migrated. Its tests change nothing in it."""
-    with django_db_blocker.unblock():
-        tests = connection.settings_dict["NAME"]
-        with connection.cursor() as cursor:
-            cursor.execute(f"DROP DATABASE IF EXISTS {NAME}")
-            cursor.execute(f"CREATE DATABASE {NAME} TEMPLATE template0")
-        connection.close()
-        connection.settings_dict["NAME"] = NAME
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(unpacked("store.sql.gz"))
-            # The dump empties the search path.
-            connection.close()
-            call_command("migrate", verbosity=0)
-            yield
-        finally:
-            connection.close()
-            connection.settings_dict["NAME"] = tests
-            with connection.cursor() as cursor:
-                cursor.execute(f"DROP DATABASE {NAME} WITH (FORCE)")
-
-
-@pytest.fixture(autouse=True)
-def keys(settings: Any) -> None:
-    settings.TAIFISH_CREDENTIAL_KEYS = [CREDENTIAL_KEY]
 
 
 @pytest.fixture
