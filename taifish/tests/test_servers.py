@@ -5,12 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from kombu import Connection
 
 from engines.registry import ENGINES, how_tested
 from taifish.tests import servers
+from taifish.tests.brokers import Broker, RabbitMQ, Redis
 from taifish.tests.watcher import processes
 
 ROOT = Path(__file__).parents[2]
@@ -37,15 +41,16 @@ def bring(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_what_is_there_is_not_asked_for_again(tmp_path: Path) -> None:
-    for name in (*servers.DEBIAN, *(f"postgresql-{major}" for major in servers.POSTGRESQL_MAJORS)):
+    for name in (*servers.DEBIAN, *servers.PARTS, *(f"postgresql-{major}" for major in servers.POSTGRESQL_MAJORS)):
         if (servers.FOLDER / name).exists():
             (tmp_path / name).symlink_to(servers.FOLDER / name)
-    if "missing" in servers.versions().values():
+    there = servers.versions() | servers.part_versions()
+    if "missing" in there.values():
         servers.missing("A server")
     again = bring(tmp_path, CI="true")
     assert (again.returncode, again.stderr) == (0, "")
     assert "Bringing" not in again.stdout
-    for version in servers.versions().values():
+    for version in there.values():
         assert f"({version})" in again.stdout
 
 
@@ -57,6 +62,24 @@ def test_what_cannot_be_had_is_said_aloud_and_is_an_error_in_ci(tmp_path: Path) 
     assert "MySQL of sid (missing)" in alone.stdout
     assert list(tmp_path.iterdir()) == []
     assert bring(tmp_path, CI="true").returncode == 1
+
+
+@pytest.mark.parametrize("make", [partial(Redis, True), partial(Redis, False), RabbitMQ], ids=["kept", "lost", "amqp"])
+def test_brokers_carry_messages_and_start_again_after_a_kill(make: Callable[[], Broker]) -> None:
+    broker = make()
+    try:
+        broker.start()
+        broker.kill9()
+        assert not broker.is_ready()
+        broker.start()
+        with Connection(broker.url) as connection:
+            queue = connection.SimpleQueue("errands")
+            queue.put({"buy": "fish"})
+            assert queue.get(timeout=10).payload == {"buy": "fish"}
+            queue.close()
+    finally:
+        broker.remove()
+    assert processes([str(broker.folder)]) == []
 
 
 @pytest.mark.timeout(120)
