@@ -4,6 +4,7 @@
 # make test-oracle DSN=oracle://user:password@host:port/service  pass the Oracle contract on a real server
 # make setup  set up for both; make lint, make bench: what they say
 # make exhaustive SEED=1  hundreds of random cases; without a seed, others each time
+# make chaos KILLS=1000 SEED=1  kill processes of the production form at random; without a seed, others each time
 # make looks  open every page, wide and narrow, light and dark, in each language, and keep the pictures in looks/
 # make servers  bring the database servers that tests run on into .servers, or the folder named in TAIFISH_SERVERS
 # make messages  bring the Chinese catalogue up to date, and list what is to be translated
@@ -16,9 +17,11 @@ BIN := .venv/bin
 SEED ?= $(shell date +%s)
 # Processes that tests run in, each with servers of its own.
 JOBS ?= 2
+# Kills of `make chaos`, spread over brokers and stores.
+KILLS ?= 1000
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run dev test test-oracle exhaustive looks setup servers lint bench messages count
+.PHONY: run dev test test-oracle exhaustive chaos looks setup servers lint bench messages count
 
 run: .venv/run.done
 	@exec $(BIN)/python manage.py up $(UP)
@@ -27,7 +30,7 @@ dev: .venv/run.done
 	@exec $(BIN)/python manage.py up --dev $(UP)
 
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not exhaustive and not looks" $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not exhaustive and not looks and not chaos" $(PYTEST)
 
 # An account that may create users, roles and profiles, and grant SELECT on SYS's views; what it makes, it drops.
 test-oracle: setup
@@ -36,6 +39,9 @@ test-oracle: setup
 
 exhaustive: setup
 	$(BIN)/python -m pytest -m exhaustive --timeout 3600 --hypothesis-seed=$(SEED) $(PYTEST)
+
+chaos: setup
+	TAIFISH_TEST_KILLS=$(KILLS) TAIFISH_TEST_SEED=$(SEED) $(BIN)/python -m pytest -m chaos -s $(PYTEST)
 
 looks: setup
 	@mkdir -p looks
