@@ -117,11 +117,11 @@ class Production:
             **settings,
         }
         try:
-            self.manage("migrate", "--verbosity=0")
-            self.manage("install_schedules")
-            self.manage("install_rules")
-            # As an operator may edit it: the reaper's 30 seconds are most of the time that a test would wait.
+            # In one process: each takes seconds to start. The schedule is edited as an operator may: the reaper's 30
+            # seconds are most of the time that a test would wait.
             self.shell(
+                "from django.core.management import call_command\n"
+                "call_command('migrate', verbosity=0); call_command('install_schedules'); call_command('install_rules')\n"
                 "from django_celery_beat.models import IntervalSchedule, PeriodicTask\n"
                 "every, _ = IntervalSchedule.objects.get_or_create(every=3, period='seconds')\n"
                 "task = PeriodicTask.objects.get(task='sync.reap'); task.interval = every; task.save()"
@@ -225,26 +225,40 @@ class Production:
         """Wait until every session has ended and its follow-ups were called, theirs included. Returns the seconds."""
         return self.until(self.is_idle, "every session ends", seconds)
 
-    def add_instances(self, names: Sequence[str], target: Target) -> None:
+    def add_instances(self, names: Sequence[str], target: Target, **fields: Any) -> None:
         """Instances of these names, all on one server."""
-        fields = {"host": target.host, "port": target.port, "tls_mode": "disable", "level": "B", "proof": "hashes"}
-        self.shell(
+        self.shell(self.added(names, target, **fields))
+
+    def added(self, names: Sequence[str], target: Target, **fields: Any) -> str:
+        """The code of `add_instances`."""
+        values = {
+            "engine": target.engine,
+            "host": target.host,
+            "port": target.port,
+            "database": target.database,
+            "tls_mode": "disable",
+            "level": target.level,
+            "proof": "hashes",
+        } | fields
+        return (
             "from instances.models import *\n"
             f"c, new = Credential.objects.get_or_create(name={target.username + str(target.port)!r},\n"
             f"    defaults={{'username': {target.username!r}}})\n"
             f"if new: c.password = {target.password!r}; c.save()\n"
             f"for name in {list(names)!r}:\n"
-            f"    Instance.objects.get_or_create(name=name, defaults=dict(engine={target.engine!r}, credential=c,\n"
-            f"        database={target.database!r}, **{fields!r}))"
+            f"    Instance.objects.get_or_create(name=name, defaults=dict(credential=c, **{values!r}))\n"
         )
 
-    def start_sessions(self, *kinds: str, prefix: str = "", **params: Any) -> None:
+    def start_sessions(self, *kinds: str, prefix: str = "") -> None:
         """A session of each kind of the instances whose names begin with the prefix."""
-        self.shell(
+        self.shell(self.started(*kinds, prefix=prefix))
+
+    def started(self, *kinds: str, prefix: str = "") -> str:
+        """The code of `start_sessions`."""
+        return (
             "from sync import services\nfrom instances.models import Instance\n"
             f"for kind in {kinds!r}:\n"
-            f"    services.start(kind, Instance.objects.filter(name__startswith={prefix!r}), trigger='manual',\n"
-            f"        params={params!r})"
+            f"    services.start(kind, Instance.objects.filter(name__startswith={prefix!r}), trigger='manual')\n"
         )
 
     def verify(self) -> None:

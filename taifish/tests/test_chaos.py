@@ -124,9 +124,12 @@ class Chaos:
     def first_visits(self) -> None:
         batch = f"b{self.batches}-"
         self.batches += 1
-        for name, number in (("pg", 5), ("maria", 2)):
-            self.production.add_instances([f"{batch}{name}{n}" for n in range(number)], self.targets[name])
-        self.production.start_sessions("accounts", "capacity", prefix=batch)
+        production = self.production
+        codes = [
+            production.added([f"{batch}{name}{n}" for n in range(number)], self.targets[name])
+            for name, number in (("pg", 5), ("maria", 2))
+        ]
+        production.shell("".join(codes) + production.started("accounts", "capacity", prefix=batch))
 
     def kill(self) -> None:
         victim = self.random.choices(list(VICTIMS), VICTIMS.values())[0]
@@ -225,6 +228,7 @@ def ends_well(production: Production) -> int:
 def wreak(broker: str, major: int, targets: dict[str, Target], kills: int) -> None:
     seed = int(os.environ.get("TAIFISH_TEST_SEED") or random.randrange(10**6))
     print(f"TAIFISH_TEST_SEED={seed}: {broker}, store {major}, {kills} kills")
+    started = time.monotonic()
     production = Production(PostgresServer(major, max_connections="60"), BROKERS[broker]())
     try:
         production.shell(
@@ -232,9 +236,14 @@ def wreak(broker: str, major: int, targets: dict[str, Target], kills: int) -> No
             "Tag.objects.bulk_create(Tag(slug=f't{n}', label=f't{n}') for n in range(200))"
         )
         chaos = Chaos(production, targets, seed)
+        print(f"{time.monotonic() - started:.0f} s to set up")
+        started = time.monotonic()
         chaos.run(kills)
+        print(f"{time.monotonic() - started:.0f} s of kills")
         seconds = production.finish()
+        started = time.monotonic()
         records = ends_well(production)
+        print(f"{time.monotonic() - started:.0f} s to check")
         print(f"seed {seed}: {dict(chaos.killed)}, {dict(chaos.worked)}, {records} records, {seconds:.0f} s to the end")
         victims = "worker, pool process, store, broker, tagging command, beat or web"
         record("SIGKILL", f"{victims}: {broker}, store PostgreSQL {major}", kills, seconds)
