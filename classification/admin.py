@@ -7,10 +7,12 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -21,9 +23,12 @@ from unfold.contrib.filters.admin import (
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminTextareaWidget
 
+from access.asking import chosen
+from access.moments import parse_moment
 from accounts.pages import NamesUnknownInstances
 from console.buttons import Button, ButtonAdmin
 from console.columns import Column, list_url
+from console.csv import csv_stream
 from console.display import moment, mono
 from console.list_filters import LeavingFilter, ParameterFilter
 from console.templatetags.names import visible
@@ -34,7 +39,7 @@ from sync.models import SyncSession
 from sync.pages import session_page
 
 from . import services
-from .effect import OUTCOMES, effect_of
+from .effect import HEADER, Accounts, Effect, effect_of, rows
 from .filters import AssignmentFilters
 from .models import Assignment, Classification, ClassificationRule
 from .pages import classification_badge, classification_page, rule_page, syntax_help
@@ -42,7 +47,7 @@ from .rules import RuleError, parse
 from .unseen import unseen
 
 RUN = "classification.run_classification"
-#: How many accounts of each outcome a dry run lists.
+#: Accounts of each outcome on a page of a dry run.
 PREVIEW = 50
 
 
@@ -174,32 +179,42 @@ class ClassificationRuleAdmin(ButtonAdmin):
         """The classification of a rule cannot be changed."""
         return ["classification"] if obj else []
 
-    def preview(self, request: HttpRequest) -> HttpResponse:
-        """Check the expression in the form, and on request show its effect."""
+    def preview(self, request: HttpRequest) -> HttpResponseBase:
+        """Check the expression in the form, and on request show its effect; `csv=1` returns all of it as a file."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.has_view_permission(request):
             raise PermissionDenied
-        pk = request.POST.get("id", "")
+        pk = request.POST.get("id", request.GET.get("id", ""))
         rule = (ClassificationRule.objects.present().filter(pk=pk).first() if pk.isdecimal() else None) or (
             ClassificationRule()
         )
         rule.expression, rule.engine = request.POST.get("expression", rule.expression), request.POST.get("engine", "")
         context: dict[str, Any] = {"rule": rule, "may_ask": request.user.has_perm("accounts.view_account")}
+        is_file = "csv" in request.GET
+        if is_file and not context["may_ask"]:
+            raise PermissionDenied
+        # A file that was asked for must not be a page.
+        status = 400 if is_file else 200
         try:
             parse(rule.expression)
             rule.asked_by = request.user
             rule.clean()
+            if is_file:
+                name = f"dry-run-{timezone.localtime():%Y%m%dT%H%M}"
+                return csv_stream(name, HEADER, rows(_effect(request, rule), request.user.get_username()))
             context["unseen"] = unseen(rule, request.user)
             if request.POST.get("ask") and context["may_ask"]:
-                effect = effect_of(rule, shown_to(Instance.objects.active(), request.user), limit=PREVIEW)
-                outcomes = [(outcome, effect.counts[outcome], effect.accounts[outcome]) for outcome in OUTCOMES]
-                context |= {"effect": effect, "outcomes": outcomes, "unknown": effect.unknown.items()}
+                effect = _effect(request, rule)
+                pages = [(outcome, _page(request, outcome, found)) for outcome, found in effect.accounts.items()]
+                context |= {"effect": effect, "outcomes": pages, "unknown": effect.unknown.items()}
         except RuleError as error:
             context |= {"error": error, "marked": _marked(rule.expression, error)}
         except forms.ValidationError as error:
             context["wrong"] = error.messages
-        return HttpResponse(render_to_string("classification/rule_preview.html", context, request))
+        except ValueError as error:
+            context["wrong"] = [str(error)]
+        return HttpResponse(render_to_string("classification/rule_preview.html", context, request), status=status)
 
     def page_context(self, request: HttpRequest, row: ClassificationRule | None) -> dict[str, Any]:
         preview = reverse("admin:classification_classificationrule_preview")
@@ -221,6 +236,19 @@ class ClassificationRuleAdmin(ButtonAdmin):
         """A rule is only retired, so nothing else is deleted with it."""
         names = [str(rule) for rule in objs]
         return names, {str(self.opts.verbose_name_plural): len(names)}, set(), []
+
+
+def _effect(request: HttpRequest, rule: ClassificationRule) -> Effect:
+    """The effect on the instances, and as of the moment, in the form. Raises ValueError for those that are wrong."""
+    named = chosen([request.POST.get("instance", "")], "", "", request.user)
+    instances = shown_to(Instance.objects.active(), request.user) if named is None else named
+    return effect_of(rule, instances, at=parse_moment(request.POST.get("as_of", "")))
+
+
+def _page(request: HttpRequest, outcome: str, found: Accounts) -> Page:
+    """The page of an outcome that was asked for, else its first."""
+    number = request.POST.get("page") if request.POST.get("outcome") == outcome else 1
+    return Paginator(found, PREVIEW).get_page(number)
 
 
 def _marked(expression: str, error: RuleError) -> dict[str, str] | None:

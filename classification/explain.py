@@ -15,6 +15,7 @@ from access.questions import rows_of
 from accounts.freshness import LastRead, last_read
 from accounts.models import Account, Membership
 from console.wildcards import like
+from engines.registry import ENGINES
 
 from .models import ClassificationRule
 from .privileges import question_of
@@ -75,35 +76,40 @@ def _lines(part: Part, depth: int, verdicts: dict[Part, bool | None], reasons: _
             yield Line(depth, part.text, verdict, reasons.of(part, verdict))
 
 
+def why_unknown(term: Term, read: LastRead) -> list[str]:
+    """Return why a word is unknown on an instance: what its last read lacks."""
+    if not read.is_visited:
+        return [_("no visit had read the instance by then")]
+    reasons = [read.reason] if read.is_stale else []
+    if term.word not in OF_PRIVILEGES | {"member_of"}:
+        if reasons:
+            return reasons
+        if term.word == "unused_days":
+            return [_("no login is recorded, or the engine does not show logins")]
+        return [_("the engine does not show it, or visits could not read it")]
+    engine, needed, database = read.instance.engine, {"memberships"}, ""
+    if term.word in OF_PRIVILEGES:
+        question = question_of(term)
+        needed, database = question.needed(ENGINES[engine].semantics), question.database
+    gaps = (gap for gap in read.gaps if gap["scope"] in {*needed, "accounts"})
+    reasons += [gap["message"] for gap in gaps if not database or gap["database"] in ("", database)]
+    if left_out := read.left_out(needed):
+        reasons.append(left_out)
+    if term.word in OF_PRIVILEGES and engine in question_of(term).built_in():
+        reasons.append(_("on built-in objects, the rights that the engine ships with are not recorded"))
+    return reasons or [_("visits had not read it by then")]
+
+
 class _Reasons:
     def __init__(self, account: Account, at: datetime | None, read: LastRead) -> None:
         self.account, self.at, self.read = account, at, read
 
     def of(self, term: Term, verdict: bool | None) -> list[str]:
-        if term.word == "member_of":
-            return self._unknown() if verdict is None else self._roles(term)
-        if term.word in OF_PRIVILEGES:
-            return self._unknown(term) if verdict is None else self._grants(term)
         if verdict is None:
-            if self.read.is_visited and self.read.is_stale:
-                return [self.read.reason]
-            if term.word == "unused_days":
-                return [_("no login is recorded, or the engine does not show logins")]
-            return [_("the engine does not show it, or visits could not read it")]
-        return []
-
-    def _unknown(self, term: Term | None = None) -> list[str]:
-        """Return what visits had not read."""
-        read = self.read
-        if not read.is_visited:
-            return [_("no visit had read the instance by then")]
-        reasons = [read.reason] if read.is_stale else []
-        reasons += [gap["message"] for gap in read.gaps]
-        if left_out := read.left_out(read.beyond):
-            reasons.append(left_out)
-        if term and self.account.instance.engine in question_of(term).built_in():
-            reasons.append(_("on built-in objects, the rights that the engine ships with are not recorded"))
-        return reasons or [_("visits had not read it by then")]
+            return why_unknown(term, self.read)
+        if term.word == "member_of":
+            return self._roles(term)
+        return self._grants(term) if term.word in OF_PRIVILEGES else []
 
     def _grants(self, term: Term) -> list[str]:
         """Return what gives the account the privilege, each with its path, the shortest first."""

@@ -4,13 +4,15 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.models import Account
 from accounts.serializers import UnknownSerializer
 from api.serializers import CleanSerializer, ShownKeyField, StrictSerializer
 from instances.serializers import InstanceIdsField, OfInstanceSerializer
 
 from .effect import Effect
 from .models import Assignment, Classification, ClassificationCount, ClassificationRule, RuleResult, RuleVersion
+
+#: Accounts of each outcome on a page of a dry run.
+PER_PAGE = 1000
 
 
 class ClassificationSerializer(CleanSerializer):
@@ -133,10 +135,11 @@ class AutoClassifySerializer(StrictSerializer):
 
 
 class DryRunSerializer(StrictSerializer):
-    """Where, and as of when (default: now), a rule is tried out."""
+    """Where, and as of when (default: now), a rule is tried out, and which page of the accounts to return."""
 
     instance_ids = InstanceIdsField(required=False)
     as_of = serializers.DateTimeField(default=None, allow_null=True)
+    page = serializers.IntegerField(default=1, min_value=1, help_text=f"Has {PER_PAGE} accounts of each outcome.")
 
 
 class UnsavedRuleSerializer(DryRunSerializer):
@@ -151,23 +154,26 @@ class UnsavedRuleSerializer(DryRunSerializer):
     )
 
 
-class EffectAccountSerializer(serializers.ModelSerializer):
-    label = serializers.CharField(source="__str__")
-    instance_name = serializers.CharField(source="instance.name")
+class FoundSerializer(serializers.Serializer):
+    """One `effect.Found`."""
 
-    class Meta:
-        model = Account
-        fields = ["id", "label", "instance", "instance_name"]
+    id = serializers.IntegerField(source="account.pk")
+    label = serializers.CharField(source="account.__str__")
+    instance = serializers.IntegerField(source="account.instance_id")
+    instance_name = serializers.CharField(source="account.instance.name")
+    reason = serializers.CharField(help_text="Why the rule is unknown for it; empty for other outcomes.")
 
 
 class EffectSerializer(serializers.Serializer):
-    """One `effect.Effect`."""
+    """One `effect.Effect`, with the accounts of the page in the context."""
 
     as_of = serializers.DateTimeField(source="at")
     examined = serializers.IntegerField()
     matched = serializers.IntegerField(help_text="Gained and kept.")
     counts = serializers.DictField(child=serializers.IntegerField(), help_text="Of all, by outcome.")
-    accounts = serializers.SerializerMethodField(help_text="The first 1,000 of each outcome.")
+    page = serializers.SerializerMethodField()
+    n_pages = serializers.SerializerMethodField()
+    accounts = serializers.SerializerMethodField(help_text="Those of the page, by outcome.")
     unvisited = serializers.ListField(
         child=serializers.CharField(), help_text="Instances without any account read by then."
     )
@@ -177,9 +183,17 @@ class EffectSerializer(serializers.Serializer):
         rows = [{"instance": instance, "reason": reason} for instance, reason in effect.unknown.items()]
         return list(UnknownSerializer(rows, many=True).data)
 
+    def get_page(self, effect: Effect) -> int:
+        return self.context["page"]
+
+    def get_n_pages(self, effect: Effect) -> int:
+        return max(1, -(-max(effect.counts.values()) // PER_PAGE))
+
     def get_accounts(self, effect: Effect) -> dict[str, list[dict[str, Any]]]:
+        last = self.context["page"] * PER_PAGE
         return {
-            outcome: list(EffectAccountSerializer(found, many=True).data) for outcome, found in effect.accounts.items()
+            outcome: list(FoundSerializer(found[last - PER_PAGE : last], many=True).data)
+            for outcome, found in effect.accounts.items()
         }
 
 

@@ -45,9 +45,6 @@ from .serializers import (
 )
 from .unseen import unseen
 
-#: Accounts of each outcome that a dry run lists.
-MOST = 1000
-
 
 class ClassificationViewSet(EditViewSet):
     """Classifications that accounts can have."""
@@ -116,7 +113,8 @@ class ClassificationRuleViewSet(EditViewSet):
     @extend_schema(request=DryRunSerializer, responses=EffectSerializer)
     @action(detail=True, methods=["post"], url_path="dry-run")
     def dry_run(self, request: Request, pk: str) -> Response:
-        """Who would gain and lose the classification if the rule ran now, or would have at a moment in the past."""
+        """Who would gain and lose the classification if the rule ran now, or would have at a moment in the past, and
+        for whom it is unknown, with the reason. Accounts are in pages."""
         return _effect(request, self.get_object(), DryRunSerializer)
 
     @extend_schema(
@@ -172,13 +170,13 @@ def _effect(request: Request, rule: ClassificationRule | None, serializer_class:
         rule = body["rule"] or ClassificationRule()
         rule.expression, rule.engine = body["expression"], body["engine"]
     try:
-        effect = effect_of(rule, _chosen(body, request), at=body["as_of"], limit=MOST)
+        effect = effect_of(rule, _chosen(body, request), at=body["as_of"])
     except RuleError as error:
         place = {"line": error.line, "column": error.column}
         raise ValidationError({"expression": [str(error)], "place": place}) from error
     except ValueError as error:
         raise ValidationError({"as_of": [str(error)]}) from error
-    return Response(EffectSerializer(effect).data)
+    return Response(EffectSerializer(effect, context={"page": body["page"]}).data)
 
 
 class AssignmentViewSet(UnknownInstances, CreateModelMixin, DestroyModelMixin, ReadViewSet):

@@ -7,6 +7,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 
 from django.http import HttpResponse, StreamingHttpResponse
 from django.utils.translation import gettext as _
@@ -30,25 +31,25 @@ def csv_file(name: str, header: Sequence[str], rows: Iterable[Sequence[object]])
 
 def csv_stream(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> StreamingHttpResponse:
     """Return a download as `csv_file` does, but send the rows while they are made."""
-
-    def lines() -> Iterator[str]:
-        yield "\ufeff"
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(header)
-        for row in rows:
-            writer.writerow(cells(row))
-            if text.tell() > CHUNK:
-                yield text.getvalue()
-                text.seek(0)
-                text.truncate()
-        yield text.getvalue()
-
     return StreamingHttpResponse(
-        lines(),
+        chain(["\ufeff"], csv_lines(header, rows)),
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
     )
+
+
+def csv_lines(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """Yield the text of a CSV file in pieces of many lines."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow(cells(row))
+        if text.tell() > CHUNK:
+            yield text.getvalue()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue()
 
 
 #: Characters of a streamed file that are sent at once.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+from collections import Counter
 from datetime import date, timedelta
+from io import StringIO
 
 import pytest
 from django.urls import reverse
@@ -10,6 +13,7 @@ from django.urls import reverse
 from accounts.models import Account
 from accounts.tests.stored import account
 from classification import services
+from classification.admin import PREVIEW as PER_PAGE
 from classification.models import Assignment, Classification, ClassificationCount, ClassificationRule
 from instances.tests.pages import staff, superstaff, told
 from sync.models import SyncSession
@@ -69,6 +73,42 @@ def test_a_rule_is_checked_and_tried_before_it_is_saved(ready, people):
     assert staff().post(PREVIEW, asked).status_code == 403
     # Who may not see accounts is not shown them here either.
     assert "carl" not in staff(*VIEW).post(PREVIEW, asked | {"ask": "effect"}).content.decode()
+
+
+def test_a_dry_run_pages_and_exports_all_names(ready, people, instances, django_assert_num_queries):
+    """F5.6: each unknown account with the reason; as many queries for many as for few."""
+    client = superstaff()
+    asked = {"id": ready.pk, "expression": "superuser or unused_days > 9", "engine": "", "ask": "effect"}
+    client.post(PREVIEW, asked)
+    # Session, user, rule, tags, classifications, whether anything was read, reads, effect; accounts kept and unknown.
+    with django_assert_num_queries(10):
+        client.post(PREVIEW, asked)
+    for number in range(PER_PAGE * 2):
+        account(instances[0], f"n{number:03}")
+    with django_assert_num_queries(10):
+        first = client.post(PREVIEW, asked).content.decode()
+    assert ("n000" in first, "n099" in first, "1 to 50 of 104" in first) == (True, False, True)
+    assert "no login is recorded, or the engine does not show logins" in first
+    last = client.post(PREVIEW, asked | {"outcome": "unknown", "page": 3}).content.decode()
+    assert ("n099" in last, "101 to 104 of 104" in last, "ada" in last) == (True, True, True)
+    answer = client.post(f"{PREVIEW}?csv=1&id={ready.pk}", {"expression": asked["expression"]})
+    rows = list(csv.DictReader(StringIO(b"".join(answer).decode("utf-8-sig"))))
+    assert Counter(row["outcome"] for row in rows) == {"unknown": 104, "kept": 1}
+    assert {(row["rule"], row["expression"], row["asked by"]) for row in rows} == {("one", asked["expression"], "root")}
+    assert {bool(row["not known"]) for row in rows if row["outcome"] == "unknown"} == {True}
+    wrong = client.post(f"{PREVIEW}?csv=1", {"expression": "loked"})
+    assert (wrong.status_code, "There is no word loked" in wrong.content.decode()) == (400, True)
+    assert staff(*VIEW).post(f"{PREVIEW}?csv=1", {"expression": "locked"}).status_code == 403
+
+
+def test_a_dry_run_is_of_the_instance_and_the_moment_in_the_form(ready, people):
+    """As the API and the command."""
+    client = superstaff()
+    asked = {"expression": "can_login", "ask": "effect"}
+    assert "It matches 1 of 1 accounts." in client.post(PREVIEW, asked | {"instance": "my"}).content.decode()
+    assert "It matches 0 of 0 accounts." in client.post(PREVIEW, asked | {"as_of": "2026-04-01"}).content.decode()
+    for wrong, words in (({"instance": "mi"}, "There is no instance “mi”"), ({"as_of": "soon"}, "neither a day")):
+        assert words in client.post(PREVIEW, asked | wrong).content.decode()
 
 
 def test_the_list_by_number_of_rules_has_each_classification_once(ready, rule):

@@ -77,7 +77,7 @@ def test_a_dry_run_of_a_saved_and_of_an_unsaved_rule(body, people):
     assert (told["examined"], told["matched"]) == (4, 1)
     assert told["counts"] == {"gained": 1, "lost": 0, "kept": 0, "unknown": 0}
     assert told["accounts"]["gained"][0] | {"id": 0} == {
-        "id": 0, "label": "ada", "instance": people["ada"].instance_id, "instance_name": "pg",
+        "id": 0, "label": "ada", "instance": people["ada"].instance_id, "instance_name": "pg", "reason": "",
     }  # fmt: skip
     asked = {"rule": first.pk, "expression": "unused_days > 90", "engine": "mysql"}
     told = client.post(f"{RULES}dry-run/", asked, format="json").json()
@@ -89,6 +89,19 @@ def test_a_dry_run_of_a_saved_and_of_an_unsaved_rule(body, people):
     assert client.post(f"{RULES}{first.pk}/dry-run/", late, format="json").status_code == 400
     for permissions in ([VIEW_RULE], [VIEW_ACCOUNT]):
         assert client_with(*permissions).post(f"{RULES}dry-run/", asked, format="json").status_code == 403
+
+
+def test_a_dry_run_has_all_accounts_in_pages(body, people, instances, monkeypatch):
+    monkeypatch.setattr("classification.serializers.PER_PAGE", 3)
+    client = client_with(VIEW_RULE, VIEW_ACCOUNT)
+    asked = {"expression": "superuser or unused_days > 90"}
+    pages = [client.post(f"{RULES}dry-run/", asked | {"page": page}, format="json").json() for page in (1, 2, 3)]
+    assert [(one["page"], one["n_pages"]) for one in pages] == [(1, 2), (2, 2), (3, 2)]
+    listed = [[row["label"] for row in one["accounts"]["unknown"]] for one in pages]
+    assert listed == [["web@%", "bob", "carl"], ["dba"], []]
+    assert pages[1]["accounts"]["unknown"][0]["reason"] == "no login is recorded, or the engine does not show logins"
+    assert [len(one["accounts"]["gained"]) for one in pages] == [1, 0, 0]
+    assert client.post(f"{RULES}dry-run/", asked | {"page": 0}, format="json").status_code == 400
 
 
 def test_an_account_is_explained(body, people):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 from io import StringIO
 
@@ -8,7 +9,9 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from accounts.models import Coverage
+from accounts.tests.stored import account
 from classification.models import Assignment, ClassificationRule
+from instances.models import Instance
 
 
 def classify(*words: str) -> tuple[int, str, str]:
@@ -50,6 +53,39 @@ def test_a_dry_run_writes_nothing(ready):
     assert told["super"]["n_gained"] == 1
 
 
+def test_a_dry_run_lists_all_with_reasons(ready, people):
+    """JSON and CSV have all accounts, and each unknown one has the reason; so has each instance without accounts."""
+    for number in range(25):
+        account(people["ada"].instance, f"=many{number:02}", is_superuser=None)
+    silent = Instance.objects.create(
+        name="silent", engine="mysql", host="silent", credential=people["ada"].instance.credential
+    )
+    reason = "the engine does not show it, or visits could not read it"
+    code, out, _ = classify("--dry-run", "--rule", "super", "roles")
+    assert (code, f"  unknown: pg: =many00: {reason}\n" in out, "unknown: and 5 more; --csv" in out) == (3, True, True)
+    code, out, _ = classify("--dry-run", "--rule", "super", "--json")
+    unknown = json.loads(out)["rules"][0]["unknown"]
+    assert (code, len(unknown)) == (3, 25)
+    assert unknown[24] == {"instance": "pg", "account": "=many24", "reason": reason}
+    code, out, err = classify("--dry-run", "--rule", "super", "roles", "--csv")
+    rows = list(csv.DictReader(StringIO(out)))
+    assert (code, err) == (3, "silent: not visited by then: nothing was known of its accounts\n")
+    told = [
+        (row["rule"], row["outcome"], row["instance"], row["account"], row["not known"] and row["last read"] != "")
+        for row in rows
+    ]
+    assert told == [
+        ("super", "gained", "pg", "ada", ""),
+        *(("super", "unknown", "pg", f"'=many{number:02}", True) for number in range(25)),
+        ("super", "", "silent", "", False),
+        ("roles", "gained", "pg", "bob", ""),
+        ("roles", "gained", "pg", "dba", ""),
+        ("roles", "", "silent", "", False),
+    ]
+    assert {row["not known"] for row in rows if row["instance"] == silent.name} == {"not visited by then"}
+    assert {row["expression"] for row in rows} == {"superuser", 'has("CREATEROLE")'}
+
+
 def test_a_moment_before_the_first_visit_is_told(ready):
     """Nobody matched then because nothing was known, which is no clean bill."""
     code, out, err = classify("--as-of", "2026-04-01", "--rule", "super")
@@ -79,6 +115,7 @@ def test_rules_that_fail_are_told_and_the_exit_code_says_so(ready):
         (["--instance", "x"], "x"),
         (["--rule", "idle"], "Not active, so that only --dry-run applies: idle."),
         (["--as-of", "soon"], "neither a day"),
+        (["--csv"], "add --dry-run or --as-of"),
         (["--as-of", f"{timezone.now().year + 1}-01-01"], "in the future"),
     ],
 )

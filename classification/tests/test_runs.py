@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import timedelta
 from importlib import import_module
 
@@ -15,7 +16,7 @@ from accounts.freshness import unknown_instances
 from accounts.models import Account, Coverage
 from accounts.tests.stored import MAY_1, account
 from classification import services, tasks
-from classification.effect import effect_of
+from classification.effect import CHUNK, Found, effect_of
 from classification.models import (
     Assignment,
     Classification,
@@ -35,6 +36,10 @@ from sync.texts import text_of
 def held(code: str = "") -> list[str]:
     rows = Assignment.objects.current()
     return sorted(str(row.account) for row in (rows.filter(rule__code=code) if code else rows))
+
+
+def names(found: Iterable[Found]) -> list[str]:
+    return sorted(str(one.account) for one in found)
 
 
 def deny(names: str) -> None:
@@ -225,14 +230,16 @@ def test_a_dry_run_says_what_the_run_then_does(people, rule, applied, instances)
     applied()
     first.expression = "superuser or name('carl') or attribute('CREATEROLE') or unused_days > 90 and is_role"
     effect = effect_of(first, Instance.objects.all())
-    told = {outcome: sorted(map(str, accounts)) for outcome, accounts in effect.accounts.items()}
+    told = {outcome: names(accounts) for outcome, accounts in effect.accounts.items()}
     assert told == {"gained": ["carl", "dba"], "lost": ["bob", "web@%"], "kept": ["ada"], "unknown": []}
     assert (effect.examined, effect.matched) == (5, 3)
     assert held() == ["ada", "bob", "web@%"]
     new = ClassificationRule(expression="unused_days > 90 or superuser")
-    unsaved = effect_of(new, Instance.objects.filter(name="pg"), limit=2)
+    unsaved = effect_of(new, Instance.objects.filter(name="pg"))
     assert unsaved.counts == {"gained": 1, "lost": 0, "kept": 0, "unknown": 3}
-    assert len(unsaved.accounts["unknown"]) == 2
+    assert {one.reason for one in unsaved.accounts["unknown"]} == {
+        "no login is recorded, or the engine does not show logins"
+    }
     services.keep_rule(first)
     applied()
     assert held() == ["ada", "carl", "dba"]
@@ -246,13 +253,53 @@ def test_a_dry_run_tells_of_a_day_in_the_past(people, rule, instances):
     grant(people["carl"], "CREATEROLE", since=MAY_1 + timedelta(days=10), until=MAY_1 + timedelta(days=20))
     Coverage.objects.update(since=MAY_1)
     told = {
-        days: sorted(
-            map(str, effect_of(first, Instance.objects.all(), at=MAY_1 + timedelta(days=days)).accounts["gained"])
-        )
+        days: names(effect_of(first, Instance.objects.all(), at=MAY_1 + timedelta(days=days)).accounts["gained"])
         for days in (5, 15, 25)
     }
     assert told == {5: ["bob", "dba"], 15: ["bob", "carl", "dba"], 25: ["bob", "dba"]}
     assert effect_of(first, Instance.objects.all(), at=MAY_1 - timedelta(days=1)).examined == 0
+
+
+def test_a_dry_run_says_why_the_rule_is_unknown_for_an_account(people, instances):
+    """F5.6: the reason is that of the words on which it depends, on the account's instance."""
+    account(instances[0], "dan", can_login=None, is_superuser=False)
+    account(instances[1], "eve", is_superuser=True)
+    Coverage.objects.filter(instance=instances[1]).update(
+        beyond=["table"], gaps=[{"scope": "system", "database": "", "message": "no SELECT on mysql.user"}]
+    )
+    rule = ClassificationRule(
+        expression='superuser or (can_login and not name("ada") and name("d*")) or has("SELECT", on="shop.t")'
+    )
+    found = effect_of(rule, Instance.objects.all()).accounts
+    assert names(found["gained"]) == ["ada", "eve"]
+    assert {str(one.account): one.reason for one in found["unknown"]} == {
+        "dan": "the engine does not show it, or visits could not read it",
+        "web@%": "no SELECT on mysql.user; read depth A leaves out: table",
+    }
+    VisitHealth.objects.create(
+        instance=instances[0], kind="accounts", failures=2, failed_at=timezone.now(), error_code="unreachable"
+    )
+    found = effect_of(rule, Instance.objects.filter(name="pg")).accounts
+    assert names(found["unknown"]) == ["ada", "bob", "carl", "dan", "dba"]
+    assert all("2 visits failed since (unreachable)" in one.reason for one in found["unknown"])
+
+
+def test_a_dry_run_lists_any_number_of_accounts_in_two_queries(people, instances, django_assert_num_queries):
+    """Each slice takes one query more."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO accounts_account (instance_id, name, host, kind, native_id, is_system, is_filtered,
+               auth_method, last_known, first_seen_at)
+               SELECT %s, 'many' || n, '', 'user', '', false, false, '', '{}', now() FROM generate_series(1, %s) n""",
+            [instances[0].pk, CHUNK + 1],
+        )
+    with django_assert_num_queries(2):
+        effect = effect_of(ClassificationRule(expression="unused_days > 90"), Instance.objects.all())
+    assert effect.counts["unknown"] == CHUNK + 6
+    with django_assert_num_queries(1):
+        assert len(effect.accounts["unknown"][100:200]) == 100
+    with django_assert_num_queries(2):
+        assert len({one.account.pk for one in effect.accounts["unknown"]}) == CHUNK + 6
 
 
 def test_a_rule_may_match_any_number_of_accounts_in_as_many_statements(people, rule, applied, instances):

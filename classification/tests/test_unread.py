@@ -21,7 +21,7 @@ from taifish.tests.mariadb import MariadbServer
 def verdicts(expression: str, names: set[str], at: datetime | None = None) -> dict[str, set[str]]:
     """Of the accounts of these names: those that the rule matches, and those of which it is unknown."""
     effect = effect_of(ClassificationRule(expression=expression), Instance.objects.all(), at=at)
-    found = {outcome: {account.name for account in effect.accounts[outcome]} & names for outcome in effect.accounts}
+    found = {outcome: {one.account.name for one in effect.accounts[outcome]} & names for outcome in effect.accounts}
     return {"yes": found["gained"] | found["kept"], "unknown": found["unknown"]}
 
 

@@ -616,6 +616,9 @@ def test_a_rule_is_written_checked_tried_and_saved(entered, live_server, visited
     assert "would lose it" in told
     assert "bob" in told
     picture("rule-tried")
+    with entered.expect_download() as download:
+        entered.get_by_role("button", name="CSV").click()
+    assert "gained" in download.value.path().read_text("utf-8-sig")
     entered.locator("summary", has_text="Words of the rule language").click()
     picture("rule-help")
     entered.get_by_role("button", name="Save", exact=True).click()

@@ -9,16 +9,18 @@ from django.utils import timezone
 
 from access.moments import parse_moment
 from classification import services
-from classification.effect import OUTCOMES, Effect, effect_of
+from classification.effect import HEADER, OUTCOMES, Effect, Found, effect_of, rows
 from classification.models import ClassificationRule, RuleResult
 from classification.rules import RuleError
+from console.csv import csv_lines
+from engines.statements import printable
 from instances.models import Instance
 from instances.services import named
 from sync.models import SyncSession
 from sync.services import finish_open, run_here
 
-#: Accounts listed per outcome of a dry run, in JSON and in text.
-MOST, MOST_IN_TEXT = 10_000, 20
+#: Accounts listed per outcome of a dry run in text. JSON and CSV list all.
+MOST_IN_TEXT = 20
 
 
 class Command(BaseCommand):
@@ -41,7 +43,13 @@ class Command(BaseCommand):
             metavar="T",
             help="as of a moment or the end of a day, in TAIFISH_TIME_ZONE; changes nothing",
         )
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        how = parser.add_mutually_exclusive_group()
+        how.add_argument("--json", action="store_true", help="print one JSON document")
+        how.add_argument(
+            "--csv",
+            action="store_true",
+            help="print all accounts of a dry run as CSV, each unknown one with the reason",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -53,7 +61,9 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
         if options["dry_run"] or at:
-            sys.exit(self._preview(rules, instances, at, as_json=options["json"]))
+            sys.exit(self._preview(rules, instances, at, options))
+        if options["csv"]:
+            raise CommandError("Only dry runs are printed as CSV: add --dry-run or --as-of.", returncode=2)
         if idle := [rule.code for rule in rules if not rule.active]:
             raise CommandError(f"Not active, so that only --dry-run applies: {', '.join(idle)}.", returncode=2)
         chosen = rules if options["rule"] else ()
@@ -62,20 +72,19 @@ class Command(BaseCommand):
         sys.exit(self._report(run_here(session), rules, as_json=options["json"]))
 
     def _preview(
-        self, rules: list[ClassificationRule], instances: QuerySet[Instance], at: datetime | None, *, as_json: bool
+        self, rules: list[ClassificationRule], instances: QuerySet[Instance], at: datetime | None, how: dict[str, Any]
     ) -> int:
         """Print the effect of the rules. Returns the exit code."""
         effects: list[Effect] = []
         errors: dict[str, str] = {}
-        limit = MOST if as_json else MOST_IN_TEXT
         for rule in rules:
             try:
-                effects.append(effect_of(rule, instances, at=at, limit=limit))
+                effects.append(effect_of(rule, instances, at=at))
             except RuleError as error:
                 errors[rule.code] = str(error)
         unvisited = effects[0].unvisited if effects else []
         unknown = effects[0].unknown if effects else {}
-        if as_json:
+        if how["json"]:
             document = {
                 "as_of": at,
                 "rules": [_document(effect) for effect in effects],
@@ -85,15 +94,13 @@ class Command(BaseCommand):
             }
             self.stdout.write(json.dumps(document, indent=2, default=str))
         else:
-            for effect in effects:
-                counts = ", ".join(f"{effect.counts[outcome]} {outcome}" for outcome in OUTCOMES)
-                self.stdout.write(f"{effect.rule}: {effect.examined} examined, {effect.matched} matched; {counts}")
-                for outcome in OUTCOMES:
-                    for account in effect.accounts[outcome]:
-                        self.stdout.write(f"  {outcome}: {account.instance}: {account!s}")
-                    more = effect.counts[outcome] - len(effect.accounts[outcome])
-                    if more > 0:
-                        self.stdout.write(f"  {outcome}: and {more} more")
+            if how["csv"]:
+                every = (row for effect in effects for row in rows(effect, by="classify"))
+                for text in csv_lines(HEADER, every):
+                    self.stdout.write(text, ending="")
+            else:
+                for effect in effects:
+                    self._show(effect)
             for code, error in errors.items():
                 self.stderr.write(f"{code}: {error}")
             for instance, reason in unknown.items():
@@ -102,6 +109,16 @@ class Command(BaseCommand):
         if not errors and not unknown:
             return 0
         return 3 if effects and len(unvisited) < instances.active().count() else 1
+
+    def _show(self, effect: Effect) -> None:
+        counts = ", ".join(f"{effect.counts[outcome]} {outcome}" for outcome in OUTCOMES)
+        self.stdout.write(f"{effect.rule}: {effect.examined} examined, {effect.matched} matched; {counts}")
+        for outcome, accounts in effect.accounts.items():
+            for account, reason in accounts[:MOST_IN_TEXT]:
+                words = [outcome, str(account.instance), str(account), reason]
+                self.stdout.write(printable(f"  {': '.join(filter(None, words))}"))
+            if (more := len(accounts) - MOST_IN_TEXT) > 0:
+                self.stdout.write(f"  {outcome}: and {more} more; --csv lists all")
 
     def _report(self, session: SyncSession, rules: list[ClassificationRule], *, as_json: bool) -> int:
         """Print the result of a run. Returns the exit code."""
@@ -152,8 +169,10 @@ def _document(effect: Effect) -> dict[str, Any]:
         "examined": effect.examined,
         "matched": effect.matched,
         **{f"n_{outcome}": effect.counts[outcome] for outcome in OUTCOMES},
-        **{
-            outcome: [{"instance": one.instance.name, "account": str(one)} for one in effect.accounts[outcome]]
-            for outcome in OUTCOMES
-        },
+        **{outcome: [_found(one) for one in accounts] for outcome, accounts in effect.accounts.items()},
     }
+
+
+def _found(one: Found) -> dict[str, str]:
+    words = {"instance": one.account.instance.name, "account": str(one.account)}
+    return words | {"reason": one.reason} if one.reason else words

@@ -1,7 +1,7 @@
 "use strict";
 
 // What the form would do, asked for while it is filled in; by POST where it may be long. A button with data-ask asks for
-// more than is asked for at every key.
+// more than is asked for at every key; its other data are parameters too.
 for (const place of document.querySelectorAll("[data-preview]")) {
     const form = place.closest("form");
     let asked = 0;
@@ -28,6 +28,6 @@ for (const place of document.querySelectorAll("[data-preview]")) {
     });
     form.addEventListener("click", (event) => {
         const button = event.target.closest("[data-ask]");
-        if (button) ask({ask: button.dataset.ask});
+        if (button) ask({...button.dataset});
     });
 }
