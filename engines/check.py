@@ -11,9 +11,9 @@ from .facts import Capability, Examination, Excess, failed
 from .reads import VISIT_FAILS, Read, applicable, text_of
 from .session import Rows, Session
 
-ExcessRights = Callable[[Any, Mapping[str, Rows], bool], Iterable[Excess]]
-"""Rights beyond need, from the session, the rows of reads with `sample` None by name, and `hash_blind`. Raises
-AdapterError."""
+ExcessRights = Callable[[Any, Mapping[str, Rows], bool], Iterable[Excess | Capability]]
+"""Rights beyond need, and capabilities that it lacked to find them, from the session, the rows of reads with `sample`
+None by name, and `hash_blind`. Raises AdapterError."""
 
 
 def check(session: Session, reads: Sequence[Read], excess_rights: ExcessRights, hash_blind: bool) -> Examination:
@@ -37,9 +37,11 @@ def check(session: Session, reads: Sequence[Read], excess_rights: ExcessRights, 
         return Examination(server, found, excess)
     try:
         session.begin()
-        excess = list(excess_rights(session, rows, hash_blind))
+        beyond = list(excess_rights(session, rows, hash_blind))
+        excess = [right for right in beyond if isinstance(right, Excess)]
         message = f"{len(excess)} beyond need" if excess else "nothing beyond need"
         found.append(Capability(works=True, message=message, **own))
+        found += [lacking for lacking in beyond if isinstance(lacking, Capability)]
     except AdapterError as error:
         found.append(_failed(session, error, **own))
     return Examination(server, found, excess)

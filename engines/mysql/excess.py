@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ..facts import Excess
+from ..errors import AdapterError
+from ..facts import AccountKey, Capability, Excess
 from ..reads import needed
 from ..session import Rows, Session
 from ..statements import offered
+from .borrowed import Privileges, borrowed, quoted
 from .decode import quoted_account
 from .reads import READS, SHOW_GRANTS
 
@@ -27,9 +29,12 @@ HASHES = {
 }
 
 
-def excess(session: Session, rows: Mapping[str, Rows], hash_blind: bool) -> Iterator[Excess]:
-    """See `check.ExcessRights`. Reads SHOW GRANTS."""
-    return _Rights(session, hash_blind).excess()
+def excess(session: Session, rows: Mapping[str, Rows], hash_blind: bool) -> Iterator[Excess | Capability]:
+    """See `check.ExcessRights`. Reads SHOW GRANTS, and what grants to other accounts the server applies to this one."""
+    rights = _Rights(session, hash_blind)
+    yield from rights.excess()
+    yield from rights.through_others()
+    yield from rights.through_public()
 
 
 _NAME = r"(?:`(?:[^`]|``)*`|'(?:[^']|'')*'|\w+)"
@@ -126,6 +131,93 @@ class _Rights:
                 remedy = offered(*statements)
                 yield Excess(f"ADMIN OPTION on role {role}", "The account could grant this role.", remedy)
 
+    def through_others(self) -> Iterator[Excess | Capability]:
+        """The rights by grants to accounts of the same name and to anonymous accounts."""
+        found = borrowed(self.session)
+        for account, objects in found.grants.items():
+            for line in _lines_of(account, objects):
+                if privileges := line.beyond(self.hash_blind):
+                    yield self._through(account, line, ", ".join(privileges), account in found.present)
+        for account, roles in found.roles.items():
+            for role in roles:
+                try:
+                    beyond = self._given_by(role)
+                except AdapterError as error:
+                    if error.code != "denied":
+                        raise
+                    found.failures.append(error)
+                    continue
+                if beyond:
+                    other = quoted_account(*account)
+                    message = (
+                        f"Sessions of this account can set it, because {other} has the same name and is in the role. It"
+                        f" has rights that Taifish never uses: {'; '.join(beyond)}. The statement takes it from"
+                        f" {other}: see first who uses that account."
+                    )
+                    yield Excess(f"role {role} through {other}", message, offered(f"REVOKE {role} FROM {other};"))
+        # Without other accounts of the name, no grants to them exist.
+        if found.failures and any(name and quoted_account(name, host) != self.grantee for name, host in found.present):
+            yield Capability(
+                "rights through accounts of the same name",
+                None,
+                f"not checked: {'; '.join(map(str, found.failures))}",
+                "\n".join(error.missing for error in found.failures if error.missing),
+                "Rights that the account has because the server applies grants to accounts of the same name to it.",
+            )
+
+    def _through(self, account: AccountKey, line: _Line, text: str, is_present: bool) -> Excess:
+        other, remedy = quoted_account(*account), ""
+        if not account[0]:
+            message = (
+                f"It is granted to the anonymous account {other}, and applies to all accounts that connect from there."
+                " No statement is offered, because all of them would lose it."
+            )
+        elif not is_present:
+            message = (
+                f"The grant tables have rows of {other}, which is no account, and the server applies them to this one."
+                " No statement revokes it: delete the rows, and run FLUSH PRIVILEGES."
+            )
+        else:
+            message = (
+                f"It is granted to {other}. The server applies it to this account too, which has the same name. The"
+                f" statement takes it from {other}: see first who uses that account."
+            )
+            statements = [f"REVOKE {text} ON {line.scope} FROM {other};"]
+            if "SELECT" in line.privileges and line.place in READABLE:
+                statements += needed(self.session, READS, self.hash_blind)
+            remedy = offered(*statements)
+        return Excess(f"{text} on {line.scope} through {other}", message, remedy)
+
+    def through_public(self) -> Iterator[Excess]:
+        """The rights of PUBLIC and of the roles granted to it, which MariaDB applies to every session at once."""
+        if not self.mariadb:
+            return
+        rows = [text for (text,) in self.session.query(SHOW_GRANTS)]
+        members: dict[str, list[str]] = {}
+        for found in filter(None, map(_ROLES.match, rows)):
+            members.setdefault(found["grantee"], []).append(found["roles"])
+        lines = self._parsed(rows)
+
+        def given_by(grantee: str) -> list[str]:
+            names = [grantee]
+            for name in names:
+                names += [role for role in members.get(name, []) if role not in names]
+            own = (line for line in lines if line.grantee in names)
+            return [f"{text} on {line.scope}" for line in own for text in line.beyond(self.hash_blind)]
+
+        left = "No statement is offered, because all accounts would lose it."
+        for line in lines:
+            if line.grantee == "PUBLIC" and (privileges := line.beyond(self.hash_blind)):
+                right = f"{', '.join(privileges)} on {line.scope} through PUBLIC"
+                yield Excess(right, f"It is granted to PUBLIC, and applies to every account. {left}", "")
+        for role in members.get("PUBLIC", []):
+            if beyond := given_by(role):
+                message = (
+                    "The role is granted to PUBLIC, and is active in every session. It has rights that Taifish never"
+                    f" uses: {'; '.join(beyond)}. {left}"
+                )
+                yield Excess(f"role {role} through PUBLIC", message, "")
+
     def _given_by(self, role: str) -> list[str]:
         """The rights beyond need of a role and the roles in it. MySQL lists them together with the account's own."""
         lines = self._lines(f"FOR {role}" if self.mariadb else f"FOR {self.grantee} USING {role}")
@@ -143,6 +235,9 @@ class _Rights:
         return "It includes password hashes, which Taifish does not read."
 
     def _lines(self, account: str) -> list[_Line]:
+        return self._parsed(text for (text,) in self.session.query(f"{SHOW_GRANTS} {account}"))
+
+    def _parsed(self, rows: Iterable[str]) -> list[_Line]:
         return [
             _Line(
                 {name: f"{name} ({columns})" if columns else name for name, columns in found},
@@ -150,7 +245,17 @@ class _Rights:
                 match["grantee"],
                 "GRANT OPTION" in match["rest"],
             )
-            for (text,) in self.session.query(f"{SHOW_GRANTS} {account}")
+            for text in rows
             if (match := _GRANT.match(_in_backticks(text)))
             for found in [_PRIVILEGE.findall(match["privileges"])]
         ]
+
+
+def _lines_of(account: AccountKey, objects: Privileges) -> Iterator[_Line]:
+    for (scope, _on_columns), privileges in objects.items():
+        texts = {
+            # The option holds for the table as a whole.
+            name: f"{name} ({', '.join(map(quoted, columns))})" if columns else name
+            for name, columns in privileges.items()
+        }
+        yield _Line(texts, scope, quoted_account(*account), "GRANT OPTION" in privileges)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 
 from engines.errors import AdapterError
 from engines.facts import Capability, Examination, Excess, Inventory, Permissions
+from engines.mysql.borrowed import fits
 from engines.mysql.user_table import user_columns
 from engines.postgresql import errors
 from engines.postgresql.errors import SIGNATURES, function
@@ -614,6 +617,143 @@ def test_hashes_are_beyond_need_for_whoever_wants_it_so(family: MysqlFamilyServe
     assert [capability.name for capability in failing(examine(target))] == HIDDEN[family.product]
     with adapter_for(target) as adapter, pytest.raises(AdapterError, match="denied"):
         adapter.session.query("SELECT authentication_string FROM mysql.user")
+
+
+#: Statement → the right beyond need that it takes. The last two need rights that do not apply to the session.
+TRIED = {
+    "DELETE FROM `sh``op`.t WHERE false": "DELETE on `sh``op`.*",
+    "INSERT INTO other.t SELECT 1, 1 FROM dual WHERE false": "GRANT OPTION, INSERT on `other`.`t`",
+    "SELECT b FROM other.t": "SELECT (`a`, `b`) on `other`.`t`",
+    "UPDATE other.t SET a = 1 WHERE false": "UPDATE on `oth%`.*",
+    "SELECT other.f()": "EXECUTE on FUNCTION `other`.`f`",
+    "DROP TABLE IF EXISTS other.nothing": "DROP on `other`.*",
+    "DELETE FROM hidden.t WHERE false": "DELETE on `hidden`.*",
+}
+
+
+def works(target: Target, sql: str) -> bool:
+    with closing(
+        pymysql.connect(host=target.host, port=target.port, user=target.username, password=target.password)
+    ) as one:
+        try:
+            one.cursor().execute(sql)
+        except pymysql.OperationalError as error:
+            if error.args[0] not in (1044, 1142, 1143, 1370):
+                raise
+            return False
+        return True
+
+
+@pytest.mark.parametrize("hash_blind", [False, True])
+def test_rights_through_accounts_of_the_same_name(family: MysqlFamilyServer, hash_blind: bool) -> None:
+    """The check names those that work, the account that they come from, and a statement that harms nobody else."""
+    target = family.collector(NAME, hash_blind=hash_blind, level="C")
+    mine, name = account(NAME).replace("`%`", "`127.0.0.1`"), account(NAME).removesuffix("@`%`")
+    wide, narrow, elsewhere = (f"{name}@`{host}`" for host in ("%", "127.0.0.%", "10.1.%"))
+    family.execute(f"RENAME USER {wide} TO {mine}")
+    family.execute(
+        f"""
+        CREATE DATABASE `sh``op`; CREATE TABLE `sh``op`.t (a int); CREATE DATABASE other; CREATE DATABASE hidden;
+        CREATE TABLE other.t (a int, b int); CREATE TABLE hidden.t (a int); GRANT SELECT ON hidden.* TO {mine};
+        CREATE FUNCTION other.f() RETURNS int DETERMINISTIC NO SQL RETURN 1;
+        CREATE USER {wide}; CREATE USER {narrow}; CREATE USER {elsewhere}; CREATE USER ''@'%'; CREATE USER who@'%';
+        GRANT DELETE ON `sh``op`.* TO {wide}; GRANT DELETE ON hidden.* TO {wide};
+        GRANT INSERT, SELECT (a, b) ON other.t TO {narrow} WITH GRANT OPTION; GRANT EXECUTE ON FUNCTION other.f TO {wide};
+        GRANT UPDATE ON `oth%`.* TO ''@'%'; GRANT DROP ON other.* TO {elsewhere}; GRANT DROP ON other.* TO who@'%';
+        GRANT PROCESS, FILE ON *.* TO {wide}; GRANT SELECT ON mysql.* TO {wide}; FLUSH PRIVILEGES
+        """
+    )
+    found = [excess for excess in examine(target, hash_blind).excess if " through " in excess.right]
+    seen = {right for right in TRIED.values() if any(excess.right.startswith(f"{right} through") for excess in found)}
+    assert seen == {right for sql, right in TRIED.items() if works(target, sql)}
+    assert len(seen) == 5
+    hashes = {f"SELECT on `mysql`.* through {wide}"} if hash_blind else set()
+    assert rights(found) == {
+        f"DELETE on `sh``op`.* through {wide}",
+        f"GRANT OPTION, INSERT on `other`.`t` through {narrow}",
+        f"SELECT (`a`, `b`) on `other`.`t` through {narrow}",
+        f"EXECUTE on FUNCTION `other`.`f` through {wide}",
+        "UPDATE on `oth%`.* through ``@`%`",
+        *hashes,
+    }
+    for excess in found:
+        is_anonymous = "``@" in excess.right
+        assert (excess.remedy == "", "all of them would lose it" in excess.message) == (is_anonymous, is_anonymous)
+        family.execute(excess.remedy or "SELECT 1")
+    again = examine(target, hash_blind)
+    assert {right for right in rights(again.excess) if " through " in right} == {"UPDATE on `oth%`.* through ``@`%`"}
+    assert [sql for sql in TRIED if works(target, sql)] == ["UPDATE other.t SET a = 1 WHERE false"]
+    assert {one.name for one in failing(again)} <= {*HIDDEN[family.product]}
+
+
+def test_roles_of_public_and_of_accounts_of_the_same_name(maria: MariadbServer) -> None:
+    """On MariaDB: the session may set the role of the other account, and has what PUBLIC has at once."""
+    target = maria.collector()
+    maria.execute("RENAME USER taifish_collector@'%' TO taifish_collector@'127.0.0.1'")
+    maria.execute(
+        """
+        CREATE DATABASE shop; CREATE TABLE shop.t (a int); CREATE ROLE inner_one; CREATE ROLE app; CREATE ROLE every;
+        CREATE ROLE harmless; GRANT PROCESS ON *.* TO harmless; GRANT harmless TO PUBLIC; GRANT inner_one TO every;
+        GRANT DELETE ON shop.t TO inner_one; GRANT every TO PUBLIC; GRANT INSERT ON shop.* TO PUBLIC;
+        CREATE USER taifish_collector@'%'; GRANT UPDATE ON shop.* TO app; GRANT app TO taifish_collector@'%';
+        FLUSH PRIVILEGES
+        """
+    )
+    for sql in ("DELETE FROM shop.t WHERE false", "INSERT INTO shop.t SELECT 1 FROM dual WHERE false", "SET ROLE app"):
+        assert works(target, sql), sql
+    found = {excess.right: excess for excess in examine(target).excess}
+    assert found.keys() == {
+        "role `every` through PUBLIC",
+        "INSERT on `shop`.* through PUBLIC",
+        "role `app` through `taifish_collector`@`%`",
+    }
+    assert "DELETE on `shop`.`t`" in found["role `every` through PUBLIC"].message
+    assert {excess.remedy for right, excess in found.items() if "PUBLIC" in right} == {""}
+    maria.execute(found["role `app` through `taifish_collector`@`%`"].remedy)
+    assert "role `app` through `taifish_collector`@`%`" not in rights(examine(target).excess)
+    with pytest.raises(pymysql.OperationalError, match="1959"):
+        works(target, "SET ROLE app")
+
+
+def test_rights_through_others_that_cannot_be_read_are_unknown(family: MysqlFamilyServer) -> None:
+    """At read depth A without hashes, grants on tables are not readable; that matters if there is such an account."""
+    target = family.collector(hash_blind=True)
+    name = "rights through accounts of the same name"
+    assert name not in unknown(examine(target))
+    family.execute("CREATE USER taifish_collector@'127.0.0.%'; FLUSH PRIVILEGES")
+    family.execute("RENAME USER taifish_collector@'%' TO taifish_collector@'127.0.0.1'; FLUSH PRIVILEGES")
+    (lacking,) = [capability for capability in examine(target).capabilities if capability.name == name]
+    assert (lacking.works, "tables_priv" in lacking.message) == (None, True)
+    for statement in lacking.missing.splitlines():
+        family.execute(statement)
+    assert name not in unknown(examine(target))
+
+
+def test_rows_of_an_account_that_is_none(family: MysqlFamilyServer) -> None:
+    target = family.collector()
+    family.execute("RENAME USER taifish_collector@'%' TO taifish_collector@'127.0.0.1'; CREATE DATABASE shop")
+    family.execute(
+        "INSERT INTO mysql.db (User, Host, Db, Drop_priv) VALUES ('taifish_collector', '127.%', 'shop', 'Y')"
+    )
+    family.execute("FLUSH PRIVILEGES")
+    assert works(target, "DROP TABLE IF EXISTS shop.t")
+    (excess,) = examine(target).excess
+    assert (excess.right, excess.remedy) == ("DROP on `shop`.* through `taifish_collector`@`127.%`", "")
+    assert "delete the rows" in excess.message
+
+
+@pytest.mark.parametrize(
+    ("host", "client", "expected"),
+    [
+        ("%", "10.1.2.3", True), ("", "10.1.2.3", True), ("10.1.%", "10.1.2.3", True), ("10.2.%", "10.1.2.3", False),
+        ("10.1.0.0/255.255.0.0", "10.1.2.3", True), ("10.1.0.0/16", "10.2.2.3", False), ("10.1.0.0/x", "10.1.2.3", False),
+        ("%.example.org", "DB.example.org", True), ("%.example.org", "10.1.2.3", False), ("10.%", "db.example.org", True),
+        ("127.0.0.1", "localhost", True), ("10.%", "localhost", False), (r"a\_b", "a_b", True), (r"a\_b", "axb", False),
+        ("::1", "::1", True), ("fe80::%", "::1", False),
+    ],
+)  # fmt: skip
+def test_hosts_that_fit_a_client(host: str, client: str, expected: bool) -> None:
+    assert fits(host, client) == expected
 
 
 def test_what_follows_a_lost_connection_to_the_family_is_unknown(family: MysqlFamilyServer) -> None:
