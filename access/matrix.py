@@ -192,6 +192,8 @@ class Rights(Relation):
             f"SELECT DISTINCT ON (place) place, every, kind, place1, place2 FROM {self.objects} ORDER BY place"
         )
         lacks = " OR ".join(self._lacks()) or "false"
+        # PUBLIC has no session: what it has, its members may use.
+        lacks = f"r.account_id NOT IN (SELECT id FROM accounts_account WHERE kind = 'public') AND ({lacks})"
         ways = self.cte(
             "SELECT h.spot, r.account_id,\n"
             f"       min(CASE WHEN {lacks} THEN 3 + (o.kind = 'column')::int WHEN o.kind = 'column' THEN 2\n"

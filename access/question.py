@@ -90,9 +90,10 @@ class Question:
         """Return the privileges that include this one on every object of the kind."""
         if len(self.path) < 2 or name_of(self.path[1]) in semantics.protected:
             return set()
+        kinds = self.kinds(semantics)
         return {
             wide
-            for kind in self.kinds(semantics)
+            for kind in kinds.union(*(semantics.containers.get(one, ()) for one in kinds))
             for privilege, wides in semantics.anywhere.get(kind, {}).items()
             if self.fits(privilege)
             for wide in wides
@@ -139,7 +140,9 @@ class Question:
             known = needed.parts == 0 or (self.is_exact and needed.parts <= len(self.path))
             if not known or len(self.path) < needed.beyond or self.kind in needed.without:
                 continue
-            if (needed.privilege, needed.parts) == (self.privilege, len(self.path)):
+            # Who has to log in with it cannot switch to it.
+            is_asked = (needed.privilege, needed.parts) == (self.privilege, len(self.path))
+            if is_asked and needed.when == "session":
                 continue
             path = self.path[: needed.parts]
             if not semantics.is_built_in(path, needed.kind):

@@ -70,7 +70,12 @@ def _judge(engine: str, kinds: Sequence[str], parts: Sequence[str], reads: Seque
     """Decide about instances of one engine where no grant names the object."""
     ids = {read.instance.pk for read in reads}
     if not kinds:
-        found.absent.update(ids)
+        if ENGINES[engine].semantics.host_is_database and len(parts) == 1:
+            # A container is seen by its accounts.
+            there = Account.objects.filter(instance__in=ids, host=name_of(parts[0]))
+            found.present.update(there.values_list("instance", flat=True))
+            found.unknown.update({read.instance.pk: read.reason for read in reads if read.is_stale})
+        found.absent.update(ids - found.present - found.unknown.keys())
         return
     listed = {_listed(engine, one) for one in kinds} - {None}
     if not listed or any(ENGINES[engine].semantics.is_built_in(list(parts), one) for one in kinds):

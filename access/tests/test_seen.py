@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from access.asking import Asked, ask
+from access.matrix import matrix
 from access.seen import privileges
 from access.tests.test_questions import grant, instance
 from accounts.models import Coverage
@@ -144,6 +145,14 @@ def test_oracle_lists_schemas(db) -> None:
     assert accounts("SELECT", "pdb1.hr.emp") == {"APP", "HR"}
     assert accounts("SELECT", "PDB1.HR.DEPT") == {"HR"}
     assert refused("SELECT", "PDB1.HRR.EMP") == "No visit has seen PDB1.HRR.EMP. Did you mean PDB1.HR.EMP?"
+
+
+def test_oracle_lists_containers_by_their_accounts(db) -> None:
+    """The matrix of a whole container; one that no visit has seen is an error."""
+    account(instance("ora", "oracle"), "HR", host="PDB1")
+    assert [cell.object.path for cell in matrix("PDB1", instances=Instance.objects.all()).cells()] == ["PDB1.HR"]
+    with pytest.raises(ValueError, match="No visit has seen PDB2"):
+        matrix("PDB2", instances=Instance.objects.all())
 
 
 def test_instances_tags_and_engines_that_are_not_there(shop: Instance) -> None:
