@@ -372,7 +372,14 @@ class Rights(Relation):
                 f"SELECT DISTINCT w.session_id, {path} FROM {starts} s JOIN {self.sessions(starts)} w\n"
                 "    ON w.entry_id = s.entry_id AND w.start_id = s.session_id AND w.inheriting = s.inheriting"
             )
-            public = self.cte(f"SELECT DISTINCT s.instance_id, s.host, {path} FROM {sources} s WHERE s.public")
+            public = self.cte(
+                # Through its roles, too.
+                f"SELECT DISTINCT p.instance_id, p.host, {path} FROM {starts} s JOIN {self.sessions(starts)} w\n"
+                "    ON w.entry_id = s.entry_id AND w.start_id = s.session_id AND w.inheriting = s.inheriting\n"
+                "  JOIN accounts_account p ON p.id = w.session_id AND p.kind = 'public'"
+                if semantics.host_is_database
+                else f"SELECT DISTINCT s.instance_id, s.host, {path} FROM {sources} s WHERE s.public"
+            )
             lacking = f"h.instance_id IN (SELECT id FROM instances_instance WHERE engine = '{name}')"
             places = {"''"}
             if need.parts:

@@ -307,6 +307,12 @@ def holdings(
             sessions = query.sessions(query.starts(needed))
             tested = "r.account_id" if when == "login" else "r.session_id"
             public = f"FROM {needed} p WHERE p.public AND p.instance_id = s.instance_id AND p.host IN ('', s.host)"
+            if engine.semantics.host_is_database:
+                # Through its roles, too.
+                public = (
+                    f"FROM {sessions} z JOIN accounts_account p ON p.id = z.session_id"
+                    " WHERE p.kind = 'public' AND p.instance_id = s.instance_id AND p.host = s.host"
+                )
             lacks.append(
                 f"CASE WHEN i.engine = '{name}' AND {tested} NOT IN (SELECT session_id FROM {sessions})"
                 # A role that it grants itself brings what it has.
@@ -565,13 +571,19 @@ class Effective:
 
     @cached_property
     def _chains(self) -> Chains:
-        return Chains(edges({self.account.pk, *(way.via for way in self.decided.values() if way.via)}, self.at))
+        return Chains(edges({self.account.pk, *(way.via for way in self._all_ways if way.via)}, self.at))
+
+    @property
+    def _all_ways(self) -> Iterator[Reached]:
+        yield from self.decided.values()
+        for ways in self.ways.values():
+            yield from ways
 
     def _chain(self, way: Reached) -> tuple[Edge, ...]:
         if way.via:
-            return self._chains.chain(way.via, way.start, way.entry, or_any=True)
-        # PUBLIC is no role.
-        return () if way.entry not in self._members else self._chains.chain(self.account.pk, way.start, way.entry)
+            start = way.via if way.session == self.account.pk else way.start
+            return self._chains.chain(way.via, start, way.entry, or_any=True)
+        return self._chains.chain(self.account.pk, way.start, way.entry)
 
     @cached_property
     def _members(self) -> set[int]:
@@ -592,7 +604,7 @@ class Effective:
     def names(self) -> dict[int, str]:
         """Account id → name, for all accounts on the paths."""
         ids = {*self._members, *(holder for holder, _database in self.ways)}
-        ids |= {pk for way in self.decided.values() for pk in (way.holder, way.via)}
+        ids |= {pk for way in self._all_ways for pk in (way.holder, way.via)}
         return {role.pk: str(role) for role in Account.objects.filter(pk__in=ids)}
 
     def links(self, grants: Sequence[Grant]) -> dict[int, list[Link]]:
@@ -632,15 +644,15 @@ def effective(account: Account, at: datetime | None = None) -> Effective:
     query.engines = {account.instance.engine: ENGINES[account.instance.engine]}
     upwards = query.upwards(account.pk)
     sql = (
-        f"{query.with_clause()} SELECT DISTINCT session_id, holder_id, entry_id, owner_grant_id, database"
+        f"{query.with_clause()} SELECT DISTINCT session_id, holder_id, entry_id, owner_grant_id, database, via_id"
         f" FROM {upwards} ORDER BY session_id, holder_id, entry_id"
     )
     with connection.cursor() as cursor:
         cursor.execute(sql, query.parameters | {"at": at})
-        rows = [Reached(*row) for row in cursor.fetchall()]
+        rows = [Reached(*row[:5], via=row[5]) for row in cursor.fetchall()]
     ways: dict[tuple[int, str | None], list[Reached]] = defaultdict(list)
     # The best way first: at login, then by SET ROLE to the holder itself.
-    for row in sorted(rows, key=lambda row: (row.session != account.pk, row.session != row.holder)):
+    for row in sorted(rows, key=lambda row: (row.session != account.pk, row.session != row.holder, row.via)):
         ways[row.holder, row.database].append(row)
     everywhere = {holder for holder, database in ways if database is None}
     switchable = [row.holder for row in rows if row.session == row.holder and row.database is None]

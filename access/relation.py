@@ -164,55 +164,72 @@ class Relation(Sql):
                 "(id, inheriting)",
             )
             reached = f"SELECT id FROM {walk}"
+        reached = self.cte(reached)
         decided = self.decided(question, sources, since)
-        return (
-            f"{reached}\n UNION SELECT account_id FROM {decided}\n UNION SELECT a.id\n"
-            f"  FROM (SELECT DISTINCT instance_id, host FROM {sources}\n"
-            f"  WHERE public AND NOT personal AND {self._inherited()}\n"
+        of_public = (
+            f"SELECT DISTINCT instance_id, host FROM {sources} WHERE public AND NOT personal AND {self._inherited()}\n"
             f"  UNION SELECT d.instance_id, p.host FROM {decided} d"
-            " JOIN accounts_account p ON p.id = d.account_id AND p.kind = 'public') p\n"
+            " JOIN accounts_account p ON p.id = d.account_id AND p.kind = 'public'"
+        )
+        if self.public_has_roles:
+            of_public += (
+                f"\n  UNION SELECT p.instance_id, p.host FROM {reached} r"
+                " JOIN accounts_account p ON p.id = r.id AND p.kind = 'public'"
+            )
+        return (
+            f"SELECT id FROM {reached}\n UNION SELECT account_id FROM {decided}\n"
+            f" UNION SELECT a.id FROM ({of_public}) p\n"
             # Where accounts belong to a database, so does PUBLIC. Elsewhere PUBLIC has no host.
             "  JOIN accounts_account a ON a.instance_id = p.instance_id AND (p.host = '' OR a.host = p.host)"
         )
 
     def upwards(self, account: int) -> str:
         """Return the CTE of the holders that give an account their rights: session_id, holder_id, entry_id,
-        owner_grant_id, and `database`, the only one where it has these rights, null for all."""
+        owner_grant_id, `database`, the only one where it has these rights, null for all, and via_id, PUBLIC if it has
+        them through PUBLIC, else 0."""
         mine = self.parameter(account)
+        begin = self.cte(
+            f"SELECT {mine}::bigint AS id, 0::bigint AS via_id\n"
+            " UNION ALL SELECT p.id, p.id FROM accounts_account a JOIN accounts_account p"
+            f" ON p.instance_id = a.instance_id AND p.kind = 'public' AND p.host IN ('', a.host) WHERE a.id = {mine}"
+            " AND a.kind IS DISTINCT FROM 'public'"
+        )
         if self._is_closed(""):
             sessions = self.cte(
-                f"SELECT {mine}::bigint AS session_id\n"
-                f" UNION ALL SELECT r.role_id FROM accounts_rolereach r WHERE r.member_id = {mine} AND r.can_set"
+                f"SELECT id AS session_id, via_id FROM {begin}\n"
+                f" UNION ALL SELECT r.role_id, b.via_id FROM {begin} b"
+                " JOIN accounts_rolereach r ON r.member_id = b.id AND r.can_set"
             )
             held = self.cte(
-                f"SELECT session_id, session_id AS holder_id FROM {sessions}\n"
-                f" UNION ALL SELECT s.session_id, r.role_id FROM {sessions} s\n"
+                f"SELECT session_id, session_id AS holder_id, via_id FROM {sessions}\n"
+                f" UNION ALL SELECT s.session_id, r.role_id, s.via_id FROM {sessions} s\n"
                 "  JOIN accounts_rolereach r ON r.member_id = s.session_id AND r.inherits"
             )
         else:
             roles = self.roles("w.session_id")
             sessions = self.cte(
-                f"SELECT {mine}::bigint\n UNION SELECT m.role_id FROM {{self}} w {roles} WHERE m.set_option",
-                "(session_id)",
+                f"SELECT id, via_id FROM {begin}\n"
+                f" UNION SELECT m.role_id, w.via_id FROM {{self}} w {roles} WHERE m.set_option",
+                "(session_id, via_id)",
             )
             held = self.cte(
-                f"SELECT session_id, session_id FROM {sessions}\n"
-                f" UNION SELECT w.session_id, m.role_id FROM {{self}} w {self.roles('w.holder_id')} WHERE m.inherit",
-                "(session_id, holder_id)",
+                f"SELECT session_id, session_id, via_id FROM {sessions}\n"
+                " UNION SELECT w.session_id, m.role_id, w.via_id\n"
+                f"  FROM {{self}} w {self.roles('w.holder_id')} WHERE m.inherit",
+                "(session_id, holder_id, via_id)",
             )
         selects = [
-            "SELECT session_id, holder_id, holder_id AS entry_id, NULL::bigint AS owner_grant_id, NULL AS database"
-            f" FROM {held}",
-            f"SELECT a.id, p.id, p.id, NULL, NULL FROM accounts_account a JOIN accounts_account p"
-            f" ON p.instance_id = a.instance_id AND p.kind = 'public' AND p.host IN ('', a.host) WHERE a.id = {mine}"
-            f" AND a.kind IS DISTINCT FROM 'public'",
+            # What PUBLIC has at login, the account has.
+            f"SELECT CASE session_id WHEN via_id THEN {mine} ELSE session_id END AS session_id, holder_id,"
+            " holder_id AS entry_id, NULL::bigint AS owner_grant_id, NULL AS database, via_id\n"
+            f"  FROM {held}"
         ]
         for name, engine in self.engines.items():
             if engine.semantics.database_role:
                 role, switches = self.parameter(engine.semantics.database_role), self._switches(engine.semantics)
                 selects.append(
                     f"SELECT CASE WHEN {switches} THEN r.id ELSE h.session_id END, r.id, o.account_id, o.id,\n"
-                    "       o.database\n"
+                    "       o.database, h.via_id\n"
                     f"  FROM {held} h JOIN accounts_grant o ON o.account_id = h.holder_id AND o.kind = 'database'"
                     f" AND o.privilege = 'OWNER' AND NOT o.denied AND {self.holding('o')}\n"
                     "  JOIN accounts_account a ON a.id = o.account_id\n"
@@ -240,6 +257,11 @@ class Relation(Sql):
     def combining(self) -> list[str]:
         """The engines where servers combine patterns of names."""
         return [name for name, engine in self.engines.items() if engine.semantics.patterns]
+
+    @property
+    def public_has_roles(self) -> bool:
+        """Whether roles can be granted to PUBLIC, other than where `decided()` answers."""
+        return any(engine.semantics.host_is_database for engine in self.engines.values())
 
     def _is_closed(self, since: str) -> bool:
         """Whether the stored closure answers, which is that of all memberships that hold now."""

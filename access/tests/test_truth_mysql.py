@@ -86,7 +86,9 @@ def in_effective(at: datetime | None) -> dict[tuple[str, str, str], dict[int, di
     for account in Account.objects.select_related("instance"):
         if account.gone_at is None or (at and account.gone_at > at):
             rights = effective(account, at)
+            assert len(rights.links(list(rights.grants))) == len(rights.grants)
             for grant in rights.grants.exclude(denied=True).exclude(kind="database"):
+                assert (rights.path_of(grant) or [str(account)])[-1] == str(grant.account)
                 for (privilege, _kind, path), of_account in found.items():
                     if grant.privilege == privilege and grant.scope in ("", path, path.removesuffix(".a")):
                         of_account.setdefault(account.pk, {})[grant.pk] = rights.at_once(grant)
