@@ -5,12 +5,16 @@ The store is compared with the facts set by set: what is new, what is over. A ro
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from engines.facts import Gap
-from instances.models import Instance
+from instances.models import Instance, InstanceQuerySet
 from instances.services import reached, remember_server
-from sync.models import SyncRecord
+from sync import services as sync
+from sync.models import SyncRecord, SyncSession
 from sync.registry import Outcome, Phase
 
 from . import closure
@@ -67,6 +71,20 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
         joined=joined,
         left=left,
     )
+
+
+def catch_up() -> SyncSession | None:
+    """Visit the instances without a successful visit since today's session began. See `sync.services.catch_up`.
+
+    A held visit waits for a user: another visit would be held too.
+    """
+
+    def late(begun: datetime) -> InstanceQuerySet:
+        records = SyncRecord.objects.filter(kind="accounts", instance=OuterRef("pk"), finished_at__gte=begun)
+        settled = records.filter(Q(status__in=SyncRecord.DONE) | Q(held_count__isnull=False))
+        return Instance.objects.active().exclude(Exists(settled))
+
+    return sync.catch_up("accounts", late)
 
 
 def _outcome(facts: AccountFacts, gaps: list[Gap], **numbers: int) -> Outcome:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -24,7 +24,7 @@ from instances.hiding import hidden_on
 from instances.models import Instance, InstanceQuerySet
 from instances.services import reached, remember_server
 from sync import services as sync
-from sync.models import SyncRecord, SyncSession, VisitHealth
+from sync.models import SyncRecord, SyncSession
 from sync.registry import Outcome, Phase, hold_shrink
 
 from .identity import Stored, match
@@ -227,19 +227,8 @@ def without_row(day: Any) -> InstanceQuerySet:
 
 
 def catch_up() -> SyncSession | None:
-    """Visit the instances without a row after today's collection. Returns None if there are none, or if today's
-    collection has not begun."""
-    today = timezone.localdate()
-    midnight = timezone.make_aware(datetime.combine(today, datetime.min.time()))
-    begun = SyncSession.objects.filter(kind="capacity", trigger=SyncSession.Trigger.SCHEDULE, created_at__gte=midnight)
-    if not begun.exists():
-        return None
-    paused = VisitHealth.objects.paused().filter(kind="capacity", instance=OuterRef("pk"))
-    open_ones = SyncRecord.objects.filter(kind="capacity", instance=OuterRef("pk"), status__in=SyncRecord.OPEN)
-    late = without_row(today).exclude(Exists(paused)).exclude(Exists(open_ones))
-    if not late.exists():
-        return None
-    return sync.start("capacity", late, trigger=SyncSession.Trigger.CATCH_UP)
+    """Visit the instances without a row after today's collection. See `sync.services.catch_up`."""
+    return sync.catch_up("capacity", lambda begun: without_row(timezone.localdate()))
 
 
 def largest_tables(database: Database, limit: int = 20) -> list[TableFact]:

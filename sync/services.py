@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import BigIntegerField, Case, Exists, F, OuterRef, Q, QuerySet, Value, When
+from django.db.models import BigIntegerField, Case, Exists, F, Min, OuterRef, Q, QuerySet, Value, When
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Least, Now
 from django.utils import timezone
@@ -215,6 +215,24 @@ def retry_failed(session: SyncSession, user: User | None, trigger: str = Trigger
     if not failed.exists():
         return None
     return start(session.kind, failed, trigger=trigger, user=user, retry_of=session, params=session.params)
+
+
+def catch_up(kind: str, late: Callable[[datetime], InstanceQuerySet]) -> SyncSession | None:
+    """Visit late instances again, except paused ones and those with an open record.
+
+    `late` returns the instances that lack a visit, from the time when today's first scheduled session began. Returns
+    None if there are none, or if there was no such session.
+    """
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    sessions = SyncSession.objects.filter(kind=kind, trigger=Trigger.SCHEDULE, created_at__gte=midnight)
+    begun = sessions.aggregate(begun=Min("created_at"))["begun"]
+    if begun is None:
+        return None
+    of_instance = {"kind": kind, "instance": OuterRef("pk")}
+    paused = VisitHealth.objects.paused().filter(**of_instance)
+    open_ones = SyncRecord.objects.filter(**of_instance, status__in=SyncRecord.OPEN)
+    instances = late(begun).exclude(Exists(paused)).exclude(Exists(open_ones))
+    return start(kind, instances, trigger=Trigger.CATCH_UP) if instances.exists() else None
 
 
 def confirm_shrink(record: SyncRecord, user: User | None) -> SyncSession:

@@ -17,6 +17,12 @@ TIMETABLE: list[tuple[str, str, str | int, str]] = [
     (_("Sync accounts"), "accounts.sync", "0 1", "Visit all active instances to read accounts and grants."),
     (_("Collect capacity"), "capacity.collect", "0 3", "Visit all active instances to read databases and sizes."),
     (
+        _("Catch up accounts"),
+        "accounts.catch_up",
+        "40 *",
+        "Visit instances again that have no successful account visit since today's began.",
+    ),
+    (
         _("Catch up capacity"),
         "capacity.catch_up",
         "20 *",
