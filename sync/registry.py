@@ -120,6 +120,11 @@ def register(kind: VisitKind | StoreKind) -> None:
     TEXTS.update(kind.texts)
 
 
+def store_kinds() -> list[str]:
+    """The names of the kinds that connect to no server."""
+    return [kind.name for kind in KINDS.values() if isinstance(kind, StoreKind)]
+
+
 def after(name: str, follow_up: FollowUp) -> None:
     """Call `follow_up` with the id of each closed session of that kind."""
     KINDS[name].follow_ups.append(follow_up)

@@ -23,7 +23,7 @@ from instances.models import Instance, InstanceQuerySet
 from work.lease import brief_transaction, process_name
 
 from .models import SyncRecord, SyncSession, VisitHealth, VisitHealthQuerySet
-from .registry import KINDS, StoreKind
+from .registry import KINDS, StoreKind, store_kinds
 from .sessions import call_workers, close, feed, follow_up
 from .visits import being_cancelled, note_failures, visit
 from .work import work
@@ -189,7 +189,7 @@ def _name_holders(session: SyncSession, open_records: QuerySet[SyncRecord], name
     """Log each visit of another process that open records wait for: of the same instance, or to the same host."""
     running = SyncRecord.objects.filter(
         status=Status.RUNNING, instance__host__in=open_records.values("instance__host")
-    ).exclude(worker__startswith=process_name())
+    ).exclude(Q(worker__startswith=process_name()) | Q(kind__in=store_kinds()) & ~Q(kind=session.kind))
     for record in running.exclude(pk__in=named).select_related("instance", "session"):
         named.add(record.pk)
         log.warning(
@@ -357,13 +357,11 @@ def _send_again() -> int:
         session__cancel_requested_at=None,
     )
     lost = due.filter(Q(sent_at=None) | Q(sent_at__lt=Now() - wait))
-    sets = [kind.name for kind in KINDS.values() if isinstance(kind, StoreKind)]
-    sessions = set(lost.filter(kind__in=sets).values_list("session_id", flat=True))
+    sessions = set(lost.filter(kind__in=store_kinds()).values_list("session_id", flat=True))
     for session_id in sessions:
-        call_workers(session_id)
-    SyncRecord.objects.filter(pk__in=lost.exclude(kind__in=sets).exclude(sent_at=None).values("pk")).update(
-        sent_at=None
-    )
+        call_workers(session_id, again=True)
+    visits = lost.exclude(kind__in=store_kinds()).exclude(sent_at=None)
+    SyncRecord.objects.filter(pk__in=visits.values("pk")).update(sent_at=None)
     return feed() + len(sessions)
 
 

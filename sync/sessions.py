@@ -12,7 +12,7 @@ from work import enqueue
 from work.enqueue import Message
 
 from .models import SyncRecord, SyncSession
-from .registry import KINDS, StoreKind
+from .registry import KINDS, store_kinds
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +29,11 @@ def feed(most: int | None = None) -> int:
     """
     with connection.cursor() as cursor:
         if most is None:
-            cursor.execute(_QUEUED, {"sets": _sets()})
+            cursor.execute(_QUEUED, {"sets": store_kinds()})
             most = max(0, QUEUE - cursor.fetchone()[0])
         if not most:
             return 0
-        cursor.execute(_TAKE_UNSENT, {"most": most, "sets": _sets()})
+        cursor.execute(_TAKE_UNSENT, {"most": most, "sets": store_kinds()})
         rows = sorted(cursor.fetchall(), key=lambda row: row[::-1])
     sent = enqueue.send(Message("sync.visit", (pk,), delay) for pk, delay in rows)
     if sent < len(rows):
@@ -43,16 +43,11 @@ def feed(most: int | None = None) -> int:
     return sent
 
 
-def call_workers(session_id: int, delay: float = 0) -> None:
-    """Enqueue the task of a session of a StoreKind."""
+def call_workers(session_id: int, delay: float = 0, *, again: bool = False) -> None:
+    """Enqueue the task of a session of a StoreKind. `again`: the last message may be lost, see `services.reap`."""
     if enqueue.send([Message("sync.work", (session_id,), delay)]):
         pending = SyncRecord.objects.filter(session=session_id, status=SyncRecord.Status.PENDING)
-        pending.update(sent_at=Now(), sent_times=F("sent_times") + 1)
-
-
-def _sets() -> list[str]:
-    """The kinds of which all records of a session share a task."""
-    return [kind.name for kind in KINDS.values() if isinstance(kind, StoreKind)]
+        pending.update(sent_at=Now(), sent_times=F("sent_times") + 1 if again else 1)
 
 
 def close(session_id: int) -> bool:

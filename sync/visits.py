@@ -24,7 +24,7 @@ from work.lease import brief_transaction, renewed, worker_name
 from work.store import is_full
 
 from .models import SyncRecord, SyncSession
-from .registry import KINDS, ImplausibleShrink, Outcome, StoreKind
+from .registry import KINDS, ImplausibleShrink, Outcome, StoreKind, store_kinds
 from .sessions import call_workers, close
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,8 @@ def _claim(record_id: int, worker: str) -> SyncRecord | None:
             pending = cursor.fetchone()
             if not pending:
                 return None
-            most = {"host": pending[0], "most": settings.TAIFISH_VISITS_PER_HOST}
+            # Batches on the store are no load on the host.
+            most = {"host": pending[0], "most": settings.TAIFISH_VISITS_PER_HOST, "no_visits": store_kinds()}
             cursor.execute(_CLAIM, {"id": record_id, **most, **claimed_by(worker, phase="connect")})
             claimed = cursor.rowcount
     except IntegrityError:
@@ -246,7 +247,7 @@ _CLAIM = f"""
 UPDATE sync_syncrecord r SET {CLAIMED}
  WHERE r.id = %(id)s AND {_DUE} AND {_NOT_CANCELLED}
    AND (SELECT count(*) FROM sync_syncrecord o JOIN instances_instance i ON i.id = o.instance_id
-         WHERE o.status = 'running' AND i.host = %(host)s) < %(most)s
+         WHERE o.status = 'running' AND i.host = %(host)s AND o.kind <> ALL(%(no_visits)s)) < %(most)s
 """  # noqa: S608
 
 _WAIT = f"""

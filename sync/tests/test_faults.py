@@ -525,7 +525,7 @@ def test_twenty_kills_in_random_phases_and_never_a_stuck_or_half_written_record(
     assert SyncSession.objects.filter(kind="accounts").count() == 21
     # What the visits started: classifications.
     workers.finish(*SyncSession.objects.all())
-    assert not SyncSession.objects.exclude(status="completed").exists()
+    assert not SyncSession.objects.exclude(status__in=("completed", "skipped")).exists()
 
 
 @pytest.mark.slow

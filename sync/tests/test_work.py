@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from django.utils import timezone
 
 from engines.facts import Gap
 from instances.models import Credential, Instance
-from sync import registry, services
+from sync import registry, services, visits
 from sync import work as work_module
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from sync.registry import Outcome, StoreKind
@@ -164,6 +165,31 @@ def test_what_another_session_works_on_waits_its_turn(sets, make_instances):
     assert statuses(session) == ["pending", "completed"]
     SyncRecord.objects.filter(pk=running.pk).update(status="completed")
     assert services.run_here(session).status == "completed"
+
+
+def test_a_session_that_waits_for_its_turn_is_sent_again_as_soon_as_others(sets, make_instances):
+    """F6.1: waiting is no lost message, so that the reaper's wait for one does not grow with it."""
+    [busy] = make_instances(1)
+    other = SyncSession.objects.create(kind="set", trigger="manual")
+    SyncRecord.objects.create(session=other, instance=busy, kind="set", status="running")
+    session = sets.start(enqueue=True)
+    for _ in range(5):
+        work(session.pk)
+        assert session.records.get().sent_times == 1
+    SyncRecord.objects.filter(session=session).update(sent_at=timezone.now() - timedelta(seconds=65))
+    assert services.reap()["sent_again"] == 1
+    assert session.records.get().sent_times == 2
+
+
+def test_batches_do_not_count_as_visits_to_a_host(sets, probe, make_instances, settings):
+    """TAIFISH_VISITS_PER_HOST bounds the load of a host, on which a batch on the store is none."""
+    settings.TAIFISH_VISITS_PER_HOST = 1
+    make_instances(3, host="one-machine")
+    batch = sets.start()
+    batch.records.update(status="running")
+    session = probe.start()
+    assert visits.visit(session.records.first().pk)
+    assert sorted(session.records.values_list("status", flat=True)) == ["completed", "pending", "pending"]
 
 
 def test_cancel_ends_what_has_not_begun(sets, make_instances):

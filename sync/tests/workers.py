@@ -120,7 +120,9 @@ class Workers:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                records = list(SyncRecord.objects.values_list("pk", "status", "phase", "attempt", "worker", "error"))
+                records = list(
+                    SyncRecord.objects.values_list("pk", "status", "phase", "attempt", "worker", "error_code")
+                )
                 said = "\n".join(f"{worker.log.name}: {worker.said[-3000:]}" for worker in self.all)
                 raise AssertionError(f"not within {seconds:.0f} s: {what}\n{records}\n{said}")
             time.sleep(0.05)
