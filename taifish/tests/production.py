@@ -133,13 +133,19 @@ class Production:
             if web:
                 bind = f"127.0.0.1:{self.web_port}"
                 options = ["--bind", bind, "--workers", "1", "--worker-class", "gthread", "--threads", "8"]
-                gunicorn = [sys.executable, "-m", "gunicorn", "taifish.wsgi", *options, "--no-control-socket"]
-                self.add("web", *gunicorn)
+                self.add("web", *self.python, "gunicorn", "taifish.wsgi", *options, "--no-control-socket")
         except BaseException:
             self.remove()
             raise
 
-    celery = (sys.executable, "-m", "celery", "-A", "taifish")
+    @property
+    def python(self) -> tuple[str, ...]:
+        """Python, with the folder in its command line: the watcher then ends what a killed test leaves behind."""
+        return sys.executable, "-X", f"folder={self.folder}", "-m"
+
+    @property
+    def celery(self) -> tuple[str, ...]:
+        return *self.python, "celery", "-A", "taifish"
 
     def add(self, name: str, *argv: str, **environment: str) -> Service:
         self.services[name] = Service(name, argv, self.environment | environment, self.folder / f"{name}.log")
@@ -253,12 +259,13 @@ class Production:
         """A session of each kind of the instances whose names begin with the prefix."""
         self.shell(self.started(*kinds, prefix=prefix))
 
-    def started(self, *kinds: str, prefix: str = "") -> str:
+    def started(self, *kinds: str, prefix: str = "", attempts: int | None = None) -> str:
         """The code of `start_sessions`."""
         return (
             "from sync import services\nfrom instances.models import Instance\n"
             f"for kind in {kinds!r}:\n"
-            f"    services.start(kind, Instance.objects.filter(name__startswith={prefix!r}), trigger='manual')\n"
+            f"    services.start(kind, Instance.objects.filter(name__startswith={prefix!r}), trigger='manual',\n"
+            f"        attempts={attempts})\n"
         )
 
     def verify(self) -> None:

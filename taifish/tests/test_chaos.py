@@ -107,6 +107,7 @@ class Chaos:
                     self.make_work()
             time.sleep(self.random.uniform(0.05, 1.5))
             self.kill()
+            print(self.killed.total(), end=" ", flush=True)
 
     def make_work(self) -> None:
         work = self.random.choice(["first visits", "first visits", "aggregation", "classification", "all visits"])

@@ -1,0 +1,605 @@
+"""Faults of the production form: of targets, of the store, of the network, of clocks, and a deployment in mid-session.
+
+Each test leaves the form well: every session has ended, `verify_store` finds nothing, and the targets, which do not
+change unless the test says so, have no change in the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.target import Target
+from sync.tests.workers import Proxy
+from taifish.tests.brokers import Redis
+from taifish.tests.postgres import PostgresServer
+from taifish.tests.production import Production
+from taifish.tests.results import record
+from taifish.tests.servers import FOLDER, missing, unpacked
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+#: Instances of the fixture `form`, all visited.
+NAMES = [f"calm{n}" for n in range(12)]
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="Network namespaces and mounts need root: NOT TESTED HERE.")
+
+
+def populated(**options: str) -> PostgresServer:
+    server = PostgresServer(18, **({"max_connections": "100"} | options))
+    server.start()
+    server.execute("CREATE ROLE team; " + "".join(f"CREATE ROLE r{n} IN ROLE team; " for n in range(100)))
+    return server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    server = populated()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def target(server: PostgresServer) -> Target:
+    return server.collector(level="A")
+
+
+@pytest.fixture(scope="module")
+def shared(target: Target) -> Iterator[Production]:
+    production = Production(PostgresServer(18, max_connections="60"), Redis(keeps=True), beats=2)
+    try:
+        production.add_instances(NAMES, target)
+        production.start_sessions("accounts", "capacity")
+        production.finish()
+        yield production
+    finally:
+        production.remove()
+
+
+@pytest.fixture
+def form(shared: Production) -> Iterator[Production]:
+    yield shared
+    shared.finish()
+    shared.verify()
+    shared.shell("from instances.models import Instance\nInstance.objects.exclude(name__startswith='calm').delete()")
+
+
+def records_of(form: Production, prefix: str) -> list[dict[str, Any]]:
+    """The records of the last account session that visits instances of this prefix."""
+    columns = ("name", "status", "attempt", "error_code", "started_at", "finished_at")
+    rows = form.rows(
+        "SELECT i.name, r.status, r.attempt, r.error_code, r.started_at, r.finished_at"
+        "  FROM sync_syncrecord r JOIN instances_instance i ON i.id = r.instance_id"
+        " WHERE i.name LIKE %s AND r.kind = 'accounts' AND r.session_id = (SELECT max(o.session_id) FROM sync_syncrecord o"
+        "       JOIN instances_instance n ON n.id = o.instance_id WHERE n.name LIKE %s AND o.kind = 'accounts') ORDER BY 1",
+        [f"{prefix}%", f"{prefix}%"],
+    )
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def running(form: Production, prefix: str) -> int:
+    sql = "SELECT count(*) FROM sync_syncrecord r JOIN instances_instance i ON i.id = r.instance_id"
+    return int(form.rows(f"{sql} WHERE r.status = 'running' AND i.name LIKE %s", [f"{prefix}%"])[0][0])
+
+
+def changes(form: Production) -> int:
+    return int(form.rows("SELECT count(*) FROM accounts_accountchange WHERE NOT baseline")[0][0])
+
+
+def ended(form: Production) -> int:
+    return int(form.rows("SELECT count(*) FROM accounts_membership WHERE until IS NOT NULL")[0][0])
+
+
+# Targets
+
+
+@contextlib.contextmanager
+def black_hole() -> Iterator[int]:
+    """A port whose queue of connections is full: the kernel drops what arrives."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        with contextlib.ExitStack() as stack:
+            for _ in range(4):
+                filler = stack.enter_context(socket.socket())
+                filler.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    filler.connect(listener.getsockname())
+            yield listener.getsockname()[1]
+
+
+def test_hanging_targets_hold_one_slot_each_for_their_budget_and_delay_nobody(
+    form: Production, server: PostgresServer, target: Target
+) -> None:
+    """F6.4: a black hole, and one that stops answering in mid-read. Two of four slots stay free."""
+    proxy = Proxy(server.cluster.port)
+    proxy.halt("permissions")
+    try:
+        with black_hole() as port:
+            form.add_instances(["hang-hole"], target, port=port, connect_timeout=10, budget=12)
+            form.add_instances(["hang-mid"], target, port=proxy.port, budget=12)
+            form.add_instances([f"well{n}" for n in range(20)], target)
+            form.shell(form.started("accounts", attempts=1))
+            most = 0
+
+            def over() -> bool:
+                nonlocal most
+                most = max(most, running(form, "hang-"))
+                return form.is_idle()
+
+            seconds = form.until(over, "the session ends")
+    finally:
+        proxy.close()
+    hanging, well = records_of(form, "hang-"), records_of(form, "well")
+    assert [(row["name"], row["status"]) for row in hanging] == [("hang-hole", "failed"), ("hang-mid", "failed")]
+    assert hanging[0]["error_code"] in ("timeout", "unreachable")
+    took = [(row["finished_at"] - row["started_at"]).total_seconds() for row in hanging]
+    assert max(took) < 12 + 3
+    assert most <= 2
+    assert {row["status"] for row in well} == {"completed"}
+    assert max(row["finished_at"] for row in well) < min(row["finished_at"] for row in hanging)
+    record(
+        "Targets that hang",
+        "black hole; silence in mid-read: held one slot for their budget, others not delayed",
+        2,
+        seconds,
+    )
+
+
+def test_a_target_behind_a_slow_and_losing_link_is_read_whole_or_not_at_all(
+    form: Production, server: PostgresServer, target: Target
+) -> None:
+    link = Link(server.cluster.port, delay=0.02, cut_every=2)
+    try:
+        form.add_instances([f"far{n}" for n in range(6)], target, port=link.port)
+        form.start_sessions("accounts", prefix="far")
+        seconds = form.finish()
+    finally:
+        link.close()
+    assert link.cuts >= 3
+    rows = records_of(form, "far")
+    assert {row["status"] for row in rows} == {"completed"}, rows
+    assert max(row["attempt"] for row in rows) > 1
+    assert changes(form) == 0
+    record(
+        "Network to the target",
+        "each round trip 20 ms later, every other connection cut in mid-read",
+        link.cuts,
+        seconds,
+    )
+
+
+class Link:
+    """127.0.0.1:`port` leads to a port with a delay in each direction; each `cut_every`-th connection is cut."""
+
+    def __init__(self, to: int, delay: float = 0, cut_every: int = 0, host: str = "127.0.0.1") -> None:
+        self.to, self.delay, self.cut_every = to, delay, cut_every
+        self.connections = self.cuts = 0
+        self._listener = socket.create_server((host, 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client = self._listener.accept()[0]
+            except OSError:
+                return
+            self.connections += 1
+            # Where reading has begun: after the answers to login and settings.
+            limit = 2500 if self.cut_every and self.connections % self.cut_every == 0 else None
+            with contextlib.suppress(OSError):
+                server = socket.create_connection(("127.0.0.1", self.to))
+                for source, sink, most in ((client, server, None), (server, client, limit)):
+                    threading.Thread(target=self._carry, args=(source, sink, most), daemon=True).start()
+
+    def _carry(self, source: socket.socket, sink: socket.socket, limit: int | None) -> None:
+        carried = 0
+        try:
+            while data := source.recv(65536):
+                time.sleep(self.delay)
+                carried += len(data)
+                if limit and carried > limit:
+                    self.cuts += 1
+                    break
+                sink.sendall(data)
+        except OSError:
+            pass
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_full_target_is_visited_when_it_has_a_place_again(form: Production) -> None:
+    """max_connections reached: transient, and nothing is written meanwhile."""
+    small = populated(max_connections="8")
+    try:
+        with contextlib.ExitStack() as stack:
+            form.add_instances(["full"], small.collector(level="A"))
+            for _ in range(6):
+                stack.enter_context(small.superuser())
+            form.start_sessions("accounts", prefix="full")
+            form.until(lambda: any(row["error_code"] for row in records_of(form, "full")), "a visit is refused")
+            (refused,) = records_of(form, "full")
+            freed = time.monotonic()
+        form.finish()
+        (visited,) = records_of(form, "full")
+        assert (refused["error_code"], visited["status"]) == ("too_many_connections", "completed")
+        assert visited["attempt"] > 1
+        record("Target refuses", "max_connections reached", 1, time.monotonic() - freed)
+    finally:
+        small.remove()
+
+
+def test_a_locked_account_fails_at_once_and_ends_nothing(form: Production, server: PostgresServer) -> None:
+    before = ended(form)
+    server.execute("ALTER ROLE taifish_collector NOLOGIN")
+    try:
+        form.start_sessions("accounts", prefix="calm")
+        form.finish()
+        rows = records_of(form, "calm")
+        assert {(row["status"], row["attempt"]) for row in rows} == {("failed", 1)}, rows
+    finally:
+        server.execute("ALTER ROLE taifish_collector LOGIN")
+    started = time.monotonic()
+    form.start_sessions("accounts", prefix="calm")
+    form.finish()
+    assert {row["status"] for row in records_of(form, "calm")} == {"completed"}
+    assert (ended(form), changes(form)) == (before, 0)
+    record("Target refuses", "collection account locked", 1, time.monotonic() - started)
+
+
+def test_a_target_that_restarts_between_phases_is_read_again(form: Production) -> None:
+    own = populated()
+    proxy = Proxy(own.cluster.port)
+    try:
+        form.add_instances(["restarted"], own.collector(level="A"), port=proxy.port)
+        proxy.halt("permissions")
+        form.start_sessions("accounts", prefix="restarted")
+        form.until(lambda: proxy.halted, "the visit is between its phases")
+        own.cluster.stop("immediate")
+        own.start()
+        proxy.go_on()
+        seconds = form.finish()
+        (row,) = records_of(form, "restarted")
+        assert (row["status"], row["attempt"] > 1) == ("completed", True)
+        record("Target restarts", "between two phases of a visit", 1, seconds)
+    finally:
+        proxy.close()
+        own.remove()
+
+
+# Store
+
+
+def end_connections(form: Production) -> None:
+    form.store.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'keeper'")
+
+
+@pytest.mark.parametrize(
+    ("tried", "statement", "undo", "said"),
+    [
+        ("read-only", "ALTER DATABASE records SET default_transaction_read_only = on",
+         "ALTER DATABASE records RESET default_transaction_read_only", "read-only transaction"),
+        ("connection limit of the role reached", "ALTER ROLE keeper CONNECTION LIMIT 2",
+         "ALTER ROLE keeper CONNECTION LIMIT -1", "too many connections"),
+    ],
+)  # fmt: skip
+def test_a_store_that_refuses_is_used_again_when_it_no_longer_does(
+    form: Production, tried: str, statement: str, undo: str, said: str
+) -> None:
+    form.start_sessions("accounts", "capacity", prefix="calm")
+    form.store.execute(statement)
+    end_connections(form)
+    time.sleep(6)
+    form.supervise()
+    form.store.execute(undo)
+    end_connections(form)
+    seconds = form.finish()
+    assert said in "".join(map(form.said, form.services))
+    assert {row["status"] for row in records_of(form, "calm")} == {"completed"}
+    assert changes(form) == 0
+    form.until(lambda: form.get("/healthz")[0] == 200, "the web answers")
+    record("Store refuses", tried, 1, seconds)
+
+
+def test_the_web_is_back_after_a_restart_of_the_store(form: Production) -> None:
+    """Under load, requests fail quickly while the store is away, and none afterwards."""
+    form.until(lambda: form.get("/healthz")[0] == 200, "the web answers")
+    answers: list[tuple[float, str, int, float]] = []
+    stop = threading.Event()
+
+    def user(path: str) -> None:
+        while not stop.is_set():
+            asked = time.monotonic()
+            status = form.get(path, 30)[0]
+            answers.append((asked, path, status, time.monotonic() - asked))
+
+    users = [threading.Thread(target=user, args=(path,)) for path in ("/healthz", "/admin/login/", "/admin/login/")]
+    for each in users:
+        each.start()
+    time.sleep(3)
+    down = time.monotonic()
+    form.store.cluster.stop("fast")
+    time.sleep(2)
+    form.store.start()
+    up = time.monotonic()
+    time.sleep(6)
+    stop.set()
+    for each in users:
+        each.join()
+    assert max(seconds for *_, seconds in answers) < 15
+    assert {status for asked, _, status, _ in answers if asked < down - 1} == {200}
+    assert 503 in {status for asked, path, status, _ in answers if path == "/healthz" and down < asked < up}
+    wrong = [asked for asked, _, status, _ in answers if asked > up and status != 200]
+    seconds = max(wrong, default=up) - up
+    assert seconds < 5
+    record("Store restarts", f"under web load; {len(answers)} requests", 1, seconds)
+
+
+@needs_root
+def test_a_full_disk_of_the_store_loses_nothing(target: Target) -> None:
+    """First visits on a store whose disk is full: they wait or fail, and are done when there is room."""
+    store = PostgresServer(18, max_connections="60", max_wal_size="64MB", min_wal_size="32MB")
+    mount = Path(store._folder)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m,mode=0711", "tmpfs", str(mount)], check=True)
+    production = None
+    try:
+        production = Production(store, Redis(keeps=True))
+        production.add_instances([f"disk{n}" for n in range(10)], target)
+        filler = mount / "filler"
+        with filler.open("wb") as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"\0" * 65536)
+        with contextlib.suppress(AssertionError):
+            production.start_sessions("accounts", "capacity")
+        time.sleep(8)
+        production.supervise()
+        filler.unlink()
+        if not store.cluster.running():
+            store.start()
+        started = time.monotonic()
+        production.until(lambda: production.rows("SELECT 1"), "the store answers")
+        production.start_sessions("accounts", "capacity")
+        production.finish()
+        production.start_sessions("accounts", "capacity")
+        production.finish()
+        seconds = time.monotonic() - started
+        assert {row["status"] for row in records_of(production, "disk")} == {"completed"}
+        assert changes(production) == 0
+        production.verify()
+        record("Disk full", "of the store (external)", 1, seconds)
+    finally:
+        subprocess.run(["umount", "--lazy", str(mount)], check=True)
+        if production:
+            production.remove()
+        else:
+            shutil.rmtree(mount, ignore_errors=True)
+
+
+# Deployment and schedules
+
+
+def test_a_deployment_in_mid_session_loses_no_visit(form: Production, target: Target) -> None:
+    """SIGTERM: workers end their visits and go; the next ones do the rest. No visit needs another attempt."""
+    form.add_instances([f"deploy{n}" for n in range(30)], target)
+    form.start_sessions("accounts", prefix="deploy")
+    form.until(lambda: any(row["status"] == "completed" for row in records_of(form, "deploy")), "it is under way")
+    for name in ("worker0", "worker1", "beat0", "beat1", "web"):
+        form.services[name].process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    form.finish()
+    rows = records_of(form, "deploy")
+    assert Counter((row["status"], row["error_code"]) for row in rows) == {("completed", ""): 30}
+    assert {row["attempt"] for row in rows} == {1}
+    record("Deployment", "SIGTERM to workers, beats and web in mid-session", 1, time.monotonic() - started)
+
+
+def test_two_beats_serve_each_occurrence_once_while_schedules_are_edited(form: Production) -> None:
+    """F6.5: the leader is killed twice, and the interval changes meanwhile."""
+    edit = (
+        "from django_celery_beat.models import IntervalSchedule, PeriodicTask\n"
+        "every, _ = IntervalSchedule.objects.get_or_create(every={every}, period='seconds')\n"
+        "task = PeriodicTask.objects.get(task='accounts.sync')\n"
+        "task.crontab, task.interval, task.enabled = None, every, {enabled}; task.save()"
+    )
+    before = form.rows("SELECT coalesce(max(id), 0) FROM sync_syncsession")[0]
+    started = time.monotonic()
+    try:
+        for every, victim in ((4, "beat0"), (3, "beat1"), (5, "beat0")):
+            form.shell(edit.format(every=every, enabled=True))
+            time.sleep(5)
+            form.services[victim].kill9()
+            form.supervise()
+    finally:
+        form.shell(edit.format(every=4, enabled=False))
+    lasted = time.monotonic() - started
+    seconds = form.finish()
+    slots = [
+        slot for (slot,) in form.rows("SELECT slot FROM sync_syncsession WHERE id > %s AND kind = 'accounts'", before)
+    ]
+    scheduled = [slot for slot in slots if slot]
+    assert 3 <= len(scheduled) == len(set(scheduled)) <= lasted / 3 + 3
+    record("Two beats", "the leader killed and the schedule edited, three times", 3, seconds)
+
+
+# Clocks
+
+LIBRARY = "usr/lib/*/faketime/libfaketime.so.1"
+
+
+def faked(offset: Path) -> dict[str, str]:
+    """Variables that move the wall clock of a process by what the file says, again and again."""
+    if not unpacked("faketime"):
+        missing("libfaketime")
+    (library,) = (FOLDER / "faketime").glob(LIBRARY)
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+@pytest.mark.parametrize("whose", ["worker and beat", "store"])
+def test_clocks_that_jump_by_an_hour_falsify_nothing(whose: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forwards and back, with a real change on the target at each: it is logged once, and intervals stay in order."""
+    own = populated()
+    store = PostgresServer(18, max_connections="60")
+    offset = store._folder / "offset"
+    offset.write_text("+0h\n")
+    offset.chmod(0o644)
+    variables = faked(offset)
+    production = None
+    try:
+        if whose == "store":
+            with monkeypatch.context() as patch:
+                from taifish import embedded
+
+                plain = embedded.process_options
+                patch.setattr(
+                    embedded,
+                    "process_options",
+                    lambda *args, **more: _with_environment(plain(*args, **more), variables),
+                )
+                store.cluster.start()
+        production = Production(store, Redis(keeps=True), workers=0, beats=0, web=False)
+        moved = {} if whose == "store" else variables
+        production.add_worker("worker0", 2, **moved)
+        production.add("beat0", *production.celery, "beat", "--pidfile=", **moved)
+        production.add_instances([f"jump{n}" for n in range(3)], own.collector(level="A"))
+        production.start_sessions("accounts", "capacity")
+        production.finish()
+        if whose == "store":
+            apart = production.rows("SELECT extract(epoch FROM now())")[0][0]
+        seconds = 0.0
+        for number, hours in enumerate(("+1h", "+0h", "-1h", "+0h")):
+            offset.write_text(f"{hours}\n")
+            if whose == "store":
+                jumped = production.rows("SELECT extract(epoch FROM now())")[0][0]
+                assert number or jumped - apart > 3000
+            own.execute(f"CREATE ROLE n{number} IN ROLE team; REVOKE team FROM r{number}")
+            production.start_sessions("accounts", "capacity")
+            seconds = max(seconds, production.finish(120))
+            assert {row["status"] for row in records_of(production, "jump")} == {"completed"}
+            production.verify()
+        joined = production.rows("SELECT events FROM accounts_accountchange WHERE NOT baseline ORDER BY id")
+        assert len(joined) == 3 * 4 * 2
+        record("Clock jumps", f"+1 h, back, −1 h, back: of {whose}", 4, seconds)
+    finally:
+        if production:
+            production.remove()
+        own.remove()
+
+
+def _with_environment(options: dict[str, Any], variables: dict[str, str]) -> dict[str, Any]:
+    return options | {"env": {**options["env"], **variables}}
+
+
+# Network
+
+
+class Namespace:
+    """A network namespace whose only way out is a link to this machine, at 10.213.`number`.1."""
+
+    def __init__(self, number: int) -> None:
+        self.name, self.host, self.link = f"taifish{number}", f"10.213.{number}.1", f"taifish{number}"
+        self.remove()
+        for command in (
+            f"ip netns add {self.name}",
+            f"ip link add {self.link} type veth peer name inner netns {self.name}",
+            f"ip addr add {self.host}/24 dev {self.link}",
+            f"ip link set {self.link} up",
+            f"ip -n {self.name} addr add 10.213.{number}.2/24 dev inner",
+            f"ip -n {self.name} link set inner up",
+            f"ip -n {self.name} link set lo up",
+            f"ip -n {self.name} route add default via {self.host}",
+        ):
+            subprocess.run(command.split(), check=True, capture_output=True)
+
+    def set(self, state: str) -> None:
+        subprocess.run(["ip", "link", "set", self.link, state], check=True)
+
+    def remove(self) -> None:
+        subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
+        subprocess.run(["ip", "link", "del", self.link], check=False, capture_output=True)
+
+
+@needs_root
+def test_a_worker_host_that_is_cut_off_writes_nothing_and_the_other_takes_over(
+    server: PostgresServer, target: Target
+) -> None:
+    """Two worker hosts, each with a network of its own; the link of one goes in mid-visit, and comes back."""
+    hosts = [Namespace(number) for number in (81, 82)]
+    links: list[Link] = []
+    common = "10.213.80.1"
+    subprocess.run(["ip", "addr", "add", f"{common}/32", "dev", "lo"], check=True)
+    production = None
+    try:
+        production = Production(PostgresServer(18, max_connections="60"), Redis(keeps=True), workers=0, web=False)
+
+        def way(port: int, **options: Any) -> int:
+            links.append(Link(port, host=common, **options))
+            return links[-1].port
+
+        store, broker = way(production.store.cluster.port), way(production.broker.port)
+        reached = {
+            "DATABASE_URL": production.url.replace(f"127.0.0.1:{production.store.cluster.port}", f"{common}:{store}"),
+            "CELERY_BROKER_URL": production.broker.url.replace(
+                f"127.0.0.1:{production.broker.port}", f"{common}:{broker}"
+            ),
+        }
+        for number, host in enumerate(hosts):
+            production.add_worker(f"worker{number}", 2, "ip", "netns", "exec", host.name, **reached)
+        names = [f"two{n}" for n in range(16)]
+        production.add_instances(names, target, host=common, port=way(server.cluster.port, delay=0.15))
+        production.start_sessions("accounts")
+
+        def both_work() -> bool:
+            busy = production.rows(
+                "SELECT DISTINCT split_part(worker, ':', 2) FROM sync_syncrecord WHERE status = 'running'"
+            )
+            return len(busy) == 4
+
+        production.until(both_work, "both hosts are busy")
+        hosts[0].set("down")
+        cut = time.monotonic()
+        production.finish()
+        seconds = time.monotonic() - cut
+        hosts[0].set("up")
+        assert {row["status"] for row in records_of(production, "two")} == {"completed"}
+        assert max(row["attempt"] for row in records_of(production, "two")) > 1
+        # The host that is back works again.
+        production.services["worker1"].kill9()
+        del production.services["worker1"]
+        production.start_sessions("accounts")
+        production.finish()
+        assert {row["status"] for row in records_of(production, "two")} == {"completed"}
+        assert changes(production) == 0
+        production.verify()
+        record("Network of a worker host", "one of two hosts cut off in mid-visit", 1, seconds)
+    finally:
+        if production:
+            production.remove()
+        for link in links:
+            link.close()
+        for host in hosts:
+            host.remove()
+        subprocess.run(["ip", "addr", "del", f"{common}/32", "dev", "lo"], check=False)
