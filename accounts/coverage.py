@@ -40,7 +40,7 @@ def read_again(instance: Instance, digest: str, now: datetime) -> int | None:
 
 
 _READ_AGAIN = """
-UPDATE accounts_coverage SET read_at = %(now)s
+UPDATE accounts_coverage SET read_at = greatest(read_at, %(now)s)
  WHERE instance_id = %(instance)s AND until IS NULL AND digest = %(digest)s
 RETURNING (SELECT count(*) FROM accounts_account WHERE instance_id = %(instance)s AND gone_at IS NULL)
 """

@@ -5,7 +5,7 @@ The store is compared with the facts set by set: what is new, what is over. A ro
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
@@ -48,6 +48,9 @@ def write(instance: Instance, facts: AccountFacts, record: SyncRecord) -> Outcom
         remember_server(instance, facts.server)
         return _outcome(facts, gaps, accounts=present)
     coverage = Coverage.objects.filter(instance=instance, until=None).first()
+    if coverage and now <= coverage.read_at:
+        # The clock of the store went back. Nothing may end before it began.
+        now = coverage.read_at + timedelta(microseconds=1)
     accounts = AccountIndex(instance, facts, record.confirmed_count or 0, unlisted, coverage)
     log = ChangeLog(now, record, baseline=not accounts.stored)
     accounts.write(now, log)

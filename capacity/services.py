@@ -273,10 +273,12 @@ def _rows(sql: str, values: dict[str, Any]) -> Sequence[tuple[Any, ...]]:
         return cursor.fetchall()
 
 
-#: A renamed database gives up its name before another takes it; it is present again in the next statement.
+#: A renamed database gives up its name before another takes it; it is present again in the next statement. The clock of
+#: the store may have gone back since the last visit: nothing goes before it was last seen.
 _END_DATABASES = """
 WITH left_names AS (
-    UPDATE capacity_database SET gone_at = %(now)s WHERE id = ANY(%(ended)s::bigint[] || %(renamed)s::bigint[]))
+    UPDATE capacity_database SET gone_at = greatest(last_seen_at, %(now)s)
+     WHERE id = ANY(%(ended)s::bigint[] || %(renamed)s::bigint[]))
 DELETE FROM capacity_databasesize WHERE database_id = ANY(%(ended)s::bigint[]) AND day = %(day)s
 """
 
@@ -287,7 +289,7 @@ WITH listed AS (
 known AS (
     UPDATE capacity_database d
        SET name = l.name, native_id = coalesce(nullif(l.native_id, ''), d.native_id), is_system = l.is_system,
-           is_filtered = l.is_filtered, last_seen_at = %(now)s, gone_at = NULL
+           is_filtered = l.is_filtered, last_seen_at = greatest(d.last_seen_at, %(now)s), gone_at = NULL
       FROM listed l WHERE l.id = d.id)
 INSERT INTO capacity_database (instance_id, name, native_id, is_system, is_filtered, first_seen_at, last_seen_at)
 SELECT %(instance)s, name, native_id, is_system, is_filtered, %(now)s, %(now)s FROM listed WHERE id IS NULL
@@ -351,7 +353,7 @@ _LISTED_TABLESPACES = """
 
 #: Those of a database that is gone end with it.
 _END_TABLESPACES = f"""
-UPDATE capacity_tablespace t SET gone_at = %(now)s
+UPDATE capacity_tablespace t SET gone_at = greatest(t.last_seen_at, %(now)s)
  WHERE t.instance_id = %(instance)s AND t.gone_at IS NULL
    AND (EXISTS (SELECT FROM capacity_database d WHERE d.id = t.database_id AND d.gone_at IS NOT NULL)
         OR (coalesce((SELECT d.name FROM capacity_database d WHERE d.id = t.database_id), '') = ANY(%(owners)s::text[])
@@ -363,7 +365,8 @@ _UPSERT_TABLESPACES = f"""
 INSERT INTO capacity_tablespace (instance_id, database_id, name, kind, first_seen_at, last_seen_at)
 SELECT %(instance)s, l.database_id, l.name, l.kind, %(now)s, %(now)s FROM ({_LISTED_TABLESPACES}) l
     ON CONFLICT (instance_id, coalesce(database_id, 0), name) DO UPDATE
-   SET kind = excluded.kind, last_seen_at = excluded.last_seen_at, gone_at = NULL
+   SET kind = excluded.kind, last_seen_at = greatest(capacity_tablespace.last_seen_at, excluded.last_seen_at),
+       gone_at = NULL
 """  # noqa: S608
 
 #: As with databases, the newest read of a day stays, and the latest day is repeated in the tablespace.

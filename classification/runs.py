@@ -45,7 +45,7 @@ hits AS (
       FROM compared WHERE verdict AND assignment_id IS NULL
 ), changed AS (
     UPDATE classification_assignment s
-       SET until = CASE WHEN c.account_id IS NULL THEN now() END,
+       SET until = CASE WHEN c.account_id IS NULL THEN greatest(s.since, now()) END,
            unconfirmed_since = CASE WHEN c.account_id IS NOT NULL AND c.verdict IS NULL THEN now() END
       FROM compared c
      WHERE s.id = c.assignment_id AND s.rule_id = %(rule)s AND s.until IS NULL AND c.assignment_id IS NOT NULL
@@ -65,7 +65,7 @@ SELECT i.id, i.engine, count(a.id) FROM instances_instance i
 
 # Of rules that were switched off or deleted.
 _END_IDLE = """
-UPDATE classification_assignment s SET until = now() FROM classification_classificationrule r
+UPDATE classification_assignment s SET until = greatest(s.since, now()) FROM classification_classificationrule r
  WHERE r.id = s.rule_id AND s.until IS NULL AND s.instance_id = ANY(%(instances)s::bigint[])
    AND (NOT r.active OR r.retired_at IS NOT NULL) AND (%(rules)s::bigint[] IS NULL OR r.id = ANY(%(rules)s))
 RETURNING s.instance_id
