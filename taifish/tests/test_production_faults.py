@@ -505,7 +505,9 @@ def test_clocks_that_jump_by_an_hour_falsify_nothing(whose: str, monkeypatch: py
             seconds = max(seconds, production.finish(120))
             assert {row["status"] for row in records_of(production, "jump")} == {"completed"}
             production.verify()
-        logged = production.rows("SELECT count(*), count(DISTINCT account_id) FROM accounts_accountchange WHERE NOT baseline")
+        logged = production.rows(
+            "SELECT count(*), count(DISTINCT account_id) FROM accounts_accountchange WHERE NOT baseline"
+        )
         # At each jump and on each of three instances one member joins, one leaves, and the databases change that their
         # owner and everyone may use.
         assert logged == [(3 * 4 * 4, 3 * (5 + 2))]
