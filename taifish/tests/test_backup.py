@@ -39,9 +39,12 @@ class Store:
             },
             "TAIFISH_DATA_DIR": str(self.folder),
             "CELERY_BROKER_URL": "redis://127.0.0.1:1/0",
-            "TAIFISH_SECRET_KEY": "s" * 60,
-            "TAIFISH_CREDENTIAL_KEYS": key,
-            **({"DATABASE_URL": self.url} if self.url else {}),
+            # Without a URL, the store is embedded and the keys are generated.
+            **(
+                {"DATABASE_URL": self.url, "TAIFISH_SECRET_KEY": "s" * 60, "TAIFISH_CREDENTIAL_KEYS": key}
+                if self.url
+                else {}
+            ),
         }
         command = [sys.executable, "manage.py", *arguments]
         return subprocess.run(command, cwd=settings.BASE_DIR, env=environment, capture_output=True, text=True)
@@ -161,10 +164,15 @@ def folders() -> Iterator[Callable[[], Path]]:
 
 
 def test_the_embedded_store_moves_to_another_folder(folders, tmp_path):
-    """The advice of the docs: a new data folder, the keys, and the backup."""
+    """As the docs advise: a new data folder, a copy of the keys, and the backup, which contains none."""
     store, file = Store(folders()), tmp_path / "taifish.dump"
     store.fill()
-    store.done("backup", str(file))
+    keys = store.folder / "keys"
+    told = store.done("backup", str(file))
+    assert f"TAIFISH_CREDENTIAL_KEYS ({keys / 'credential_keys'})" in told
+    assert not any(path.read_bytes().strip() in file.read_bytes() for path in keys.iterdir())
     moved = Store(folders())
+    shutil.copytree(keys, moved.folder / "keys")
     moved.done("restore", str(file))
     assert moved.contents() == FILLED
+    moved.done("migrate", "--check")

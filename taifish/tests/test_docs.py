@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -17,8 +13,6 @@ from django.apps import apps
 from django.conf import settings
 from django.core.management import get_commands
 from django.urls import resolve
-
-from taifish.tests.test_environment import forget_store
 
 ROOT = Path(settings.BASE_DIR)
 README = ROOT / "README.md"
@@ -136,37 +130,3 @@ def test_every_path_of_the_api_answers(page):
     for method, path in re.findall(r"(?:\b(GET|POST|PUT|PATCH|DELETE) )?(/api/[\w/{}<>-]*)", said(page)):
         view = resolve(re.sub(r"\bID\b|\{\w+\}|<\w+>", "1", path)).func
         assert not method or method.lower() in view.actions, path
-
-
-@pytest.mark.slow
-def test_the_backup_of_the_embedded_store_works_as_it_is_told(tmp_path):
-    """Its dump and its restore, word for word, into a folder of its own: a backup that nobody restored is none."""
-    section = said(ROOT / "docs" / "operators.md").split("**The embedded store.**")[1]
-    block = section.split('-c "\n')[1].split('"\n')[0]
-    lines = [line.removeprefix("    ") for line in block.splitlines()]
-    last = section.split("then `make run`:\n\n")[1].splitlines()[0].strip().removesuffix('"')
-    assert "pg_restore" in last
-
-    def manage(folder: str, *words: str) -> str:
-        clean = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        done = subprocess.run(
-            [sys.executable, ROOT / "manage.py", *words],
-            cwd=tmp_path,
-            env=clean | {"TAIFISH_DATA_DIR": str(tmp_path / folder)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    manage("old", "migrate", "-v", "0")
-    manage("old", "install_schedules")
-    manage("old", "shell", "-v", "0", "-c", "\n".join(lines))
-    shutil.copytree(tmp_path / "old" / "keys", tmp_path / "new" / "keys")
-    manage("new", "shell", "-v", "0", "-c", "\n".join([*lines[:-1], last]))
-    assert manage("new", "install_schedules") == "all schedules exist\n"
-    manage("new", "migrate", "--check")
-    for folder in ("old", "new"):
-        forget_store(tmp_path / folder)
