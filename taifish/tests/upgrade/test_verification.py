@@ -72,7 +72,8 @@ BREAKS = {
         UPDATE accounts_account SET gone_at = now()
          WHERE id = (SELECT role_id FROM accounts_membership WHERE id = {OPEN_MEMBERSHIP});
         DELETE FROM accounts_membership WHERE id <> {OPEN_MEMBERSHIP}""",
-    "accounts.closure": "DELETE FROM accounts_rolereach WHERE id = (SELECT max(id) FROM accounts_rolereach)",
+    "accounts.closure": """
+        UPDATE accounts_rolereach SET is_admin = NOT is_admin WHERE id = (SELECT max(id) FROM accounts_rolereach)""",
     "accounts.closure_steps": """
         UPDATE accounts_rolereach SET depth = depth + 1 WHERE id = (
             SELECT max(id) FROM accounts_rolereach x WHERE NOT EXISTS (
@@ -165,6 +166,17 @@ def test_a_violation_is_found(upgraded, name):
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute(BREAKS[name])
     assert found().get(name) == 1
+
+
+def test_roles_that_are_missing_or_reached_by_no_membership_are_found(upgraded):
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM accounts_rolereach WHERE id = (SELECT min(id) FROM accounts_rolereach)")
+        cursor.execute(
+            "INSERT INTO accounts_rolereach (member_id, role_id, depth, via_id, inherits, can_set, is_admin)"
+            " SELECT role_id, member_id, 1, role_id, true, true, false FROM accounts_rolereach ORDER BY id LIMIT 1"
+        )
+    problems = {row["problem"] for _, each in verify(["accounts"], 20) for row in each.violations if "problem" in row}
+    assert {"missing", "unfounded"} <= problems
 
 
 def test_apps_that_store_anything_declare_invariants():
