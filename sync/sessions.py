@@ -90,6 +90,7 @@ UPDATE sync_syncrecord r SET sent_at = now(), sent_times = r.sent_times + 1
 RETURNING r.id, coalesce(n.delay, 0)
 """
 
+# Every visit that ends asks. While records are open the first condition is false, and they are not gathered.
 _CLOSE = """
 UPDATE sync_syncsession s
    SET finished_at = statement_timestamp(),
@@ -100,6 +101,7 @@ UPDATE sync_syncsession s
                      ELSE 'completed' END
   FROM (SELECT coalesce(array_agg(DISTINCT status::text), '{}') AS statuses
           FROM sync_syncrecord WHERE session_id = %(session)s) r
- WHERE s.id = %(session)s AND s.status = 'running' AND NOT r.statuses && '{pending,running}'
+ WHERE NOT EXISTS (SELECT FROM sync_syncrecord WHERE session_id = %(session)s AND status IN ('pending', 'running'))
+   AND s.id = %(session)s AND s.status = 'running'
 RETURNING s.kind
 """

@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import F, Value
 from django.db.models.functions import Concat, Now
 from django.utils import timezone
@@ -666,3 +666,37 @@ def test_old_sessions_are_forgotten_in_batches(probe, make_instances, settings):
     assert services.purge_sessions(batch=3) == 4
     assert set(SyncSession.objects.values_list("pk", flat=True)) == {sessions[4].pk, open_one.pk}
     assert SyncRecord.objects.count() == 1
+
+
+def test_a_session_with_open_visits_is_not_gathered(probe, make_instances):
+    """F11.2: each visit that ends asks whether it was the last one, so the answer must not take reading all the others."""
+    make_instances(30)
+    session = services.start("probe", Instance.objects.all(), trigger="command", enqueue=False)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, COSTS off) {sessions._CLOSE}", {"session": session.pk})
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+        assert "never executed" in plan.partition("Aggregate")[2].splitlines()[0], plan
+    assert not sessions.close(session.pk)
+    session.records.update(status="completed")
+    assert sessions.close(session.pk)
+
+
+def test_a_phase_does_not_wait_for_the_disk(probe, make_instances):
+    """F11.2: claims and results do."""
+    make_instances(1)
+    seen = []
+
+    def setting(*_):
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW synchronous_commit")
+            seen.append(cursor.fetchone()[0])
+
+    session = services.start("probe", Instance.objects.all(), trigger="command", enqueue=False)
+    record = visits._claim(session.records.get().pk, "w")
+    setting()
+    with transaction.atomic():
+        visits._enter(record, "read")
+        setting()
+    setting()
+    record.refresh_from_db()
+    assert (record.phase, seen) == ("read", ["on", "off", "on"])
