@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 
@@ -15,7 +16,9 @@ class AccessConfig(AppConfig):
     )
 
     def ready(self) -> None:
-        """Declare what this app adds to others."""
+        """Declare what this app adds to pages."""
+        if not settings.TAIFISH_PAGES:
+            return
         from accounts.pages import TABS
 
         from . import pages

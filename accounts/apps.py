@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
@@ -11,12 +12,20 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """Declare what this app adds to others."""
-        from instances.admin import ADDITIONS
-        from instances.timeline import SOURCES, Source
         from sync.registry import VisitKind, register
 
-        from . import admin, pages, services
+        from . import services
 
         register(VisitKind(gettext_noop("accounts"), _("Accounts"), services.read, services.write))
+        if settings.TAIFISH_PAGES:
+            self.add_pages()
+
+    def add_pages(self) -> None:
+        """Declare what this app adds to pages."""
+        from instances.admin import ADDITIONS
+        from instances.timeline import SOURCES, Source
+
+        from . import admin, pages
+
         ADDITIONS.extend(admin.OF_INSTANCES)
         SOURCES.append(Source("accounts.view_accountchange", pages.change_events))

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
@@ -18,13 +19,21 @@ class AggregationConfig(AppConfig):
 
     def ready(self) -> None:
         """Declare what this app adds to others."""
-        from instances.timeline import SOURCES, Source
         from sync.registry import StoreKind, after, register
         from sync.texts import Text
 
-        from . import pages, services
+        from . import services
 
         texts = {"no_sizes": Text(_("No sizes in the selected periods."))}
         register(StoreKind(gettext_noop("aggregation"), _("Aggregation"), services.write, batch=100, texts=texts))
         after("capacity", services.after_collection)
+        if settings.TAIFISH_PAGES:
+            self.add_pages()
+
+    def add_pages(self) -> None:
+        """Declare what this app adds to pages."""
+        from instances.timeline import SOURCES, Source
+
+        from . import pages
+
         SOURCES.append(Source("aggregation.view_databaseaggregate", pages.jump_events))

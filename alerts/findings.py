@@ -27,11 +27,10 @@ from capacity.gaps import MissingDays
 from console.units import bytes_label
 from console.visibility import limit_of, shown_to
 from instances.models import Instance
-from planning.forecast import Forecast
+from planning.answers import Forecast
 from planning.reading import Ceiling, ceilings, chosen, forecasts
 from sync.lateness import enabled_schedules, is_late
-from sync.models import VisitHealth
-from sync.pages import with_last_visit
+from sync.models import VisitHealth, with_last_visit
 from sync.registry import KINDS as VISITS
 
 from .kinds import KINDS

@@ -131,6 +131,7 @@ def process(*arguments: object) -> Iterator[int]:
 
 def work(concurrency: int) -> None:
     """A worker whose visits nothing follows."""
+    sys.argv[0] = "celery"
     sys.path.insert(0, str(ROOT))
     import django
     from celery import signals
@@ -173,12 +174,11 @@ def delay(port: int, to: int) -> None:
     asyncio.run(serve())
 
 
-def megabytes(pid: int) -> float:
-    """The proportional set size: pages that processes share count as parts."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise RuntimeError(f"no Pss of process {pid}")
+def megabytes(pid: int, what: str = "Pss") -> float:
+    """The memory of a process; of "Pss", pages that processes share count as parts."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    (found,) = (line for line in lines if line.startswith(f"{what}:"))
+    return int(found.split()[1]) * 1024 / 1e6
 
 
 def visited(kind: str, rows: Any) -> float:
@@ -253,7 +253,8 @@ def measure(server: Any, redis: int, fleet: int, distant: int, sized: int) -> di
     with process("--delay", far, target.port), process("--work", WAN_CONCURRENCY) as worker:
         figures["wan_s"] = visited("accounts", wan)
         pool = [megabytes(pid) for pid in web.processes_of(worker) if pid != worker]
-        figures |= {"wan_worker_mb": sum(pool) + megabytes(worker), "wan_child_mb": max(pool)}
+        resident = [megabytes(pid, "Rss") for pid in web.processes_of(worker) if pid != worker]
+        figures |= {"wan_worker_mb": sum(pool) + megabytes(worker), "wan_child_mb": max(resident)}
     unchanged = SyncRecord.objects.filter(kind="accounts", session__gt=1)
     assert not unchanged.exclude(summary__changed=0, summary__granted=0).exists()
     return figures | {"load": os.getloadavg()[0], "processors": os.cpu_count()}

@@ -27,7 +27,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taifish.settings")
 os.environ.setdefault("TAIFISH_DATA_DIR", tempfile.mkdtemp(prefix="taifish-bench-"))
 django.setup()
 
-from planning.forecast import Forecast, forecasts  # noqa: E402
+from planning.answers import Forecast  # noqa: E402
+from planning.forecast import forecasts  # noqa: E402
 from planning.tests.shapes import SHAPES, series  # noqa: E402
 
 QUICK = "--quick" in sys.argv

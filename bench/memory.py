@@ -66,6 +66,7 @@ def peak() -> float:
 def work(instance_id: int) -> None:
     """The worker: a visit for each line of its input, and a line with its peak after each."""
     sys.path.insert(0, str(ROOT))
+    sys.argv[0] = "celery"
     import django
 
     django.setup()

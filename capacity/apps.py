@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
@@ -15,11 +16,10 @@ class CapacityConfig(AppConfig):
 
     def ready(self) -> None:
         """Declare what this app adds to others."""
-        from instances.admin import ADDITIONS
         from sync.registry import VisitKind, register
         from sync.texts import Text
 
-        from . import admin, services
+        from . import services
 
         nothing = Text(_("Nothing to measure: only system databases exist, or filters hide the rest."))
         register(
@@ -31,4 +31,13 @@ class CapacityConfig(AppConfig):
                 texts={"no_databases": nothing},
             )
         )
+        if settings.TAIFISH_PAGES:
+            self.add_pages()
+
+    def add_pages(self) -> None:
+        """Declare what this app adds to pages."""
+        from instances.admin import ADDITIONS
+
+        from . import admin
+
         ADDITIONS.extend(admin.OF_INSTANCES)

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 
@@ -20,13 +21,10 @@ class ClassificationConfig(AppConfig):
     def ready(self) -> None:
         """Declare what this app adds to others."""
         from accounts.freshness import reason_of
-        from accounts.pages import BADGES, TABS
-        from instances.admin import ADDITIONS
-        from instances.timeline import SOURCES, Source
         from sync.registry import StoreKind, after, register
         from sync.texts import Text
 
-        from . import admin, pages, runs, services
+        from . import runs, services
 
         not_applied = _("rule %(rule)s was not applied: %(message)s")
         texts = {
@@ -49,6 +47,17 @@ class ClassificationConfig(AppConfig):
             )
         )
         after("accounts", services.after_accounts)
+        if settings.TAIFISH_PAGES:
+            self.add_pages()
+
+    def add_pages(self) -> None:
+        """Declare what this app adds to pages."""
+        from accounts.pages import BADGES, TABS
+        from instances.admin import ADDITIONS
+        from instances.timeline import SOURCES, Source
+
+        from . import admin, pages
+
         ADDITIONS.extend(admin.OF_INSTANCES)
         TABS.append(pages.TAB)
         BADGES.append(pages.badge_of)

@@ -1,6 +1,6 @@
 """The admin pages of instances and credentials.
 
-Apps above extend the pages of instances through ADDITIONS, in their `AppConfig.ready`.
+Apps above extend the pages of instances through ADDITIONS, in their `AppConfig.add_pages`.
 """
 
 from __future__ import annotations

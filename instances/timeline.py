@@ -1,4 +1,4 @@
-"""The events of an instance in order of time. Apps add a `Source` to SOURCES in `AppConfig.ready`."""
+"""The events of an instance in order of time. Apps add a `Source` to SOURCES in `AppConfig.add_pages`."""
 
 from __future__ import annotations
 

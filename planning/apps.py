@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 
@@ -8,13 +9,10 @@ class PlanningConfig(AppConfig):
 
     def ready(self) -> None:
         """Declare what this app adds to others."""
-        from capacity.admin import ACTIONS
-        from capacity.pages import SECTIONS
         from console import visibility
-        from instances.admin import ADDITIONS
         from sync.registry import after
 
-        from . import admin, pages, services
+        from . import services
         from .models import Projection, SizeLimit, Volume
         from .visibility import shown_limits, shown_projections, shown_volumes
 
@@ -24,6 +22,17 @@ class PlanningConfig(AppConfig):
             Projection: shown_projections,
         }
         after("capacity", services.after_collection)
+        if settings.TAIFISH_PAGES:
+            self.add_pages()
+
+    def add_pages(self) -> None:
+        """Declare what this app adds to pages."""
+        from capacity.admin import ACTIONS
+        from capacity.pages import SECTIONS
+        from instances.admin import ADDITIONS
+
+        from . import admin, pages
+
         SECTIONS.append(("planning.view_sizelimit", pages.database_section))
         ADDITIONS.extend(admin.OF_INSTANCES)
         ACTIONS.extend(admin.OF_DATABASES)

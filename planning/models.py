@@ -23,7 +23,7 @@ from console.units import bytes_label
 from instances.models import Instance
 from tagging.models import Tag
 
-from .forecast import AHEAD, Forecast, NoForecast, Range
+from .answers import AHEAD, Forecast, NoForecast, Range
 
 #: The fields of a limit that say what it is of: at most one is set. Its name is the kind of the limit; without one the
 #: kind is FLEET.
@@ -223,7 +223,7 @@ class Projection(models.Model):
 
     `kind` and `target` name what has the size: a kind of `reading.KINDS` or "untagged", and its primary key, 0 for the
     fleet and for all instances without a tag. `instance` is the one it lies in. Without a forecast `reason` is a code
-    of `forecast.REASONS`, else "". `low`, `expected` and `high` are bytes at `forecast.AHEAD`; the other fields are
+    of `answers.REASONS`, else "". `low`, `expected` and `high` are bytes at `answers.AHEAD`; the other fields are
     those of `Forecast`.
     """
 

@@ -31,7 +31,7 @@ from instances.models import Instance
 from tagging.models import Tag
 
 from . import reading
-from .forecast import AHEAD, WINDOW, Forecast, NoForecast
+from .answers import AHEAD, WINDOW, Forecast, NoForecast
 from .models import KINDS as LIMITED
 from .models import Projection, SizeLimit, Volume
 from .reading import Answer, Ceiling

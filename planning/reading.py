@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
@@ -38,8 +37,12 @@ from instances.models import Instance
 from sync.lateness import longest_gap, schedules_of
 from tagging.models import InstanceTag, Tag
 
-from .forecast import AHEAD, WINDOW, Forecast, NoForecast, Numbers
+from .answers import AHEAD, WINDOW, Forecast, NoForecast
 from .models import FLEET, Projection, SizeLimit, Volume
+
+# numpy is loaded on first use: visits need none, and it takes 7 MB of each worker.
+if TYPE_CHECKING:
+    from .forecast import Numbers
 
 KINDS = ("instance", "database", "tablespace", "tag", "fleet", "volume")
 
@@ -168,6 +171,8 @@ def _of_limit(limit: SizeLimit, active: set[int], tagged: dict[int, list[int]]) 
 def series(found: Sequence[Ceiling]) -> Numbers:
     """Return the sizes of each of them by day, in bytes: one row each, today in the last of WINDOW columns. Takes one
     query per table of sizes."""
+    import numpy as np
+
     ids: dict[str, set[int]] = defaultdict(set)
     for ceiling in found:
         ids[ceiling.kind if ceiling.kind in SIZED else "instance"] |= {*ceiling.members, ceiling.pk or 0} - {0}
@@ -186,6 +191,8 @@ def series(found: Sequence[Ceiling]) -> Numbers:
 def sizes_of(kind: str, ids: Sequence[int]) -> Numbers:
     """Return the sizes of things of one kind of SIZED: len(ids) × WINDOW, today in the last column, NaN where there is
     no size."""
+    import numpy as np
+
     days = np.full((len(ids), WINDOW), np.nan)
     if not ids:
         return days
@@ -207,6 +214,8 @@ def total(parts: Numbers) -> Numbers:
     """Return the sum by day. A part is 0 before its first day: it did not exist. A missing day counts as the last size
     before it, for BRIDGED days; then the sum of that day is missing. So it is before the first day of all parts, and
     after the last."""
+    import numpy as np
+
     known, columns = ~np.isnan(parts), np.arange(parts.shape[1])
     place = np.maximum.accumulate(np.where(known, columns, -1), 1)
     held = np.where(place < 0, 0.0, np.take_along_axis(parts, np.maximum(place, 0), 1))
@@ -252,6 +261,10 @@ def _limits(found: Sequence[Ceiling]) -> dict[tuple[str, int], int | None]:
         for ceiling in found
         if isinstance(ceiling.row, Volume) and ceiling.row.available is not None and ceiling.row.read_at
     ]
+    if not measured:
+        return limits
+    import numpy as np
+
     first = timezone.localdate() - timedelta(days=WINDOW - 1)
     for (_ceiling, volume), sizes in zip(measured, series([ceiling for ceiling, _ in measured]), strict=True):
         before = sizes[: max((timezone.localdate(volume.read_at) - first).days + 1, 0)]

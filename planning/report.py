@@ -12,7 +12,7 @@ from django.utils.translation import gettext
 from instances.models import Instance
 from tagging.models import InstanceTag, Tag
 
-from .forecast import Forecast, NoForecast
+from .answers import Forecast, NoForecast
 from .models import FLEET, Projection, SizeLimit
 from .reading import answers
 

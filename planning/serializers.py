@@ -102,7 +102,7 @@ class VolumeSerializer(CleanSerializer):
 
 
 class RangeSerializer(serializers.Serializer):
-    """`forecast.Range` in bytes: in one of ten cases each the size is below `low` or above `high`."""
+    """`answers.Range` in bytes: in one of ten cases each the size is below `low` or above `high`."""
 
     low = serializers.IntegerField()
     expected = serializers.IntegerField()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-import numpy as np
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
@@ -16,9 +16,12 @@ from sync.models import SyncRecord
 from tagging.models import InstanceTag, Tag
 from work.enqueue import Message, send
 
-from .forecast import BATCH, NoForecast, Numbers, outlook_of
+from .answers import NoForecast
 from .models import Projection, Volume
 from .reading import SIZED, sizes_of, total
+
+if TYPE_CHECKING:
+    from .forecast import Numbers
 
 #: Fields that the next run replaces.
 _COMPUTED = [field.name for field in Projection._meta.concrete_fields if field.name not in ("id", "kind", "target")]
@@ -30,6 +33,10 @@ def compute(instances: QuerySet[Instance] | None = None) -> Counter[str]:
 
     Sizes are read in batches, so memory does not depend on the number of databases.
     """
+    import numpy as np
+
+    from .forecast import BATCH
+
     computed_at, counts = timezone.now(), Counter[str]()
     active = list(Instance.objects.active().order_by("pk").values_list("pk", flat=True))
     chosen = set(active) if instances is None else {*active} & set(instances.values_list("pk", flat=True))
@@ -85,6 +92,10 @@ def _store(
     `parts` has the number of instances of each total, and of those with a size: without all of them there is no
     forecast, only the size of those.
     """
+    import numpy as np
+
+    from .forecast import outlook_of
+
     outlook, today = outlook_of(days), timezone.localdate(computed_at)
     rows = []
     for i, (kind, target, instance) in enumerate(keys):

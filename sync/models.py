@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Count, Exists, F, OuterRef, Q
+from django.db.models import Count, Exists, F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from console.visibility import within
-from instances.models import Instance
+from instances.models import Instance, InstanceQuerySet
 
 from .texts import text_of
 
@@ -272,3 +272,17 @@ class VisitHealth(models.Model):
     def is_failing(self) -> bool:
         """Whether the last visit failed, even if that failure does not count towards pausing."""
         return bool(self.failures or self.error_code)
+
+
+def with_last_visit(instances: InstanceQuerySet, kind: str) -> InstanceQuerySet:
+    """Annotate instances with <kind>_status, <kind>_at and <kind>_session of the last visit that was made."""
+    visits = SyncRecord.objects.filter(kind=kind, instance=OuterRef("pk")).exclude(status="skipped", summary={})
+    last = visits.order_by("-pk")
+    at = last.annotate(at=Coalesce("finished_at", "started_at", "session__created_at"))
+    return instances.annotate(
+        **{
+            f"{kind}_status": Subquery(last.values("status")[:1]),
+            f"{kind}_at": Subquery(at.values("at")[:1]),
+            f"{kind}_session": Subquery(last.values("session")[:1]),
+        }
+    )

@@ -11,8 +11,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import Exists, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -32,25 +31,11 @@ from instances.models import Instance
 from instances.timeline import Event
 
 from . import services
-from .models import SyncRecord, SyncSession, VisitHealth
+from .models import SyncRecord, SyncSession, VisitHealth, with_last_visit
 
 RUN = "sync.run_visits"
 #: Renames that are named beside a visit.
 MOST_RENAMES = 10
-
-
-def with_last_visit(instances: QuerySet[Instance], kind: str) -> QuerySet[Instance]:
-    """Annotate instances with <kind>_status, <kind>_at and <kind>_session of the last visit that was made."""
-    visits = SyncRecord.objects.filter(kind=kind, instance=OuterRef("pk")).exclude(status="skipped", summary={})
-    last = visits.order_by("-pk")
-    at = last.annotate(at=Coalesce("finished_at", "started_at", "session__created_at"))
-    return instances.annotate(
-        **{
-            f"{kind}_status": Subquery(last.values("status")[:1]),
-            f"{kind}_at": Subquery(at.values("at")[:1]),
-            f"{kind}_session": Subquery(last.values("session")[:1]),
-        }
-    )
 
 
 def session_page(session: SyncSession) -> HttpResponseRedirect:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taifish.settings")
+# Celery would ignore what the checks find, and they load all pages.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 from celery import Celery, signals
 

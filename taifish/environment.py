@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -141,3 +142,9 @@ def kept_secret(name: str, path: Path, make: Callable[[], str], *, may_make: boo
         finally:
             draft.unlink()
     return path.read_text(encoding="utf-8").strip()
+
+
+def run_by_celery() -> bool:
+    """Whether this process is `celery`, or `python -m celery`: a worker, or beat."""
+    program = Path(sys.argv[0])
+    return program.name == "celery" or (program.name, program.parent.name) == ("__main__.py", "celery")

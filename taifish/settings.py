@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from engines.facts import GRANT_KINDS
 from taifish import embedded
-from taifish.environment import flag, kept_secret, number, pattern, per_minute, service_url, text, words
+from taifish.environment import flag, kept_secret, number, pattern, per_minute, run_by_celery, service_url, text, words
 from taifish.provider import provider
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -107,11 +107,14 @@ AUTHENTICATION_BACKENDS = [
     "taifish.login.NoPasswords" if TAIFISH_OIDC and not TAIFISH_OIDC_PASSWORDS else "taifish.login.Passwords",
 ]
 
+#: Workers and beat show no pages: they do without the modules of the admin and the API, a third of their memory.
+TAIFISH_PAGES = not run_by_celery()
 INSTALLED_APPS = [
-    "unfold",
-    "unfold.contrib.filters",
-    "unfold.contrib.import_export",
-    "django.contrib.admin",
+    *(
+        ["unfold", "unfold.contrib.filters", "unfold.contrib.import_export", "django.contrib.admin"]
+        if TAIFISH_PAGES
+        else []
+    ),
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -121,11 +124,11 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "axes",
     "django_celery_beat",
-    "django_filters",
-    "drf_spectacular",
-    "drf_spectacular_sidecar",
-    "import_export",
-    "rest_framework",
+    *(
+        ["django_filters", "drf_spectacular", "drf_spectacular_sidecar", "import_export", "rest_framework"]
+        if TAIFISH_PAGES
+        else []
+    ),
     "taifish",
     "console",
     "instances",

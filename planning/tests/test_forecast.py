@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ..forecast import AHEAD, COMPARED, ENOUGH, NAMES, UNUSUAL, Forecast, NoForecast, days_until, forecast, forecasts
+from ..answers import AHEAD, COMPARED, ENOUGH, UNUSUAL, Forecast, NoForecast, days_until
+from ..forecast import NAMES, forecast, forecasts
 from .shapes import SHAPES, series
 
 FIRST = date(2026, 1, 1)

@@ -17,7 +17,7 @@ from sync.models import SyncRecord, SyncSession
 from sync.sessions import follow_up
 from tagging.models import InstanceTag, Tag
 
-from ..forecast import WINDOW, Forecast, NoForecast
+from ..answers import WINDOW, Forecast, NoForecast
 from ..forecast import forecast as of_series
 from ..models import Projection, SizeLimit, Volume
 from ..reading import BRIDGED, ceilings, forecasts, series, total

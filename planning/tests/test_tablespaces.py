@@ -13,7 +13,7 @@ from console.visibility import shown_to
 from instances.models import Instance
 from instances.tests.api import superclient
 from instances.tests.pages import superstaff
-from planning.forecast import Forecast
+from planning.answers import Forecast
 from planning.models import Projection, SizeLimit
 from planning.reading import Ceiling, ceilings, forecasts, growing, one, series
 from planning.services import compute

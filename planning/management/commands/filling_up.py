@@ -10,7 +10,7 @@ from console.units import bytes_label
 from engines.registry import engine_choices
 from engines.statements import printable
 from planning import reading
-from planning.forecast import Forecast, NoForecast
+from planning.answers import Forecast, NoForecast
 from planning.pages import size_label
 from planning.serializers import FillingSerializer
 from tagging.models import Tag

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from console.csv import cells
 from console.units import bytes_label
-from planning.forecast import NoForecast
+from planning.answers import NoForecast
 from planning.pages import flat, size_label
 from planning.report import Line, report
 from planning.serializers import ReportSerializer
