@@ -1,8 +1,8 @@
 """Sizes of a large fleet: writing one day of them, and the pages on top of 400 days, beside hand-written SQL.
 
-The statement that a day's write is set against stores all rows of all instances at once, totals included; the product
-stores each instance in a transaction of its own, as its visit ends. A page's reference is the query that fetches what
-the page shows, without the page.
+A day's write is set against hand-written statements that store the same rows, totals included, in a transaction for
+each instance, as visits do (`by_hand_day_s`). `one_statement_s` is that of all instances at once, for comparison. A
+page's reference is the query that fetches what the page shows, without the page.
 """
 
 from __future__ import annotations
@@ -31,16 +31,18 @@ INSERT INTO capacity_instancesize (instance_id, day, size, shared_size, shared, 
 SELECT i.id, %(today)s - back, i.id * 50000000 - back * 250000, 0, '{}', %(databases)s, i.id %% 50 <> 0, now()
   FROM generate_series(%(days)s, 1, -1) back, instances_instance i WHERE (i.id * 7 + back) %% 33 <> 0;
 """
-#: One day by hand, in one go.
+#: One day by hand: of some instances.
 BY_HAND = """
 INSERT INTO capacity_databasesize (database_id, day, size, collected_at)
-SELECT id, %(day)s, size, now() FROM capacity_database
+SELECT id, %(day)s, size, now() FROM capacity_database WHERE instance_id BETWEEN %(first)s AND %(last)s
     ON CONFLICT (database_id, day) DO UPDATE SET size = excluded.size, collected_at = excluded.collected_at;
 UPDATE capacity_database d SET size = s.size, size_day = s.day, last_seen_at = now()
-  FROM capacity_databasesize s WHERE s.database_id = d.id AND s.day = %(day)s;
+  FROM capacity_databasesize s
+ WHERE s.database_id = d.id AND s.day = %(day)s AND d.instance_id BETWEEN %(first)s AND %(last)s;
 INSERT INTO capacity_instancesize (instance_id, day, size, shared_size, shared, n_databases, is_complete, collected_at)
 SELECT d.instance_id, s.day, sum(s.size), 0, '{}', count(*), true, now()
-  FROM capacity_databasesize s JOIN capacity_database d ON d.id = s.database_id WHERE s.day = %(day)s GROUP BY 1, 2
+  FROM capacity_databasesize s JOIN capacity_database d ON d.id = s.database_id
+ WHERE s.day = %(day)s AND d.instance_id BETWEEN %(first)s AND %(last)s GROUP BY 1, 2
     ON CONFLICT (instance_id, day) DO UPDATE SET size = excluded.size, collected_at = excluded.collected_at
 """
 REFERENCES = {
@@ -71,7 +73,7 @@ def main() -> None:
     figures: dict[str, Any] = {"instances": INSTANCES, "databases": INSTANCES * DATABASES, "days": DAYS}
     with store():
         from django.contrib.auth.models import User
-        from django.db import connection
+        from django.db import connection, transaction
         from django.test import Client
         from django.urls import reverse
         from django.utils import timezone
@@ -97,6 +99,8 @@ def main() -> None:
         ((size,),) = run("SELECT pg_total_relation_size('capacity_databasesize')")
         figures |= {"rows": rows, "store_bytes": size, "bytes_per_row": size / rows}
 
+        # As visits before have left them.
+        Instance.objects.update(product="P", version="1")
         instances = list(Instance.objects.all())
         names = [f"shop{number}" for number in range(1, DATABASES + 1)]
 
@@ -116,8 +120,16 @@ def main() -> None:
         write_day(now - timedelta(days=DAYS + 1))
         figures["write_day_s"] = seconds(lambda: write_day(now))
         figures["write_again_s"] = seconds(lambda: write_day(timezone.now()))
-        run(BY_HAND, day=today + timedelta(days=1))
-        figures["by_hand_day_s"] = seconds(lambda: run(BY_HAND, day=today + timedelta(days=2)))
+
+        def by_hand(ahead: int) -> None:
+            for instance in instances:
+                with transaction.atomic():
+                    run(BY_HAND, day=today + timedelta(days=ahead), first=instance.pk, last=instance.pk)
+
+        by_hand(1)
+        figures["by_hand_day_s"] = seconds(lambda: by_hand(2))
+        everything = {"day": today + timedelta(days=3), "first": 0, "last": 2**31 - 1}
+        figures["one_statement_s"] = seconds(lambda: run(BY_HAND, **everything))
         DatabaseSize.objects.filter(day__gt=today).delete()
         run(
             "UPDATE capacity_database SET size_day = %(today)s; DELETE FROM capacity_instancesize WHERE day > %(today)s"
@@ -154,10 +166,11 @@ def main() -> None:
 
             look()
             figures[f"{name}_ms"] = 1000 * seconds(look, 5)
-            by_hand = 1000 * seconds(lambda name=name: run(REFERENCES[name]), 5)
-            figures[f"{name}_sql_ms"] = by_hand
-            figures[f"{name}_ratio"] = figures[f"{name}_ms"] / by_hand
-    report("capacity", figures, {f"{name}_ms": ("<=", 300.0) for name in pages})
+            reference = 1000 * seconds(lambda name=name: run(REFERENCES[name]), 5)
+            figures[f"{name}_sql_ms"] = reference
+            figures[f"{name}_ratio"] = figures[f"{name}_ms"] / reference
+    targets = {f"{name}_ms": ("<=", 300.0) for name in pages} | {"write_ratio": ("<=", 2.0)}
+    report("capacity", figures, targets)
 
 
 if __name__ == "__main__":

@@ -154,7 +154,8 @@ def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outco
         "all_measured": not any(not gap.database for gap in facts.sizes.gaps if gap.scope == "sizes") and listed,
         "shared_measured": not any(gap.scope == "shared" for gap in facts.sizes.gaps),
     }
-    _run(_END_DATABASES, values)
+    if values["ended"] or values["renamed"]:
+        _run(_END_DATABASES, values)
     _run(_UPSERT_DATABASES, values)
     _run(_UPSERT_SIZES, values)
     _run(_REMEMBER_LATEST, values)
