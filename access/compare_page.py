@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from console.csv import csv_stream
+from console.csv import csv_file
 from console.permissions import needs
 from console.visibility import shown_to
 from instances.models import Instance
@@ -131,7 +131,7 @@ def _as_csv(found: Comparison) -> HttpResponse:
     """Return one row for each side of each difference, then one for each side without; each with its basis."""
     header = ["account", "object", "kind", "all objects", "privilege", "side", "has it", "usable", "may pass it on"]
     name = f"compare-{timezone.localtime():%Y%m%dT%H%M}"
-    return csv_stream(name, [*header, "not known", *READ_COLUMNS], _lines(found))
+    return csv_file(name, [*header, "not known", *READ_COLUMNS], _lines(found))
 
 
 def _lines(found: Comparison) -> Iterator[list[object]]:

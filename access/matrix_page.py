@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account
-from console.csv import csv_stream
+from console.csv import csv_file
 from console.permissions import needs
 from console.visibility import shown_to
 from instances.models import Instance
@@ -247,7 +247,7 @@ def as_csv(found: Matrix) -> HttpResponse:
     header = ["instance", "account", "object", "kind", "all objects", "privilege", "usable", "some columns only"]
     header += ["may pass it on", "not known", *READ_COLUMNS]
     name = f"rights-{timezone.localtime(found.at):%Y%m%dT%H%M}"
-    return csv_stream(name, header, _lines(found))
+    return csv_file(name, header, _lines(found))
 
 
 def _lines(found: Matrix) -> Iterator[list[object]]:

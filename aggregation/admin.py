@@ -92,7 +92,7 @@ class AggregateAdmin(InspectOnlyAdmin):
     @admin.action(description=_("Export as CSV"), permissions=["view"])
     def as_csv(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse:
         paths = self.owners | {field.name: field.name for field in Aggregate._meta.get_fields()}
-        rows = ([value_at(row, path) for path in paths.values()] for row in queryset.iterator(2000))
+        rows = ([value_at(row, path) for path in paths.values()] for row in queryset.iterator(500))
         return csv_file(f"{self.opts.model_name}-{timezone.localdate()}", list(paths), rows)
 
 

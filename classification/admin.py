@@ -28,7 +28,7 @@ from access.moments import parse_moment
 from accounts.pages import NamesUnknownInstances
 from console.buttons import Button, ButtonAdmin
 from console.columns import Column, list_url
-from console.csv import csv_stream
+from console.csv import csv_file
 from console.display import moment, mono
 from console.list_filters import LeavingFilter, ParameterFilter
 from console.templatetags.names import visible
@@ -202,7 +202,7 @@ class ClassificationRuleAdmin(ButtonAdmin):
             rule.clean()
             if is_file:
                 name = f"dry-run-{timezone.localtime():%Y%m%dT%H%M}"
-                return csv_stream(name, HEADER, rows(_effect(request, rule), request.user.get_username()))
+                return csv_file(name, HEADER, rows(_effect(request, rule), request.user.get_username()))
             context["unseen"] = unseen(rule, request.user)
             if request.POST.get("ask") and context["may_ask"]:
                 effect = _effect(request, rule)

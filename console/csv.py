@@ -9,33 +9,35 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import StreamingHttpResponse
+from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 
 from engines.statements import printable
 
 
-def csv_file(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> HttpResponse:
+def csv_file(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> StreamingHttpResponse:
     """Return a CSV download that spreadsheets read as UTF-8. No cell runs as a formula, and hidden characters are
-    escaped."""
-    response = HttpResponse(
-        "\ufeff",
-        content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
-    )
-    writer = csv.writer(response)
-    writer.writerow(header)
-    writer.writerows(map(cells, rows))
-    return response
+    escaped.
 
-
-def csv_stream(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> StreamingHttpResponse:
-    """Return a download as `csv_file` does, but send the rows while they are made."""
+    The rows are sent while they are made. If they fail on the way the connection breaks: no client takes a part
+    for all.
+    """
     return StreamingHttpResponse(
-        chain(["\ufeff"], csv_lines(header, rows)),
+        _in_language(chain(["\ufeff"], csv_lines(header, rows)), get_language()),
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
     )
+
+
+def _in_language(pieces: Iterator[str], language: str | None) -> Iterator[str]:
+    """Make the pieces in the language of a request that has been answered by then."""
+    while True:
+        with override(language):
+            piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
 
 
 def csv_lines(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:

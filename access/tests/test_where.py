@@ -65,7 +65,7 @@ def test_the_page_answers_and_explains(instances, django_assert_num_queries):
         "ON DATABASE",
     ):
         assert words in text, words
-    rows = list(csv.reader(StringIO(client.get(URL, {"name": "*alice", "csv": 1}).content.decode("utf-8-sig"))))
+    rows = list(csv.reader(StringIO(client.get(URL, {"name": "*alice", "csv": 1}).getvalue().decode("utf-8-sig"))))
     assert [row[2] for row in rows[1:]] == ["'=alice@%", "alice"]
     assert rows[2][-1] == 'ALTER ROLE "alice" NOLOGIN;'
     assert "is neither a day" in client.get(URL, {"name": "a", "as_of": "soon"}).content.decode()
@@ -187,4 +187,4 @@ def test_a_name_with_a_line_break_is_in_no_sql(add, server):
 
 
 def csv_as_other(name: str) -> str:
-    return superstaff("other").get(URL, {"name": name, "csv": 1}).content.decode("utf-8-sig")
+    return superstaff("other").get(URL, {"name": name, "csv": 1}).getvalue().decode("utf-8-sig")

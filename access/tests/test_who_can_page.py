@@ -182,7 +182,9 @@ def test_how_a_right_can_be_used(shop, client):
     lines = command("UPDATE", "--on", ORDERS)[1]
     for told in ("only columns odd name, total", "; blocked: locked", "; after a GRANT to itself"):
         assert told in lines
-    text = client.get(reverse("who-can"), {"privilege": "UPDATE", "on": ORDERS, "csv": "1"}).content.decode("utf-8-sig")
+    text = (
+        client.get(reverse("who-can"), {"privilege": "UPDATE", "on": ORDERS, "csv": "1"}).getvalue().decode("utf-8-sig")
+    )
     told = {row["account"]: (row["usable"], row["only columns"]) for row in csv.DictReader(StringIO(text))}
     assert told["clerk"] == ("at login", "odd name, total")
     assert {name: usable for name, (usable, _columns) in told.items()} == {name: of[3] for name, of in words.items()}
@@ -205,7 +207,7 @@ def test_two_questions_work_on_every_engine(shop, client):
         options = [f"--{name}={text}" for name, text in query.items() if name != "privilege"]
         out = command(query["privilege"], *options)[1]
         assert {re.match(r"\w+: ([^;]+);", line)[1] for line in out.splitlines() if "not known" not in line} == names
-    text = client.get(reverse("who-can"), {"privilege": "all-powerful", "csv": "1"}).content.decode("utf-8-sig")
+    text = client.get(reverse("who-can"), {"privilege": "all-powerful", "csv": "1"}).getvalue().decode("utf-8-sig")
     assert "Who may: everything: superuser" in text
 
 
@@ -274,7 +276,7 @@ def test_the_files_say_what_was_asked_and_what_the_answer_stands_on(shop, client
     grant(account(shop["ada"].instance, "\x01_x0041_\n'"), "INSERT", "table", ORDERS, database="shop")
     query = {"privilege": "insert", "on": ORDERS, "kind": "table", "as_of": "2026-05-02"}
     url = f"{reverse('who-can')}?{urlencode(query)}"
-    text = client.get(f"{url}&csv=1").content.decode("utf-8-sig")
+    text = client.get(f"{url}&csv=1").getvalue().decode("utf-8-sig")
     rows = list(csv.DictReader(StringIO(text)))
     accounts = [row["account"] for row in rows if row["instance"] == "pg"]
     assert accounts == ["\\x01_x0041_\\n'", "'=cmd|x", "ada", "ada", "all_writers", "bob", "root", "writers"]

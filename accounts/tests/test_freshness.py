@@ -83,7 +83,7 @@ def doors(instance: Instance) -> dict[str, str]:
         return "; ".join(reason for one, reason in unknown if one == instance)
 
     def of_csv(url: str, **query: str) -> str:
-        text = page.get(url, {**query, "csv": "1"}).content.decode("utf-8-sig")
+        text = page.get(url, {**query, "csv": "1"}).getvalue().decode("utf-8-sig")
         rows = [row for row in csv.DictReader(StringIO(text)) if row["instance"] == instance.name]
         assert {row["last read"] != "" for row in rows} == {True}
         return "; ".join({row["not known"] for row in rows} - {""})

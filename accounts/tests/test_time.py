@@ -35,7 +35,7 @@ def page_of(client: Client, account: Account, tab: str, **query: str) -> str:
 
 
 def csv_rows(client: Client, url: str, **query: object) -> list[dict[str, str]]:
-    text = client.get(url, query | {"csv": 1}).content.decode("utf-8-sig")
+    text = client.get(url, query | {"csv": 1}).getvalue().decode("utf-8-sig")
     return list(csv.DictReader(StringIO(text)))
 
 

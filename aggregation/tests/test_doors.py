@@ -280,17 +280,20 @@ def test_csv_opens_in_a_spreadsheet_and_runs_nothing(fleet):
     DatabaseAggregate.objects.filter(database=shop, period="monthly").update(change=10**15)
     client = superstaff()
     answer = client.get(reverse("trends"), {"csv": "growers"})
-    assert answer.content.startswith("\ufeff".encode())
-    rows = list(csv.DictReader(StringIO(answer.content.decode("utf-8-sig"))))
+    file = answer.getvalue()
+    assert file.startswith("\ufeff".encode())
+    rows = list(csv.DictReader(StringIO(file.decode("utf-8-sig"))))
     assert rows[0]["database"] == "'=lab"
     assert "\\n ＝1+1\\u202e" in [row["database"] for row in rows]
     assert rows[1]["change"] == str(GIB * last_closed(Period.MONTHLY, today()).days)
-    trend = list(csv.DictReader(StringIO(client.get(reverse("trends"), {"csv": "trend"}).content.decode("utf-8-sig"))))
+    trend = list(
+        csv.DictReader(StringIO(client.get(reverse("trends"), {"csv": "trend"}).getvalue().decode("utf-8-sig")))
+    )
     assert trend[-1]["from"] == last_closed(Period.MONTHLY, today()).first.isoformat()
     chosen = DatabaseAggregate.objects.filter(period="monthly").values_list("pk", flat=True)[:2]
     data = {"action": "as_csv", "_selected_action": list(chosen)}
     answer = client.post(reverse("admin:aggregation_databaseaggregate_changelist") + "?which=all", data)
-    assert len(list(csv.reader(StringIO(answer.content.decode("utf-8-sig"))))) == 3
+    assert len(list(csv.reader(StringIO(answer.getvalue().decode("utf-8-sig"))))) == 3
 
 
 def test_lists_show_the_last_closed_period_unless_asked(fleet, django_assert_num_queries):

@@ -32,7 +32,7 @@ def assert_everybody_is_found(instance: Instance, holder: Account, kinds: set[st
         answer = client.get("/api/access/", asked)
         assert answer.status_code == 200, (asked, answer.content)
         assert holder.pk in {row["account"] for row in answer.json()["results"]}, asked
-        assert holder.name[:8] in client.get(reverse("who-can"), asked | {"csv": "1"}).content.decode(), asked
+        assert holder.name[:8] in client.get(reverse("who-can"), asked | {"csv": "1"}).getvalue().decode(), asked
         rule = f"has({grant.privilege!r}, on={grant.scope!r}, kind={grant.kind!r}, direct=True)"
         assert holder.pk in matched(rule, [instance.pk]), rule
     assert client.get(reverse("where-is"), {"name": "*"}).status_code == 200

@@ -154,7 +154,7 @@ def test_files(fleet):
 
     def rows(url: str, **query: object) -> list[dict[str, str]]:
         answer = client.get(reverse(url), query)
-        return list(csv.DictReader(StringIO(answer.content.decode("utf-8-sig"))))
+        return list(csv.DictReader(StringIO(answer.getvalue().decode("utf-8-sig"))))
 
     full = rows("filling-up", csv="full", days=30)
     assert [(row["name"], row["limit"]) for row in full] == [("fast", str(458 * GIB)), ("slow / shop", str(249 * GIB))]

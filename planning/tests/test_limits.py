@@ -152,7 +152,7 @@ def test_a_file_sets_limits_of_everything_and_is_read_back(fleet, django_assert_
     assert plan.counts == {"new": 6, "changed": 0, "unchanged": 0}
     plan.save(None)
     assert stored() == STORED
-    exported = superstaff().post(reverse("admin:planning_sizelimit_do_on_list", args=["export"])).content.decode()
+    exported = superstaff().post(reverse("admin:planning_sizelimit_do_on_list", args=["export"])).getvalue().decode()
     assert len(list(csv.reader(StringIO(exported)))) == 7
     assert bulk.read_csv(exported, None).counts == {"new": 0, "changed": 0, "unchanged": 6}
     # Of rows without a note, the stored one stays.
@@ -166,7 +166,7 @@ def test_a_name_like_a_formula_comes_back_as_it_was(fleet):
         now = timezone.now()
         row = Database.objects.create(name=name, instance=fleet["crm"], first_seen_at=now, last_seen_at=now)
         SizeLimit.objects.create(database=row, size=len(name))
-    exported = superstaff().post(reverse("admin:planning_sizelimit_do_on_list", args=["export"])).content.decode()
+    exported = superstaff().post(reverse("admin:planning_sizelimit_do_on_list", args=["export"])).getvalue().decode()
     assert bulk.read_csv(exported, None).counts == {"new": 0, "changed": 0, "unchanged": 3}
     assert "\n=" not in exported.replace(",", "\n")
 

@@ -342,7 +342,7 @@ def test_the_pages_from_choice_to_undo(db):
     listed = client.get(reverse("admin:tagging_tagoperation_changelist")).content.decode()
     assert "1 already there" in listed
     do = reverse("admin:tagging_tagoperation_do", args=[receipt.pk, "csv"])
-    rows = client.post(do).content.decode("utf-8-sig").splitlines()
+    rows = client.post(do).getvalue().decode("utf-8-sig").splitlines()
     assert rows[0] == "instance,tag,outcome,reason"
     assert len(rows) == 1 + 238
     assert {"db0001,T0,already_there,", "db0001,T1,added,", "db0119,T0,added,"} <= {*rows}

@@ -132,7 +132,7 @@ class Production:
                 self.add(f"beat{number}", *self.celery, "beat", "--pidfile=")
             if web:
                 bind = f"127.0.0.1:{self.web_port}"
-                options = ["--bind", bind, "--workers", "1", "--worker-class", "gthread", "--threads", "8"]
+                options = ["--bind", bind, "--workers", "2", "--worker-class", "gthread", "--threads", "8"]
                 self.add("web", *self.python, "gunicorn", "taifish.wsgi", *options, "--no-control-socket")
         except BaseException:
             self.remove()

@@ -264,7 +264,12 @@ def body(answer: Any) -> str:
     if answer.headers.get("Content-Type") == xlsx.CONTENT_TYPE:
         with ZipFile(BytesIO(answer.content)) as book:
             return "".join(book.read(name).decode() for name in book.namelist())
-    return b"".join(answer).decode() if answer.streaming else answer.content.decode()
+    if not answer.streaming:
+        return answer.content.decode()
+    whole = answer.getvalue()
+    # To be read again.
+    answer.streaming_content = [whole]
+    return whole.decode()
 
 
 def check(answer: Any, what: str, echoed: str = "") -> None:
