@@ -191,8 +191,10 @@ def complete_page(request: HttpRequest) -> JsonResponse:
 
 
 class EffectiveRows:
-    """Grants in effect now, or at the local time `as_of`, of objects and privileges that contain `q`. For an invalid
-    time those of now, and `wrong` says so."""
+    """Grants in effect now, or at the local time `as_of`, by object: of objects and privileges that contain `q`, and of
+    the `kind`, one of GRANT_KINDS, or "" for all. For an invalid time those of now, and `wrong` says so."""
+
+    kinds = sorted(GRANT_KINDS)
 
     def __init__(self, request: HttpRequest, account: Account) -> None:
         self.as_of = self.wrong = ""
@@ -210,10 +212,14 @@ class EffectiveRows:
             self.effective = effective(account)
         self.as_of = text if at else ""
         self.q = request.GET.get("q", "").strip()
-        self.file = f"{reverse('effective')}?{urlencode({'account': account.pk, 'as_of': self.as_of, 'q': self.q})}"
+        self.kind = request.GET.get("kind", "")
+        asked = {"account": account.pk, "as_of": self.as_of, "q": self.q, "kind": self.kind}
+        self.file = f"{reverse('effective')}?{urlencode(asked)}"
         self._grants = self.effective.grants
         if self.q:
             self._grants = self._grants.filter(Q(scope__icontains=self.q) | Q(privilege__icontains=self.q))
+        if self.kind:
+            self._grants = self._grants.filter(kind=self.kind)
 
     def count(self) -> int:
         return self._grants.count()

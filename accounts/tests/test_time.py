@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from datetime import datetime, timedelta
 from html import unescape
 from io import StringIO
@@ -158,6 +159,26 @@ def test_each_link_names_the_sessions_that_saw_it(
     page = page_of(admin_client, reader, "effective")
     for at in (MAY_1, MAY_3, MAY_5):
         assert reverse("admin:sync_syncsession_change", args=[seen[at]]) in page
+
+
+def test_effective_rights_are_grouped_by_object_and_filtered(reader: Account, admin_client: Client) -> None:
+    """F11.3: an object is shown once for all of its privileges; by kind, and by what the object or privilege contains."""
+    for privilege in ("INSERT", "UPDATE"):
+        grant(reader, privilege, "table", "shop.public.orders", database="shop", since=MAY_1)
+    grant(reader, "CREATE", "schema", "shop.public", database="shop", since=MAY_1)
+    tab = {"tab": "effective"}
+    url = reverse("admin:accounts_account_change", args=[reader.pk])
+
+    def rows(**query: str) -> list[tuple[str, bool]]:
+        page = admin_client.get(url, tab | query).content.decode()
+        found = re.findall(r'<tr( class="tf-again")?>\s*<td><span>(\w+)</span></td>', page)
+        return [(kind, bool(again)) for again, kind in found]
+
+    assert rows() == [("schema", False), ("table", False), ("table", True), ("table", True)]
+    assert rows(kind="schema") == [("schema", False)]
+    assert rows(kind="table", q="upd") == [("table", False)]
+    text = admin_client.get(reverse("effective"), {"account": reader.pk, "kind": "schema"}).getvalue().decode()
+    assert ("CREATE" in text, "UPDATE" in text) == (True, False)
 
 
 def test_a_visit_without_a_record_is_named_by_its_time(reader: Account, seen: dict[datetime, int]) -> None:
