@@ -104,15 +104,20 @@ class AccessViewSet(ComputedViewSet):
         try:
             answered = ask(Asked(**question, at=at, user=self.person))
         except ValueError as error:
-            if isinstance(error, WrongParameterError):
-                raise ValidationError({error.parameter: [str(error)]}) from error
-            raise ValidationError({"detail": str(error)}) from error
+            raise _refusal(error) from error
         answer = answered.answer
         more = basis(answer.reads.values()) | {"unknown": unknown_rows(answer.unknown)}
         more["taken_away"] = TakenAwaySerializer(answer.taken_away, many=True).data
         more |= {"on": answered.on, "warnings": answered.warnings}
         more["absent"] = [instance.pk for instance in answered.absent]
         return self.page(answer.rows, as_of=answer.at, **more)
+
+
+def _refusal(error: ValueError) -> ValidationError:
+    """Return the answer to a wrong question: by parameter, or "detail"."""
+    if isinstance(error, WrongParameterError):
+        return ValidationError({error.parameter: [str(error)]})
+    return ValidationError({"detail": str(error)})
 
 
 class MatrixViewSet(ComputedViewSet):
@@ -129,7 +134,7 @@ class MatrixViewSet(ComputedViewSet):
         try:
             found = ask_matrix(**question, user=self.person)
         except ValueError as error:
-            raise ValidationError({getattr(error, "parameter", "detail"): [str(error)]}) from error
+            raise _refusal(error) from error
         more = basis(found.reads.values()) | {"unknown": unknown_rows(found.unknown)}
         more["without_columns"] = [instance.pk for instance in found.without_columns]
         return self.page(found.listed(), as_of=found.at, **more)
@@ -150,7 +155,7 @@ class CompareViewSet(ComputedViewSet):
         try:
             found = compare(Compared(**question, at=at, other_at=other_at, user=self.person))
         except ValueError as error:
-            raise ValidationError({getattr(error, "parameter", "detail"): [str(error)]}) from error
+            raise _refusal(error) from error
         unknown = {found.reads[name].instance: reason for name, reason in found.unknown.items()}
         more = basis(found.reads.values()) | {"unknown": unknown_rows(unknown), "absent": found.absent}
         more["without_columns"] = found.without_columns

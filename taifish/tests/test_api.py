@@ -57,6 +57,8 @@ NESTED = {
 #: route name → permission to look, and the answer to a question that says nothing; it is asked in the query
 QUESTIONS = {
     "access": ("accounts.view_grant", 400),
+    "compare": ("accounts.view_grant", 400),
+    "matrix": ("accounts.view_grant", 400),
     "capacity-gaps": ("capacity.view_instancesize", 200),
     "aggregate-totals": ("aggregation.view_instanceaggregate", 200),
     "aggregate-lacking": ("aggregation.view_instanceaggregate", 200),
