@@ -171,10 +171,12 @@ class Relation(Sql):
             f"  UNION SELECT d.instance_id, p.host FROM {decided} d"
             " JOIN accounts_account p ON p.id = d.account_id AND p.kind = 'public'"
         )
-        if self.public_has_roles:
+        # Where roles can be granted to PUBLIC, other than where `decided()` answers.
+        if names := [name for name, engine in self.engines.items() if engine.semantics.host_is_database]:
             of_public += (
                 f"\n  UNION SELECT p.instance_id, p.host FROM {reached} r"
                 " JOIN accounts_account p ON p.id = r.id AND p.kind = 'public'"
+                f" JOIN instances_instance i ON i.id = p.instance_id AND i.engine = ANY({self.parameter(names)})"
             )
         return (
             f"SELECT id FROM {reached}\n UNION SELECT account_id FROM {decided}\n"
@@ -257,11 +259,6 @@ class Relation(Sql):
     def combining(self) -> list[str]:
         """The engines where servers combine patterns of names."""
         return [name for name, engine in self.engines.items() if engine.semantics.patterns]
-
-    @property
-    def public_has_roles(self) -> bool:
-        """Whether roles can be granted to PUBLIC, other than where `decided()` answers."""
-        return any(engine.semantics.host_is_database for engine in self.engines.values())
 
     def _is_closed(self, since: str) -> bool:
         """Whether the stored closure answers, which is that of all memberships that hold now."""

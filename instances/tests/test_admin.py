@@ -80,7 +80,7 @@ def test_a_list_takes_a_fixed_number_of_queries(credential, django_assert_num_qu
     client = superstaff()
     # Session, user, tags for their filter, two counts, the rows, and the tags of the rows.
     with django_assert_num_queries(7):
-        assert len(names(client.get(LIST))) == 60
+        assert len(names(client.get(LIST))) == 50
 
 
 def test_apps_above_plug_in_at_one_place(instance):
