@@ -144,6 +144,7 @@ class Connection:
         self.database = sqlite3.connect(":memory:", isolation_level=None)
         self.database.create_function("VERSION", 0, lambda: catalogue.version)
         self.database.create_function("CURRENT_USER", 0, lambda: "taifish@10.%")
+        self.database.create_function("USER", 0, lambda: "taifish@10.1.2.3")
         self.database.create_function("UNIX_TIMESTAMP", 0, lambda: NOW)
         self.database.create_function("UNIX_TIMESTAMP", 1, lambda seconds: seconds)
         self.database.create_function("CONCAT", -1, lambda *parts: "".join(parts))
@@ -202,7 +203,9 @@ class Cursor:
         else:
             assert sql.startswith("SELECT /*+ MAX_EXECUTION_TIME("), sql
             self._refuse(sql)
-            self.rows = self.connection.database.execute(sql).fetchall()
+            if parameters is not None:
+                sql = sql.replace("%s", "?").replace("%%", "%")
+            self.rows = self.connection.database.execute(sql, parameters or ()).fetchall()
         catalogue.fetched += self.rows
 
     def _refuse(self, sql: str) -> None:
