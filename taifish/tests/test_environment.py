@@ -161,7 +161,8 @@ def test_the_readme_documents_every_variable():
             )
             read |= set(re.findall(r'^[A-Z_]+ = "(TAIFISH_[A-Z_]+)"', code, re.MULTILINE))
     rows = [line.split("|")[1] for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("| `")]
-    assert {name for row in rows for name in re.findall(r"`([A-Z_]{6,})`", row)} == read
+    # PATH is the system's.
+    assert {name for row in rows for name in re.findall(r"`([A-Z_]{6,})`", row)} == read - {"PATH"}
 
 
 def forget_store(folder: Path) -> None:
