@@ -215,7 +215,7 @@ def test_effective_rights_are_searched_and_exported(instances):
     assert [line["grant"].privilege for line in shown.context["lines"]] == ["CONNECT"]
     text = shown.content.decode()
     assert "SELECT on each table" in text
-    file = client.get(shown.context["answer"].file).content.decode()
+    file = client.get(shown.context["answer"].file).getvalue().decode()
     header, *lines = [line.split(",") for line in file.lstrip("\ufeff").splitlines()]
     rights = [dict(zip(header, line, strict=False)) for line in lines]
     assert [(row["account"], row["privilege"], row["on"], row["usable"]) for row in rights[:1]] == [

@@ -91,7 +91,7 @@ def test_pages_api_and_files_say_unknown(hash_blind):
     shown = {str(label): value for label, value in facts.items()}
     assert {shown[label] for label in ("Locked", "Valid until", "Password changed", "Authentication")} == {"unknown"}
     file = pages(reverse("where-is"), {"name": "ada", "csv": "1"})
-    header, line = file.content.decode("utf-8-sig").splitlines()[:2]
+    header, line = file.getvalue().decode("utf-8-sig").splitlines()[:2]
     cells = dict(zip(header.split(","), line.split(","), strict=False))
     assert (cells["superuser"], cells["can log in"], cells["locked"]) == ("False", "True", "unknown")
 
