@@ -17,14 +17,12 @@ from django.utils.translation import gettext_lazy as _
 
 from console.csv import csv_file
 from console.permissions import needs
-from console.visibility import shown_to
-from instances.models import Instance
-from tagging.models import Tag
 
 from .compare import Asked, Comparison, Difference, compare, counts
 from .exports import READ_COLUMNS, read_cells
+from .forms import INPUT, AskForm, instance_names, refuse_unknown
 from .matrix import Right
-from .matrix_page import INSTANCES, USABLE, refuse_unknown
+from .matrix_page import USABLE
 from .moments import parse_moment
 
 ROWS_PER_PAGE = 100
@@ -32,27 +30,21 @@ ROWS_PER_PAGE = 100
 #: Parameters of the question, in page, API and command.
 WORDS = ("instance", "account", "as_of", "other_instance", "other_account", "other_as_of", "tag")
 
-_INPUT = {"class": "tf-input"}
 _OF_PAGE = ("csv", "page")
 
 
 def _text(label: Any, **attributes: Any) -> forms.CharField:
-    return forms.CharField(label=label, required=False, widget=forms.TextInput(_INPUT | {"size": 16} | attributes))
+    return forms.CharField(label=label, required=False, widget=forms.TextInput(INPUT | {"size": 16} | attributes))
 
 
-class CompareForm(forms.Form):
+class CompareForm(AskForm):
     instance = _text(_("Instance"), list="instances")
     account = _text(_("account"), placeholder=_("all"))
     as_of = _text(_("as of"), placeholder=_("now"))
     other_instance = _text(_("with instance"), list="instances", placeholder=_("the same"))
     other_account = _text(_("account"), placeholder=_("the same"))
     other_as_of = _text(_("as of"), placeholder=_("the same"))
-    tag = forms.CharField(label=_("or on all instances with the tag"), required=False, widget=forms.Select(_INPUT))
-
-    def __init__(self, data: Any, user: User) -> None:
-        super().__init__(data)
-        tags = shown_to(Tag.objects.all(), user).values_list("slug", "label")
-        self.fields["tag"].widget.choices = [("", "–"), *tags]
+    tag = forms.CharField(label=_("or on all instances with the tag"), required=False, widget=forms.Select(INPUT))
 
 
 @needs("accounts.view_grant", "accounts.view_account")
@@ -60,16 +52,15 @@ def compare_page(request: HttpRequest) -> HttpResponseBase:
     """Show the form, and what differs; `csv=1` returns all of it as a file."""
     is_asked = bool(request.GET.keys() & {*WORDS})
     form = CompareForm(request.GET if is_asked else None, request.user)
-    names = shown_to(Instance.objects.active(), request.user).order_by("name").values_list("name", flat=True)
     context: dict[str, Any] = {
         **admin.site.each_context(request),
         "title": _("Compare"),
         "form": form,
-        "instances": names[:INSTANCES],
+        "instances": instance_names(request.user),
     }
     status = 200
     try:
-        refuse_unknown(request, (*WORDS, *_OF_PAGE))
+        refuse_unknown(request.GET, (*WORDS, *_OF_PAGE))
         if is_asked:
             found = _compared(form, request.user)
             if "csv" in request.GET:
@@ -85,9 +76,7 @@ def compare_page(request: HttpRequest) -> HttpResponseBase:
 
 
 def _compared(form: CompareForm, user: User) -> Comparison:
-    if not form.is_valid():
-        raise ValueError(" ".join(f"{name}: {error}" for name, errors in form.errors.items() for error in errors))
-    words = {name: text.strip() for name, text in form.cleaned_data.items()}
+    words = {name: text.strip() for name, text in form.checked().items()}
     at, other_at = (parse_moment(words.pop(name)) for name in ("as_of", "other_as_of"))
     return compare(Asked(**words, at=at, other_at=other_at, user=user))
 

@@ -18,12 +18,11 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import Account
 from console.csv import csv_file
 from console.permissions import needs
-from console.visibility import shown_to
-from instances.models import Instance
-from tagging.models import Tag
 
+from . import wording
 from .asking import chosen
 from .exports import READ_COLUMNS, read_cells
+from .forms import INPUT, AskForm, instance_names, refuse_unknown
 from .matrix import Matrix, Object, Right, matrix
 from .moments import parse_moment
 from .where_page import where
@@ -31,13 +30,9 @@ from .where_page import where
 #: Accounts and objects on a page.
 SIZE = (16, 50)
 
-#: Instances that the form lists.
-INSTANCES = 1000
-
 #: Parameters of the question, in page and API.
 WORDS = ("on", "instance", "tag", "account", "as_of")
 
-_INPUT = {"class": "tf-input"}
 _OF_PAGE = ("csv", "accounts_page", "objects_page")
 
 #: Privilege → its letter: that of psql, where it has one.
@@ -49,43 +44,38 @@ LETTERS = {
 
 #: How a right can be used → its words.
 USABLE: dict[str, Promise] = {
-    "login": _("at login"),
-    "switch": _("after SET ROLE"),
+    "login": wording.USABLE["login"],
+    "switch": wording.USABLE["switch"],
     "columns": _("on some columns only"),
-    "blocked": _("blocked"),
+    "blocked": wording.USABLE["blocked"],
 }
 
 
-class MatrixForm(forms.Form):
+class MatrixForm(AskForm):
     on = forms.CharField(
         label=_("Rights on the objects in"),
         required=False,
-        widget=forms.TextInput(_INPUT | {"placeholder": "shop.public", "size": 28, "autocomplete": "off"}),
+        widget=forms.TextInput(INPUT | {"placeholder": "shop.public", "size": 28, "autocomplete": "off"}),
         help_text=_("Path of a database or schema, or a pattern of paths with * and ?; empty for all objects."),
     )
     instance = forms.CharField(
         label=_("instance"),
         required=False,
-        widget=forms.TextInput(_INPUT | {"size": 16, "list": "instances"}),
+        widget=forms.TextInput(INPUT | {"size": 16, "list": "instances"}),
         help_text=_("Name of an instance. Choose an instance or a tag."),
     )
-    tag = forms.CharField(label=_("tag"), required=False, widget=forms.Select(_INPUT))
+    tag = forms.CharField(label=_("tag"), required=False, widget=forms.Select(INPUT))
     account = forms.CharField(
         label=_("account"),
         required=False,
-        widget=forms.TextInput(_INPUT | {"placeholder": _("all"), "size": 14}),
+        widget=forms.TextInput(INPUT | {"placeholder": _("all"), "size": 14}),
         help_text=_("* matches any characters, ? one; case-insensitive."),
     )
     as_of = forms.CharField(
         label=_("as of"),
         required=False,
-        widget=forms.TextInput(_INPUT | {"placeholder": "2026-05-03 14:00", "size": 18}),
+        widget=forms.TextInput(INPUT | {"placeholder": "2026-05-03 14:00", "size": 18}),
     )
-
-    def __init__(self, data: Any, user: User) -> None:
-        super().__init__(data)
-        tags = shown_to(Tag.objects.all(), user).values_list("slug", "label")
-        self.fields["tag"].widget.choices = [("", "–"), *tags]
 
 
 class Mark(NamedTuple):
@@ -121,12 +111,11 @@ def matrix_page(request: HttpRequest) -> HttpResponseBase:
     """Show the form, and a page of the matrix; `csv=1` returns all of it as a file."""
     is_asked = any(request.GET.get(name) for name in WORDS)
     form = MatrixForm(request.GET if is_asked else None, request.user)
-    names = shown_to(Instance.objects.active(), request.user).order_by("name").values_list("name", flat=True)
     context: dict[str, Any] = {
         **admin.site.each_context(request),
         "title": _("Rights matrix"),
         "form": form,
-        "instances": names[:INSTANCES],
+        "instances": instance_names(request.user),
         "legend": legend(),
         "usable": USABLE,
     }
@@ -145,14 +134,12 @@ def matrix_page(request: HttpRequest) -> HttpResponseBase:
 
 
 def _asked(request: HttpRequest, form: MatrixForm) -> Matrix | None:
-    refuse_unknown(request, (*WORDS, *_OF_PAGE))
+    refuse_unknown(request.GET, (*WORDS, *_OF_PAGE))
     if not form.is_bound:
         if "csv" in request.GET:
             raise ValueError(gettext("Choose an instance or a tag."))
         return None
-    if not form.is_valid():
-        raise ValueError(" ".join(f"{name}: {error}" for name, errors in form.errors.items() for error in errors))
-    data = form.cleaned_data
+    data = form.checked()
     return ask(
         data["on"],
         request.GET.getlist("instance"),
@@ -161,15 +148,6 @@ def _asked(request: HttpRequest, form: MatrixForm) -> Matrix | None:
         parse_moment(data["as_of"]),
         request.user,
     )
-
-
-def refuse_unknown(request: HttpRequest, known: tuple[str, ...]) -> None:
-    """Raise ValueError for a parameter that the page does not have: it would answer another question."""
-    if unknown := [name for name in request.GET if name not in known]:
-        raise ValueError(
-            gettext("Unknown parameter: %(name)s. Valid are: %(known)s.")
-            % {"name": ", ".join(unknown), "known": ", ".join(sorted(known))}
-        )
 
 
 def _shown(request: HttpRequest, found: Matrix) -> dict[str, Any]:

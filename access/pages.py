@@ -26,11 +26,11 @@ from console.visibility import shown_to
 from engines.facts import GRANT_KINDS
 from engines.registry import engine_choices
 from instances.models import Instance
-from tagging.models import Tag
 
 from .asking import WORDS, Answered, Asked, ask, chosen
 from .completion import complete
 from .exports import as_csv, as_xlsx, effective_as_csv
+from .forms import INPUT, AskForm, instance_names, refuse_unknown
 from .moments import aware, parse_moment
 from .questions import BATCH, effective
 from .seen import privileges
@@ -42,26 +42,23 @@ ACCOUNTS_PER_PAGE = 100
 #: Instances listed as the basis of the answer.
 READS = 200
 
-#: Instances that the form lists.
-INSTANCES = 1000
-
-_INPUT = {"class": "tf-input"}
-
 #: Parameters of the page beside those of the question.
 _OF_PAGE = ("scope", "csv", "xlsx", "page")
 
 
-class QuestionForm(forms.Form):
+class QuestionForm(AskForm):
+    no_tag = _("all")
+
     privilege = forms.CharField(
         label=_("Who may"),
-        widget=forms.TextInput(_INPUT | {"placeholder": "SELECT", "size": 18, "list": "privileges"}),
+        widget=forms.TextInput(INPUT | {"placeholder": "SELECT", "size": 18, "list": "privileges"}),
         help_text=_("A privilege as the engine names it, any-write, or all-powerful."),
     )
     on = forms.CharField(
         label=_("on"),
         required=False,
         widget=forms.TextInput(
-            _INPUT | {"placeholder": "shop.public.orders", "size": 40, "list": "paths", "autocomplete": "off"}
+            INPUT | {"placeholder": "shop.public.orders", "size": 40, "list": "paths", "autocomplete": "off"}
         ),
         help_text=_("Path of the object or column; empty for the whole instance. Put special names in double quotes."),
     )
@@ -69,24 +66,24 @@ class QuestionForm(forms.Form):
         label=_("kind"),
         required=False,
         choices=[("", _("any that fits")), *((kind, kind) for kind in GRANT_KINDS)],
-        widget=forms.Select(_INPUT),
+        widget=forms.Select(INPUT),
     )
     instance = forms.CharField(
         label=_("instance"),
         required=False,
-        widget=forms.TextInput(_INPUT | {"placeholder": _("all"), "size": 16, "list": "instances"}),
+        widget=forms.TextInput(INPUT | {"placeholder": _("all"), "size": 16, "list": "instances"}),
         help_text=_("Name of an instance; empty for all."),
     )
-    tag = forms.CharField(label=_("tag"), required=False, widget=forms.Select(_INPUT))
+    tag = forms.CharField(label=_("tag"), required=False, widget=forms.Select(INPUT))
     engine = forms.CharField(
         label=_("engine"),
         required=False,
-        widget=forms.Select(_INPUT, choices=[("", _("all")), *engine_choices()]),
+        widget=forms.Select(INPUT, choices=[("", _("all")), *engine_choices()]),
     )
     as_of = forms.CharField(
         label=_("as of"),
         required=False,
-        widget=forms.TextInput(_INPUT | {"placeholder": "2026-05-03 14:00", "size": 18}),
+        widget=forms.TextInput(INPUT | {"placeholder": "2026-05-03 14:00", "size": 18}),
     )
 
     def __init__(self, data: QueryDict, user: User) -> None:
@@ -94,10 +91,8 @@ class QuestionForm(forms.Form):
         data = data.copy()
         scope = data.get("scope", "")
         data.setdefault("on", scope)
-        super().__init__(data if "privilege" in data else None)
+        super().__init__(data if "privilege" in data else None, user)
         self.fields["on"].widget.attrs["data-complete"] = reverse("who-can-paths")
-        tags = shown_to(Tag.objects.all(), user).values_list("slug", "label")
-        self.fields["tag"].widget.choices = [("", _("all")), *tags]
 
 
 @needs("accounts.view_grant", "accounts.view_account")
@@ -116,14 +111,13 @@ def who_can_page(request: HttpRequest) -> HttpResponse:
         answer = {"wrong": str(error)}
         # A program that asks for a file must not take a page for it.
         status = 400 if {"csv", "xlsx"} & request.GET.keys() else 200
-    instances = shown_to(Instance.objects.active(), request.user)
-    ids = list(instances.order_by().values_list("pk", flat=True))
+    ids = list(shown_to(Instance.objects.active(), request.user).order_by().values_list("pk", flat=True))
     context = {
         **admin.site.each_context(request),
         "title": _("Who can"),
         "form": form,
         "privileges": [*BROAD.items(), *((name, "") for name in privileges(ids))],
-        "instances": instances.order_by("name").values_list("name", flat=True)[:INSTANCES],
+        "instances": instance_names(request.user),
         **answer,
     }
     return TemplateResponse(request, "access/who_can.html", context, status=status)
@@ -131,19 +125,12 @@ def who_can_page(request: HttpRequest) -> HttpResponse:
 
 def _answered(request: HttpRequest, form: QuestionForm) -> Answered | None:
     """Return the answer, or None without a question. Raises ValueError, which says what to change."""
-    known = (*WORDS, *_OF_PAGE)
-    if unknown := [name for name in request.GET if name not in known]:
-        raise ValueError(
-            _("Unknown parameter: %(name)s. Valid are: %(known)s.")
-            % {"name": ", ".join(unknown), "known": ", ".join(sorted(known))}
-        )
+    refuse_unknown(request.GET, (*WORDS, *_OF_PAGE))
     if not form.is_bound and request.GET.keys() & {*WORDS, "scope"}:
         raise ValueError(_("Say which privilege."))
     if not form.is_bound:
         return None
-    if not form.is_valid():
-        raise ValueError(" ".join(f"{name}: {error}" for name, errors in form.errors.items() for error in errors))
-    data = form.cleaned_data
+    data = form.checked()
     return ask(
         Asked(
             data["privilege"],
