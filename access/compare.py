@@ -33,7 +33,7 @@ from .questions import Fields, unknown
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-#: The privilege of a row that says whether an account exists, and whether somebody can log in as it.
+#: Stands for a privilege in the rows about accounts: usable at login if the account can log in, else blocked.
 EXISTS = "account exists"
 
 #: Name and host of the account, path, kind, every.
@@ -103,7 +103,7 @@ class Part:
 
     @cached_property
     def _accounts(self) -> list[Account]:
-        found = _existing(Account.objects.filter(instance__in=self.sides), self.at)
+        found = Account.objects.at(self.at).filter(instance__in=self.sides)
         return list(found if self.accounts is None else found.filter(pk__in=self.accounts))
 
     def _everyone(self) -> list[int]:
@@ -167,10 +167,6 @@ def _both(asked: Asked) -> Comparison:
     other = (asked.other_instance or asked.instance, asked.other_account or asked.account, asked.other_at or asked.at)
     if bool(asked.account) != bool(other[1]):
         raise WrongParameterError("account", gettext("Compare an account with an account: name both."))
-    if other == (asked.instance, asked.account, asked.at):
-        raise ValueError(
-            gettext("Both sides are the same. Choose another instance, account or moment for one of them.")
-        )
     sides = [_side(asked.user, *one) for one in ((asked.instance, asked.account, asked.at), other)]
     if sides[0][0] == sides[1][0]:
         raise ValueError(
@@ -212,7 +208,7 @@ def _across(asked: Asked) -> Comparison:
         raise WrongParameterError(
             "account", gettext("No account on these instances has the name “%s”.") % asked.account
         )
-    there = {*_existing(Account.objects.filter(pk__in=ids), asked.at).values_list("instance", flat=True)}
+    there = {*Account.objects.at(asked.at).filter(pk__in=ids).values_list("instance", flat=True)}
     part = Part({read.instance.pk: str(read.instance) for read in reads}, reads, asked.at, frozenset(ids))
     return _comparison([part], [str(read.instance) for read in reads if read.instance.pk not in there])
 
@@ -239,12 +235,6 @@ def _named(label: str, accounts: QuerySet[Account]) -> list[int]:
         if char == "@":
             labelled |= Q(name=label[:n], host=label[n + 1 :])
     return list(accounts.filter(labelled).exclude(kind="public").order_by().values_list("pk", flat=True))
-
-
-def _existing(accounts: QuerySet[Account], at: datetime | None) -> QuerySet[Account]:
-    if at is None:
-        return accounts.filter(gone_at=None)
-    return accounts.filter(Q(gone_at=None) | Q(gone_at__gt=at), first_seen_at__lte=at)
 
 
 def counts(differences: Iterable[Difference]) -> dict[str, int]:

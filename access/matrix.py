@@ -367,14 +367,15 @@ class Rights(Relation):
             question = self.scope.needed(need)
             sources = self.sources(question)
             starts = self.starts(sources)
+            sessions = self.sessions(starts)
             path = "CASE s.because WHEN 'grant' THEN s.scope ELSE '' END AS path"
             able = self.cte(
-                f"SELECT DISTINCT w.session_id, {path} FROM {starts} s JOIN {self.sessions(starts)} w\n"
+                f"SELECT DISTINCT w.session_id, {path} FROM {starts} s JOIN {sessions} w\n"
                 "    ON w.entry_id = s.entry_id AND w.start_id = s.session_id AND w.inheriting = s.inheriting"
             )
             public = self.cte(
                 # Through its roles, too.
-                f"SELECT DISTINCT p.instance_id, p.host, {path} FROM {starts} s JOIN {self.sessions(starts)} w\n"
+                f"SELECT DISTINCT p.instance_id, p.host, {path} FROM {starts} s JOIN {sessions} w\n"
                 "    ON w.entry_id = s.entry_id AND w.start_id = s.session_id AND w.inheriting = s.inheriting\n"
                 "  JOIN accounts_account p ON p.id = w.session_id AND p.kind = 'public'"
                 if semantics.host_is_database

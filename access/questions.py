@@ -270,7 +270,7 @@ class Fields:
             yield gettext("locked")
 
 
-#: SQL of reasons that are told of accounts without a better one.
+#: SQL of the reasons (`because`) that are left out for an account that has another one.
 _LESSER = "('ownership', 'admin', 'columns')"
 
 
@@ -622,8 +622,7 @@ class Effective:
         """Return what the account may do as a member of predefined roles, without a grant."""
         predefined = ENGINES[self.account.instance.engine].semantics.predefined
         found = []
-        there = Q(gone_at=None) | Q(gone_at__gt=self.at)
-        roles = Account.objects.filter(there, first_seen_at__lte=self.at, is_system=True, name__in=predefined)
+        roles = Account.objects.at(self.at).filter(is_system=True, name__in=predefined)
         roles = roles.filter(pk__in=[pk for pk, _database in self.ways])
         accounts = Account.objects.in_bulk(self._members) if roles else {}
         for role in sorted(roles, key=str):

@@ -63,7 +63,7 @@ def where(pattern: str, at: datetime | None = None, user: User | None = None) ->
         same = {name: OuterRef(name) for name in ("instance", "name", "host")}
         found = found.filter(Q(gone_at=None) | Exists(Account.objects.present().filter(**same)))
     else:
-        found = found.filter(Q(gone_at=None) | Q(gone_at__gt=at), first_seen_at__lte=at)
+        found = found.at(at)
     return shown_to(found, user).select_related("instance").order_by(*BY_NAME)
 
 

@@ -19,7 +19,7 @@ def _of_possessions(sql: str) -> str:
 
 
 def _same(key: tuple[str, ...]) -> str:
-    """Whether `p` is of the possession of `x`; a grant whose object was renamed goes on under another path."""
+    """SQL: `p` and `x` are rows of one possession. Paths may differ: renaming an object does not end a grant."""
     return " AND ".join(f"p.{column} = x.{column}" for column in key if column not in ("scope", "database"))
 
 
@@ -173,7 +173,7 @@ SELECT m.id AS membership, a.instance_id AS instance, r.instance_id AS role_inst
     ),
     Invariant(
         "role_of_membership",
-        "Nobody is a member of a role that is gone.",
+        "A role that is gone has no members.",
         """
 SELECT m.id AS membership, r.id AS role, r.gone_at, m.until
   FROM accounts_membership m JOIN accounts_account r ON r.id = m.role_id

@@ -32,6 +32,12 @@ class AccountQuerySet(models.QuerySet["Account"]):
         """Accounts that existed when their instance was last read."""
         return self.filter(gone_at=None)
 
+    def at(self, moment: datetime | None) -> AccountQuerySet:
+        """Accounts that existed at a moment (None: now). One that came back counts since it was first seen."""
+        if moment is None:
+            return self.present()
+        return self.filter(Q(gone_at=None) | Q(gone_at__gt=moment), first_seen_at__lte=moment)
+
     def visible(self) -> AccountQuerySet:
         return self.filter(is_filtered=False)
 

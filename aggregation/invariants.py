@@ -5,7 +5,7 @@ from work.invariants import Invariant
 _SPAN = "CASE a.period WHEN 'daily' THEN interval '1 day' WHEN 'weekly' THEN interval '7 days' \
 WHEN 'monthly' THEN interval '1 month' ELSE interval '3 months' END"
 
-#: Periods may differ whose days were written since they were aggregated, or deleted by the purge.
+#: A period may differ if its days were written after it was aggregated, or if the purge deleted them.
 _SETTLED = """
     NOT EXISTS (SELECT FROM aggregation_changedday c
                  WHERE c.instance_id = {instance} AND c.day BETWEEN a.start AND a."end")

@@ -130,7 +130,7 @@ def process(*arguments: object) -> Iterator[int]:
 
 
 def work(concurrency: int) -> None:
-    """A worker whose visits nothing follows."""
+    """A worker that starts no classification or aggregation after visits."""
     sys.argv[0] = "celery"
     sys.path.insert(0, str(ROOT))
     import django
