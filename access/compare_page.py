@@ -91,7 +91,7 @@ def _shown(request: HttpRequest, found: Comparison) -> dict[str, Any]:
         "unknown": list({found.reads[name].instance: reason for name, reason in found.unknown.items()}.items()),
         "counts": counts(differences),
         "page": page,
-        "rows": [(one, sides(one), without(one)) for one in page],
+        "rows": [(one, sides(one), without(one, found)) for one in page],
         "query": query.urlencode(),
     }
 
@@ -104,8 +104,10 @@ def sides(difference: Difference) -> str:
     return "; ".join(f"{', '.join(names)}: {text}" for text, names in by_words.items())
 
 
-def without(difference: Difference) -> str:
-    return ", ".join(difference.without)
+def without(difference: Difference, found: Comparison) -> str:
+    """Return the sides without the right. Those without a complete answer may have it."""
+    names = difference.without
+    return ", ".join(f"{name} ({gettext('unknown')})" if name in found.unknown else name for name in names)
 
 
 def usable(right: Right) -> str:
@@ -130,6 +132,6 @@ def _lines(found: Comparison) -> Iterator[list[object]]:
         for name, right in one.sides.items():
             yield [*what, name, "yes", USABLE[right.usable], "yes" if right.grantable else "", *basis[name]]
         for name in one.without:
-            yield [*what, name, "no", "", "", *basis[name]]
+            yield [*what, name, "unknown" if name in found.unknown else "no", "", "", *basis[name]]
     for name in [*found.absent, *(name for name in found.unknown if name not in found.absent)]:
         yield [*[""] * 5, name, "", "", "", *basis[name]]

@@ -152,7 +152,9 @@ class DifferenceSerializer(serializers.Serializer):
     every = serializers.BooleanField(source="object.every", help_text="The right is on all objects of that kind.")
     privilege = serializers.CharField()
     sides = serializers.SerializerMethodField(help_text="Those with the right.")
-    without = serializers.ListField(child=serializers.CharField(), help_text="Names of the other sides.")
+    without = serializers.ListField(
+        child=serializers.CharField(), help_text="Names of the other sides. Those in `unknown` may have it."
+    )
 
     @extend_schema_field(SideSerializer(many=True))
     def get_sides(self, difference: Difference) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from datetime import timedelta
@@ -215,4 +216,10 @@ def test_page_file_api_and_command_say_the_same(two):
     document = json.loads(out.getvalue())
     assert [*document["unknown"]] == ["old"]
     assert {row["account"] for row in document["differences"]} == {"ada", "bob", "public", "writers"}
-    assert "1 instance is unknown" in client.get(URL, {"instance": "one", "other_instance": "old"}).content.decode()
+    asked = {"instance": "one", "other_instance": "old"}
+    page = client.get(URL, asked).content.decode()
+    assert "1 instance is unknown" in page
+    # What was not read recently is no answer.
+    assert "old (unknown)" in page
+    rows = csv.DictReader(StringIO(client.get(URL, asked | {"csv": "1"}).getvalue().decode("utf-8-sig")))
+    assert {row["has it"] for row in rows if row["side"] == "old" and row["privilege"]} == {"unknown"}

@@ -38,11 +38,11 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(_document(found), indent=2, default=str))
         else:
             for one in found.differences():
-                self.stdout.write(printable(_line(one)))
+                self.stdout.write(printable(_line(one, found)))
             if found.without_columns:
                 self.stdout.write("Grants on columns are not compared: the read depth of all sides leaves them out.")
             for name, reason in found.unknown.items():
-                self.stdout.write(f"{name}: not known: {reason}")
+                self.stdout.write(printable(f"{name}: not known: {reason}"))
         sys.exit(3 if found.unknown else 0)
 
 
@@ -67,8 +67,8 @@ def _document(found: Comparison) -> dict[str, Any]:
     }
 
 
-def _line(one: Difference) -> str:
+def _line(one: Difference, found: Comparison) -> str:
     words = [" ".join(filter(None, [one.account, one.object.kind, str(one.object), one.what])), sides(one)]
     if one.without:
-        words.append(f"not: {without(one)}")
+        words.append(f"not: {without(one, found)}")
     return "; ".join(words)
