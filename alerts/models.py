@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, validate_email
 from django.db import models
@@ -110,24 +111,26 @@ class Channel(models.Model):
             return {"url": str(error)}
         if not url:
             return {"url": _("Enter the URL that the service shows for its bot or webhook.")}
-        return {} if is_postable(url) else {"url": _("Enter a URL like https://host/path, without user and password.")}
+        if not is_postable(url):
+            return {"url": _("Enter a URL like https://host/path, without user and password.")}
+        before = Channel.objects.filter(pk=self.pk).first()
+        if before and before.secret_token and before.secret_token == self.secret_token and before.url != url:
+            return {"secret": _("Enter the secret again, or delete it: the URL changed.")}
+        return {}
 
 
 def is_postable(url: str) -> bool:
-    """Whether it is an HTTP URL without user and password."""
+    """Whether it is an HTTPS URL without user and password, or an HTTP URL of a host in TAIFISH_WEBHOOK_ALLOW."""
     try:
         parts = urlsplit(url)
         port_is_good = parts.port != 0
     except ValueError:
         return False
     plain = url.isascii() and url.isprintable() and " " not in url
-    return (
-        parts.scheme in ("http", "https")
-        and bool(parts.hostname)
-        and "@" not in parts.netloc
-        and plain
-        and port_is_good
-    )
+    if not (parts.hostname and "@" not in parts.netloc and plain and port_is_good):
+        return False
+    is_allowed = settings.TAIFISH_WEBHOOK_ALLOW.names_host(parts.hostname)
+    return parts.scheme == "https" or (parts.scheme == "http" and is_allowed)
 
 
 class AlertRule(models.Model):

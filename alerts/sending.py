@@ -9,6 +9,7 @@ from smtplib import SMTPException
 from urllib.parse import parse_qsl, urlsplit
 from urllib.request import Request as HTTPRequest
 
+from django.conf import settings
 from django.core.mail import EmailMessage
 
 from engines.errors import scrub
@@ -43,7 +44,8 @@ def send(channel: Channel, digest: Digest) -> None:
     except CredentialKeyError as error:
         raise NotDelivered(str(error), transient=False) from None
     if not is_postable(url):
-        raise NotDelivered("The channel has no URL. Enter it again.", transient=False)
+        text = "The channel has no URL, or one with http:// and a host that TAIFISH_WEBHOOK_ALLOW does not list."
+        raise NotDelivered(text, transient=False)
     answer = _post(REQUESTS[channel.kind](url, secret, digest, time.time()))
     if channel.kind in ANSWERS:
         _judge(answer, *ANSWERS[channel.kind], secrets=_secrets(url, secret))
@@ -62,7 +64,7 @@ def _post(request: Request) -> bytes:
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "Taifish", **request.headers}
     posted = HTTPRequest(request.url, request.body, headers, method="POST")  # noqa: S310 -- is_postable
     try:
-        return fetch(posted, TIMEOUT, ANSWER)
+        return fetch(posted, TIMEOUT, ANSWER, settings.TAIFISH_WEBHOOK_ALLOW)
     except NoAnswer as error:
         raise NotDelivered(str(error), transient=error.transient) from None
 

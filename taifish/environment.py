@@ -6,6 +6,7 @@ once and stored in the data folder.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import secrets
@@ -16,8 +17,11 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from work.http import Allowed
+
 #: Names of this machine.
 LOCAL = ("localhost", "127.0.0.1", "::1")
+HOST = re.compile(r"(?!-)[A-Za-z0-9.-]*[A-Za-z][A-Za-z0-9.-]*")
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 
 
@@ -62,6 +66,21 @@ def per_minute(name: str, default: int) -> str | None:
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list, without surrounding blanks."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def allowed(name: str) -> Allowed:
+    """Host names, addresses and networks, separated by commas. Raises ImproperlyConfigured."""
+    names, networks = set(), []
+    for word in words(name):
+        try:
+            networks.append(ipaddress.ip_network(word, strict=False))
+        except ValueError:
+            if not HOST.fullmatch(word):
+                raise ImproperlyConfigured(
+                    f"{name} has {word!r}; write a host name, an address or a network such as 10.0.0.0/8."
+                ) from None
+            names.add(word.lower().rstrip("."))
+    return Allowed(frozenset(names), tuple(networks))
 
 
 def pairs(name: str, example: str) -> list[tuple[str, str]]:

@@ -14,7 +14,18 @@ from django.utils.translation import gettext_lazy as _
 
 from engines.facts import GRANT_KINDS
 from taifish import embedded
-from taifish.environment import flag, kept_secret, number, pattern, per_minute, run_by_celery, service_url, text, words
+from taifish.environment import (
+    allowed,
+    flag,
+    kept_secret,
+    number,
+    pattern,
+    per_minute,
+    run_by_celery,
+    service_url,
+    text,
+    words,
+)
 from taifish.provider import provider
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -232,6 +243,10 @@ TAIFISH_PROMETHEUS_LABEL = text("TAIFISH_PROMETHEUS_LABEL", "instance")
 TAIFISH_PROMETHEUS_MOUNTPOINT = pattern(
     "TAIFISH_PROMETHEUS_MOUNTPOINT", needed_by="TAIFISH_PROMETHEUS_URL" if TAIFISH_PROMETHEUS_URL else ""
 )
+
+# Alert channels
+
+TAIFISH_WEBHOOK_ALLOW = allowed("TAIFISH_WEBHOOK_ALLOW")
 
 # Celery
 

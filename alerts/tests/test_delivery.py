@@ -24,9 +24,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.core import mail
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.mail.backends import locmem
 from django.core.management import call_command
+from django.urls import reverse
 from django.utils import timezone
 from kombu.exceptions import OperationalError as BrokerError
 
@@ -37,9 +38,12 @@ from alerts.shapes import text_of
 from instances import crypto
 from sync.models import VisitHealth
 from sync.registry import KINDS
+from taifish.environment import allowed
 from work.enqueue import enqueue
+from work.http import Allowed
 
 SECRET = "SEC0123456789abcdef"
+NO_ANSWER = "It cannot be reached, or gives no valid answer. Check host, port, scheme and certificate."
 PATH = "/hook/5f1c0a9e-the-key?access_token=9b3e77f0"
 
 DIGEST = {
@@ -298,7 +302,7 @@ def test_a_service_that_hangs(make_channel, service, quick):
     assert deliver() == {"pending": 1}
     assert time.monotonic() - began < 3
     delivery.refresh_from_db()
-    assert delivery.error == "It did not answer within 0.3 s."
+    assert delivery.error == NO_ANSWER
     assert len(service.posted) == 1
 
 
@@ -348,9 +352,9 @@ def test_a_service_that_says_no_with_200(make_channel, service, kind, answer, ou
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("http://127.0.0.1:1/x", "It cannot be reached: Connection refused."),
+        ("http://127.0.0.1:1/x", NO_ANSWER),
         ("http://nowhere.invalid/x", "Its host name is not known."),
-        ("https://127.0.0.1:{port}/x", "It cannot be reached: "),
+        ("https://127.0.0.1:{port}/x", NO_ANSWER),
     ],
 )
 def test_a_service_that_is_not_there(make_channel, service, url, told):
@@ -360,7 +364,8 @@ def test_a_service_that_is_not_there(make_channel, service, url, told):
     assert delivery.error.startswith(told)
 
 
-def test_a_certificate_that_nobody_vouches_for(make_channel, service, tmp_path):
+def test_a_certificate_that_nobody_vouches_for(make_channel, service, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = timezone.now()
@@ -385,7 +390,125 @@ def test_a_certificate_that_nobody_vouches_for(make_channel, service, tmp_path):
         thread.join(5)
         tls.close()
     delivery.refresh_from_db()
-    assert delivery.error.startswith("Its certificate cannot be trusted: self")
+    assert delivery.error == NO_ANSWER
+    assert "Its certificate cannot be trusted: self" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "2130706433",
+        "127.1",
+        "0.0.0.0",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "100.64.0.1",
+        "169.254.169.254",
+        "168.63.129.16",
+        "224.0.0.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+        "[fe80::1]",
+        "[fd00:ec2::254]",
+    ],
+)
+def test_a_channel_reaches_no_private_address(make_channel, service, settings, host):
+    """F8.5: loopback, private, link-local and metadata addresses, however they are written."""
+    settings.TAIFISH_WEBHOOK_ALLOW = Allowed()
+    delivery = queued(make_channel("webhook", f"https://{host}:{urlsplit(service.url).port}{PATH}"))
+    assert deliver() == {"failed": 1}
+    delivery.refresh_from_db()
+    assert delivery.error == "It is in a network that channels may not reach, unless TAIFISH_WEBHOOK_ALLOW lists it."
+    assert not service.posted
+
+
+def test_a_name_is_resolved_once_and_its_permitted_address_used(make_channel, service, settings, monkeypatch):
+    """F8.5: the next answer of the name server, or its first address, may be a private one."""
+    port = urlsplit(service.url).port
+    asked = []
+
+    def answers(host, *args, **options):
+        asked.append(host)
+        found = ["127.0.0.2", "127.0.0.1"] if len(asked) == 1 else ["10.0.0.1"]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+
+    channel = make_channel("webhook", f"http://localhost:{port}{PATH}")
+    settings.TAIFISH_WEBHOOK_ALLOW = Allowed(frozenset({"hooks.example"}))
+    monkeypatch.setattr(socket, "getaddrinfo", answers)
+    channel.url = f"http://hooks.example:{port}{PATH}"
+    channel.full_clean()
+    channel.save()
+    monkeypatch.setattr(Allowed, "_permits", lambda self, host, found: (host, found) == ("hooks.example", "127.0.0.1"))
+    queued(channel)
+    assert deliver() == {"sent": 1}
+    assert asked == ["hooks.example"]
+    assert service.posted[0][1]["Host"] == f"hooks.example:{port}"
+
+
+def test_errors_do_not_say_whether_a_port_is_open(make_channel, service):
+    """F8.5: closed, silent, and open but no web server, are one answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            with listener.accept()[0] as peer:
+                peer.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+        thread = threading.Thread(target=greet, daemon=True)
+        thread.start()
+        greets = queued(make_channel("webhook", f"http://127.0.0.1:{listener.getsockname()[1]}/"))
+        closed = queued(make_channel("webhook", "http://127.0.0.1:1/"))
+        assert deliver() == {"pending": 2}
+        thread.join(5)
+    errors = set(Delivery.objects.filter(pk__in=[greets.pk, closed.pk]).values_list("error", flat=True))
+    assert errors == {NO_ANSWER}
+
+
+def test_http_is_for_listed_hosts_only(make_channel, settings):
+    """F8.5: https by default; networks allow addresses, names allow names."""
+    settings.TAIFISH_WEBHOOK_ALLOW = Allowed()
+    with pytest.raises(ValidationError, match="https://host/path"):
+        make_channel("webhook", "http://hooks.example/x")
+    channel = make_channel("webhook", "https://hooks.example/x")
+    channel.url = "http://hooks.example/x"
+    channel.save()
+    delivery = queued(channel)
+    assert deliver() == {"failed": 1}
+    delivery.refresh_from_db()
+    assert "TAIFISH_WEBHOOK_ALLOW" in delivery.error
+    settings.TAIFISH_WEBHOOK_ALLOW = Allowed(frozenset({"hooks.example"}))
+    channel.full_clean()
+
+
+@pytest.mark.parametrize("wrong", ["10.0.0.0/99", "https://host", "two words", "a_b", "-x"])
+def test_a_wrong_list_of_allowed_hosts_is_refused(monkeypatch, wrong):
+    monkeypatch.setenv("TAIFISH_WEBHOOK_ALLOW", f"hooks.example, {wrong}")
+    with pytest.raises(ImproperlyConfigured, match="TAIFISH_WEBHOOK_ALLOW has"):
+        allowed("TAIFISH_WEBHOOK_ALLOW")
+
+
+def test_a_changed_url_asks_for_the_secret_again(make_channel, admin_client):
+    """F8.5: who may edit a channel, but does not know its secret, cannot have it used at another address."""
+    channel = make_channel("webhook", "https://hooks.example/a", SECRET)
+    address = reverse("admin:alerts_channel_change", args=[channel.pk])
+    form = {"name": channel.name, "active": "on", "url": "https://other.example/a"}
+    answer = admin_client.post(address, form)
+    assert "Enter the secret again, or delete it: the URL changed." in answer.content.decode()
+    answer = admin_client.patch(
+        f"/api/alert-channels/{channel.pk}/", {"url": "https://other.example/a"}, content_type="application/json"
+    )
+    assert answer.json()["secret"] == ["Enter the secret again, or delete it: the URL changed."]
+    channel.refresh_from_db()
+    assert channel.url == "https://hooks.example/a"
+    assert admin_client.post(address, form | {"url": "https://hooks.example/a"}).status_code == 302
+    assert admin_client.post(address, form | {"secret": SECRET}).status_code == 302
+    assert (
+        admin_client.post(address, form | {"url": "https://third.example/a", "clear_secret": "on"}).status_code == 302
+    )
 
 
 def test_a_mail_server_that_refuses(make_channel, monkeypatch):
