@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from axes.models import AccessAttempt
@@ -12,6 +11,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -118,33 +118,26 @@ class AccessAttemptAdmin(InspectOnlyAdmin):
         return attempt.failures_since_start >= most and over > timezone.now()
 
 
-class ApiTokenForm(forms.ModelForm):
-    def clean_expires_at(self) -> datetime | None:
-        expires = self.cleaned_data["expires_at"]
-        if expires and expires <= timezone.now():
-            raise forms.ValidationError(_("Enter a time in the future."))
-        return expires
-
-
 @admin.register(ApiToken)
 class ApiTokenAdmin(ButtonAdmin):
     """The user's tokens; for superusers all tokens. A new token belongs to the user and is shown once."""
 
-    form = ApiTokenForm
-    list_display = ["name", "user", "created_at", "expires_at", "last_used_at"]
+    list_display = ["name", "user", "read_only", "created_at", "expires_at", "last_used_at", "last_used_from"]
+    list_filter = ["read_only", ("expires_at", admin.EmptyFieldListFilter)]
     list_select_related = ["user"]
+    formfield_overrides = {models.TextField: {"widget": UnfoldAdminTextInputWidget}}
     search_fields = ["name", "user__username"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
         return super().get_queryset(request).of(request.user)
 
     def get_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> list[str]:
-        return self.list_display if obj else ["name", "expires_at"]
+        return [*self.list_display, "addresses"] if obj else ["name", "read_only", "addresses", "expires_at"]
 
     def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
         return False
 
-    def save_model(self, request: HttpRequest, obj: ApiToken, form: ApiTokenForm, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: ApiToken, form: forms.ModelForm, change: bool) -> None:
         obj.user = request.user
         obj.secret = obj.draw()
         super().save_model(request, obj, form, change)

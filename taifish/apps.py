@@ -1,5 +1,5 @@
 from django.apps import AppConfig, apps
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_save
 
 
 class TaifishConfig(AppConfig):
@@ -13,7 +13,11 @@ class TaifishConfig(AppConfig):
     )
 
     def ready(self) -> None:
+        from django.contrib.auth.models import User
+
         from . import checks  # noqa: F401
+        from .models import end_tokens
         from .roles import install_after_migrate
 
+        pre_save.connect(end_tokens, sender=User)
         post_migrate.connect(install_after_migrate, sender=list(apps.get_app_configs())[-1])

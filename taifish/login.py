@@ -29,7 +29,7 @@ from django.urls import reverse_lazy
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
-from rest_framework.authentication import BasicAuthentication
+from rest_framework.authentication import BasicAuthentication, get_authorization_header
 from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 from unfold.forms import AdminOwnPasswordChangeForm
@@ -211,7 +211,13 @@ class NoPasswords(ModelBackend):
 
 
 class PasswordAuthentication(BasicAuthentication):
-    """User name and password with each request, with the limits of the login page."""
+    """User name and password with each request, with the limits of the login page; only with TAIFISH_API_BASIC."""
+
+    def authenticate(self, request: Request) -> Any:
+        given = get_authorization_header(request)[:6].lower() == b"basic "
+        if given and not settings.TAIFISH_API_BASIC:
+            raise AuthenticationFailed(_("Names and passwords are not accepted. Create an API token, and send it."))
+        return super().authenticate(request)
 
     def authenticate_credentials(self, userid: str, password: str, request: Request | None = None) -> Any:
         if "\0" in userid + password:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import secrets
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import Group, Permission
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -66,16 +69,37 @@ class Identity(models.Model):
 
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
-    def valid(self, now: datetime | None = None) -> ApiTokenQuerySet:
-        return self.filter(Q(expires_at=None) | Q(expires_at__gt=now or timezone.now()), user__is_active=True)
+    def valid(self, now: datetime) -> ApiTokenQuerySet:
+        return self.unexpired(now).filter(user__is_active=True)
+
+    def unexpired(self, now: datetime) -> ApiTokenQuerySet:
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=now))
 
     def of(self, user: AbstractBaseUser) -> ApiTokenQuerySet:
         """The tokens that a user may see and delete: for a superuser all, else the user's own."""
         return self if user.is_superuser else self.filter(user=user.pk)
 
 
+def networks_of(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Addresses and networks, separated by commas or white space. Raises ValidationError."""
+    try:
+        return [ipaddress.ip_network(word, strict=False) for word in text.replace(",", " ").split()]
+    except ValueError:
+        raise ValidationError(_("Enter addresses or networks such as 10.20.0.0/16, separated by commas.")) from None
+
+
+def validate_future(moment: datetime) -> None:
+    if moment <= timezone.now():
+        raise ValidationError(_("Enter a time in the future."))
+
+
+def default_end() -> datetime:
+    return timezone.now() + timedelta(days=settings.TAIFISH_TOKEN_DAYS)
+
+
 class ApiToken(models.Model):
-    """A key with which a program uses the API as the user. Only its digest is stored."""
+    """A key with which a program uses the API as the user, until it expires, the password changes, or the user is
+    deactivated. Only its digest is stored."""
 
     #: Lets secret scanners recognise tokens in code and logs.
     PREFIX = "taifish_"
@@ -86,10 +110,17 @@ class ApiToken(models.Model):
     name = models.CharField(_("name"), max_length=100, help_text=_("What uses it, such as “nightly report”."))
     digest = models.CharField(_("digest"), max_length=64, unique=True, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
-    expires_at = models.DateTimeField(
-        _("expires"), null=True, blank=True, help_text=_("Empty: the token does not expire.")
+    #: Null only in tokens that were made before all tokens expired.
+    expires_at = models.DateTimeField(_("expires"), null=True, default=default_end, validators=[validate_future])
+    read_only = models.BooleanField(_("read only"), default=False, help_text=_("It reads, and changes nothing."))
+    addresses = models.TextField(
+        _("addresses"),
+        blank=True,
+        validators=[networks_of],
+        help_text=_("Addresses and networks that may use it, such as 10.20.0.0/16. Empty: any."),
     )
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
+    last_used_from = models.GenericIPAddressField(_("last used from"), null=True, blank=True, editable=False)
 
     objects = ApiTokenQuerySet.as_manager()
 
@@ -102,6 +133,17 @@ class ApiToken(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def may_be_used_from(self, address: str | None) -> bool:
+        """`address` is that of a client; None is a Unix socket, which is in no network."""
+        if not self.addresses:
+            return True
+        if address is None:
+            return False
+        ip = ipaddress.ip_address(address)
+        if isinstance(ip, ipaddress.IPv6Address):
+            ip = ip.ipv4_mapped or ip
+        return any(ip in network for network in networks_of(self.addresses))
+
     @staticmethod
     def digest_of(secret: str) -> str:
         """A plain hash is enough, because the secret is random."""
@@ -112,3 +154,16 @@ class ApiToken(models.Model):
         secret = self.PREFIX + secrets.token_urlsafe(32)
         self.digest = self.digest_of(secret)
         return secret
+
+
+def end_tokens(sender: type[models.Model], instance: Any, **kwargs: Any) -> None:
+    """End the tokens of a user who is about to be saved with a new password or without one, or deactivated.
+
+    A password that is only hashed anew at a login is no new one: Django keeps no plain password on the user then.
+    """
+    is_new = instance._password is not None
+    if is_new or not instance.is_active or not instance.has_usable_password():
+        before = sender._default_manager.filter(pk=instance.pk).first()
+        if before and (is_new or before.has_usable_password() or not instance.is_active):
+            now = timezone.now()
+            ApiToken.objects.filter(user=instance.pk).unexpired(now).update(expires_at=now)

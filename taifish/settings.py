@@ -118,6 +118,9 @@ AUTHENTICATION_BACKENDS = [
     "taifish.login.NoPasswords" if TAIFISH_OIDC and not TAIFISH_OIDC_PASSWORDS else "taifish.login.Passwords",
 ]
 
+TAIFISH_API_BASIC = flag("TAIFISH_API_BASIC", False)
+TAIFISH_TOKEN_DAYS = number("TAIFISH_TOKEN_DAYS", 90, 1, 3650)
+
 #: Workers and beat show no pages: they do without the modules of the admin and the API, a third of their memory.
 TAIFISH_PAGES = not run_by_celery()
 INSTALLED_APPS = [

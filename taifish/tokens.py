@@ -8,10 +8,11 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
-from .login import TOKENS, AddressLimit
+from .login import TOKENS, AddressLimit, client_address
 from .models import ApiToken
 
 #: Precision of the last use, so that not every request writes a row.
@@ -32,8 +33,14 @@ class TokenAuthentication(BaseAuthentication):
             if not known.exists():
                 AddressLimit(request, TOKENS).count()
             raise AuthenticationFailed(_("This token is unknown or expired, or its user is inactive."))
-        if token.last_used_at is None or now - token.last_used_at > USE_NOTED_EVERY:
-            ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
+        address = client_address(request)
+        if not token.may_be_used_from(address):
+            raise AuthenticationFailed(_("This token may not be used from this address."))
+        if token.read_only and request.method not in SAFE_METHODS:
+            raise PermissionDenied(_("This token is read-only. Use one that may change data."))
+        is_noted = token.last_used_at and now - token.last_used_at <= USE_NOTED_EVERY
+        if not is_noted or token.last_used_from != address:
+            ApiToken.objects.filter(pk=token.pk).update(last_used_at=now, last_used_from=address)
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.db.models import QuerySet
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -11,23 +12,39 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.filters import read_body
+from api.serializers import CleanSerializer
 from api.viewsets import ReadViewSet
 
 from .models import ApiToken
 
 
-class ApiTokenSerializer(serializers.ModelSerializer):
+class ApiTokenSerializer(CleanSerializer):
     user = serializers.CharField(source="user.username", read_only=True)
 
     class Meta:
         model = ApiToken
-        fields = ["id", "name", "user", "created_at", "expires_at", "last_used_at"]
-        read_only_fields = ["last_used_at"]
+        fields = [
+            "id",
+            "name",
+            "user",
+            "read_only",
+            "addresses",
+            "created_at",
+            "expires_at",
+            "last_used_at",
+            "last_used_from",
+        ]
+        read_only_fields = ["last_used_at", "last_used_from"]
+        extra_kwargs = {
+            "expires_at": {
+                "allow_null": False,
+                "required": False,
+                "help_text": "If left out: after TAIFISH_TOKEN_DAYS. Null only in tokens of older releases.",
+            }
+        }
 
-    def validate_expires_at(self, moment):
-        if moment and moment <= timezone.now():
-            raise serializers.ValidationError(_("Enter a time in the future."))
-        return moment
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        return super().validate({**attrs, "user": self.context["request"].user})
 
 
 class NewApiTokenSerializer(ApiTokenSerializer):
@@ -51,7 +68,7 @@ class ApiTokenViewSet(CreateModelMixin, DestroyModelMixin, ReadViewSet):
         """Create a token for yourself. Only this response shows it. Requests that use a token are refused."""
         if isinstance(request.auth, ApiToken):
             raise PermissionDenied(_("A token cannot create tokens. Log in, or send user name and password."))
-        token = ApiToken(user=request.user, **read_body(request, ApiTokenSerializer))
+        token = ApiToken(**read_body(request, ApiTokenSerializer))
         secret = token.draw()
         token.save()
         answer = NewApiTokenSerializer(token).data | {"token": secret}

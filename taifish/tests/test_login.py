@@ -27,6 +27,7 @@ RIGHT, WRONG = "Tr0ub4dor&3-right", "Tr0ub4dor&3-wrong"
 @pytest.fixture
 def ann(db, settings) -> User:
     settings.AXES_FAILURE_LIMIT = 3
+    settings.TAIFISH_API_BASIC = True
     return User.objects.create_superuser("ann", password=RIGHT)
 
 
@@ -37,6 +38,17 @@ def enter(password: str, name: str = "ann", **headers: str) -> object:
 def ask(password: str, name: str = "ann", **headers: str) -> object:
     given = base64.b64encode(f"{name}:{password}".encode()).decode()
     return Client().get("/api/instances/", headers={"Authorization": f"Basic {given}"}, **headers)
+
+
+def test_names_and_passwords_in_the_api_are_off_until_switched_on(ann, settings):
+    """F8.3: no password is hashed, and no failure counted."""
+    settings.TAIFISH_API_BASIC = False
+    for password in (RIGHT, WRONG):
+        answer = ask(password)
+        assert (answer.status_code, "Create an API token" in answer.json()["detail"]) == (401, True)
+    assert not AccessAttempt.objects.exists()
+    settings.TAIFISH_API_BASIC = True
+    assert ask(RIGHT).status_code == 200
 
 
 def test_three_wrong_passwords_and_the_right_one_waits(ann):

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings as configured
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.contrib.staticfiles import finders
 from django.test import Client
 from django.urls import reverse
@@ -110,7 +110,7 @@ def test_the_admin_shows_it_once(ann):
     assert client.get(NEW).status_code == 200
     past = {"name": "r", "expires_at_0": "2020-01-01", "expires_at_1": "00:00"}
     assert "Enter a time in the future." in client.post(NEW, past).content.decode()
-    answer = client.post(NEW, {"name": "nightly report", "expires_at_0": "", "expires_at_1": ""})
+    answer = client.post(NEW, {"name": "nightly report", "expires_at_0": "2030-01-01", "expires_at_1": "00:00"})
     secret = answer.context["secret"]
     assert (answer.status_code, "no-store" in answer["Cache-Control"]) == (200, True)
     assert f"data-token>{secret}<" in answer.content.decode()
@@ -121,6 +121,117 @@ def test_the_admin_shows_it_once(ann):
     assert not [text for text in shown if secret in text or ApiToken.objects.get().digest in text]
     # It cannot be edited, into a later end or another's.
     assert client.post(page, {"name": "x"}).status_code == 403
+
+
+def test_a_token_expires_after_ninety_days_unless_another_end_is_given(ann):
+    """F8.6: through both doors; none is made without an end."""
+    client_of(ann).post("/api/tokens/", {"name": "by the API"}, format="json")
+    form = {"name": "by the page", "addresses": ""}
+    shown = entered(ann).get(NEW).content.decode()
+    assert (timezone.now() + timedelta(days=90)).date().isoformat() in shown
+    end = {"expires_at_0": "2030-01-02", "expires_at_1": "03:04"}
+    entered(ann).post(NEW, form | end)
+    by_page, by_api = ApiToken.objects.order_by("-pk")
+    assert abs(by_api.expires_at - timezone.now() - timedelta(days=90)) < timedelta(minutes=1)
+    assert by_page.expires_at.isoformat() == "2030-01-02T03:04:00+00:00"
+    without = client_of(ann).post("/api/tokens/", {"name": "x", "expires_at": None}, format="json")
+    assert (without.status_code, list(without.json())) == (400, ["expires_at"])
+    assert "This field is required." in entered(ann).post(NEW, form).content.decode()
+    assert ApiToken.objects.count() == 2
+
+
+def test_a_read_only_token_changes_nothing(ann):
+    """F8.6"""
+    ann.user_permissions.add(Permission.objects.get(codename="add_tag"))
+    headers = {"Authorization": f"Bearer {token_of(ann, read_only=True)}"}
+    assert Client().get("/api/instances/", headers=headers).status_code == 200
+    answer = Client().post("/api/tags/", {"slug": "team-x", "label": "Team X"}, "application/json", headers=headers)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        403,
+        "This token is read-only. Use one that may change data.",
+    )
+    answer = Client().delete("/api/tokens/1/", headers=headers)
+    assert answer.status_code == 403
+    writes = {"Authorization": f"Bearer {token_of(ann)}"}
+    assert (
+        Client()
+        .post("/api/tags/", {"slug": "team-x", "label": "Team X"}, "application/json", headers=writes)
+        .status_code
+        == 201
+    )
+
+
+@pytest.mark.parametrize(
+    ("addresses", "client", "status"),
+    [
+        ("192.0.2.7", "192.0.2.7", 200),
+        ("192.0.2.7", "192.0.2.8", 401),
+        ("10.0.0.0/8, 192.0.2.0/24", "192.0.2.8", 200),
+        ("10.0.0.0/8\n2001:db8::/32", "2001:db8::1", 200),
+        ("10.0.0.0/8", "::ffff:10.1.1.1", 200),
+        ("10.0.0.0/8", "", 401),
+        ("", "", 200),
+    ],
+)
+def test_a_token_may_be_limited_to_addresses(ann, addresses, client, status):
+    """F8.6"""
+    answer = ask(token_of(ann, addresses=addresses), REMOTE_ADDR=client)
+    assert answer.status_code == status
+    used = ApiToken.objects.get()
+    assert (used.last_used_from or "", bool(used.last_used_at)) == ((client, True) if status == 200 else ("", False))
+
+
+def test_wrong_addresses_are_refused(ann):
+    answer = client_of(ann).post("/api/tokens/", {"name": "x", "addresses": "10.0.0.0/8, here"}, format="json")
+    assert (answer.status_code, list(answer.json())) == (400, ["addresses"])
+
+
+def test_a_change_of_address_is_noted_within_the_minute(ann):
+    secret = token_of(ann)
+    for address in ("192.0.2.1", "192.0.2.2"):
+        ask(secret, REMOTE_ADDR=address)
+        assert ApiToken.objects.get().last_used_from == address
+
+
+@pytest.mark.parametrize("ended", ["password", "unusable", "deactivated"])
+def test_tokens_end_with_the_password_and_with_the_user(ann, ended):
+    """F8.6: and do not come back when the user does."""
+    ann.set_password("my-0ld-Password")
+    ann.save()
+    secret = token_of(ann)
+    other = token_of(user_with("instances.view_instance"))
+    if ended == "password":
+        ann.set_password("another-Passw0rd")
+    elif ended == "unusable":
+        ann.set_unusable_password()
+    else:
+        ann.is_active = False
+    ann.save()
+    # Ended once, and not kept ended: what is created afterwards is valid.
+    User.objects.filter(pk=ann.pk).update(is_active=True)
+    ann.is_active = True
+    ann.save()
+    assert (ask(secret).status_code, ask(other).status_code, ask(token_of(ann)).status_code) == (401, 200, 200)
+
+
+def test_a_login_that_only_hashes_the_password_anew_ends_no_token(ann, settings):
+    ann.set_password("my-0ld-Password")
+    ann.save()
+    before = ann.password
+    secret = token_of(ann)
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.ScryptPasswordHasher", *settings.PASSWORD_HASHERS]
+    assert ann.check_password("my-0ld-Password")
+    assert User.objects.get(pk=ann.pk).password != before
+    assert ask(secret).status_code == 200
+
+
+def test_older_tokens_keep_their_terms_and_are_listed(ann):
+    """F8.6: a token that does not expire can be found."""
+    secret = token_of(ann, expires_at=None)
+    token_of(ann)
+    assert ask(secret).status_code == 200
+    listed = entered(ann).get(LIST, {"expires_at__isempty": "1"})
+    assert [row.expires_at for row in listed.context["cl"].result_list] == [None]
 
 
 def test_a_session_still_needs_the_csrf_token(ann):

@@ -344,7 +344,8 @@ def test_guessing_at_many_names_does_not_hold_up_the_web(place: Place) -> None:
         while not end.is_set():
             answers[basic(served, f"name{next(numbers)}", "wrong")] += 1
 
-    with serving(place, TAIFISH_ADMIN_PASSWORD="r1ght-Password", TAIFISH_LOGIN_ADDRESS_TRIES=str(tries)) as served:
+    given = {"TAIFISH_ADMIN_PASSWORD": "r1ght-Password", "TAIFISH_API_BASIC": "yes"}
+    with serving(place, **given, TAIFISH_LOGIN_ADDRESS_TRIES=str(tries)) as served:
         clients = [threading.Thread(target=guess, args=[served]) for _ in range(16)]
         for client in clients:
             client.start()
@@ -376,7 +377,7 @@ def test_a_large_body_gets_an_answer(place: Place, size: int) -> None:
     given = base64.b64encode(b"admin:r1ght-Password").decode()
     json, form = "application/json", "application/x-www-form-urlencoded"
     answers = []
-    with serving(place, TAIFISH_ADMIN_PASSWORD="r1ght-Password") as served:
+    with serving(place, TAIFISH_ADMIN_PASSWORD="r1ght-Password", TAIFISH_API_BASIC="yes") as served:
         host, port = served.url.removeprefix("http://").split(":")
         for path, kind in (("/api/tags/", json), ("/api/tags/", form), ("/admin/login/", form), ("/nowhere/", json)):
             headers = {"Content-Type": kind, "Authorization": f"Basic {given}"}
