@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from axes.models import AccessAttempt
 from django import forms
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
@@ -30,6 +31,7 @@ from console.buttons import ButtonAdmin, CheckedListAdmin, InspectOnlyAdmin
 from console.columns import Column
 from tagging.models import TagLimit
 
+from . import schedules
 from .login import TOKENS, release
 from .models import ApiToken, Identity
 
@@ -154,27 +156,27 @@ class ApiTokenAdmin(ButtonAdmin):
         return TemplateResponse(request, "taifish/token.html", context)
 
 
-class TaskSelect(UnfoldAdminSelectWidget, beat.TaskSelectWidget):
-    """The registered tasks, as celery-beat lists them."""
+class PeriodicTaskForm(forms.ModelForm):
+    task = forms.ChoiceField(
+        label=_("task"), choices=[(task, task) for task in sorted(schedules.TASKS)], widget=UnfoldAdminSelectWidget
+    )
 
-
-class PeriodicTaskForm(beat.PeriodicTaskForm):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "regtask" in self.fields:
-            self.fields["regtask"].widget = TaskSelect()
-            self.fields["task"].widget = UnfoldAdminTextInputWidget()
-
-    def _clean_json(self, field: str) -> str:
-        try:
-            return super()._clean_json(field)
-        except RecursionError:
-            raise forms.ValidationError(_("The arguments are nested too deeply.")) from None
+    def clean(self) -> dict[str, Any]:
+        """Set the columns that the form does not show: a schedule with others does not run."""
+        for name, value in schedules.PLAIN.items():
+            setattr(self.instance, name, value)
+        return super().clean() or self.cleaned_data
 
 
 @admin.register(PeriodicTask)
 class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
     form = PeriodicTaskForm
+    fieldsets = [
+        (None, {"fields": ["name", "task", "enabled", "description"]}),
+        (_("Schedule"), {"fields": ["interval", "crontab", "solar", "clocked", "start_time", "one_off"]}),
+        (None, {"fields": ["expire_seconds", "last_run_at"]}),
+    ]
+    readonly_fields = ["last_run_at"]
     # celery-beat's template adds only an inline script, which is not needed.
     change_form_template = ButtonAdmin.change_form_template
     list_display = [
@@ -192,6 +194,13 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """celery-beat's actions, which run, enable and disable tasks, check no permission."""
         return super().get_actions(request) if self.has_change_permission(request) else {}
+
+    @admin.action(description=_("Run now"))
+    def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
+        if others := ", ".join(queryset.exclude(schedules.runnable()).values_list("name", flat=True)):
+            text = gettext("Not run, because they have another task or arguments: %s. Save each again.") % others
+            self.message_user(request, text, messages.ERROR)
+        super().run_tasks(request, queryset.filter(schedules.runnable()))
 
     @display(description=_("when"))
     def scheduler(self, task: PeriodicTask) -> str:
@@ -214,7 +223,20 @@ class ScheduleAdmin(CheckedListAdmin):
     inlines = [TaskInline]
 
 
-admin.site.register(IntervalSchedule, ScheduleAdmin)
+class IntervalForm(forms.ModelForm):
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        every, period = cleaned.get("every"), cleaned.get("period")
+        if every and period and timedelta(**{period: every}) < timedelta(seconds=schedules.SHORTEST):
+            self.add_error("every", gettext("At least %d seconds must lie between two runs.") % schedules.SHORTEST)
+        return cleaned
+
+
+@admin.register(IntervalSchedule)
+class IntervalScheduleAdmin(ScheduleAdmin):
+    form = IntervalForm
+
+
 admin.site.register(SolarSchedule, ScheduleAdmin)
 admin.site.register(ClockedSchedule, ScheduleAdmin)
 

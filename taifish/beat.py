@@ -1,9 +1,10 @@
 """The scheduler: django-celery-beat's, made safe for several processes and for downtime.
 
-It changes three things. Two beat processes would send each job twice: only the holder of an advisory lock of the store
+It changes four things. Two beat processes would send each job twice: only the holder of an advisory lock of the store
 sends, and each message carries its occurrence, which `sync.services.start` serves once. A run missed during downtime
 would be skipped if its hour is more than two away: this scheduler considers all enabled schedules, so that any number
 of missed runs becomes one. A run would count even if its message was not sent: here it stays due.
+Whoever may edit schedules could have workers run anything: only our tasks run, without arguments.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from .celery import wait_for_services
+from .schedules import runnable
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class LeaderScheduler(DatabaseScheduler):
         super().setup_schedule()
 
     def enabled_models_qs(self) -> QuerySet[PeriodicTask]:
-        enabled: QuerySet[PeriodicTask] = self.Model.objects.enabled()
+        enabled: QuerySet[PeriodicTask] = self.Model.objects.enabled().filter(runnable())
         return enabled
 
     def tick(self, *args: Any, **kwargs: Any) -> float:

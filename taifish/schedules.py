@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils.translation import gettext_noop as _
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
@@ -82,6 +81,21 @@ TIMETABLE: list[tuple[str, str, str | int, str]] = [
 ]
 
 
+TASKS = {task for _name, task, _when, _description in TIMETABLE}
+
+#: Seconds between two runs, at least.
+SHORTEST = 10
+
+
+def runnable() -> Q:
+    """Schedules that beat runs: of these tasks, on the queue of all, without arguments."""
+    return Q(task__in=TASKS) & Q(**PLAIN)
+
+
+#: The columns of django-celery-beat that forms do not show.
+PLAIN = {"args": "[]", "kwargs": "{}", "headers": "{}", "queue": None, "exchange": None, "routing_key": None}
+
+
 @transaction.atomic
 def install(deleted: bool = False) -> list[str]:
     """Create missing schedules, identified by task. Schedules that users deleted are created again only with `deleted`;
@@ -91,9 +105,7 @@ def install(deleted: bool = False) -> list[str]:
     created = []
     for name, task, when, description in TIMETABLE:
         if task not in present and (deleted or task not in known):
-            PeriodicTask.objects.create(
-                name=name, task=task, description=description, kwargs=json.dumps({}), **_schedule(when)
-            )
+            PeriodicTask.objects.create(name=name, task=task, description=description, **_schedule(when))
             created.append(name)
         if task not in known:
             InstalledSchedule.objects.create(task=task, time_zone=settings.TIME_ZONE)

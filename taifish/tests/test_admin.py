@@ -168,8 +168,8 @@ def test_the_home_page_names_what_is_nearest_and_what_runs_next(store):
     assert "not well" in late.content.decode()
 
 
-def test_a_schedule_is_edited_with_the_registered_tasks(db):
-    """F6.2: schedules are edited in the admin."""
+def test_a_schedule_is_edited_with_our_tasks(db):
+    """F6.2, F8.7: schedules are edited in the admin, and run our tasks only, without arguments."""
     schedules.install()
     client = superstaff()
     task = PeriodicTask.objects.get(task="accounts.sync")
@@ -178,13 +178,43 @@ def test_a_schedule_is_edited_with_the_registered_tasks(db):
     for name in ("accounts.sync", "sync.reap", "instances.purge"):
         assert f'<option value="{name}"' in shown
     hourly = CrontabSchedule.objects.create(minute="5", timezone="UTC")
-    fields = {"name": "Hourly", "task": "accounts.sync", "crontab": hourly.pk, "args": "[]", "kwargs": "{}"}
-    answer = client.post(url, fields | {"headers": "{}"})
+    for name in ("celery.chain", "sync.visit", "sync.work"):
+        assert f'<option value="{name}"' not in shown
+    for name in ("args", "kwargs", "queue", "exchange", "routing_key", "priority", "headers", "expires"):
+        assert f'name="{name}"' not in shown
+    PeriodicTask.objects.filter(pk=task.pk).update(args='["x"]', queue="elsewhere", headers='{"a": 1}')
+    fields = {"name": "Hourly", "task": "accounts.sync", "crontab": hourly.pk, "kwargs": '{"x": 1}'}
+    answer = client.post(url, fields)
     assert answer.status_code == 302, answer.context["errors"]
     task.refresh_from_db()
     assert (task.name, task.crontab, task.enabled) == ("Hourly", hourly, False)
-    answer = client.post(url, fields | {"headers": "{}", "kwargs": "not json"})
-    assert "Unable to parse JSON" in answer.content.decode()
+    assert (task.args, task.kwargs, task.queue, task.headers) == ("[]", "{}", None, "{}")
+    answer = client.post(url, fields | {"task": "sync.visit"})
+    assert "Select a valid choice." in answer.content.decode()
+
+
+def test_intervals_have_a_lower_bound(db):
+    """F8.7"""
+    client, url = superstaff(), reverse("admin:django_celery_beat_intervalschedule_add")
+    for every, period in ((9, "seconds"), (9_000_000, "microseconds")):
+        answer = client.post(url, {"every": every, "period": period})
+        assert "At least 10 seconds must lie between two runs." in answer.content.decode()
+    none = {"periodictask_set-TOTAL_FORMS": 0, "periodictask_set-INITIAL_FORMS": 0}
+    assert client.post(url, {"every": 10, "period": "seconds"} | none).status_code == 302
+
+
+def test_other_tasks_are_not_run_at_once_either(db, monkeypatch):
+    """F8.7"""
+    schedules.install()
+    PeriodicTask.objects.filter(task="sync.purge").update(kwargs='{"x": 1}')
+    PeriodicTask.objects.filter(task="capacity.purge").update(task="sync.visit")
+    run = []
+    monkeypatch.setattr("celery.app.task.Task.apply_async", lambda self, **options: run.append(self.name))
+    chosen = PeriodicTask.objects.filter(task__in=["sync.purge", "sync.visit", "sync.reap"])
+    form = {"action": "run_tasks", "_selected_action": list(chosen.values_list("pk", flat=True))}
+    text = superstaff().post(TASKS, form, follow=True).content.decode()
+    assert run == ["sync.reap"]
+    assert "Not run, because they have another task or arguments" in text
 
 
 def test_a_schedule_says_when_in_words(db):

@@ -216,6 +216,21 @@ def test_an_edit_takes_effect_in_a_running_scheduler(start, sent):
     assert sent() == []
 
 
+@pytest.mark.parametrize(
+    "other",
+    [{"task": "sync.visit"}, {"task": "celery.chain"}, {"args": "[1]"}, {"kwargs": '{"a": 1}'}, {"queue": "mine"}],
+)
+def test_only_our_tasks_run_and_without_arguments(start, sent, other):
+    """F8.7: what was edited before, or in the store, does not run, and Health calls it late."""
+    job("Good")
+    bad = job("Bad")
+    PeriodicTask.objects.filter(pk=bad.pk).update(**other)
+    rounds(start())
+    assert [headers["periodic_task_name"] for headers in sent()] == ["Good"]
+    (said,) = (check for check in checks() if check.name == "Schedules")
+    assert (said.ok, said.text) == (False, "late: Bad")
+
+
 def test_two_schedulers_run_a_job_once(transactional_db, sent):
     jobs = [job(f"Job {number}") for number in range(5)]
     barrier = threading.Barrier(2)
