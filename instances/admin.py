@@ -6,6 +6,7 @@ Apps above extend the pages of instances through ADDITIONS, in their `AppConfig.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.options import InlineModelAdmin
+from django.core.exceptions import ValidationError
 from django.db.models import Count, QuerySet, TextField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -34,6 +36,7 @@ from engines.certificates import spelled
 from engines.registry import ENGINES, how_tested
 
 from . import services
+from .destinations import REACH, check_password, moved
 from .exchange import ImportExportPages
 from .filters import InstanceFilters
 from .models import Credential, Instance
@@ -132,8 +135,31 @@ def about_retiring(instances: Sequence[Instance]) -> list[str]:
     ]
 
 
+class InstanceForm(forms.ModelForm):
+    credential_password = SecretField(
+        label=_("Password of the credential"),
+        help_text=_("Only to add an instance or change where it connects, if the credential lists no hosts."),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if "credential_password" in self.fields and cleaned.get("credential"):
+            before = Instance.objects.filter(pk=self.instance.pk).first()
+            after = Instance(**{name: cleaned.get(name, getattr(self.instance, name, None)) for name in REACH})
+            # As it is stored: without blanks around the host and colons in the fingerprint.
+            with suppress(ValidationError):
+                after.clean()
+            if moved(before, after):
+                try:
+                    check_password(after.credential, cleaned.get("credential_password", ""))
+                except ValidationError as error:
+                    self.add_error("credential_password", error)
+        return cleaned
+
+
 @admin.register(Instance)
 class InstanceAdmin(ImportExportPages, ButtonAdmin):
+    form = InstanceForm
     change_list_template = "taifish/change_list.html"
     import_export_change_list_template = "taifish/instance_list.html"
     filter_set = InstanceFilters
@@ -148,7 +174,16 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
         (None, {"fields": ["name", "note"]}),
         (
             _("Connection"),
-            {"fields": ["engine", ("host", "port"), "database", "credential", "server", "tested"]},
+            {
+                "fields": [
+                    "engine",
+                    ("host", "port"),
+                    "database",
+                    ("credential", "credential_password"),
+                    "server",
+                    "tested",
+                ]
+            },
         ),
         (
             _("Server identity"),
@@ -325,10 +360,19 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     def has_retire_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("instances.delete_instance")
 
+    def get_fieldsets(self, request: HttpRequest, obj: Instance | None = None) -> list[Any]:
+        if self.has_use_permission(request) and (obj is None or self.has_change_permission(request, obj)):
+            return self.fieldsets
+        both = ("credential", "credential_password")
+        return [
+            (title, options | {"fields": ["credential" if field == both else field for field in options["fields"]]})
+            for title, options in self.fieldsets
+        ]
+
     def get_readonly_fields(self, request: HttpRequest, obj: Instance | None = None) -> list[str]:
         if obj is None or request.user.has_perm("instances.use_credential"):
             return self.readonly_fields
-        return [*self.readonly_fields, *Instance.REACH]
+        return [*self.readonly_fields, *REACH]
 
     # Server identity
 
@@ -436,6 +480,9 @@ class CredentialForm(forms.ModelForm):
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("password") and cleaned.get("clear_password"):
             self.add_error("clear_password", gettext("Either enter a password or choose none."))
+        keeps = not (cleaned.get("password") or cleaned.get("clear_password"))
+        if keeps and self.instance.token and "hosts" in self.changed_data:
+            self.add_error("password", gettext("Enter the password again: the allowed hosts changed."))
         if not (self.instance.pk or cleaned.get("password") or cleaned.get("clear_password")):
             self.add_error("password", gettext("Enter the password, or choose “No password”."))
         return cleaned
@@ -464,7 +511,7 @@ class CredentialAdmin(ButtonAdmin):
         "updated_at",
     ]
     formfield_overrides = NOTES
-    fieldsets = [(None, {"fields": ["name", "username", "password", "clear_password", "note"]})]
+    fieldsets = [(None, {"fields": ["name", "username", "password", "clear_password", "hosts", "note"]})]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Credential]:
         return (
@@ -475,7 +522,7 @@ class CredentialAdmin(ButtonAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Credential | None = None) -> list[Any]:
         if obj and not self.has_change_permission(request, obj):
-            return [(None, {"fields": ["name", "username", "has_password", "note"]})]
+            return [(None, {"fields": ["name", "username", "has_password", "hosts", "note"]})]
         return self.fieldsets
 
     @display(description=_("password stored"), boolean=True)

@@ -20,6 +20,11 @@ from engines.registry import ENGINES, aimed, engine_choices
 from engines.target import Target
 
 from . import crypto
+from .destinations import is_listed, outside
+
+
+class NotListed(Exception):
+    """The credential of an instance does not list its host."""
 
 
 class Credential(models.Model):
@@ -28,6 +33,14 @@ class Credential(models.Model):
     name = models.CharField(_("name"), max_length=100, unique=True)
     username = models.CharField(_("user name"), max_length=128)
     token = models.TextField(_("encrypted password"), editable=False, default="", blank=True)
+    hosts = models.TextField(
+        _("allowed hosts"),
+        blank=True,
+        help_text=_(
+            "Where the password may be sent: host names, in which * stands for any characters, and networks, such as "
+            "*.db.example.com, 10.20.0.0/16. Empty: adding or moving an instance asks for the password."
+        ),
+    )
     note = models.TextField(_("note"), blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
@@ -40,6 +53,11 @@ class Credential(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if self.pk and (others := outside(self)):
+            names = ", ".join(one.name for one in others[:5]) + (" …" if len(others) > 5 else "")
+            raise ValidationError({"hosts": _("The hosts of these instances are not listed: %s.") % names})
 
     @property
     def password(self) -> str:
@@ -181,19 +199,6 @@ class Instance(models.Model):
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
 
-    #: These decide where a stored password is sent. Changing one needs `instances.use_credential`.
-    REACH = (
-        "engine",
-        "host",
-        "port",
-        "credential",
-        "tls_mode",
-        "tls_ca",
-        "proof",
-        "certificate",
-        "certificate_compared",
-    )
-
     objects = InstanceQuerySet.as_manager()
 
     class Meta:
@@ -219,6 +224,8 @@ class Instance(models.Model):
             raise ValidationError(
                 {"host": _("Enter a host name, an IP address or an absolute path. The port has a separate field.")}
             )
+        if self.credential_id and not is_listed(self.host, self.credential.hosts):
+            raise ValidationError({"host": _("The credential does not list this host. Add it to its allowed hosts.")})
         if self.tls_mode in (self.TLS.VERIFY_CA, self.TLS.VERIFY_FULL) and self.host.startswith("/"):
             raise ValidationError({"tls_mode": _("A Unix socket has no TLS. Choose “never”.")})
         self.certificate = re.sub(r"^.*=|[:\s]", "", self.certificate).lower()
@@ -264,7 +271,12 @@ class Instance(models.Model):
         self.save(update_fields=["retired_at", "updated_at"])
 
     def target(self) -> Target:
-        """The target for an adapter, with the password in clear. Raises CredentialKeyError."""
+        """The target for an adapter, with the password in clear. Raises CredentialKeyError, NotListed."""
+        if not is_listed(self.host, self.credential.hosts):
+            raise NotListed(
+                f"The credential {self.credential.name!r} does not list this host: its password is not sent there. "
+                "Add the host to the allowed hosts of the credential."
+            )
         return Target(
             engine=self.engine,
             host=self.host,

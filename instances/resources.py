@@ -21,6 +21,7 @@ from import_export.widgets import BooleanWidget, ForeignKeyWidget, IntegerWidget
 
 from console.csv import armed, disarmed, read_rows
 
+from .destinations import check_password, moved
 from .models import Credential, Instance
 
 if TYPE_CHECKING:
@@ -130,17 +131,26 @@ class InstanceResource(ModelResource):
             raise ValidationError({"name": _("This instance is retired. Restore it first.")})
 
     def skip_row(self, instance: Instance, original: Instance, row: Any, import_validation_errors: Any = None) -> bool:
-        if self.user and not self.user.has_perm("instances.use_credential"):
+        if self.user:
             # A field with a validation error, such as an unknown credential, is reported as that error.
             invalid = import_validation_errors or {}
-            moved = [name for name in Instance.REACH if self._of(original, name) != self._of(instance, name)]
-            if [name for name in moved if name not in invalid]:
-                raise ValidationError(_("You may not decide where a stored password is sent (%s).") % ", ".join(moved))
+            changed = [name for name in moved(original if original.pk else None, instance) if name not in invalid]
+            if changed and not self.user.has_perm("instances.use_credential"):
+                raise ValidationError(
+                    _("You may not decide where a stored password is sent (%s).") % ", ".join(changed)
+                )
+            if changed and "credential" not in invalid:
+                self._check(instance.credential)
         return bool(super().skip_row(instance, original, row, import_validation_errors))
 
     @staticmethod
-    def _of(instance: Instance, name: str) -> Any:
-        return getattr(instance, instance._meta.get_field(name).attname)
+    def _check(credential: Credential) -> None:
+        """A file has no password: the credential must list its hosts."""
+        try:
+            check_password(credential, "")
+        except ValidationError:
+            text = _("The credential “%s” lists no hosts. Enter them there first, because a file has no password.")
+            raise ValidationError({"credential": text % credential}) from None
 
     def save_m2m(self, instance: Instance, row: Any, **kwargs: Any) -> None:
         """Unlike its parent, it passes the user to the fields."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from rest_framework import serializers
@@ -12,6 +14,7 @@ from console.visibility import shown_to
 from engines.registry import engine_choices
 
 from . import services
+from .destinations import check_password, moved
 from .models import Credential, Instance
 
 
@@ -20,10 +23,24 @@ class CredentialSerializer(CleanSerializer):
 
     class Meta:
         model = Credential
-        fields = ["id", "name", "username", "password", "note", "created_at", "updated_at"]
+        fields = ["id", "name", "username", "password", "hosts", "note", "created_at", "updated_at"]
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        before = self.instance.hosts if self.instance and self.instance.token else None
+        attrs = super().validate(attrs)
+        if before is not None and attrs.get("hosts", before) != before and "password" not in attrs:
+            raise serializers.ValidationError({"password": [_("Enter the password again: the allowed hosts changed.")]})
+        return attrs
 
 
 class InstanceSerializer(CleanSerializer):
+    credential_password = serializers.CharField(
+        write_only=True,
+        required=False,
+        trim_whitespace=False,
+        style={"input_type": "password"},
+        help_text="The password of the credential, if it lists no hosts and this request changes where it is sent.",
+    )
     credential_name = serializers.CharField(source="credential.name", read_only=True)
     proved_by = serializers.CharField(read_only=True, help_text="What proves the server's identity; empty: nothing.")
 
@@ -38,6 +55,7 @@ class InstanceSerializer(CleanSerializer):
             "database",
             "credential",
             "credential_name",
+            "credential_password",
             "tls_mode",
             "tls_ca",
             "proof",
@@ -60,10 +78,19 @@ class InstanceSerializer(CleanSerializer):
         read_only_fields = ["product", "version", "retired_at", "seen_certificate", "seen_certificate_at"]
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        password = attrs.pop("credential_password", "")
         attrs = super().validate(attrs)
-        moved = [name for name in Instance.REACH if name in attrs and getattr(self.instance, name, None) != attrs[name]]
-        if moved and not self.context["request"].user.has_perm("instances.use_credential"):
-            raise PermissionDenied(_("You may not decide where a stored password is sent (%s).") % ", ".join(moved))
+        after = copy(self.instance) if self.instance else Instance()
+        for name, value in attrs.items():
+            setattr(after, name, value)
+        if changed := moved(self.instance, after):
+            if not self.context["request"].user.has_perm("instances.use_credential"):
+                names = ", ".join(name for name in changed if name in attrs)
+                raise PermissionDenied(_("You may not decide where a stored password is sent (%s).") % names)
+            try:
+                check_password(after.credential, password)
+            except ValidationError as error:
+                raise serializers.ValidationError({"credential_password": error.messages}) from None
         return attrs
 
 

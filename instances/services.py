@@ -21,7 +21,7 @@ from engines.registry import adapter_for
 from engines.target import Target
 
 from .crypto import CredentialKeyError, rotate
-from .models import Credential, Instance, InstanceQuerySet
+from .models import Credential, Instance, InstanceQuerySet, NotListed
 
 #: The fields that contain secrets encrypted with TAIFISH_CREDENTIAL_KEYS. Apps above add theirs in `AppConfig.ready`.
 ENCRYPTED: list[tuple[type[Model], str]] = [(Credential, "token")]
@@ -172,10 +172,10 @@ def chosen(names: Sequence[str], *, every: bool = False, tag: str | None = None)
 
 
 def target_of(instance: Instance) -> Target:
-    """`instance.target()`. Raises AdapterError if the password cannot be decrypted."""
+    """`instance.target()`. Raises AdapterError if the password cannot be decrypted, or may not be sent there."""
     try:
         return instance.target()
-    except CredentialKeyError as error:
+    except (CredentialKeyError, NotListed) as error:
         raise AdapterError(str(error), code="bad_target") from error
 
 

@@ -19,7 +19,7 @@ CHANGE = (VIEW, "instances.change_instance")
 
 @pytest.fixture
 def credential(db: None) -> Credential:
-    return Credential.objects.create(name="collector", username="taifish", password=SECRET)
+    return Credential.objects.create(name="collector", username="taifish", password=SECRET, hosts="*")
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_apps_above_plug_in_at_one_place(instance):
 
 
 def test_who_may_change_an_instance_may_not_yet_say_where_the_password_goes(instance, credential):
-    other = Credential.objects.create(name="other", username="x", password="y")
+    other = Credential.objects.create(name="other", username="x", password="y", hosts="*")
     reach = {"host": "evil.example.org", "port": 1, "engine": "mysql", "credential": other.pk, "tls_mode": "disable"}
     reach |= {"proof": "as_before", "certificate": "ab" * 32, "certificate_compared": "on"}
     client = staff(*CHANGE)

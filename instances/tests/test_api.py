@@ -12,7 +12,7 @@ SECRET = "Tr0ub4dor&3-secret"
 
 @pytest.fixture
 def credential(db: None) -> Credential:
-    return Credential.objects.create(name="collector", username="taifish", password=SECRET)
+    return Credential.objects.create(name="collector", username="taifish", password=SECRET, hosts="*")
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ HEADER = "name,engine,host,port,credential,tags\n"
 def credential(db: None) -> Credential:
     Tag.objects.create(slug="prod", label="Production")
     Tag.objects.create(slug="lab", label="Laboratory")
-    return Credential.objects.create(name="collector", username="taifish", password="Tr0ub4dor&3-secret")
+    return Credential.objects.create(name="collector", username="taifish", password="Tr0ub4dor&3-secret", hosts="*")
 
 
 @pytest.fixture

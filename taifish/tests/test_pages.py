@@ -97,7 +97,9 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
         if statement.strip():
             postgres18.execute(statement)
     user = User.objects.create_superuser("admin", password="Tr0ub4dor&3")
-    credential = Credential.objects.create(name="collector", username=target.username, password=target.password)
+    credential = Credential.objects.create(
+        name="collector", username=target.username, password=target.password, hosts="*"
+    )
     instance = Instance.objects.create(
         name="orders-prod", engine="postgresql", host=target.host, port=target.port, credential=credential
     )

@@ -292,7 +292,8 @@ def add(name: str, secret: Secret | str, port: int, username: str = "taifish_col
     """An instance and its credential, made by the API as a person would."""
     client = superclient()
     password = secret.text if isinstance(secret, Secret) else secret
-    credential = client.post("/api/credentials/", {"name": name, "username": username, "password": password}).json()
+    login = {"name": name, "username": username, "password": password, "hosts": "*"}
+    credential = client.post("/api/credentials/", login).json()
     where = {"name": name, "engine": "postgresql", "host": "127.0.0.1", "port": port, "tls_mode": "disable"}
     answer = client.post("/api/instances/", {**where, **fields, "credential": credential["id"]})
     assert answer.status_code == 201
