@@ -327,6 +327,18 @@ def database(var: Path) -> dict[str, Any]:
     }
 
 
+def keep_private(var: Path) -> None:
+    """Create the data folder, or take it from other users: mode 0700, or 0711 if a store in it belongs to another user.
+
+    A folder of another user is left as it is.
+    """
+    var.mkdir(mode=0o700, parents=True, exist_ok=True)
+    seen, inside = var.stat(), var / "postgres"
+    mode = 0o711 if inside.exists() and inside.stat().st_uid != seen.st_uid else 0o700
+    if seen.st_uid == os.geteuid() and stat.S_IMODE(seen.st_mode) & 0o077 & ~mode:
+        var.chmod(mode)
+
+
 _holds: dict[Path, BinaryIO] = {}
 # A forked child holds nothing until it calls `hold` itself.
 os.register_at_fork(after_in_child=_holds.clear)

@@ -704,3 +704,26 @@ def test_root_runs_data_of_a_user_without_a_name(folder: Path) -> None:
     cluster = Cluster(folder / "home")
     cluster.start()
     assert answer(cluster, "SELECT x FROM kept") == "42"
+
+
+def test_the_data_folder_is_private(tmp_path):
+    """What other users could read before is taken from them; what another user's store needs stays."""
+    var = tmp_path / "new" / "var"
+    embedded.keep_private(var)
+    assert stat.S_IMODE(var.stat().st_mode) == 0o700
+    var.chmod(0o755)
+    (var / "postgres").mkdir()
+    embedded.keep_private(var)
+    assert stat.S_IMODE(var.stat().st_mode) == 0o700
+    var.chmod(0o750)
+    embedded.keep_private(var)
+    assert stat.S_IMODE(var.stat().st_mode) == 0o700
+    if os.geteuid() == 0:
+        os.chown(var / "postgres", 12345, 12345)
+        var.chmod(0o755)
+        embedded.keep_private(var)
+        assert stat.S_IMODE(var.stat().st_mode) == 0o711
+        os.chown(var, 12345, 12345)
+        var.chmod(0o755)
+        embedded.keep_private(var)
+        assert stat.S_IMODE(var.stat().st_mode) == 0o755
