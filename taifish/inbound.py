@@ -1,4 +1,4 @@
-"""Checks of every request before its view, and reading the rest of its body afterwards."""
+"""Checks of every request before its view; reading the rest of its body, and what pages may not use, afterwards."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.utils.translation import gettext as _
 
 from api.errors import refused
+
+#: What no page uses. A second factor may be a security key.
+POLICY = (
+    "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), "
+    "midi=(), payment=(), usb=()"
+)
 
 #: Limits for reading an unused body, in bytes and seconds.
 DRAINED, DRAINING = 64 * 1024**2, 10
@@ -27,6 +33,7 @@ def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[
             response = refused(request, _("The address contains the character NUL (%00). Leave it out."), 400)
         else:
             response = get_response(request)
+        response.headers.setdefault("Permissions-Policy", POLICY)
         drain(request)
         return response
 

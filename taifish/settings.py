@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dj_database_url
 from cryptography.fernet import Fernet
+from csp import constants as csp
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import reverse_lazy
@@ -36,6 +37,7 @@ TAIFISH_DATA_DIR = Path(text("TAIFISH_DATA_DIR", str(BASE_DIR / "var"))).resolve
 TAIFISH_DATABASE_URL = text("DATABASE_URL")
 TAIFISH_EMBEDDED = not TAIFISH_DATABASE_URL
 if TAIFISH_EMBEDDED:
+    embedded.keep_private(TAIFISH_DATA_DIR)
     DATABASES = {"default": embedded.database(TAIFISH_DATA_DIR)}
 else:
     try:
@@ -78,6 +80,7 @@ TAIFISH_CREDENTIAL_KEYS = kept_secret(
 
 # Web
 
+TAIFISH_OIDC = provider()
 DEBUG = flag("TAIFISH_DEBUG", False)
 ALLOWED_HOSTS = words("TAIFISH_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = words("TAIFISH_CSRF_TRUSTED_ORIGINS")
@@ -87,11 +90,29 @@ WSGI_APPLICATION = "taifish.wsgi.application"
 TAIFISH_HTTPS = flag("TAIFISH_HTTPS", not TAIFISH_EMBEDDED)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = TAIFISH_HTTPS
 SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if TAIFISH_HTTPS else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = TAIFISH_HTTPS
+SECURE_HSTS_INCLUDE_SUBDOMAINS = TAIFISH_HTTPS
+# Browsers keep a preloaded name for months, for all its subdomains.
+SECURE_HSTS_PRELOAD = flag("TAIFISH_HSTS_PRELOAD", False)
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
 TAIFISH_BEHIND_PROXY = flag("TAIFISH_BEHIND_PROXY", False)
 if TAIFISH_BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
+# No page has scripts of its own; Alpine, which unfold uses, compiles its attributes, and unfold sets styles in pages.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [csp.SELF],
+        "script-src": [csp.SELF, csp.NONCE, csp.UNSAFE_EVAL],
+        "style-src": [csp.SELF, csp.UNSAFE_INLINE],
+        "img-src": [csp.SELF, "data:"],
+        "object-src": [csp.NONE],
+        "base-uri": [csp.NONE],
+        "frame-ancestors": [csp.NONE],
+        # Browsers apply it to redirects of a form too: the login's leads to the OpenID provider.
+        "form-action": [csp.SELF, *(["https:", "http:"] if TAIFISH_OIDC else [])],
+    }
+}
+TAIFISH_API_DOCS_OPEN = flag("TAIFISH_API_DOCS_OPEN", False)
 LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 
@@ -108,7 +129,6 @@ AXES_LOCKOUT_CALLABLE = "taifish.login.locked"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
-TAIFISH_OIDC = provider()
 TAIFISH_OIDC_PASSWORDS = flag("TAIFISH_OIDC_PASSWORDS", True)
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
@@ -159,6 +179,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "taifish.health.answer_probes",
+    "csp.middleware.CSPMiddleware",
     "taifish.inbound.middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -334,6 +355,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Who may do what on every database instance, since when.",
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": [f"rest_framework.permissions.{'AllowAny' if TAIFISH_API_DOCS_OPEN else 'IsAuthenticated'}"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     # Do not send the address of the schema to the public validator.

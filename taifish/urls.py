@@ -1,7 +1,9 @@
+from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth.decorators import login_required
 from django.urls import include, path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from access.compare_page import compare_page
 from access.matrix_page import matrix_page
@@ -16,6 +18,9 @@ from .api import router
 from .health import health_page
 from .login import password_change_page
 from .metrics import metrics
+
+#: Its script has an address of its own: the policy for pages permits none in them.
+docs = SpectacularSwaggerSplitView.as_view()
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
@@ -42,7 +47,7 @@ urlpatterns = [
     path("oidc/callback/", oidc.callback, name="oidc-callback"),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs/", SpectacularSwaggerView.as_view(), name="docs"),
+    path("api/docs/", docs if settings.TAIFISH_API_DOCS_OPEN else login_required(docs), name="docs"),
     path("api/", include(router.urls)),
 ]
 

@@ -117,7 +117,7 @@ def complaints(operation: schemathesis.APIOperation, mode: GenerationMode, heade
 @pytest.mark.timeout(900)
 def test_no_answer_is_a_failure_or_other_than_described(program):
     """Nothing answers where its instances are; to say so takes no time."""
-    schema = schemathesis.openapi.from_wsgi("/api/schema/?format=json", application)
+    schema = schemathesis.openapi.from_wsgi("/api/schema/?format=json", application, headers=program)
     operations = [result.ok() for result in schema.get_all_operations()]
     assert len(operations) > 60
     told = [line for operation in operations for mode in EXAMPLES for line in complaints(operation, mode, program)]

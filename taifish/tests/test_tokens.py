@@ -12,6 +12,8 @@ from django.contrib.staticfiles import finders
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework.permissions import AllowAny
 from rest_framework.throttling import AnonRateThrottle, UserRateThrottle
 
 from instances.tests.api import client_of, client_with, superclient, user_with
@@ -295,6 +297,7 @@ def test_who_asks_too_often_waits(ann, monkeypatch):
     assert [ask(secret).status_code for _ in range(3)] == [200, 200, 429]
     answer = ask(secret)
     assert (list(answer.json()), int(answer["Retry-After"]) > 0) == (["detail"], True)
+    monkeypatch.setattr(SpectacularAPIView, "permission_classes", [AllowAny])
     strangers = [Client(REMOTE_ADDR="192.0.2.1").get("/api/schema/?format=json").status_code for _ in range(3)]
     assert strangers == [200, 200, 429]
     # Whose word for it nobody takes.
@@ -305,8 +308,16 @@ def test_who_asks_too_often_waits(ann, monkeypatch):
 # The description
 
 
+def test_the_description_is_for_people_who_log_in(ann):
+    """F8.5"""
+    answer = Client().get("/api/schema/?format=json")
+    assert (answer.status_code, list(answer.json())) == (401, ["detail"])
+    assert Client().get(reverse("docs"))["Location"] == f"{reverse('admin:login')}?next={reverse('docs')}"
+    assert ask(token_of(ann), "/api/schema/?format=json").status_code == 200
+
+
 def test_the_docs_page_asks_nobody_but_us(db):
-    page = Client().get(reverse("docs"))
+    page = superstaff().get(reverse("docs"))
     assert (page.status_code, page["Content-Type"]) == (200, "text/html; charset=utf-8")
     text = page.content.decode()
     assert "http://" not in text
@@ -318,7 +329,7 @@ def test_the_docs_page_asks_nobody_but_us(db):
 
 
 def test_the_description_knows_refusals_and_ways_in(db):
-    schema = json.loads(Client().get("/api/schema/?format=json").content)
+    schema = json.loads(superclient().get("/api/schema/?format=json").content)
     assert set(schema["components"]["securitySchemes"]) == {"token", "password", "cookieAuth"}
     operations = [
         operation for path in schema["paths"].values() for operation in path.values() if "responses" in operation

@@ -1,5 +1,8 @@
 "use strict";
 
+// Nodes of a document without a page: nothing in them loads or runs.
+const parsed = (html) => new DOMParser().parseFromString(html, "text/html").body.childNodes;
+
 // A part of a page that is asked for anew until it says, in data-open, that nothing will change any more.
 for (const place of document.querySelectorAll("[data-live]")) {
     let shown = "";
@@ -13,7 +16,7 @@ for (const place of document.querySelectorAll("[data-live]")) {
                 if (!answer.ok) throw new Error(answer.status);
                 const html = await answer.text();
                 // Left alone while nothing is new: a person may be selecting text in it.
-                if (html !== shown) place.innerHTML = shown = html;
+                if (html !== shown) place.replaceChildren(...parsed(shown = html));
                 wait = 1500;
             } catch {
                 // The server restarts, or the network is away: ask on, less often.

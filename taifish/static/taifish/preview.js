@@ -1,5 +1,8 @@
 "use strict";
 
+// Nodes of a document without a page: nothing in them loads or runs.
+const parsed = (html) => new DOMParser().parseFromString(html, "text/html").body.childNodes;
+
 // What the form would do, asked for while it is filled in; by POST where it may be long. A button with data-ask asks for
 // more than is asked for at every key; its other data are parameters too.
 for (const place of document.querySelectorAll("[data-preview]")) {
@@ -19,7 +22,7 @@ for (const place of document.querySelectorAll("[data-preview]")) {
             ? await fetch(place.dataset.preview, {method: "POST", body: query, credentials: "same-origin"})
             : await fetch(`${place.dataset.preview}?${query}`, {credentials: "same-origin"});
         if (turn !== asked) return;
-        if (answer.ok) place.innerHTML = await answer.text();
+        if (answer.ok) place.replaceChildren(...parsed(await answer.text()));
         place.removeAttribute("aria-busy");
     };
     form.addEventListener("input", () => {
