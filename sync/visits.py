@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import Case, Exists, Model, OuterRef, QuerySet, Value, When
 from django.db.models.functions import Now
+from structlog.contextvars import bound_contextvars
 
 from engines.errors import AdapterError
 from engines.facts import KNOWN_STATES
@@ -59,11 +60,12 @@ def visit(record_id: int) -> bool:
         return True
     if record is None:
         return False
-    if record.instance.is_retired:
-        _end(record, Status.SKIPPED, error_code="retired")
-    else:
-        _run(record)
-    close(record.session_id)
+    with bound_contextvars(session=record.session_id, record=record.pk):
+        if record.instance.is_retired:
+            _end(record, Status.SKIPPED, error_code="retired")
+        else:
+            _run(record)
+        close(record.session_id)
     return True
 
 

@@ -47,6 +47,14 @@ def flag(name: str, default: bool) -> bool:
     return value in TRUE
 
 
+def one_of(name: str, default: str, *others: str) -> str:
+    """One of some words; the first is the default. Raises ImproperlyConfigured."""
+    value = text(name, default).lower()
+    if value not in (default, *others):
+        raise ImproperlyConfigured(f"{name} is {value!r}; set it to {' or '.join((default, *others))}.")
+    return value
+
+
 def number(name: str, default: int, least: int, most: int) -> int:
     """A whole number within bounds. Raises ImproperlyConfigured."""
     value = text(name)
