@@ -11,7 +11,7 @@ FROM python:3.13-slim
 RUN apt-get update \
  && apt-get install -y --no-install-recommends libmariadb3 \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --home-dir /taifish --no-create-home taifish
+ && useradd --system --uid 999 --home-dir /taifish --no-create-home taifish
 WORKDIR /taifish
 COPY --from=build /venv /venv
 COPY . .

@@ -7,6 +7,7 @@
 # make chaos KILLS=1000 SEED=1  kill processes of the production form at random; without a seed, others each time
 # make looks  open every page, wide and narrow, light and dark, in each language, and keep the pictures in looks/
 # make servers  bring the database servers that tests run on into .servers, or the folder named in TAIFISH_SERVERS
+# make sbom   write what the environment consists of into sbom.json (CycloneDX); make audit: known vulnerabilities in it
 # make messages  bring the Chinese catalogue up to date, and list what is to be translated
 
 # The newest Python that Taifish supports; PYTHON=/path/to/python chooses another.
@@ -21,7 +22,7 @@ JOBS ?= 2
 KILLS ?= 1000
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: run dev test test-oracle exhaustive chaos looks setup servers lint bench messages count
+.PHONY: run dev test test-oracle exhaustive chaos looks setup servers lint bench messages count sbom audit
 
 run: .venv/run.done
 	@exec $(BIN)/python manage.py up $(UP)
@@ -81,6 +82,20 @@ $(BIN)/python:
 	$(PIP) --requirement requirements-dev.txt
 	@$(PIP) --editable '.[mysqlclient]' || echo "mysqlclient could not be built: PyMySQL serves in its place."
 	@touch $@
+
+# Apart from the environment that they describe.
+.venv/tools.done: $(BIN)/python
+	@$(BIN)/python -m venv .venv/tools
+	@.venv/tools/bin/python -m pip --disable-pip-version-check install --quiet cyclonedx-bom==7.5.0 pip-audit==2.10.1
+	@touch $@
+
+sbom: .venv/run.done .venv/tools.done
+	@.venv/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(BIN)/python
+	@echo "sbom.json is written."
+
+audit: .venv/run.done .venv/tools.done
+	@$(BIN)/python -m pip --disable-pip-version-check freeze --exclude-editable > .venv/frozen.txt
+	@.venv/tools/bin/pip-audit --no-deps --disable-pip --requirement .venv/frozen.txt
 
 # Lines of the product: Python without tests, migrations and benches.
 count:

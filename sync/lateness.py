@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -22,6 +22,13 @@ GRACE = timedelta(minutes=10)
 def enabled_schedules() -> list[PeriodicTask]:
     """Return the enabled schedules with all that `is_late` needs. Takes one query."""
     return list(PeriodicTask.objects.filter(enabled=True).select_related("crontab", "interval", "solar", "clocked"))
+
+
+def scheduler_runs(enabled: Iterable[PeriodicTask] | None = None) -> tuple[bool, datetime | None]:
+    """Whether a schedule ran within GRACE, and when the last one ran."""
+    chosen = enabled_schedules() if enabled is None else enabled
+    last = max((task.last_run_at for task in chosen if task.last_run_at), default=None)
+    return last is not None and timezone.now() - last < GRACE, last
 
 
 def is_late(task: PeriodicTask) -> bool:

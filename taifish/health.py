@@ -25,7 +25,7 @@ from console.permissions import needs
 from console.units import bytes_label
 from instances.models import Instance
 from planning.models import VolumeRead
-from sync.lateness import GRACE, enabled_schedules, is_late
+from sync.lateness import GRACE, enabled_schedules, is_late, scheduler_runs
 from sync.models import SyncRecord, SyncSession
 
 
@@ -80,8 +80,7 @@ def work_checks() -> list[Check]:
 def _schedules() -> Iterator[Check]:
     """The scheduler is running if a schedule ran recently. Late schedules are listed."""
     enabled = enabled_schedules()
-    last = max((task.last_run_at for task in enabled if task.last_run_at), default=None)
-    alive = last is not None and timezone.now() - last < GRACE
+    alive, last = scheduler_runs(enabled)
     text = _("a schedule ran %s ago") % timesince(last) if last else _("no schedule has run yet")
     yield Check(_("Scheduler"), alive, text, _("Start the scheduler: one process of celery beat, or `manage.py up`."))
     late = [task for task in enabled if is_late(task)]

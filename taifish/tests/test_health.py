@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.core.management import CommandError, call_command
 from django.urls import reverse
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
@@ -105,3 +106,16 @@ def test_probes_ask_by_ip_and_without_https(client, settings, db):
         answer = client.get("/healthz", headers={"host": host})
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"}), host
     assert client.get("/", headers={"host": "10.1.2.3"}).status_code == 400
+
+
+def test_a_probe_of_the_scheduler(db, capsys):
+    schedules.install()
+    with pytest.raises(CommandError, match="no schedule has run yet") as never:
+        call_command("check_schedules")
+    assert never.value.returncode == 3
+    PeriodicTask.objects.filter(task="sync.reap").update(last_run_at=timezone.now() - timedelta(minutes=11))
+    with pytest.raises(CommandError, match="the last schedule ran at"):
+        call_command("check_schedules")
+    PeriodicTask.objects.filter(task="sync.reap").update(last_run_at=timezone.now() - timedelta(minutes=9))
+    call_command("check_schedules")
+    assert "the last schedule ran at" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -162,3 +163,20 @@ def test_git_offers_no_secret_to_commit(tmp_path, tracked):
         ["git", "ls-files", "--others", "--exclude-standard"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert set(listed.stdout.split()) == {".gitignore", *wanted}
+
+
+def test_containers_are_confined():
+    """Read-only roots, no capabilities, no new privileges, passwords from files, and store and broker without a way out."""
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    for name, service in compose["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert name == "prepare" or service["healthcheck"]["test"], name
+        assert all(key.endswith("_FILE") for key in service.get("environment", {}) if "PASSWORD" in key), name
+    assert compose["networks"]["back"] == {"internal": True}
+    assert compose["services"]["store"]["networks"] == compose["services"]["broker"]["networks"] == ["back"]
+    wanted = {secret for service in compose["services"].values() for secret in service.get("secrets", [])}
+    assert wanted == compose["secrets"].keys()
+    named = set(re.findall(r"^#   secrets/(\w+)", (ROOT / "compose.yaml").read_text(), re.MULTILINE))
+    assert named == wanted
