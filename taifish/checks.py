@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import connections
 
-from .environment import text
+from .environment import LOCAL, text
 
 OLDEST_STORE = 14_00_00
 
@@ -68,6 +69,35 @@ def deployment(**kwargs: Any) -> list[CheckMessage]:
                 id="taifish.W002",
             )
         )
+    if settings.TAIFISH_API_BASIC:
+        messages.append(
+            Warning(
+                "The API accepts user names and passwords.",
+                hint="Give programs API tokens, and unset TAIFISH_API_BASIC.",
+                id="taifish.W004",
+            )
+        )
+    store = settings.DATABASES["default"]
+    is_near = not store.get("HOST") or store["HOST"].startswith("/") or store["HOST"] in LOCAL
+    if not is_near and store["OPTIONS"].get("sslmode") not in ("verify-ca", "verify-full"):
+        messages.append(
+            Warning(
+                "The connection to the store does not prove that it is the store.",
+                hint="Add ?sslmode=verify-full&sslrootcert=FILE to DATABASE_URL. Otherwise a server between both can read "
+                "and change everything.",
+                id="taifish.W005",
+            )
+        )
+    broker = urlsplit(settings.CELERY_BROKER_URL)
+    if broker.scheme.startswith("redis") and not broker.password:
+        messages.append(
+            Warning(
+                "Redis asks for no password.",
+                hint="Whoever reaches it can have workers run tasks. Set requirepass, and write "
+                "CELERY_BROKER_URL=redis://:password@host:6379/0.",
+                id="taifish.W006",
+            )
+        )
     if text("TAIFISH_ALERT_EMAILS"):
         messages.append(
             Warning(
@@ -78,6 +108,24 @@ def deployment(**kwargs: Any) -> list[CheckMessage]:
             )
         )
     return messages
+
+
+@register(Tags.database, deploy=True)
+def unproven_servers(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckMessage]:
+    if not databases:
+        return []
+    from alerts.findings import FINDINGS, Scope, counts
+
+    n = counts({"unproven": FINDINGS["unproven"].rows(Scope.of(None))})["unproven"]
+    if not n:
+        return []
+    return [
+        Warning(
+            f"{n} instances send the password to a server whose identity is not proved.",
+            hint="See Server identity on their pages: verify the certificate, or compare and accept its fingerprint.",
+            id="taifish.W007",
+        )
+    ]
 
 
 @register(Tags.compatibility, deploy=True)

@@ -6,6 +6,7 @@ import pytest
 from cryptography.fernet import Fernet
 from django.core.checks import run_checks
 
+from instances.models import Credential, Instance
 from taifish import checks
 
 
@@ -41,6 +42,33 @@ def test_what_is_right_for_one_machine_only(settings):
     settings.TAIFISH_EMBEDDED = False
     settings.CELERY_BROKER_URL = "redis://broker"
     assert not {"taifish.W001", "taifish.W002"} & told(include_deployment_checks=True).keys()
+
+
+def test_what_lets_others_in(settings):
+    """Basic authentication, a store whose identity is not checked, and a broker without a password."""
+    weak = {"taifish.W004", "taifish.W005", "taifish.W006"}
+    assert not weak & told(include_deployment_checks=True).keys()
+    settings.TAIFISH_API_BASIC = True
+    settings.CELERY_BROKER_URL = "redis://broker:6379/0"
+    for options in ({}, {"sslmode": "require"}):
+        settings.DATABASES = {"default": {"HOST": "store.example", "OPTIONS": options}}
+        assert weak <= told(include_deployment_checks=True).keys()
+    assert not weak & told().keys()
+    settings.CELERY_BROKER_URL = "redis://:word@broker:6379/0"
+    settings.DATABASES = {"default": {"HOST": "store.example", "OPTIONS": {"sslmode": "verify-full"}}}
+    assert weak & told(include_deployment_checks=True).keys() == {"taifish.W004"}
+
+
+@pytest.mark.django_db
+def test_instances_without_a_proved_server_are_counted():
+    credential = Credential.objects.create(name="c", username="u")
+    one = {"engine": "postgresql", "host": "db.example", "credential": credential}
+    Instance.objects.create(name="proved", tls_mode="verify-full", **one)
+    assert "taifish.W007" not in told(include_deployment_checks=True, databases=["default"])
+    Instance.objects.create(name="not proved", proof="as_before", **one)
+    assert "taifish.W007" in told(include_deployment_checks=True, databases=["default"])
+    # Without --database no connection is opened.
+    assert "taifish.W007" not in told(include_deployment_checks=True)
 
 
 def test_a_missing_driver(monkeypatch):
