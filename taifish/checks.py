@@ -83,7 +83,7 @@ def deployment(**kwargs: Any) -> list[CheckMessage]:
         messages.append(
             Warning(
                 "The connection to the store does not prove that it is the store.",
-                hint="Add ?sslmode=verify-full&sslrootcert=FILE to DATABASE_URL. Otherwise a server between both can read "
+                hint="Add ?sslmode=verify-full&sslrootcert=FILE to DATABASE_URL. Otherwise a server between can read "
                 "and change everything.",
                 id="taifish.W005",
             )
