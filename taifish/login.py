@@ -7,12 +7,12 @@ what deletes rows of django-axes (its clean-up, its commands, "Locked logins") r
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from threading import BoundedSemaphore, Lock
+from threading import Condition
 from typing import Any
 
 from axes.models import AccessAttempt
@@ -37,9 +37,10 @@ from unfold.forms import AdminOwnPasswordChangeForm
 #: Kind of failure, in the column `user_agent` of the row of an address. Its `username` is empty.
 PASSWORDS, TOKENS = "passwords", "tokens"
 
-#: Limits for concurrent password checks in a web process: hashing; hashing or waiting; hashing or waiting from one
-#: address. The sum is less than the threads of a web process, so that other requests always get a thread.
-HASHING, WAITING, OF_ONE_ADDRESS = 2, 6, 4
+#: Limits for password checks that wait in a web process: of all addresses, and of one, the one that is being hashed
+#: included. Together with that one they are fewer than the threads of a web process, so that other requests always get
+#: a thread.
+WAITING, OF_ONE_ADDRESS = 5, 4
 
 
 def client_address(request: HttpRequest) -> str | None:
@@ -77,6 +78,50 @@ class TooManyAttempts(APIException):
         self.wait = wait
 
 
+class Queue:
+    """Password checks of a process, one at a time: fewest failures of the address first, then first come.
+
+    While many addresses guess, a person who has not failed waits for one hash at most. If the queue is full, who would
+    be last leaves it.
+    """
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._waiting: list[tuple[int, int, str]] = []
+        self._hashing: tuple[int, int, str] | None = None
+        self._numbers = itertools.count()
+
+    @contextmanager
+    def turn(self, address: str, failures: int, most: int) -> Iterator[None]:
+        """Wait for one's turn; at most so many of an address wait. Raises TooManyAttempts."""
+        with self._changed:
+            mine = (failures, next(self._numbers), address)
+            others = [*self._waiting, self._hashing] if self._hashing else self._waiting
+            if sum(other[2] == address for other in others) >= most:
+                raise _too_many()
+            self._waiting.append(mine)
+            if len(self._waiting) > WAITING:
+                self._waiting.remove(max(self._waiting))
+                self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: mine not in self._waiting or (self._hashing is None and min(self._waiting) == mine)
+            )
+            if mine not in self._waiting:
+                raise _too_many()
+            self._waiting.remove(mine)
+            self._hashing = mine
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._hashing = None
+                self._changed.notify_all()
+
+
+def _too_many() -> TooManyAttempts:
+    return TooManyAttempts(_("Too many logins at once. Try again in a second."), 1)
+
+
 class AddressLimit:
     """Failed attempts from the address of a request, by kind: PASSWORDS or TOKENS.
 
@@ -84,9 +129,7 @@ class AddressLimit:
     TAIFISH_LOGIN_PAUSE, the address is refused for that time; successes in between do not reset the count.
     """
 
-    _places: Counter[str] = Counter()
-    _lock = Lock()
-    _hashing = BoundedSemaphore(HASHING)
+    queue = Queue()
 
     def __init__(self, request: HttpRequest, wrong: str) -> None:
         self.address = counted_address(client_address(request))
@@ -131,22 +174,9 @@ class AddressLimit:
 
         An address with as many failures as one login may have gets one permission at a time.
         """
-        with self._place(OF_ONE_ADDRESS if failures < settings.AXES_FAILURE_LIMIT else 1), self._hashing:
+        most = OF_ONE_ADDRESS if failures < settings.AXES_FAILURE_LIMIT else 1
+        with self.queue.turn(self.address, failures, most):
             yield
-
-    @contextmanager
-    def _place(self, most: int) -> Iterator[None]:
-        with self._lock:
-            if self._places[self.address] >= most or self._places.total() >= WAITING:
-                raise TooManyAttempts(_("Too many logins at once. Try again in a second."), 1)
-            self._places[self.address] += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._places[self.address] -= 1
-                if not self._places[self.address]:
-                    del self._places[self.address]
 
 
 def release(addresses: set[str | None]) -> None:

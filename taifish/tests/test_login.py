@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from instances.tests.pages import staff, superstaff
-from taifish.login import PASSWORDS, AddressLimit, TooManyAttempts, client_address, counted_address
+from taifish.login import PASSWORDS, WAITING, AddressLimit, Queue, TooManyAttempts, client_address, counted_address
 from taifish.models import ApiToken
 
 LOGIN = reverse("admin:login")
@@ -324,47 +324,60 @@ def test_operators_release_an_address(few):
     assert enter(RIGHT).status_code == 302
 
 
-def test_only_some_threads_check_passwords(few):
-    """Fault 11, F8.3: of one address four at a time, one once it has failed; of all six. The rest is refused at once."""
+class Line:
+    """Threads that want their turn in a queue: `add` returns when one waits, hashes or was refused."""
 
-    def limit_of(address: str) -> AddressLimit:
-        return AddressLimit(RequestFactory().get("/", REMOTE_ADDR=address), PASSWORDS)
+    def __init__(self) -> None:
+        self.queue = Queue()
+        self.hashed: list[str] = []
+        self.refused: list[str] = []
+        self.go_on = Event()
+        self.threads: list[Thread] = []
 
-    first, second, third = map(limit_of, ("10.0.0.1", "10.0.0.2", "10.0.0.3"))
-    release = Event()
-    inside: list[Thread] = []
-
-    def hold(limit: AddressLimit, failures: int) -> None:
-        entered = Event()
-
+    def add(self, name: str, address: str, failures: int = 0, most: int = 4) -> None:
         def work() -> None:
-            with limit._place(1 if failures >= 3 else 4):
-                entered.set()
-                release.wait(30)
+            try:
+                with self.queue.turn(address, failures, most):
+                    self.hashed.append(name)
+                    assert self.go_on.wait(30)
+            except TooManyAttempts:
+                self.refused.append(name)
 
-        inside.append(Thread(target=work))
-        inside[-1].start()
-        assert entered.wait(30)
+        known = len(self.queue._waiting) + len(self.hashed) + len(self.refused)
+        self.threads.append(Thread(target=work))
+        self.threads[-1].start()
+        while len(self.queue._waiting) + len(self.hashed) + len(self.refused) == known:
+            assert self.threads[-1].is_alive() or self.refused
 
-    def is_refused(limit: AddressLimit, failures: int) -> bool:
-        try:
-            with limit.turn(failures):
-                return False
-        except TooManyAttempts as error:
-            return error.wait == 1
+    def finish(self) -> None:
+        self.go_on.set()
+        for thread in self.threads:
+            thread.join(30)
 
-    try:
-        hold(first, failures=3)
-        assert is_refused(first, 3)
-        assert not is_refused(second, 3)
-        for _ in range(4):
-            hold(second, failures=0)
-        assert is_refused(second, 0)
-        hold(third, failures=0)
-        assert is_refused(third, 0)
-    finally:
-        release.set()
-        for thread in inside:
-            thread.join()
-    assert not AddressLimit._places
-    assert not is_refused(first, 3)
+
+def test_passwords_are_hashed_one_at_a_time_those_of_few_failures_first():
+    """F8.3: whoever has not failed overtakes those who guess; of one address few wait, one once it has failed often."""
+    line = Line()
+    line.add("first", "10.0.0.1", failures=9)
+    line.add("guesses", "10.0.0.2", failures=5)
+    line.add("guesses again", "10.0.0.2", failures=5, most=1)
+    line.add("mistyped", "10.0.0.3", failures=1)
+    line.add("right", "10.0.0.4")
+    assert (line.hashed, line.refused) == (["first"], ["guesses again"])
+    line.finish()
+    assert line.hashed == ["first", "right", "mistyped", "guesses"]
+    assert not line.queue._waiting
+
+
+def test_whoever_would_be_last_leaves_a_full_queue():
+    """F8.3: guesses from many addresses keep nobody else out."""
+    line = Line()
+    line.add("hashes", "10.0.0.1")
+    for number in range(WAITING):
+        line.add(f"guess {number}", f"10.0.1.{number}", failures=1)
+    line.add("one more", "10.0.2.1", failures=1)
+    assert line.refused == ["one more"]
+    line.add("right", "10.0.2.2")
+    assert line.refused == ["one more", f"guess {WAITING - 1}"]
+    line.finish()
+    assert line.hashed[:2] == ["hashes", "right"]
