@@ -31,6 +31,7 @@ from console.buttons import Button, ButtonAdmin
 from console.columns import Column, list_url
 from console.forms import SecretField
 from console.list_filters import LeavingFilter, ParameterFilter
+from console.recent_login import RecentLoginAdmin
 from console.visibility import within
 from engines.certificates import spelled
 from engines.registry import ENGINES, how_tested
@@ -496,7 +497,7 @@ class CredentialForm(forms.ModelForm):
 
 
 @admin.register(Credential)
-class CredentialAdmin(ButtonAdmin):
+class CredentialAdmin(RecentLoginAdmin, ButtonAdmin):
     form = CredentialForm
     search_fields = ["name", "username", "note"]
     list_display = [

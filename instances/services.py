@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import Case, F, Model, When
+from django.db.models import Case, F, Model, Q, When
 from django.utils import timezone
 from django.utils.translation import gettext
 
@@ -23,7 +23,8 @@ from engines.target import Target
 from .crypto import CredentialKeyError, rotate
 from .models import Credential, Instance, InstanceQuerySet, NotListed
 
-#: The fields that contain secrets encrypted with TAIFISH_CREDENTIAL_KEYS. Apps above add theirs in `AppConfig.ready`.
+#: The fields that contain secrets encrypted with TAIFISH_CREDENTIAL_KEYS; "data.secret" is a key in a JSON field. Apps
+#: above add theirs in `AppConfig.ready`.
 ENCRYPTED: list[tuple[type[Model], str]] = [(Credential, "token")]
 
 
@@ -263,11 +264,14 @@ def rotate_credential_keys() -> int:
     """Encrypt all stored secrets again with the first key, and return their number. If one cannot be decrypted, raises
     CredentialKeyError and changes nothing."""
     count = 0
-    for model, field in ENCRYPTED:
-        rows = list(model._default_manager.exclude(**{field: ""}).select_for_update())
+    for model, place in ENCRYPTED:
+        field, _dot, key = place.partition(".")
+        there = Q(**{f"{field}__has_key": key}) if key else ~Q(**{field: ""})
+        rows = list(model._default_manager.filter(there).select_for_update())
         for row in rows:
+            value = getattr(row, field)
             try:
-                setattr(row, field, rotate(getattr(row, field)))
+                setattr(row, field, {**value, key: rotate(value[key])} if key else rotate(value))
             except CredentialKeyError as error:
                 what = str(model._meta.verbose_name).capitalize()
                 raise CredentialKeyError(f"{what} {str(row)!r}: {error}") from error

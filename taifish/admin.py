@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from axes.models import AccessAttempt
 from django import forms
 from django.conf import settings
@@ -25,17 +28,26 @@ from django_celery_beat.models import ClockedSchedule, CrontabSchedule, Interval
 from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminSelect2MultipleWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminSelect2MultipleWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
 
 from console.buttons import ButtonAdmin, CheckedListAdmin, InspectOnlyAdmin
 from console.columns import Column
+from console.recent_login import RecentLoginAdmin
 from tagging.models import TagLimit
 
 from . import schedules
 from .login import TOKENS, release
-from .models import ApiToken, Identity
+from .models import ApiToken, Identity, SecondFactorGroup
 
 for model in (User, Group, PeriodicTask, CrontabSchedule, IntervalSchedule, ClockedSchedule, SolarSchedule):
+    admin.site.unregister(model)
+# Their pages show secrets, or what Taifish does not use.
+for model in (Authenticator, EmailAddress, UserSession):
     admin.site.unregister(model)
 
 
@@ -46,6 +58,19 @@ class IdentityInline(TabularInline):
     """The user's identity at the OpenID provider. A superuser may add one by hand."""
 
     model = Identity
+
+
+class SecondFactorInline(TabularInline):
+    """The user's second factors, without their secrets. A superuser may remove those of a user who has lost them."""
+
+    model = Authenticator
+    verbose_name = _("second factor")
+    verbose_name_plural = _("second factors")
+    fields = readonly_fields = ["type", "created_at", "last_used_at"]
+    extra = 0
+
+    def has_add_permission(self, request: HttpRequest, obj: Any) -> bool:
+        return False
 
 
 class TagLimitInline(TabularInline):
@@ -79,12 +104,40 @@ class UserAdmin(DjangoUserAdmin, LimitedAdmin):
 
     def get_inlines(self, request: HttpRequest, obj: User | None) -> list[type[TabularInline]]:
         identity = [IdentityInline] if obj and settings.TAIFISH_OIDC else []
-        return identity + super().get_inlines(request, obj)
+        factors = [SecondFactorInline] if obj and obj.authenticator_set.exists() else []
+        return identity + factors + super().get_inlines(request, obj)
+
+
+class GroupForm(forms.ModelForm):
+    needs_second_factor = forms.BooleanField(
+        label=_("Members need a second factor"),
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
+        help_text=_(
+            "Members who log in with a password and have no second factor can open nothing but the page that sets one "
+            "up. Those of the OpenID provider are not asked: their second factor is there."
+        ),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            needs = SecondFactorGroup.objects.filter(pk=self.instance.pk).exists()
+            self.fields["needs_second_factor"].initial = needs
 
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, LimitedAdmin):
     filter_horizontal = ()
+    form = GroupForm
+    fields = ["name", "needs_second_factor", "permissions"]
+
+    def save_model(self, request: HttpRequest, obj: Group, form: GroupForm, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if form.cleaned_data["needs_second_factor"]:
+            SecondFactorGroup.objects.get_or_create(group=obj)
+        else:
+            SecondFactorGroup.objects.filter(group=obj).delete()
 
 
 @admin.register(AccessAttempt)
@@ -121,7 +174,7 @@ class AccessAttemptAdmin(InspectOnlyAdmin):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(ButtonAdmin):
+class ApiTokenAdmin(RecentLoginAdmin, ButtonAdmin):
     """The user's tokens; for superusers all tokens. A new token belongs to the user and is shown once."""
 
     list_display = ["name", "user", "read_only", "created_at", "expires_at", "last_used_at", "last_used_from"]

@@ -1,4 +1,5 @@
 from django.apps import AppConfig, apps
+from django.conf import settings
 from django.db.models.signals import post_migrate, pre_save
 
 
@@ -21,3 +22,19 @@ class TaifishConfig(AppConfig):
 
         pre_save.connect(end_tokens, sender=User)
         post_migrate.connect(install_after_migrate, sender=list(apps.get_app_configs())[-1])
+        if settings.TAIFISH_PAGES:
+            self.add_pages()
+
+    def add_pages(self) -> None:
+        """Declare what needs apps that only pages have."""
+        from allauth.account.signals import authentication_step_completed
+        from allauth.mfa.models import Authenticator
+        from django.contrib.auth.signals import user_logged_in
+
+        from instances.services import ENCRYPTED
+
+        from . import login_sessions, second_factor
+
+        user_logged_in.connect(login_sessions.begin)
+        authentication_step_completed.connect(second_factor.confirmed)
+        ENCRYPTED.extend([(Authenticator, "data.secret"), (Authenticator, "data.seed")])

@@ -15,6 +15,7 @@ from functools import wraps
 from threading import Condition
 from typing import Any
 
+from allauth.usersessions.models import UserSession
 from axes.models import AccessAttempt
 from django import forms
 from django.conf import settings
@@ -33,6 +34,8 @@ from rest_framework.authentication import BasicAuthentication, get_authorization
 from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 from unfold.forms import AdminOwnPasswordChangeForm
+
+from .models import SecondFactorGroup
 
 #: Kind of failure, in the column `user_agent` of the row of an address. Its `username` is empty.
 PASSWORDS, TOKENS = "passwords", "tokens"
@@ -254,7 +257,10 @@ class PasswordAuthentication(BasicAuthentication):
             # The store cannot store NUL, so no such user exists.
             raise AuthenticationFailed
         # Django's request, not REST framework's: axes' middleware reads attributes that axes sets on it.
-        return super().authenticate_credentials(userid, password, getattr(request, "_request", request))
+        user, auth = super().authenticate_credentials(userid, password, getattr(request, "_request", request))
+        if user.authenticator_set.exists() or SecondFactorGroup.has(user):
+            raise AuthenticationFailed(_("This user logs in with a second factor. Use an API token here."))
+        return user, auth
 
 
 class OwnPasswordForm(AdminOwnPasswordChangeForm):
@@ -277,6 +283,12 @@ class OwnPasswordPage(PasswordChangeView):
 
     def get_form_kwargs(self) -> dict[str, Any]:
         return {**super().get_form_kwargs(), "request": self.request}
+
+    def form_valid(self, form: OwnPasswordForm) -> HttpResponse:
+        response = super().form_valid(form)
+        # The session has another key since.
+        UserSession.objects.create_from_request(self.request)
+        return response
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
         return super().get_context_data(**{**admin.site.each_context(self.request), **context})

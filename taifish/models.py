@@ -1,4 +1,4 @@
-"""Groups of roles, installed schedules, OpenID identities, and API tokens."""
+"""Groups of roles, installed schedules, OpenID identities, groups with a second factor, and API tokens."""
 
 from __future__ import annotations
 
@@ -66,6 +66,26 @@ class Identity(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subject} ({self.issuer})"
+
+
+class SecondFactorGroup(models.Model):
+    """A group with members who must have a second factor when they log in with a password."""
+
+    group = models.OneToOneField(
+        Group, on_delete=models.CASCADE, primary_key=True, related_name="second_factor", verbose_name=_("group")
+    )
+
+    class Meta:
+        verbose_name = _("group with a second factor")
+        verbose_name_plural = _("groups with a second factor")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.group)
+
+    @classmethod
+    def has(cls, user: AbstractBaseUser) -> bool:
+        return cls.objects.filter(group__user=user.pk).exists()
 
 
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):

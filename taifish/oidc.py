@@ -2,15 +2,27 @@
 
 An identity is an issuer and a subject. A login does not take over an existing user of the same name or address, unless
 TAIFISH_OIDC_LINK permits it, and never a superuser.
+
+Not by allauth, which has the rest of the login. Against the provider of taifish/tests/oidc_provider.py, the
+`openid_connect` provider of allauth 65.22.1 lets in what taifish/tests/test_oidc.py requires to be refused:
+
+- ID tokens signed by another key, by HS256 with the public key or the client's secret, or not at all: it does not
+  verify the signature of a token that it fetched itself;
+- tokens with another nonce or none (it sends none), without `exp`, or with a wrong `at_hash`;
+- metadata of another issuer, and userinfo of another subject, which it prefers to the token.
+
+A missing or empty `sub` is a server error there.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
+from allauth.usersessions.models import UserSession
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.django_client import DjangoIntegration, DjangoOAuth2App
@@ -24,6 +36,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
@@ -32,8 +45,10 @@ from django.views.decorators.http import require_GET, require_POST
 from joserfc.errors import JoseError
 from requests import RequestException
 
+from console.recent_login import RECENT, confirm
+
 from . import roles
-from .login import limited
+from .login_sessions import OPENED
 from .models import Identity
 from .provider import SUPERUSER, Provider
 
@@ -44,8 +59,8 @@ TIMEOUT = 10
 LEEWAY = 60
 #: Asymmetric algorithms only, even if the metadata offers others: not "none", and none with the client secret.
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
-#: Keys in the session: the page after login, and whether the login was through the provider.
-NEXT, OPENED = "oidc_next", "oidc"
+#: Keys in the session: the page after login, and whether a logged-in user proves the identity again.
+NEXT, AGAIN = "oidc_next", "oidc_again"
 
 #: Exceptions of the libraries for invalid responses; malformed ones raise built-in exceptions.
 WRONG = (AuthlibBaseError, JoseError, ValueError, LookupError, TypeError, AttributeError)
@@ -93,11 +108,10 @@ def _provider() -> Provider:
     return settings.TAIFISH_OIDC
 
 
-@limited
-def login_page(request: HttpRequest) -> HttpResponse:
-    """The admin's login page with the provider's button."""
-    provider, passwords = settings.TAIFISH_OIDC, settings.TAIFISH_OIDC_PASSWORDS
-    return admin.site.login(request, {"provider": provider, "passwords": passwords or provider is None})
+def on_login_page() -> dict[str, Any]:
+    """What the login page shows: the provider's button, and fields for a password."""
+    provider = settings.TAIFISH_OIDC
+    return {"provider": provider, "passwords": settings.TAIFISH_OIDC_PASSWORDS or provider is None}
 
 
 def logout_page(request: HttpRequest) -> HttpResponse:
@@ -123,11 +137,16 @@ def _absolute(request: HttpRequest, page: str) -> str:
 @never_cache
 @require_POST
 def start(request: HttpRequest) -> HttpResponse:
-    """Redirect to the provider. POST only, so that other sites cannot start a login."""
+    """Redirect to the provider. POST only, so that other sites cannot start a login.
+
+    A logged-in user who must prove the identity (`again`) logs in there anew, even with a session there.
+    """
     provider = _provider()
     request.session[NEXT] = request.POST.get("next", "")
+    request.session[AGAIN] = "again" in request.POST and request.user.is_authenticated
+    anew = {"prompt": "login", "max_age": "0"} if request.session[AGAIN] else {}
     try:
-        return ready(provider).authorize_redirect(request, _absolute(request, "oidc-callback"))
+        return ready(provider).authorize_redirect(request, _absolute(request, "oidc-callback"), **anew)
     except (RequestException, *WRONG) as error:
         return _failed(request, provider, error)
 
@@ -141,17 +160,40 @@ def callback(request: HttpRequest) -> HttpResponse:
         claims = claims_of(request, provider)
     except (RequestException, *WRONG) as error:
         return _failed(request, provider, error)
+    again = request.session.pop(AGAIN, False)
     try:
-        user = admitted(provider, claims)
+        user = _same(request, provider, claims) if again else admitted(provider, claims)
     except Refused as refused:
         logger.warning("OpenID login refused: subject %.80r: %s", claims["sub"], refused)
         return _page(request, str(refused), 403)
     after = request.session.pop(NEXT, "")
-    login(request, user, backend=settings.AUTHENTICATION_BACKENDS[-1])
-    request.session[OPENED] = True
+    if again:
+        confirm(request)
+    else:
+        login(request, user, backend=settings.AUTHENTICATION_BACKENDS[-1])
+        request.session[OPENED] = True
+        UserSession.objects.create_from_request(request)
     if not url_has_allowed_host_and_scheme(after, {request.get_host()}, request.is_secure()):
         after = reverse("admin:index")
     return HttpResponseRedirect(after)
+
+
+def again_page(request: HttpRequest) -> HttpResponse:
+    """Ask a user of the provider to log in there again."""
+    return TemplateResponse(
+        request, "taifish/oidc_again.html", {"provider": _provider(), "next": request.GET.get("next")}
+    )
+
+
+def _same(request: HttpRequest, provider: Provider, claims: dict[str, Any]) -> User:
+    """The logged-in user, who has just logged in at the provider again. Raises Refused."""
+    user = _known(provider, claims)
+    if user is None or user != request.user:
+        raise Refused(_("You logged in as another user. Log in again."))
+    at = claims.get("auth_time")
+    if isinstance(at, bool) or not isinstance(at, int | float) or not abs(time.time() - at) < RECENT + LEEWAY:
+        raise Refused(_("The provider did not ask you to log in again (claim “auth_time”)."))
+    return user
 
 
 def _failed(request: HttpRequest, provider: Provider, error: Exception) -> HttpResponse:

@@ -131,6 +131,34 @@ AXES_LOCKOUT_CALLABLE = "taifish.login.locked"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
+# A session ends after so much time without a request, and after so much time in all.
+TAIFISH_SESSION_IDLE = timedelta(minutes=number("TAIFISH_SESSION_IDLE", 30, 1, 1440))
+TAIFISH_SESSION_MAX = timedelta(hours=number("TAIFISH_SESSION_MAX", 12, 1, 720))
+SESSION_COOKIE_AGE = int(TAIFISH_SESSION_IDLE.total_seconds())
+# django-allauth: the steps of a login, second factors, list of sessions. Passwords are checked by the backends below,
+# and logins through an OpenID provider by taifish.oidc.
+ACCOUNT_ADAPTER = "taifish.second_factor.AccountAdapter"
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
+ACCOUNT_LOGIN_TIMEOUT = 300
+ACCOUNT_FORMS = {"reauthenticate": "taifish.second_factor.PasswordForm"}
+# In addition to the limits of taifish.login: wrong codes of one user, from whatever addresses, in each web process.
+ACCOUNT_RATE_LIMITS = {"login_failed": "20/15m/key", "login": None, "reauthenticate": None}
+MFA_ADAPTER = "taifish.second_factor.FactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_FORMS = {
+    "activate_totp": "taifish.second_factor.FirstCodeForm",
+    "add_webauthn": "taifish.second_factor.NewKeyForm",
+    "authenticate": "taifish.second_factor.CodeForm",
+    "authenticate_webauthn": "taifish.second_factor.KeyForm",
+    "reauthenticate": "taifish.second_factor.CodeAgainForm",
+    "reauthenticate_webauthn": "taifish.second_factor.KeyAgainForm",
+}
+MFA_TOTP_ISSUER = "Taifish"
+MFA_TOTP_TOLERANCE = 1
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_RECOVERY_CODE_DIGITS = 10
 TAIFISH_OIDC_PASSWORDS = flag("TAIFISH_OIDC_PASSWORDS", True)
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
@@ -161,7 +189,17 @@ INSTALLED_APPS = [
     "axes",
     "django_celery_beat",
     *(
-        ["django_filters", "drf_spectacular", "drf_spectacular_sidecar", "import_export", "rest_framework"]
+        [
+            "allauth",
+            "allauth.account",
+            "allauth.mfa",
+            "allauth.usersessions",
+            "django_filters",
+            "drf_spectacular",
+            "drf_spectacular_sidecar",
+            "import_export",
+            "rest_framework",
+        ]
         if TAIFISH_PAGES
         else []
     ),
@@ -192,9 +230,11 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "taifish.login_sessions.middleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
 ]
 
 TEMPLATES = [
@@ -212,14 +252,15 @@ TEMPLATES = [
     }
 ]
 
+# For new passwords only: existing ones work until they are changed.
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
+    for name, options in {
+        "UserAttributeSimilarityValidator": {},
+        "MinimumLengthValidator": {"min_length": 12},
+        "CommonPasswordValidator": {},
+        "NumericPasswordValidator": {},
+    }.items()
 ]
 
 STATIC_URL = "static/"

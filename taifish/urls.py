@@ -16,7 +16,6 @@ from planning.pages import filling_page, forecasts_page, report_page
 from . import oidc
 from .api import router
 from .health import health_page
-from .login import password_change_page
 from .metrics import metrics
 
 #: Its script has an address of its own: the policy for pages permits none in them.
@@ -40,9 +39,7 @@ urlpatterns = [
     path("admin/planning-report/", admin.site.admin_view(report_page), name="planning-report"),
     path("admin/health/", admin.site.admin_view(health_page), name="health"),
     # Before the admin's pages with these addresses.
-    path("admin/login/", oidc.login_page),
-    path("admin/logout/", oidc.logout_page),
-    path("admin/password_change/", admin.site.admin_view(password_change_page, cacheable=True)),
+    path("admin/", include("taifish.login_pages")),
     path("oidc/login/", oidc.start, name="oidc-login"),
     path("oidc/callback/", oidc.callback, name="oidc-callback"),
     path("admin/", admin.site.urls),

@@ -11,7 +11,7 @@ for (const place of document.querySelectorAll("[data-live]")) {
     const ask = async () => {
         if (!document.hidden) {
             try {
-                const answer = await fetch(place.dataset.live, {credentials: "same-origin", redirect: "error"});
+                const answer = await fetch(place.dataset.live, {credentials: "same-origin", headers: {"X-Taifish-Live": "1"}, redirect: "error"});
                 if (answer.status === 403 || answer.status === 404) return;
                 if (!answer.ok) throw new Error(answer.status);
                 const html = await answer.text();
