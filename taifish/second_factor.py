@@ -137,7 +137,7 @@ def spend(authenticator: Authenticator, code: str) -> bool:
 class CodeField(forms.CharField):
     def __init__(self) -> None:
         widget = UnfoldAdminTextInputWidget(attrs={"autocomplete": "one-time-code", "autofocus": True})
-        super().__init__(label=gettext_lazy("Code"), max_length=20, widget=widget)
+        super().__init__(label=gettext_lazy("One-time code"), max_length=20, widget=widget)
 
 
 class OnceOnly:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
@@ -17,13 +18,14 @@ from joserfc.jwk import RSAKey
 
 from instances.tests.pages import superstaff
 from taifish import oidc, roles
-from taifish.models import Identity
+from taifish.models import ApiToken, Identity, SecondFactorGroup
 from taifish.provider import Provider, provider
 from taifish.tests.oidc_provider import CLIENT, SECRET
 from taifish.tests.test_environment import check
 from taifish.tests.test_pages import faults
 
 LOGIN, START, HOME = reverse("admin:login"), reverse("oidc-login"), reverse("admin:index")
+TOKEN = reverse("admin:taifish_apitoken_add")
 GROUPS = (("dba-team", "Manager"), ("auditors", "viewer"), ("on call", "Night shift"))
 
 
@@ -418,6 +420,85 @@ def test_no_secret_is_in_logs_pages_or_the_session(trusted, settings, caplog):
     assert [secret for secret in [SECRET, *trusted.secrets] if secret in shown] == []
     # Authlib tells more when it debugs, and is not let.
     assert settings.LOGGING["loggers"]["authlib"] == {"level": "WARNING"}
+
+
+# Asking again
+
+
+@pytest.fixture
+def old_login(trusted) -> Client:
+    """A client of the provider's user, who logged in more than five minutes ago and may make tokens."""
+    client = Client()
+    logged_in(client)
+    session = client.session
+    session["login_confirmed"] -= 301
+    session.save()
+    return client
+
+
+def asked_again(client: Client) -> str:
+    """Post a form that needs a recent login, and be sent to the provider: to the address that comes back."""
+    answer = client.post(TOKEN, {"name": "nightly report"})
+    page = client.get(client.get(answer.url).url)
+    assert "Log in with Example SSO" in page.text
+    after = re.search(r'name="next" value="([^"]+)"', page.text)[1].replace("&amp;", "&")
+    sent = client.post(START, {"next": after, "again": "1"})
+    query = parse_qs(urlsplit(sent.url).query)
+    assert (query["prompt"], query["max_age"]) == (["login"], ["0"])
+    return requests.get(sent.url, allow_redirects=False, timeout=10).headers["Location"]
+
+
+def test_a_fresh_login_at_the_provider_confirms_and_the_form_goes_on(trusted, old_login):
+    """F8.4: the session stays the same one, and nothing that was entered is lost."""
+    trusted.claims["auth_time"] = int(time.time())
+    before = old_login.session.session_key
+    back = came_back(old_login, asked_again(old_login))
+    assert back.status_code == 302
+    assert "taifish_" in old_login.get(back.url).text
+    assert ApiToken.objects.get().name == "nightly report"
+    assert old_login.session.session_key == before
+
+
+@pytest.mark.parametrize("ago", [None, True, -3600, 400, 3600])
+def test_an_old_login_at_the_provider_confirms_nothing(trusted, old_login, ago):
+    """F8.4: a provider that answers from a session there has not asked anybody."""
+    trusted.claims["auth_time"] = ago if ago in (None, True) else int(time.time()) - ago
+    answer = came_back(old_login, asked_again(old_login))
+    assert (answer.status_code, "did not ask you to log in again" in answer.text) == (403, True)
+    assert old_login.post(TOKEN, {"name": "again"}).status_code == 302
+    assert not ApiToken.objects.exists()
+
+
+def test_another_user_of_the_provider_confirms_nothing(trusted, old_login):
+    """F8.4"""
+    address = asked_again(old_login)
+    logged_in()
+    trusted.claims |= {"sub": "2", "preferred_username": "bob", "auth_time": int(time.time())}
+    logged_in()
+    answer = came_back(old_login, asked_again(old_login))
+    assert (answer.status_code, "as another user" in answer.text) == (403, True)
+    assert who(old_login).username == "ann"
+    assert came_back(Client(), address).status_code == 403
+
+
+def test_users_of_the_provider_need_no_second_factor_here(trusted):
+    """F8.4: it is the provider's to ask for; a password here would need one."""
+    SecondFactorGroup.objects.create(group=Group.objects.get(role__key="manager"))
+    client = Client()
+    logged_in(client)
+    assert client.get(HOME).status_code == 200
+    user = who(client)
+    user.set_password("Tr0ub4dor&3")
+    user.save()
+    client = Client()
+    client.post(LOGIN, {"username": "ann", "password": "Tr0ub4dor&3"})
+    assert client.get(HOME).url == reverse("mfa_index")
+
+
+def test_a_login_by_the_provider_is_listed(trusted):
+    client = Client()
+    logged_in(client)
+    assert "this session" in client.get(reverse("login-sessions")).text
 
 
 # The settings

@@ -62,6 +62,7 @@ OF_ALL = {
     "taifish.ApiToken": "a person's own",
     "taifish.InstalledSchedule": "shown nowhere",
     "taifish.Identity": "superusers' alone",
+    "taifish.SecondFactorGroup": "superusers' alone",
     "tagging.TagLimit": "superusers' alone",
     "alerts.Channel": "of the fleet; addresses are not shown",
     "classification.Classification": "of the fleet; its counts are narrowed",
