@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rest_framework.permissions import DjangoModelPermissions
+from django.utils.translation import gettext_lazy as _
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.permissions import SAFE_METHODS, BasePermission, DjangoModelPermissions
 from rest_framework.request import Request
+
+from console.recent_login import is_recent
 
 if TYPE_CHECKING:
     # rest_framework.views imports this module, through the settings.
@@ -29,3 +33,13 @@ class ViewAndModelPermissions(DjangoModelPermissions):
             return bool(super().has_permission(request, view))
         seen = self.get_required_permissions("GET", self._queryset(view).model)
         return bool(request.user and request.user.has_perms([*seen, needed]))
+
+
+class RecentLoginToWrite(BasePermission):
+    """A session of the web pages must have a recent login to write. Programs with a token or a password need none."""
+
+    message = _("The login of this session is older than five minutes. Log in again, or use a token.")
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        by_session = isinstance(request.successful_authenticator, SessionAuthentication)
+        return request.method in SAFE_METHODS or not by_session or is_recent(request._request)

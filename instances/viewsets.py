@@ -10,6 +10,7 @@ from rest_framework.response import Response
 
 from api.errors import Conflict
 from api.filters import read_body
+from api.permissions import RecentLoginToWrite, ViewAndModelPermissions
 from api.viewsets import EditViewSet
 
 from . import services
@@ -94,6 +95,7 @@ class CredentialViewSet(EditViewSet):
     """Logins on managed instances. Passwords are write-only."""
 
     queryset = Credential.objects.all()
+    permission_classes = [ViewAndModelPermissions, RecentLoginToWrite]
     serializer_class = CredentialSerializer
     filterset_class = CredentialFilters
     search_fields = ["name", "username", "note"]

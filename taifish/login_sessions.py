@@ -52,6 +52,9 @@ def begin(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> None:
     session.pop(OPENED, None)
     confirm(request)
     _prolong(request)
+    # Nothing else deletes what has ended.
+    Session.objects.filter(expire_date__lt=timezone.now()).delete()
+    UserSession.objects.exclude(session_key__in=Session.objects.values("session_key")).delete()
 
 
 def _prolong(request: HttpRequest) -> None:

@@ -43,6 +43,12 @@ T = TypeVar("T")
 
 
 class AccountAdapter(DefaultAccountAdapter):
+    error_messages = {
+        **DefaultAccountAdapter.error_messages,
+        "incorrect_password": gettext_lazy("The password is wrong."),
+        "too_many_login_attempts": gettext_lazy("Too many failed logins of this user. Try again in 15 minutes."),
+    }
+
     def get_client_ip(self, request: HttpRequest) -> str:
         return client_address(request) or "::"
 
@@ -75,6 +81,11 @@ def confirmed(sender: Any, request: HttpRequest, reauthenticated: bool = False, 
 
 
 class FactorAdapter(DefaultMFAAdapter):
+    error_messages = {
+        **DefaultMFAAdapter.error_messages,
+        "incorrect_code": gettext_lazy("The code or the security key is wrong."),
+    }
+
     def encrypt(self, text: str) -> str:
         return crypto.encrypt(text)
 

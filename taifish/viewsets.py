@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.filters import read_body
+from api.permissions import RecentLoginToWrite, ViewAndModelPermissions
 from api.serializers import CleanSerializer
 from api.viewsets import ReadViewSet
 
@@ -58,6 +59,7 @@ class ApiTokenViewSet(CreateModelMixin, DestroyModelMixin, ReadViewSet):
     """Your API tokens. Superusers see and delete those of all users."""
 
     queryset = ApiToken.objects.select_related("user")
+    permission_classes = [ViewAndModelPermissions, RecentLoginToWrite]
     serializer_class = ApiTokenSerializer
 
     def get_queryset(self) -> QuerySet[ApiToken]:

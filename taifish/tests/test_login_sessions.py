@@ -172,6 +172,16 @@ def test_only_superusers_see_and_end_those_of_others(ann):
     assert (is_in(root), is_in(bob)) == (True, False)
 
 
+def test_what_has_ended_is_deleted_at_the_next_login(ann, clock):
+    """Also of users who never come back."""
+    User.objects.create_user("bob", password=PASSWORD, is_staff=True)
+    logged_in("bob")
+    clock.go(minutes=31)
+    logged_in()
+    assert [row.user.username for row in UserSession.objects.all()] == ["ann"]
+    assert Session.objects.count() == 1
+
+
 @pytest.mark.parametrize("chosen", ["", "\0", "abc", "9" * 30, "-1", "0"])
 def test_no_chosen_session_is_a_failure(ann, chosen):
     assert logged_in().post(SESSIONS, {"session": chosen}).status_code == 404
@@ -295,6 +305,37 @@ def test_changing_credentials_asks_for_the_password(ann, clock, how):
         assert Credential.objects.get(name="new").password == secret
 
 
+def test_the_api_asks_a_session_for_a_recent_login_and_no_program(ann, clock):
+    """F8.4: an open browser is no way around, and reading needs none."""
+    client = logged_in()
+    token = ApiToken(user=ann, name="report")
+    secret = token.draw()
+    token.save()
+    new = {"name": "new", "username": "collector", "password": "Hidden-1"}
+    clock.go(minutes=6)
+    for path, body in (("/api/tokens/", {"name": "more"}), ("/api/credentials/", new)):
+        assert client.get(path).status_code == 200
+        answer = client.post(path, body, content_type="application/json")
+        assert (answer.status_code, "older than five minutes" in answer.json()["detail"]) == (403, True), path
+    assert client.delete(f"/api/tokens/{token.pk}/").status_code == 403
+    program = {"headers": {"Authorization": f"Bearer {secret}"}, "content_type": "application/json"}
+    assert Client().post("/api/credentials/", new, **program).status_code == 201
+    client.post(AGAIN, {"password": PASSWORD})
+    assert client.post("/api/tokens/", {"name": "more"}, content_type="application/json").status_code == 201
+
+
+@pytest.mark.parametrize("value", ["%00", "%FF", "https://evil.example/", "//evil.example", "javascript:alert(1)", ""])
+def test_no_address_to_return_to_is_a_failure_or_elsewhere(ann, value):
+    """F8.7"""
+    client = logged_in()
+    page = f"{AGAIN}?next={value}"
+    for answer in (client.get(page), client.post(page, {"password": PASSWORD})):
+        assert answer.status_code < 500
+        assert "evil" not in answer.headers.get("Location", "")
+        assert "javascript" not in answer.headers.get("Location", "")
+    assert client.get(f"{reverse('admin:taifish_apitoken_add')}?_resume={value}").status_code < 500
+
+
 def test_who_may_only_read_credentials_is_not_asked(db, clock):
     credential = Credential.objects.create(name="old", username="collector")
     client = staff("instances.view_credential")
@@ -328,7 +369,7 @@ def test_a_code_or_a_security_key_confirms_too(ann, clock):
     answer = client.post(url, {"name": "report"})
     assert "Use a code" in client.get(answer.url).text
     by_code = reverse("mfa_reauthenticate")
-    assert "Incorrect code" in confirm(client, answer, by_code, code=wrong_code(secret)).text
+    assert "security key is wrong" in confirm(client, answer, by_code, code=wrong_code(secret)).text
     assert "taifish_" in confirm(client, answer, by_code, code=code_of(secret)).text
     assert ApiToken.objects.get().name == "report"
 

@@ -84,7 +84,7 @@ def test_a_password_alone_is_half_a_login(factor):
     assert client.get("/api/instances/").status_code == 401
     assert "six digits of your app" in client.get(STEP).text
     answer = step(client, wrong_code(secret))
-    assert (answer.status_code, "Incorrect code" in answer.text, is_in(client)) == (200, True, False)
+    assert (answer.status_code, "security key is wrong" in answer.text, is_in(client)) == (200, True, False)
     answer = step(client, code_of(secret))
     assert (answer.status_code, answer.url, is_in(client)) == (302, "/admin/trends/", True)
     assert client.get(HOME).status_code == 200
@@ -189,7 +189,7 @@ def test_wrong_codes_of_one_user_are_limited_from_all_addresses(factor):
         assert step(client, wrong_code(secret)).status_code == 200
     client = Client(REMOTE_ADDR="10.0.1.1")
     with_password(client)
-    assert "Too many failed login attempts" in step(client, code_of(secret)).text
+    assert "Too many failed logins of this user" in step(client, code_of(secret)).text
     assert not is_in(client)
 
 

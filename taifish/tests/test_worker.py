@@ -19,7 +19,7 @@ import json, sys
 sys.argv = ["celery", "worker"]
 from taifish.celery import app
 app.loader.import_default_modules()
-PAGES = ("unfold", "rest_framework", "import_export", "django.contrib.admin.options", "numpy", "authlib", "xlsxwriter")
+PAGES = ("unfold", "rest_framework", "import_export", "django.contrib.admin.options", "numpy", "authlib", "allauth", "xlsxwriter")
 loaded = [sorted(set(PAGES) & set(sys.modules))]
 for name in sys.stdin.read().split():
     app.tasks[name].apply(throw=True)
