@@ -237,6 +237,11 @@ def test_a_new_password_has_twelve_characters_and_an_old_one_works(ann):
 # Asking for the login again
 
 
+def named(name: str) -> dict[str, str]:
+    """The form of a new token."""
+    return {"name": name, "expires_at_0": "2099-01-01", "expires_at_1": "00:00"}
+
+
 def path_of(url: str) -> str:
     return url.partition("?")[0]
 
@@ -254,14 +259,14 @@ def confirm(client: Client, answer: Any, url: str = AGAIN, **form: str) -> Any:
 def test_making_a_token_asks_for_the_password_and_loses_nothing(ann, clock):
     """F8.4: five minutes after a login."""
     client, url = logged_in(), reverse("admin:taifish_apitoken_add")
-    assert "taifish_" in client.post(url, {"name": "at once"}).text
+    assert "taifish_" in client.post(url, named("at once")).text
     clock.go(minutes=5, seconds=1)
-    answer = client.post(url, {"name": "nightly report"})
+    answer = client.post(url, named("nightly report"))
     assert ApiToken.objects.count() == 1
     page = confirm(client, answer, password=PASSWORD)
     assert "taifish_" in page.text
     assert [token.name for token in ApiToken.objects.order_by("pk")] == ["at once", "nightly report"]
-    assert "taifish_" in client.post(url, {"name": "third"}).text
+    assert "taifish_" in client.post(url, named("third")).text
 
 
 def test_a_wrong_password_confirms_nothing_and_counts(ann, clock, settings):
@@ -269,7 +274,7 @@ def test_a_wrong_password_confirms_nothing_and_counts(ann, clock, settings):
     settings.AXES_FAILURE_LIMIT = 3
     client, url = logged_in(), reverse("admin:taifish_apitoken_add")
     clock.go(minutes=6)
-    answer = client.post(url, {"name": "report"})
+    answer = client.post(url, named("report"))
     asked = [client.post(answer.url, {"password": "wrong"}).status_code for _ in range(3)]
     assert (asked, ApiToken.objects.count()) == ([200, 200, 429], 0)
     assert client.post(answer.url, {"password": PASSWORD}).status_code == 429
@@ -346,14 +351,14 @@ def test_who_may_only_read_credentials_is_not_asked(db, clock):
 def test_a_kept_form_is_posted_once_at_its_address_and_not_later(ann, clock):
     client, url = logged_in(), reverse("admin:taifish_apitoken_add")
     clock.go(minutes=6)
-    answer = client.post(url, {"name": "report"})
+    answer = client.post(url, named("report"))
     back = client.post(answer.url, {"password": PASSWORD}).url
     token = back.partition("_resume=")[2]
     # Neither another address nor another token has it, and asking for it uses it up.
     assert client.get(f"{reverse('admin:instances_credential_add')}?_resume={token}").status_code == 200
     assert "taifish_" not in client.get(back).text
     clock.go(minutes=6)
-    back = client.post(client.post(url, {"name": "report"}).url, {"password": PASSWORD}).url
+    back = client.post(client.post(url, named("report")).url, {"password": PASSWORD}).url
     clock.go(minutes=11)
     client.post(AGAIN, {"password": PASSWORD})
     client.get(back)
@@ -366,7 +371,7 @@ def test_a_code_or_a_security_key_confirms_too(ann, clock):
     secret, _codes = set_up(client)
     url = reverse("admin:taifish_apitoken_add")
     clock.go(minutes=6)
-    answer = client.post(url, {"name": "report"})
+    answer = client.post(url, named("report"))
     assert "Use a code" in client.get(answer.url).text
     by_code = reverse("mfa_reauthenticate")
     assert "security key is wrong" in confirm(client, answer, by_code, code=wrong_code(secret)).text
@@ -413,6 +418,6 @@ def test_whoever_has_no_way_to_confirm_is_refused(db, clock):
     """A user without a password and a provider."""
     client = entered(User.objects.create_superuser("script"))
     clock.go(minutes=6)
-    answer = client.post(reverse("admin:taifish_apitoken_add"), {"name": "report"})
+    answer = client.post(reverse("admin:taifish_apitoken_add"), named("report"))
     assert client.get(answer.url).status_code == 403
     assert not ApiToken.objects.exists()

@@ -26,6 +26,7 @@ from taifish.tests.test_pages import faults
 
 LOGIN, START, HOME = reverse("admin:login"), reverse("oidc-login"), reverse("admin:index")
 TOKEN = reverse("admin:taifish_apitoken_add")
+NEW_TOKEN = {"name": "nightly report", "expires_at_0": "2099-01-01", "expires_at_1": "00:00"}
 GROUPS = (("dba-team", "Manager"), ("auditors", "viewer"), ("on call", "Night shift"))
 
 
@@ -438,7 +439,7 @@ def old_login(trusted) -> Client:
 
 def asked_again(client: Client) -> str:
     """Post a form that needs a recent login, and be sent to the provider: to the address that comes back."""
-    answer = client.post(TOKEN, {"name": "nightly report"})
+    answer = client.post(TOKEN, NEW_TOKEN)
     page = client.get(client.get(answer.url).url)
     assert "Log in with Example SSO" in page.text
     after = re.search(r'name="next" value="([^"]+)"', page.text)[1].replace("&amp;", "&")
@@ -465,7 +466,7 @@ def test_an_old_login_at_the_provider_confirms_nothing(trusted, old_login, ago):
     trusted.claims["auth_time"] = ago if ago in (None, True) else int(time.time()) - ago
     answer = came_back(old_login, asked_again(old_login))
     assert (answer.status_code, "did not ask you to log in again" in answer.text) == (403, True)
-    assert old_login.post(TOKEN, {"name": "again"}).status_code == 302
+    assert old_login.post(TOKEN, NEW_TOKEN).status_code == 302
     assert not ApiToken.objects.exists()
 
 
