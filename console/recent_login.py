@@ -70,9 +70,17 @@ def recent_login_needed(view: View, methods: tuple[str, ...] = ("POST",)) -> Vie
 class RecentLoginAdmin(ModelAdmin):
     """Admin pages of a model whose changes need a recent login. Reading does not."""
 
-    changeform_view = method_decorator(recent_login_needed)(ModelAdmin.changeform_view)
-    delete_view = method_decorator(recent_login_needed)(ModelAdmin.delete_view)
-    changelist_view = method_decorator(recent_login_needed)(ModelAdmin.changelist_view)
+    @method_decorator(recent_login_needed)
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return super().changeform_view(request, *args, **kwargs)
+
+    @method_decorator(recent_login_needed)
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return super().delete_view(request, *args, **kwargs)
+
+    @method_decorator(recent_login_needed)
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return super().changelist_view(request, *args, **kwargs)
 
 
 def _fernet() -> Fernet:

@@ -21,6 +21,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat import admin as beat
@@ -37,7 +38,7 @@ from unfold.widgets import (
 
 from console.buttons import ButtonAdmin, CheckedListAdmin, InspectOnlyAdmin
 from console.columns import Column
-from console.recent_login import RecentLoginAdmin
+from console.recent_login import RecentLoginAdmin, recent_login_needed
 from tagging.models import TagLimit
 
 from . import schedules
@@ -96,7 +97,7 @@ class LimitedAdmin(CheckedListAdmin):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, LimitedAdmin):
+class UserAdmin(RecentLoginAdmin, DjangoUserAdmin, LimitedAdmin):
     filter_horizontal = ()
     form = UserChangeForm
     add_form = UserCreationForm
@@ -106,6 +107,10 @@ class UserAdmin(DjangoUserAdmin, LimitedAdmin):
         identity = [IdentityInline] if obj and settings.TAIFISH_OIDC else []
         factors = [SecondFactorInline] if obj and obj.authenticator_set.exists() else []
         return identity + factors + super().get_inlines(request, obj)
+
+    @method_decorator(recent_login_needed)
+    def user_change_password(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return super().user_change_password(request, *args, **kwargs)
 
 
 class GroupForm(forms.ModelForm):
@@ -127,7 +132,7 @@ class GroupForm(forms.ModelForm):
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, LimitedAdmin):
+class GroupAdmin(RecentLoginAdmin, DjangoGroupAdmin, LimitedAdmin):
     filter_horizontal = ()
     form = GroupForm
     fields = ["name", "needs_second_factor", "permissions"]

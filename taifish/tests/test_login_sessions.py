@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from allauth.usersessions.models import UserSession
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
@@ -339,6 +339,38 @@ def test_no_address_to_return_to_is_a_failure_or_elsewhere(ann, value):
         assert "evil" not in answer.headers.get("Location", "")
         assert "javascript" not in answer.headers.get("Location", "")
     assert client.get(f"{reverse('admin:taifish_apitoken_add')}?_resume={value}").status_code < 500
+
+
+def test_changing_users_and_groups_asks_for_the_password(ann, clock):
+    """F8.4: an open browser of a superuser makes nobody else one, and takes no second factor away."""
+    client, group = logged_in(), Group.objects.create(name="people")
+    clock.go(minutes=6)
+    new = "Tr0ub4dor&3-new"
+    for name, args, form in (
+        ("auth_user_add", [], {"username": "eve", "password1": new, "password2": new, "usable_password": "true"}),
+        ("auth_user_change", [ann.pk], {"username": "eve"}),
+        ("auth_user_password_change", [ann.pk], {"password1": new, "password2": new, "usable_password": "true"}),
+        ("auth_user_delete", [ann.pk], {"post": "yes"}),
+        ("auth_group_change", [group.pk], {"name": "others"}),
+    ):
+        url = reverse(f"admin:{name}", args=args)
+        assert client.get(url).status_code == 200
+        answer = client.post(url, form)
+        assert (answer.status_code, path_of(answer.url)) == (302, AGAIN), name
+    assert [user.username for user in User.objects.all()] == ["ann"]
+    answer = client.post(
+        reverse("admin:auth_user_password_change", args=[ann.pk]), {"password1": new, "password2": new}
+    )
+    confirm(client, answer, password=PASSWORD)
+    ann.refresh_from_db()
+    assert ann.check_password(new)
+
+
+def test_what_asks_for_a_login_is_still_the_page_that_it_was(ann):
+    """The views of the classes below are called: that of lists refuses unknown actions."""
+    for name in ("instances_credential", "taifish_apitoken"):
+        answer = logged_in().post(reverse(f"admin:{name}_changelist"), {"action": "nonsense", "_selected_action": "1"})
+        assert answer.status_code == 403, name
 
 
 def test_who_may_only_read_credentials_is_not_asked(db, clock):
