@@ -14,7 +14,7 @@ import ssl
 from ..errors import AdapterError, scrub
 from ..statements import is_printable, offered
 from ..target import Target
-from .account import connect_grant, quoted
+from .account import connect_grant, literal, quoted
 
 #: SQLSTATE or its class → code. A full SQLSTATE takes precedence.
 STATES = {
@@ -162,15 +162,27 @@ def _missing(code: str, state: str, message: str, target: Target, database: str)
     if code == "denied" and not state:
         return connect_grant(database, target.username)
     if code == "too_many_connections" and re.search("for role|角色", message):
-        return f"ALTER ROLE {user} CONNECTION LIMIT {CONNECTIONS};"
+        return _more_connections("ROLE", target.username, "pg_roles", "rolname", "rolconnlimit")
     if code == "too_many_connections" and re.search("for database|数据库", message):
-        return f"ALTER DATABASE {quoted(database)} CONNECTION LIMIT -1;"
+        return _more_connections("DATABASE", database, "pg_database", "datname", "datconnlimit")
     if code == "denied":
         for words, privilege in CATALOGUE_PRIVILEGES.items():
             if named := re.search(words, message):
                 thing = function(named[1]) if "FUNCTION" in privilege else named[1]
                 return f"GRANT {privilege.format(thing)} TO {user};"
     return ""
+
+
+def _more_connections(kind: str, name: str, catalogue: str, column: str, limit: str) -> str:
+    """The statement that raises the connection limit of a role or database by what Taifish needs. A
+    refused login does not show the limit, and a fixed one could be below what an administrator chose."""
+    body = (
+        "DECLARE change text; BEGIN FOR change IN"  # noqa: S608 -- the name is quoted
+        f" SELECT format('ALTER {kind} %I CONNECTION LIMIT %s', {column}, {limit} + {CONNECTIONS})"
+        f" FROM pg_catalog.{catalogue} WHERE {column} = {literal(name)} AND {limit} >= 0"
+        " LOOP EXECUTE change; END LOOP; END"
+    )
+    return f"/* Adds the {CONNECTIONS} connections that Taifish may open to the current limit. */ DO {literal(body)};"
 
 
 def _hint(code: str, state: str, message: str, target: Target, database: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -251,23 +251,33 @@ def test_a_role_that_inherits_nothing_has_no_right_beyond_need(server: PostgresS
     assert examine(target).excess == []
 
 
-@pytest.mark.parametrize(
-    ("limit", "lifted"),
-    [
-        ("ALTER ROLE {role} CONNECTION LIMIT 0", "ALTER ROLE {role} CONNECTION LIMIT 10;"),
-        ('ALTER DATABASE "sh""op" CONNECTION LIMIT 0', 'ALTER DATABASE "sh""op" CONNECTION LIMIT -1;'),
-    ],
-)
-def test_a_connection_limit_has_a_statement(server: PostgresServer, limit: str, lifted: str) -> None:
-    """The limit of a role or a database is no matter of max_connections."""
-    role = identifier(NAME)
-    target = server.collector(NAME, database=server.fresh_database('sh"op'))
-    server.execute(limit.format(role=role))
-    with pytest.raises(AdapterError) as caught:
-        examine(target)
-    assert (caught.value.code, caught.value.missing) == ("too_many_connections", lifted.format(role=role))
-    server.execute(caught.value.missing)
-    assert failing(examine(target)) == []
+@pytest.mark.parametrize("kind", ["ROLE", "DATABASE"])
+@pytest.mark.parametrize("limit", [0, 20])
+def test_a_connection_limit_has_a_statement_that_only_raises_it(server: PostgresServer, kind: str, limit: int) -> None:
+    """The limit of a role or a database is no matter of max_connections. The one that an administrator chose is
+    raised by what Taifish needs, and not lowered nor removed; without a limit, nothing changes."""
+    database = server.fresh_database("s'h\"op$$\\")
+    target = server.collector(NAME, database=database)
+    name = identifier(NAME if kind == "ROLE" else database)
+    server.execute(f"ALTER {kind} {name} CONNECTION LIMIT {limit}")
+    with ExitStack() as held:
+        for _ in range(limit):
+            held.enter_context(adapter_for(target))
+        with pytest.raises(AdapterError) as caught:
+            examine(target)
+        assert (caught.value.code, "Adds the 10 connections" in caught.value.missing) == ("too_many_connections", True)
+        server.execute(caught.value.missing)
+        assert failing(examine(target)) == []
+    limits = "SELECT rolconnlimit FROM pg_roles WHERE rolname = %s"
+    if kind == "DATABASE":
+        limits = "SELECT datconnlimit FROM pg_database WHERE datname = %s"
+    with server.superuser() as cursor:
+        cursor.execute(limits, [NAME if kind == "ROLE" else database])
+        assert cursor.fetchall() == [(limit + 10,)]
+        cursor.execute(f"ALTER {kind} {name} CONNECTION LIMIT -1")
+        cursor.execute(caught.value.missing)
+        cursor.execute(limits, [NAME if kind == "ROLE" else database])
+        assert cursor.fetchall() == [(-1,)]
 
 
 #: Rights beyond need: statement, database, and the right in the check. {} is the account.
