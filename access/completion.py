@@ -15,6 +15,8 @@ from engines.paths import dotted, name_of
 from engines.registry import ENGINES
 from instances.models import Instance
 
+from .sql import PART
+
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
@@ -55,7 +57,7 @@ def continued(parts: Sequence[str], begun: str, ids: Sequence[int], limit: int) 
     before = "".join(f"{part}." for part in parts)
     # The part may need quotes.
     starts = [before + begun] if begun.startswith('"') or not begun else [before + begun, f'{before}"{begun}']
-    child = rf"^(?:{_PART}\.){{{len(parts)}}}{_PART}(?:\(.*\)$)?"
+    child = rf"^(?:{PART}\.){{{len(parts)}}}{PART}(?:\(.*\)$)?"
     values = {"child": child, "ids": list(ids), "limit": limit}
     sql = _WALK if is_most(ids) else _SEARCH
     found: set[str] = set()
@@ -81,8 +83,7 @@ def _split(text: str) -> tuple[list[str], str]:
     return parts, text[position:]
 
 
-_PART = r'(?:"(?:[^"]|"")*"|[^."()]+)'
-_COMPLETE = re.compile(r'("(?:[^"]|"")*"|[^."()]+)\.')
+_COMPLETE = re.compile(rf"({PART})\.")
 
 
 # A grant on a database may name a pattern, which is no path.

@@ -17,6 +17,7 @@ from console.csv import csv_file
 from console.xlsx import xlsx_file
 
 from .asking import Answered
+from .moments import iso
 from .questions import Access, Effective
 from .wording import by_database, question, usable, usable_at_once
 
@@ -79,7 +80,7 @@ def effective_as_csv(account: Account, rights: Effective, rows: Iterable[Mapping
     read = rights.read
     not_known = " ".join(filter(None, [read.reason, by_database() if rights.by_database else ""]))
     basis = [not_known, *read_cells(read), ", ".join(read.beyond), "; ".join(gap["message"] for gap in read.gaps)]
-    asked = [_time(rights.at), timezone.get_current_timezone_name(), _time(timezone.now()), by]
+    asked = [iso(rights.at), timezone.get_current_timezone_name(), iso(timezone.now()), by]
     header = ["instance", "account", "through", "right", "kind", "on", "privilege", "usable", "since", "granted by"]
     header += ["evidence", "not known", *READ_COLUMNS, "left out by the depth", "could not be read", *_ASKED[1:]]
     natures = (
@@ -94,7 +95,7 @@ def effective_as_csv(account: Account, rights: Effective, rows: Iterable[Mapping
     cells = (
         [
             *(account.instance.name, account, " → ".join(row["path"]), row["grant"], row["grant"].kind),
-            *(row["grant"].scope, row["grant"].privilege, row["use"], _time(row["since"])),
+            *(row["grant"].scope, row["grant"].privilege, row["use"], iso(row["since"])),
             *(granted_by(row["grant"].grantors), " | ".join(link.words for link in row["links"])),
         ]
         for row in rows
@@ -110,9 +111,9 @@ def _name(answered: Answered) -> str:
 def _asked(answered: Answered, by: str) -> dict[str, object]:
     values = [
         question(answered),
-        _time(answered.answer.at),
+        iso(answered.answer.at),
         timezone.get_current_timezone_name(),
-        _time(timezone.now()),
+        iso(timezone.now()),
         by,
     ]
     return dict(zip(_ASKED, values, strict=True))
@@ -141,16 +142,16 @@ def _cells(row: Access) -> list[object]:
         row.grant or gettext("by its nature"),
         usable(row),
         ", ".join(row.columns),
-        _time(row.since),
+        iso(row.since),
         row.session,
-        row.grant and _time(row.grant.unobserved_since),
+        row.grant and iso(row.grant.unobserved_since),
         row.grant and granted_by(row.grant.grantors),
         " | ".join(link.words for link in row.links),
     ]
 
 
 def _taken(grant: Grant) -> list[object]:
-    cells = [grant.account.instance.name, grant.account, "", grant, gettext("taken away"), "", _time(grant.held_since)]
+    cells = [grant.account.instance.name, grant.account, "", grant, gettext("taken away"), "", iso(grant.held_since)]
     return [*cells, *[""] * (len(_ROW) - len(cells))]
 
 
@@ -162,16 +163,12 @@ def _coverage(answered: Answered, read: LastRead) -> list[object]:
         ", ".join(read.beyond),
         "; ".join(gap["message"] for gap in read.gaps),
         read.failures,
-        " ".join(filter(None, [_time(read.failed_at), read.error_code])),
-        _time(read.paused_at),
-        _time(read.retired_at),
+        " ".join(filter(None, [iso(read.failed_at), read.error_code])),
+        iso(read.paused_at),
+        iso(read.retired_at),
     ]
 
 
 def read_cells(read: LastRead) -> list[object]:
     """Return the values of READ_COLUMNS."""
-    return [_time(read.read_at), read.session, read.level]
-
-
-def _time(moment) -> str:
-    return timezone.localtime(moment).isoformat(timespec="seconds") if moment else ""
+    return [iso(read.read_at), read.session, read.level]

@@ -47,3 +47,8 @@ def past(at: datetime | None) -> datetime:
     if at and at > now:
         raise ValueError(gettext("%s is in the future.") % at.isoformat())
     return at or now
+
+
+def iso(moment: datetime | None) -> str:
+    """Return the moment in TAIFISH_TIME_ZONE for a file, or "" for None."""
+    return timezone.localtime(moment).isoformat(timespec="seconds") if moment else ""

@@ -6,8 +6,8 @@ from typing import Any
 
 from console.wildcards import has_wildcards
 
-#: Regular expression of one part of a path, as `engines.paths.dotted()` writes it.
-PART = r'(?:"(?:[^"]|"")*"|[^."]+)'
+#: Regular expression of one part of a path, as `engines.paths.dotted()` writes it, without a routine's argument types.
+PART = r'(?:"(?:[^"]|"")*"|[^."()]+)'
 
 
 class Sql:

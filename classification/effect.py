@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 from django.db import connection
 from django.utils import timezone
 
-from access.moments import past
+from access.moments import iso, past
 from accounts.freshness import LastRead, last_reads
 from accounts.models import Account
 from instances.models import Instance
@@ -174,15 +174,11 @@ def rows(effect: Effect, by: str) -> Iterator[list[object]]:
     """Yield a row for each account of an outcome, then one for each instance that is unknown as a whole, for CSV."""
     rule = [effect.rule.code, effect.rule.expression]
     zone = timezone.get_current_timezone_name()
-    asked = [_time(effect.at), zone, _time(timezone.now()), by]
-    bases = {pk: [_time(read.read_at), read.level] for pk, read in effect.reads.items()}
+    asked = [iso(effect.at), zone, iso(timezone.now()), by]
+    bases = {pk: [iso(read.read_at), read.level] for pk, read in effect.reads.items()}
     for outcome, accounts in effect.accounts.items():
         for account, reason in accounts:
             basis = bases[account.instance_id]
             yield [*rule, outcome, account.instance.name, account, reason, *basis, *asked]
     for instance, reason in effect.unknown.items():
         yield [*rule, "", instance.name, "", reason, *bases[instance.pk], *asked]
-
-
-def _time(moment: datetime | None) -> str:
-    return timezone.localtime(moment).isoformat(timespec="seconds") if moment else ""
