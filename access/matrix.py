@@ -215,7 +215,8 @@ class Rights(Relation):
 
     def cells(self, objects: Collection[Object] | None = None, part: slice | None = None) -> tuple[str, dict[str, Any]]:
         """Return the statement, and its parameters, of: account id, every, kind, path, rights, usable. Rows of a cell
-        follow each other; cells are sorted by instance, account and object. `part` are numbers of cells."""
+        follow each other; cells are sorted by instance, account and object. `part` are numbers of cells: the rows end
+        with the number, and the number of all cells."""
         order = "i.name, a.name, a.host, a.id, c.number"
         rank = "" if part is None else f", dense_rank() OVER (ORDER BY {order}) AS cell"
         sql = (
@@ -226,7 +227,8 @@ class Rights(Relation):
         )
         values = self.values
         if part is not None:
-            sql = f"SELECT * FROM ({sql}) c WHERE cell > %(first)s AND cell <= %(last)s ORDER BY cell"
+            numbered = f"SELECT *, max(cell) OVER () FROM ({sql}) c"
+            sql = f"SELECT * FROM ({numbered}) c WHERE cell > %(first)s AND cell <= %(last)s ORDER BY cell"
             values = values | {"first": part.start, "last": part.stop}
         return f"{self.with_clause()}\n{sql}", self.parameters | values
 
@@ -240,14 +242,6 @@ class Rights(Relation):
             f' ORDER BY {order}o.path COLLATE "C", o.shown COLLATE "C", o.every'
         )
         return f"{self.with_clause()}\n{sql}", self.parameters | self.values
-
-    def n_cells(self) -> int:
-        """Return how many cells are not empty. Takes one query."""
-        rows = self.rows()
-        with connection.cursor() as cursor:
-            sql = f"{self.with_clause()} SELECT count(*) FROM (SELECT DISTINCT account_id, number FROM ({rows}) c) c"
-            cursor.execute(sql, self.parameters | self.values)
-            return cursor.fetchone()[0]
 
     def axes(self, first: tuple[int, int], size: tuple[int, int]) -> Axes:
         """Return the accounts and objects from these numbers on, or the last ones. Takes one query."""
@@ -438,18 +432,22 @@ class Matrix:
     accounts: tuple[int, ...] | None
     is_past: bool
 
-    def cells(self, objects: Collection[Object] | None = None, part: slice | None = None) -> Iterator[Cell]:
-        """Yield the cells that are not empty, by instance, account and object: all, those of these objects, or those
-        with these numbers."""
-        return self._worded(self.rights().cells(objects, part))
+    def cells(self, objects: Collection[Object] | None = None) -> Iterator[Cell]:
+        """Yield the cells that are not empty, by instance, account and object: all, or those of these objects."""
+        return (cell for cell, _row in self._worded(self.rights().cells(objects)))
+
+    def part(self, numbers: slice) -> tuple[list[Cell], int]:
+        """Return the cells with these numbers, and how many there are in all, 0 if none has these numbers."""
+        found = list(self._worded(self.rights().cells(part=numbers)))
+        return [cell for cell, _row in found], found[0][1][-1] if found else 0
 
     def axes(self, first: tuple[int, int], size: tuple[int, int]) -> Axes:
         """Return the accounts and objects of a page: numbers of the first ones, and how many there may be."""
         return self.rights().axes(first, size)
 
-    def listed(self) -> Cells:
-        """Return the cells as a sequence: one query for its length, three for each slice."""
-        return Cells(self)
+    def listed(self, ahead: slice = slice(0, 1)) -> Cells:
+        """Return the cells as a sequence. Its length is read together with the slice `ahead`."""
+        return Cells(self, ahead)
 
     def of(self, accounts: Iterable[int]) -> Matrix:
         """Return the part of these accounts."""
@@ -459,12 +457,13 @@ class Matrix:
         asked = [read for read in self.reads.values() if not read.retired_at]
         return Rights(self.scope, asked, self.at if self.is_past else None, self.accounts)
 
-    def _worded(self, statement: tuple[str, dict[str, Any]]) -> Iterator[Cell]:
+    def _worded(self, statement: tuple[str, dict[str, Any]]) -> Iterator[tuple[Cell, tuple[Any, ...]]]:
+        """Yield each cell, and its first row."""
         for _cell, group in groupby(self._stream(statement), key=_cell_of):
             rows = list(group)
             account, is_blocked, first = rows[0]
             rights = rights_of([row[4:6] for _account, _blocked, row in rows], is_blocked)
-            yield Cell(account, Object(*first[1:4]), rights)
+            yield Cell(account, Object(*first[1:4]), rights), first
 
     def _stream(self, statement: tuple[str, dict[str, Any]]) -> Iterator[tuple[Account, bool, tuple[Any, ...]]]:
         accounts: dict[int, Account] = {}
@@ -485,15 +484,17 @@ class Matrix:
 class Cells(Sequence[Cell]):
     """The cells of a matrix, each slice of which is read from the store."""
 
-    def __init__(self, matrix: Matrix) -> None:
-        self._matrix = matrix
+    def __init__(self, matrix: Matrix, ahead: slice) -> None:
+        self._matrix, self._ahead = matrix, ahead
 
     @cached_property
-    def _n(self) -> int:
-        return self._matrix.rights().n_cells()
+    def _read(self) -> tuple[list[Cell], int]:
+        cells, n = self._matrix.part(self._ahead)
+        # Behind the last cell there is no row with the number of all.
+        return cells, n or (self._matrix.part(slice(0, 1))[1] if self._ahead.start else 0)
 
     def __len__(self) -> int:
-        return self._n
+        return self._read[1]
 
     @overload
     def __getitem__(self, index: int) -> Cell: ...
@@ -503,7 +504,9 @@ class Cells(Sequence[Cell]):
         if isinstance(index, int):
             return self[index : index + 1][0]
         first, last, _step = index.indices(len(self))
-        return list(self._matrix.cells(part=slice(first, last)))
+        if (first, last) == self._ahead.indices(len(self))[:2]:
+            return self._read[0]
+        return self._matrix.part(slice(first, last))[0]
 
 
 def matrix(

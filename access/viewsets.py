@@ -137,7 +137,7 @@ class MatrixViewSet(ComputedViewSet):
             raise _refusal(error) from error
         more = basis(found.reads.values()) | {"unknown": unknown_rows(found.unknown)}
         more["without_columns"] = [instance.pk for instance in found.without_columns]
-        return self.page(found.listed(), as_of=found.at, **more)
+        return self.page(found.listed(self.paginator.slice(request)), as_of=found.at, **more)
 
 
 class CompareViewSet(ComputedViewSet):

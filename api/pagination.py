@@ -20,3 +20,11 @@ class Pages(PageNumberPagination):
             message = _("Give a whole number from 1 to %d.") % self.max_page_size
             raise ValidationError({self.page_size_query_param: [message]})
         return int(size)
+
+    def slice(self, request: Request) -> slice:
+        """The rows of the page that the request asks for, to read them together with their number. An invalid page
+        counts as the first one: `paginate_queryset` refuses it."""
+        number = request.query_params.get(self.page_query_param, "")
+        size = self.get_page_size(request)
+        first = size * (int(number) - 1) if number.isdecimal() and 0 < len(number) < 10 and int(number) else 0
+        return slice(first, first + size)

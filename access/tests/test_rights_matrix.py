@@ -8,6 +8,8 @@ import io
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -234,6 +236,13 @@ def test_the_api_pages_the_cells(shop):
         {"privilege": "SELECT", "usable": "login", "grantable": False, "columns": False}
     ]
     assert client.get("/api/matrix/", asked | {"account": "BO*"}).json()["count"] == 2
+    pages = [client.get("/api/matrix/", asked | {"page": n}).json() for n in (1, "last", 99)]
+    whole = [
+        row for n in range(1, 9) for row in client.get("/api/matrix/", asked | {"page": n}).json().get("results", ())
+    ]
+    assert len(whole) == first["count"]
+    assert pages[1]["results"] == whole[-len(pages[1]["results"]) :]
+    assert (pages[0], pages[2]) == (first | {"as_of": pages[0]["as_of"]}, {"detail": "Invalid page."})
     for wrong in ({"on": "shop"}, {"instance": "nobody"}, {"instance": "pg", "scope": "shop"}, {"tag": "none"}):
         assert client.get("/api/matrix/", wrong).status_code == 400, wrong
 
@@ -247,6 +256,15 @@ def test_a_matrix_takes_a_fixed_number_of_queries(shop, django_assert_num_querie
     # Reads, presence; two settings and the statement, accounts, changes.
     with django_assert_num_queries(7):
         assert len(cells("shop.public")) == 104
+
+
+def test_the_api_computes_the_matrix_once(shop):
+    """F7.12: the rows of a page come with the number of all."""
+    client = client_with("accounts.view_grant")
+    asked = {"instance": "pg", "on": "shop.public", "page_size": "3", "page": "2"}
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get("/api/matrix/", asked).json()["previous"]
+    assert len([one for one in captured if "string_agg" in one["sql"]]) == 1
 
 
 def test_mysql_grants_on_databases_are_rights_on_all_objects(db):
