@@ -60,7 +60,7 @@ def undecided(instances: Collection[int], at: datetime | None) -> set[int]:
         "       EXISTS (SELECT FROM accounts_membership m WHERE m.role_id = x.id) AS is_role\n"
         "  FROM accounts_grant g JOIN accounts_account x ON x.id = g.account_id\n"
         "  JOIN instances_instance i ON i.id = x.instance_id AND i.engine = 'mysql'\n"
-        f" WHERE g.kind = 'database' AND {query.holding('g')} AND x.instance_id = ANY(%(instances)s::bigint[])"
+        f" WHERE g.kind = 'database' AND {query.holding('g')} AND {query.within('x.instance_id')}"
     )
     starts = query.cte(
         "SELECT *, regexp_replace(substring(pattern FROM '^(?:\\\\.|[^%%_\\\\])*'), '\\\\(.)', '\\1', 'g') AS start\n"
@@ -223,7 +223,7 @@ class Decision:
             f"SELECT DISTINCT g.account_id, {UNQUOTED} AS pattern\n"
             "  FROM accounts_grant g JOIN accounts_account x ON x.id = g.account_id\n"
             "  JOIN instances_instance i ON i.id = x.instance_id\n"
-            f" WHERE {query.holding('g')} AND NOT g.denied AND x.instance_id = ANY(%(instances)s::bigint[])\n"
+            f" WHERE {query.holding('g')} AND NOT g.denied AND {query.within('x.instance_id')}\n"
             f"   AND i.engine = 'mysql' AND {fitting(query, self.database)}"
         )
 

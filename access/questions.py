@@ -680,7 +680,7 @@ def _decided(account: Account, at: datetime | None) -> dict[int, Reached]:
     query.engines = {account.instance.engine: ENGINES[account.instance.engine]}
     me, name = query.parameter(account.pk), query.parameter(account.name)
     near = query.cte(
-        f"SELECT a.id FROM accounts_account a WHERE a.instance_id = ANY(%(instances)s::bigint[])\n"
+        f"SELECT a.id FROM accounts_account a WHERE {query.within('a.instance_id')}\n"
         f"   AND (a.id = {me} OR (a.name IN ({name}, '') AND {query.existing('a')}) OR a.kind = 'public')\n"
         f" UNION SELECT m.role_id FROM {{self}} w {query.roles('w.id')}",
         "(id)",

@@ -353,7 +353,7 @@ class Relation(Sql):
             "SELECT g.id AS grant_id, g.account_id AS holder_id, x.instance_id, x.host, g.database, g.scope,\n"
             f"       '{because}' AS because, {personal or 'false'} AS personal, x.kind = 'public' AS public\n"
             f"  FROM accounts_grant g JOIN accounts_account x ON x.id = g.account_id\n{instances}"
-            f" WHERE {self.holding('g')} AND NOT g.denied AND x.instance_id = ANY(%(instances)s::bigint[])"
+            f" WHERE {self.holding('g')} AND NOT g.denied AND {self.within('x.instance_id')}"
             f" AND {condition}{steady}"
         )
 
@@ -404,7 +404,7 @@ class Relation(Sql):
                     "SELECT NULL::bigint, x.id, x.instance_id, x.host, '', '', "
                     f"'{because}', false, false FROM accounts_account x\n"
                     "  JOIN instances_instance i ON i.id = x.instance_id\n"
-                    f" WHERE i.engine = '{name}' AND x.instance_id = ANY(%(instances)s::bigint[])"
+                    f" WHERE i.engine = '{name}' AND {self.within('x.instance_id')}"
                     f" AND {self.existing('x')} AND {condition}"
                 )
 

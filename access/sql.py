@@ -18,6 +18,7 @@ class Sql:
         self.is_past = is_past
         self.parameters: dict[str, Any] = {}
         self.ctes: list[str] = []
+        self._instances = ""
 
     def parameter(self, value: Any) -> str:
         name = f"p{len(self.parameters)}"
@@ -29,6 +30,12 @@ class Sql:
         name = f"s{len(self.ctes)}"
         self.ctes.append(f"{name}{columns} AS (\n{sql.replace('{self}', name)})")
         return name
+
+    def within(self, instance: str) -> str:
+        """Return SQL: the id is one of those of the question. Where many ids are written out, the planner takes longer
+        than the query."""
+        self._instances = self._instances or self.cte("SELECT unnest(%(instances)s::bigint[]) AS id")
+        return f"{instance} IN (SELECT id FROM {self._instances})"
 
     def with_clause(self) -> str:
         return f"WITH RECURSIVE {', '.join(self.ctes)}" if self.ctes else ""

@@ -78,8 +78,10 @@ class LastRead:
     def left_out(self, kinds: Collection[str]) -> str:
         """Return which of these kinds the read depth leaves out, in words; "" if none."""
         beyond = sorted({*kinds}.intersection(self.beyond))
+        if not beyond:
+            return ""
         words = gettext("read depth %(level)s leaves out: %(kinds)s")
-        return words % {"level": self.level, "kinds": ", ".join(beyond)} if beyond else ""
+        return words % {"level": self.level, "kinds": ", ".join(beyond)}
 
     @property
     def staleness(self) -> dict[str, Any]:

@@ -19,12 +19,12 @@ class Privileges(Pieces, Relation):
             return self._set(
                 "SELECT DISTINCT r.member_id AS id FROM accounts_rolereach r\n"
                 "  JOIN accounts_account x ON x.id = r.role_id\n"
-                f" WHERE x.instance_id = ANY(%(instances)s::bigint[]) AND {self.like_any('x.name', term.texts)}{admin}"
+                f" WHERE {self.within('x.instance_id')} AND {self.like_any('x.name', term.texts)}{admin}"
             )
         admin = " AND m.admin_option" if term.options.get("admin") else ""
         first = (
             "SELECT m.member_id, m.role_id FROM accounts_membership m JOIN accounts_account r ON r.id = m.role_id\n"
-            f" WHERE {self.holding('m')}{admin} AND r.instance_id = ANY(%(instances)s::bigint[])"
+            f" WHERE {self.holding('m')}{admin} AND {self.within('r.instance_id')}"
             f" AND {self.like_any('r.name', term.texts)}"
         )
         reach = self.cte(
