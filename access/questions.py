@@ -399,11 +399,13 @@ def who_can(
 
 def _without_unread(found: list[Holding], needs: Sequence[Need], reads: Sequence[LastRead]) -> list[Holding]:
     """Return the rows without what they seem to lack only because visits did not read it."""
+    lacking = {one.instance for one in found if one.lacks}
     unread = {
         (read.instance.pk, number)
         for number, need in enumerate(needs)
         for kinds in (need.kinds,)
         for read in reads
+        if read.instance.pk in lacking
         if need.engine == read.instance.engine and read.missing(kinds, need.question.database)
     }
     if not unread:
@@ -463,6 +465,7 @@ def unknown(
     does not decide → reason. The answer does not depend on the kinds `without`."""
     found = {}
     built_in = {*question.built_in()}
+    open_to_all = {name for name, engine in ENGINES.items() if question.is_open(engine.semantics)}
     needed = {
         name: question.needed(engine.semantics).union(*(need.kinds for need in needs if need.engine == name))
         - {*without}
@@ -480,7 +483,7 @@ def unknown(
             reasons.append(missing)
         if read.instance.engine in built_in:
             reasons.append(gettext("on built-in objects, the rights that the engine ships with are not recorded"))
-        if question.is_open(ENGINES[read.instance.engine].semantics):
+        if read.instance.engine in open_to_all:
             reasons.append(gettext("everyone may set most parameters without a grant; only grants are recorded"))
         if read.instance.pk in by_database:
             reasons.append(
