@@ -122,7 +122,10 @@ BY_HAND = {
         'has("INSERT", on="*.t7")',
         (
             "CASE WHEN h.id IS NOT NULL THEN true WHEN u.instance_id IS NULL THEN false END",
-            WAYS.format("privilege = 'INSERT' AND scope LIKE '%%.t7'") + KINDS.format("table"),
+            WAYS.format(
+                "(privilege = 'INSERT' AND scope LIKE '%%.t7' OR kind = 'attribute' AND privilege = 'SUPERUSER')"
+            )
+            + KINDS.format("table"),
         ),
     ),
 }
