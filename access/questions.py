@@ -270,6 +270,9 @@ class Fields:
             yield gettext("locked")
 
 
+#: Instances that a query names by a subquery if there are more.
+WIDE = 50
+
 #: SQL of the reasons (`because`) that are left out for an account that has another one.
 _LESSER = "('ownership', 'admin', 'columns')"
 
@@ -291,6 +294,7 @@ def holdings(
     """
     query = Relation(at is not None)
     query.engines = {name: ENGINES[name] for name in engines}
+    query.is_wide = len(instances) > WIDE
     sources = query.sources(question, may_grant=may_grant)
     starts = query.starts(sources)
     starts = (
