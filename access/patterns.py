@@ -300,14 +300,18 @@ class Decision:
     def _of_mysql_roles(self, switches: str, within: str, patterns: str) -> str:
         """Return the query of what sessions on MySQL have while roles are active."""
         # Roles give anonymous accounts nothing.
-        having = self.query.cte(
-            "SELECT DISTINCT w.account_id, a.instance_id, CASE WHEN k.at_login THEN w.account_id ELSE w.role_id END AS"
-            " session_id, n.node_id\n"
+        active = self.query.cte(
+            "SELECT w.account_id, a.instance_id, CASE WHEN k.at_login THEN w.account_id ELSE w.role_id END AS"
+            " session_id,\n"
+            "       CASE WHEN a.name <> '' THEN w.role_id END AS role_id\n"
             f"  FROM {switches} w CROSS JOIN LATERAL"
             " (SELECT * FROM accounts_account x WHERE x.id = w.account_id OFFSET 0) a\n"
-            "  JOIN (VALUES (false), (true)) k(at_login) ON w.login OR NOT k.at_login\n"
-            f"  CROSS JOIN LATERAL (SELECT w.account_id AS node_id UNION SELECT n.node_id FROM {within} n"
-            " WHERE n.role_id = w.role_id AND a.name <> '') n WHERE NOT w.mariadb\n"
+            "  JOIN (VALUES (false), (true)) k(at_login) ON w.login OR NOT k.at_login WHERE NOT w.mariadb"
+        )
+        having = self.query.cte(
+            f"SELECT account_id, instance_id, session_id, account_id AS node_id FROM {active}\n"
+            f" UNION SELECT account_id, instance_id, session_id, w.node_id FROM {active}\n"
+            f"  JOIN {within} w USING (role_id)\n"
             f" UNION SELECT w.role_id, a.instance_id, w.role_id, w.node_id FROM {within} w\n"
             "  CROSS JOIN LATERAL (SELECT * FROM accounts_account x WHERE x.id = w.role_id\n"
             "  AND x.kind IS DISTINCT FROM 'user' OFFSET 0) a\n"
