@@ -274,19 +274,19 @@ class Decision:
         # What an account has revoked for the database, it has by no grant on it.
         free = f"(s.mariadb OR NOT {self._restricted('s.account_id')})"
         return (
-            "SELECT t.account_id, t.instance_id, CASE WHEN t.mariadb OR NOT EXISTS (SELECT FROM"
-            f" {switches} w WHERE w.account_id = t.account_id AND w.login) THEN t.account_id ELSE {NO_ROLE} END"
-            " AS session_id,\n"
+            "SELECT t.account_id, t.instance_id, CASE WHEN t.mariadb OR t.account_id NOT IN (SELECT account_id FROM"
+            f" {switches} WHERE login) THEN t.account_id ELSE {NO_ROLE} END AS session_id,\n"
             "       t.account_id AS entry_id, t.holder_id, t.grant_id, t.because, t.scope,\n"
-            f"       CASE WHEN t.n < (SELECT count(DISTINCT (ip, client)) FROM {serving} x"
-            " WHERE x.account_id = t.account_id) THEN t.fitting END AS clients, t.account_id AS via_id\n"
+            "       CASE WHEN t.n < c.n THEN t.fitting END AS clients, t.account_id AS via_id\n"
             "  FROM (SELECT s.account_id, s.instance_id, s.mariadb, h.holder_id, h.grant_id, h.because, h.scope,\n"
             "       count(*) AS n, string_agg(DISTINCT s.fitting, '; ') AS fitting\n"
             f"  FROM {serving} s JOIN {self.held} h ON h.holder_id = s.server_id\n"
             f" WHERE CASE WHEN h.kind IN ('system', 'proxy') THEN s.server_id = s.account_id AND {free}\n"
             f"            WHEN h.kind = 'database' THEN {free} AND {database}\n"
             f"            ELSE NOT s.anonymous AND {table} END\n"
-            " GROUP BY 1, 2, 3, 4, 5, 6, 7) t"
+            " GROUP BY 1, 2, 3, 4, 5, 6, 7) t\n"
+            f"  JOIN (SELECT account_id, count(DISTINCT (ip, client)) AS n FROM {serving} GROUP BY account_id) c"
+            " USING (account_id)"
         )
 
     def _near(self) -> str:
