@@ -157,8 +157,6 @@ def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outco
     if values["ended"] or values["renamed"]:
         _run(_END_DATABASES, values)
     _run(_UPSERT_DATABASES, values)
-    _run(_UPSERT_SIZES, values)
-    _run(_REMEMBER_LATEST, values)
     ((total, complete),) = _rows(_UPSERT_TOTAL, values)
     if facts.sizes.listed_in:
         _write_tablespaces(facts.sizes, values)
@@ -283,39 +281,44 @@ WITH left_names AS (
 DELETE FROM capacity_databasesize WHERE database_id = ANY(%(ended)s::bigint[]) AND day = %(day)s
 """
 
+#: Databases, and the day's size of those that were measured. One statement, so that each row is written once. A newer
+#: read of the day stays, and the latest day is repeated in the database.
 _UPSERT_DATABASES = """
-WITH listed AS (
-    SELECT * FROM unnest(%(rows)s::bigint[], %(names)s::text[], %(native_ids)s::varchar[], %(system)s::boolean[],
-                         %(filtered)s::boolean[]) AS l(id, name, native_id, is_system, is_filtered)),
+WITH measured AS (
+    SELECT * FROM unnest(%(measured)s::text[], %(sizes)s::bigint[], %(data_sizes)s::bigint[], %(index_sizes)s::bigint[],
+                         %(log_sizes)s::bigint[], %(elsewhere)s::jsonb[])
+               AS m(name, size, data_size, index_size, log_size, elsewhere)),
+found AS (
+    SELECT l.*, m.name IS NOT NULL AS is_measured, m.size, m.data_size, m.index_size, m.log_size, m.elsewhere,
+           m.name IS NOT NULL AND (d.size_day > %(day)s) IS NOT TRUE AND (s.collected_at > %(now)s) IS NOT TRUE
+           AS is_latest
+      FROM unnest(%(rows)s::bigint[], %(names)s::text[], %(native_ids)s::varchar[], %(system)s::boolean[],
+                  %(filtered)s::boolean[]) AS l(id, name, native_id, is_system, is_filtered)
+      LEFT JOIN measured m ON m.name = l.name
+      LEFT JOIN capacity_database d ON d.id = l.id
+      LEFT JOIN capacity_databasesize s ON s.database_id = l.id AND s.day = %(day)s),
 known AS (
     UPDATE capacity_database d
-       SET name = l.name, native_id = coalesce(nullif(l.native_id, ''), d.native_id), is_system = l.is_system,
-           is_filtered = l.is_filtered, last_seen_at = greatest(d.last_seen_at, %(now)s), gone_at = NULL
-      FROM listed l WHERE l.id = d.id)
-INSERT INTO capacity_database (instance_id, name, native_id, is_system, is_filtered, first_seen_at, last_seen_at)
-SELECT %(instance)s, name, native_id, is_system, is_filtered, %(now)s, %(now)s FROM listed WHERE id IS NULL
-"""
-
-_UPSERT_SIZES = """
+       SET name = f.name, native_id = coalesce(nullif(f.native_id, ''), d.native_id), is_system = f.is_system,
+           is_filtered = f.is_filtered, last_seen_at = greatest(d.last_seen_at, %(now)s), gone_at = NULL,
+           size = CASE WHEN is_latest THEN f.size ELSE d.size END,
+           size_day = CASE WHEN is_latest THEN %(day)s::date ELSE d.size_day END,
+           elsewhere = CASE WHEN is_latest THEN f.elsewhere ELSE d.elsewhere END
+      FROM found f WHERE f.id = d.id),
+new AS (
+    INSERT INTO capacity_database (instance_id, name, native_id, is_system, is_filtered, first_seen_at, last_seen_at,
+                                   size, size_day, elsewhere)
+    SELECT %(instance)s, name, native_id, is_system, is_filtered, %(now)s, %(now)s, size,
+           CASE WHEN is_measured THEN %(day)s::date END, elsewhere FROM found WHERE id IS NULL
+    RETURNING id, name)
 INSERT INTO capacity_databasesize (database_id, day, size, data_size, index_size, log_size, collected_at)
-SELECT d.id, %(day)s, m.size, m.data_size, m.index_size, m.log_size, %(now)s
-  FROM unnest(%(measured)s::text[], %(sizes)s::bigint[], %(data_sizes)s::bigint[], %(index_sizes)s::bigint[],
-              %(log_sizes)s::bigint[]) AS m(name, size, data_size, index_size, log_size)
-  JOIN capacity_database d ON d.instance_id = %(instance)s AND d.name = m.name AND d.gone_at IS NULL
+SELECT coalesce(f.id, n.id), %(day)s, f.size, f.data_size, f.index_size, f.log_size, %(now)s
+  FROM found f LEFT JOIN new n ON f.id IS NULL AND n.name = f.name
+ WHERE f.is_measured
     ON CONFLICT (database_id, day) DO UPDATE
    SET size = excluded.size, data_size = excluded.data_size, index_size = excluded.index_size,
        log_size = excluded.log_size, collected_at = excluded.collected_at
  WHERE capacity_databasesize.collected_at <= excluded.collected_at
-"""
-
-_REMEMBER_LATEST = """
-UPDATE capacity_database d
-   SET size = s.size, size_day = s.day, elsewhere = CASE WHEN m.name IS NULL THEN d.elsewhere ELSE m.elsewhere END
-  FROM capacity_databasesize s JOIN capacity_database n ON n.id = s.database_id
-  LEFT JOIN unnest(%(measured)s::text[], %(elsewhere)s::jsonb[]) AS m(name, elsewhere)
-         ON m.name = n.name AND n.gone_at IS NULL
- WHERE n.instance_id = %(instance)s AND d.instance_id = %(instance)s AND s.database_id = d.id AND s.day = %(day)s
-   AND (d.size_day IS NULL OR d.size_day <= s.day)
 """
 
 #: A shared part that was not read this time keeps the value read earlier that day.

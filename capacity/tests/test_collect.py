@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
@@ -177,6 +177,30 @@ def test_late_facts_do_not_replace_newer_ones(add, server):
     for began in (noon, noon - timedelta(hours=1)):
         services.write(instance, facts, SyncRecord(instance=instance, started_at=began))
     assert set(DatabaseSize.objects.values_list("collected_at", flat=True)) == {noon}
+
+
+def test_a_visit_writes_each_row_once(add, server):
+    """F2.6: a database and its size of the day, at the first visit and at later ones."""
+    instance = add("prod", server.collector())
+    facts = services.read(instance, lambda phase: None)
+    began = timezone.now()
+    measured, listed = len(facts.sizes.sizes), len(facts.databases.databases)
+    for now, inserted, updated in (
+        (began, [listed, measured], [0, 0]),
+        (began + timedelta(seconds=1), [0, 0], [listed, measured]),
+        (began + timedelta(days=1), [0, measured], [listed, 0]),
+    ):
+        with transaction.atomic(), connection.cursor() as cursor:
+            count = (
+                "SELECT n_tup_ins, n_tup_upd FROM pg_stat_xact_user_tables"
+                " WHERE relname IN ('capacity_database', 'capacity_databasesize') ORDER BY relname"
+            )
+            cursor.execute(count)
+            before = cursor.fetchall()
+            services.write(instance, facts, SyncRecord(instance=instance, started_at=now))
+            cursor.execute(count)
+            written = [(i - j, u - v) for (i, u), (j, v) in zip(cursor.fetchall(), before, strict=True)]
+            assert written == list(zip(inserted, updated, strict=True))
 
 
 def spaces(instance: Instance) -> dict[str, Tablespace]:
