@@ -80,7 +80,7 @@ class Filter(models.Model):
 def hidden_on(instance: Instance, model: type[Filter]) -> Hidden:
     """The function that decides whether the active filters of that model hide a row of the instance."""
     about = Q(instance=instance) | Q(instance=None, engine__in=["", instance.engine])
-    return matcher(model._default_manager.filter(about, active=True))
+    return matcher(model._default_manager.filter(about, active=True).order_by())
 
 
 def matcher(filters: Iterable[Filter]) -> Hidden:
