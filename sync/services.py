@@ -24,7 +24,7 @@ from work.lease import brief_transaction, process_name
 
 from .models import SyncRecord, SyncSession, VisitHealth, VisitHealthQuerySet
 from .registry import KINDS, StoreKind, store_kinds
-from .sessions import call_workers, close, feed, follow_up
+from .sessions import begin_feeding, call_workers, close, feed, follow_up
 from .visits import being_cancelled, note_failures, visit
 from .work import work
 
@@ -88,7 +88,7 @@ def start(
                 confirmed_count=count
             )
     paused = (
-        set(VisitHealth.objects.paused().filter(kind=kind, instance__in=ids).values_list("instance_id", flat=True))
+        set(VisitHealth.objects.paused().filter(kind=kind).values_list("instance_id", flat=True))
         if trigger in UNATTENDED
         else set()
     )
@@ -112,7 +112,7 @@ def start(
     if enqueue and is_set:
         transaction.on_commit(partial(call_workers, session.pk))
     elif enqueue:
-        transaction.on_commit(feed)
+        transaction.on_commit(begin_feeding)
     if all(reasons):
         transaction.on_commit(lambda: close(session.pk))
     return session
@@ -123,13 +123,13 @@ def _waiting(session: SyncSession, ids: list[int]) -> dict[int, int]:
 
     A second visit would read nothing new. If a user requests it, the pending one starts at once.
     """
-    pending = SyncRecord.objects.filter(
-        kind=session.kind, instance__in=ids, status=Status.PENDING, session__params=session.params
-    )
-    waiting = dict(pending.values_list("instance_id", "session_id"))
+    pending = SyncRecord.objects.filter(kind=session.kind, status=Status.PENDING, session__params=session.params)
+    # Ten thousand ids would take longer to send than the few pending records take to compare.
+    wanted = set(ids)
+    waiting = {pk: other for pk, other in pending.values_list("instance_id", "session_id") if pk in wanted}
     if waiting and session.trigger not in UNATTENDED:
-        pending.filter(not_before__gt=Now()).update(not_before=None, sent_at=None, sent_times=0)
-        transaction.on_commit(feed)
+        pending.filter(instance__in=waiting, not_before__gt=Now()).update(not_before=None, sent_at=None, sent_times=0)
+        transaction.on_commit(begin_feeding)
     return waiting
 
 
@@ -278,7 +278,7 @@ def cancel(session: SyncSession) -> int:
     cancelled = _cancel_pending(SyncRecord.objects.filter(session=session))
     close(session.pk)
     # Their messages have no effect any more, and feed nothing.
-    transaction.on_commit(feed)
+    transaction.on_commit(begin_feeding)
     return cancelled
 
 

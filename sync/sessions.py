@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 #: the next one sent.
 QUEUE = 200
 
+#: The most messages that a request sends: each takes 3 ms. A worker sends the others.
+AT_ONCE = 20
+
 
 def feed(most: int | None = None) -> int:
     """Enqueue tasks for the pending visits that are due soonest, at most `most`; by default as many as the queue has
@@ -27,12 +30,10 @@ def feed(most: int | None = None) -> int:
 
     Do not call it inside a transaction: workers must find what it took.
     """
+    most = _room() if most is None else most
+    if not most:
+        return 0
     with connection.cursor() as cursor:
-        if most is None:
-            cursor.execute(_QUEUED, {"sets": store_kinds()})
-            most = max(0, QUEUE - cursor.fetchone()[0])
-        if not most:
-            return 0
         cursor.execute(_TAKE_UNSENT, {"most": most, "sets": store_kinds()})
         rows = sorted(cursor.fetchall(), key=lambda row: row[::-1])
     sent = enqueue.send(Message("sync.visit", (pk,), delay) for pk, delay in rows)
@@ -41,6 +42,19 @@ def feed(most: int | None = None) -> int:
         unsent = SyncRecord.objects.filter(pk__in=[pk for pk, _ in rows[sent:]], status=SyncRecord.Status.PENDING)
         unsent.update(sent_at=None, sent_times=F("sent_times") - 1)
     return sent
+
+
+def begin_feeding() -> None:
+    """As `feed`, for a request that must return soon: sends AT_ONCE messages, and has a worker send the others."""
+    if feed(min(_room(), AT_ONCE)) == AT_ONCE:
+        enqueue.send([Message("sync.feed")])
+
+
+def _room() -> int:
+    """The number of messages that the queue has room for."""
+    with connection.cursor() as cursor:
+        cursor.execute(_QUEUED, {"sets": store_kinds()})
+        return max(0, QUEUE - cursor.fetchone()[0])
 
 
 def call_workers(session_id: int, delay: float = 0, *, again: bool = False) -> None:

@@ -9,6 +9,11 @@ def visit(record_id: int) -> None:
         sessions.feed(1)
 
 
+@shared_task(name="sync.feed")
+def feed() -> None:
+    sessions.feed()
+
+
 @shared_task(name="sync.work")
 def work_on(session_id: int) -> None:
     work.work(session_id)
