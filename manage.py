@@ -23,6 +23,26 @@ def touches_store(words: list[str]) -> bool:
     return bool(words) and (words[0] not in STORELESS or any(word.startswith("--database") for word in words))
 
 
+def run(argv: list[str]) -> None:
+    """Run a command as the origin of what it changes, and write an event if it is one of note."""
+    import django
+    from django.core.management import execute_from_command_line
+
+    django.setup()
+    from taifish import trail
+
+    trail.start_command(argv[1:])
+    try:
+        execute_from_command_line(argv)
+    except SystemExit as left:
+        # 3: done, but not known everywhere.
+        if left.code in (None, 0, 3):
+            trail.end_command(argv[1:])
+        raise
+    else:
+        trail.end_command(argv[1:])
+
+
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taifish.settings")
     from django.core.exceptions import ImproperlyConfigured
@@ -39,7 +59,10 @@ def main() -> None:
 
             embedded.become_owner(settings.TAIFISH_DATA_DIR)
             embedded.hold(settings.TAIFISH_DATA_DIR)
-        execute_from_command_line(sys.argv)
+        if touches_store(sys.argv[1:]):
+            run(sys.argv)
+        else:
+            execute_from_command_line(sys.argv)
     except (EmbeddedError, ImproperlyConfigured) as error:
         sys.exit(f"taifish: {error}")
     except OperationalError as error:

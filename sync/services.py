@@ -242,6 +242,7 @@ def confirm_shrink(record: SyncRecord, user: User | None) -> SyncSession:
     """
     if record.held_count is None:
         raise ValueError(gettext("This visit was not held for confirmation."))
+    record_event("decision", record, instance_id=record.instance_id, decision=f"{record.held_count} are really gone")
     return start(
         record.kind,
         Instance.objects.filter(pk=record.instance_id),

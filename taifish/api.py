@@ -6,6 +6,7 @@ from access import viewsets as access
 from accounts import viewsets as accounts
 from aggregation import viewsets as aggregation
 from alerts import viewsets as alerts
+from audit.viewsets import EventViewSet
 from capacity import viewsets as capacity
 from classification import viewsets as classification
 from instances import viewsets as instances
@@ -66,3 +67,4 @@ router.register("alert-channels", alerts.ChannelViewSet)
 router.register("alerts", alerts.AlertViewSet)
 router.register("alert-deliveries", alerts.DeliveryViewSet)
 router.register("tokens", house.ApiTokenViewSet)
+router.register("audit", EventViewSet, "audit")

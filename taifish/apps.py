@@ -16,12 +16,19 @@ class TaifishConfig(AppConfig):
     def ready(self) -> None:
         from django.contrib.auth.models import User
 
-        from . import checks  # noqa: F401
+        from audit.tracking import DECLARED
+
+        from . import checks, trail  # noqa: F401
         from .models import end_tokens
         from .roles import install_after_migrate
+        from .tracked import TRACKED
 
         pre_save.connect(end_tokens, sender=User)
-        post_migrate.connect(install_after_migrate, sender=list(apps.get_app_configs())[-1])
+        last = list(apps.get_app_configs())[-1]
+        post_migrate.connect(install_after_migrate, sender=last)
+        post_migrate.connect(track_after_migrate, sender=last)
+        DECLARED.extend(TRACKED)
+        trail.connect()
         if settings.TAIFISH_PAGES:
             self.add_pages()
 
@@ -38,3 +45,10 @@ class TaifishConfig(AppConfig):
         user_logged_in.connect(login_sessions.begin)
         authentication_step_completed.connect(second_factor.confirmed)
         ENCRYPTED.extend([(Authenticator, "data.secret"), (Authenticator, "data.seed")])
+
+
+def track_after_migrate(sender: AppConfig, **kwargs: object) -> None:
+    """Receiver of the last app's `post_migrate`: make the triggers of the audit trail."""
+    from audit.tracking import DECLARED, install
+
+    install(DECLARED)

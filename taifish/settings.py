@@ -205,6 +205,7 @@ INSTALLED_APPS = [
     ),
     "taifish",
     "console",
+    "audit",
     "instances",
     "tagging",
     "sync",
@@ -221,6 +222,7 @@ MIDDLEWARE = [
     "taifish.health.answer_probes",
     "csp.middleware.CSPMiddleware",
     "taifish.inbound.middleware",
+    "taifish.trail.middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     # Against BREACH it adds a random number of bytes, and Django masks CSRF tokens anew for each response.

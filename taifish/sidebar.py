@@ -85,6 +85,7 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
             (_("Health"), "ecg_heart", "health"),
             (_("Users"), "person", "admin:auth_user_changelist"),
             (_("Groups"), "shield", "admin:auth_group_changelist"),
+            (_("Audit trail"), "policy", "admin:audit_event_changelist"),
             (_("API tokens"), "vpn_key", "admin:taifish_apitoken_changelist"),
             (_("API"), "api", "docs"),
             (_("Locked logins"), "lock_clock", "admin:axes_accessattempt_changelist"),

@@ -23,6 +23,7 @@ LAYERS = [
     "sync",
     "tagging",
     "instances",
+    "audit",
 ]
 TABLES = {model._meta.db_table: model._meta.app_label for model in apps.get_models(include_auto_created=True)}
 _TABLE = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|USING|TABLE)\s+(?:ONLY\s+)?([a-z_]+)")

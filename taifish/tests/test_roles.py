@@ -30,6 +30,7 @@ def test_migrating_has_installed_them(db):
         "viewer": "Viewer",
         "operator": "Operator",
         "manager": "Manager",
+        "auditor": "Auditor",
         "keeper": "Credential keeper",
     }
     assert "instances.view_instance" in held("Viewer")
@@ -88,7 +89,7 @@ def test_what_people_changed_survives_every_deploy(installed, capsys):
 def test_a_group_that_people_made_under_that_name_is_theirs(db):
     Group.objects.all().delete()
     Group.objects.create(name="Viewer")
-    assert roles.install() == ["Operator", "Manager", "Credential keeper"]
+    assert roles.install() == ["Operator", "Manager", "Auditor", "Credential keeper"]
     assert held("Viewer") == set()
 
 
@@ -114,3 +115,9 @@ def test_flushing_the_store_and_taking_the_migration_back_do_no_harm(transaction
     call_command("flush", interactive=False, verbosity=0)
     assert "instances.view_instance" in held("Viewer")
     roles.install_after_migrate(apps.get_app_config("taifish"), apps=Apps())
+
+
+def test_the_audit_trail_is_for_auditors(installed):
+    """F8.2: viewers see all of the rest."""
+    assert held("Auditor") - held("Viewer") == {"audit.view_event"}
+    assert "audit.view_event" not in held("Manager")
