@@ -12,10 +12,13 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """Declare what this app adds to others."""
+        from audit.forwarding import STREAMS
         from sync.registry import VisitKind, register
 
         from . import services
+        from .forwarding import CHANGES
 
+        STREAMS.append(CHANGES)
         register(VisitKind(gettext_noop("accounts"), _("Accounts"), services.read, services.write))
         if settings.TAIFISH_PAGES:
             self.add_pages()

@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
 from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -19,12 +19,11 @@ from unfold.decorators import display
 from console.buttons import InspectOnlyAdmin
 from console.csv import csv_file
 from console.list_filters import OptionsFilter
-from console.templatetags.names import visible
+from engines.statements import printable
 
 from .filters import EventFilters
-from .models import Event
+from .models import COLUMNS, Event
 from .reading import as_json, as_rows
-from .serializers import COLUMNS
 from .tracking import DECLARED
 
 
@@ -70,16 +69,16 @@ class EventAdmin(InspectOnlyAdmin):
 
     @display(description=_("person"), ordering="user_name")
     def who(self, event: Event) -> str:
-        return visible(event.user_name) or "–"
+        return printable(event.user_name) or "–"
 
     @display(description=_("object"))
     def about(self, event: Event) -> str:
         changed = ", ".join(event.after or {}) if event.kind == Event.Kind.UPDATE else ""
-        parts = [str(event.model_label), visible(event.object), changed and f"({changed})"]
-        return " ".join(filter(None, parts)) or visible(event.command) or "–"
+        parts = [str(event.model_label), printable(event.object), changed and f"({changed})"]
+        return " ".join(filter(None, parts)) or printable(event.command) or "–"
 
     @admin.action(description=_("Export as CSV"), permissions=["view"])
-    def as_csv(self, request: HttpRequest, queryset: QuerySet[Event]) -> HttpResponse:
+    def as_csv(self, request: HttpRequest, queryset: QuerySet[Event]) -> StreamingHttpResponse:
         return csv_file(f"audit-{timezone.localdate()}", COLUMNS, as_rows(queryset))
 
     def page_context(self, request: HttpRequest, row: Event | None) -> dict[str, Any]:
@@ -112,7 +111,7 @@ def _named(field: models.Field | None, value: Any) -> str:
         return "–"
     if isinstance(field, models.ForeignKey):
         row = field.related_model._default_manager.filter(pk=value).first()
-        return f"{visible(str(row))} (#{value})" if row else f"#{value}"
+        return f"{printable(str(row))} (#{value})" if row else f"#{value}"
     if isinstance(value, bool):
         return gettext("yes") if value else gettext("no")
-    return visible(value if isinstance(value, str) else as_json(value))
+    return printable(value if isinstance(value, str) else as_json(value))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import django_filters
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from api.filters import FilterSet, moments
 
@@ -19,7 +19,6 @@ class EventFilters(FilterSet):
     class Meta:
         model = Event
         fields = ["request", "address", "object_id"]
-        filter_overrides = {}
 
     def of_model(self, events: QuerySet[Event], name: str, value: str) -> QuerySet[Event]:
-        return events.filter(Q(model=value.lower()))
+        return events.filter(model=value.lower())

@@ -82,6 +82,26 @@ class Event(models.Model):
             return self.model
 
 
+#: The columns of the trail, in API, CSV, command and forwarded lines.
+COLUMNS = [
+    "id",
+    "at",
+    "kind",
+    "door",
+    "user_id",
+    "user_name",
+    "address",
+    "request",
+    "command",
+    "model",
+    "object_id",
+    "object",
+    "instance_id",
+    "before",
+    "after",
+]
+
+
 class Position(models.Model):
     """The last row of a stream that has been forwarded."""
 

@@ -9,8 +9,7 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import QuerySet
 
-from .models import Event
-from .serializers import COLUMNS
+from .models import COLUMNS, Event
 
 #: Rows that are read from the store at once.
 CHUNK = 500

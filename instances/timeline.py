@@ -8,8 +8,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.contrib.admin.models import LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -17,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from audit.models import Event as AuditEvent
 from console.permissions import needs
 from console.visibility import shown_to
 
@@ -87,11 +86,24 @@ def timeline_page(request: HttpRequest, object_id: int) -> HttpResponse:
 
 
 def edits(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:
-    """Changes by users in the admin."""
-    kind = ContentType.objects.get_for_model(Instance)
-    rows = LogEntry.objects.filter(content_type=kind, object_id=str(instance.pk), action_time__gte=since)
-    for row in rows.select_related("user").order_by("-action_time")[:limit]:
-        yield Event(row.action_time, "attributes", str(EDITED), f"{row.user}: {row.get_change_message()}")
+    """Changes of the instance and decisions about it, through any door."""
+    trail = AuditEvent.objects.filter(instance_id=instance.pk, model=Instance._meta.label_lower, at__gte=since)
+    for row in trail[:limit]:
+        yield Event(row.at, "attributes", str(EDITED), f"{row.user_name}: {_text(row)}")
+
+
+def _text(row: AuditEvent) -> str:
+    """What was changed, with old and new values."""
+    if row.kind != AuditEvent.Kind.UPDATE:
+        return str((row.after or {}).get("decision") or row.get_kind_display())
+    names = {field.column: str(field.verbose_name) for field in Instance._meta.concrete_fields}
+    old, new = row.before or {}, row.after or {}
+    changes = (f"{names.get(name, name)}: {_value(old.get(name))} → {_value(new[name])}" for name in sorted(new))
+    return "; ".join(changes)
+
+
+def _value(value: Any) -> str:
+    return "–" if value in (None, "") else str(value)
 
 
 EDITED = gettext_lazy("edited")

@@ -18,6 +18,7 @@ from django.db.models.functions import Cast, Least, Now
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
+from audit import services as audit
 from console.visibility import limit_of, shown_to, within
 from instances.models import Instance, InstanceQuerySet
 from work.lease import brief_transaction, process_name
@@ -242,7 +243,7 @@ def confirm_shrink(record: SyncRecord, user: User | None) -> SyncSession:
     """
     if record.held_count is None:
         raise ValueError(gettext("This visit was not held for confirmation."))
-    record_event("decision", record, instance_id=record.instance_id, decision=f"{record.held_count} are really gone")
+    audit.record("decision", record, instance_id=record.instance_id, decision=f"{record.held_count} are really gone")
     return start(
         record.kind,
         Instance.objects.filter(pk=record.instance_id),

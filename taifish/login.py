@@ -35,6 +35,8 @@ from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 from unfold.forms import AdminOwnPasswordChangeForm
 
+from audit.services import record_use
+
 from .models import SecondFactorGroup
 
 #: Kind of failure, in the column `user_agent` of the row of an address. Its `username` is empty.
@@ -260,6 +262,7 @@ class PasswordAuthentication(BasicAuthentication):
         user, auth = super().authenticate_credentials(userid, password, getattr(request, "_request", request))
         if user.authenticator_set.exists() or SecondFactorGroup.has(user):
             raise AuthenticationFailed(_("This user logs in with a second factor. Use an API token here."))
+        record_use("login", user, user, client_address(request), by="password with a request")
         return user, auth
 
 

@@ -64,6 +64,12 @@ TIMETABLE: list[tuple[str, str, str | int, str]] = [
         60,
         "Send pending deliveries, and retry failed ones.",
     ),
+    (
+        _("Forward the audit trail"),
+        "audit.forward",
+        60,
+        "Send new events to TAIFISH_AUDIT_FORWARD, if it is set.",
+    ),
     (_("Forget old sessions"), "sync.purge", "30 4", "Delete sessions older than TAIFISH_KEEP_SESSIONS_DAYS."),
     (_("Forget old sizes"), "capacity.purge", "15 4", "Delete sizes older than TAIFISH_KEEP_SIZES_DAYS."),
     (

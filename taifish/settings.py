@@ -18,6 +18,7 @@ from engines.facts import GRANT_KINDS
 from taifish import embedded
 from taifish.environment import (
     allowed,
+    destination,
     flag,
     kept_secret,
     number,
@@ -422,6 +423,13 @@ IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
 
 #: Permits scraping /metrics without a login; disabled if empty.
 TAIFISH_METRICS_TOKEN = text("TAIFISH_METRICS_TOKEN")
+
+# Audit trail
+
+#: Where the audit trail is forwarded to as JSON lines; empty: nowhere.
+TAIFISH_AUDIT_FORWARD = destination("TAIFISH_AUDIT_FORWARD")
+#: Whether changes of accounts on instances are forwarded too.
+TAIFISH_AUDIT_ACCOUNTS = flag("TAIFISH_AUDIT_ACCOUNTS", False)
 
 # Logging and e-mail
 

@@ -12,6 +12,8 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
+from audit.services import record, record_use
+
 from .login import TOKENS, AddressLimit, client_address
 from .models import ApiToken
 
@@ -32,6 +34,7 @@ class TokenAuthentication(BaseAuthentication):
             # count.
             if not known.exists():
                 AddressLimit(request, TOKENS).count()
+                record("failed_login", name="API token")
             raise AuthenticationFailed(_("This token is unknown or expired, or its user is inactive."))
         address = client_address(request)
         if not token.may_be_used_from(address):
@@ -41,6 +44,7 @@ class TokenAuthentication(BaseAuthentication):
         is_noted = token.last_used_at and now - token.last_used_at <= USE_NOTED_EVERY
         if not is_noted or token.last_used_from != address:
             ApiToken.objects.filter(pk=token.pk).update(last_used_at=now, last_used_from=address)
+            record_use("token_use", token, token.user, address)
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:

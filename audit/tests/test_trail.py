@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import getpass
+import io
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from django.apps import apps
+from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import ProgrammingError, connection, transaction
 from django.test import Client
@@ -14,7 +25,10 @@ from audit.models import Event
 from audit.origin import Origin, origin_is
 from audit.tracking import install
 from instances.models import Credential, Instance
-from instances.tests.api import client_of
+from instances.tests.api import client_of, user_with
+from instances.tests.pages import entered
+from tagging.models import InstanceTag, Tag, TagLimit
+from taifish.models import ApiToken
 from taifish.tracked import TRACKED
 
 
@@ -206,3 +220,224 @@ def test_each_door(tmp_path):
     event = last(kind="failed_login")
     assert (event.object, event.user_name, event.address) == ("r" * 80, "", "203.0.113.9")
     assert "not this one" not in json.dumps([event.before, event.after, event.object])
+
+
+@pytest.fixture
+def hostile(instance: Instance, root: User) -> Event:
+    """An event with a name that would end a line, hide, and run as a formula."""
+    Instance.objects.filter(pk=instance.pk).update(note="a\r\nb\u202ec\x1b[2J\x7f", name="=HYPERLINK(1)")
+    return last(model="instances.instance")
+
+
+def test_the_list_and_the_page_of_an_event(hostile, root, django_assert_num_queries):
+    """F8.2: list, filters and search, and old and new values beside each other."""
+    browser = entered(root)
+    page = browser.get("/admin/audit/event/?door__exact=database&kind__exact=update&model=instances.instance&q=HYPER")
+    assert [event.pk for event in page.context["cl"].result_list] == [hostile.pk]
+    assert browser.get("/admin/audit/event/?model=tagging.tag").context["cl"].result_count == 0
+    page = browser.get(f"/admin/audit/event/{hostile.pk}/change/")
+    assert "orders" in page.text
+    assert "=HYPERLINK(1)" in page.text
+    assert "\u202e" not in page.text
+    assert "\x1b" not in page.text
+    Event.objects.bulk_create([Event(kind="login", object=f"n{number}") for number in range(120)])
+    # Session, user, count, rows.
+    with django_assert_num_queries(4):
+        page = browser.get("/admin/audit/event/")
+    assert len(page.context["cl"].result_list) == 50
+    assert browser.get("/admin/audit/event/add/").status_code == 403
+    assert browser.post(f"/admin/audit/event/{hostile.pk}/change/", {"object": "x"}).status_code == 403
+    assert browser.post(f"/admin/audit/event/{hostile.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+def test_an_event_names_the_rows_that_its_numbers_mean(instance, root):
+    other = Credential.objects.create(name="other", username="u")
+    gone = instance.credential_id
+    instance.credential = other
+    instance.save()
+    event = last(model="instances.instance")
+    Credential.objects.filter(pk=gone).delete()
+    text = entered(root).get(f"/admin/audit/event/{event.pk}/change/").text
+    assert f"<td>#{gone}</td>" in text
+    assert f"<td>other (#{other.pk})</td>" in text
+
+
+def test_the_csv_holds_what_is_selected_and_is_an_event_itself(hostile, root):
+    """F8.2: exportable; no cell runs as a formula, and no name breaks a line."""
+    browser = entered(root)
+    answer = browser.post(
+        "/admin/audit/event/?kind__exact=update",
+        {"action": "as_csv", "_selected_action": [hostile.pk], "select_across": "1"},
+    )
+    text = b"".join(answer.streaming_content).decode()
+    rows = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
+    row = next(row for row in rows if row["id"] == str(hostile.pk))
+    assert row["object"] == "'=HYPERLINK(1)"
+    assert json.loads(row["before"]) == {"name": "orders", "note": ""}
+    assert "\u202e" not in text
+    assert "\x1b" not in text
+    event = last(kind="export")
+    assert (event.user_name, event.door) == ("root", "admin")
+    assert event.object.startswith("audit-")
+    assert event.after == {"path": "/admin/audit/event/", "query": {"kind__exact": ["update"]}}
+
+
+def test_the_api(hostile, root, django_assert_num_queries):
+    """F8.2: read-only, filtered and in pages."""
+    api = client_of(root)
+    # Count and rows.
+    with django_assert_num_queries(2):
+        answer = api.get("/api/audit/?model=Instances.Instance&kind=update&door=database").json()
+    assert [row["id"] for row in answer["results"]] == [hostile.pk]
+    assert answer["results"][0]["after"]["name"] == "=HYPERLINK(1)"
+    assert api.get("/api/audit/?person=nobody-here").json()["count"] == 0
+    assert api.get(f"/api/audit/?since={hostile.at.isoformat().replace('+', '%2B')}").json()["count"] >= 1
+    assert api.get("/api/audit/?kind=nonsense").status_code == 400
+    assert api.get("/api/audit/?unknown=1").status_code == 400
+    assert api.delete(f"/api/audit/{hostile.pk}/").status_code == 405
+    assert api.patch(f"/api/audit/{hostile.pk}/", {}, format="json").status_code == 405
+
+
+def test_people_who_are_limited_see_events_of_their_instances_only(instance, root):
+    """F8.2: neither events of hidden instances, nor those of the fleet, which may name them."""
+    hidden = Instance.objects.create(name="zebra", engine="mysql", host="h", credential=instance.credential)
+    tag = Tag.objects.create(slug="mine", label="Mine")
+    InstanceTag.objects.create(instance=instance, tag=tag)
+    person = user_with("audit.view_event")
+    assert client_of(person).get(f"/api/audit/?instance={hidden.pk}").json()["count"] == 1
+    TagLimit.objects.create(user=person, tag=tag)
+    person = User.objects.get(pk=person.pk)
+    rows = client_of(person).get("/api/audit/").json()["results"]
+    assert {row["instance_id"] for row in rows} == {instance.pk}
+    assert "zebra" not in entered(person).get("/admin/audit/event/").text
+
+
+def test_use_of_a_token_is_an_event_once_an_hour_and_address(root, monkeypatch):
+    token = ApiToken(user=root, name="nightly")
+    secret = token.draw()
+    token.save()
+    monkeypatch.setattr("taifish.tokens.USE_NOTED_EVERY", timedelta(0))
+
+    def used() -> int:
+        return Event.objects.filter(kind="token_use").count()
+
+    def get(address: str, bearer: str = secret) -> int:
+        client = Client(headers={"authorization": f"Bearer {bearer}"}, REMOTE_ADDR=address)
+        return client.get("/api/tags/").status_code
+
+    for address in ("203.0.113.9", "203.0.113.8", "203.0.113.9", "203.0.113.8"):
+        assert get(address) == 200
+    assert used() == 2
+    event = last(kind="token_use")
+    assert (event.object, event.user_name, event.address, event.door) == ("nightly", "root", "203.0.113.8", "api")
+    monkeypatch.setattr("audit.services.ONE_USE_IN", timedelta(0))
+    assert get("203.0.113.9") == 200
+    assert used() == 3
+    assert get("203.0.113.9", "taifish_wrong") == 401
+    assert (last(kind="failed_login").object, last(kind="failed_login").address) == ("API token", "203.0.113.9")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT string_agg(e::text, ' ') FROM audit_event e")
+        text = cursor.fetchone()[0]
+    assert secret not in text
+    assert token.digest not in text
+
+
+def test_a_login_that_is_locked_is_an_event(root, settings):
+    settings.AXES_FAILURE_LIMIT = 2
+    for _ in range(3):
+        Client(REMOTE_ADDR="203.0.113.7").post("/admin/login/", {"username": "root", "password": "wrong-one"})
+    assert last(kind="locked_login").object == "root"
+    assert last(kind="locked_login").address == "203.0.113.7"
+
+
+def test_a_decision_in_the_admin_is_an_event_with_its_words(instance, root):
+    browser = entered(root)
+    browser.post(f"/admin/instances/instance/{instance.pk}/do/retire/", {"confirmed": "1"})
+    event = last(kind="decision")
+    assert (event.user_name, event.object, event.instance_id) == ("root", "orders", instance.pk)
+    assert event.after == {"decision": "Retired."}
+    assert last(kind="update").before == {"retired_at": None}
+
+
+@pytest.fixture
+def manage(transactional_db: None, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run manage.py on the store of the test."""
+    store = connection.settings_dict
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("TAIFISH_", "DATABASE", "PG"))},
+        "DATABASE_URL": f"postgresql://{store['USER']}@{quote(store['HOST'], safe='')}:{store['PORT'] or 5432}/{store['NAME']}",
+        "TAIFISH_DATA_DIR": str(tmp_path),
+        "TAIFISH_SECRET_KEY": "s" * 60,
+        "TAIFISH_CREDENTIAL_KEYS": settings.TAIFISH_CREDENTIAL_KEYS[0],
+    }
+
+    def run(*words: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "manage.py", *words],
+            cwd=settings.BASE_DIR,
+            env=environment | more,
+            input=stdin,
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def test_commands_and_the_shell(manage):
+    """F8.2: what a command or the shell changes has its door, its name, and the user of the machine."""
+    credential = Credential.objects.create(name="c", username="u")
+    instance = Instance.objects.create(name="one", engine="mysql", host="h", credential=credential)
+    start = newest()
+    done = manage("shell", "-v", "0", "-c", "from instances.models import *; Instance.objects.update(host='shell')")
+    assert done.returncode == 0, done.stderr
+    change, shell = since(start)
+    assert (change.door, change.command, change.after) == ("shell", "shell", {"host": "shell"})
+    assert change.user_name == getpass.getuser()
+    assert (shell.kind, shell.object) == ("command", "shell")
+    Tag.objects.create(slug="gold", label="Gold")
+    assert manage("tag", "add", "gold", "--instances", "one").returncode == 0
+    event = last(model="tagging.instancetag")
+    assert (event.door, event.command, event.object, event.instance_id) == ("command", "tag", "one: Gold", instance.pk)
+    refused = manage("shell", "-v", "0", "-c", "from audit.models import Event; Event.objects.all().delete()")
+    assert "append-only" in refused.stderr
+    assert Event.objects.filter(pk=change.pk).exists()
+    csv_text = manage("audit_trail", "--csv", "--door", "shell").stdout
+    assert next(csv.DictReader(io.StringIO(csv_text)))["object"] == "one"
+    lines = manage("audit_trail", "--json", "--model", "tagging.InstanceTag").stdout.splitlines()
+    assert json.loads(lines[-1])["object"] == "one: Gold"
+    event = last(kind="export")
+    assert (event.object, event.after) == ("audit_trail", {"words": ["--json", "--model", "tagging.InstanceTag"]})
+    assert "one (instance" not in manage("audit_trail", "--until", "2001-01-01").stdout
+    assert manage("audit_trail", "--since", "never").returncode == 2
+
+
+def test_pruning_is_the_one_way_to_remove_and_leaves_an_event(manage, monkeypatch):
+    """F8.2: retention is one audited command."""
+    credential = Credential.objects.create(name="c", username="u")
+    with connection.cursor() as cursor:
+        # Time cannot be entered, so the test takes the trigger away that sets it, as its owner may.
+        cursor.execute("ALTER TABLE audit_event DISABLE TRIGGER audit_stamp")
+        cursor.execute(
+            "INSERT INTO audit_event (id, at, kind, door) SELECT -n, now() - n * interval '1 day', 'login', 'admin' FROM generate_series(1, 99) n"
+        )
+        cursor.execute("ALTER TABLE audit_event ENABLE ALWAYS TRIGGER audit_stamp")
+    refused = manage("prune_audit", "--older-than", "30", stdin="n\n")
+    assert refused.returncode == 1
+    assert Event.objects.filter(pk__lt=0).count() == 99
+    waiting = manage("prune_audit", "--older-than", "30", "--yes", TAIFISH_AUDIT_FORWARD="stdout")
+    assert "not forwarded yet" not in waiting.stderr or waiting.returncode == 1
+    done = manage("prune_audit", "--older-than", "30", "--yes")
+    assert done.returncode == 0, done.stderr
+    left = Event.objects.filter(pk__lt=0).count()
+    assert left in (29, 30)
+    event = Event.objects.filter(kind="prune").order_by("pk").first()
+    assert event.after["removed"] == 99 - left
+    assert (event.door, event.user_name) == ("command", getpass.getuser())
+    # The event of another transaction is no permission.
+    with pytest.raises(ProgrammingError, match="append-only"):
+        Event.objects.filter(pk__lt=0).delete()
+    with pytest.raises(ProgrammingError, match="append-only"):
+        Event.objects.filter(kind="prune").delete()
+    assert manage("prune_audit", "--older-than", "0").returncode == 2
+    assert credential.pk

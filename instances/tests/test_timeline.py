@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
@@ -84,8 +85,9 @@ def test_everything_in_one_line_newest_first(lived, django_assert_num_queries):
         page = client.get(url(lived))
     told = [(event.badge, event.label, event.text) for event in page.context["events"]]
     assert told == [
-        ("attributes", "edited", "root: Changed Host."),
+        ("attributes", "edited", "root: host: prod → prod2"),
         ("added", "tag added", "Gold"),
+        ("attributes", "edited", f"{connection.settings_dict['USER']}: added"),
         ("privileges", "privileges changed", "app: granted CREATE on database shop"),
         ("held", "classified", "app: Risky"),
         ("failed", "failed", "accounts: too slow"),

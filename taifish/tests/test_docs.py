@@ -22,7 +22,7 @@ APPS = [Path(config.path) for config in apps.get_app_configs() if Path(config.pa
 VARIABLE = re.compile(r"\b(?:TAIFISH|CELERY|DATABASE)_[A-Z_]+\b")
 #: What reads a variable: the functions of taifish.environment, and os.environ.get.
 READERS = {
-    "text", "flag", "number", "words", "kept_secret", "per_minute", "pairs", "https_url", "service_url", "allowed", "one_of", "pattern", "get",
+    "text", "flag", "number", "words", "kept_secret", "per_minute", "pairs", "https_url", "service_url", "allowed", "destination", "one_of", "pattern", "get",
 }  # fmt: skip
 
 each_page = pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
