@@ -441,3 +441,39 @@ def test_pruning_is_the_one_way_to_remove_and_leaves_an_event(manage, monkeypatc
         Event.objects.filter(kind="prune").delete()
     assert manage("prune_audit", "--older-than", "0").returncode == 2
     assert credential.pk
+
+
+def test_the_roles_of_the_docs_cannot_switch_the_trail_off(db, instance):
+    """F8.2: with migrations run by an owner, the product's role can write to the trail and not stop it."""
+    text = (Path(settings.BASE_DIR) / "docs" / "operators.md").read_text()
+    script = text.split("\n## Audit trail\n")[1].split("```sql\n")[1].split("```")[0]
+    with connection.cursor() as cursor:
+        # The owner of a table is not changed with checks pending.
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute(script)
+        for kind in ("TABLE", "SEQUENCE"):
+            cursor.execute(
+                f"SELECT c.oid::regclass::text FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind = '{'r' if kind == 'TABLE' else 'S'}'"
+            )
+            rights = "SELECT, INSERT, UPDATE, DELETE" if kind == "TABLE" else "USAGE, SELECT"
+            for (name,) in cursor.fetchall():
+                cursor.execute(f"ALTER TABLE {name} OWNER TO taifish_owner" if kind == "TABLE" else "SELECT 1")
+                cursor.execute(f"GRANT {rights} ON {kind} {name} TO taifish_app")
+        cursor.execute("SET LOCAL ROLE taifish_app")
+        instance.note = "by the product"
+        instance.save()
+        assert last(model="instances.instance").after == {"note": "by the product"}
+        for sql in (
+            "DROP TRIGGER audit_refuse ON audit_event",
+            "ALTER TABLE audit_event DISABLE TRIGGER ALL",
+            "ALTER TABLE instances_instance DISABLE TRIGGER audit_track",
+            "DROP FUNCTION audit_track() CASCADE",
+            "CREATE OR REPLACE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+            "SET LOCAL session_replication_role = replica",
+            "DROP TABLE audit_event",
+        ):
+            with pytest.raises(ProgrammingError, match=r"must be owner|permission denied"), transaction.atomic():
+                cursor.execute(sql)
+        with pytest.raises(ProgrammingError, match="append-only"), transaction.atomic():
+            cursor.execute("DELETE FROM audit_event")
+        cursor.execute("RESET ROLE")
