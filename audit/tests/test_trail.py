@@ -15,19 +15,24 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from celery import signals
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import ProgrammingError, connection, transaction
 from django.test import Client
+from django.utils import timezone
 
+from audit import origin
 from audit.models import Event
 from audit.origin import Origin, origin_is
 from audit.tracking import install
 from instances.models import Credential, Instance
+from instances.tasks import purge
 from instances.tests.api import client_of, user_with
 from instances.tests.pages import entered
 from tagging.models import InstanceTag, Tag, TagLimit
+from taifish import trail
 from taifish.models import ApiToken
 from taifish.tracked import TRACKED
 
@@ -477,3 +482,69 @@ def test_the_roles_of_the_docs_cannot_switch_the_trail_off(db, instance):
         with pytest.raises(ProgrammingError, match="append-only"), transaction.atomic():
             cursor.execute("DELETE FROM audit_event")
         cursor.execute("RESET ROLE")
+
+
+def test_no_secret_gets_into_the_trail_by_any_form_or_call(db, root):
+    """F8.2: known secrets are entered everywhere, and then looked for in the table and its CSV."""
+    mark = "Sup3r-secret-mark"
+    browser, api = entered(root), client_of(root)
+    start = newest()
+    browser.post(
+        "/admin/instances/credential/add/", {"name": "one", "username": "u", "password": f"{mark}1", "note": ""}
+    )
+    api.post("/api/credentials/", {"name": "two", "username": "u", "password": f"{mark}2"}, format="json")
+    api.post(
+        "/api/alert-channels/",
+        {"name": "hook", "kind": "webhook", "url": f"https://203.0.113.5/{mark}3", "secret": f"{mark}4"},
+        format="json",
+    )
+    browser.post(
+        "/admin/auth/user/add/",
+        {"username": "new", "usable_password": "true", "password1": f"{mark}5", "password2": f"{mark}5"},
+    )
+    browser.post(f"/admin/auth/user/{root.pk}/password/", {"password1": f"{mark}6", "password2": f"{mark}6"})
+    token = api.post("/api/tokens/", {"name": "nightly"}, format="json").json()["token"]
+    Client().post("/admin/login/", {"username": "root", "password": f"{mark}7"})
+    made = {(event.model, event.kind) for event in since(start)}
+    assert {
+        ("instances.credential", "insert"),
+        ("alerts.channel", "insert"),
+        ("auth.user", "insert"),
+        ("auth.user", "update"),
+        ("taifish.apitoken", "insert"),
+        ("", "failed_login"),
+    } <= made
+    assert Credential.objects.count() == 2
+    assert last(model="alerts.channel").after | {"url": "set", "secret": "set"} == last(model="alerts.channel").after
+    root.refresh_from_db()
+    hidden = [mark, token, root.password, *Credential.objects.values_list("token", flat=True)]
+    hidden += ApiToken.objects.values_list("digest", flat=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT string_agg(e::text, ' ') FROM audit_event e")
+        table = cursor.fetchone()[0]
+    answer = entered(root).post(
+        "/admin/audit/event/", {"action": "as_csv", "_selected_action": ["1"], "select_across": "1"}
+    )
+    file = b"".join(answer.streaming_content).decode()
+    assert "nightly" in file
+    for secret in hidden:
+        assert secret
+        assert secret not in table
+        assert secret not in file
+
+
+def test_a_task_and_a_service_are_workers(instance, settings):
+    """F8.2: what a task changes has the task's name; outside tasks, the service's."""
+    instance.retire()
+    Instance.objects.update(retired_at=timezone.now() - timedelta(days=settings.TAIFISH_KEEP_RETIRED_DAYS + 1))
+    purge.apply()
+    event = last(kind="delete", model="instances.instance")
+    assert (event.door, event.command, event.object) == ("worker", "instances.purge", "orders")
+    assert origin.current() is None
+    try:
+        trail.start_service(signal=signals.celeryd_init)
+        assert origin.current() == Origin(door="worker", command="worker")
+        trail.start_service(signal=signals.beat_init)
+        assert origin.current() == Origin(door="worker", command="beat")
+    finally:
+        origin._process.clear()
