@@ -19,8 +19,6 @@ from audit.models import Event
 from audit.origin import LONGEST, Origin, of_process, origin_is
 from audit.services import record
 
-from .login import client_address
-
 #: Commands that give away data whatever their options, and those that are events in themselves.
 EXPORTS = ("backup", "export_instances", "audit_trail", "planning_report", "dumpdata")
 NOTABLE = ("shell", "dbshell", "restore", "flush", "rotate_credential_keys")
@@ -50,6 +48,9 @@ def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[
 
 def origin_of(request: HttpRequest, number: str) -> Origin:
     """The user is the one known so far: to find out takes queries, and this is called in the midst of one."""
+    # Workers do without the login page, and what it imports.
+    from .login import client_address
+
     user = request.__dict__.get("user")
     if isinstance(user, LazyObject):
         user = getattr(request, "_cached_user", None)
@@ -165,7 +166,7 @@ def decided(instance: Any, created: bool, **kwargs: Any) -> None:
             instance.get_edited_object() if kind and kind.model_class() else None,
             name=instance.object_repr,
             instance_id=int(instance.object_id) if kind and kind.model == "instance" else None,
-            decision=instance.change_message,
+            decision=str(instance.change_message),
         )
 
 

@@ -44,6 +44,7 @@ LISTS = {
     "alert": "alerts.view_alert",
     "delivery": "alerts.view_delivery",
     "apitoken": "taifish.view_apitoken",
+    "audit": "audit.view_event",
 }
 #: route name → (path argument, permission to look)
 NESTED = {

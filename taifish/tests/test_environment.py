@@ -155,7 +155,7 @@ def test_the_readme_documents_every_variable():
             code = path.read_text()
             read |= set(
                 re.findall(
-                    r'(?:text|flag|number|pattern|per_minute|words|pairs|https_url|service_url|allowed|one_of|kept_secret|environ\.get)\(\s*"([A-Z_]+)"',
+                    r'(?:text|flag|number|pattern|per_minute|words|pairs|https_url|service_url|allowed|destination|one_of|kept_secret|environ\.get)\(\s*"([A-Z_]+)"',
                     code,
                 )
             )
