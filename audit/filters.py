@@ -19,7 +19,7 @@ class EventFilters(FilterSet):
     door = django_filters.ChoiceFilter(choices=Event.Door.choices)
     person = django_filters.CharFilter(field_name="user_name")
     address = AddressFilter()
-    instance = django_filters.NumberFilter(field_name="instance_id")
+    instance_id = django_filters.NumberFilter(label="Also of an instance that is gone.")
     model = django_filters.CharFilter(method="of_model", label="Object type, such as instances.instance.")
 
     class Meta:

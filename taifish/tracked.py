@@ -124,7 +124,7 @@ TRACKED = (
         columns=("volume_id", "instance_id"),
         left_out=("id",),
         name=_pair(_of("planning_volume", "name", "volume"), _INSTANCE),
-        instance="r.instance_id",
+        # Without its instance: the name of a volume may name others that lie on it.
     ),
     Tracked(
         "alerts.Channel",

@@ -297,9 +297,9 @@ def test_the_api(hostile, root, django_assert_num_queries):
     assert answer["results"][0]["after"]["name"] == "=HYPERLINK(1)"
     assert api.get("/api/audit/?person=nobody-here").json()["count"] == 0
     assert api.get(f"/api/audit/?since={hostile.at.isoformat().replace('+', '%2B')}").json()["count"] >= 1
-    for wrong in ("kind=nonsense", "address=nowhere", "instance=x", "person=%00", "since=never", "unknown=1"):
+    for wrong in ("kind=nonsense", "address=nowhere", "instance_id=x", "person=%00", "since=never", "unknown=1"):
         assert api.get(f"/api/audit/?{wrong}").status_code == 400, wrong
-    for right in ("address=203.0.113.9", f"instance={10**40}", f"object_id={'9' * 400}", "ordering=id", "search=%25"):
+    for right in ("address=203.0.113.9", f"instance_id={10**40}", f"object_id={'9' * 400}", "ordering=id", "search=%25"):
         assert api.get(f"/api/audit/?{right}").status_code == 200, right
     assert api.delete(f"/api/audit/{hostile.pk}/").status_code == 405
     assert api.patch(f"/api/audit/{hostile.pk}/", {}, format="json").status_code == 405
@@ -311,7 +311,7 @@ def test_people_who_are_limited_see_events_of_their_instances_only(instance, roo
     tag = Tag.objects.create(slug="mine", label="Mine")
     InstanceTag.objects.create(instance=instance, tag=tag)
     person = user_with("audit.view_event")
-    assert client_of(person).get(f"/api/audit/?instance={hidden.pk}").json()["count"] == 1
+    assert client_of(person).get(f"/api/audit/?instance_id={hidden.pk}").json()["count"] == 1
     TagLimit.objects.create(user=person, tag=tag)
     person = User.objects.get(pk=person.pk)
     rows = client_of(person).get("/api/audit/").json()["results"]
