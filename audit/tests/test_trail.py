@@ -112,6 +112,7 @@ def test_a_change_of_a_password_is_recorded_as_such_only(instance, root):
     assert last(model="instances.credential").after == {
         "name": "login",
         "username": "collector",
+        "hosts": "",
         "note": "",
         "password": "set",
     }
@@ -299,7 +300,13 @@ def test_the_api(hostile, root, django_assert_num_queries):
     assert api.get(f"/api/audit/?since={hostile.at.isoformat().replace('+', '%2B')}").json()["count"] >= 1
     for wrong in ("kind=nonsense", "address=nowhere", "instance_id=x", "person=%00", "since=never", "unknown=1"):
         assert api.get(f"/api/audit/?{wrong}").status_code == 400, wrong
-    for right in ("address=203.0.113.9", f"instance_id={10**40}", f"object_id={'9' * 400}", "ordering=id", "search=%25"):
+    for right in (
+        "address=203.0.113.9",
+        f"instance_id={10**40}",
+        f"object_id={'9' * 400}",
+        "ordering=id",
+        "search=%25",
+    ):
         assert api.get(f"/api/audit/?{right}").status_code == 200, right
     assert api.delete(f"/api/audit/{hostile.pk}/").status_code == 405
     assert api.patch(f"/api/audit/{hostile.pk}/", {}, format="json").status_code == 405
