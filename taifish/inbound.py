@@ -34,6 +34,7 @@ def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[
         else:
             response = get_response(request)
         response.headers.setdefault("Permissions-Policy", POLICY)
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
         drain(request)
         return response
 

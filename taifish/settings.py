@@ -222,6 +222,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "taifish.health.answer_probes",
     "csp.middleware.CSPMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "taifish.inbound.middleware",
     "taifish.trail.middleware",
     "django.middleware.security.SecurityMiddleware",
@@ -234,7 +235,6 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "taifish.login_sessions.middleware",
     "axes.middleware.AxesMiddleware",
     "allauth.account.middleware.AccountMiddleware",

@@ -217,6 +217,14 @@ TRACKED = (
         left_out=("id",),
         name=_pair(_GROUP, _PERMISSION),
     ),
+    Tracked("taifish.SecondFactorGroup", columns=("group_id",), name=_GROUP),
+    Tracked(
+        "mfa.Authenticator",
+        columns=("user_id", "type"),
+        # Secrets, codes and counters, which uses change.
+        left_out=("id", "data", "created_at", "last_used_at"),
+        name=_pair(_USER, "r.type"),
+    ),
     Tracked(
         "taifish.Identity",
         columns=("user_id", "issuer", "subject"),

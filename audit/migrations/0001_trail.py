@@ -95,7 +95,7 @@ BEGIN
     IF written THEN
         INSERT INTO audit_event (kind, model, object_id, object, instance_id, before, after)
         VALUES (
-            lower(TG_OP), TG_ARGV[0], coalesce(new_row ->> 'id', old_row ->> 'id'), left(coalesce(called, ''), 500),
+            lower(TG_OP), TG_ARGV[0], coalesce(new_row ->> 'id', old_row ->> 'id', ''), left(coalesce(called, ''), 500),
             instance,
             CASE WHEN TG_OP <> 'INSERT' THEN before END, CASE WHEN TG_OP <> 'DELETE' THEN after END
         );

@@ -31,6 +31,7 @@ FOLDERS = (
     "aggregation",
     "planning",
     "alerts",
+    "audit",
     "classification",
     "templates",
 )

@@ -38,6 +38,8 @@ def trusted(db, oidc_provider, settings):
     settings.TAIFISH_OIDC = Provider(
         oidc_provider.url, CLIENT, SECRET, "Example SSO", groups=GROUPS, requires_group=True
     )
+    policy = settings.CONTENT_SECURITY_POLICY["DIRECTIVES"]
+    settings.CONTENT_SECURITY_POLICY = {"DIRECTIVES": {**policy, "form-action": ["'self'", "http:", "https:"]}}
     oidc_provider.claims["groups"] = ["dba-team"]
     yield oidc_provider
     oidc.app_of.cache_clear()

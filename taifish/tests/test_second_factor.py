@@ -6,7 +6,6 @@ import base64
 import hmac
 import re
 import time
-from contextlib import ExitStack
 from hashlib import sha1
 from typing import Any
 
@@ -16,13 +15,13 @@ from axes.models import AccessAttempt
 from cryptography.fernet import Fernet
 from django.contrib.auth.models import Group, User
 from django.core.cache import cache
-from django.test import Client, RequestFactory
+from django.test import Client
 from django.urls import reverse
 
 from instances.services import rotate_credential_keys
 from instances.tests.pages import entered, superstaff
 from taifish import roles
-from taifish.login import PASSWORDS, WAITING, AddressLimit
+from taifish.login import AddressLimit
 from taifish.models import ApiToken, SecondFactorGroup
 
 LOGIN, STEP, HOME = reverse("admin:login"), reverse("mfa_authenticate"), reverse("admin:index")
@@ -347,15 +346,14 @@ def test_removing_the_app_removes_the_recovery_codes(ann):
     assert not Authenticator.objects.exists()
 
 
-def test_codes_are_checked_a_few_at_a_time(factor):
+def test_codes_are_checked_a_few_at_a_time(factor, monkeypatch):
     """F8.3: the second step takes its turn with the passwords of its address, and is refused at once if many wait."""
     secret, _codes = factor
     client = Client()
     with_password(client)
-    limit = AddressLimit(RequestFactory().get("/", REMOTE_ADDR="10.0.0.9"), PASSWORDS)
-    with ExitStack() as held:
-        for _ in range(WAITING):
-            held.enter_context(limit._place(WAITING))
+    with AddressLimit.queue.turn("10.0.0.9", 0, 1):
+        monkeypatch.setattr("taifish.login.WAITING", 0)
         answer = step(client, code_of(secret))
         assert (answer.status_code, answer["Retry-After"], is_in(client)) == (429, "1", False)
+    monkeypatch.undo()
     assert step(client, code_of(secret)).status_code == 302
