@@ -23,8 +23,8 @@ SAMPLES = 5
 
 FILL = r"""
 TRUNCATE instances_credential, instances_instance, sync_syncsession, classification_classification CASCADE;
-INSERT INTO instances_credential (name, username, token, note, created_at, updated_at)
-VALUES ('bench', 'bench', '', '', now(), now());
+INSERT INTO instances_credential (name, username, token, note, hosts, created_at, updated_at)
+VALUES ('bench', 'bench', '', '', '', now(), now());
 INSERT INTO instances_instance (name, engine, host, database, credential_id, tls_mode, tls_ca, proof,
        certificate, certificate_compared, seen_certificate, connect_timeout,
        statement_timeout, budget, level, note, product, version, created_at, updated_at)
