@@ -49,3 +49,9 @@ def record_use(kind: str, row: models.Model, user: AbstractUser, address: str | 
     )
     if not recent.exists():
         record(kind, row, user=user, **facts)
+
+
+def logged_in_from(address: str | None, within: timedelta = timedelta(days=30)) -> bool:
+    """Whether anybody has logged in from an address lately."""
+    since = timezone.now() - within
+    return bool(address) and Event.objects.filter(kind=Event.Kind.LOGIN, address=address, at__gt=since).exists()

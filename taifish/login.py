@@ -9,6 +9,8 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import math
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -35,7 +37,7 @@ from rest_framework.exceptions import APIException, AuthenticationFailed
 from rest_framework.request import Request
 from unfold.forms import AdminOwnPasswordChangeForm
 
-from audit.services import record_use
+from audit.services import logged_in_from, record_use
 
 from .models import SecondFactorGroup
 
@@ -46,6 +48,9 @@ PASSWORDS, TOKENS = "passwords", "tokens"
 #: included. Together with that one they are fewer than the threads of a web process, so that other requests always get
 #: a thread.
 WAITING, OF_ONE_ADDRESS = 5, 4
+
+#: Seconds for which attempts are counted, and addresses at most.
+COUNTED_FOR, COUNTED = 60, 10_000
 
 
 def client_address(request: HttpRequest) -> str | None:
@@ -84,25 +89,33 @@ class TooManyAttempts(APIException):
 
 
 class Queue:
-    """Password checks of a process, one at a time: fewest failures of the address first, then first come.
+    """Password checks of a process, one at a time: first of addresses from which somebody logged in lately, then of
+    those with fewest failures, then with fewest attempts within about a minute, then first come.
 
-    While many addresses guess, a person who has not failed waits for one hash at most. If the queue is full, who would
-    be last leaves it.
+    While many addresses guess, a person at a known one waits for one hash at most. If the queue is full, who would be
+    last leaves it.
     """
 
     def __init__(self) -> None:
         self._changed = Condition()
-        self._waiting: list[tuple[int, int, str]] = []
-        self._hashing: tuple[int, int, str] | None = None
+        self._waiting: list[tuple[bool, int, int, int, str]] = []
+        self._hashing: tuple[bool, int, int, int, str] | None = None
         self._numbers = itertools.count()
+        #: Attempts by address, those that were refused included, since a moment.
+        self._attempts: Counter[str] = Counter()
+        self._since = time.monotonic()
 
     @contextmanager
-    def turn(self, address: str, failures: int, most: int) -> Iterator[None]:
+    def turn(self, address: str, failures: int, most: int, known: bool = False) -> Iterator[None]:
         """Wait for one's turn; at most so many of an address wait. Raises TooManyAttempts."""
         with self._changed:
-            mine = (failures, next(self._numbers), address)
+            if time.monotonic() - self._since > COUNTED_FOR or len(self._attempts) > COUNTED:
+                self._attempts.clear()
+                self._since = time.monotonic()
+            self._attempts[address] += 1
+            mine = (not known, failures, self._attempts[address], next(self._numbers), address)
             others = [*self._waiting, self._hashing] if self._hashing else self._waiting
-            if sum(other[2] == address for other in others) >= most:
+            if sum(other[-1] == address for other in others) >= most:
                 raise _too_many()
             self._waiting.append(mine)
             if len(self._waiting) > WAITING:
@@ -137,7 +150,8 @@ class AddressLimit:
     queue = Queue()
 
     def __init__(self, request: HttpRequest, wrong: str) -> None:
-        self.address = counted_address(client_address(request))
+        self.client = client_address(request)
+        self.address = counted_address(self.client)
         self.key = {"username": "", "ip_address": self.address, "user_agent": wrong}
 
     def _counting(self) -> QuerySet[AccessAttempt]:
@@ -179,8 +193,9 @@ class AddressLimit:
 
         An address with as many failures as one login may have gets one permission at a time.
         """
-        most = OF_ONE_ADDRESS if failures < settings.AXES_FAILURE_LIMIT else 1
-        with self.queue.turn(self.address, failures, most):
+        few = failures < settings.AXES_FAILURE_LIMIT
+        known = few and logged_in_from(self.client)
+        with self.queue.turn(self.address, failures, OF_ONE_ADDRESS if few else 1, known):
             yield
 
 

@@ -28,6 +28,7 @@ CREATE INDEX audit_event_kind ON audit_event (kind, id);
 CREATE INDEX audit_event_door ON audit_event (door, id);
 CREATE INDEX audit_event_user ON audit_event (user_name, id);
 CREATE INDEX audit_event_object ON audit_event (model, object_id, id);
+CREATE INDEX audit_event_login ON audit_event (address, at) WHERE kind = 'login';
 CREATE INDEX audit_event_instance ON audit_event (instance_id, id) WHERE instance_id IS NOT NULL;
 """
 

@@ -16,6 +16,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
+from audit.services import logged_in_from
 from instances.tests.pages import staff, superstaff
 from taifish.login import PASSWORDS, WAITING, AddressLimit, Queue, TooManyAttempts, client_address, counted_address
 from taifish.models import ApiToken
@@ -334,20 +335,23 @@ class Line:
         self.go_on = Event()
         self.threads: list[Thread] = []
 
-    def add(self, name: str, address: str, failures: int = 0, most: int = 4) -> None:
+    def add(self, name: str, address: str, failures: int = 0, most: int = 4, known: bool = False) -> None:
         def work() -> None:
             try:
-                with self.queue.turn(address, failures, most):
+                with self.queue.turn(address, failures, most, known):
                     self.hashed.append(name)
                     assert self.go_on.wait(30)
             except TooManyAttempts:
                 self.refused.append(name)
 
-        known = len(self.queue._waiting) + len(self.hashed) + len(self.refused)
+        before = self.count()
         self.threads.append(Thread(target=work))
         self.threads[-1].start()
-        while len(self.queue._waiting) + len(self.hashed) + len(self.refused) == known:
+        while self.count() == before:
             assert self.threads[-1].is_alive() or self.refused
+
+    def count(self) -> int:
+        return len(self.queue._waiting) + len(self.hashed) + len(self.refused)
 
     def finish(self) -> None:
         self.go_on.set()
@@ -363,9 +367,10 @@ def test_passwords_are_hashed_one_at_a_time_those_of_few_failures_first():
     line.add("guesses again", "10.0.0.2", failures=5, most=1)
     line.add("mistyped", "10.0.0.3", failures=1)
     line.add("right", "10.0.0.4")
+    line.add("known", "10.0.0.5", failures=2, known=True)
     assert (line.hashed, line.refused) == (["first"], ["guesses again"])
     line.finish()
-    assert line.hashed == ["first", "right", "mistyped", "guesses"]
+    assert line.hashed == ["first", "known", "right", "mistyped", "guesses"]
     assert not line.queue._waiting
 
 
@@ -381,3 +386,26 @@ def test_whoever_would_be_last_leaves_a_full_queue():
     assert line.refused == ["one more", f"guess {WAITING - 1}"]
     line.finish()
     assert line.hashed[:2] == ["hashes", "right"]
+
+
+def test_whoever_asks_often_waits_longer():
+    """F8.3: addresses that have not failed yet are told apart by how often they try."""
+    line = Line()
+    line.add("hashes", "10.0.0.1")
+    for number in range(3):
+        line.add(f"guess {number}", "10.0.0.2")
+    line.add("right", "10.0.0.3")
+    line.finish()
+    assert line.hashed == ["hashes", "guess 0", "right", "guess 1", "guess 2"]
+
+
+def test_an_address_is_known_once_somebody_logged_in_there(few):
+    """F8.3: by the audit trail, through either door, until thirty days have gone."""
+    assert not logged_in_from("10.0.0.7")
+    enter(WRONG, REMOTE_ADDR="10.0.0.7")
+    assert not logged_in_from("10.0.0.7")
+    enter(RIGHT, REMOTE_ADDR="10.0.0.7")
+    ask(RIGHT, REMOTE_ADDR="10.0.0.8")
+    assert [logged_in_from(f"10.0.0.{n}") for n in (7, 8, 9)] == [True, True, False]
+    assert not logged_in_from("10.0.0.7", timedelta())
+    assert not logged_in_from(None)
