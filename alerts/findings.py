@@ -23,9 +23,11 @@ from accounts.freshness import LastRead, moment, stale_reads
 from accounts.models import AccountChange, account_label
 from aggregation.models import DatabaseAggregate
 from aggregation.periods import Period
+from audit.models import Event
 from capacity.gaps import MissingDays
 from console.units import bytes_label
 from console.visibility import limit_of, shown_to
+from instances.destinations import REACH
 from instances.models import Instance
 from planning.answers import Forecast
 from planning.reading import Ceiling, ceilings, chosen, forecasts
@@ -263,6 +265,18 @@ def _superusers(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
         yield _alert(change.account_id, text, change.account.instance_id)
 
 
+def _moved(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
+    """Changes of where stored passwords are sent, by the audit trail. Instances that are added are not moved."""
+    columns = [Instance._meta.get_field(name).attname for name in REACH]
+    events = Event.objects.filter(
+        model="instances.instance", kind=Event.Kind.UPDATE, at__gte=scope.since, instance_id__in=scope.instances
+    )
+    for event in events.filter(after__has_any_keys=columns).order_by("pk"):
+        changed = ", ".join(column.removesuffix("_id") for column in columns if column in event.after)
+        text = f"{event.user_name} changed {changed} at {moment(event.at)} ({event.get_door_display()})"
+        yield _alert(event.pk, text, event.instance_id)
+
+
 def _privileges_changed(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     """Visits that found changes. Filtered accounts do not count: a server's upgrade changes many of its own."""
     changes = _changes(scope).filter(
@@ -350,6 +364,7 @@ _REPORTS: dict[str, Callable[[Scope, AlertRule], Iterator[Alert]]] = {
     "paused": _visits_paused,
     "stale": _accounts_unknown,
     "new_superuser": _superusers,
+    "moved": _moved,
     "privilege_changes": _privileges_changed,
     "growth": _growth,
     "limit_near": _limits_near,

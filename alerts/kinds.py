@@ -50,6 +50,11 @@ KINDS: dict[str, AlertKind] = {
         _("An account was created as a superuser or became one. An instance's first visit finds no new ones."),
         is_event=True,
     ),
+    "moved": AlertKind(
+        _("instance moved"),
+        _("Somebody changed where an instance connects: address, database, TLS, credential or proof of the server."),
+        is_event=True,
+    ),
     "privilege_changes": AlertKind(
         _("privileges changed"),
         _("One visit found other privileges, roles or options of this many accounts. Filtered accounts do not count."),

@@ -180,6 +180,24 @@ def test_new_superusers(make_rule, make_instance):
     assert [text.split()[0] for text in texts()] == ["bob"]
 
 
+def test_moved_instances(make_rule, make_instance):
+    """F8.2, F8.4: whoever changes where a password is sent is named, through whatever door."""
+    rule = make_rule("moved")
+    since(rule, 1)
+    instance, other = make_instance("one"), make_instance("two")
+    instance.note = "not a move"
+    instance.save()
+    evaluate()
+    assert texts() == []
+    Instance.objects.filter(pk=instance.pk).update(host="elsewhere", port=5433)
+    other.database = "other"
+    other.save()
+    evaluate()
+    said = sorted(texts())
+    assert [text.partition(" changed ")[2].partition(" at ")[0] for text in said] == ["database", "host, port"]
+    assert {alert.instance for alert in Alert.objects.all()} == {instance, other}
+
+
 def test_changed_privileges(make_rule, make_instance):
     make_rule("privilege_changes", threshold=2, name="two")
     make_rule("privilege_changes", threshold=1, name="any")
@@ -473,7 +491,7 @@ def test_a_thousand_instances_take_no_more_queries(first_rules, make_instance, m
     schedules.install()
     PeriodicTask.objects.update(last_run_at=timezone.now())
     # Two more for each thousand alerts, to store them.
-    with django_assert_num_queries(29):
+    with django_assert_num_queries(30):
         found = evaluate()
     assert len(found.opened) == 5000
     (delivery,) = found.deliveries
