@@ -497,7 +497,7 @@ def test_a_thousand_instances_take_no_more_queries(first_rules, make_instance, m
     (delivery,) = found.deliveries
     assert delivery.digest["subject"] == "Taifish: 5000 new alerts"
     assert [(group["count"], len(group["alerts"])) for group in delivery.digest["opened"]] == [(1000, 50)] * 5
-    with django_assert_num_queries(23):
+    with django_assert_num_queries(24):
         found = evaluate()
     assert (found.opened, found.n_lasting) == ([], 5000)
 
