@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+import tempfile
+from pathlib import Path
+from typing import IO, Any
 
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.core.exceptions import BadRequest
+from django.core.exceptions import BadRequest, SuspiciousFileOperation
 from django.db import DataError
 from django.db.models import QuerySet
 from django.forms import Form
@@ -14,12 +17,33 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from import_export.admin import ImportExportMixin
 from import_export.results import Result
+from import_export.tmp_storages import TempFolderStorage
 from unfold.contrib.import_export.forms import ExportForm, ImportForm
 
 from .resources import InstanceCSV, InstanceResource
 
 
+class ImportFile(TempFolderStorage):
+    """The file between preview and import. The form that confirms names it: no other file can be named."""
+
+    PREFIX = "taifish-import-"
+
+    def get_full_path(self) -> str:
+        if not re.fullmatch(self.PREFIX + r"\w{8}", name := Path(self.name).name):
+            raise SuspiciousFileOperation("This is not the name of a file to import.")
+        return str(Path(tempfile.gettempdir()) / name)
+
+    def _open(self, mode: str = "r") -> IO[Any]:
+        if not self.name:
+            with tempfile.NamedTemporaryFile(prefix=self.PREFIX, delete=False) as file:
+                self.name = file.name
+            # As the parent: what is saved are bytes.
+            return Path(self.name).open("wb")
+        return Path(self.get_full_path()).open(mode, encoding=self.encoding)
+
+
 class ImportExportPages(ImportExportMixin):
+    tmp_storage_class = ImportFile
     resource_classes = [InstanceResource]
     import_form_class = ImportForm
     export_form_class = ExportForm

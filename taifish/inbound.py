@@ -31,9 +31,13 @@ def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[
         query = "" if request.path_info.startswith("/api/") else request.META.get("QUERY_STRING", "")
         if "%00" in query or "\0" in request.path_info:
             response = refused(request, _("The address contains the character NUL (%00). Leave it out."), 400)
+        elif request.method == "TRACE":
+            response = HttpResponse(status=405)
         else:
             response = get_response(request)
         response.headers.setdefault("Permissions-Policy", POLICY)
+        if request.path_info.startswith("/api/"):
+            response.headers.setdefault("Cache-Control", "no-store")
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         drain(request)
         return response

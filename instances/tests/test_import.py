@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -186,6 +187,19 @@ def confirm(client, answer):
         for name in ("import_file_name", "original_file_name", "format")
     }
     return client.post(reverse("admin:instances_instance_process_import"), fields | {"resource": ""}, follow=True)
+
+
+@pytest.mark.parametrize("name", ["other.csv", "../other.csv", "taifish-import-../other", ""])
+def test_no_other_file_is_imported_or_deleted(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    other = tmp_path / "other.csv"
+    other.write_text(HEADER + "evil,postgresql,db1,,collector,evil\n")
+    client = superstaff()
+    fields = {"import_file_name": name, "original_file_name": "a.csv", "format": "0", "resource": ""}
+    answer = client.post(reverse("admin:instances_instance_process_import"), fields)
+    assert answer.status_code in (200, 400)
+    assert not Instance.objects.exists()
+    assert other.exists()
 
 
 def test_a_preview_comes_before_the_import():

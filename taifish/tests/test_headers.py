@@ -38,6 +38,15 @@ def test_every_answer_has_a_policy(db, path):
         assert "camera=()" in answer["Permissions-Policy"]
 
 
+def test_answers_of_the_api_are_kept_nowhere(db):
+    assert superstaff().get("/api/instances/")["Cache-Control"] == "no-store"
+    assert Client().get("/api/instances/")["Cache-Control"] == "no-store"
+
+
+def test_trace_is_refused(db):
+    assert [superstaff(f"t{n}").trace(path).status_code for n, path in enumerate(PAGES)] == [405] * len(PAGES)
+
+
 @pytest.fixture
 def admin_page(browser_context, live_server, transactional_db) -> Iterator[Page]:
     """A page of Chromium with a superuser's session."""
