@@ -128,6 +128,23 @@ def unproven_servers(databases: Sequence[str] | None, **kwargs: Any) -> list[Che
     ]
 
 
+@register(Tags.database, deploy=True)
+def second_factor(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckMessage]:
+    if not databases or settings.TAIFISH_OIDC:
+        return []
+    from .models import SecondFactorGroup
+
+    if SecondFactorGroup.objects.exists():
+        return []
+    return [
+        Warning(
+            "A password is enough to log in.",
+            hint="Set up an OpenID provider, or select “Members need a second factor” on the pages of groups.",
+            id="taifish.W008",
+        )
+    ]
+
+
 @register(Tags.compatibility, deploy=True)
 def mysql_driver(**kwargs: Any) -> list[CheckMessage]:
     if find_spec("MySQLdb"):

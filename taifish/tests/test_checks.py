@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from cryptography.fernet import Fernet
+from django.contrib.auth.models import Group
 from django.core.checks import run_checks
 
 from instances.models import Credential, Instance
 from taifish import checks
+from taifish.models import SecondFactorGroup
 
 
 def told(**options: object) -> dict[str, str]:
@@ -69,6 +71,18 @@ def test_instances_without_a_proved_server_are_counted():
     assert "taifish.W007" in told(include_deployment_checks=True, databases=["default"])
     # Without --database no connection is opened.
     assert "taifish.W007" not in told(include_deployment_checks=True)
+
+
+@pytest.mark.django_db
+def test_a_password_alone_is_told(settings):
+    asked = {"include_deployment_checks": True, "databases": ["default"]}
+    assert "taifish.W008" in told(**asked)
+    assert "taifish.W008" not in told(include_deployment_checks=True)
+    SecondFactorGroup.objects.create(group=Group.objects.create(name="DBA"))
+    assert "taifish.W008" not in told(**asked)
+    SecondFactorGroup.objects.all().delete()
+    settings.TAIFISH_OIDC = object()
+    assert "taifish.W008" not in told(**asked)
 
 
 def test_a_missing_driver(monkeypatch):
