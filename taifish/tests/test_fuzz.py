@@ -39,9 +39,12 @@ from schemathesis.specs.openapi.checks import (
 from accounts.models import Account
 from api.parsers import ShallowJSONParser
 from instances.tests.pages import staff
+from tagging.models import Tag, TagLimit
+from taifish import roles
 from taifish.api import router
 from taifish.models import ApiToken
 from taifish.tests.fleet import small_fleet
+from taifish.tests.test_matrix import somebody
 from taifish.wsgi import application
 
 FORM = "application/x-www-form-urlencoded"
@@ -57,11 +60,17 @@ EXAMPLES = {GenerationMode.POSITIVE: 8, GenerationMode.NEGATIVE: 4}
 
 
 @pytest.fixture
-def program(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """The headers of a superuser's program; nobody counts its requests."""
+def program(request: pytest.FixtureRequest, db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """The headers of the program of a superuser, or of somebody else; nobody counts its requests. "limited" is a
+    manager who sees one of the two instances."""
     monkeypatch.setitem(UserRateThrottle.THROTTLE_RATES, "user", None)
+    roles.install()
     small_fleet()
-    token = ApiToken(user=User.objects.create_superuser("root"), name="everything")
+    who = getattr(request, "param", "superuser")
+    user = somebody("manager" if who == "limited" else who)
+    if who == "limited":
+        TagLimit.objects.create(user=user, tag=Tag.objects.get(slug="lab"))
+    token = ApiToken(user=user, name="everything")
     secret = token.draw()
     token.save()
     # As Django's own test client does: requests share the test's connection.
@@ -84,14 +93,16 @@ def rows_there_are(path: str) -> dict[str, int]:
     return found
 
 
-def complaints(operation: schemathesis.APIOperation, mode: GenerationMode, headers: dict[str, str]) -> list[str]:
+def complaints(
+    operation: schemathesis.APIOperation, mode: GenerationMode, headers: dict[str, str], examples: int = 0
+) -> list[str]:
     """What is wrong with the answers of one operation, as schemathesis tells it; what they wrote is undone."""
     there = rows_there_are(operation.path)
     told = []
 
     @given(case=operation.as_strategy(generation_mode=mode), real=st.booleans())
     @how(
-        max_examples=EXAMPLES[mode],
+        max_examples=examples or EXAMPLES[mode],
         database=None,
         deadline=None,
         derandomize=True,
@@ -121,6 +132,17 @@ def test_no_answer_is_a_failure_or_other_than_described(program):
     operations = [result.ok() for result in schema.get_all_operations()]
     assert len(operations) > 60
     told = [line for operation in operations for mode in EXAMPLES for line in complaints(operation, mode, program)]
+    assert not told, "\n\n".join(told)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("program", [*roles.ROLES, "limited"], indirect=True)
+def test_nobody_meets_a_failure(program):
+    """F8.7: as each role, and as a person who sees one instance."""
+    schema = schemathesis.openapi.from_wsgi("/api/schema/?format=json", application, headers=program)
+    operations = [result.ok() for result in schema.get_all_operations()]
+    told = [line for operation in operations for mode in EXAMPLES for line in complaints(operation, mode, program, 1)]
     assert not told, "\n\n".join(told)
 
 
