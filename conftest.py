@@ -39,6 +39,18 @@ def django_db_modify_db_settings() -> Iterator[None]:
     cluster.stop()
 
 
+@pytest.fixture(autouse=True)
+def empty_trail(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a test that is not rolled back: flush empties all tables but that of the audit trail."""
+    if not {"transactional_db", "live_server"} & set(request.fixturenames):
+        yield
+        return
+    blocker = request.getfixturevalue("django_db_blocker")
+    yield
+    with blocker.unblock():
+        store.empty_trail()
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(
     django_test_environment: None, django_db_blocker: Any, django_db_modify_db_settings: None

@@ -229,16 +229,7 @@ def test_each_door(tmp_path):
 
 
 @pytest.fixture
-def nothing_yet(db) -> None:
-    """What tests in transactions of their own have left in the trail is no matter here."""
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE audit_event DISABLE TRIGGER audit_refuse_delete")
-        cursor.execute("DELETE FROM audit_event")
-        cursor.execute("ALTER TABLE audit_event ENABLE ALWAYS TRIGGER audit_refuse_delete")
-
-
-@pytest.fixture
-def hostile(nothing_yet, instance: Instance, root: User) -> Event:
+def hostile(instance: Instance, root: User) -> Event:
     """An event with a name that would end a line, hide, and run as a formula."""
     Instance.objects.filter(pk=instance.pk).update(note="a\r\nb\u202ec\x1b[2J\x7f", name="=HYPERLINK(1)")
     return last(model="instances.instance")

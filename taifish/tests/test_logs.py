@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from copy import deepcopy
 from logging.config import DictConfigurator
 
 import pytest
@@ -22,13 +23,14 @@ from taifish.environment import one_of
 @pytest.fixture
 def written(request) -> Iterator[io.StringIO]:
     """What the handler of the settings writes, with the formatter of this name."""
-    configured = {**settings.LOGGING, "handlers": {**settings.LOGGING["handlers"]}}
+    # A copy, because configuring takes words out of it.
+    configured = deepcopy(settings.LOGGING)
     formatter = DictConfigurator(configured).configure_formatter(configured["formatters"][request.param])
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     for filtered in settings.LOGGING["handlers"]["stderr"]["filters"]:
-        handler.addFilter(DictConfigurator(configured).configure_filter(configured["filters"][filtered]))
+        handler.addFilter(DictConfigurator(configured).configure_filter(deepcopy(configured["filters"][filtered])))
     loggers = [logging.getLogger("sync"), logging.getLogger("django")]
     for logger in loggers:
         logger.addHandler(handler)
