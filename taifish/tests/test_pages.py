@@ -302,6 +302,7 @@ def urls(instance: Instance) -> dict[str, str]:
         "tagging_tagoperation",
         "taifish_apitoken",
         "axes_accessattempt",
+        "audit_event",
     ):
         pages[f"list-{name}"] = reverse(f"admin:{name}_changelist")
     for name in (
