@@ -84,6 +84,9 @@ class Objects:
         kind, object_id, scope = found
         if not self.is_read(kind, row.database):
             return False
+        if row.denied and (kind, scope) not in self._owned_before:
+            # A right that the engine ships with was taken away, and is back: then no row is of this built-in object.
+            return False
         return (kind, object_id) not in self._ids if object_id else (kind, scope) not in self._scopes
 
     def is_recreated(self, row: GrantRow) -> bool:

@@ -103,6 +103,12 @@ def test_postgresql(transactional_db, clean_postgres, steps):
     on_postgresql(clean_postgres, steps)
 
 
+def test_a_shipped_right_that_is_back_was_not_dropped(transactional_db, clean_postgres):
+    """F6.5: PUBLIC loses what PostgreSQL ships it with, and gets it again: no object is gone."""
+    taken, back = ("built_in", (800, 292, 404, 560)), ("built_in", (415, 189, 803, 178))
+    on_postgresql(clean_postgres, [[taken], [], [back]])
+
+
 @settings(**few)
 @given(histories(mysql.ACTIONS, 8))
 def test_mysql(transactional_db, clean_mysql_family, steps):
