@@ -42,7 +42,9 @@ def django_db_modify_db_settings() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def empty_trail(request: pytest.FixtureRequest) -> Iterator[None]:
     """After a test that is not rolled back: flush empties all tables but that of the audit trail."""
-    if not {"transactional_db", "live_server"} & set(request.fixturenames):
+    marker = request.node.get_closest_marker("django_db")
+    is_committed = {"transactional_db", "live_server"} & set(request.fixturenames)
+    if not is_committed and not (marker and marker.kwargs.get("transaction")):
         yield
         return
     blocker = request.getfixturevalue("django_db_blocker")

@@ -34,6 +34,7 @@ from instances.tests.pages import entered
 from tagging.models import InstanceTag, Tag, TagLimit
 from taifish import trail
 from taifish.models import ApiToken
+from taifish.tests.store import empty_trail
 from taifish.tracked import TRACKED
 
 
@@ -229,7 +230,13 @@ def test_each_door(tmp_path):
 
 
 @pytest.fixture
-def hostile(instance: Instance, root: User) -> Event:
+def nothing_yet(db: None) -> None:
+    """Whatever other tests have left in the trail is no matter here."""
+    empty_trail()
+
+
+@pytest.fixture
+def hostile(nothing_yet: None, instance: Instance, root: User) -> Event:
     """An event with a name that would end a line, hide, and run as a formula."""
     Instance.objects.filter(pk=instance.pk).update(note="a\r\nb\u202ec\x1b[2J\x7f", name="=HYPERLINK(1)")
     return last(model="instances.instance")
