@@ -20,6 +20,7 @@ from dataclasses import replace
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
+from unittest import mock
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -35,6 +36,7 @@ from django.core.management import call_command
 from django.db import connection, connections
 from django.test import Client, override_settings
 from django.urls import reverse
+from rest_framework.throttling import UserRateThrottle
 
 from alerts import services as alerts
 from engines.target import Target
@@ -143,6 +145,7 @@ def processes(*mine: int) -> Places:
     return found
 
 
+@mock.patch.dict(UserRateThrottle.THROTTLE_RATES, user=None)
 def endpoints() -> Places:
     """What every GET and OPTIONS of the API answers, the schema included."""
     client = superclient()
