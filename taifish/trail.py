@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import uuid
 from collections.abc import Callable, Sequence
@@ -65,15 +66,13 @@ def origin_of(request: HttpRequest, number: str) -> Origin:
 
 
 def record_export(request: HttpRequest, response: HttpResponse) -> None:
-    """The question is the address with its parameters; `rows` is there if the response knows it."""
+    """The question is the address with its parameters."""
     name = re.search(r'filename="([^"]*)"', response["Content-Disposition"])
-    rows = getattr(response, "n_rows", None)
     record(
         Event.Kind.EXPORT,
         name=name[1] if name else request.path,
         path=request.path[:500],
         query=dict(request.GET.lists()),
-        **({} if rows is None else {"rows": rows}),
     )
 
 
@@ -89,13 +88,14 @@ def start_command(words: Sequence[str]) -> None:
 
 def end_command(words: Sequence[str]) -> None:
     """Write an event if the command has exported something, or is one of note."""
-    if not words or "--help" in words or "audit_event" not in connection.introspection.table_names():
+    if not words or "--help" in words:
+        return
+    is_export = words[0] in EXPORTS or any(word.split("=")[0] in _AS_FILE for word in words[1:])
+    if not (is_export or words[0] in NOTABLE) or "audit_event" not in connection.introspection.table_names():
         # A store of an earlier release, which `restore` may have brought, has no trail yet.
         return
-    if words[0] in EXPORTS or any(word.split("=")[0] in _AS_FILE for word in words[1:]):
-        record(Event.Kind.EXPORT, name=words[0], words=list(words[1:]))
-    elif words[0] in NOTABLE:
-        record(Event.Kind.COMMAND, name=words[0], words=list(words[1:]) if words[0] not in SHELLS else [])
+    kind = Event.Kind.EXPORT if is_export else Event.Kind.COMMAND
+    record(kind, name=words[0], words=list(words[1:]) if words[0] not in SHELLS else [])
 
 
 def machine_user() -> str:
@@ -103,8 +103,6 @@ def machine_user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        import os
-
         return str(os.getuid())
 
 
