@@ -52,7 +52,7 @@ KINDS: dict[str, AlertKind] = {
     ),
     "moved": AlertKind(
         _("instance moved"),
-        _("Somebody changed where an instance connects: address, database, TLS, credential or proof of the server."),
+        _("The address, database, TLS, credential or server proof of an instance was changed."),
         is_event=True,
     ),
     "privilege_changes": AlertKind(

@@ -1,7 +1,7 @@
 """Forwarding of events as JSON lines, to standard output or syslog: each at least once, in the order of their ids.
 
-Writers take a shared lock before they number their rows. Whoever has the lock alone reads the greatest id, and then no
-transaction can still commit a smaller one. It is tried and not waited for, because waiting would block the writers.
+Writers take a shared lock before they assign ids. Forwarding takes the lock exclusively and reads the greatest id: no
+transaction can commit a smaller one later. It tries the lock and does not wait: waiting would block the writers.
 """
 
 from __future__ import annotations

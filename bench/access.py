@@ -83,7 +83,7 @@ NEEDS = NEED.format("connect", "database", "CONNECT") + NEED.format("usage", "sc
 LACKS = (
     """(f.account_id NOT IN (SELECT id FROM connect_in))::int + (f.session_id NOT IN (SELECT id FROM usage_in))::int"""
 )
-#: Who has it on a table of MySQL, whose accounts have one pattern each here.
+#: The accounts with the privilege on a MySQL table. Each account of this bench has one pattern.
 PATTERN = f"""{NOW} g.privilege = %(privilege)s AND g.kind = 'table' AND md5(g.scope) = md5(%(scope)s)
      UNION ALL {NOW} g.privilege = %(privilege)s AND g.kind = 'database' AND %(database)s LIKE g.scope
        AND (g.database = %(database)s OR g.scope LIKE '%%\\%%%%' OR g.scope LIKE '%%\\_%%')"""

@@ -1,11 +1,10 @@
 """A hundred clients that guess passwords, and what others notice of it.
 
 Gunicorn with two processes of eight threads, as deployed, on an empty store. The clients guess without a pause, with a
-new name each time: first all from one address, then each from an address of its own. Meanwhile one person logs in with
-the right password from an address from which they have logged in before, again and again as people do when they are
-asked to wait a second; another, who is logged in, opens the list of instances; and /healthz is probed. The worst of
-each counts. `stranger` is for information: the right password from an address from which nobody has logged in before.
-The reference is the time that one hash takes alone.
+new name each time: first all from one address, then each from a different one. Meanwhile one person logs in with the
+right password from a known address, and tries again a second after each refusal; another, who is logged in, opens the
+list of instances; and /healthz is probed. The figures are the longest times. `stranger` is for information: the right
+password from an address without an earlier login. The reference is the time of one hash alone.
 """
 
 from __future__ import annotations

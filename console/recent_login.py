@@ -68,7 +68,7 @@ def recent_login_needed(view: View, methods: tuple[str, ...] = ("POST",)) -> Vie
 
 
 class RecentLoginAdmin(ModelAdmin):
-    """Admin pages of a model whose changes need a recent login. Reading does not."""
+    """Admin pages on which changes need a recent login. Reading needs none."""
 
     @method_decorator(recent_login_needed)
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
