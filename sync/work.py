@@ -11,7 +11,7 @@ import logging
 import secrets
 from collections.abc import Mapping, Sequence
 
-from django.db import IntegrityError, connection
+from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
@@ -70,15 +70,13 @@ def _skip_retired(session: SyncSession) -> None:
 def _claim(session: SyncSession, size: int, claim: str) -> list[SyncRecord]:
     """Claim up to `size` pending records whose instances no other session processes, in the order of instances."""
     busy = SyncRecord.objects.filter(kind=session.kind, instance=OuterRef("instance"), status=Status.RUNNING)
-    try:
-        with brief_transaction():
-            free = _due(session).filter(~Exists(busy)).order_by("instance_id").select_for_update(skip_locked=True)
-            ids = list(free.values_list("pk", flat=True)[:size])
-            with connection.cursor() as cursor:
-                cursor.execute(_CLAIM, {"ids": ids, **claimed_by(claim, phase="write")})
-    except IntegrityError:
-        # one_running_visit_per_kind: another session has just claimed one of them.
-        return []
+    with brief_transaction(), connection.cursor() as cursor:
+        # One claim at a time: two sessions that claim the same instances would meet in one_running_visit_per_kind, and
+        # UPDATE takes rows in the order of storage, so each could wait for the other.
+        cursor.execute(_LOCK, [session.kind])
+        free = _due(session).filter(~Exists(busy)).order_by("instance_id").select_for_update(skip_locked=True)
+        ids = list(free.values_list("pk", flat=True)[:size])
+        cursor.execute(_CLAIM, {"ids": ids, **claimed_by(claim, phase="write")})
     return list(_claimed(ids, claim).select_related("instance").order_by("instance_id"))
 
 
@@ -111,6 +109,8 @@ def _end(outcomes: Mapping[int, Outcome]) -> None:
         cursor.execute(_END, [json.dumps(rows)])
     note_successes(list(outcomes))
 
+
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('taifish.claim.' || %s, 0))"
 
 _CLAIM = f"UPDATE sync_syncrecord SET {CLAIMED} WHERE id = ANY(%(ids)s)"  # noqa: S608 - the code's own
 
