@@ -395,7 +395,7 @@ def who_can(
     asked = [read.instance.pk for read in reads if not read.retired_at]
     found, needs = holdings(question, asked, at, engines={read.instance.engine for read in reads})
     if all(one.because == "superuser" for one in found):
-        _check_privilege(question, shown_to(Grant.objects.all(), user), asked)
+        _check_privilege(question, shown_to(Grant.objects.all(), user), asked, {read.instance.engine for read in reads})
     rows = Rows(_without_unread(found, needs, reads), needs, moment)
     of_instance = {read.instance.pk: read for read in reads}
     return Answer(moment, rows, unknown(question, reads, at, needs), of_instance, taken_away(question, asked, moment))
@@ -425,14 +425,18 @@ def _is_answered(question: Question, semantics: Any) -> bool:
     return bool(question.scopes(semantics))
 
 
-def _check_privilege(question: Question, grants: QuerySet[Grant], instances: list[int]) -> None:
-    """Raise ValueError if no visit has ever seen the privilege, but one has visited the instances."""
-    if len(question.privileges) != 1 or any(
-        question.fits(privilege)
-        for engine in question.built_in()
-        for kind, _scope in question.scopes(ENGINES[engine].semantics)
-        for privilege in ENGINES[engine].semantics.privileges.get(kind, ())
-    ):
+def _check_privilege(
+    question: Question, grants: QuerySet[Grant], instances: list[int], engines: Collection[str]
+) -> None:
+    """Raise ValueError for a privilege that these engines do not define, and that no visit has ever seen, although one
+    has visited the instances."""
+    defined = (
+        privilege
+        for semantics in (engine.semantics for name, engine in ENGINES.items() if name in engines)
+        for kind in question.kinds(semantics) | {kind for kind, _scope in question.scopes(semantics)}
+        for privilege in semantics.privileges.get(kind, ())
+    )
+    if len(question.privileges) != 1 or any(map(question.fits, defined)):
         return
     if any(question.is_open(engine.semantics) for engine in ENGINES.values()):
         return
