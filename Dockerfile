@@ -1,11 +1,13 @@
 FROM python:3.13-slim AS build
+# What pyproject.toml names as optional: vault, aws, azure.
+ARG EXTRAS=mysqlclient
 RUN apt-get update \
  && apt-get install -y --no-install-recommends gcc libc6-dev pkg-config libmariadb-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /taifish
 RUN python -m venv /venv
 COPY pyproject.toml constraints.txt ./
-RUN /venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[mysqlclient]'
+RUN /venv/bin/pip install --no-cache-dir --constraint constraints.txt ".[$EXTRAS]"
 
 FROM python:3.13-slim
 RUN apt-get update \

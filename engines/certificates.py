@@ -69,6 +69,8 @@ def watching_context(target: Target) -> WatchingContext:
     else:
         context.verify_mode = ssl.CERT_NONE
     context.target = target
+    if target.client_certificate:
+        context.load_cert_chain(target.client_certificate, target.client_key)
     return context
 
 

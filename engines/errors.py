@@ -34,6 +34,7 @@ class AdapterError(Exception):
         "unsupported": False,
         "driver_missing": False,
         "bad_target": False,
+        "no_secret": False,
         "server_error": False,
     }
 

@@ -17,6 +17,8 @@ class Target:
     fingerprint that the server's certificate must have, in lower-case hex; `compared` means that a person compared it,
     so that it proves the server's identity.
 
+    `client_certificate` and `client_key` are paths of PEM files, for a login by certificate.
+
     The last two depend on the engine (`Engine.tls`). `system_authorities`: TLS mode verify-ca without a CA file uses
     the system's authorities. `tls_port`: TLS has a separate port, so that mode "prefer" never uses TLS.
     """
@@ -25,6 +27,8 @@ class Target:
     host: str
     username: str
     password: str = field(default="", repr=False)
+    client_certificate: str = ""
+    client_key: str = ""
     port: int | None = None
     database: str = ""
     tls_mode: str = "prefer"

@@ -41,6 +41,7 @@ from .destinations import REACH, check_password, moved
 from .exchange import ImportExportPages
 from .filters import InstanceFilters
 from .models import Credential, Instance
+from .sources import KINDS
 from .timeline import timeline_page
 
 
@@ -477,21 +478,32 @@ class CredentialForm(forms.ModelForm):
         if "password" in self.fields and self.instance.pk:
             self.fields["password"].say_stored(self.instance.token)
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether the chosen kind stores a password; also for users who may not choose."""
+        kind = KINDS.get(self.cleaned_data.get("kind", self.instance.kind))
+        return kind is None or kind.is_stored
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
+        if not self.is_stored:
+            if cleaned.get("password"):
+                self.add_error("password", gettext("A credential of this kind stores no password. Leave this empty."))
+            return cleaned
         if cleaned.get("password") and cleaned.get("clear_password"):
             self.add_error("clear_password", gettext("Either enter a password or choose none."))
         keeps = not (cleaned.get("password") or cleaned.get("clear_password"))
         if keeps and self.instance.token and "hosts" in self.changed_data:
             self.add_error("password", gettext("Enter the password again: the allowed hosts changed."))
-        if not (self.instance.pk or cleaned.get("password") or cleaned.get("clear_password")):
+        new = not self.instance.pk or "kind" in self.changed_data
+        if new and not (cleaned.get("password") or cleaned.get("clear_password")):
             self.add_error("password", gettext("Enter the password, or choose “No password”."))
         return cleaned
 
     def save(self, commit: bool = True) -> Credential:
         if self.cleaned_data.get("password"):
             self.instance.password = self.cleaned_data["password"]
-        elif self.cleaned_data.get("clear_password"):
+        elif self.cleaned_data.get("clear_password") or not self.is_stored:
             self.instance.password = ""
         return super().save(commit)
 
@@ -503,6 +515,7 @@ class CredentialAdmin(RecentLoginAdmin, ButtonAdmin):
     list_display = [
         "name",
         "username",
+        "kind",
         "has_password",
         Column(
             "n_instances",
@@ -512,7 +525,9 @@ class CredentialAdmin(RecentLoginAdmin, ButtonAdmin):
         "updated_at",
     ]
     formfield_overrides = NOTES
-    fieldsets = [(None, {"fields": ["name", "username", "password", "clear_password", "hosts", "note"]})]
+    fieldsets = [
+        (None, {"fields": ["name", "username", "kind", "password", "clear_password", "reference", "hosts", "note"]})
+    ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Credential]:
         return (
@@ -523,7 +538,7 @@ class CredentialAdmin(RecentLoginAdmin, ButtonAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Credential | None = None) -> list[Any]:
         if obj and not self.has_change_permission(request, obj):
-            return [(None, {"fields": ["name", "username", "has_password", "hosts", "note"]})]
+            return [(None, {"fields": ["name", "username", "kind", "has_password", "reference", "hosts", "note"]})]
         return self.fieldsets
 
     @display(description=_("password stored"), boolean=True)

@@ -21,6 +21,7 @@ from engines.target import Target
 
 from . import crypto
 from .destinations import is_listed, outside
+from .sources import KINDS, Login, Secret, SecretError, kind_choices, reference_error
 
 
 class NotListed(Exception):
@@ -28,10 +29,21 @@ class NotListed(Exception):
 
 
 class Credential(models.Model):
-    """A login on managed instances. The password is write-only and stored encrypted."""
+    """A login on managed instances. A stored password is write-only and encrypted; other kinds name a place."""
 
     name = models.CharField(_("name"), max_length=100, unique=True)
     username = models.CharField(_("user name"), max_length=128)
+    kind = models.CharField(_("kind"), max_length=12, choices=kind_choices, default="password")
+    reference = models.CharField(
+        _("reference"),
+        max_length=500,
+        blank=True,
+        help_text=_(
+            "Where the secret is. Password file: its name in TAIFISH_SECRETS_DIR. Client certificate: the name there "
+            "of its files without .crt and .key. Vault: MOUNT/PATH#FIELD. RDS: the region. Azure: a client id, or "
+            "“default”. Empty for a stored password."
+        ),
+    )
     token = models.TextField(_("encrypted password"), editable=False, default="", blank=True)
     hosts = models.TextField(
         _("allowed hosts"),
@@ -55,6 +67,10 @@ class Credential(models.Model):
         return self.name
 
     def clean(self) -> None:
+        if self.kind in KINDS and (error := reference_error(self.kind, self.reference)):
+            raise ValidationError({"reference": error})
+        if self.kind in KINDS and not KINDS[self.kind].is_stored and not self.hosts.strip():
+            raise ValidationError({"hosts": _("A credential of this kind must list the hosts of its instances.")})
         if self.pk and (others := outside(self)):
             names = ", ".join(one.name for one in others[:5]) + (" …" if len(others) > 5 else "")
             raise ValidationError({"hosts": _("The hosts of these instances are not listed: %s.") % names})
@@ -67,6 +83,11 @@ class Credential(models.Model):
     @password.setter
     def password(self, secret: str) -> None:
         self.token = crypto.encrypt(secret) if secret else ""
+
+    def secret(self, host: str, port: int | None) -> Secret:
+        """The secret for a login there. May use the network. Raises CredentialKeyError, SecretError."""
+        obtain = KINDS[self.kind].obtain
+        return obtain(self.reference, Login(self.username, host, port)) if obtain else Secret(self.password)
 
 
 class InstanceQuerySet(models.QuerySet["Instance"]):
@@ -271,22 +292,31 @@ class Instance(models.Model):
         self.save(update_fields=["retired_at", "updated_at"])
 
     def target(self) -> Target:
-        """The target for an adapter, with the password in clear. Raises CredentialKeyError, NotListed."""
+        """The target for an adapter, with the secret in clear. Raises CredentialKeyError, NotListed, SecretError."""
         if not is_listed(self.host, self.credential.hosts):
             raise NotListed(
                 f"The credential {self.credential.name!r} does not list this host: its password is not sent there. "
                 "Add the host to the allowed hosts of the credential."
             )
+        port = self.port or (ENGINES[self.engine].port if self.engine in ENGINES else None)
+        secret = self.credential.secret(self.host, port)
+        if secret.certificate and self.tls_mode in (self.TLS.DISABLE, self.TLS.PREFER):
+            raise SecretError(
+                "A client certificate needs TLS.", "Set the TLS mode of the instance to require or stricter."
+            )
         return Target(
             engine=self.engine,
             host=self.host,
-            port=self.port or (ENGINES[self.engine].port if self.engine in ENGINES else None),
+            port=port,
             database=self.database,
             username=self.credential.username,
-            password=self.credential.password,
+            password=secret.password,
+            client_certificate=secret.certificate,
+            client_key=secret.key,
             tls_mode=self.tls_mode,
             tls_ca=self.tls_ca,
-            proof=self.proof,
+            # A token is sent in clear text.
+            proof=self.Proof.STRICT if KINDS[self.credential.kind].token else self.proof,
             certificate=self.certificate,
             compared=self.certificate_compared,
             connect_timeout=self.connect_timeout,

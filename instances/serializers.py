@@ -16,18 +16,44 @@ from engines.registry import engine_choices
 from . import services
 from .destinations import check_password, moved
 from .models import Credential, Instance
+from .sources import KINDS
 
 
 class CredentialSerializer(CleanSerializer):
-    password = serializers.CharField(write_only=True, trim_whitespace=False, style={"input_type": "password"})
+    password = serializers.CharField(
+        write_only=True,
+        required=False,
+        trim_whitespace=False,
+        style={"input_type": "password"},
+        help_text="Required for a new credential of kind password; other kinds store none.",
+    )
 
     class Meta:
         model = Credential
-        fields = ["id", "name", "username", "password", "hosts", "note", "created_at", "updated_at"]
+        fields = [
+            "id",
+            "name",
+            "username",
+            "kind",
+            "password",
+            "reference",
+            "hosts",
+            "note",
+            "created_at",
+            "updated_at",
+        ]
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         before = self.instance.hosts if self.instance and self.instance.token else None
         attrs = super().validate(attrs)
+        kind = attrs.get("kind", self.instance.kind if self.instance else "password")
+        if not KINDS[kind].is_stored:
+            if "password" in attrs:
+                raise serializers.ValidationError({"password": [_("A credential of this kind stores no password.")]})
+            # What was stored for another kind is deleted.
+            return attrs | {"password": ""}
+        if "password" not in attrs and (self.instance is None or self.instance.kind != kind):
+            raise serializers.ValidationError({"password": [_("This field is required.")]})
         if before is not None and attrs.get("hosts", before) != before and "password" not in attrs:
             raise serializers.ValidationError({"password": [_("Enter the password again: the allowed hosts changed.")]})
         return attrs

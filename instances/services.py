@@ -22,6 +22,7 @@ from engines.target import Target
 
 from .crypto import CredentialKeyError, rotate
 from .models import Credential, Instance, InstanceQuerySet, NotListed
+from .sources import SecretError
 
 #: The fields that contain secrets encrypted with TAIFISH_CREDENTIAL_KEYS; "data.secret" is a key in a JSON field. Apps
 #: above add theirs in `AppConfig.ready`.
@@ -173,11 +174,13 @@ def chosen(names: Sequence[str], *, every: bool = False, tag: str | None = None)
 
 
 def target_of(instance: Instance) -> Target:
-    """`instance.target()`. Raises AdapterError if the password cannot be decrypted, or may not be sent there."""
+    """`instance.target()`. Raises AdapterError if the secret cannot be obtained, or may not be sent there."""
     try:
         return instance.target()
     except (CredentialKeyError, NotListed) as error:
         raise AdapterError(str(error), code="bad_target") from error
+    except SecretError as error:
+        raise AdapterError(str(error), code="no_secret", hint=error.hint, transient=error.transient) from error
 
 
 def remember_server(instance: Instance, info: ServerInfo) -> None:

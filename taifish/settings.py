@@ -20,6 +20,7 @@ from taifish.environment import (
     allowed,
     destination,
     flag,
+    https_url,
     kept_secret,
     number,
     one_of,
@@ -313,6 +314,16 @@ TAIFISH_PROMETHEUS_LABEL = text("TAIFISH_PROMETHEUS_LABEL", "instance")
 TAIFISH_PROMETHEUS_MOUNTPOINT = pattern(
     "TAIFISH_PROMETHEUS_MOUNTPOINT", needed_by="TAIFISH_PROMETHEUS_URL" if TAIFISH_PROMETHEUS_URL else ""
 )
+
+# Secrets of credentials that are not stored
+
+TAIFISH_SECRETS_DIR = text("TAIFISH_SECRETS_DIR")
+TAIFISH_VAULT_URL = https_url("TAIFISH_VAULT_URL")
+TAIFISH_VAULT_CA = text("TAIFISH_VAULT_CA")
+TAIFISH_VAULT_NAMESPACE = text("TAIFISH_VAULT_NAMESPACE")
+TAIFISH_VAULT_TOKEN_FILE = text("TAIFISH_VAULT_TOKEN_FILE")
+TAIFISH_VAULT_ROLE_ID = text("TAIFISH_VAULT_ROLE_ID")
+TAIFISH_VAULT_SECRET_ID = text("TAIFISH_VAULT_SECRET_ID")
 
 # Alert channels
 

@@ -51,7 +51,7 @@ TRACKED = (
     ),
     Tracked(
         "instances.Credential",
-        columns=("name", "username", "hosts", "note"),
+        columns=("name", "username", "kind", "reference", "hosts", "note"),
         left_out=("id", "created_at", "updated_at"),
         secrets={"token": "password"},
     ),

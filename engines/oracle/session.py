@@ -100,6 +100,9 @@ def _check(target: Target) -> None:
         message, hint = f"unknown TLS mode: {target.tls_mode!r}", f"Use one of {', '.join(TLS_MODES)}."
     elif target.host.startswith("/"):
         message = "Oracle does not support Unix sockets"
+    elif target.client_certificate:
+        message = "Taifish cannot log in to Oracle by a client certificate"
+        hint = "Choose a credential with a password."
     elif not 0 < (target.port or 1521) < 65536:
         message = f"{target.port} is not a port"
     elif re.search(r"[\s()=\x00]", target.host + target.database):

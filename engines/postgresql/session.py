@@ -159,6 +159,8 @@ def connect(target: Target, database: str, seconds: float, seen: Certificate | N
                 dbname=database,
                 user=target.username,
                 password=target.password or None,
+                sslcert=target.client_certificate or None,
+                sslkey=target.client_key or None,
                 # Kerberos encryption would replace TLS in every mode.
                 gssencmode="disable",
                 connect_timeout=math.ceil(min(target.connect_timeout, seconds)),

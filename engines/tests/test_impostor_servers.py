@@ -28,6 +28,7 @@ host all scram_user 127.0.0.1/32 scram-sha-256
 host all md5_user 127.0.0.1/32 md5
 host all clear_user 127.0.0.1/32 password
 host all trust_user 127.0.0.1/32 trust
+hostssl all cert_user 127.0.0.1/32 cert
 """
 
 
@@ -132,6 +133,59 @@ def test_postgresql_with_tls(with_methods: PostgresServer, tmp_path: Path) -> No
             ) == [("template1", True)]
 
     assert outcome(replace(targets["clear"], **pinned, compared=True), in_another_database) == ok
+
+
+def test_postgresql_by_client_certificate(with_methods: PostgresServer, tmp_path: Path) -> None:
+    """The server maps the certificate's name to the user; the key stays here, whoever the server is."""
+    server, own, client = with_methods, identity(tmp_path, "server"), identity(tmp_path, "cert_user")
+    give(own, server.cluster.data)
+    trusted = server.cluster.data / "clients.crt"
+    shutil.copy(client.certificate, trusted)
+    os.chown(trusted, server.cluster.data.stat().st_uid, server.cluster.data.stat().st_gid)
+    client.key.chmod(0o600)
+    server.execute("CREATE ROLE cert_user LOGIN")
+    server.execute(f"ALTER SYSTEM SET ssl_ca_file = '{trusted}'")
+    server.execute("ALTER SYSTEM SET ssl = on")
+    reload(server)
+    try:
+        files = {"client_certificate": str(client.certificate), "client_key": str(client.key)}
+        target = replace(server.target("cert_user", ""), tls_mode="require", proof="strict", **files)
+        assert outcome(target) == f"ok {own.fingerprint}"
+        verified = replace(target, tls_mode="verify-full", tls_ca=str(own.certificate), host="localhost")
+        assert outcome(verified) == "ok"
+        assert outcome(replace(verified, client_certificate="", client_key="")) == "auth_failed"
+        other = identity(tmp_path, "other")
+        other.key.chmod(0o600)
+        wrong = replace(verified, client_certificate=str(other.certificate), client_key=str(other.key))
+        assert outcome(wrong) in ("tls_failed", "auth_failed")
+    finally:
+        server.execute("ALTER SYSTEM RESET ssl_ca_file")
+
+
+@pytest.fixture(params=DRIVERS)
+def own_family(request: pytest.FixtureRequest, private_mysql_family: Any, monkeypatch: Any) -> Any:
+    prefer(request.param, monkeypatch)
+    return private_mysql_family
+
+
+def test_mysql_by_client_certificate(own_family: Any, tmp_path: Path) -> None:
+    """REQUIRE X509 on both servers, with both drivers, guarded and verified."""
+    server, own, client = own_family, identity(tmp_path, "server"), identity(tmp_path, "cert_user")
+    server.stop()
+    certificate, key = give(own, server.data)
+    trusted = server.data / "clients.crt"
+    shutil.copy(client.certificate, trusted)
+    os.chown(trusted, server.data.stat().st_uid, server.data.stat().st_gid)
+    server.options |= {"ssl_cert": str(certificate), "ssl_key": str(key), "ssl_ca": str(trusted)}
+    server.start()
+    server.execute("CREATE USER cert_user@'127.0.0.1' REQUIRE X509")
+    server.execute("CREATE USER cert_user@'localhost' REQUIRE X509")
+    files = {"client_certificate": str(client.certificate), "client_key": str(client.key)}
+    target = replace(server.target("cert_user", ""), tls_mode="require", proof="strict", **files)
+    assert outcome(target, encrypted) == f"ok {own.fingerprint}"
+    verified = replace(target, tls_mode="verify-full", tls_ca=str(own.certificate), host="localhost")
+    assert outcome(verified, encrypted) == "ok"
+    assert outcome(replace(verified, client_certificate="", client_key="")) == "auth_failed"
 
 
 @pytest.fixture(params=DRIVERS)

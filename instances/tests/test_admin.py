@@ -288,18 +288,26 @@ CREDENTIAL = reverse("admin:instances_credential_changelist")
 def test_a_password_goes_in_and_never_comes_out(db):
     client = superstaff()
     add = reverse("admin:instances_credential_add")
-    seen = [client.post(add, {"name": "c", "username": "u", "password": SECRET}, follow=True)]
+    seen = [client.post(add, {"name": "c", "username": "u", "kind": "password", "password": SECRET}, follow=True)]
     credential = Credential.objects.get()
     assert credential.password == SECRET
     url = reverse("admin:instances_credential_change", args=[credential.pk])
     seen.append(client.get(url))
     # Blank keeps it.
-    seen.append(client.post(url, {"name": "c2", "username": "u", "password": "", "_continue": 1}, follow=True))
+    seen.append(
+        client.post(
+            url, {"name": "c2", "username": "u", "kind": "password", "password": "", "_continue": 1}, follow=True
+        )
+    )
     assert Credential.objects.get().password == SECRET
     # A rejected form does not give it back either.
-    seen.append(client.post(url, {"name": "", "username": "u", "password": SECRET}))
+    seen.append(client.post(url, {"name": "", "username": "u", "kind": "password", "password": SECRET}))
     seen.append(
-        client.post(url, {"name": "c", "username": "u", "password": f" {SECRET} ", "_continue": 1}, follow=True)
+        client.post(
+            url,
+            {"name": "c", "username": "u", "kind": "password", "password": f" {SECRET} ", "_continue": 1},
+            follow=True,
+        )
     )
     assert Credential.objects.get().password == f" {SECRET} "
     seen += [client.get(reverse("admin:instances_credential_history", args=[credential.pk])), client.get(CREDENTIAL)]
@@ -314,12 +322,12 @@ def test_a_password_goes_in_and_never_comes_out(db):
 def test_a_password_is_taken_away_only_on_purpose(credential):
     client = superstaff()
     url = reverse("admin:instances_credential_change", args=[credential.pk])
-    fields = {"name": "c", "username": "u"}
+    fields = {"name": "c", "username": "u", "kind": "password"}
     both = client.post(url, fields | {"password": "x", "clear_password": "on"})
     assert "Either enter a password or choose none" in both.content.decode()
     client.post(url, fields | {"clear_password": "on"})
     assert Credential.objects.get().token == ""
-    answer = client.post(reverse("admin:instances_credential_add"), {"name": "d", "username": "u"})
+    answer = client.post(reverse("admin:instances_credential_add"), {"name": "d", "username": "u", "kind": "password"})
     assert "Enter the password" in answer.content.decode()
 
 
@@ -329,7 +337,7 @@ def test_a_viewer_of_credentials_sees_no_form(credential):
     shown = client.get(url).content.decode()
     assert 'name="password"' not in shown
     assert credential.token not in shown
-    assert client.post(url, {"name": "x", "username": "u", "password": "x"}).status_code == 403
+    assert client.post(url, {"name": "x", "username": "u", "kind": "password", "password": "x"}).status_code == 403
 
 
 def test_a_credential_in_use_says_by_how_many_and_stays(instance, credential):

@@ -131,7 +131,7 @@ def test_a_file_needs_a_list(instance, credential):
 def test_a_wider_list_asks_for_the_password_and_a_narrower_one_names_what_it_leaves_out(instance, credential, door):
     may = ["instances.view_credential", "instances.change_credential"]
     page = reverse("admin:instances_credential_change", args=[credential.pk])
-    whole = {"name": "collector", "username": "taifish", "note": ""}
+    whole = {"name": "collector", "username": "taifish", "kind": "password", "note": ""}
 
     def change(**fields: str) -> str:
         if door == "page":

@@ -286,7 +286,7 @@ def test_changing_credentials_asks_for_the_password(ann, clock, how):
     client = logged_in()
     credential = Credential.objects.create(name="old", username="collector")
     secret = "Hidden-collector-password"
-    form = {"name": "new", "username": "collector", "password": secret, "note": ""}
+    form = {"name": "new", "username": "collector", "kind": "password", "password": secret, "note": ""}
     url, posted = {
         "add": (reverse("admin:instances_credential_add"), form),
         "change": (reverse("admin:instances_credential_change", args=[credential.pk]), form),
