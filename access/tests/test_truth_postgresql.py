@@ -228,7 +228,9 @@ set_ups = st.lists(st.lists(statements(), min_size=5, max_size=40), min_size=1, 
 @settings(max_examples=20, **relaxed)
 @given(set_ups)
 @example([['ALTER TABLE "s p"."T.1" OWNER TO "ada"', 'ALTER ROLE "b""o" CREATEROLE']])
-@example([['ALTER TABLE "s p"."T.1" OWNER TO "ada"', 'ALTER ROLE "ada" SUPERUSER', 'REVOKE ALL ON "s p"."T.1" FROM "ada"']])
+@example(
+    [['ALTER TABLE "s p"."T.1" OWNER TO "ada"', 'ALTER ROLE "ada" SUPERUSER', 'REVOKE ALL ON "s p"."T.1" FROM "ada"']]
+)
 @example([['ALTER DATABASE shop OWNER TO "ada"', 'ALTER ROLE "ada" NOINHERIT', 'GRANT "ada" TO "e e"']])
 def test_random_set_ups(transactional_db, clean, scripts):
     """F7.1, F7.5: who can, effective rights and rules differ from the server nowhere, in 20 random set-ups."""
