@@ -53,7 +53,8 @@ class CredentialSerializer(CleanSerializer):
             # What was stored for another kind is deleted.
             return attrs | {"password": ""}
         if "password" not in attrs and (self.instance is None or self.instance.kind != kind):
-            raise serializers.ValidationError({"password": [_("This field is required.")]})
+            required = self.fields["password"].error_messages["required"]
+            raise serializers.ValidationError({"password": [required]})
         if before is not None and attrs.get("hosts", before) != before and "password" not in attrs:
             raise serializers.ValidationError({"password": [_("Enter the password again: the allowed hosts changed.")]})
         return attrs
