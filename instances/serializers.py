@@ -148,7 +148,7 @@ def chosen_instances(question: dict[str, Any]) -> QuerySet[Instance] | None:
     return Instance.objects.filter(**conditions) if conditions else None
 
 
-class EventSerializer(serializers.Serializer):
+class TimelineEventSerializer(serializers.Serializer):
     """One `timeline.Event`."""
 
     at = serializers.DateTimeField()
@@ -158,7 +158,7 @@ class EventSerializer(serializers.Serializer):
 
 
 class TimelineSerializer(serializers.Serializer):
-    events = EventSerializer(many=True)
+    events = TimelineEventSerializer(many=True)
     is_cut = serializers.BooleanField(help_text="There are more events than these.")
 
 

@@ -479,7 +479,7 @@ LOGGING = {
 
 # Admin
 
-STYLE = BASE_DIR / "taifish" / "static" / "taifish" / "taifish.css"
+STYLE, BELL = (BASE_DIR / "taifish" / "static" / "taifish" / name for name in ("taifish.css", "bell.js"))
 UNFOLD = {
     "SITE_TITLE": "Taifish",
     "SITE_HEADER": "Taifish",
@@ -490,6 +490,7 @@ UNFOLD = {
     "SHOW_LANGUAGES": True,
     # With its time: browsers cache it for an hour, and would use the old one after an upgrade.
     "STYLES": [lambda request: f"{static('taifish/taifish.css')}?{STYLE.stat().st_mtime_ns}"],
+    "SCRIPTS": [lambda request: f"{static('taifish/bell.js')}?{BELL.stat().st_mtime_ns}"],
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("taifish/icon.svg")},
     ],

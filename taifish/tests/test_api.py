@@ -193,4 +193,6 @@ def test_instances_with_a_tag(db):
     Tag.objects.create(slug="lab", label="Lab").instances.add(one)
     client = superclient()
     assert [row["name"] for row in client.get(reverse("instance-list"), {"tag": "lab"}).json()["results"]] == ["a"]
-    assert client.get(reverse("instance-list"), {"tag": "lob"}).json() == {"tag": ["There is no tag “lob”."]}
+    assert client.get(reverse("instance-list"), {"tag": "lob"}).json() == {
+        "tag": ["There is no tag “lob”. Did you mean lab?"]
+    }
