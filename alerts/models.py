@@ -51,9 +51,7 @@ class Channel(models.Model):
     daily = models.BooleanField(
         _("daily summary"),
         default=True,
-        help_text=_(
-            "For e-mail: once a day, which alerts are new and which are open. It is sent also if there is none."
-        ),
+        help_text=_("For e-mail: once a day, new alerts and the number of open ones. Sent also if there is none."),
     )
     note = models.TextField(_("note"), blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)

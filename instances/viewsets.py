@@ -55,7 +55,7 @@ class InstanceViewSet(EditViewSet):
         instance.retire()
 
     @extend_schema(parameters=[TimelineQuestionSerializer], responses=TimelineSerializer)
-    @action(detail=True, filterset_class=None, pagination_class=None)
+    @action(detail=True, filter_backends=[], filterset_class=None, pagination_class=None)
     def timeline(self, request: Request, pk: str) -> Response:
         """List the visits, changes and edits of an instance that you may see, newest first."""
         days = read_query(request, TimelineQuestionSerializer)["days"]

@@ -1,4 +1,4 @@
-"""Settings, all from the environment. The table in the README documents every variable."""
+"""Settings, all from the environment. The table in docs/settings.md documents every variable."""
 
 import secrets
 from datetime import timedelta
@@ -396,9 +396,25 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
 }
+#: Shown above the endpoints.
+API_DESCRIPTION = """
+Who may do what on every database instance, since when. [Back to Taifish](/admin/)
+
+**Tokens.** Create one under [API tokens](/admin/taifish/apitoken/), and send it with each request:
+
+    curl -H "Authorization: Bearer taifish_…" "https://taifish.example.com/api/access/?privilege=all-powerful"
+
+**Examples.** Who may write to a table: `/api/access/?privilege=any-write&on=shop.public.orders`. What an account may
+do: `/api/accounts/1/effective/`. Where it is: `/api/where-is/?name=alice*`. What changed:
+`/api/account-changes/?since=2026-05-01T00:00:00Z&baseline=false`. Start visits: `POST /api/sync-sessions/`.
+
+**Answers.** Lists have pages: follow `next`. `unknown` names the instances that were not read lately: what is not
+listed may be true there. Unknown parameters are refused. `postgres` and `mariadb` are accepted as names of engines.
+"""
+
 SPECTACULAR_SETTINGS = {
     "TITLE": "Taifish",
-    "DESCRIPTION": "Who may do what on every database instance, since when.",
+    "DESCRIPTION": API_DESCRIPTION,
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": [f"rest_framework.permissions.{'AllowAny' if TAIFISH_API_DOCS_OPEN else 'IsAuthenticated'}"],

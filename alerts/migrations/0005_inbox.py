@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
             name="daily",
             field=models.BooleanField(
                 default=True,
-                help_text="For e-mail: once a day, which alerts are new and which are open. It is sent also if there is none.",
+                help_text="For e-mail: once a day, new alerts and the number of open ones. Sent also if there is none.",
                 verbose_name="daily summary",
             ),
         ),

@@ -265,7 +265,7 @@ def test_forecasts_at_the_command(shop):
 
 
 @pytest.fixture
-def session(shop) -> SyncSession:
+def session(transactional_db, shop) -> SyncSession:
     return services.start("accounts", Instance.objects.all(), trigger="schedule")
 
 

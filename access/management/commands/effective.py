@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db.models import F, Q, Value
+from django.db.models import F, Q, TextField, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
@@ -110,7 +110,9 @@ class Command(BaseCommand):
 def one_account(label: str, instance: str | None) -> Account:
     """Return the account, the present one if others had its name before. Raises ValueError, which says what to
     change."""
-    accounts = Account.objects.select_related("instance").annotate(label=Concat("name", Value("@"), "host"))
+    accounts = Account.objects.select_related("instance").annotate(
+        label=Concat("name", Value("@"), "host", output_field=TextField())
+    )
     accounts = accounts.filter(instance__in=chosen([instance], "", "", None)) if instance else accounts
     found = list(accounts.filter(Q(name=label) | Q(label=label)).order_by(F("gone_at").desc(nulls_first=True), "-pk"))
     exact = [account for account in found if str(account) == label] or found
