@@ -269,7 +269,7 @@ def _marked(count: int) -> str:
 class AlertAdmin(InspectOnlyAdmin):
     actions = ["mark_read"]
     buttons = [
-        Button("read", _("Mark all as read"), "alerts.view_alert", mark_all_read, icon="done_all", on_list=True),
+        Button("read", _("Mark all as read"), "alerts.view_alert", mark_all_read, "done_all", on_list=True, main=True),
     ]
     list_display = ["text", "instance", "rule", "state", "first_seen_at", "last_seen_at"]
     filter_set = AlertFilters

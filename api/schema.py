@@ -28,6 +28,7 @@ ERROR = {
 
 #: Action of a viewset for single rows → what it does.
 VERBS = {
+    "create": "Add one %s",
     "retrieve": "Show one %s",
     "update": "Replace one %s",
     "partial_update": "Change one %s",
@@ -41,11 +42,11 @@ class Schema(AutoSchema):
     def get_summary(self) -> str:
         """The first sentence about the action, or what it does with rows of its model."""
         action = getattr(self.view, "action", "")
-        if words := VERBS.get(action):
+        doc = getattr(getattr(self.view, action, None), "__doc__", None)
+        if not doc and action in VERBS:
             with override("en"):
-                return words % self.view.queryset.model._meta.verbose_name
-        method = None if action == "list" else getattr(self.view, action, None)
-        doc = inspect.getdoc(method or type(self.view)) or inspect.getdoc(type(self.view)) or ""
+                return VERBS[action] % self.view.queryset.model._meta.verbose_name
+        doc = doc or inspect.getdoc(type(self.view)) or ""
         return re.split(r"[.:;](?:\s|$)", " ".join(doc.split()), maxsplit=1)[0]
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:

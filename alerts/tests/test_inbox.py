@@ -208,3 +208,29 @@ def test_passwords_that_have_expired(make_rule, make_instance):
     account(my, "locked", host="%", password_expired=True, is_locked=True)
     services.evaluate()
     assert texts() == ["the password of app@% has expired"]
+
+
+@pytest.mark.page
+def test_the_bell_in_the_browser(
+    transactional_db, live_server, browser_context, browser_page, make_rule, make_instance
+):
+    """Two unread, one marked, one unread; then no number."""
+    user = User.objects.create_superuser("root")
+    make_rule("failing", threshold=2, name="Failing")
+    for name in ("one", "two"):
+        VisitHealth.objects.create(instance=make_instance(name), kind="accounts", failures=2, error_code="x")
+    services.evaluate()
+    cookie = entered(user).cookies["sessionid"].value
+    browser_context.add_cookies([{"name": "sessionid", "value": cookie, "url": live_server.url}])
+    browser_page.goto(live_server.url + reverse("admin:index"))
+    bell = browser_page.locator(".tf-bell")
+    bell.locator("b").get_by_text("2", exact=True).wait_for()
+    assert bell.get_attribute("aria-label") == "Unread alerts: 2"
+    services.mark_read(user, Alert.objects.filter(instance__name="one"))
+    bell.click()
+    browser_page.locator(".tf-bell b").get_by_text("1", exact=True).wait_for()
+    assert browser_page.locator("#result_list tbody").count() == 1
+    browser_page.get_by_role("button", name="Mark all as read").click()
+    browser_page.get_by_text("1 alert is marked as read.").wait_for()
+    browser_page.wait_for_load_state("networkidle")
+    assert browser_page.locator(".tf-bell b").is_hidden()

@@ -35,6 +35,8 @@ def test_every_endpoint_has_a_summary_in_one_line(db):
     assert len(summaries) > 100
     assert [name for name, text in summaries.items() if not 5 <= len(text) <= 160 or "\n" in text] == []
     assert summaries["get /api/accounts/{id}/"] == "Show one account"
+    assert summaries["post /api/account-filters/"] == "Add one account filter"
+    assert summaries["post /api/sync-sessions/"] == "Start visits in the workers"
     assert summaries["get /api/where-is/"] == "Instances on which an account exists"
     assert summaries["post /api/sync-sessions/{id}/cancel/"] == "Cancel a session"
     description = schema["info"]["description"]
