@@ -56,7 +56,7 @@ def test_the_client_of_the_docs_runs(transactional_db, live_server, tmp_path, is
     client.write_text(re.search(r"```python\n(.*?)```", (DOCS / "api.md").read_text(), re.DOTALL)[1])
     done = subprocess.run(
         [sys.executable, str(client)],
-        env={"PATH": os.environ["PATH"], "TAIFISH_URL": live_server.url, "TAIFISH_TOKEN": token},
+        env={"PATH": os.environ["PATH"], "SERVER": live_server.url, "TOKEN": token},
         capture_output=True,
         text=True,
         timeout=60,
