@@ -26,14 +26,14 @@ def touches_store(words: list[str]) -> bool:
 def run(argv: list[str]) -> None:
     """Run a command as the origin of what it changes, and write an event if it is one of note."""
     import django
-    from django.core.management import execute_from_command_line
 
     django.setup()
     from taifish import trail
+    from taifish.command_line import execute
 
     trail.start_command(argv[1:])
     try:
-        execute_from_command_line(argv)
+        execute(argv)
     except SystemExit as left:
         # 3: done, but not known everywhere.
         if left.code in (None, 0, 3):
@@ -46,9 +46,9 @@ def run(argv: list[str]) -> None:
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "taifish.settings")
     from django.core.exceptions import ImproperlyConfigured
-    from django.core.management import execute_from_command_line
     from django.db import OperationalError
 
+    from taifish.command_line import execute
     from taifish.embedded import EmbeddedError
 
     try:
@@ -62,7 +62,7 @@ def main() -> None:
         if touches_store(sys.argv[1:]):
             run(sys.argv)
         else:
-            execute_from_command_line(sys.argv)
+            execute(sys.argv)
     except (EmbeddedError, ImproperlyConfigured) as error:
         sys.exit(f"taifish: {error}")
     except OperationalError as error:

@@ -14,7 +14,7 @@ from console.suggestions import nearest
 from console.visibility import shown_to
 from engines.facts import GRANT_KINDS
 from engines.paths import segments
-from engines.registry import ENGINES
+from engines.registry import ENGINES, engine_named
 from instances.models import Instance
 from tagging.models import Tag
 
@@ -160,6 +160,7 @@ def chosen(names: Sequence[str], tag: str, engine: str, user: User | None) -> Qu
             )
         found = found.filter(tags__slug=tag)
     if engine:
+        engine = engine_named(engine)
         if engine not in ENGINES:
             raise WrongParameterError("engine", _("There is no engine “%s”.") % engine + nearest(engine, ENGINES))
         found = found.filter(engine=engine)

@@ -119,10 +119,14 @@ def usable(right: Right) -> str:
 
 
 def _as_csv(found: Comparison) -> HttpResponse:
-    """Return one row for each side of each difference, then one for each side without; each with its basis."""
+    return csv_file(f"compare-{timezone.localtime():%Y%m%dT%H%M}", *as_rows(found))
+
+
+def as_rows(found: Comparison) -> tuple[list[str], Iterator[list[object]]]:
+    """Return the header, and one row for each side of each difference, then one for each side without; each with its
+    basis."""
     header = ["account", "object", "kind", "all objects", "privilege", "side", "has it", "usable", "may pass it on"]
-    name = f"compare-{timezone.localtime():%Y%m%dT%H%M}"
-    return csv_file(name, [*header, "not known", *READ_COLUMNS], _lines(found))
+    return [*header, "not known", *READ_COLUMNS], _lines(found)
 
 
 def _lines(found: Comparison) -> Iterator[list[object]]:

@@ -40,9 +40,14 @@ _ASKED = ["question", "as of", "time zone", "asked at", "asked by"]
 
 def as_csv(answered: Answered, by: str) -> HttpResponse:
     """Return one row for each chain, and one for each instance without; each with the question and its coverage."""
+    return csv_file(_name(answered), *as_rows(answered, by))
+
+
+def as_rows(answered: Answered, by: str) -> tuple[list[str], Iterator[list[object]]]:
+    """Return the header and the rows of `as_csv`."""
     asked = list(_asked(answered, by).values())
     rows = ([*cells, *_coverage(answered, read), *asked] for cells, read in _lines(answered, every_instance=True))
-    return csv_file(_name(answered), [*_ROW, *_COVERAGE, *_ASKED], rows)
+    return [*_ROW, *_COVERAGE, *_ASKED], rows
 
 
 def as_xlsx(answered: Answered, by: str) -> HttpResponse:
@@ -77,6 +82,14 @@ def as_xlsx(answered: Answered, by: str) -> HttpResponse:
 
 def effective_as_csv(account: Account, rights: Effective, rows: Iterable[Mapping[str, Any]], by: str) -> HttpResponse:
     """Return one row for each right, with the moment and what the answer stands on."""
+    name = f"effective-{account.pk}-{timezone.localtime(rights.at):%Y%m%dT%H%M}"
+    return csv_file(name, *effective_as_rows(account, rights, rows, by))
+
+
+def effective_as_rows(
+    account: Account, rights: Effective, rows: Iterable[Mapping[str, Any]], by: str
+) -> tuple[list[str], Iterator[list[object]]]:
+    """Return the header and the rows of `effective_as_csv`."""
     read = rights.read
     not_known = " ".join(filter(None, [read.reason, by_database() if rights.by_database else ""]))
     basis = [not_known, *read_cells(read), ", ".join(read.beyond), "; ".join(gap["message"] for gap in read.gaps)]
@@ -100,8 +113,7 @@ def effective_as_csv(account: Account, rights: Effective, rows: Iterable[Mapping
         ]
         for row in rows
     )
-    lines = ([*one, *basis, *asked] for one in chain(cells, natures))
-    return csv_file(f"effective-{account.pk}-{timezone.localtime(rights.at):%Y%m%dT%H%M}", header, lines)
+    return header, ([*one, *basis, *asked] for one in chain(cells, natures))
 
 
 def _name(answered: Answered) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from django import forms
@@ -32,7 +31,8 @@ from .completion import complete
 from .exports import as_csv, as_xlsx, effective_as_csv
 from .forms import INPUT, AskForm, instance_names, refuse_unknown
 from .moments import aware, parse_moment
-from .questions import BATCH, effective
+from .questions import effective
+from .rights import Rights
 from .seen import privileges
 from .wording import BROAD, Holders, by_database, summary, usable_at_once
 
@@ -178,8 +178,9 @@ def complete_page(request: HttpRequest) -> JsonResponse:
 
 
 class EffectiveRows:
-    """Grants in effect now, or at the local time `as_of`, by object: of objects and privileges that contain `q`, and of
-    the `kind`, one of GRANT_KINDS, or "" for all. For an invalid time those of now, and `wrong` says so."""
+    """The rows of a tab: grants in effect now, or at the local time `as_of`, by object: of objects and privileges that
+    contain `q`, and of the `kind`, one of GRANT_KINDS, or "" for all. For an invalid time those of now, and `wrong`
+    says so."""
 
     kinds = sorted(GRANT_KINDS)
 
@@ -202,14 +203,15 @@ class EffectiveRows:
         self.kind = request.GET.get("kind", "")
         asked = {"account": account.pk, "as_of": self.as_of, "q": self.q, "kind": self.kind}
         self.file = f"{reverse('effective')}?{urlencode(asked)}"
-        self._grants = self.effective.grants
+        grants = self.effective.grants
         if self.q:
-            self._grants = self._grants.filter(Q(scope__icontains=self.q) | Q(privilege__icontains=self.q))
+            grants = grants.filter(Q(scope__icontains=self.q) | Q(privilege__icontains=self.q))
         if self.kind:
-            self._grants = self._grants.filter(kind=self.kind)
+            grants = grants.filter(kind=self.kind)
+        self.rights = Rights(self.effective, grants)
 
     def count(self) -> int:
-        return self._grants.count()
+        return self.rights.count()
 
     def by_database(self) -> str:
         return by_database()
@@ -225,24 +227,8 @@ class EffectiveRows:
             for nature in self.effective.natures()
         ]
 
-    def read_all(self) -> Iterator[dict[str, Any]]:
-        """Yield all rows, in batches."""
-        for first in range(0, self.count(), BATCH):
-            yield from self[first : first + BATCH]
-
     def __getitem__(self, part: slice) -> list[dict[str, Any]]:
-        grants = list(self._grants[part])
-        links = self.effective.links(grants)
-        return [
-            {
-                "grant": grant,
-                "links": links[grant.pk],
-                "since": max(link.since for link in links[grant.pk]),
-                "path": self.effective.path_of(grant),
-                "use": usable_at_once(self.effective.at_once(grant), self.effective.way(grant).clients),
-            }
-            for grant in grants
-        ]
+        return self.rights[part]
 
 
 @needs("accounts.view_grant", "accounts.view_account")
@@ -253,7 +239,7 @@ def effective_page(request: HttpRequest) -> HttpResponse:
     rows = EffectiveRows(request, account)
     if rows.wrong:
         return HttpResponse(rows.wrong, status=400, content_type="text/plain; charset=utf-8")
-    return effective_as_csv(account, rows.effective, rows.read_all(), request.user.get_username())
+    return effective_as_csv(account, rows.effective, rows.rights.read_all(), request.user.get_username())
 
 
 EFFECTIVE = Tab("effective", _("Effective"), "accounts.view_grant", EffectiveRows, template="access/effective.html")

@@ -96,6 +96,11 @@ class AccessQuestionSerializer(serializers.Serializer):
     )
 
 
+class WhereQuestionSerializer(serializers.Serializer):
+    name = serializers.CharField(help_text="Name of the account; * matches any characters, ? one.")
+    as_of = serializers.DateTimeField(default=None, allow_null=True)
+
+
 class RightSerializer(serializers.Serializer):
     """One `matrix.Right`."""
 

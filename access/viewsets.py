@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
@@ -12,18 +13,21 @@ from rest_framework.fields import DateTimeField
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.freshness import LastRead
-from accounts.models import Grant
-from accounts.serializers import CoverageSerializer
+from accounts.freshness import LastRead, last_reads
+from accounts.models import Account, Grant
+from accounts.serializers import AccountSerializer, CoverageSerializer
 from accounts.viewsets import GrantViewSet, basis, unknown_rows
 from api.filters import read_query
 from api.viewsets import ComputedViewSet
+from console.visibility import shown_to
+from instances.models import Instance
 
 from . import questions as access
 from .asking import Asked, WrongParameterError, ask
 from .compare import Asked as Compared
 from .compare import compare
 from .matrix_page import ask as ask_matrix
+from .moments import past
 from .serializers import (
     AccessQuestionSerializer,
     AccessSerializer,
@@ -33,7 +37,9 @@ from .serializers import (
     EffectiveGrantSerializer,
     MatrixQuestionSerializer,
     TakenAwaySerializer,
+    WhereQuestionSerializer,
 )
+from .where_page import where
 
 
 class EffectiveGrantViewSet(GrantViewSet):
@@ -118,6 +124,26 @@ def _refusal(error: ValueError) -> ValidationError:
     if isinstance(error, WrongParameterError):
         return ValidationError({error.parameter: [str(error)]})
     return ValidationError({"detail": str(error)})
+
+
+class WhereViewSet(ComputedViewSet):
+    """Instances on which an account exists; now, or `as_of` a time. `unknown` are the instances that were not read
+    lately."""
+
+    queryset = Account.objects.all()
+    serializer_class = AccountSerializer
+
+    @extend_schema(parameters=[WhereQuestionSerializer])
+    def list(self, request: Request) -> Response:
+        question = read_query(request, WhereQuestionSerializer)
+        try:
+            at = past(question["as_of"]) if question["as_of"] else None
+        except ValueError as error:
+            raise ValidationError({"as_of": [str(error)]}) from error
+        found = where(question["name"], at, self.person).with_counts().with_last_seen()
+        reads = last_reads(shown_to(Instance.objects.active(), self.person), at, only_stale=True)
+        unknown = unknown_rows({read.instance: read.reason for read in reads})
+        return self.page(found, as_of=at or timezone.now(), unknown=unknown)
 
 
 class MatrixViewSet(ComputedViewSet):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from hashlib import md5
 from itertools import chain
@@ -160,7 +160,13 @@ def _locking(account: Account) -> str:
 
 
 def _as_csv(accounts: QuerySet[Account], reads: list[LastRead], at: datetime | None) -> HttpResponse:
-    """Return each account with the basis of its row, then the unknown instances without a match."""
+    name = f"where-is-{timezone.localtime(at or timezone.now()):%Y%m%dT%H%M}"
+    return csv_file(name, *as_rows(accounts, reads))
+
+
+def as_rows(accounts: QuerySet[Account], reads: list[LastRead]) -> tuple[list[str], Iterator[list[object]]]:
+    """Return the header, and each account with the basis of its row, then the unknown instances without a match. Takes
+    `with_counts()` and `with_last_seen()`."""
     header = ["instance", "engine", "account", "kind", "superuser", "can log in", "locked", "grants now", "roles now"]
     header += ["first seen", "last seen", "gone", "not known", *READ_COLUMNS, "SQL that locks it"]
     read_of = {read.instance.pk: read for read in reads}
@@ -191,5 +197,4 @@ def _as_csv(accounts: QuerySet[Account], reads: list[LastRead], at: datetime | N
         for read in reads
         if read.is_stale and read.instance.pk not in found
     )
-    name = f"where-is-{timezone.localtime(at or timezone.now()):%Y%m%dT%H%M}"
-    return csv_file(name, header, chain(rows, unknown))
+    return header, chain(rows, unknown)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import django_filters
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from api.filters import FilterSet, NotNullFilter, YesNoFilter, moments
 from engines.facts import GRANT_KINDS
@@ -87,12 +87,17 @@ class RoleReachFilters(FilterSet):
 
 class AccountChangeFilters(OfInstances):
     path = "account__instance"
+    account_name = django_filters.CharFilter(method="of_account", label="Name of the account, or name@host.")
     event = django_filters.ChoiceFilter(choices=AccountChange.Event.choices, method="has_event")
     since, until = moments("at")
 
     class Meta:
         model = AccountChange
         fields = ["account", "record", "baseline"]
+
+    def of_account(self, queryset: QuerySet, name: str, value: str) -> QuerySet:
+        user, _at, host = value.rpartition("@")
+        return queryset.filter(Q(account__name=value) | Q(account__name=user, account__host=host))
 
     def has_event(self, queryset: QuerySet, name: str, value: str) -> QuerySet:
         return queryset.filter(events__contains=[value])

@@ -19,7 +19,7 @@ from console.buttons import Button, ButtonAdmin, InspectOnlyAdmin
 from console.columns import Column, list_url
 from console.display import badge
 from console.forms import SecretField, SizeField
-from console.list_filters import LeavingFilter
+from console.list_filters import LeavingFilter, ParameterFilter
 from console.units import bytes_label
 from console.visibility import shown_to
 from instances.admin import NOTES
@@ -33,6 +33,11 @@ from .shapes import text_of
 #: Status of a delivery → status of a visit with the same colour.
 TONES = {"sent": "completed", "pending": "running", "failed": "failed"}
 STATUS = Column("status", tone=TONES.get)
+
+
+def on_or_off(active: bool) -> SafeString:
+    """A red cross would look like a failure."""
+    return badge("completed", gettext("on")) if active else badge("off", gettext("off"))
 
 
 # Rules
@@ -81,7 +86,7 @@ class AlertRuleAdmin(ButtonAdmin):
         "what",
         "tag",
         Column("channels", show=names_of, ordering=None),
-        "active",
+        "state",
         Column("n_open", _("open"), link=lambda rule: list_url("alerts_alert", rule__id__exact=rule.pk)),
         "evaluated_at",
     ]
@@ -114,6 +119,10 @@ class AlertRuleAdmin(ButtonAdmin):
         if rule.min_bytes is not None:
             words.append(bytes_label(rule.min_bytes))
         return ", ".join(words)
+
+    @display(description=_("active"), ordering="active")
+    def state(self, rule: AlertRule) -> SafeString:
+        return on_or_off(rule.active)
 
     @admin.action(description=_("Switch on"), permissions=["change"])
     def switch_on(self, request: HttpRequest, queryset: QuerySet[AlertRule]) -> None:
@@ -190,7 +199,7 @@ def send_a_test(request: HttpRequest, channel: Channel) -> None:
 @admin.register(Channel)
 class ChannelAdmin(ButtonAdmin):
     form = ChannelForm
-    list_display = ["name", "kind", "has_address", "active", Column("n_rules", _("rules")), "updated_at"]
+    list_display = ["name", "kind", "has_address", "state", "daily", Column("n_rules", _("rules")), "updated_at"]
     list_filter = ["kind", "active"]
     search_fields = ["name", "note"]
     formfield_overrides = NOTES
@@ -203,11 +212,11 @@ class ChannelAdmin(ButtonAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Channel | None = None) -> list[Any]:
         if obj is None:
-            where = ["kind", "addresses", "url", "secret"]
+            where = ["kind", "addresses", "daily", "url", "secret"]
         elif not self.has_change_permission(request, obj):
-            where = ["kind", "addresses", "has_address", "has_secret"]
+            where = ["kind", "addresses", "daily", "has_address", "has_secret"]
         elif obj.kind == Channel.Kind.EMAIL:
-            where = ["kind", "addresses"]
+            where = ["kind", "addresses", "daily"]
         else:
             signed = ["secret", "clear_secret"] if obj.secret_token else ["secret"]
             where = ["kind", "url", *(signed if obj.kind in Channel.SIGNED else [])]
@@ -216,6 +225,10 @@ class ChannelAdmin(ButtonAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Channel | None = None) -> list[str]:
         """The kind of a stored channel: the address belongs to it."""
         return ["kind"] if obj else []
+
+    @display(description=_("active"), ordering="active")
+    def state(self, channel: Channel) -> SafeString:
+        return on_or_off(channel.active)
 
     @display(description=_("address stored"), boolean=True)
     def has_address(self, channel: Channel) -> bool:
@@ -238,11 +251,29 @@ class OpenFilter(LeavingFilter):
     values = {"open": "true", "over": "false", "all": None}
 
 
+class UnreadFilter(ParameterFilter):
+    title = _("inbox")
+    parameter_name = "unread"
+    options = [("yes", _("Unread")), ("no", _("Read, or over"))]
+
+
+def mark_all_read(request: HttpRequest, row: None) -> None:
+    messages.success(request, _marked(services.mark_read(request.user)))
+
+
+def _marked(count: int) -> str:
+    return ngettext("%d alert is marked as read.", "%d alerts are marked as read.", count) % count
+
+
 @admin.register(Alert)
 class AlertAdmin(InspectOnlyAdmin):
+    actions = ["mark_read"]
+    buttons = [
+        Button("read", _("Mark all as read"), "alerts.view_alert", mark_all_read, "done_all", on_list=True, main=True),
+    ]
     list_display = ["text", "instance", "rule", "state", "first_seen_at", "last_seen_at"]
     filter_set = AlertFilters
-    list_filter = [OpenFilter, "rule__kind", "rule", "instance", "first_seen_at"]
+    list_filter = [UnreadFilter, OpenFilter, "rule__kind", "rule", "instance", "first_seen_at"]
     list_select_related = ["rule", "instance"]
     list_fullwidth = True
     show_full_result_count = False
@@ -252,6 +283,10 @@ class AlertAdmin(InspectOnlyAdmin):
     @display(description=_("state"), ordering="resolved_at")
     def state(self, alert: Alert) -> SafeString:
         return badge("completed", gettext("over")) if alert.resolved_at else badge("failed", gettext("open"))
+
+    @admin.action(description=_("Mark as read"), permissions=["view"])
+    def mark_read(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
+        messages.success(request, _marked(services.mark_read(request.user, queryset)))
 
 
 def send_again(request: HttpRequest, delivery: Delivery) -> None:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import django_filters
+from django.db.models import QuerySet
 
-from api.filters import FilterSet, KnownFilter, NotNullFilter, moments
+from api.filters import FilterSet, KnownFilter, NotNullFilter, YesNoFilter, moments
 from instances.filters import OfInstances
 from tagging.models import Tag
 
@@ -29,10 +30,15 @@ class AlertFilters(OfInstances):
     kind = django_filters.ChoiceFilter(field_name="rule__kind", choices=kind_choices())
     open = NotNullFilter(field_name="resolved_at", exclude=True)
     since, until = moments("first_seen_at")
+    unread = YesNoFilter(method="by_reader", label="Open, and not marked as read by you.")
 
     class Meta:
         model = Alert
         fields = ["rule"]
+
+    def by_reader(self, queryset: QuerySet[Alert], name: str, value: bool) -> QuerySet[Alert]:
+        unread = Alert.objects.unread(self.request.user).values("pk")
+        return queryset.filter(pk__in=unread) if value else queryset.exclude(pk__in=unread)
 
 
 class DeliveryFilters(FilterSet):

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 
 from accounts.freshness import LastRead, moment, stale_reads
-from accounts.models import AccountChange, account_label
+from accounts.models import Account, AccountChange, account_label
 from aggregation.models import DatabaseAggregate
 from aggregation.periods import Period
 from audit.models import Event
@@ -277,6 +277,25 @@ def _moved(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
         yield _alert(event.pk, text, event.instance_id)
 
 
+def _usable(scope: Scope) -> QuerySet[Account]:
+    """Accounts that can log in, as far as visits know. Filtered ones do not count, nor those of the engine."""
+    found = Account.objects.present().visible().filter(instance__in=scope.instances, is_system=False)
+    return found.exclude(is_locked=True).exclude(can_login=False).exclude(kind__in=("role", "public")).order_by("pk")
+
+
+def _expiring(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
+    """Accounts whose time is over soon. One whose time is over already was reported before."""
+    now = timezone.now()
+    for account in _usable(scope).filter(valid_until__gt=now, valid_until__lte=now + timedelta(days=rule.threshold)):
+        text = f"{account} is valid until {moment(account.valid_until)}"
+        yield _alert(f"{account.pk}:{account.valid_until.isoformat()}", text, account.instance_id)
+
+
+def _expired_passwords(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
+    for account in _usable(scope).filter(password_expired=True):
+        yield _alert(account.pk, f"the password of {account} has expired", account.instance_id)
+
+
 def _privileges_changed(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     """Visits that found changes. Filtered accounts do not count: a server's upgrade changes many of its own."""
     changes = _changes(scope).filter(
@@ -365,6 +384,8 @@ _REPORTS: dict[str, Callable[[Scope, AlertRule], Iterator[Alert]]] = {
     "stale": _accounts_unknown,
     "new_superuser": _superusers,
     "moved": _moved,
+    "account_expires": _expiring,
+    "password_expired": _expired_passwords,
     "privilege_changes": _privileges_changed,
     "growth": _growth,
     "limit_near": _limits_near,

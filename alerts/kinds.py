@@ -55,6 +55,18 @@ KINDS: dict[str, AlertKind] = {
         _("The address, database, TLS, credential or server proof of an instance was changed."),
         is_event=True,
     ),
+    "account_expires": AlertKind(
+        _("account expires"),
+        _(
+            "An account, or its password where the engine keeps that time, is valid for so many days at most. Accounts "
+            "that are locked or cannot log in are left out, and so are those of which the time could not be read."
+        ),
+        threshold=_("days"),
+    ),
+    "password_expired": AlertKind(
+        _("password expired"),
+        _("The password of an account that can log in has expired: its next login must change it, or fails."),
+    ),
     "privilege_changes": AlertKind(
         _("privileges changed"),
         _("One visit found other privileges, roles or options of this many accounts. Filtered accounts do not count."),

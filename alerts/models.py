@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, validate_email
 from django.db import models
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from console.fields import BytesField
+from console.visibility import shown_to
 from instances import crypto
 from instances.models import Instance
 from tagging.models import Tag
 
 from .kinds import KINDS, kind_choices
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 
 class Channel(models.Model):
@@ -44,6 +48,11 @@ class Channel(models.Model):
     url_token = models.TextField(editable=False, default="", blank=True)
     secret_token = models.TextField(editable=False, default="", blank=True)
     active = models.BooleanField(_("active"), default=True, help_text=_("Nothing is sent to an inactive channel."))
+    daily = models.BooleanField(
+        _("daily summary"),
+        default=True,
+        help_text=_("For e-mail: once a day, new alerts and the number of open ones. Sent also if there is none."),
+    )
     note = models.TextField(_("note"), blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
@@ -226,6 +235,11 @@ class AlertQuerySet(models.QuerySet["Alert"]):
     def open(self) -> AlertQuerySet:
         return self.filter(resolved_at=None)
 
+    def unread(self, user: User) -> AlertQuerySet:
+        """Open alerts that the user may see and has not marked as read."""
+        seen = ReadAlert.objects.filter(alert=OuterRef("pk"), user=user)
+        return shown_to(self.open(), user).filter(~Exists(seen))
+
 
 class Alert(models.Model):
     """Something that a rule reports. It stays open while each evaluation finds the same key again."""
@@ -258,6 +272,19 @@ class Alert(models.Model):
 
     def __str__(self) -> str:
         return f"{self.instance}: {self.text}" if self.instance_id else self.text
+
+
+class ReadAlert(models.Model):
+    """A user has read an alert in the inbox."""
+
+    alert = models.ForeignKey(Alert, on_delete=models.CASCADE, db_index=False, related_name="read_by")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["alert", "user"], name="alert_read_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.alert}"
 
 
 class Delivery(models.Model):

@@ -5,7 +5,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 
-from api.serializers import CleanSerializer, ShownSlugField
+from api.serializers import CleanSerializer, ShownSlugField, StrictSerializer
 from tagging.models import Tag
 
 from .models import Alert, AlertRule, Channel, Delivery
@@ -55,6 +55,7 @@ class ChannelSerializer(CleanSerializer):
             "has_url",
             "has_secret",
             "active",
+            "daily",
             "note",
             "created_at",
             "updated_at",
@@ -82,3 +83,16 @@ class DeliverySerializer(serializers.ModelSerializer):
     class Meta:
         model = Delivery
         fields = "__all__"
+
+
+class MarkReadSerializer(StrictSerializer):
+    ids = serializers.ListField(
+        child=serializers.IntegerField(min_value=1, max_value=2**63 - 1),
+        required=False,
+        max_length=10_000,
+        help_text="Ids of alerts; if missing: all.",
+    )
+
+
+class MarkedSerializer(serializers.Serializer):
+    marked = serializers.IntegerField(help_text="Alerts that were unread.")

@@ -8,20 +8,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Prefetch, Q, prefetch_related_objects
+from django.db.models import Count, F, Prefetch, Q, QuerySet, prefetch_related_objects
 from django.db.models.functions import Now
 from django.utils import timezone, translation
+from django.utils.translation import gettext
 
 from work.enqueue import enqueue
 
 from .findings import alerts_of
 from .kinds import KINDS
-from .models import Alert, AlertRule, Channel, Delivery
+from .models import Alert, AlertRule, Channel, Delivery, ReadAlert
 from .sending import NotDelivered, send
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +136,70 @@ def _digest(opened: list[Alert], resolved: list[Alert]) -> dict[str, Any]:
     words = [f"{len(opened)} new {'alert' if len(opened) == 1 else 'alerts'}"] if opened else []
     words += [f"{len(resolved)} over"] if resolved else []
     return {"subject": f"Taifish: {', '.join(words)}", "opened": grouped(opened), "resolved": grouped(resolved)}
+
+
+@translation.override(settings.LANGUAGE_CODE)
+@transaction.atomic
+def summarize() -> list[Delivery]:
+    """Create the daily summary for each e-mail channel that takes one: alerts of the last day, and those that are still
+    open. Does nothing while no rule is active: there would be nothing to say of what is not looked at."""
+    channels = Channel.objects.filter(active=True, daily=True, kind=Channel.Kind.EMAIL)
+    rules = AlertRule.objects.filter(active=True)
+    if not (rules.exists() and channels.exists()):
+        return []
+    since = timezone.now() - timedelta(days=1)
+    alerts = Alert.objects.select_related("rule", "instance").order_by("rule__name", "rule", "-first_seen_at", "-pk")
+    new = list(alerts.filter(first_seen_at__gte=since))
+    n_open = Alert.objects.open().count()
+    digest = _digest(new, [])
+    words = f"{len(new)} new in the last day, {n_open} open"
+    digest |= {"subject": f"Taifish, daily: {words}", "text": f"{words}. {len(rules)} rules are active."}
+    made = Delivery.objects.bulk_create(Delivery(channel=channel, digest=digest) for channel in channels)
+    enqueue("alerts.deliver")
+    return made
+
+
+@transaction.atomic
+def activate_shipped() -> int:
+    """Activate all rules of a store in which nobody has chosen yet, so that the inbox has alerts: none was ever active
+    or has a channel. Returns how many were activated."""
+    rules = AlertRule.objects.select_for_update(of=("self",))
+    if AlertRule.objects.exclude(active=False, evaluated_at=None, channels=None).exists():
+        return 0
+    activated = list(rules)
+    for rule in activated:
+        rule.active = True
+        rule.save()
+    return len(activated)
+
+
+def nobody_informed() -> str:
+    """Return why nobody would be informed of anything, in a sentence that says what to do; "" if somebody would.
+
+    Takes one query."""
+    active = AlertRule.objects.filter(active=True)
+    with_channel = active.filter(channels__active=True)
+    found = AlertRule.objects.aggregate(
+        active=Count("pk", filter=Q(pk__in=active.values("pk"))),
+        informing=Count("pk", filter=Q(pk__in=with_channel.values("pk"))),
+    )
+    if not found["active"]:
+        return gettext("No alert rule is active: nothing is looked at. Activate rules.")
+    if not found["informing"]:
+        return gettext(
+            "No active rule has an active channel: alerts are listed in the inbox only. Add a channel to the rules."
+        )
+    return ""
+
+
+@transaction.atomic
+def mark_read(user: User, alerts: QuerySet[Alert] | None = None) -> int:
+    """Mark unread alerts (default: all) as read by a user. Returns how many."""
+    unread = Alert.objects.unread(user)
+    ids = list((unread if alerts is None else unread.filter(pk__in=alerts)).values_list("pk", flat=True))
+    rows = (ReadAlert(alert_id=pk, user=user) for pk in ids)
+    ReadAlert.objects.bulk_create(rows, batch_size=1000, ignore_conflicts=True)
+    return len(ids)
 
 
 def after_session(session_id: int) -> None:

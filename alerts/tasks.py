@@ -13,6 +13,11 @@ def deliver() -> None:
     services.deliver()
 
 
+@shared_task(name="alerts.summarize")
+def summarize() -> None:
+    services.summarize()
+
+
 @shared_task(name="alerts.purge")
 def purge() -> None:
     services.purge()

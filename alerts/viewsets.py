@@ -7,12 +7,20 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.errors import Conflict
+from api.filters import read_body
 from api.viewsets import EditViewSet, ReadViewSet
 
 from . import services
 from .filters import AlertFilters, AlertRuleFilters, ChannelFilters, DeliveryFilters
 from .models import Alert, AlertRule, Channel, Delivery
-from .serializers import AlertRuleSerializer, AlertSerializer, ChannelSerializer, DeliverySerializer
+from .serializers import (
+    AlertRuleSerializer,
+    AlertSerializer,
+    ChannelSerializer,
+    DeliverySerializer,
+    MarkedSerializer,
+    MarkReadSerializer,
+)
 
 
 class AlertRuleViewSet(EditViewSet):
@@ -47,6 +55,15 @@ class AlertViewSet(ReadViewSet):
     serializer_class = AlertSerializer
     filterset_class = AlertFilters
     search_fields = ["text", "instance__name"]
+    needs = {"mark_read": "alerts.view_alert"}
+
+    @extend_schema(request=MarkReadSerializer, responses=MarkedSerializer)
+    @action(detail=False, methods=["post"], url_path="mark-read", filterset_class=None, pagination_class=None)
+    def mark_read(self, request: Request) -> Response:
+        """Mark alerts as read by you: those with these ids, or all."""
+        ids = read_body(request, MarkReadSerializer).get("ids")
+        alerts = None if ids is None else Alert.objects.filter(pk__in=ids)
+        return Response({"marked": services.mark_read(request.user, alerts)})
 
 
 class DeliveryViewSet(ReadViewSet):

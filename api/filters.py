@@ -10,12 +10,15 @@ import django_filters
 from django import forms
 from django.db import models
 from django.db.models import QuerySet
+from django.utils.choices import CallableChoiceIterator
 from django_filters.filterset import remote_queryset
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.serializers import Serializer
 
+from console.suggestions import nearest
 from console.visibility import shown_to
+from engines.registry import engine_choices, engine_named
 
 
 def check_parameters(request: Request, valid: Iterable[str], repeatable: Iterable[str] = ()) -> None:
@@ -97,9 +100,25 @@ def moments(field_name: str) -> tuple[MomentFilter, MomentFilter]:
     )
 
 
+class KnownField(django_filters.fields.ModelChoiceField):
+    """The error for an unknown name suggests one of those that the user may see."""
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return super().to_python(value)
+        except forms.ValidationError as error:
+            if not self.to_field_name or error.code != "invalid_choice":
+                raise
+            known = self.queryset.order_by().values_list(self.to_field_name, flat=True)
+            text = " ".join(error.messages) + nearest(str(value), known)
+            raise forms.ValidationError(text, code=error.code) from None
+
+
 class KnownFilter(django_filters.ModelChoiceFilter):
     """A related row by id, or by `to_field_name`. One that does not exist, or that the user may not see, is an error,
     not an empty list."""
+
+    field_class = KnownField
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         what = f"{kwargs['queryset'].model._meta.verbose_name} “%(value)s”"
@@ -107,6 +126,20 @@ class KnownFilter(django_filters.ModelChoiceFilter):
 
     def get_queryset(self, request: Request | None) -> QuerySet:
         return shown_to(super().get_queryset(request), request.user if request else None)
+
+
+class EngineField(django_filters.fields.ChoiceField):
+    def clean(self, value: Any) -> Any:
+        return super().clean(engine_named(value) if value else value)
+
+
+class EngineFilter(django_filters.ChoiceFilter):
+    """Rows by the key of an engine, or by another name of it: postgres, mariadb."""
+
+    field_class = EngineField
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, choices=CallableChoiceIterator(engine_choices), **kwargs)
 
 
 class FilterSet(django_filters.FilterSet):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import Any
 
+from django.utils.translation import override
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
@@ -23,8 +26,28 @@ ERROR = {
 }
 
 
+#: Action of a viewset for single rows → what it does.
+VERBS = {
+    "create": "Add one %s",
+    "retrieve": "Show one %s",
+    "update": "Replace one %s",
+    "partial_update": "Change one %s",
+    "destroy": "Delete one %s",
+}
+
+
 class Schema(AutoSchema):
     """drf-spectacular's, with the errors that every operation may answer."""
+
+    def get_summary(self) -> str:
+        """The first sentence about the action, or what it does with rows of its model."""
+        action = getattr(self.view, "action", "")
+        doc = getattr(getattr(self.view, action, None), "__doc__", None)
+        if not doc and action in VERBS:
+            with override("en"):
+                return VERBS[action] % self.view.queryset.model._meta.verbose_name
+        doc = doc or inspect.getdoc(type(self.view)) or ""
+        return re.split(r"[.:;](?:\s|$)", " ".join(doc.split()), maxsplit=1)[0]
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         operation = super().get_operation(*args, **kwargs)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.exceptions import ValidationError as ModelError
 from django.db.models import QuerySet
 from rest_framework import serializers
 
+from console.suggestions import nearest
 from console.visibility import shown_to
+from engines.registry import engine_choices, engine_named
 
 
 class _Shown:
@@ -24,7 +26,27 @@ class ShownKeyField(_Shown, serializers.PrimaryKeyRelatedField):
 
 
 class ShownSlugField(_Shown, serializers.SlugRelatedField):
-    pass
+    """The error for an unknown name suggests one of those that the user may see."""
+
+    def fail(self, key: str, **kwargs: Any) -> NoReturn:
+        try:
+            super().fail(key, **kwargs)
+        except serializers.ValidationError as error:
+            if key != "does_not_exist":
+                raise
+            known = self.get_queryset().order_by().values_list(self.slug_field, flat=True)
+            text = str(error.detail[0]) + nearest(kwargs["value"], known)
+            raise serializers.ValidationError(text, code=key) from None
+
+
+class EngineField(serializers.ChoiceField):
+    """The key of an engine, or another name of it: postgres, mariadb."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(engine_choices(), **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        return super().to_internal_value(engine_named(data) if isinstance(data, str) else data)
 
 
 class StrictSerializer(serializers.Serializer):

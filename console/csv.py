@@ -102,10 +102,12 @@ def read_rows(text: str, known: Collection[str], required: Collection[str]) -> l
         raise ValueError(_("Missing columns: %s.") % ", ".join(missing))
     if len(rows) == 1:
         raise ValueError(_("The file has a header and no rows."))
-    for line, row in rows[1:]:
-        if len(row) != len(headers):
-            raise ValueError(
-                _("Line %(number)d has %(cells)d cells, and the header %(columns)d.")
-                % {"number": line, "cells": len(row), "columns": len(headers)}
-            )
+    wrong = [
+        _("Line %(number)d has %(cells)d cells, and the header %(columns)d.")
+        % {"number": line, "cells": len(row), "columns": len(headers)}
+        for line, row in rows[1:]
+        if len(row) != len(headers)
+    ]
+    if wrong:
+        raise ValueError("\n".join(wrong))
     return [(line, dict(zip(headers, row, strict=True))) for line, row in rows[1:]]

@@ -51,10 +51,10 @@ class AccountModule(Protocol):
 class Engine:
     """One engine. `engines.registry` lists all engines; `Adapter` uses them to run visits.
 
-    `name` is the key stored in instances. `products` maps the argument of commands to the product name that the server
-    reports; the first one is the default. `session` opens no connection and imports the driver on first use, so that a
-    missing driver affects this engine only. `reads` are all statements of a visit, its check and the script. `excess`
-    finds rights beyond need.
+    `name` is the key stored in instances, `also` are other names that people write. `products` maps the argument of
+    commands to the product name that the server reports; the first one is the default. `session` opens no connection
+    and imports the driver on first use, so that a missing driver affects this engine only. `reads` are all statements
+    of a visit, its check and the script. `excess` finds rights beyond need.
 
     `features` returns the features of a server given by product, version and account: "" means the product that the
     engine is named after, and its newest version. `inside` wraps SQL to be pasted for one database, for engines that
@@ -81,6 +81,7 @@ class Engine:
     tls: Mapping[str, Any] = field(default_factory=dict)
     tested: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     emulated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    also: Sequence[str] = ()
     needs_database: bool = False
     has_hosts: bool = False
     grants_per_database: bool = False

@@ -15,6 +15,13 @@ from .target import Target
 ENGINES: dict[str, Engine] = {engine.name: engine for engine in (POSTGRESQL, MYSQL, ORACLE)}
 
 
+def engine_named(text: str) -> str:
+    """The key of the engine that people call so: "Postgres" is postgresql, "MariaDB" is mysql. Another text is returned
+    as it is."""
+    word = text.strip().lower()
+    return next((name for name, engine in ENGINES.items() if word in (name, *engine.products, *engine.also)), text)
+
+
 def engine_choices() -> list[tuple[str, str]]:
     """(name, label) of each engine. A function, so that migrations do not list them."""
     return [(name, engine.label) for name, engine in ENGINES.items()]

@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import django_filters
 from django.db.models import QuerySet
-from django.utils.choices import CallableChoiceIterator
 
-from api.filters import FilterSet, KnownFilter, NotNullFilter, YesNoFilter
-from engines.registry import engine_choices
+from api.filters import EngineFilter, FilterSet, KnownFilter, NotNullFilter, YesNoFilter
 
 from .models import Credential, Instance
 
@@ -30,9 +28,7 @@ class OfInstances(FilterSet):
             "instance": KnownFilter(field_name=cls.path, queryset=known),
             "instance_name": KnownFilter(field_name=cls.path, queryset=known, to_field_name="name"),
             "tag": TagFilter(f"{cls.path}__tags"),
-            "engine": django_filters.ChoiceFilter(
-                field_name=f"{cls.path}__engine", choices=CallableChoiceIterator(engine_choices)
-            ),
+            "engine": EngineFilter(field_name=f"{cls.path}__engine"),
             **super().get_filters(),
         }
 
@@ -47,7 +43,7 @@ class CertificateFilter(YesNoFilter):
 
 
 class InstanceFilters(FilterSet):
-    engine = django_filters.ChoiceFilter(choices=CallableChoiceIterator(engine_choices))
+    engine = EngineFilter()
     retired = NotNullFilter(field_name="retired_at")
     to_compare = CertificateFilter()
     tag = TagFilter("tags")
@@ -66,7 +62,7 @@ class CredentialFilters(FilterSet):
 class FilterFilters(FilterSet):
     """Base for the filters of one kind of row."""
 
-    engine = django_filters.ChoiceFilter(choices=CallableChoiceIterator(engine_choices))
+    engine = EngineFilter()
 
     class Meta:
         fields = ["action", "instance", "active"]

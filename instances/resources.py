@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import tablib
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.utils.translation import gettext as _
 from import_export.fields import Field
 from import_export.formats.base_formats import CSV
@@ -20,6 +20,8 @@ from import_export.results import Result
 from import_export.widgets import BooleanWidget, ForeignKeyWidget, IntegerWidget, ManyToManyWidget
 
 from console.csv import armed, disarmed, read_rows
+from console.suggestions import nearest
+from engines.registry import engine_named
 
 from .destinations import check_password, moved
 from .models import Credential, Instance
@@ -36,7 +38,8 @@ class CredentialWidget(ForeignKeyWidget):
             return None
         credential = Credential.objects.filter(name=value).first()
         if credential is None:
-            raise ValueError(_("There is no credential named “%s”.") % value)
+            names = Credential.objects.order_by().values_list("name", flat=True)
+            raise ValueError(_("There is no credential named “%s”.") % value + nearest(value, names))
         return credential
 
 
@@ -123,12 +126,22 @@ class InstanceResource(ModelResource):
     def before_import_row(self, row: dict[str, str], **kwargs: Any) -> None:
         for column, text in row.items():
             row[column] = armed(text)
+        row["engine"] = engine_named(row["engine"])
         if self.named[row["name"]] > 1:
             raise ValidationError({"name": _("The file names “%s” more than once.") % row["name"]})
 
     def after_init_instance(self, instance: Instance, new: bool, row: dict[str, str], **kwargs: Any) -> None:
         if instance.is_retired:
             raise ValidationError({"name": _("This instance is retired. Restore it first.")})
+
+    def validate_instance(self, instance: Instance, *args: Any, **kwargs: Any) -> None:
+        """Unlike its parent, it lists the valid values of a choice."""
+        try:
+            super().validate_instance(instance, *args, **kwargs)
+        except ValidationError as error:
+            raise ValidationError(
+                {name: [_with_choices(name, text) for text in texts] for name, texts in error.message_dict.items()}
+            ) from None
 
     def skip_row(self, instance: Instance, original: Instance, row: Any, import_validation_errors: Any = None) -> bool:
         if self.user:
@@ -162,14 +175,22 @@ class InstanceResource(ModelResource):
         return disarmed(str(super().export_field(field, instance, **kwargs) or ""))
 
 
+def _with_choices(name: str, text: str) -> str:
+    choices = None if name == NON_FIELD_ERRORS else Instance._meta.get_field(name).choices
+    return f"{text} {_('Valid are: %s.') % ', '.join(str(value) for value, _label in choices)}" if choices else text
+
+
 def read_csv(text: str) -> tablib.Dataset:
-    """The rows of a CSV file with a header. Raises ValueError with a message for the author of the file."""
-    rows = [row for _line, row in read_rows(text, list(InstanceResource().fields), REQUIRED)]
-    return tablib.Dataset(*(list(row.values()) for row in rows), headers=list(rows[0]))
+    """The rows of a CSV file with a header, and as `lines` where in the file each of them ends. Raises ValueError with
+    a message for the author of the file."""
+    read = read_rows(text, list(InstanceResource().fields), REQUIRED)
+    dataset = tablib.Dataset(*(list(row.values()) for _line, row in read), headers=list(read[0][1]))
+    dataset.lines = [line for line, _row in read]
+    return dataset
 
 
 def problems(result: Result, dataset: tablib.Dataset) -> list[dict[str, Any]]:
-    """The errors of an import, as {"row": number from 1, "name", "field", "message"}."""
+    """The errors of an import, as {"row": number from 1, "line": of the file, "name", "field", "message"}."""
     found = [
         (row.number, field, message)
         for row in result.invalid_rows
@@ -181,7 +202,13 @@ def problems(result: Result, dataset: tablib.Dataset) -> list[dict[str, Any]]:
         raise error.error
     names = dataset["name"]
     return [
-        {"row": number, "name": names[number - 1], "field": field, "message": message}
+        {
+            "row": number,
+            "line": dataset.lines[number - 1],
+            "name": names[number - 1],
+            "field": field,
+            "message": message,
+        }
         for number, field, message in sorted(found)
     ]
 

@@ -9,14 +9,15 @@ from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 
-from api.serializers import CleanSerializer, ShownKeyField, StrictSerializer
+from api.serializers import CleanSerializer, EngineField, ShownKeyField, StrictSerializer
+from console.suggestions import nearest
 from console.visibility import shown_to
-from engines.registry import engine_choices
 
 from . import services
 from .destinations import check_password, moved
 from .models import Credential, Instance
 from .sources import KINDS
+from .timeline import PERIODS
 
 
 class CredentialSerializer(CleanSerializer):
@@ -61,6 +62,7 @@ class CredentialSerializer(CleanSerializer):
 
 
 class InstanceSerializer(CleanSerializer):
+    engine = EngineField()
     credential_password = serializers.CharField(
         write_only=True,
         required=False,
@@ -150,12 +152,15 @@ class InstanceQuestionSerializer(serializers.Serializer):
         queryset=Instance.objects.all(), many=True, required=False, help_text="Id of an instance; if missing: all."
     )
     tag = serializers.CharField(default="", allow_blank=True, help_text="Slug of a tag.")
-    engine = serializers.ChoiceField(engine_choices(), default="", allow_blank=True)
+    engine = EngineField(default="", allow_blank=True)
 
     def validate_tag(self, slug: str) -> str:
         tags = Instance._meta.get_field("tags").related_model._default_manager
-        if slug and not shown_to(tags.filter(slug=slug), self.context["request"].user).exists():
-            raise serializers.ValidationError(f"Unknown tag “{slug}”.")
+        shown = shown_to(tags.all(), self.context["request"].user)
+        if slug and not shown.filter(slug=slug).exists():
+            raise serializers.ValidationError(
+                f"Unknown tag “{slug}”." + nearest(slug, shown.order_by().values_list("slug", flat=True))
+            )
         return slug
 
 
@@ -168,6 +173,24 @@ def chosen_instances(question: dict[str, Any]) -> QuerySet[Instance] | None:
     }
     conditions = {name: value for name, value in conditions.items() if value}
     return Instance.objects.filter(**conditions) if conditions else None
+
+
+class TimelineEventSerializer(serializers.Serializer):
+    """One `timeline.Event`."""
+
+    at = serializers.DateTimeField()
+    event = serializers.CharField(source="badge", help_text="What happened, as a key.")
+    label = serializers.CharField()
+    text = serializers.CharField()
+
+
+class TimelineSerializer(serializers.Serializer):
+    events = TimelineEventSerializer(many=True)
+    is_cut = serializers.BooleanField(help_text="There are more events than these.")
+
+
+class TimelineQuestionSerializer(serializers.Serializer):
+    days = serializers.IntegerField(default=PERIODS[0], min_value=1, max_value=3650, help_text="Days until now.")
 
 
 class ConnectionCheckSerializer(serializers.Serializer):

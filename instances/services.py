@@ -14,6 +14,7 @@ from django.db.models import Case, F, Model, Q, When
 from django.utils import timezone
 from django.utils.translation import gettext
 
+from console.suggestions import did_you_mean, nearest, similar
 from engines.adapter import Adapter
 from engines.errors import AdapterError
 from engines.facts import Capability, Excess, ServerInfo, failed
@@ -150,10 +151,13 @@ def named(names: Iterable[str]) -> InstanceQuerySet:
     """The active instances of these names. Raises ValueError with the names that are unknown or retired."""
     names = set(names)
     retired_at = dict(Instance.objects.filter(name__in=names).values_list("name", "retired_at"))
-    wrong = [f"{name!r} is unknown" for name in sorted(names - retired_at.keys())]
+    unknown = sorted(names - retired_at.keys())
+    active = list(Instance.objects.active().order_by().values_list("name", flat=True)) if unknown else []
+    wrong = [f"{name!r} is unknown" for name in unknown]
     wrong += [f"{name!r} is retired" for name, when in sorted(retired_at.items()) if when]
     if wrong:
-        raise ValueError(f"Invalid instances: {', '.join(wrong)}.")
+        meant = did_you_mean(similar(unknown[0], active)) if len(unknown) == 1 else ""
+        raise ValueError(f"Invalid instances: {', '.join(wrong)}.{meant}")
     return Instance.objects.filter(name__in=names)
 
 
@@ -166,11 +170,13 @@ def chosen(names: Sequence[str], *, every: bool = False, tag: str | None = None)
         return named(names)
     active = Instance.objects.active()
     found = active.filter(tags__slug=tag) if tag is not None else active
-    if not found.exists():
-        raise ValueError(
-            f"No active instance has the tag {tag!r}." if tag is not None else "There is no active instance."
-        )
-    return found
+    if found.exists():
+        return found
+    if tag is None:
+        raise ValueError("There is no active instance.")
+    slugs = Instance._meta.get_field("tags").related_model._default_manager.order_by().values_list("slug", flat=True)
+    meant = "" if tag in slugs else nearest(tag, slugs)
+    raise ValueError(f"No active instance has the tag {tag!r}.{meant}")
 
 
 def target_of(instance: Instance) -> Target:

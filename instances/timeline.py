@@ -54,12 +54,12 @@ class Source:
 SOURCES: list[Source] = []
 
 
-def timeline(instance: Instance, user: User, since: datetime) -> tuple[list[Event], bool]:
-    """The newest events that the user may see, newest first, and whether there are more."""
+def timeline(instance: Instance, user: User | None, since: datetime) -> tuple[list[Event], bool]:
+    """The newest events that the user may see (None: all), newest first, and whether there are more."""
     found: list[Event] = []
     is_cut = False
     for source in SOURCES:
-        if user.has_perm(source.permission):
+        if user is None or user.has_perm(source.permission):
             events = list(source.events(instance, since, LIMIT + 1))
             is_cut |= len(events) > LIMIT
             found += events

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db import transaction
 from django.db.models import ProtectedError
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
@@ -9,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from api.errors import Conflict
-from api.filters import read_body
+from api.filters import read_body, read_query
 from api.permissions import RecentLoginToWrite, ViewAndModelPermissions
 from api.viewsets import EditViewSet
 
@@ -27,7 +30,10 @@ from .serializers import (
     InstanceSerializer,
     TightenedSerializer,
     TightenSerializer,
+    TimelineQuestionSerializer,
+    TimelineSerializer,
 )
+from .timeline import timeline
 
 
 class InstanceViewSet(EditViewSet):
@@ -47,6 +53,15 @@ class InstanceViewSet(EditViewSet):
 
     def perform_destroy(self, instance: Instance) -> None:
         instance.retire()
+
+    @extend_schema(parameters=[TimelineQuestionSerializer], responses=TimelineSerializer)
+    @action(detail=True, filter_backends=[], filterset_class=None, pagination_class=None)
+    def timeline(self, request: Request, pk: str) -> Response:
+        """List the visits, changes and edits of an instance that you may see, newest first."""
+        days = read_query(request, TimelineQuestionSerializer)["days"]
+        since = timezone.now() - timedelta(days=days)
+        events, is_cut = timeline(self.get_object(), request.user, since)
+        return Response(TimelineSerializer({"events": events, "is_cut": is_cut}).data)
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])

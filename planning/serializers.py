@@ -7,8 +7,7 @@ from django.utils.translation import gettext as _
 from rest_framework import serializers
 
 from aggregation.serializers import MISSING
-from api.serializers import CleanSerializer, ShownSlugField, StrictSerializer
-from engines.registry import engine_choices
+from api.serializers import CleanSerializer, EngineField, ShownSlugField, StrictSerializer
 from instances.serializers import InstanceIdsField
 from tagging.models import Tag
 
@@ -159,7 +158,7 @@ class FillingQuestionSerializer(serializers.Serializer):
     days = serializers.IntegerField(default=90, min_value=0, max_value=365)
     kind = serializers.ChoiceField(KINDS, default="", allow_blank=True)
     tag = ShownSlugField(slug_field="slug", queryset=Tag.objects.all(), default=None, allow_null=True)
-    engine = serializers.ChoiceField(engine_choices(), default="", allow_blank=True)
+    engine = EngineField(default="", allow_blank=True)
     without_limit = serializers.BooleanField(
         default=False, help_text="Instead, databases (or things of `kind`) without a limit, by expected growth."
     )

@@ -6,10 +6,14 @@ import json
 import sys
 from abc import abstractmethod
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from console.command import Progress, add_formats, write_csv
+from engines.statements import printable
 from instances.services import chosen
 
 from . import services
@@ -41,7 +45,7 @@ class VisitCommand(BaseCommand):
             action="store_true",
             help="accept at most as many disappearances as the last visit was held for",
         )
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        add_formats(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -63,39 +67,74 @@ class VisitCommand(BaseCommand):
             attempts=1 + options["retries"],
             confirmed=confirmed,
         )
-        try:
-            services.run_here(session)
-        except KeyboardInterrupt:
-            session.refresh_from_db()
-            self._report(session, as_json=options["json"])
-            sys.exit(130)
-        sys.exit(self._report(session, as_json=options["json"]))
+        run_and_report(self, session, options, self.summary)
 
-    def _report(self, session: SyncSession, *, as_json: bool) -> int:
-        """Print the results of the visits, those in other sessions included. Returns the exit code."""
+
+def run_and_report(
+    command: BaseCommand, session: SyncSession, how: dict[str, Any], summary: Callable[[SyncRecord], list[str]]
+) -> NoReturn:
+    """Run the visits of a session here, print each result when it is there, and exit with the code of EXIT_CODES."""
+    report = Report(command, session, how, summary)
+    try:
+        report.run()
+    except KeyboardInterrupt:
+        session.refresh_from_db()
+        report.finish()
+        sys.exit(130)
+    sys.exit(report.finish())
+
+
+@dataclass
+class Report:
+    """Prints the results of visits: lines when they end, or one document in the end."""
+
+    command: BaseCommand
+    session: SyncSession
+    how: dict[str, Any]
+    summary: Callable[[SyncRecord], list[str]]
+    printed: set[int] = field(default_factory=set)
+
+    def run(self) -> None:
+        with Progress(self.command.stderr, self.session.records.count(), "visits") as self.progress:
+            services.run_here(self.session, on_end=self._ended)
+
+    def _ended(self, record_id: int) -> None:
+        record = SyncRecord.objects.select_related("instance").filter(pk=record_id).first()
+        if record and record.status not in SyncRecord.OPEN:
+            self.progress.clear()
+            self._print(record)
+            self.progress.step()
+
+    def _print(self, record: SyncRecord) -> None:
+        if not (self.how["json"] or self.how["csv"]) and record.pk not in self.printed:
+            self.printed.add(record.pk)
+            self.command.stdout.write(self._line(record))
+            self.command.stdout.flush()
+
+    def finish(self) -> int:
+        """Print what is not printed yet, visits in other sessions included. Returns the exit code."""
+        session = self.session
         records = list(services.results(session).select_related("instance").order_by("instance__name"))
         counts = Counter(record.status for record in records)
-        if as_json:
-            document = {
-                "session": session.pk,
-                "status": session.status,
-                "counts": counts,
-                "records": [
-                    {field: getattr(record, field) for field in FIELDS}
-                    | {"instance": record.instance.name, "session": record.session_id, "gaps": record.not_read}
-                    for record in records
-                ],
-            }
-            self.stdout.write(json.dumps(document, indent=2))
+        rows = [
+            {name: getattr(record, name) for name in FIELDS}
+            | {"instance": record.instance.name, "session": record.session_id, "gaps": record.not_read}
+            for record in records
+        ]
+        if self.how["csv"]:
+            write_csv(self.command.stdout, rows, ("instance", *FIELDS, "gaps", "session"))
+        elif self.how["json"]:
+            document = {"session": session.pk, "status": session.status, "counts": counts, "records": rows}
+            self.command.stdout.write(json.dumps(document, indent=2))
         else:
             for record in records:
-                self.stdout.write(self._line(record))
+                self._print(record)
             elsewhere = Counter(record.session_id for record in records if record.session_id != session.pk)
             parts = [
                 ", ".join(f"{count} {status}" for status, count in counts.items()) + f" of {len(records)}",
                 *(f"{count} of them in session {other}" for other, count in sorted(elsewhere.items())),
             ]
-            self.stdout.write(f"{session}: {session.status}; {'; '.join(parts)}")
+            self.command.stdout.write(f"{session}: {session.status}; {'; '.join(parts)}")
         if counts[SyncRecord.Status.COMPLETED] == len(records):
             return 0
         none_done = not any(counts[status] for status in SyncRecord.DONE)
@@ -110,4 +149,4 @@ class VisitCommand(BaseCommand):
             f"{gap['hint']}"
             for gap in record.not_read
         ]
-        return " ".join("; ".join(words).split())
+        return printable(" ".join("; ".join(words).split()))

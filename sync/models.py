@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from console.visibility import within
 from instances.models import Instance, InstanceQuerySet
 
-from .texts import text_of
+from .texts import shown_advice, text_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -210,7 +210,7 @@ class SyncRecord(models.Model):
     @property
     def hint(self) -> str:
         """What to do about it, in the reader's language."""
-        return text_of(self.error_code, self.parameters, hint=self.advice)[1]
+        return text_of(self.error_code, self.parameters, hint=shown_advice(self.advice, self.parameters))[1]
 
     @property
     def not_read(self) -> list[dict[str, Any]]:

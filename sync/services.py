@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -94,7 +94,9 @@ def start(
         else set()
     )
     is_set = isinstance(KINDS[kind], StoreKind)
-    spread = 0 if is_set else settings.TAIFISH_START_SPREAD * min(1, len(ids) / 1000)
+    # Someone waits for the others.
+    is_spread = trigger in UNATTENDED and not is_set
+    spread = settings.TAIFISH_START_SPREAD * min(1, len(ids) / 1000) if is_spread else 0
     reasons = ["waiting" if pk in waiting else "paused" if pk in paused else "" for pk in ids]
     rows: dict[str, Any] = {
         "session": session.pk,
@@ -134,30 +136,36 @@ def _waiting(session: SyncSession, ids: list[int]) -> dict[int, int]:
     return waiting
 
 
-def run_here(session: SyncSession, parallel: int = 4) -> SyncSession:
+def run_here(
+    session: SyncSession, parallel: int = 4, on_end: Callable[[int], None] = lambda record_id: None
+) -> SyncSession:
     """Run the visits of a session in this process, with retries, until it is closed. Returns the session, refreshed.
 
     Visits that are pending in other sessions, so that this one skips them, are run too: no worker may be running.
-    Workers may run some of the visits. KeyboardInterrupt cancels the session.
+    Workers may run some of the visits. KeyboardInterrupt cancels the session. `on_end` is called in this thread, with
+    the id of a record, after each attempt that this process made.
     """
     awaited = list(_awaited(session).values_list("pk", flat=True))
     open_records = SyncRecord.objects.filter(Q(session=session) | Q(pk__in=awaited), status__in=SyncRecord.OPEN)
     due = open_records.filter(Q(not_before=None) | Q(not_before__lte=Now()), status=Status.PENDING)
     named: set[int] = set()
 
-    def one(record_id: int) -> None:
+    def one(record_id: int) -> int:
         try:
             visit(record_id)
         finally:
             connection.close()
+        return record_id
 
     with ThreadPoolExecutor(parallel, thread_name_prefix="visit") as pool:
         try:
             while True:
                 if isinstance(KINDS[session.kind], StoreKind):
-                    work(session.pk)
+                    work(session.pk, on_end)
                 else:
-                    list(pool.map(one, list(due.values_list("pk", flat=True))))
+                    attempts = [pool.submit(one, pk) for pk in due.values_list("pk", flat=True)]
+                    for attempt in as_completed(attempts):
+                        on_end(attempt.result())
                 close(session.pk)
                 if not open_records.exists():
                     break
@@ -166,6 +174,7 @@ def run_here(session: SyncSession, parallel: int = 4) -> SyncSession:
                 reap()
         except KeyboardInterrupt:
             cancel(session)
+            pool.shutdown(wait=False, cancel_futures=True)
             raise
     session.refresh_from_db()
     return session
@@ -208,14 +217,18 @@ def finish_open(kind: str) -> None:
 
 
 @transaction.atomic
-def retry_failed(session: SyncSession, user: User | None, trigger: str = Trigger.RETRY) -> SyncSession | None:
+def retry_failed(
+    session: SyncSession, user: User | None, trigger: str = Trigger.RETRY, *, enqueue: bool = True
+) -> SyncSession | None:
     """Start a session for the instances that failed in this one. Returns None if none did."""
     failed = shown_to(Instance.objects.active(), user).filter(
         Exists(SyncRecord.objects.filter(session=session, instance=OuterRef("pk"), status=Status.FAILED))
     )
     if not failed.exists():
         return None
-    return start(session.kind, failed, trigger=trigger, user=user, retry_of=session, params=session.params)
+    return start(
+        session.kind, failed, trigger=trigger, user=user, enqueue=enqueue, retry_of=session, params=session.params
+    )
 
 
 def catch_up(kind: str, late: Callable[[datetime], InstanceQuerySet]) -> SyncSession | None:

@@ -12,6 +12,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from engines.advice import Advice
+
 Parameters = Mapping[str, Any]
 
 
@@ -52,6 +54,17 @@ class _Values(dict[str, Any]):
 
     def __missing__(self, name: str) -> str:
         return "?"
+
+
+def stored_advice(hint: str) -> Parameters:
+    """What a record keeps of an engine's advice, to show it in the reader's language."""
+    return {"advice": {"template": hint.template, "values": hint.values}} if isinstance(hint, Advice) else {}
+
+
+def shown_advice(advice: str, parameters: Parameters) -> str:
+    """An engine's advice in the reader's language, its names as written. Other advice, such as SQL, is as stored."""
+    made = parameters.get("advice")
+    return gettext(made["template"]).format(**made["values"]) if made and made["template"] else advice
 
 
 def text_of(code: str, parameters: Parameters, message: str = "", hint: str = "") -> tuple[str, str]:

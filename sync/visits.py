@@ -28,6 +28,7 @@ from work.store import is_full
 from .models import SyncRecord, SyncSession
 from .registry import KINDS, ImplausibleShrink, Outcome, StoreKind, store_kinds
 from .sessions import call_workers, close
+from .texts import stored_advice
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,8 @@ def _run(record: SyncRecord) -> None:
     except ImplausibleShrink as shrink:
         _fail(record, error_code=shrink.code, parameters=shrink.parameters, held_count=shrink.ending)
     except AdapterError as error:
-        _fail(record, error.transient, error_code=error.code, message=str(error), advice=error.hint)
+        advice = {"advice": error.hint, "parameters": stored_advice(error.hint)}
+        _fail(record, error.transient, error_code=error.code, message=str(error), **advice)
     except Exception as error:
         log.exception("visit %s of %s failed", record.pk, record.instance)
         fail_internally(record, error)

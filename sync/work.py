@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -38,8 +38,9 @@ Status = SyncRecord.Status
 TURN = 5.0
 
 
-def work(session_id: int) -> None:
-    """Process the pending records of a session. Errors of the kind are stored in them."""
+def work(session_id: int, on_end: Callable[[int], None] = lambda record_id: None) -> None:
+    """Process the pending records of a session. Errors of the kind are stored in them. `on_end` is called with the id
+    of each record that was processed."""
     session = SyncSession.objects.filter(pk=session_id, status=SyncSession.Status.RUNNING).first()
     if session is None:
         return
@@ -48,6 +49,8 @@ def work(session_id: int) -> None:
     _skip_retired(session)
     while records := _claim(session, kind.batch, claim):
         _write(kind, session, records, claim)
+        for record in records:
+            on_end(record.pk)
     if not close(session_id) and _due(session).exists():
         # Other sessions process the remaining instances.
         call_workers(session_id, TURN)

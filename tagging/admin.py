@@ -33,6 +33,7 @@ from console.buttons import Button, ButtonAdmin, InspectOnlyAdmin, posted
 from console.columns import Column, list_url
 from console.csv import csv_file
 from console.list_filters import ParameterFilter
+from console.suggestions import nearest
 from console.visibility import ShownRows, limit_of, shown_to, within
 from instances.admin import Addition
 from instances.models import Instance
@@ -179,7 +180,8 @@ class TagsWidget(ManyToManyWidget):
             else:
                 unknown.append(word)
         if unknown:
-            raise ValidationError({"tags": gettext("There is no such tag: %s.") % ", ".join(unknown)})
+            meant = nearest(unknown[0], by_slug) if len(unknown) == 1 else ""
+            raise ValidationError({"tags": gettext("There is no such tag: %s.") % ", ".join(unknown) + meant})
         return list({tag.pk: tag for tag in chosen}.values())
 
     def render(self, value: Any, obj: Any = None, **kwargs: Any) -> str:

@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 
 from accounts.freshness import stale_reads
 from alerts.findings import FINDINGS, Scope, counts
+from alerts.services import nobody_informed
 from capacity.models import Database, DatabaseSize, InstanceSize
 from console.permissions import needs
 from console.units import bytes_label
@@ -60,6 +61,8 @@ class Check:
     text: str
     hint: str | Promise = ""
     url: str = ""
+    #: Nothing failed, but it is not switched on.
+    is_off: bool = False
 
 
 def checks() -> list[Check]:
@@ -69,7 +72,8 @@ def checks() -> list[Check]:
     active = scope.instances.active()
     n = counts({"active": active} | {name: finding.rows(scope) for name, finding in found.items()})
     counted = [Check(f.title, not n[name], str(n[name]), f.hint, f.url) for name, f in found.items()]
-    return [*work_checks(), _accounts(n["active"]), _collection(scope), *counted, *_volumes(), *_retention(), _store()]
+    visits = [_accounts(n["active"]), _collection(scope)]
+    return [*work_checks(), *visits, *counted, _informed(), *_volumes(), *_retention(), _store()]
 
 
 def work_checks() -> list[Check]:
@@ -128,6 +132,13 @@ def _collection(scope: Scope) -> Check:
     text = _("%(day)s; %(count)d instances lack a size for yesterday") % {"day": last or _("never"), "count": n}
     ok = last is not None and last >= yesterday
     return Check(_("Last collection"), ok, text, _("Check the capacity sessions and the schedule capacity.collect."))
+
+
+def _informed() -> Check:
+    """Whether somebody would be informed of alerts."""
+    text = nobody_informed()
+    url = reverse("admin:alerts_alertrule_changelist")
+    return Check(_("Alerts"), True, text or _("rules are active, and have channels"), url=url, is_off=bool(text))
 
 
 def _volumes() -> Iterator[Check]:

@@ -65,6 +65,12 @@ TIMETABLE: list[tuple[str, str, str | int, str]] = [
         "Send pending deliveries, and retry failed ones.",
     ),
     (
+        _("Send the daily summary of alerts"),
+        "alerts.summarize",
+        "0 7",
+        "Send new and open alerts to each e-mail channel that takes the daily summary.",
+    ),
+    (
         _("Forward the audit trail"),
         "audit.forward",
         60,

@@ -1,4 +1,4 @@
-"""Settings, all from the environment. The table in the README documents every variable."""
+"""Settings, all from the environment. The table in docs/settings.md documents every variable."""
 
 import secrets
 from datetime import timedelta
@@ -407,9 +407,25 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
 }
+#: Shown above the endpoints.
+API_DESCRIPTION = """
+Who may do what on every database instance, since when. [Back to Taifish](/admin/)
+
+**Tokens.** Create one under [API tokens](/admin/taifish/apitoken/), and send it with each request:
+
+    curl -H "Authorization: Bearer taifish_…" "https://taifish.example.com/api/access/?privilege=all-powerful"
+
+**Examples.** Who may write to a table: `/api/access/?privilege=any-write&on=shop.public.orders`. What an account may
+do: `/api/accounts/1/effective/`. Where it is: `/api/where-is/?name=alice*`. What changed:
+`/api/account-changes/?since=2026-05-01T00:00:00Z&baseline=false`. Start visits: `POST /api/sync-sessions/`.
+
+**Answers.** Lists have pages: follow `next`. `unknown` names the instances that were not read lately: what is not
+listed may be true there. Unknown parameters are refused. `postgres` and `mariadb` are accepted as names of engines.
+"""
+
 SPECTACULAR_SETTINGS = {
     "TITLE": "Taifish",
-    "DESCRIPTION": "Who may do what on every database instance, since when.",
+    "DESCRIPTION": API_DESCRIPTION,
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": [f"rest_framework.permissions.{'AllowAny' if TAIFISH_API_DOCS_OPEN else 'IsAuthenticated'}"],
@@ -490,7 +506,7 @@ LOGGING = {
 
 # Admin
 
-STYLE = BASE_DIR / "taifish" / "static" / "taifish" / "taifish.css"
+STYLE, BELL = (BASE_DIR / "taifish" / "static" / "taifish" / name for name in ("taifish.css", "bell.js"))
 UNFOLD = {
     "SITE_TITLE": "Taifish",
     "SITE_HEADER": "Taifish",
@@ -501,6 +517,7 @@ UNFOLD = {
     "SHOW_LANGUAGES": True,
     # With its time: browsers cache it for an hour, and would use the old one after an upgrade.
     "STYLES": [lambda request: f"{static('taifish/taifish.css')}?{STYLE.stat().st_mtime_ns}"],
+    "SCRIPTS": [lambda request: f"{static('taifish/bell.js')}?{BELL.stat().st_mtime_ns}"],
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("taifish/icon.svg")},
     ],

@@ -128,7 +128,7 @@ TRACKED = (
     ),
     Tracked(
         "alerts.Channel",
-        columns=("name", "kind", "addresses", "active", "note"),
+        columns=("name", "kind", "addresses", "active", "daily", "note"),
         left_out=("id", "created_at", "updated_at"),
         secrets={"url_token": "url", "secret_token": "secret"},
     ),

@@ -10,6 +10,7 @@ from access.matrix_page import matrix_page
 from access.pages import complete_page, effective_page, who_can_page
 from access.where_page import where_page
 from aggregation.pages import backfill_page, trends_page
+from alerts.pages import unread_page
 from capacity.pages import gaps_page
 from planning.pages import filling_page, forecasts_page, report_page
 
@@ -37,6 +38,7 @@ urlpatterns = [
     path("admin/forecasts/", admin.site.admin_view(forecasts_page), name="forecasts"),
     path("admin/filling-up/", admin.site.admin_view(filling_page), name="filling-up"),
     path("admin/planning-report/", admin.site.admin_view(report_page), name="planning-report"),
+    path("admin/unread-alerts/", admin.site.admin_view(unread_page), name="unread-alerts"),
     path("admin/health/", admin.site.admin_view(health_page), name="health"),
     # Before the admin's pages with these addresses.
     path("admin/", include("taifish.login_pages")),

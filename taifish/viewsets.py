@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
+from django_celery_beat.models import PeriodicTask
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
@@ -17,6 +18,7 @@ from api.serializers import CleanSerializer
 from api.viewsets import ReadViewSet
 
 from .models import ApiToken
+from .serializers import ScheduleSerializer
 
 
 class ApiTokenSerializer(CleanSerializer):
@@ -75,3 +77,11 @@ class ApiTokenViewSet(CreateModelMixin, DestroyModelMixin, ReadViewSet):
         token.save()
         answer = NewApiTokenSerializer(token).data | {"token": secret}
         return Response(answer, status=201, headers={"Cache-Control": "no-store"})
+
+
+class ScheduleViewSet(ReadViewSet):
+    """When scheduled tasks run, when each ran last, and which are late."""
+
+    queryset = PeriodicTask.objects.select_related("crontab", "interval", "solar", "clocked").order_by("name")
+    serializer_class = ScheduleSerializer
+    search_fields = ["name", "task"]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import ssl
 
+from ..advice import Advice
+from ..advice import gettext_noop as _
 from ..errors import AdapterError, scrub
 from ..target import Target
 
@@ -45,7 +47,7 @@ def refuse_imitation(text: str) -> None:
 #: OpenSSL's message, from either driver, if the server closes the connection without notice or resets it.
 _LOST_UNDER_TLS = re.compile(r"unexpected eof|EOF occurred in violation of protocol", re.IGNORECASE)
 
-_PLUGIN_HINT = (
+_PLUGIN_HINT = _(
     "The driver does not support the account's authentication plugin. Use mysql_native_password or "
     "caching_sha2_password over TLS for the collection account."
 )
@@ -64,32 +66,36 @@ _BY_NUMBER = {
     **dict.fromkeys((1054, 1146, 1193), "unsupported"),
 }
 _BY_CODE = {
-    "unreachable": "Check host, port and firewalls, and that the server is running.",
-    "timeout": "Check the network and the server's load, or raise the timeouts of the instance.",
-    "connection_lost": "The server or the network closed the connection. See the server's error log.",
-    "too_many_connections": "Raise max_connections or the account's limits, or visit when the load is lower.",
-    "server_starting": "The server is starting or shutting down. The visit is retried.",
-    "deadlock": "The server resolved a deadlock. The visit is retried.",
-    "unsupported": "The server lacks a system table, column or variable of its version. Upgrade its system tables.",
-    "bad_target": "Correct host, user, password and port of the instance.",
-    "server_error": "See the server's error log.",
-    "no_such_database": "Clear the database of the instance, or name one that exists.",
-    "tls_failed": "Check the TLS mode and the certificate authority of the instance.",
+    "unreachable": _("Check host, port and firewalls, and that the server is running."),
+    "timeout": _("Check the network and the server's load, or raise the timeouts of the instance."),
+    "connection_lost": _("The server or the network closed the connection. See the server's error log."),
+    "too_many_connections": _("Raise max_connections or the account's limits, or visit when the load is lower."),
+    "server_starting": _("The server is starting or shutting down. The visit is retried."),
+    "deadlock": _("The server resolved a deadlock. The visit is retried."),
+    "unsupported": _("The server lacks a system table, column or variable of its version. Upgrade its system tables."),
+    "bad_target": _("Correct host, user, password and port of the instance."),
+    "server_error": _("See the server's error log."),
+    "no_such_database": _("Clear the database of the instance, or name one that exists."),
+    "tls_failed": _("Check the TLS mode and the certificate authority of the instance."),
 }
-_REFUSED = (
+_REFUSED = _(
     "Check user and password. If both are right, check for an anonymous ''@'localhost' account, which takes precedence "
     "over 'user'@'%' for local connections, and whether the account or the server requires TLS."
 )
 _BY_ERROR = {
     1045: _REFUSED,
-    1698: f"{_REFUSED} Accounts with unix_socket need the OS user of the same name.",
-    1130: "The server has no account for this host. Create the collection account for it.",
-    1129: "The server blocked this host after many connection errors. Run FLUSH HOSTS on the server.",
-    **dict.fromkeys((1820, 1862), "The password of the collection account has expired. Set a new one."),
-    **dict.fromkeys((3118, 4151), "The collection account is locked. Run ALTER USER … ACCOUNT UNLOCK."),
-    3159: "The server accepts only encrypted connections. Set the TLS mode to require.",
-    1205: "Another session locks a grant table. Check the process list.",
-    1317: "The statement was killed on the server, by a user or a limit.",
+    1698: _(
+        "Check user and password. If both are right, check for an anonymous ''@'localhost' account, which takes "
+        "precedence over 'user'@'%' for local connections, and whether the account or the server requires TLS. "
+        "Accounts with unix_socket need the OS user of the same name."
+    ),
+    1130: _("The server has no account for this host. Create the collection account for it."),
+    1129: _("The server blocked this host after many connection errors. Run FLUSH HOSTS on the server."),
+    **dict.fromkeys((1820, 1862), _("The password of the collection account has expired. Set a new one.")),
+    **dict.fromkeys((3118, 4151), _("The collection account is locked. Run ALTER USER … ACCOUNT UNLOCK.")),
+    3159: _("The server accepts only encrypted connections. Set the TLS mode to require."),
+    1205: _("Another session locks a grant table. Check the process list."),
+    1317: _("The statement was killed on the server, by a user or a limit."),
 }
 
 
@@ -123,13 +129,15 @@ def adapter_error(error: Exception, target: Target, grantee: str, waited_out: bo
         code = "auth_failed"
     elif number == 0 and type(error).__name__ == "InterfaceError":
         code = "connection_lost"
-    hint, missing = _BY_ERROR.get(number) or _BY_CODE.get(code, ""), ""
+    hint, missing = Advice(_BY_ERROR.get(number) or _BY_CODE.get(code, "")), ""
     if code == "denied":
-        hint = missing = f"{_missing_grant(number, message)} TO {grantee};"
+        missing = f"{_missing_grant(number, message)} TO {grantee};"
     elif code == "auth_failed" and not hint:
-        hint = _PLUGIN_HINT
+        hint = Advice(_PLUGIN_HINT)
     message = scrub(message, [target.password])
-    return AdapterError(f"{message} ({number})" if number else message, code=code, hint=hint, missing=missing)
+    return AdapterError(
+        f"{message} ({number})" if number else message, code=code, hint=missing or hint, missing=missing
+    )
 
 
 def _missing_grant(number: int, message: str) -> str:

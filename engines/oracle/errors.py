@@ -10,6 +10,8 @@ import re
 import ssl
 from collections.abc import Sequence
 
+from ..advice import Advice
+from ..advice import gettext_noop as _
 from ..errors import AdapterError, scrub
 from ..target import Target
 from .account import identifier, select_grant
@@ -34,52 +36,54 @@ CODES = {
     "ORA-28009": "bad_target",
 }
 
-_NOT_OPEN = "The database is starting, stopping or mounted (a standby, for example). Visit a database that is open."
-_RESTRICTED = "The database is open in restricted mode. The visit is retried."
-_OLD_VERIFIER = (
+_NOT_OPEN = _("The database is starting, stopping or mounted (a standby, for example). Visit a database that is open.")
+_RESTRICTED = _("The database is open in restricted mode. The visit is retried.")
+_OLD_VERIFIER = _(
     "The account has only a password verifier of Oracle 10g, or the server allows no newer ones. Set its password "
     "again while SQLNET.ALLOWED_LOGON_VERSION_SERVER is 11 or higher."
 )
-_NETWORK_ENCRYPTION = (
+_NETWORK_ENCRYPTION = _(
     "The server requires Oracle's native network encryption, which needs Oracle's client. Set SQLNET.ENCRYPTION_SERVER "
     "= accepted on the server, or use TLS (TCPS)."
 )
-_PROFILE_LIMIT = "A limit of the account's profile stopped the statement. Check its resource limits."
+_PROFILE_LIMIT = _("A limit of the account's profile stopped the statement. Check its resource limits.")
 
 #: ORA- or DPY- number → hint, if more specific than that of its code. {user} is the collection account.
 _BY_NUMBER = {
-    "ORA-01013": "The statement was cancelled on the server, by a user or a limit.",
+    "ORA-01013": _("The statement was cancelled on the server, by a user or a limit."),
     "ORA-01035": _RESTRICTED,
-    "ORA-01466": "The dictionary changed after the visit began. The visit is retried.",
-    "ORA-01555": "The server overwrote the undo data of the snapshot. Visit when the load is lower, or enlarge undo.",
-    "ORA-02391": "The account's profile limits SESSIONS_PER_USER. Raise the limit, or run fewer visits at a time.",
+    "ORA-01466": _("The dictionary changed after the visit began. The visit is retried."),
+    "ORA-01555": _(
+        "The server overwrote the undo data of the snapshot. Visit when the load is lower, or enlarge undo."
+    ),
+    "ORA-02391": _("The account's profile limits SESSIONS_PER_USER. Raise the limit, or run fewer visits at a time."),
     "ORA-02392": _PROFILE_LIMIT,
     "ORA-02393": _PROFILE_LIMIT,
     "ORA-12526": _RESTRICTED,
-    "ORA-28001": 'The password has expired. A new one: ALTER USER {user} IDENTIFIED BY "…";',
+    "ORA-28001": _('The password has expired. A new one: ALTER USER {user} IDENTIFIED BY "…";'),
     "ORA-28040": _OLD_VERIFIER,
     "ORA-28041": _OLD_VERIFIER,
-    "ORA-65162": 'The password has expired. A new one: ALTER USER {user} IDENTIFIED BY "…" CONTAINER = ALL;',
+    "ORA-65162": _('The password has expired. A new one: ALTER USER {user} IDENTIFIED BY "…" CONTAINER = ALL;'),
     "DPY-3001": _NETWORK_ENCRYPTION,
-    "DPY-3010": "Oracle 12.1 or newer is required.",
+    "DPY-3010": _("Oracle 12.1 or newer is required."),
     "DPY-3015": _OLD_VERIFIER,
     "ORA-12650": _NETWORK_ENCRYPTION,
     "ORA-12660": _NETWORK_ENCRYPTION,
 }
 _BY_CODE = {
-    "unreachable": "Check host, port and firewalls, and that the listener is running.",
-    "auth_failed": "Check user and password of the credential. For a new account run manage.py print_grants oracle.",
-    "no_such_database": "Compare the service with lsnrctl services. It is also unknown while its database is down.",
-    "too_many_connections": "Raise processes and sessions, or visit when the load is lower.",
+    "unreachable": _("Check host, port and firewalls, and that the listener is running."),
+    "auth_failed": _("Check user and password of the credential. For a new account run manage.py print_grants oracle."),
+    "no_such_database": _("Compare the service with lsnrctl services. It is also unknown while its database is down."),
+    "too_many_connections": _("Raise processes and sessions, or visit when the load is lower."),
     "server_starting": _NOT_OPEN,
-    "timeout": "Check the network and the server's load, or raise the timeouts of the instance.",
-    "connection_lost": "The server or the network closed the connection. See the server's alert log.",
-    "deadlock": "The server resolved a deadlock. The visit is retried.",
-    "tls_failed": "Compare the TLS mode, port and CA file of the instance with the listener's TCPS address.",
-    "unsupported": "Oracle 12.1 or newer is required; this server lacks a view or column.",
-    "bad_target": "Correct host, port, service and user of the instance.",
-    "server_error": "See the message and the server's alert log.",
-    "denied": "Grant the right in the message as an administrator.",
+    "timeout": _("Check the network and the server's load, or raise the timeouts of the instance."),
+    "connection_lost": _("The server or the network closed the connection. See the server's alert log."),
+    "deadlock": _("The server resolved a deadlock. The visit is retried."),
+    "tls_failed": _("Compare the TLS mode, port and CA file of the instance with the listener's TCPS address."),
+    "unsupported": _("Oracle 12.1 or newer is required; this server lacks a view or column."),
+    "bad_target": _("Correct host, port, service and user of the instance."),
+    "server_error": _("See the message and the server's alert log."),
+    "denied": _("Grant the right in the message as an administrator."),
 }
 
 #: ORA- number → the statement that solves it.
@@ -123,7 +127,7 @@ def adapter_error(
     missing = _MISSING.get(number, "").format(user=user)
     if code == "denied":
         missing = "\n".join(select_grant(view, user, in_root) for view in views)
-    hint = missing or (_BY_NUMBER.get(number) or _BY_CODE[code]).format(user=user)
+    hint = missing or Advice(_BY_NUMBER.get(number) or _BY_CODE[code], user=user)
     return AdapterError(
         _words(error, target.password),
         code=code,

@@ -9,6 +9,7 @@ ENGINE = Engine(
     label="PostgreSQL",
     port=5432,
     products={"postgresql": "PostgreSQL"},
+    also=("postgres",),
     session=session.PostgreSQLSession,
     reads=reads.READS,
     facts=facts,

@@ -11,6 +11,8 @@ import ipaddress
 import re
 import ssl
 
+from ..advice import Advice
+from ..advice import gettext_noop as _
 from ..errors import AdapterError, scrub
 from ..statements import is_printable, offered
 from ..target import Target
@@ -93,23 +95,38 @@ def function(name: str) -> str:
 #: Connections that the account needs at most: two for each visit, and visits of several kinds may meet with a check.
 CONNECTIONS = 10
 
+HBA = _(
+    "Add to pg_hba.conf: {entry} and run SELECT pg_reload_conf(). If there is a hostssl entry already, set the TLS "
+    "mode to require."
+)
+TOO_LONG = _(
+    "The statement took longer than {seconds} s or was cancelled. Raise the instance's statement timeout, or visit it "
+    "when its load is lower."
+)
+LOCKED = _("Another session locks a system catalogue (VACUUM FULL, for example). Retry when it has ended.")
 HINTS = {
-    "unreachable": "Check host, port and firewalls, and that the server runs and listens there (listen_addresses).",
-    "auth_failed": "Check user and password of the credential. The server sends the same message for a role with an "
-    "expired VALID UNTIL. A new role: CREATE ROLE {user} LOGIN PASSWORD '…'; GRANT pg_read_all_stats TO {user};",
-    "no_such_database": "Set the instance's maintenance database to one that exists, usually postgres. A connection "
-    "pooler accepts only databases in its configuration.",
-    "denied": "Grant the right in the message as an administrator: {user} must be able to read pg_catalog.",
-    "too_many_connections": "Wait until other sessions have ended, or raise max_connections.",
-    "server_starting": "Wait until the server has started. If it does not, see its log.",
-    "bad_target": "Check host, port and database: PostgreSQL must listen there and accept connections.",
-    "connection_lost": "The server or the network closed the connection. See the server's log.",
-    "tls_failed": "Compare the TLS mode and CA file of the instance with ssl and ssl_cert_file of the server.",
-    "unproven_server": "The server must prove its identity before it gets the password.",
-    "timeout": "The server did not answer in time. Check host, port, firewalls and load, or raise the connect timeout.",
-    "deadlock": "Nothing to do: the visit is retried.",
-    "unsupported": "PostgreSQL 12 or newer is required; this server lacks a catalogue or setting.",
-    "server_error": "See the message and the server's log.",
+    "unreachable": _("Check host, port and firewalls, and that the server runs and listens there (listen_addresses)."),
+    "auth_failed": _(
+        "Check user and password of the credential. The server sends the same message for a role with an "
+        "expired VALID UNTIL. A new role: CREATE ROLE {user} LOGIN PASSWORD '…'; GRANT pg_read_all_stats TO {user};"
+    ),
+    "no_such_database": _(
+        "Set the instance's maintenance database to one that exists, usually postgres. A connection "
+        "pooler accepts only databases in its configuration."
+    ),
+    "denied": _("Grant the right in the message as an administrator: {user} must be able to read pg_catalog."),
+    "too_many_connections": _("Wait until other sessions have ended, or raise max_connections."),
+    "server_starting": _("Wait until the server has started. If it does not, see its log."),
+    "bad_target": _("Check host, port and database: PostgreSQL must listen there and accept connections."),
+    "connection_lost": _("The server or the network closed the connection. See the server's log."),
+    "tls_failed": _("Compare the TLS mode and CA file of the instance with ssl and ssl_cert_file of the server."),
+    "unproven_server": _("The server must prove its identity before it gets the password."),
+    "timeout": _(
+        "The server did not answer in time. Check host, port, firewalls and load, or raise the connect timeout."
+    ),
+    "deadlock": _("Nothing to do: the visit is retried."),
+    "unsupported": _("PostgreSQL 12 or newer is required; this server lacks a catalogue or setting."),
+    "server_error": _("See the message and the server's log."),
 }
 
 
@@ -188,18 +205,12 @@ def _more_connections(kind: str, name: str, catalogue: str, column: str, limit: 
 def _hint(code: str, state: str, message: str, target: Target, database: str) -> str:
     user = quoted(target.username)
     if code == "auth_failed" and "pg_hba.conf" in message and is_printable(database):
-        return (
-            f"Add to pg_hba.conf: host {quoted(database)} {user} {_client(message)} scram-sha-256 "
-            "and run SELECT pg_reload_conf(). If there is a hostssl entry already, set the TLS mode to require."
-        )
+        return Advice(HBA, entry=f"host {quoted(database)} {user} {_client(message)} scram-sha-256")
     if state == "57014":
-        return (
-            f"The statement took longer than {target.statement_timeout} s or was cancelled. "
-            "Raise the instance's statement timeout, or visit it when its load is lower."
-        )
+        return Advice(TOO_LONG, seconds=str(target.statement_timeout))
     if state == "55P03":
-        return "Another session locks a system catalogue (VACUUM FULL, for example). Retry when it has ended."
-    return HINTS[code].format(user=user)
+        return Advice(LOCKED)
+    return Advice(HINTS[code], user=user)
 
 
 def _client(message: str) -> str:

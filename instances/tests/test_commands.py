@@ -54,10 +54,10 @@ def test_a_server_that_answers(alive):
 def test_one_that_does_not_is_told_with_the_reason(alive, dead):
     code, told = run("test_connection", "--all")
     good, bad = told.splitlines()
-    assert (code, good.startswith("alive: PostgreSQL 18"), bad.startswith("dead: unreachable: ")) == (1, True, True)
+    assert (code, good.startswith("alive: PostgreSQL 18"), bad.startswith("dead: unreachable: ")) == (3, True, True)
     code, told = run("test_connection", "dead", "alive", "--json")
     good, bad = json.loads(told)
-    assert (code, good["instance"], good["ok"], bad["instance"], bad["ok"]) == (1, "alive", True, "dead", False)
+    assert (code, good["instance"], good["ok"], bad["instance"], bad["ok"]) == (3, "alive", True, "dead", False)
     assert (bad["code"], bool(bad["hint"]), good["version"].startswith("18")) == ("unreachable", True, True)
 
 
@@ -66,7 +66,7 @@ def test_one_that_does_not_is_told_with_the_reason(alive, dead):
     [
         ([], "Name one or more instances, or use --all."),
         (["dead", "--all"], "Name one or more instances, or use --all."),
-        (["dead", "daed"], "Invalid instances: 'daed' is unknown."),
+        (["dead", "daed"], "Invalid instances: 'daed' is unknown. Did you mean dead?"),
     ],
 )
 def test_a_wrong_call(dead, arguments, complaint):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone, translation
 
+from engines.advice import Advice
 from engines.errors import AdapterError
 from engines.facts import Gap
 from instances.models import Instance
@@ -22,7 +24,7 @@ from instances.tests.pages import superstaff
 from sync import services
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from sync.registry import CodedGap, ImplausibleShrink, Outcome, VisitKind
-from sync.texts import TEXTS, Text, text_of
+from sync.texts import TEXTS, Text, stored_advice, text_of
 from taifish.tests.catalogue import PLACEHOLDER
 
 SHRINK = "12 of 15 accounts would end at once; nothing was stored."
@@ -216,3 +218,18 @@ def test_records_of_earlier_releases_say_what_they_said(make_instances):
     parameters = [*(old[3] for old in OLD), *[{}] * len(KEPT)]
     assert [row.parameters for row in records] == [row.parameters for row in health] == parameters
     assert [row.message for row in records] == [""] * len(OLD) + [message for _, message, _ in KEPT]
+
+
+def test_advice_of_an_engine_is_translated_and_its_names_are_not(monkeypatch):
+    """The template is looked up; a name with braces or percent signs stays as it is, also in a copy."""
+    template = "Check user and password of {user}."
+    advice = Advice(template, user='"{x}%s"')
+    assert deepcopy(advice) == 'Check user and password of "{x}%s".'
+    record = SyncRecord(error_code="auth_failed", advice=advice, parameters=stored_advice(advice))
+    assert record.hint == 'Check user and password of "{x}%s".'
+    monkeypatch.setattr("sync.texts.gettext", {template: "请检查 {user} 的用户名和密码。"}.get)
+    assert record.hint == '请检查 "{x}%s" 的用户名和密码。'
+    # SQL, and what earlier releases stored.
+    for stored_text in ("GRANT SELECT ON mysql.user TO x;", ""):
+        record = SyncRecord(error_code="denied", advice=stored_text, parameters=stored_advice(stored_text))
+        assert (record.parameters, record.hint) == ({}, stored_text)

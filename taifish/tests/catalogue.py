@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PO = ROOT / "locale" / "zh_Hans" / "LC_MESSAGES" / "django.po"
 MO = PO.with_suffix(".mo")
 FOLDERS = (
+    "engines",
     "api",
     "console",
     "taifish",
@@ -83,7 +84,7 @@ def in_python(source: str) -> Iterator[Message]:
     tree = ast.parse(source)
     names = dict(FUNCTIONS)
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == "django.utils.translation":
+        if isinstance(node, ast.ImportFrom) and node.module in ("django.utils.translation", "advice"):
             names |= {one.asname: FUNCTIONS[one.name] for one in node.names if one.asname and one.name in FUNCTIONS}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:

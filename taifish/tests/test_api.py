@@ -43,6 +43,7 @@ LISTS = {
     "channel": "alerts.view_channel",
     "alert": "alerts.view_alert",
     "delivery": "alerts.view_delivery",
+    "periodictask": "django_celery_beat.view_periodictask",
     "apitoken": "taifish.view_apitoken",
     "audit": "audit.view_event",
 }
@@ -59,6 +60,7 @@ NESTED = {
 QUESTIONS = {
     "access": ("accounts.view_grant", 400),
     "compare": ("accounts.view_grant", 400),
+    "where-is": ("accounts.view_account", 400),
     "matrix": ("accounts.view_grant", 400),
     "capacity-gaps": ("capacity.view_instancesize", 200),
     "aggregate-totals": ("aggregation.view_instanceaggregate", 200),
@@ -191,4 +193,6 @@ def test_instances_with_a_tag(db):
     Tag.objects.create(slug="lab", label="Lab").instances.add(one)
     client = superclient()
     assert [row["name"] for row in client.get(reverse("instance-list"), {"tag": "lab"}).json()["results"]] == ["a"]
-    assert client.get(reverse("instance-list"), {"tag": "lob"}).json() == {"tag": ["There is no tag “lob”."]}
+    assert client.get(reverse("instance-list"), {"tag": "lob"}).json() == {
+        "tag": ["There is no tag “lob”. Did you mean lab?"]
+    }

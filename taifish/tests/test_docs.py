@@ -32,10 +32,10 @@ def said(page: Path) -> str:
     return page.read_text(encoding="utf-8")
 
 
-def table(heading: str) -> list[list[str]]:
-    """The cells of the table below a heading of the README."""
-    section = said(README).split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in section.splitlines() if line.startswith("|")]
+def table(page: str) -> list[list[str]]:
+    """The cells of the table on a page of docs/."""
+    lines = said(ROOT / "docs" / page).splitlines()
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines if line.startswith("|")]
     return [[cell.strip() for cell in row] for row in rows[2:]]
 
 
@@ -87,8 +87,8 @@ def test_every_command_is_there(page):
     assert named <= get_commands().keys()
 
 
-def test_the_readme_lists_all_our_commands_and_no_others():
-    listed = {name for cells in table("Commands") for name in re.findall(r"`([a-z_]+)", cells[0])}
+def test_the_docs_list_all_our_commands_and_no_others():
+    listed = {name for cells in table("commands.md") for name in re.findall(r"`([a-z_]+)", cells[0])}
     ours = {name for name, app in get_commands().items() if app in {folder.name for folder in APPS}}
     assert listed == ours
 
@@ -99,8 +99,8 @@ def test_every_variable_is_read(page):
     assert named <= variables().keys()
 
 
-def test_the_readme_lists_all_settings_with_their_defaults():
-    listed = {name: cells[1] for cells in table("Settings") for name in re.findall(r"`([A-Z_]+)`", cells[0])}
+def test_the_docs_list_all_settings_with_their_defaults():
+    listed = {name: cells[1] for cells in table("settings.md") for name in re.findall(r"`([A-Z_]+)`", cells[0])}
     read = {
         name: call for name, call in variables().items() if not name.startswith(("TAIFISH_TEST_", "TAIFISH_SERVERS"))
     }

@@ -39,7 +39,7 @@ def red() -> set[str]:
 
 def test_all_is_well(running, django_assert_num_queries):
     assert red() == set()
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(13):
         checks()
     page = superstaff().get(reverse("health")).content.decode()
     assert "not well" not in page

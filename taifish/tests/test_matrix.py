@@ -36,6 +36,7 @@ PAGES: dict[str, tuple[str, list[str] | None]] = {
     "rights-matrix": ("get", ["accounts.view_grant", "accounts.view_account"]),
     "compare": ("get", ["accounts.view_grant", "accounts.view_account"]),
     "where-is": ("get", ["accounts.view_account"]),
+    "unread-alerts": ("get", ["alerts.view_alert"]),
     "capacity-gaps": ("get", ["capacity.view_instancesize"]),
     "trends": ("get", ["aggregation.view_instanceaggregate"]),
     "backfill": ("post", ["aggregation.view_instanceaggregate", "sync.run_visits"]),

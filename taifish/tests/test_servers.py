@@ -115,16 +115,16 @@ def test_servers_go_when_the_run_is_killed(tmp_path: Path) -> None:
 
 
 def test_what_is_said_to_be_how_tested_real_servers_is() -> None:
-    """Versions named in the admin and the README are those that the tests visit here."""
+    """Versions named in the admin and docs/engines.md are those that the tests visit here."""
     found = servers.versions()
     if "missing" in found.values():
         servers.missing("A server")
     visited = {(name.split()[0], version) for name, version in found.items()}
     assert {how_tested(*server) for server in visited} == {"real"}
-    readme = (ROOT / "README.md").read_text()
+    page = (ROOT / "docs" / "engines.md").read_text()
     real = {product: versions for engine in ENGINES.values() for product, versions in engine.tested.items()}
     for product, versions in real.items():
-        assert f"| {product} | {', '.join(versions)} |" in readme
+        assert f"| {product} | {', '.join(versions)} |" in page
         for begin in versions:
             assert [number for name, number in visited if name == product and number.startswith(f"{begin}.")]
     assert (how_tested("MySQL", "8.0.39"), how_tested("MySQL", "9.1.0"), how_tested("Percona", "9.7")) == (

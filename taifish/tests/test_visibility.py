@@ -511,6 +511,7 @@ ASKED: dict[str, list[str]] = {
         "?account=aardvark-user&tag={hidden_tag}",
     ],
     "where-is": ["", "?name=*", "?name=*&csv=1"],
+    "unread-alerts": [""],
     "capacity-gaps": ["", "?days=30", "?days=365&instance={hidden}", "?tag={hidden_tag}"],
     "trends": ["", "?period=daily", "?csv=trend", "?csv=growers", "?period=weekly&tag={hidden_tag}"],
     "forecasts": [""],
@@ -608,6 +609,7 @@ def operations() -> Iterator[tuple[str, str, Model | None]]:
 
 #: What questions have to say.
 QUESTIONS = {
+    "/api/where-is/": "?name=*",
     "/api/access/": f"?privilege=SELECT&scope={SEEN}.public.orders",
     "/api/matrix/": "?instance={seen}",
     "/api/compare/": "?instance={seen}&other_as_of=2026-01-01T00:00:00Z",

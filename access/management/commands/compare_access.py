@@ -5,9 +5,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from access.compare import Asked, Comparison, Difference, compare
-from access.compare_page import sides, without
+from access.compare_page import as_rows, sides, without
 from access.moments import parse_moment
 from accounts.serializers import LastReadSerializer
+from console.command import add_formats, write_csv_lines
 from engines.statements import printable
 
 
@@ -25,7 +26,7 @@ class Command(BaseCommand):
         for name in ("instance", "account", "as-of"):
             parser.add_argument(f"--other-{name}", default="", metavar=name.upper(), help="default: the same")
         parser.add_argument("--tag", default="", metavar="SLUG", help="the account on all instances with this tag")
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        add_formats(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -34,7 +35,9 @@ class Command(BaseCommand):
             found = compare(Asked(**words, at=at, other_at=other_at))
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
-        if options["json"]:
+        if options["csv"]:
+            write_csv_lines(self.stdout, *as_rows(found))
+        elif options["json"]:
             self.stdout.write(json.dumps(_document(found), indent=2, default=str))
         else:
             for one in found.differences():

@@ -1,17 +1,21 @@
 import json
 import sys
 from argparse import SUPPRESS
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from access.asking import Answered, Asked, ask
+from access.exports import as_rows
 from access.moments import parse_moment
-from access.questions import Access, Answer
+from access.questions import Answer
 from access.wording import BROAD, usable
 from accounts.freshness import moment
 from accounts.serializers import LastReadSerializer, LinkSerializer
+from console.command import add_formats, write_columns, write_csv_lines
 from engines.facts import GRANT_KINDS
 from engines.registry import ENGINES
 from engines.statements import printable
@@ -44,7 +48,7 @@ class Command(BaseCommand):
         parser.add_argument("--tag", default="", metavar="SLUG", help="only instances with this tag")
         parser.add_argument("--engine", default="", metavar="ENGINE", help=f"only of this engine: {', '.join(ENGINES)}")
         parser.add_argument("--scope", default="", help=SUPPRESS)
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        add_formats(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         question = {name: options[name] for name in ("privilege", "on", "kind", "instance", "tag", "engine", "scope")}
@@ -57,9 +61,15 @@ class Command(BaseCommand):
             self.stderr.write(printable(f"Note: {warning}"))
         if options["json"]:
             self.stdout.write(json.dumps(_document(answered), indent=2, default=str))
+        elif options["csv"]:
+            write_csv_lines(self.stdout, *as_rows(answered, by="who_can"))
         else:
-            for line in _lines(answer):
-                self.stdout.write(printable(line))
+            if answer.rows or answer.taken_away:
+                write_columns(self.stdout, HEADER, _rows(answer))
+            else:
+                self.stdout.write("No known account.")
+            for instance, reason in answer.unknown.items():
+                self.stdout.write(printable(f"{instance}: not known: {reason}"))
             if answer.reads:
                 self.stderr.write(_basis(answered))
         sys.exit(3 if answer.unknown else 0)
@@ -105,14 +115,30 @@ def _document(answered: Answered) -> dict[str, Any]:
     }
 
 
-def _lines(answer: Answer) -> list[str]:
-    lines = [_line(row) for row in answer.rows] or ["No known account."]
-    lines += [
-        f"{grant.account.instance}: {grant.account}; {grant}; the engine ships "
-        f"with this right, and it was taken away; since {timezone.localtime(grant.held_since):%Y-%m-%d %H:%M}"
-        for grant in answer.taken_away
-    ]
-    return lines + [f"{instance}: not known: {reason}" for instance, reason in answer.unknown.items()]
+HEADER = ["instance", "account", "through", "right", "only columns", "usable", "since", "session", "not observed since"]
+
+
+def _rows(answer: Answer) -> Iterator[list[object]]:
+    """Yield one row for each chain, then the rights that were taken away."""
+    for row in answer.rows:
+        yield [
+            row.account.instance.name,
+            row.account,
+            " → ".join(str(role) for role in row.path),
+            row.grant or _NATURES.get(row.because, row.because),
+            ", ".join(row.columns),
+            usable(row),
+            _minute(row.since),
+            row.session,
+            _minute(row.grant and row.grant.unobserved_since),
+        ]
+    for grant in answer.taken_away:
+        words = "taken away; the engine ships with it"
+        yield [grant.account.instance.name, grant.account, "", grant, "", words, _minute(grant.held_since), "", ""]
+
+
+def _minute(at: datetime | None) -> str:
+    return f"{timezone.localtime(at):%Y-%m-%d %H:%M}" if at else ""
 
 
 def _basis(answered: Answered) -> str:
@@ -128,21 +154,3 @@ def _basis(answered: Answered) -> str:
 
 #: Reasons without a grant.
 _NATURES = {"predefined": "a predefined role", "owner": "the owner of the schema"}
-
-
-def _line(row: Access) -> str:
-    words = [f"{row.account.instance}: {row.account!s}"]
-    if row.path:
-        words.append(f"through {' → '.join(str(role) for role in row.path)}")
-    words.append(str(row.grant) if row.grant else _NATURES.get(row.because, row.because))
-    if row.columns:
-        words.append(f"only columns {', '.join(row.columns)}")
-    if row.usable != "login":
-        words.append(usable(row))
-    if row.since:
-        words.append(f"since {timezone.localtime(row.since):%Y-%m-%d %H:%M}")
-    if row.session:
-        words.append(f"seen by session {row.session}")
-    if row.grant and row.grant.unobserved_since:
-        words.append(f"not observed since {timezone.localtime(row.grant.unobserved_since):%Y-%m-%d %H:%M}")
-    return "; ".join(words)

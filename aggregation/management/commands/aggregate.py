@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from aggregation import services
 from aggregation.periods import last_closed, named
+from console.command import Progress, add_formats, write_csv
 from sync import services as sync
 from sync.models import SyncSession
 
@@ -30,7 +31,7 @@ class Command(BaseCommand):
         parser.add_argument("--on", type=day, metavar="DATE", help="the closed period that contains this day")
         parser.add_argument("--from", type=day, dest="first", metavar="DATE", help="every closed period from this day")
         parser.add_argument("--to", type=day, dest="last", metavar="DATE", help="to this day")
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        add_formats(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -43,7 +44,9 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
         documents = [self._run(session) for session in sessions]
-        if options["json"]:
+        if options["csv"]:
+            write_csv(self.stdout, documents)
+        elif options["json"]:
             self.stdout.write(json.dumps(documents if len(documents) > 1 else documents[0], indent=2))
         else:
             for document in documents:
@@ -52,7 +55,8 @@ class Command(BaseCommand):
         sys.exit(0 if statuses == {"completed"} else 1 if statuses == {"failed"} else 3)
 
     def _run(self, session: SyncSession) -> dict[str, Any]:
-        sync.run_here(session)
+        with Progress(self.stderr, session.records.count(), "instances") as progress:
+            sync.run_here(session, on_end=lambda record_id: progress.step())
         records = list(session.records.select_related("instance").order_by("instance__name"))
         sums: Counter[str] = Counter()
         for record in records:

@@ -8,6 +8,8 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from alerts import services
 from alerts.models import Alert
+from console.command import add_formats, write_csv
+from engines.statements import printable
 
 
 class Command(BaseCommand):
@@ -15,7 +17,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="store and send nothing")
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        add_formats(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = services.evaluate(dry_run=options["dry_run"])
@@ -26,13 +28,16 @@ class Command(BaseCommand):
             "lasting": found.n_lasting,
             "messages": [delivery.channel.name for delivery in found.deliveries],
         }
+        if options["csv"]:
+            rows = [{"state": word, **row} for word in ("opened", "resolved") for row in document[word]]
+            return write_csv(self.stdout, rows, ("state", "rule", "kind", "instance", "text"))
         if options["json"]:
             self.stdout.write(json.dumps(document, indent=2, ensure_ascii=False))
             return
         for word, alerts in (("new", document["opened"]), ("over", document["resolved"])):
             for alert in alerts:
                 where = f"{alert['instance']}: " if alert["instance"] else ""
-                self.stdout.write(f"{word}: {alert['rule']}: {where}{alert['text']}")
+                self.stdout.write(printable(f"{word}: {alert['rule']}: {where}{alert['text']}"))
         self.stdout.write(
             f"{len(found.opened)} new, {len(found.resolved)} over, {found.n_lasting} continue; "
             f"{'nothing was stored' if options['dry_run'] else f'{len(found.deliveries)} messages will be sent'}"

@@ -1,45 +1,29 @@
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
-from django.utils.dateparse import parse_date, parse_datetime
 
 from audit.models import COLUMNS, Event
 from audit.reading import CHUNK, as_lines, as_rows
-from console.csv import csv_lines
+from console.command import add_formats, since, write_csv_lines
 from engines.statements import printable
 
 
-def moment(text: str) -> datetime:
-    """A day or a time, in TAIFISH_TIME_ZONE unless it names another. Raises ValueError."""
-    found = parse_datetime(text)
-    if found is None:
-        day = parse_date(text)
-        if day is None:
-            raise ValueError
-        found = datetime(day.year, day.month, day.day)
-    return found if found.tzinfo else timezone.make_aware(found)
-
-
 class Command(BaseCommand):
-    help = "Print the audit trail, oldest event first. Exits 2 for a wrong call."
+    help = "Print the audit trail, oldest event first; as JSON, one document per line. Exits 2 for a wrong call."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--since", type=moment, metavar="TIME", help="events at or after this day or time")
-        parser.add_argument("--until", type=moment, metavar="TIME", help="events before this day or time")
+        parser.add_argument("--since", type=since, metavar="TIME", help="events at or after this day or time")
+        parser.add_argument("--until", type=since, metavar="TIME", help="events before this day or time")
         parser.add_argument("--kind", choices=Event.Kind.values, metavar="KIND", help=", ".join(Event.Kind.values))
         parser.add_argument("--door", choices=Event.Door.values, metavar="DOOR", help=", ".join(Event.Door.values))
         parser.add_argument("--person", metavar="NAME", help="events of this user")
         parser.add_argument("--model", metavar="TYPE", help="object type, such as instances.instance")
-        parser.add_argument("--json", action="store_true", help="print one JSON document per line")
-        parser.add_argument("--csv", action="store_true", help="print CSV")
+        add_formats(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["json"] and options["csv"]:
-            raise CommandError("Use either --json or --csv.", returncode=2)
         conditions = {
             "at__gte": options["since"],
             "at__lt": options["until"],
@@ -51,8 +35,7 @@ class Command(BaseCommand):
         given = {name: value for name, value in conditions.items() if value is not None}
         events = Event.objects.filter(**given).order_by("pk")
         if options["csv"]:
-            for text in csv_lines(COLUMNS, as_rows(events)):
-                self.stdout.write(text, ending="")
+            write_csv_lines(self.stdout, COLUMNS, as_rows(events))
         elif options["json"]:
             for line in as_lines(events.iterator(CHUNK)):
                 self.stdout.write(line)

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from capacity import services
 from capacity.growth import GROWTH_DAYS, table_growth
 from capacity.models import Database
+from console.command import add_formats, write_csv
 from console.units import bytes_label
 from engines.errors import AdapterError
 from engines.statements import printable
@@ -28,7 +29,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--days", type=int, default=GROWTH_DAYS, metavar="N", help=f"days between the readings ({GROWTH_DAYS})"
         )
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        add_formats(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not 1 <= options["limit"] <= 1000:
@@ -47,15 +48,18 @@ class Command(BaseCommand):
             tables = services.largest_tables(database, options["limit"])
         except AdapterError as error:
             raise CommandError(f"{error.code}: {error} {error.hint}".strip()) from error
+        if options["csv"]:
+            return write_csv(self.stdout, (table._asdict() for table in tables))
         if options["json"]:
-            self.stdout.write(json.dumps([table._asdict() for table in tables], indent=2))
-            return
+            return self.stdout.write(json.dumps([table._asdict() for table in tables], indent=2))
         for table in tables:
             self.stdout.write(f"{bytes_label(table.size):>10}  {printable(f'{table.schema}.{table.name}')}")
 
     def _growth(self, database: Database, options: dict[str, Any]) -> None:
         found = table_growth(database, options["days"], options["limit"])
-        if options["json"]:
+        if options["csv"]:
+            write_csv(self.stdout, (asdict(table) for table in found.tables))
+        elif options["json"]:
             self.stdout.write(json.dumps(asdict(found), indent=2, default=str))
         else:
             for table in found.tables:

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from console.command import add_formats, write_csv
 from engines.statements import printable
 from instances.services import Diagnosis, examine, named
 
@@ -21,7 +22,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", metavar="NAME", help="name of an instance")
         parser.add_argument("--hash-blind", action="store_true", help="the account must not see password hashes")
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        add_formats(parser)
 
     def handle(self, *args: Any, name: str, hash_blind: bool, **options: Any) -> None:
         try:
@@ -29,7 +30,9 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
         found = examine(instance, hash_blind=hash_blind)
-        if options["json"]:
+        if options["csv"]:
+            write_csv(self.stdout, (asdict(capability) for capability in found.capabilities))
+        elif options["json"]:
             self.stdout.write(json.dumps({"instance": instance.name, "ok": found.ok, **asdict(found)}, indent=2))
         else:
             # Names on the server may contain line breaks and terminal control sequences.

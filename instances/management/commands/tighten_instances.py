@@ -5,6 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from console.command import add_formats, write_csv
+from engines.statements import printable
 from instances.services import chosen, tighten
 
 
@@ -18,19 +20,21 @@ class Command(BaseCommand):
         parser.add_argument("names", nargs="*", metavar="NAME", help="name of an instance")
         parser.add_argument("--all", action="store_true", help="every active instance")
         parser.add_argument("--tag", metavar="SLUG", help="every active instance with this tag")
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        add_formats(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             tried = tighten(chosen(options["names"], every=options["all"], tag=options["tag"]))
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
-        if options["json"]:
-            found = [{"instance": instance.name, **asdict(check)} for instance, check in tried]
+        found = [{"instance": instance.name, **asdict(check)} for instance, check in tried]
+        if options["csv"]:
+            write_csv(self.stdout, found)
+        elif options["json"]:
             self.stdout.write(json.dumps(found, indent=2))
         else:
             for instance, check in tried:
-                self.stdout.write(f"{instance}: {'strict' if check.ok else f'as before: {check}'}")
+                self.stdout.write(printable(f"{instance}: {'strict' if check.ok else f'as before: {check}'}"))
             if not tried:
                 self.stdout.write("None of these instances is as before.")
         left = sum(not check.ok for _, check in tried)

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from console.command import add_formats, write_csv
+from console.suggestions import nearest
 from console.units import bytes_label
-from engines.registry import engine_choices
+from engines.registry import ENGINES, engine_named
 from engines.statements import printable
 from planning import reading
 from planning.answers import Forecast, NoForecast
-from planning.pages import size_label
+from planning.pages import flat, size_label
 from planning.serializers import FillingSerializer
 from tagging.models import Tag
 
@@ -26,18 +29,18 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--days", type=int, default=90, metavar="N", help="days from today, 0 to 365 (90)")
         parser.add_argument("--tag", metavar="SLUG", help="only instances with this tag, and its total")
-        parser.add_argument("--engine", default="", choices=[name for name, _ in engine_choices()], metavar="ENGINE")
+        parser.add_argument("--engine", default="", type=engine_named, choices=[*ENGINES], metavar="ENGINE")
         parser.add_argument("--kind", default="", choices=reading.KINDS, metavar="KIND", help=", ".join(reading.KINDS))
         parser.add_argument("--without-limit", action="store_true", help="instead, what has no limit, by growth")
         parser.add_argument("--top", type=int, default=50, metavar="N", help="with --without-limit: rows (50)")
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        add_formats(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not 0 <= options["days"] <= 365:
             raise CommandError("--days takes a whole number from 0 to 365.", returncode=2)
         if options["top"] < 1:
             raise CommandError("--top takes a whole number from 1.", returncode=2)
-        selection = {name: options[name] for name in ("engine", "kind")} | {"tag": _tag(options["tag"])}
+        selection = {name: options[name] for name in ("engine", "kind")} | {"tag": tag_named(options["tag"])}
         if options["without_limit"]:
             try:
                 rows = reading.named(list(reading.growing(**selection)[: options["top"]]))
@@ -47,27 +50,35 @@ class Command(BaseCommand):
         else:
             found = reading.filling(options["days"], **selection)
             rows, unknown = found.rows, found.unknown
-        if options["json"]:
-            document = {
-                "results": FillingSerializer(reading.as_rows(rows), many=True).data,
-                "unknown": FillingSerializer(reading.as_rows(unknown), many=True).data,
-            }
-            self.stdout.write(json.dumps(document, indent=2))
-        else:
-            for ceiling, forecast in rows:
-                self.stdout.write(printable(_line(ceiling, forecast)))
-            for ceiling, forecast in unknown:
-                self.stderr.write(printable(f"{ceiling.kind} {ceiling.name}: {_unknown(forecast)}"))
-        sys.exit(3 if unknown else 0)
+        report(self, rows, unknown, options)
 
 
-def _tag(slug: str | None) -> Tag | None:
+def report(
+    command: BaseCommand, rows: Sequence[reading.Answer], unknown: Sequence[reading.Answer], how: dict[str, Any]
+) -> NoReturn:
+    """Print forecasts, and exit with 3 if some are unknown."""
+    of_rows, of_unknown = (FillingSerializer(reading.as_rows(found), many=True).data for found in (rows, unknown))
+    if how["csv"]:
+        write_csv(command.stdout, map(flat, of_rows))
+    elif how["json"]:
+        command.stdout.write(json.dumps({"results": of_rows, "unknown": of_unknown}, indent=2))
+    else:
+        for ceiling, forecast in rows:
+            command.stdout.write(printable(_line(ceiling, forecast)))
+    if not how["json"]:
+        for ceiling, forecast in unknown:
+            command.stderr.write(printable(f"{ceiling.kind} {ceiling.name}: {_unknown(forecast)}"))
+    sys.exit(3 if unknown else 0)
+
+
+def tag_named(slug: str | None) -> Tag | None:
     """Raises CommandError."""
     if slug is None:
         return None
     tag = Tag.objects.filter(slug=slug).first()
     if tag is None:
-        raise CommandError(f"There is no tag {slug!r}.", returncode=2)
+        meant = nearest(slug, Tag.objects.order_by().values_list("slug", flat=True))
+        raise CommandError(f"There is no tag {slug!r}.{meant}", returncode=2)
     return tag
 
 

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from console.csv import cells
+from console.command import add_formats, write_csv
 from console.units import bytes_label
+from engines.statements import printable
 from planning.answers import NoForecast
 from planning.pages import flat, size_label
 from planning.report import Line, report
@@ -23,9 +23,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        how = parser.add_mutually_exclusive_group()
-        how.add_argument("--json", action="store_true", help="print one JSON document")
-        how.add_argument("--csv", action="store_true", help="print CSV, sizes in bytes")
+        add_formats(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         lines = report()
@@ -33,14 +31,10 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(rows, indent=2))
         elif options["csv"]:
-            flattened = [flat(row) for row in rows]
-            writer = csv.writer(self.stdout)
-            writer.writerow(flattened[0])
-            for row in flattened:
-                writer.writerow(cells(row.values()))
+            write_csv(self.stdout, map(flat, rows))
         else:
             for line in lines:
-                self.stdout.write(_text(line))
+                self.stdout.write(printable(_text(line)))
         sys.exit(3 if any(line.is_unknown for line in lines) else 0)
 
 

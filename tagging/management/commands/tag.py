@@ -4,6 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from console.command import add_formats, write_csv
+from console.suggestions import nearest
 from instances.services import chosen
 from tagging import services
 from tagging.models import Tag, TagOperation
@@ -24,7 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--instances", nargs="+", metavar="NAME", help="names of instances")
         parser.add_argument("--all", action="store_true", help="every active instance")
         parser.add_argument("--tag", metavar="SLUG", help="every active instance with this tag")
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        add_formats(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -34,11 +36,14 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=2) from error
         operate = services.assign if options["action"] == "add" else services.remove
         receipt = operate(list(instances.order_by().values_list("pk", flat=True)), tags)
-        self._report(receipt, as_json=options["json"])
+        self._report(receipt, options)
         sys.exit(0 if receipt.totals.keys() <= AS_ASKED else 3)
 
-    def _report(self, receipt: TagOperation, *, as_json: bool) -> None:
-        if as_json:
+    def _report(self, receipt: TagOperation, how: dict[str, Any]) -> None:
+        if how["csv"]:
+            write_csv(self.stdout, receipt.reasons, ("instance", "tag", "reason"))
+            return
+        if how["json"]:
             document = {
                 "operation": receipt.pk,
                 "totals": receipt.totals,
@@ -57,5 +62,6 @@ def _tags(slugs: list[str]) -> list[int]:
     """Ids of the tags. Raises ValueError naming those that are not there."""
     found = dict(Tag.objects.filter(slug__in=slugs).values_list("slug", "pk"))
     if missing := sorted(set(slugs) - found.keys()):
-        raise ValueError(f"There is no such tag: {', '.join(missing)}.")
+        meant = nearest(missing[0], Tag.objects.order_by().values_list("slug", flat=True)) if len(missing) == 1 else ""
+        raise ValueError(f"There is no such tag: {', '.join(missing)}.{meant}")
     return list(found.values())

@@ -176,7 +176,7 @@ def _refuse_a_store_in_use() -> None:
     """Raise CommandError if the store contains users' data, with which the demo's history would be mixed."""
     others = Instance.objects.exclude(name=STORE).exclude(pk__in=_own().values("pk"))
     found = others.first() or Credential.objects.filter(name__in=NAMES).exclude(instances__in=_own()).first()
-    found = found or AlertRule.objects.filter(active=True).first() or Channel.objects.first()
+    found = found or AlertRule.objects.filter(active=True).exclude(channels=None).first() or Channel.objects.first()
     if found:
         raise CommandError(
             f"This store is in use: it contains the {found._meta.verbose_name} {str(found)!r}. The demo writes a "

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from console.command import add_formats, write_csv
 from engines.statements import printable
 from taifish.verification import INVARIANTS, verify
 
@@ -20,7 +21,7 @@ class Command(BaseCommand):
             "--app", nargs="+", default=[], choices=list(INVARIANTS), metavar="APP", help=", ".join(INVARIANTS)
         )
         parser.add_argument("--limit", type=int, default=20, help="violations to print of each kind; default: 20")
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        add_formats(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         checked = []
@@ -34,10 +35,12 @@ class Command(BaseCommand):
                     "violations": result.violations,
                 }
             )
-            if not options["json"] and result.count:
+            if not (options["json"] or options["csv"]) and result.count:
                 self._print(name, result.invariant.rule, result.count, result.violations)
         total = sum(each["count"] for each in checked)
-        if options["json"]:
+        if options["csv"]:
+            write_csv(self.stdout, checked)
+        elif options["json"]:
             self.stdout.write(json.dumps({"violations": total, "invariants": checked}, indent=2))
         else:
             self.stdout.write(f"{len(checked)} invariants checked, {total} violations.")
