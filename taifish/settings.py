@@ -1,6 +1,7 @@
 """Settings, all from the environment. The table in the README documents every variable."""
 
 import secrets
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -479,7 +480,15 @@ LOGGING = {
 
 # Admin
 
-STYLE = BASE_DIR / "taifish" / "static" / "taifish" / "taifish.css"
+STATIC = BASE_DIR / "taifish" / "static"
+
+
+def current(name: str) -> Callable[[object], str]:
+    """The address of a static file with its time: browsers cache it for an hour, and would use the old one after an
+    upgrade."""
+    return lambda request: f"{static(name)}?{(STATIC / name).stat().st_mtime_ns}"
+
+
 UNFOLD = {
     "SITE_TITLE": "Taifish",
     "SITE_HEADER": "Taifish",
@@ -488,14 +497,13 @@ UNFOLD = {
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_LANGUAGES": True,
-    # With its time: browsers cache it for an hour, and would use the old one after an upgrade.
-    "STYLES": [lambda request: f"{static('taifish/taifish.css')}?{STYLE.stat().st_mtime_ns}"],
+    "STYLES": [current("taifish/taifish.css")],
+    "SCRIPTS": [current("taifish/search.js")],
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("taifish/icon.svg")},
     ],
     "DASHBOARD_CALLBACK": "taifish.overview.overview",
     "SIDEBAR": {
-        "show_search": True,
         "navigation": "taifish.sidebar.navigation",
     },
 }

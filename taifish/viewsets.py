@@ -8,14 +8,17 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.mixins import CreateModelMixin, DestroyModelMixin
+from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
 
-from api.filters import read_body
+from api.filters import read_body, read_query
 from api.permissions import RecentLoginToWrite, ViewAndModelPermissions
 from api.serializers import CleanSerializer
 from api.viewsets import ReadViewSet
 
+from . import search
 from .models import ApiToken
 
 
@@ -75,3 +78,38 @@ class ApiTokenViewSet(CreateModelMixin, DestroyModelMixin, ReadViewSet):
         token.save()
         answer = NewApiTokenSerializer(token).data | {"token": secret}
         return Response(answer, status=201, headers={"Cache-Control": "no-store"})
+
+
+class SearchQuestionSerializer(serializers.Serializer):
+    q = serializers.CharField(
+        max_length=search.LONGEST,
+        help_text="Words that must all be contained; blanks in double quotes belong to a word. #17: session 17.",
+    )
+
+
+class FoundRowSerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    instance = serializers.IntegerField(allow_null=True)
+    instance_name = serializers.CharField(allow_null=True)
+    marks = serializers.ListField(
+        child=serializers.CharField(), help_text="Such as gone, filtered, retired, inactive, superuser, role."
+    )
+
+
+class FoundSerializer(serializers.Serializer):
+    kind = serializers.ChoiceField([kind.name for kind in search.KINDS])
+    count = serializers.IntegerField(help_text="All that match; `rows` are the first of them.")
+    rows = FoundRowSerializer(many=True)
+
+
+class SearchViewSet(ViewSet):
+    """Search for instances, accounts and roles, databases, sessions, tags, classifications and rules by name. The
+    answer has the first rows of each kind that you may view; names that begin with the word come first."""
+
+    permission_classes = [IsAuthenticated]
+
+    @extend_schema(parameters=[SearchQuestionSerializer], responses=FoundSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        text = read_query(request, SearchQuestionSerializer)["q"]
+        return Response([found.as_dict() for found in search.search(text, request.user)])

@@ -43,6 +43,7 @@ PAGES: dict[str, tuple[str, list[str] | None]] = {
     "filling-up": ("get", ["planning.view_sizelimit"]),
     "planning-report": ("get", ["planning.view_sizelimit"]),
     "health": ("get", ["sync.view_syncsession"]),
+    "search": ("get", []),
     "metrics": ("get", ["sync.view_syncsession"]),
     "schema": ("get", []),
     "docs": ("get", []),
