@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 
 from django.db.models import Q
-from django.db.models.functions import Collate, Upper
+from django.db.models.functions import Collate, Lower, Upper
+from django.db.models.lookups import Contains
 from django.utils.text import smart_split, unescape_string_literal
 
 
@@ -23,9 +24,16 @@ def containing(text: str, fields: Sequence[str], more: Callable[[str], Q] = lamb
     """Condition: each word is in one of the fields, without case, or meets the condition `more(word)`."""
 
     def of(word: str) -> Q:
-        return reduce(Q.__or__, (Q(**{f"{field}__icontains": word}) for field in fields)) | more(word)
+        return reduce(Q.__or__, (_contains(field, word) for field in fields)) | more(word)
 
     return reduce(Q.__and__, map(of, words(text)), Q())
+
+
+def _contains(field: str, word: str) -> Q:
+    """As icontains; an ASCII word is looked for without the cost of the letters that it does not have."""
+    if word.isascii():
+        return Q(Contains(Lower(Collate(field, "C")), word.lower()))
+    return Q(**{f"{field}__icontains": word})
 
 
 def name_key(name: str) -> Collate:

@@ -494,6 +494,8 @@ UNFOLD = {
     "SITE_HEADER": "Taifish",
     "SITE_SUBHEADER": _("Who may do what, since when"),
     "SITE_SYMBOL": "database",
+    # There is no other site to return to.
+    "SITE_URL": None,
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_LANGUAGES": True,

@@ -1,9 +1,11 @@
 "use strict";
 
-// "/" and Ctrl-K lead to the search field of the page, or to the page of the search where the field does not fit.
+// Ctrl-K leads to the search field of the page, or to the page of the search where the field does not fit; so does "/"
+// where the page has no list, whose own field it leads to.
 document.addEventListener("keydown", (event) => {
     const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
-    const slash = event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey;
+    const list = document.getElementById("searchbar");
+    const slash = event.key === "/" && !typing && !list && !event.ctrlKey && !event.metaKey && !event.altKey;
     const k = event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey;
     const field = document.getElementById("tf-search");
     if (!field || !(slash || k)) return;
