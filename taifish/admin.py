@@ -272,6 +272,7 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
     ]
     list_filter = ["enabled", "task"]
     list_select_related = ["crontab", "interval", "solar", "clocked"]
+    ordering = ["name"]
     date_hierarchy = None
 
     def get_buttons(self, request: HttpRequest) -> list[Button]:

@@ -33,7 +33,7 @@ from tagging.models import Tag
 #: Rows of each kind in an answer.
 SHOWN = 10
 
-#: So many rows are sorted; more are read in the order of an index.
+#: So many rows are sorted.
 FEW = 1000
 
 #: Characters of a search.
@@ -186,15 +186,14 @@ def _found(kind: Kind, text: str, user: User | None) -> Found:
         first = list(found.alias(begins=begins).order_by("-begins", "key", "pk")[: SHOWN + 1])
         return Found(kind, first[:SHOWN], len(first) if len(first) <= SHOWN else found.count())
     order = ("key", F("gone_at").asc(nulls_first=True), "pk")
-    # All names are read once at most: either there are few matches to sort, or the index soon meets some in its order.
+    # Sorting very many takes too long: then those that begin with the word, which the index has in order, and some.
     few = list(found.order_by().values_list("pk", flat=True)[: FEW + 1])
-    if len(few) <= FEW:
-        first = rows.filter(pk__in=few).alias(begins=begins).order_by("-begins", *order)[:SHOWN] if few else []
-        return Found(kind, list(first), len(few))
-    first = list(rows.filter(begins).order_by(*order)[:SHOWN]) if len(words(text)) == 1 else []
-    if len(first) < SHOWN:
-        first += found.exclude(pk__in=[row.pk for row in first]).order_by(*order)[: SHOWN - len(first)]
-    return Found(kind, first, found.count())
+    is_all = len(few) <= FEW
+    first = [] if is_all or len(words(text)) > 1 else list(rows.filter(begins).order_by(*order)[:SHOWN])
+    if few and len(first) < SHOWN:
+        others = rows.filter(pk__in=few).exclude(pk__in=[row.pk for row in first]).alias(begins=begins)
+        first += others.order_by("-begins", *order)[: SHOWN - len(first)]
+    return Found(kind, first, len(few) if is_all else found.count())
 
 
 def label(row: Any) -> str:
