@@ -5,6 +5,7 @@ The time is that of the whole search, of all kinds and with the counts, as the p
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ground import beside, quick, report, seconds, store
@@ -44,6 +45,7 @@ def main() -> None:
         InstanceTag.objects.bulk_create(InstanceTag(instance=instance, tag=tag) for instance in half)
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
+        figures["load_before"] = os.getloadavg()[0]
         for name, text in TEXTS.items():
             user = limited if name == "limited" else None
             figures[f"{name}_found"] = sum(found.count for found in search(text, user))

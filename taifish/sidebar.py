@@ -58,7 +58,7 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
         ],
     ),
     (
-        _("Classification"),
+        _("Risk"),
         [
             (_("Classifications"), "category", "admin:classification_classification_changelist"),
             (_("Classification rules"), "rule", "admin:classification_classificationrule_changelist"),
