@@ -24,7 +24,7 @@ from sync.models import SyncRecord, SyncSession
 from tagging.models import InstanceTag, Tag, TagLimit
 from taifish.search import KINDS, SHOWN, search
 from taifish.tests.test_matrix import PAGES, somebody
-from taifish.tests.test_pages import enter
+from taifish.tests.test_pages import enter, faults
 
 SEARCH = reverse("search")
 
@@ -263,6 +263,7 @@ def test_a_search_by_keyboard_alone(keys, browser_page, live_server, transaction
     browser_page.keyboard.press("Enter")
     browser_page.wait_for_url("**/admin/search/?q=shop")
     assert "Shops" in browser_page.locator("#content").inner_text()
+    assert faults(browser_page) == []
     # In a field, a slash is a slash.
     browser_page.locator(".tf-search-input").fill("a")
     browser_page.keyboard.press("/")
@@ -273,3 +274,21 @@ def test_a_search_by_keyboard_alone(keys, browser_page, live_server, transaction
     browser_page.wait_for_url("**/admin/search/")
     assert browser_page.locator(".tf-search-input").is_visible()
     browser_page.set_viewport_size({"width": 1500, "height": 950})
+
+
+@pytest.mark.page
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_home_and_login_are_readable_and_sections_open_by_keyboard(scheme, browser_page, live_server, transactional_db):
+    browser_page.emulate_media(color_scheme=scheme)
+    browser_page.goto(live_server.url + reverse("admin:login"))
+    assert faults(browser_page) == []
+    enter(browser_page, live_server, somebody("superuser"))
+    browser_page.goto(live_server.url + reverse("admin:index"))
+    assert faults(browser_page) == []
+    trends = browser_page.locator(f"a[href='{reverse('trends')}']")
+    assert not trends.is_visible()
+    browser_page.locator("summary", has_text="Capacity").focus()
+    browser_page.keyboard.press("Enter")
+    assert trends.is_visible()
+    assert faults(browser_page) == []
+    browser_page.emulate_media(color_scheme="light")
