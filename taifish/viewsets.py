@@ -17,6 +17,7 @@ from api.filters import read_body, read_query
 from api.permissions import RecentLoginToWrite, ViewAndModelPermissions
 from api.serializers import CleanSerializer
 from api.viewsets import ReadViewSet
+from console.visibility import ShownRowsOfAPI
 
 from . import search
 from .models import ApiToken
@@ -103,13 +104,17 @@ class FoundSerializer(serializers.Serializer):
     rows = FoundRowSerializer(many=True)
 
 
-class SearchViewSet(ViewSet):
+class SearchAnswerSerializer(serializers.Serializer):
+    results = FoundSerializer(many=True, help_text="By kind, without empty kinds.")
+
+
+class SearchViewSet(ShownRowsOfAPI, ViewSet):
     """Search for instances, accounts and roles, databases, sessions, tags, classifications and rules by name. The
     answer has the first rows of each kind that you may view; names that begin with the word come first."""
 
     permission_classes = [IsAuthenticated]
 
-    @extend_schema(parameters=[SearchQuestionSerializer], responses=FoundSerializer(many=True))
+    @extend_schema(parameters=[SearchQuestionSerializer], responses=SearchAnswerSerializer)
     def list(self, request: Request) -> Response:
         text = read_query(request, SearchQuestionSerializer)["q"]
-        return Response([found.as_dict() for found in search.search(text, request.user)])
+        return Response({"results": [found.as_dict() for found in search.search(text, self.person)]})

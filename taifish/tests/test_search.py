@@ -166,9 +166,12 @@ def test_a_limit_to_a_tag_holds(fleet):
     assert counts("bank", user) == {}
     assert "sessions" in counts(f"#{visible.pk}", user)
     assert "sessions" not in counts(f"#{hidden.pk}", user)
-    page = entered(user).get(SEARCH, {"q": "shop"}).text
-    assert "shop-db" in page
-    assert "bank-db" not in page
+    for answer in (
+        entered(user).get(SEARCH, {"q": "shop"}),
+        client_of(user).get("/api/search/", {"q": "shop"}),
+    ):
+        assert "shop-db" in answer.text
+        assert "bank-db" not in answer.text
 
 
 def test_page_api_and_command_give_the_same_answer(fleet):
@@ -177,11 +180,11 @@ def test_page_api_and_command_give_the_same_answer(fleet):
     printed = io.StringIO()
     call_command("search", "shop", "--json", stdout=printed)
     assert json.loads(printed.getvalue()) == answer.json()
-    assert {group["kind"]: group["count"] for group in answer.json()} == EVERYTHING
-    (instance,) = answer.json()[0]["rows"]
+    assert {group["kind"]: group["count"] for group in answer.json()["results"]} == EVERYTHING
+    (instance,) = answer.json()["results"][0]["rows"]
     shown = {"id": fleet["shop-db"].pk, "name": "shop-db", "instance": None, "instance_name": None, "marks": []}
     assert instance == shown
-    account = answer.json()[1]["rows"][0]
+    account = answer.json()["results"][1]["rows"][0]
     assert (account["name"], account["instance_name"]) == ("shopper@localhost", "shop-db")
 
 

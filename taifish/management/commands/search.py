@@ -20,7 +20,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         found = [group.as_dict() for group in search(options["text"])]
         if options["json"]:
-            self.stdout.write(json.dumps(found, indent=2))
+            self.stdout.write(json.dumps({"results": found}, indent=2))
             return
         for group in found:
             self.stdout.write(f"{group['kind']}: {group['count']}")
