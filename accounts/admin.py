@@ -39,7 +39,7 @@ from .list_filters import (
     StaleFilter,
     UnreadFilter,
 )
-from .models import Account, AccountChange, AccountFilter
+from .models import Account, AccountChange, AccountFilter, AccountQuerySet
 from .pages import NamesUnknownInstances, account_page
 from .wording import details, events
 
@@ -86,12 +86,17 @@ class AccountAdmin(NamesUnknownInstances, HideableAdmin):
     ordering = BY_NAME
     list_select_related = ["instance"]
     show_full_result_count = False
-    search_fields = ["name", "host"]
+    search_fields = Account.SEARCHED
     search_help_text = _("Name or host")
     fields = ["name"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
         return super().get_queryset(request).with_counts().with_last_seen()
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: AccountQuerySet, search_term: str
+    ) -> tuple[QuerySet[Account], bool]:
+        return queryset.containing(search_term), False
 
     @display(description=_("valid until"), ordering="valid_until")
     def valid(self, account: Account) -> SafeString:

@@ -21,6 +21,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from console.fields import NameField
+from console.searching import containing, name_key
 from engines.facts import AccountFact, grant_kind_choices
 from instances.hiding import Filter
 from instances.models import Instance
@@ -40,6 +41,16 @@ class AccountQuerySet(models.QuerySet["Account"]):
 
     def visible(self) -> AccountQuerySet:
         return self.filter(is_filtered=False)
+
+    def containing(self, text: str) -> AccountQuerySet:
+        """Accounts with each word in their name or host; "root@localhost" is the end of one and the beginning of the
+        other."""
+
+        def label(word: str) -> Q:
+            name, at, host = word.rpartition("@")
+            return Q(name__iendswith=name, host__istartswith=host) if at else Q()
+
+        return self.filter(containing(text, self.model.SEARCHED, label))
 
     def with_counts(self) -> AccountQuerySet:
         """Each account with n_grants (held now, directly) and n_roles (reached now, by any path)."""
@@ -74,6 +85,9 @@ class Account(models.Model):
     A field in `UNREADABLE` is null where the last visit could not read it, and some are where the engine has no such
     thing: `is_unread()` distinguishes the two. An empty `auth_method` is that of an engine or account without one.
     """
+
+    #: The fields that a search looks at.
+    SEARCHED = ("name", "host")
 
     class Kind(models.TextChoices):
         USER = "user", _("user")
@@ -124,6 +138,7 @@ class Account(models.Model):
         ]
         indexes = [
             models.Index(fields=["name"], name="account_name"),
+            models.Index(name_key("name"), name="account_by_beginning"),
             models.Index(fields=["instance", "name", "host"], name="account_of_instance"),
         ]
 

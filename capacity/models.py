@@ -15,6 +15,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from console.fields import BytesField, NameField
+from console.searching import name_key
 from console.units import bytes_label
 from instances.hiding import Filter
 from instances.models import Instance
@@ -80,6 +81,7 @@ class Database(models.Model):
         indexes = [
             models.Index(fields=["-size"], name="database_by_size", condition=Q(gone_at=None)),
             models.Index(fields=["instance", "name"], name="database_by_name"),
+            models.Index(name_key("name"), name="database_by_beginning"),
         ]
 
     def __str__(self) -> str:

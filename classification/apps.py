@@ -52,12 +52,15 @@ class ClassificationConfig(AppConfig):
 
     def add_pages(self) -> None:
         """Declare what this app adds to pages."""
+        from accounts.admin import AccountAdmin
         from accounts.pages import BADGES, TABS
         from instances.admin import ADDITIONS
         from instances.timeline import SOURCES, Source
 
         from . import admin, pages
+        from .list_filters import RiskFilter
 
+        AccountAdmin.list_filter.append(RiskFilter)
         ADDITIONS.extend(admin.OF_INSTANCES)
         TABS.append(pages.TAB)
         BADGES.append(pages.badge_of)

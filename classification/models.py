@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import Case, Count, Min, OuterRef, Q, QuerySet, Subquery, When
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -194,6 +194,16 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
     def at(self, moment: datetime) -> AssignmentQuerySet:
         """Assignments that held at that moment."""
         return self.filter(Q(until=None) | Q(until__gt=moment), since__lte=moment)
+
+    def with_rank(self) -> AssignmentQuerySet:
+        """Add rank: the place of the risk in `Classification.Risk`, 0 for the highest."""
+        ranks = (When(classification__risk=risk, then=rank) for rank, risk in enumerate(Classification.Risk.values))
+        return self.annotate(rank=Case(*ranks, output_field=models.IntegerField()))
+
+    def accounts_of_risk(self, risk: str) -> QuerySet[Any, Any]:
+        """The ids of accounts of whose assignments this risk is the highest."""
+        rows = self.order_by().with_rank().values("account").annotate(highest=Min("rank"))
+        return rows.filter(highest=Classification.Risk.values.index(risk)).values("account")
 
 
 class Assignment(models.Model):

@@ -9,19 +9,24 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from axes.models import AccessAttempt
+from celery import current_app
 from django import forms
+from django.apps import apps
 from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db import models
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery, Value
+from django.db.models.functions import Concat
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django_celery_beat import admin as beat
@@ -36,9 +41,12 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from console.buttons import ButtonAdmin, CheckedListAdmin, InspectOnlyAdmin
+from console.buttons import Button, ButtonAdmin, CheckedListAdmin, InspectOnlyAdmin
 from console.columns import Column
+from console.display import badge, moment, nowrap
 from console.recent_login import RecentLoginAdmin, recent_login_needed
+from sync.lateness import is_late
+from sync.models import SyncSession
 from tagging.models import TagLimit
 
 from . import schedules
@@ -53,6 +61,20 @@ for model in (Authenticator, EmailAddress, UserSession):
 
 
 admin.site.index_title = _("Overview")
+
+#: Our names for models of others, in titles and links. Migrations do not see them.
+NAMES = [
+    (AccessAttempt, _("locked login"), _("locked logins")),
+    (PeriodicTask, _("schedule"), _("schedules")),
+    (CrontabSchedule, _("time of day"), _("times of day")),
+    (IntervalSchedule, _("interval"), _("intervals")),
+    (ClockedSchedule, _("single time"), _("single times")),
+    (SolarSchedule, _("time by the sun"), _("times by the sun")),
+]
+for model, name, names in NAMES:
+    model._meta.verbose_name, model._meta.verbose_name_plural = name, names
+for label, title in {"axes": _("Logins"), "django_celery_beat": _("Schedules"), "auth": _("Users and groups")}.items():
+    apps.get_app_config(label).verbose_name = title
 
 
 class IdentityInline(TabularInline):
@@ -243,11 +265,34 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
         "enabled",
         "scheduler",
         Column("last_run_at", _("last run")),
+        "last_result",
+        "next_run",
         Column("total_run_count", _("runs")),
         Column("task", _("task")),
     ]
     list_filter = ["enabled", "task"]
+    list_select_related = ["crontab", "interval", "solar", "clocked"]
+    ordering = ["name"]
     date_hierarchy = None
+
+    def get_buttons(self, request: HttpRequest) -> list[Button]:
+        def run(request: HttpRequest, task: PeriodicTask) -> None:
+            self.run_tasks(request, PeriodicTask.objects.filter(pk=task.pk))
+
+        return [Button("run", _("Run now"), "django_celery_beat.change_periodictask", run, main=True)]
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return [*super().get_list_display(request), *([run_button] if self.has_change_permission(request) else [])]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
+        """With the last session that each started; those of other schedules leave none."""
+        sessions = SyncSession.objects.filter(slot__startswith=Concat(OuterRef("name"), Value(" after ")))
+        last = sessions.order_by("-pk")
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(last_session=Subquery(last.values("pk")[:1]), last_status=Subquery(last.values("status")[:1]))
+        )
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """celery-beat's actions, which run, enable and disable tasks, check no permission."""
@@ -258,7 +303,24 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
         if others := ", ".join(queryset.exclude(schedules.runnable()).values_list("name", flat=True)):
             text = gettext("Not run, because they have another task or arguments: %s. Save each again.") % others
             self.message_user(request, text, messages.ERROR)
-        super().run_tasks(request, queryset.filter(schedules.runnable()))
+        current_app.loader.import_default_modules()
+        for task in queryset.filter(schedules.runnable()):
+            current_app.tasks[task.task].apply_async()
+            self.message_user(request, gettext("“%s” was sent to the workers.") % gettext(task.name), messages.SUCCESS)
+
+    @display(description=_("last result"))
+    def last_result(self, task: PeriodicTask) -> SafeString | str:
+        if task.last_session is None:
+            return "–"
+        url = reverse("admin:sync_syncsession_change", args=[task.last_session])
+        status = badge(task.last_status, SyncSession.Status(task.last_status).label)
+        return format_html('<a href="{}">{}</a>', url, status)
+
+    @display(description=_("next run"))
+    def next_run(self, task: PeriodicTask) -> SafeString | str:
+        at = schedules.next_run(task)
+        late = badge("failed", gettext("late")) if at and is_late(task) else ""
+        return format_html("{} {}", nowrap(moment(at)), late)
 
     @display(description=_("when"))
     def scheduler(self, task: PeriodicTask) -> str:
@@ -271,6 +333,19 @@ class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, ButtonAdmin):
         if when.hour.isdecimal():
             return gettext("every day at %(hour)s:%(minute)s, %(zone)s") % at
         return gettext("every hour at minute %(minute)s") % at if when.hour == "*" else str(when)
+
+
+@display(description="")
+def run_button(task: PeriodicTask) -> SafeString:
+    label = gettext("Run now")
+    return format_html(
+        '<button type="submit" form="taifish-post" class="tf-icon-button" formaction="{}" title="{}" '
+        'aria-label="{}: {}"><span class="material-symbols-outlined" aria-hidden="true">play_arrow</span></button>',
+        reverse("admin:django_celery_beat_periodictask_do", args=[task.pk, "run"]),
+        label,
+        label,
+        gettext(task.name),
+    )
 
 
 class TaskInline(beat.PeriodicTaskInline, TabularInline):

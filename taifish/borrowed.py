@@ -29,7 +29,6 @@ UNFOLD = [
     _("Run"),
     _("After you've created a user, you’ll be able to edit more user options."),
     _("Expand row"),
-    _("Welcome back to"),
     _("Type to search"),
     _("You have been successfully logged out from the administration"),
     _("No data"),
@@ -38,10 +37,6 @@ UNFOLD = [
     _("True"),
     _("False"),
     _("Apply Filters"),
-    _("Recent searches"),
-    _("No recent searches"),
-    _("No results matching your query"),
-    _("Loading more results..."),
     _("Cancel"),
     _("This item will be deleted."),
     _("Click to cancel"),
@@ -49,12 +44,10 @@ UNFOLD = [
     _("This page yielded into no results. Create a new item or reset your filters."),
     _("Reset filters"),
     _("Click to download"),
-    _("Search apps and models..."),
     _("General"),
     _("Light"),
     _("Dark"),
     _("System"),
-    _("Return to site"),
     _("Choose file to upload"),
     _("Toggle password visibility"),
 ]
@@ -117,11 +110,6 @@ def counted(n: int) -> list[str]:
         ngettext(
             "\n                    Export %(len)s selected item.\n                ",
             "\n                    Export %(len)s selected items.\n                ",
-            n,
-        ),
-        ngettext(
-            "\n                Found %(counter)s result in %(time)s seconds\n            ",
-            "\n                Found %(counter)s results in %(time)s seconds\n            ",
             n,
         ),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
@@ -28,6 +29,8 @@ from instances.models import Instance
 from planning.models import VolumeRead
 from sync.lateness import GRACE, enabled_schedules, is_late, scheduler_runs
 from sync.models import SyncRecord, SyncSession
+
+from .schedules import next_run
 
 
 def answer_probes(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -181,4 +184,12 @@ def _store() -> Check:
 def health_page(request: HttpRequest) -> HttpResponse:
     """The checks; those that failed are red."""
     context = {**admin.site.each_context(request), "title": _("Health"), "checks": checks()}
+    if request.user.has_perm("django_celery_beat.view_periodictask"):
+        context["schedules"] = _timetable()
     return TemplateResponse(request, "taifish/health.html", context)
+
+
+def _timetable() -> list[dict[str, Any]]:
+    """Each enabled schedule with its last and next run, the next first."""
+    rows = [{"task": task, "next": next_run(task), "is_late": is_late(task)} for task in enabled_schedules()]
+    return sorted(rows, key=lambda row: row["next"])

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import F, QuerySet
+from django.db.models import Count, Exists, Min, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import AccountChange
-from accounts.wording import events
+from accounts.wording import details, events
 from aggregation import reading
 from aggregation.periods import Period, last_closed
 from alerts.findings import FINDINGS, Scope, counts
+from alerts.models import Alert, AlertRule
 from capacity.models import Database
+from capacity.totals import totals
+from classification.models import Assignment, Classification, RuleResult
+from console.columns import list_url
+from console.units import bytes_label
 from console.visibility import limit_of, shown_to
+from instances.models import Instance
 from planning.pages import forecast_row
 from planning.reading import ceilings, forecasts
-from sync.lateness import enabled_schedules, is_late
-from sync.models import SyncSession, VisitHealth
+from sync.models import SyncRecord, SyncSession, VisitHealth
 from sync.registry import KINDS, VisitKind
 
 from .health import work_checks
@@ -31,33 +39,87 @@ from .health import work_checks
 #: The findings counted at the top: those about instances. The others are on Health.
 FIGURES = [name for name in FINDINGS if name not in ("schedule_late", "unproven", "undelivered")]
 
-#: Rows of each part.
-ROWS = 6
+#: Rows of each part, lines of a change, and days of sizes.
+ROWS, LINES, DAYS = 6, 2, 30
+
+#: Width and height of a line of sizes.
+SPARK = 100, 30
 
 
 def overview(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Context of the page, in a fixed number of queries."""
-    may = request.user.has_perm
+    may = request.user.has_perms
     user = request.user
-    changes = shown_to(AccountChange.objects.all(), user)
-    parts: dict[str, tuple[str, Callable[[], Any]]] = {
-        "figures": ("instances.view_instance", lambda: _figures(user)),
-        "checks": ("sync.view_syncsession", lambda: work_checks() if limit_of(user) is None else None),
-        "running": ("sync.view_syncsession", lambda: _running(user)),
-        "superusers": ("accounts.view_accountchange", lambda: _changes(FINDINGS["new_superuser"].rows(Scope.of(user)))),
-        "latest": ("accounts.view_accountchange", lambda: _changes(changes.filter(baseline=False))),
-        "oldest": ("sync.view_visithealth", lambda: _oldest(user)),
-        "largest": ("capacity.view_database", lambda: _largest(user)),
-        "growers": ("aggregation.view_databaseaggregate", lambda: _growers(user)),
-        "forecasts": ("planning.view_sizelimit", lambda: _forecasts(user)),
-        "schedules": ("django_celery_beat.view_periodictask", _schedules),
+    changes = shown_to(AccountChange.objects.filter(baseline=False), user)
+    superusers = FINDINGS["new_superuser"].rows(Scope.of(user))
+    parts: dict[str, tuple[list[str], Callable[[], Any]]] = {
+        "steps": (["instances.view_instance"], lambda: _steps(user)),
+        "figures": (["instances.view_instance"], lambda: _figures(user)),
+        "risks": (["accounts.view_account", "classification.view_assignment"], lambda: _risks(user)),
+        "sizes": (["capacity.view_instancesize"], lambda: _sizes(user)),
+        "visits": (["sync.view_syncrecord"], lambda: _visits(user)),
+        "alerts": (["alerts.view_alert"], lambda: _alerts(user)),
+        "checks": (["sync.view_syncsession"], lambda: work_checks() if limit_of(user) is None else None),
+        "running": (["sync.view_syncsession"], lambda: _running(user)),
+        "superusers": (
+            ["accounts.view_accountchange"],
+            lambda: _changes(superusers),
+        ),
+        "latest": (["accounts.view_accountchange"], lambda: _changes(changes)),
+        "largest": (["capacity.view_database"], lambda: _largest(user)),
+        "growers": (["aggregation.view_databaseaggregate"], lambda: _growers(user)),
+        "forecasts": (["planning.view_sizelimit"], lambda: _forecasts(user)),
     }
-    for name, (permission, part) in parts.items():
-        context[name] = part() if may(permission) else None
+    for name, (permissions, part) in parts.items():
+        context[name] = part() if may(permissions) else None
+        context[f"may_{name}"] = may(permissions)
     return context
 
 
+@dataclass(frozen=True)
+class Step:
+    """What is missing in a new installation, and the page that adds it."""
+
+    text: str | Promise
+    label: str | Promise
+    url: str
+
+
+def _steps(user: User) -> list[Step]:
+    """What to do next. Takes one query; nothing for users who see a part of the fleet."""
+    if limit_of(user) is not None:
+        return []
+    conditions = {
+        "instance": Exists(Instance.objects.active()),
+        "visit": Exists(VisitHealth.objects.filter(succeeded_at__isnull=False)),
+        "rule": Exists(AlertRule.objects.filter(active=True, channels__active=True)),
+    }
+    found = User.objects.filter(pk=user.pk).values_list(*conditions.values())
+    has = dict(zip(conditions, found[0], strict=True))
+    instances = reverse("admin:instances_instance_changelist")
+    steps = []
+    if not has["instance"]:
+        step = Step(_("Taifish knows no instance yet."), _("Add an instance"), reverse("admin:instances_instance_add"))
+        steps.append(("instances.add_instance", step))
+    elif not has["visit"]:
+        step = Step(
+            _("No visit has succeeded yet: nothing is known of accounts and sizes."),
+            _("Visit the instances"),
+            instances,
+        )
+        steps.append(("sync.run_visits", step))
+    if not has["rule"]:
+        step = Step(
+            _("Alerts reach nobody: no active alert rule has an active channel."),
+            _("Add a channel"),
+            reverse("admin:alerts_channel_changelist"),
+        )
+        steps.append(("alerts.add_channel", step))
+    return [step for permission, step in steps if user.has_perm(permission)]
+
+
 def _figures(user: User) -> list[dict[str, Any]]:
+    """The number of instances, and of what needs attention."""
     scope = Scope.of(user)
     found = {name: FINDINGS[name] for name in FIGURES if user.has_perm(FINDINGS[name].permission)}
     active = scope.instances.active()
@@ -65,8 +127,111 @@ def _figures(user: User) -> list[dict[str, Any]]:
     url = reverse("admin:instances_instance_changelist")
     return [
         {"label": _("Active instances"), "count": n["active"], "url": url},
-        *({"label": f.title, "count": n[name], "url": f.url, "hint": f.hint} for name, f in found.items()),
+        *({"label": f.title, "count": n[name], "url": f.url, "hint": f.hint} for name, f in found.items() if n[name]),
     ]
+
+
+def _risks(user: User) -> list[dict[str, Any]] | None:
+    """Accounts by the highest risk of their classifications, now and a day ago; None before rules ran for the first
+    time. Those that the list of accounts shows."""
+    before = timezone.now() - timedelta(days=1)
+    rows = shown_to(Assignment.objects.filter(account__gone_at=None, account__is_filtered=False), user)
+    held_before = Q(since__lte=before) & (Q(until=None) | Q(until__gt=before))
+    ranked = (
+        rows.filter(Q(until=None) | held_before)
+        .order_by()
+        .with_rank()
+        .values("account")
+        .annotate(now=Min("rank", filter=Q(until=None)), then=Min("rank", filter=held_before))
+    )
+    levels = list(enumerate(Classification.Risk.choices))[:-1]
+    n = ranked.aggregate(
+        **{f"now_{rank}": Count("account", filter=Q(now=rank)) for rank, _level in levels},
+        **{f"then_{rank}": Count("account", filter=Q(then=rank)) for rank, _level in levels},
+    )
+    if not any(n.values()) and not shown_to(RuleResult.objects.all(), user).exists():
+        return None
+    return [
+        {
+            "risk": risk,
+            "label": label,
+            "count": n[f"now_{rank}"],
+            "change": n[f"now_{rank}"] - n[f"then_{rank}"],
+            "url": list_url("accounts_account", risk=risk),
+        }
+        for rank, (risk, label) in levels
+    ]
+
+
+def _sizes(user: User) -> dict[str, Any] | None:
+    """The size of all active instances, and lines of the last days. None without a size."""
+    ids = list(shown_to(Instance.objects.active(), user).order_by().values_list("pk", flat=True))
+    found = totals(ids, DAYS)
+    if not found:
+        return None
+    first, last = found[0], found[-1]
+    return {
+        "size": bytes_label(last.size),
+        "day": last.day if last.day < timezone.localdate() else None,
+        "n": last.n,
+        "n_all": len(ids),
+        "since": first.day if first.day < last.day else None,
+        "change": bytes_label(last.size - first.size, signed=True),
+        "lines": _lines([(one.day, one.size) for one in found]),
+        "box": "0 0 {} {}".format(*SPARK),
+    }
+
+
+def _lines(sizes: list[tuple[date, int]]) -> list[str]:
+    """The points of a line for each run of days without a gap."""
+    width, height = SPARK
+    first, days = sizes[0][0], max((sizes[-1][0] - sizes[0][0]).days, 1)
+    low, high = min(size for _day, size in sizes), max(size for _day, size in sizes)
+    lines: list[list[str]] = []
+    last = None
+    for day, size in sizes:
+        if last is None or day - last > timedelta(days=1):
+            lines.append([])
+        y = height / 2 if high == low else 1 + (height - 2) * (high - size) / (high - low)
+        lines[-1].append(f"{width * (day - first).days / days:.1f},{y:.1f}")
+        last = day
+    return [" ".join(line) for line in lines if len(line) > 1]
+
+
+def _visits(user: User) -> list[dict[str, Any]]:
+    """The visits that began within a day, by kind and outcome."""
+    since = (timezone.localtime() - timedelta(days=1)).replace(microsecond=0)
+    kinds = [kind for kind in KINDS.values() if isinstance(kind, VisitKind)]
+    rows = SyncRecord.objects.filter(started_at__gte=since, kind__in=[kind.name for kind in kinds])
+    found = shown_to(rows, user).order_by().values("kind", "status").annotate(n=Count("pk"))
+    n = {(row["kind"], row["status"]): row["n"] for row in found}
+    start = {"started_at_from_0": f"{since:%Y-%m-%d}", "started_at_from_1": f"{since:%H:%M:%S}"}
+    return [
+        {
+            "label": kind.label,
+            "outcomes": [
+                {
+                    "status": status,
+                    "label": label,
+                    "count": n[kind.name, status],
+                    "url": list_url("sync_syncrecord", kind=kind.name, status__exact=status, **start),
+                }
+                for status, label in SyncRecord.Status.choices
+                if (kind.name, status) in n
+            ],
+        }
+        for kind in kinds
+    ]
+
+
+def _alerts(user: User) -> dict[str, Any]:
+    """Open alerts: their number, and the latest."""
+    rows = shown_to(Alert.objects.open(), user).select_related("instance", "rule")
+    return {
+        "count": rows.count(),
+        "rows": list(rows.order_by("-first_seen_at", "-pk")[:ROWS]),
+        "url": list_url("alerts_alert"),
+    }
 
 
 def _running(user: User) -> list[dict[str, Any]]:
@@ -78,14 +243,13 @@ def _running(user: User) -> list[dict[str, Any]]:
 
 
 def _changes(changes: QuerySet[AccountChange]) -> list[dict[str, Any]]:
-    rows = changes.select_related("account__instance")[:ROWS]
-    return [{"change": change, "events": events(change)} for change in rows]
-
-
-def _oldest(user: User) -> QuerySet[VisitHealth]:
-    visits = [kind.name for kind in KINDS.values() if isinstance(kind, VisitKind)]
-    rows = VisitHealth.objects.filter(instance__retired_at=None, kind__in=visits).select_related("instance")
-    return shown_to(rows, user).order_by(F("succeeded_at").asc(nulls_first=True), "instance__name", "kind")[:ROWS]
+    """The first changes, each with its first lines."""
+    rows = []
+    for change in changes.select_related("account__instance")[:ROWS]:
+        lines = details(change)
+        more = gettext("and %d more") % (len(lines) - LINES) if len(lines) > LINES else ""
+        rows.append({"change": change, "events": events(change), "lines": lines[:LINES], "more": more})
+    return rows
 
 
 def _largest(user: User) -> QuerySet[Database]:
@@ -102,15 +266,3 @@ def _growers(user: User) -> Any:
 def _forecasts(user: User) -> list[dict[str, Any]]:
     """What will reach its limit first, of all kinds."""
     return [forecast_row(*pair) for pair in forecasts(ceilings(user))[:ROWS]]
-
-
-def _schedules() -> list[dict[str, Any]]:
-    """Each enabled schedule with its last and next run, the next first."""
-    now = timezone.now()
-    rows = []
-    for task in enabled_schedules():
-        since = timezone.localtime(task.last_run_at or task.date_changed)
-        # `now` is slightly too early; without the second, a full hour would show as one minute earlier.
-        due = now + task.schedule.remaining_estimate(since) + timedelta(seconds=1)
-        rows.append({"task": task, "next": due, "is_late": is_late(task)})
-    return sorted(rows, key=lambda row: row["next"])

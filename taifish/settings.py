@@ -1,6 +1,7 @@
 """Settings, all from the environment. The table in docs/settings.md documents every variable."""
 
 import secrets
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -506,24 +507,32 @@ LOGGING = {
 
 # Admin
 
-STYLE, BELL = (BASE_DIR / "taifish" / "static" / "taifish" / name for name in ("taifish.css", "bell.js"))
+STATIC = BASE_DIR / "taifish" / "static"
+
+
+def current(name: str) -> Callable[[object], str]:
+    """The address of a static file with its time: browsers cache it for an hour, and would use the old one after an
+    upgrade."""
+    return lambda request: f"{static(name)}?{(STATIC / name).stat().st_mtime_ns}"
+
+
 UNFOLD = {
     "SITE_TITLE": "Taifish",
     "SITE_HEADER": "Taifish",
     "SITE_SUBHEADER": _("Who may do what, since when"),
     "SITE_SYMBOL": "database",
+    # There is no other site to return to.
+    "SITE_URL": None,
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_LANGUAGES": True,
-    # With its time: browsers cache it for an hour, and would use the old one after an upgrade.
-    "STYLES": [lambda request: f"{static('taifish/taifish.css')}?{STYLE.stat().st_mtime_ns}"],
-    "SCRIPTS": [lambda request: f"{static('taifish/bell.js')}?{BELL.stat().st_mtime_ns}"],
+    "STYLES": [current("taifish/taifish.css")],
+    "SCRIPTS": [current("taifish/search.js"), current("taifish/bell.js")],
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("taifish/icon.svg")},
     ],
     "DASHBOARD_CALLBACK": "taifish.overview.overview",
     "SIDEBAR": {
-        "show_search": True,
         "navigation": "taifish.sidebar.navigation",
     },
 }

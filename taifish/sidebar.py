@@ -9,7 +9,8 @@ from django.http import HttpRequest
 from django.urls import resolve, reverse
 from django.utils.translation import gettext_lazy as _
 
-#: Title of a section → title, icon and page of each of its links.
+#: Title of a section → title, icon and page of each of its links. Sections are folded but that of the page; with seven
+#: of them, the first without a title, seven entries are in sight. No two entries have one name.
 SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
     (
         "",
@@ -18,16 +19,18 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
         ],
     ),
     (
-        _("Instances"),
+        _("Fleet"),
         [
             (_("Instances"), "database", "admin:instances_instance_changelist"),
             (_("Credentials"), "key", "admin:instances_credential_changelist"),
             (_("Tags"), "sell", "admin:tagging_tag_changelist"),
             (_("Tag operations"), "receipt_long", "admin:tagging_tagoperation_changelist"),
+            (_("Sync sessions"), "sync", "admin:sync_syncsession_changelist"),
+            (_("Health of visits"), "monitor_heart", "admin:sync_visithealth_changelist"),
         ],
     ),
     (
-        _("Accounts"),
+        _("Access"),
         [
             (_("Accounts"), "group", "admin:accounts_account_changelist"),
             (_("Who can"), "help", "who-can"),
@@ -35,7 +38,7 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
             (_("Compare"), "compare_arrows", "compare"),
             (_("Where is"), "travel_explore", "where-is"),
             (_("Changes"), "history", "admin:accounts_accountchange_changelist"),
-            (_("Filters"), "filter_alt", "admin:accounts_accountfilter_changelist"),
+            (_("Account filters"), "filter_alt", "admin:accounts_accountfilter_changelist"),
         ],
     ),
     (
@@ -51,38 +54,31 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
             (_("Aggregates of instances"), "bar_chart", "admin:aggregation_instanceaggregate_changelist"),
             (_("Aggregates of databases"), "bar_chart", "admin:aggregation_databaseaggregate_changelist"),
             (_("Days without a size"), "event_busy", "capacity-gaps"),
-            (_("Filters"), "filter_alt", "admin:capacity_databasefilter_changelist"),
+            (_("Database filters"), "filter_alt", "admin:capacity_databasefilter_changelist"),
         ],
     ),
     (
-        _("Classification"),
+        _("Risk"),
         [
             (_("Classifications"), "category", "admin:classification_classification_changelist"),
-            (_("Rules"), "rule", "admin:classification_classificationrule_changelist"),
+            (_("Classification rules"), "rule", "admin:classification_classificationrule_changelist"),
             (_("Assignments"), "assignment_ind", "admin:classification_assignment_changelist"),
         ],
     ),
     (
-        _("Alerts"),
+        _("Alerting"),
         [
             (_("Alerts"), "notifications", "admin:alerts_alert_changelist"),
-            (_("Rules"), "rule", "admin:alerts_alertrule_changelist"),
+            (_("Alert rules"), "rule", "admin:alerts_alertrule_changelist"),
             (_("Channels"), "campaign", "admin:alerts_channel_changelist"),
             (_("Deliveries"), "outbox", "admin:alerts_delivery_changelist"),
-        ],
-    ),
-    (
-        _("Sync"),
-        [
-            (_("Sessions"), "sync", "admin:sync_syncsession_changelist"),
-            (_("Health of visits"), "monitor_heart", "admin:sync_visithealth_changelist"),
-            (_("Schedules"), "schedule", "admin:django_celery_beat_periodictask_changelist"),
         ],
     ),
     (
         _("System"),
         [
             (_("Health"), "ecg_heart", "health"),
+            (_("Schedules"), "schedule", "admin:django_celery_beat_periodictask_changelist"),
             (_("Users"), "person", "admin:auth_user_changelist"),
             (_("Groups"), "shield", "admin:auth_group_changelist"),
             (_("Audit trail"), "policy", "admin:audit_event_changelist"),

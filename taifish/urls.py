@@ -18,6 +18,7 @@ from . import oidc
 from .api import router
 from .health import health_page
 from .metrics import metrics
+from .search import search_page
 
 #: Its script has an address of its own: the policy for pages permits none in them.
 docs = SpectacularSwaggerSplitView.as_view()
@@ -41,6 +42,7 @@ urlpatterns = [
     path("admin/unread-alerts/", admin.site.admin_view(unread_page), name="unread-alerts"),
     path("admin/health/", admin.site.admin_view(health_page), name="health"),
     # Before the admin's pages with these addresses.
+    path("admin/search/", admin.site.admin_view(search_page), name="search"),
     path("admin/", include("taifish.login_pages")),
     path("oidc/login/", oidc.start, name="oidc-login"),
     path("oidc/callback/", oidc.callback, name="oidc-callback"),

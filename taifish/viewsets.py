@@ -9,14 +9,18 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.mixins import CreateModelMixin, DestroyModelMixin
+from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
 
-from api.filters import read_body
+from api.filters import read_body, read_query
 from api.permissions import RecentLoginToWrite, ViewAndModelPermissions
 from api.serializers import CleanSerializer
 from api.viewsets import ReadViewSet
+from console.visibility import ShownRowsOfAPI
 
+from . import search
 from .models import ApiToken
 from .serializers import ScheduleSerializer
 
@@ -85,3 +89,42 @@ class ScheduleViewSet(ReadViewSet):
     queryset = PeriodicTask.objects.select_related("crontab", "interval", "solar", "clocked").order_by("name")
     serializer_class = ScheduleSerializer
     search_fields = ["name", "task"]
+
+
+class SearchQuestionSerializer(serializers.Serializer):
+    q = serializers.CharField(
+        max_length=search.LONGEST,
+        help_text="Words that must all be contained; blanks in double quotes belong to a word. #17: session 17.",
+    )
+
+
+class FoundRowSerializer(serializers.Serializer):
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    instance = serializers.IntegerField(allow_null=True)
+    instance_name = serializers.CharField(allow_null=True)
+    marks = serializers.ListField(
+        child=serializers.CharField(), help_text="Such as gone, filtered, retired, inactive, superuser, role."
+    )
+
+
+class FoundSerializer(serializers.Serializer):
+    kind = serializers.ChoiceField([kind.name for kind in search.KINDS])
+    count = serializers.IntegerField(help_text="All that match; `rows` are the first of them.")
+    rows = FoundRowSerializer(many=True)
+
+
+class SearchAnswerSerializer(serializers.Serializer):
+    results = FoundSerializer(many=True, help_text="By kind, without empty kinds.")
+
+
+class SearchViewSet(ShownRowsOfAPI, ViewSet):
+    """Search for instances, accounts and roles, databases, sessions, tags, classifications and rules by name. The
+    answer has the first rows of each kind that you may view; names that begin with the word come first."""
+
+    permission_classes = [IsAuthenticated]
+
+    @extend_schema(parameters=[SearchQuestionSerializer], responses=SearchAnswerSerializer)
+    def list(self, request: Request) -> Response:
+        text = read_query(request, SearchQuestionSerializer)["q"]
+        return Response({"results": [found.as_dict() for found in search.search(text, self.person)]})

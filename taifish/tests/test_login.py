@@ -409,3 +409,18 @@ def test_an_address_is_known_once_somebody_logged_in_there(few):
     assert [logged_in_from(f"10.0.0.{n}") for n in (7, 8, 9)] == [True, True, False]
     assert not logged_in_from("10.0.0.7", timedelta())
     assert not logged_in_from(None)
+
+
+def test_the_login_page_welcomes_in_our_words_and_in_a_language_of_choice(db):
+    client = Client()
+    url = f"{LOGIN}?next=/admin/search/"
+    page = client.get(url).text
+    assert "Welcome to" in page
+    assert "Who may do what, since when" in page
+    for word in ("Welcome back", "Return to site"):
+        assert word not in page
+    form = page.split(f'action="{reverse("set_language")}"')[1].split("</form>")[0]
+    assert 'value="zh-hans" lang="zh-hans"' in form
+    answer = client.post(reverse("set_language"), {"language": "zh-hans", "next": url}, follow=True)
+    assert answer.redirect_chain == [(url, 302)]
+    assert 'lang="zh-hans"' in answer.text.split("<head>")[0]

@@ -5,6 +5,7 @@ What there is comes from the admin site, the buttons, the URLs and the router; s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -14,6 +15,7 @@ from django.contrib import admin
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.test import Client, RequestFactory
 from django.urls import URLPattern, get_resolver, reverse
+from django.utils.translation import override
 from rest_framework.test import APIClient
 
 from api.permissions import ViewAndModelPermissions
@@ -44,6 +46,7 @@ PAGES: dict[str, tuple[str, list[str] | None]] = {
     "filling-up": ("get", ["planning.view_sizelimit"]),
     "planning-report": ("get", ["planning.view_sizelimit"]),
     "health": ("get", ["sync.view_syncsession"]),
+    "search": ("get", []),
     "metrics": ("get", ["sync.view_syncsession"]),
     "schema": ("get", []),
     "docs": ("get", []),
@@ -211,8 +214,25 @@ def test_the_sidebar_leads_where_one_may_go_and_nowhere_else(installed, who):
 def test_a_section_of_which_nothing_may_be_opened_is_not_in_the_sidebar(db):
     roles.install()
     titles = [str(section["title"]) for section in navigation(request_of(held_by("keeper")))]
-    assert titles == ["", "Instances", "System"]
+    assert titles == ["", "Fleet", "System"]
     assert len(navigation(request_of(held_by("superuser")))) == len(SECTIONS)
+
+
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+def test_seven_entries_are_in_sight_and_no_two_have_one_name(language):
+    with override(language):
+        names = [str(title) for title, _ in SECTIONS if title]
+        names += [str(name) for _, pages in SECTIONS for name, *_ in pages]
+    assert len(SECTIONS) <= 7
+    assert sorted(names) == sorted(set(names))
+
+
+def test_only_the_section_of_the_page_is_open(installed):
+    client = entered(somebody("superuser"))
+    for url, section in ((reverse("admin:index"), None), (reverse("trends"), "Capacity")):
+        text = client.get(url).text
+        opened = re.findall(r'<details class="tf-nav" open>\s*<summary>(.*?)<', text)
+        assert opened == ([section] if section else []), url
 
 
 # What must hold whatever the tables say

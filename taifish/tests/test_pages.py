@@ -269,6 +269,8 @@ def urls(instance: Instance) -> dict[str, str]:
         "assignment": reverse("admin:classification_assignment_change", args=[Assignment.objects.get(rule=None).pk]),
         "account-why": reverse("admin:accounts_account_change", args=[alice.pk])
         + f"?tab=classifications&why={Assignment.objects.get(account=alice, until=None).pk}",
+        "search": reverse("search") + "?q=a",
+        "search-nothing": reverse("search") + "?q=no+such+name",
         "all-accounts": reverse("admin:accounts_account_changelist") + "?gone=all&filtered=all",
     }
     for tab in ("effective", "roles", "members", "ended", "left", "changes", "classifications"):
