@@ -208,6 +208,7 @@ class ButtonAdmin(ShownRows, CheckedListAdmin):
             "title": str(row),
             "opts": self.opts,
             "original": row,
+            "has_add_permission": self.has_add_permission(request),
             "buttons": self.offered(request, row),
             **self.page_context(request, row),
         }

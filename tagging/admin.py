@@ -34,7 +34,7 @@ from console.columns import Column, list_url
 from console.csv import csv_file
 from console.list_filters import ParameterFilter
 from console.visibility import ShownRows, limit_of, shown_to, within
-from instances.admin import Addition
+from instances.admin import Addition, Part
 from instances.models import Instance
 from instances.timeline import Event
 
@@ -154,6 +154,7 @@ OF_INSTANCES = [
         columns=[tags],
         filters=[TagFilter],
         inlines=[InstanceTagInline],
+        part=lambda request, instance: Part(state=tags(instance) if instance.tags.all() else ""),
     ),
     Addition("tagging.add_instancetag", actions=[add_tags]),
     Addition("tagging.delete_instancetag", actions=[remove_tags]),
