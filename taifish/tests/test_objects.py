@@ -119,8 +119,7 @@ def test_the_page_of_an_instance_begins_with_its_state(instance, django_assert_n
         page = client.get(url(instance)).content.decode()
     head = words(page[page.index("tf-head") : page.index("Last visits")])
     for text in (
-        # Held for confirmation: the server was reached.
-        "connected at the last visit",
+        "connection unknown at the last visit",
         "Accounts paused 5 failures in a row Last success: –",
         "Capacity paused 5 failures in a row Last success: –",
         "orders is unknown",
