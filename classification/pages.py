@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, Max, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery, Sum
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -159,7 +159,12 @@ def risks_part(request: HttpRequest, instance: Instance) -> Part:
     found = Classification.objects.annotate(n=Subquery(held.annotate(n=Count("account", distinct=True)).values("n")))
     ranks = list(Classification.Risk)
     rows = sorted(found.exclude(n=None), key=lambda one: (ranks.index(one.risk), one.priority, one.name))
-    ran = RuleResult.objects.filter(instance=instance).aggregate(at=Max("at"), unknown=Sum("unknown"))
+    in_force = Q(rule__active=True, rule__retired_at=None)
+    ran = RuleResult.objects.filter(instance=instance).aggregate(
+        at=Max("at"),
+        unknown=Sum("unknown", filter=in_force),
+        failed=Count("pk", filter=in_force & ~Q(message="")),
+    )
     of = {"instance__id__exact": instance.pk}
     context = {
         "rows": [
@@ -178,7 +183,7 @@ def risks_part(request: HttpRequest, instance: Instance) -> Part:
     }
     # Without a run and without an assignment by hand nothing is known.
     count: Any = n_risky if ran["at"] or rows else "–"
-    if ran["unknown"]:
+    if ran["unknown"] or ran["failed"] or (rows and not ran["at"]):
         count = gettext("%d or more") % n_risky
     figure = Figure(_("Accounts at high risk"), count, context["all"], is_alarm=n_risky > 0)
     state = SafeString(render_to_string("classification/risks_of_instance.html", context, request))

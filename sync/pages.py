@@ -51,7 +51,7 @@ NO_CONNECTION = {
     *("unreachable", "auth_failed", "too_many_connections", "server_starting", "no_such_database"),
     *("tls_failed", "certificate_changed", "unproven_server", "driver_missing", "bad_target"),
 }
-AFTER_IT = dict.fromkeys(["denied", "deadlock", "connection_lost", "suspicious_shrink"], True)
+AFTER_IT = dict.fromkeys(["denied", "deadlock", "suspicious_shrink"], True)
 #: Renames that are named beside a visit.
 MOST_RENAMES = 10
 

@@ -175,6 +175,11 @@ def test_unknown_answers_of_rules_make_the_count_a_lower_bound(instance):
     page = words(html(superstaff(), url(instance)))
     assert "1 or more Accounts at high risk" in page
     assert "1 answer unknown" in page
+    RuleResult.objects.update(unknown=0, message="wrong")
+    assert "1 or more Accounts at high risk" in words(html(superstaff("again"), url(instance)))
+    # A rule that is off answers nothing.
+    ClassificationRule.objects.filter(code="r").update(active=False)
+    assert "1 Accounts at high risk" in words(html(superstaff("third"), url(instance)))
 
 
 def test_each_part_of_the_page_needs_its_permission(instance):
