@@ -21,7 +21,7 @@ from console.columns import Column, list_url
 from console.display import ago, badge, day, moment
 from console.list_filters import FilteredFilter, GoneFilter
 from console.templatetags.names import visible
-from instances.admin import Addition
+from instances.admin import Addition, Figure, Part
 from instances.hiding_pages import FilterAdmin, HideableAdmin
 from instances.list_filters import EngineFilter
 from instances.models import Instance
@@ -51,7 +51,7 @@ DETAILS = 3
 @admin.register(Account)
 class AccountAdmin(NamesUnknownInstances, HideableAdmin):
     list_before_template = "accounts/list_before.html"
-    change_form_template = "accounts/account.html"
+    object_template = "accounts/account.html"
     list_display = [
         "name",
         Column("host", empty="–"),
@@ -181,7 +181,8 @@ def accounts_of(instance: Instance, **query: str) -> str:
     return list_url("accounts_account", instance__id__exact=instance.pk, **query)
 
 
-def accounts_section(request: HttpRequest, instance: Instance) -> SafeString:
+def accounts_part(request: HttpRequest, instance: Instance) -> Part:
+    """When accounts were last read, and how many there are."""
     visible_now = Q(gone_at=None, is_filtered=False)
     counts = (
         Account.objects.filter(instance=instance)
@@ -199,18 +200,20 @@ def accounts_section(request: HttpRequest, instance: Instance) -> SafeString:
         counts = dict.fromkeys(counts, "–") | {"maybe": 0}
     superusers = gettext("%d or more") % counts["superusers"] if counts["maybe"] else counts["superusers"]
     figures = [
-        (_("Accounts"), counts["shown"], accounts_of(instance)),
-        (_("Superusers"), superusers, accounts_of(instance, is_superuser__exact="1")),
+        Figure(_("Accounts"), counts["shown"], accounts_of(instance)),
+        Figure(_("Superusers"), superusers, accounts_of(instance, is_superuser__exact="1")),
+    ]
+    links = [
         (_("Filtered"), counts["filtered"], accounts_of(instance, filtered="yes")),
         (_("Gone"), counts["gone"], accounts_of(instance, gone="yes")),
-        (
-            _("Changes"),
-            None,
-            list_url("accounts_accountchange", account__instance__id__exact=instance.pk),
-        ),
+        (_("Changes"), None, list_url("accounts_accountchange", account__instance__id__exact=instance.pk)),
     ]
-    context = {"figures": figures, "read": last_read(instance), "tab": ""}
-    return render_to_string("accounts/accounts_of_instance.html", context, request)
+    read = last_read(instance)
+    return Part(
+        SafeString(render_to_string("accounts/accounts_of_instance.html", {"figures": links}, request)),
+        SafeString(render_to_string("accounts/read.html", {"read": read}, request)),
+        figures,
+    )
 
 
 OF_INSTANCES = [
@@ -219,7 +222,7 @@ OF_INSTANCES = [
         annotate=with_account_count,
         columns=[Column("n_accounts", _("accounts"), link=accounts_of)],
         filters=[StaleFilter],
-        section=accounts_section,
+        part=accounts_part,
     ),
     *of_visits("accounts", _("last account visit"), _("Sync accounts now"), _("Sync all accounts")),
 ]

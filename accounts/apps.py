@@ -27,8 +27,10 @@ class AccountsConfig(AppConfig):
         """Declare what this app adds to pages."""
         from instances.admin import ADDITIONS
         from instances.timeline import SOURCES, Source
+        from sync.pages import WORDS
 
-        from . import admin, pages
+        from . import admin, pages, wording
 
         ADDITIONS.extend(admin.OF_INSTANCES)
-        SOURCES.append(Source("accounts.view_accountchange", pages.change_events))
+        SOURCES.append(Source("accounts.view_accountchange", pages.change_events, _("Account changes")))
+        WORDS["accounts"] = wording.visit_in_words

@@ -54,6 +54,11 @@ class LastRead:
         return self.read_at is not None
 
     @property
+    def gap_messages(self) -> list[str]:
+        """The messages of the gaps, each once."""
+        return list(dict.fromkeys(gap["message"] for gap in self.gaps))
+
+    @property
     def is_overdue(self) -> bool:
         return self.read_at is not None and self.at - self.read_at > self.limit
 

@@ -179,6 +179,7 @@ def account_page(request: HttpRequest, account: Account) -> dict[str, Any]:
     chosen = next((tab for tab in tabs if tab["name"] == request.GET.get("tab")), tabs[0] if tabs else None)
     context: dict[str, Any] = {
         "facts": facts(account),
+        "superuser_unread": account.is_unread("is_superuser"),
         "former_names": former_names(account),
         "namesakes": namesakes(account),
         "badges": [badge(request, account) for badge in BADGES],

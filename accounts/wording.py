@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext, ngettext_lazy
+from django.utils.translation import gettext_lazy as _
 
 from .models import Account, AccountChange, describe_grant
+
+#: What a visit did, by the name of its number in the summary.
+DID = {
+    "appeared": _("%d appeared"),
+    "reappeared": _("%d appeared again"),
+    "disappeared": _("%d disappeared"),
+    "changed": _("%d changed"),
+    "granted": ngettext_lazy("%d grant added", "%d grants added"),
+    "revoked": ngettext_lazy("%d grant removed", "%d grants removed"),
+    "joined": ngettext_lazy("%d membership added", "%d memberships added"),
+    "left": ngettext_lazy("%d membership removed", "%d memberships removed"),
+}
 
 
 def events(change: AccountChange) -> list[tuple[str, str]]:
@@ -48,6 +62,18 @@ def details(change: AccountChange) -> list[tuple[str, str, str]]:
         name = str(Account._meta.get_field(field).verbose_name)
         lines.append(("attributes", gettext("changed"), f"{name}: {_text(before)} → {_text(after)}"))
     return lines
+
+
+def visit_in_words(summary: Mapping[str, Any]) -> str:
+    """What an account visit found: "first visit: 113 accounts, 868 grants", or "113 accounts: 1 appeared, 2 grants
+    added"."""
+    n = {name: number for name, number in summary.items() if isinstance(number, int)}
+    accounts = ngettext("%d account", "%d accounts", n.get("accounts", 0)) % n.get("accounts", 0)
+    if n.get("appeared") and n["appeared"] == n.get("accounts"):
+        grants = ngettext("%d grant", "%d grants", n.get("granted", 0)) % n.get("granted", 0)
+        return gettext("first visit: %(accounts)s, %(grants)s") % {"accounts": accounts, "grants": grants}
+    did = ", ".join(words % n[name] for name, words in DID.items() if n.get(name))
+    return f"{accounts}: {did}" if did else accounts
 
 
 def _options() -> dict[str, str]:

@@ -36,4 +36,4 @@ class AggregationConfig(AppConfig):
 
         from . import pages
 
-        SOURCES.append(Source("aggregation.view_databaseaggregate", pages.jump_events))
+        SOURCES.append(Source("aggregation.view_databaseaggregate", pages.jump_events, _("Size jumps")))

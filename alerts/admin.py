@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Count, Manager, Q, QuerySet
 from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
@@ -22,7 +23,8 @@ from console.forms import SecretField, SizeField
 from console.list_filters import LeavingFilter, ParameterFilter
 from console.units import bytes_label
 from console.visibility import shown_to
-from instances.admin import NOTES
+from instances.admin import NOTES, Addition, Figure, Part
+from instances.models import Instance
 
 from . import services
 from .filters import AlertFilters
@@ -33,6 +35,8 @@ from .shapes import text_of
 #: Status of a delivery → status of a visit with the same colour.
 TONES = {"sent": "completed", "pending": "running", "failed": "failed"}
 STATUS = Column("status", tone=TONES.get)
+#: Open alerts that the page of an instance names.
+ALERTS = 3
 
 
 def on_or_off(active: bool) -> SafeString:
@@ -287,6 +291,19 @@ class AlertAdmin(InspectOnlyAdmin):
     @admin.action(description=_("Mark as read"), permissions=["view"])
     def mark_read(self, request: HttpRequest, queryset: QuerySet[Alert]) -> None:
         messages.success(request, _marked(services.mark_read(request.user, queryset)))
+
+
+def alerts_part(request: HttpRequest, instance: Instance) -> Part:
+    """The open alerts of an instance, the newest by name."""
+    rows = Alert.objects.open().filter(instance=instance)
+    n = rows.count()
+    url = list_url("alerts_alert", instance__id__exact=instance.pk)
+    context = {"rows": rows[:ALERTS] if n else [], "n_more": n - ALERTS, "all": url}
+    state = SafeString(render_to_string("alerts/alerts_of_instance.html", context, request)) if n else ""
+    return Part(state=state, figures=[Figure(_("Open alerts"), n, url, is_alarm=n > 0)])
+
+
+OF_INSTANCES = [Addition("alerts.view_alert", part=alerts_part)]
 
 
 def send_again(request: HttpRequest, delivery: Delivery) -> None:

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 
@@ -19,3 +20,13 @@ class AlertsConfig(AppConfig):
         ENCRYPTED.extend([(Channel, "url_token"), (Channel, "secret_token")])
         for kind in ("accounts", "capacity", "aggregation"):
             after(kind, services.after_session)
+        if settings.TAIFISH_PAGES:
+            self.add_pages()
+
+    def add_pages(self) -> None:
+        """Declare what this app adds to pages."""
+        from instances.admin import ADDITIONS
+
+        from . import admin
+
+        ADDITIONS.extend(admin.OF_INSTANCES)

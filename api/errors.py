@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.contrib import admin
 from django.core.exceptions import BadRequest, RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.response import TemplateResponse
+from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext as _
 from django.views import defaults
 from rest_framework.exceptions import APIException
@@ -59,7 +62,15 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if _is_program(request):
         return JsonResponse({"detail": _("There is nothing here. See /api/docs/.")}, status=404)
-    return defaults.page_not_found(request, exception)
+    user = getattr(request, "user", None)
+    if user is None or not admin.site.has_permission(request):
+        return defaults.page_not_found(request, exception)
+    try:
+        search = reverse("search")
+    except NoReverseMatch:
+        search = reverse("admin:accounts_account_changelist")
+    context = {**admin.site.each_context(request), "title": _("Not found"), "search": search}
+    return TemplateResponse(request, "taifish/not_found.html", context, status=404).render()
 
 
 def failed(request: HttpRequest) -> HttpResponse:

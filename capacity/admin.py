@@ -33,7 +33,7 @@ from tagging.admin import TagFilter
 from . import services
 from .filters import DatabaseFilters
 from .models import Database, DatabaseFilter, InstanceSize
-from .pages import database_page, databases_of, sizes_section
+from .pages import database_page, databases_of, sizes_part
 
 #: What apps above add to the list of databases: admin actions, each with the permission that it needs.
 ACTIONS: list[tuple[str, Callable[..., Any]]] = []
@@ -74,7 +74,7 @@ def largest_tables(request: HttpRequest, database: Database) -> HttpResponse | N
 
 @admin.register(Database)
 class DatabaseAdmin(HideableAdmin):
-    change_form_template = "capacity/database.html"
+    object_template = "capacity/database.html"
     list_display = [
         "name",
         "instance",
@@ -152,6 +152,6 @@ def latest_size(instance: Instance) -> SafeString:
 
 
 OF_INSTANCES = [
-    Addition("capacity.view_database", annotate=with_latest_size, columns=[latest_size], section=sizes_section),
+    Addition("capacity.view_database", annotate=with_latest_size, columns=[latest_size], part=sizes_part),
     *of_visits("capacity", _("last capacity visit"), _("Collect capacity now"), _("Collect all capacity")),
 ]

@@ -37,7 +37,9 @@ class CapacityConfig(AppConfig):
     def add_pages(self) -> None:
         """Declare what this app adds to pages."""
         from instances.admin import ADDITIONS
+        from sync.pages import WORDS
 
-        from . import admin
+        from . import admin, pages
 
         ADDITIONS.extend(admin.OF_INSTANCES)
+        WORDS["capacity"] = pages.visit_in_words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from typing import Any
 
@@ -16,12 +16,14 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from console.charts import every_day, size_chart
 from console.permissions import needs
 from console.units import bytes_label
 from console.visibility import ids_shown_to, narrow_choices
+from instances.admin import Figure, Part
 from instances.models import Instance
 from tagging.models import Tag
 
@@ -36,6 +38,14 @@ SECTIONS: list[tuple[str, Callable[[HttpRequest, Database], SafeString]]] = []
 PERIODS = (90, 30, 365, 800)
 ROWS_PER_PAGE = 200
 LARGEST = 10
+#: What a visit did, by the name of its number in the summary.
+DID = {
+    "appeared": _("%d appeared"),
+    "reappeared": _("%d appeared again"),
+    "disappeared": _("%d disappeared"),
+    "renamed": _("%d renamed"),
+    "recreated": _("%d dropped and created anew"),
+}
 
 
 def period(request: HttpRequest) -> int:
@@ -103,8 +113,20 @@ def databases_of(instance: Instance, **query: str) -> str:
     return f"{reverse('admin:capacity_database_changelist')}?instance__id__exact={instance.pk}{more}"
 
 
-def sizes_section(request: HttpRequest, instance: Instance) -> SafeString:
-    """Render the capacity section of an instance's page: figures, the chart of its total, its largest databases."""
+def visit_in_words(summary: Mapping[str, Any]) -> str:
+    """What a capacity visit found: "99.8 MiB in 10 databases: 1 appeared"."""
+    n = {name: number for name, number in summary.items() if isinstance(number, int)}
+    databases = ngettext("%d database", "%d databases", n.get("measured", 0)) % n.get("measured", 0)
+    text = gettext("%(size)s in %(databases)s") % {"size": bytes_label(n.get("bytes")), "databases": databases}
+    if n.get("appeared") and n["appeared"] == n.get("databases"):
+        return gettext("first visit: %s") % text
+    did = ", ".join(words % n[name] for name, words in DID.items() if n.get(name))
+    incomplete = gettext("some sizes could not be read") if summary.get("complete") else ""
+    return "; ".join(filter(None, [f"{text}: {did}" if did else text, incomplete]))
+
+
+def sizes_part(request: HttpRequest, instance: Instance) -> Part:
+    """The capacity of an instance: figures, the chart of its total, its largest databases."""
     rows = list(instance.sizes.since(PERIODS[0]))
     latest = rows[0] if rows else InstanceSize.objects.filter(instance=instance).first()
     counts = Database.objects.present().filter(instance=instance)
@@ -115,7 +137,6 @@ def sizes_section(request: HttpRequest, instance: Instance) -> SafeString:
     context = {
         "latest": latest,
         "figures": [
-            (_("Size"), bytes_label(latest.size if latest else None), ""),
             (_("of which shared"), bytes_label(latest.shared_size if latest else None), ""),
             (_("Databases"), counts["shown"], databases_of(instance)),
             (_("Filtered"), counts["filtered"], databases_of(instance, filtered="yes")),
@@ -131,7 +152,12 @@ def sizes_section(request: HttpRequest, instance: Instance) -> SafeString:
         "all_of_them": databases_of(instance, o="-3"),
         "today": timezone.localdate(),
     }
-    return SafeString(render_to_string("capacity/sizes_of_instance.html", context, request))
+    as_of = latest.day.isoformat() if latest else ""
+    if latest and not latest.is_complete:
+        as_of = gettext("%s, incomplete") % as_of
+    size = Figure(_("Size"), bytes_label(latest.size if latest else None), databases_of(instance, o="-3"), as_of)
+    section = render_to_string("capacity/sizes_of_instance.html", context, request)
+    return Part(SafeString(section), figures=[size])
 
 
 class GapForm(forms.Form):

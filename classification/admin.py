@@ -15,6 +15,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import (
@@ -42,7 +43,7 @@ from . import services
 from .effect import HEADER, Accounts, Effect, effect_of, rows
 from .filters import AssignmentFilters
 from .models import Assignment, Classification, ClassificationRule
-from .pages import classification_badge, classification_page, rule_page, syntax_help
+from .pages import classification_badge, classification_page, risks_part, rule_page, syntax_help
 from .rules import RuleError, parse
 from .unseen import unseen
 
@@ -76,7 +77,7 @@ class ClassificationForm(forms.ModelForm):
 
 @admin.register(Classification)
 class ClassificationAdmin(ButtonAdmin):
-    change_form_template = "classification/classification.html"
+    object_template = "classification/classification.html"
     form = ClassificationForm
     list_display = [
         "badge",
@@ -126,7 +127,12 @@ class ClassificationAdmin(ButtonAdmin):
         return {name: run for name, run in super().get_actions(request).items() if name != "delete_selected"}
 
     def page_context(self, request: HttpRequest, row: Classification | None) -> dict[str, Any]:
-        return classification_page(request, row) if row else {}
+        if row is None:
+            return {}
+        risk = Column("risk", tone="risk-{}".format, field=Classification._meta.get_field("risk"))
+        names = ["code", "priority", "is_system", "note"]
+        facts = [(capfirst(gettext("risk")), risk(row)), *self.facts(request, row, names)]
+        return {"facts": facts, **classification_page(request, row)}
 
 
 class RuleForm(forms.ModelForm):
@@ -377,6 +383,7 @@ class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
 
 
 OF_INSTANCES = [
+    Addition("classification.view_assignment", part=risks_part),
     Addition(
         RUN,
         buttons=[

@@ -56,12 +56,14 @@ class ClassificationConfig(AppConfig):
         from accounts.pages import BADGES, TABS
         from instances.admin import ADDITIONS
         from instances.timeline import SOURCES, Source
+        from sync.pages import WORDS
 
-        from . import admin, pages
+        from . import admin, pages, services
         from .list_filters import RiskFilter
 
         AccountAdmin.list_filter.append(RiskFilter)
         ADDITIONS.extend(admin.OF_INSTANCES)
         TABS.append(pages.TAB)
-        BADGES.append(pages.badge_of)
-        SOURCES.append(Source("classification.view_assignment", pages.assignment_events))
+        WORDS[services.KIND] = pages.visit_in_words
+        BADGES.append(pages.badges_of)
+        SOURCES.append(Source("classification.view_assignment", pages.assignment_events, _("Classifications")))

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from django.core.paginator import Page, Paginator
-from django.db.models import QuerySet
+from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery, Sum
 from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.freshness import unknown_instances
 from accounts.models import Account
 from accounts.pages import Tab
+from console.columns import list_url
 from console.visibility import limit_of, shown_to
+from instances.admin import Figure, Part
 from instances.models import Instance
 from instances.timeline import Event
 
 from .explain import Line, explain
-from .models import Assignment, Classification, ClassificationRule
+from .models import Assignment, Classification, ClassificationRule, RuleResult
 from .rules import RuleError
-from .services import headline
 from .vocabulary import GRAMMAR, WORDS
 
 ROWS_PER_PAGE = 200
 #: Days of the chart.
 DAYS = 90
+#: Classifications named at the top of an instance's page.
+RISKS = 6
 #: Instances listed on the page of a rule.
 INSTANCES = 50
 
@@ -48,7 +53,7 @@ def risk_badge(classification: Classification) -> SafeString:
 
 def classification_page(request: HttpRequest, classification: Classification) -> dict[str, Any]:
     """Context of a classification's page: its accounts, its rules, and the number of accounts by day."""
-    context: dict[str, Any] = {}
+    context: dict[str, Any] = {"badge": classification_badge(classification)}
     if request.user.has_perm("classification.view_classificationrule"):
         context["rules"] = classification.rules.present().order_by("code")
     if request.user.has_perm("classification.view_assignment"):
@@ -128,12 +133,61 @@ def why(rule: ClassificationRule, account: Account) -> dict[str, Any]:
     return {"why": lines} if lines else {"wrong": str(_("The rule does not apply to this account."))}
 
 
-def badge_of(request: HttpRequest, account: Account) -> str:
-    """Return the badge of the account's first classification."""
+def badges_of(request: HttpRequest, account: Account) -> str:
+    """Return the account's current classifications with their risk levels, by priority."""
     if not request.user.has_perm("classification.view_assignment"):
         return ""
-    found = headline(account.assignments.current().select_related("classification"))
-    return classification_badge(found) if found else ""
+    held = Classification.objects.filter(pk__in=account.assignments.current().order_by().values("classification"))
+    return format_html_join("", "{}{}", ((classification_badge(one), risk_badge(one)) for one in held))
+
+
+def visit_in_words(summary: Mapping[str, Any]) -> str:
+    """What a run of the rules did: "3 assignments began, 1 ended; 33 answers unknown"."""
+    n = {name: summary.get(name, 0) for name in ("gained", "lost", "unknown")}
+    began = ngettext("%d assignment began", "%d assignments began", n["gained"]) % n["gained"]
+    did = gettext("%(began)s, %(lost)d ended") % {"began": began, "lost": n["lost"]}
+    unknown = ngettext("%d answer unknown", "%d answers unknown", n["unknown"]) % n["unknown"]
+    return f"{did}; {unknown}" if n["unknown"] else did
+
+
+def risks_part(request: HttpRequest, instance: Instance) -> Part:
+    """The classifications of the instance's accounts, the riskiest first, and how many accounts are at high risk."""
+    current = Assignment.objects.current().filter(instance=instance, account__gone_at=None)
+    risky = [Classification.Risk.CRITICAL, Classification.Risk.HIGH]
+    n_risky = current.filter(classification__risk__in=risky).aggregate(n=Count("account", distinct=True))["n"]
+    held = current.filter(classification=OuterRef("pk")).order_by().values("classification")
+    found = Classification.objects.annotate(n=Subquery(held.annotate(n=Count("account", distinct=True)).values("n")))
+    ranks = list(Classification.Risk)
+    rows = sorted(found.exclude(n=None), key=lambda one: (ranks.index(one.risk), one.priority, one.name))
+    in_force = Q(rule__active=True, rule__retired_at=None)
+    ran = RuleResult.objects.filter(instance=instance).aggregate(
+        at=Max("at"),
+        unknown=Sum("unknown", filter=in_force),
+        failed=Count("pk", filter=in_force & ~Q(message="")),
+    )
+    of = {"instance__id__exact": instance.pk}
+    context = {
+        "rows": [
+            (
+                classification_badge(one),
+                risk_badge(one),
+                one.n,
+                list_url("classification_assignment", **of, classification__id__exact=one.pk),
+            )
+            for one in rows[:RISKS]
+        ],
+        "n_more": len(rows) - RISKS,
+        "all": list_url("classification_assignment", **of),
+        "ran_at": ran["at"],
+        "n_unknown": ran["unknown"] or 0,
+    }
+    # Without a run and without an assignment by hand nothing is known.
+    count: Any = n_risky if ran["at"] or rows else "–"
+    if ran["unknown"] or ran["failed"] or (rows and not ran["at"]):
+        count = gettext("%d or more") % n_risky
+    figure = Figure(_("Accounts at high risk"), count, context["all"], is_alarm=n_risky > 0)
+    state = SafeString(render_to_string("classification/risks_of_instance.html", context, request))
+    return Part(state=state, figures=[figure])
 
 
 TAB = Tab(

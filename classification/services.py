@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import connection, transaction
@@ -109,9 +109,3 @@ def count_day(session_id: int) -> None:
     """Store today's number of accounts per classification. Idempotent."""
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, {"day": timezone.localdate()})
-
-
-def headline(assignments: Iterable[Assignment]) -> Classification | None:
-    """Return the classification with the smallest priority, or None."""
-    found = sorted((one.classification for one in assignments), key=lambda one: (one.priority, one.name))
-    return found[0] if found else None

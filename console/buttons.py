@@ -12,7 +12,8 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.options import IS_POPUP_VAR, IncorrectLookupParameters
+from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import DataError
@@ -22,9 +23,10 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-from .columns import ColumnAdmin
+from .columns import Column, ColumnAdmin
 from .list_filters import by_type
 from .visibility import ShownRows, shown_to
 
@@ -76,10 +78,19 @@ class CheckedListAdmin(ColumnAdmin):
             raise BadRequest(_("A selected row has no valid id. Go back to the list and select rows again."))
         return super().response_action(request, queryset)
 
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
+        """Answer 404, for rows that the user may not see as well; Django redirects to the home page."""
+        raise Http404
+
 
 class ButtonAdmin(ShownRows, CheckedListAdmin):
-    """A ModelAdmin with `buttons` on its pages; templates show those that the user may press."""
+    """A ModelAdmin with `buttons` on its pages; templates show those that the user may press.
 
+    With an `object_template`, which extends taifish/object.html, the page of a row shows the row, and the form stands
+    behind *Edit*: the same address with `?edit=1`.
+    """
+
+    object_template = ""
     change_form_template = "taifish/change_form.html"
     change_list_template = "taifish/change_list.html"
     buttons: Sequence[Button] = ()
@@ -166,6 +177,61 @@ class ButtonAdmin(ShownRows, CheckedListAdmin):
         """What the template of a row's page shows besides the form; `row` is None on the page that adds one."""
         return {}
 
+    # The object before its form
+
+    def facts(self, request: HttpRequest, row: Any, names: Sequence[str]) -> list[tuple[str, Any]]:
+        """Labels and values of fields of the row and of methods of this class."""
+        parts = [getattr(self, name, None) or self.column(Column(name, empty="–"), request) for name in names]
+        return [(capfirst(part.short_description), part(row)) for part in parts]
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if self.object_template and object_id and request.method != "POST" and IS_POPUP_VAR not in request.GET:
+            row = self.get_object(request, unquote(object_id))
+            if row is None:
+                raise Http404
+            if "edit" not in request.GET or not self.has_change_permission(request, row):
+                return self.object_page(request, row)
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def object_page(self, request: HttpRequest, row: Any) -> HttpResponse:
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}"
+        context = {
+            **self.admin_site.each_context(request),
+            "title": str(row),
+            "opts": self.opts,
+            "original": row,
+            "has_add_permission": self.has_add_permission(request),
+            "buttons": self.offered(request, row),
+            **self.page_context(request, row),
+        }
+        links = list(context.get("links", []))
+        if self.has_change_permission(request, row):
+            query = "&".join(filter(None, ["edit=1", self.get_preserved_filters(request)]))
+            links.append({"url": f"?{query}", "icon": "edit", "label": _("Edit")})
+        if self.show_history:
+            links.append({"url": reverse(f"{name}_history", args=[row.pk]), "icon": "history", "label": _("History")})
+        if self.has_delete_permission(request, row):
+            links.append({"url": reverse(f"{name}_delete", args=[row.pk]), "icon": "delete", "label": _("Delete")})
+        return TemplateResponse(request, self.object_template, context | {"links": links})
+
+    def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        """“Save and continue editing” stays on the form."""
+        response = super().response_change(request, obj)
+        if self.object_template and "_continue" in request.POST:
+            return HttpResponseRedirect(f"{response.url}{'&' if '?' in response.url else '?'}edit=1")
+        return response
+
+    def response_post_save_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        return self.back(request, obj) if self.object_template else super().response_post_save_change(request, obj)
+
     def list_context(self, request: HttpRequest) -> dict[str, Any]:
         """What the template of the list shows besides the rows."""
         return {}
@@ -181,8 +247,9 @@ class ButtonAdmin(ShownRows, CheckedListAdmin):
     ) -> HttpResponse:
         if not self.show_history:
             context["show_history"] = False
-        context["buttons"] = self.offered(request, obj) if obj else []
-        context |= self.page_context(request, obj)
+        if not (self.object_template and obj):
+            context["buttons"] = self.offered(request, obj) if obj else []
+            context |= self.page_context(request, obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

@@ -57,7 +57,9 @@ def ago(moment: datetime) -> SafeString:
 
 
 def duration(value: timedelta) -> str:
-    """ "1:02:03", or "2:03" below an hour."""
+    """ "1:02:03", "2:03" below an hour, or "340 ms" below a second."""
+    if value < timedelta(seconds=1):
+        return f"{max(value, timedelta()) // timedelta(milliseconds=1)} ms"
     minutes, seconds = divmod(max(int(value.total_seconds()), 0), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.options import InlineModelAdmin
 from django.core.exceptions import ValidationError
+from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet, TextField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -32,7 +33,7 @@ from console.columns import Column, list_url
 from console.forms import SecretField
 from console.list_filters import LeavingFilter, ParameterFilter
 from console.recent_login import RecentLoginAdmin
-from console.visibility import within
+from console.visibility import shown_to, within
 from engines.certificates import spelled
 from engines.registry import ENGINES, how_tested
 
@@ -42,7 +43,27 @@ from .exchange import ImportExportPages
 from .filters import InstanceFilters
 from .models import Credential, Instance
 from .sources import KINDS
-from .timeline import timeline_page
+from .timeline import latest, timeline_page
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number at the top of an instance's page. `detail` qualifies it; `url` lists what it counts."""
+
+    label: Any
+    value: Any
+    url: str = ""
+    detail: Any = ""
+    is_alarm: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """What an app shows on the page of an instance: `state` and `figures` at the top, and a `section` below."""
+
+    section: SafeString | str = ""
+    state: SafeString | str = ""
+    figures: Sequence[Figure] = ()
 
 
 @dataclass(frozen=True)
@@ -50,8 +71,7 @@ class Addition:
     """An app's extension of the pages of instances, for users with `permission`.
 
     `annotate` is applied to the list's queryset for `columns` (functions of an instance) and `filters`; `actions` are
-    admin actions; `section(request, instance)` returns a section of the instance's page. Buttons check their own
-    permission.
+    admin actions; `part(request, instance)` is what the instance's page shows. Buttons check their own permission.
     """
 
     permission: str
@@ -61,11 +81,13 @@ class Addition:
     actions: Sequence[Callable[..., Any]] = ()
     buttons: Sequence[Button] = ()
     inlines: Sequence[type[InlineModelAdmin]] = ()
-    section: Callable[[HttpRequest, Instance], SafeString] | None = None
+    part: Callable[[HttpRequest, Instance], Part] | None = None
 
 
 ADDITIONS: list[Addition] = []
 
+#: Instances on a page of a credential.
+ROWS_PER_PAGE = 200
 
 NOTES = {TextField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 2})}}
 
@@ -162,6 +184,7 @@ class InstanceForm(forms.ModelForm):
 @admin.register(Instance)
 class InstanceAdmin(ImportExportPages, ButtonAdmin):
     form = InstanceForm
+    object_template = "instances/instance.html"
     change_list_template = "taifish/change_list.html"
     import_export_change_list_template = "taifish/instance_list.html"
     filter_set = InstanceFilters
@@ -202,6 +225,11 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
         (_("Read depth and limits"), {"fields": ["level", ("connect_timeout", "statement_timeout"), "budget"]}),
     ]
     readonly_fields = ["server", "tested", "proved_by", "shown"]
+    shown_facts = [
+        *("server", "tested", "address", "database", "credential", "level", "tls_mode", "tls_ca", "proof"),
+        *("proved_by", "certificate", "certificate_compared", "shown", "connect_timeout", "statement_timeout"),
+        *("budget", "created_at", "updated_at", "note"),
+    ]
 
     # Columns
 
@@ -219,6 +247,8 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
 
     @display(description=_("Taifish is tested on"))
     def tested(self, instance: Instance) -> str:
+        if instance.engine in ENGINES and not ENGINES[instance.engine].tested:
+            return gettext("emulated catalogues only, not on a real server")
         if not instance.product:
             return "–"
         match how_tested(instance.product, instance.version):
@@ -345,9 +375,14 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
         if row is None:
             return {}
         url = reverse("admin:instances_instance_timeline", args=[row.pk])
+        parts = [addition.part(request, row) for addition in self.additions(request) if addition.part]
         return {
             "links": [{"url": url, "icon": "timeline", "label": gettext("Timeline")}],
-            "sections": [addition.section(request, row) for addition in self.additions(request) if addition.section],
+            "facts": self.facts(request, row, self.shown_facts),
+            "parts": parts,
+            "figures": [figure for part in parts for figure in part.figures],
+            "latest": latest(row, request.user),
+            "timeline": url,
         }
 
     # Permissions
@@ -511,6 +546,7 @@ class CredentialForm(forms.ModelForm):
 @admin.register(Credential)
 class CredentialAdmin(RecentLoginAdmin, ButtonAdmin):
     form = CredentialForm
+    object_template = "instances/credential.html"
     search_fields = ["name", "username", "note"]
     list_display = [
         "name",
@@ -540,6 +576,20 @@ class CredentialAdmin(RecentLoginAdmin, ButtonAdmin):
         if obj and not self.has_change_permission(request, obj):
             return [(None, {"fields": ["name", "username", "kind", "has_password", "reference", "hosts", "note"]})]
         return self.fieldsets
+
+    def page_context(self, request: HttpRequest, row: Credential | None) -> dict[str, Any]:
+        if row is None:
+            return {}
+        names = ["name", "username", "kind", "stored", "reference", "hosts", "created_at", "updated_at", "note"]
+        context: dict[str, Any] = {"facts": self.facts(request, row, names)}
+        if request.user.has_perm("instances.view_instance"):
+            instances = shown_to(row.instances.all(), request.user)
+            context["page"] = Paginator(instances, ROWS_PER_PAGE).get_page(request.GET.get("page"))
+        return context
+
+    @display(description=_("password stored"))
+    def stored(self, credential: Credential) -> str:
+        return gettext("yes") if credential.token else gettext("no")
 
     @display(description=_("password stored"), boolean=True)
     def has_password(self, credential: Credential) -> bool:

@@ -22,4 +22,4 @@ class InstancesConfig(AppConfig):
         """Declare what this app adds to pages."""
         from . import timeline
 
-        timeline.SOURCES.append(timeline.Source("instances.change_instance", timeline.edits))
+        timeline.SOURCES.append(timeline.Source("instances.change_instance", timeline.edits, _("Edits and decisions")))

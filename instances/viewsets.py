@@ -33,7 +33,7 @@ from .serializers import (
     TimelineQuestionSerializer,
     TimelineSerializer,
 )
-from .timeline import timeline
+from .timeline import newest_first
 
 
 class InstanceViewSet(EditViewSet):
@@ -60,7 +60,7 @@ class InstanceViewSet(EditViewSet):
         """List the visits, changes and edits of an instance that you may see, newest first."""
         days = read_query(request, TimelineQuestionSerializer)["days"]
         since = timezone.now() - timedelta(days=days)
-        events, is_cut = timeline(self.get_object(), request.user, since)
+        events, is_cut = newest_first(self.get_object(), request.user, since)
         return Response(TimelineSerializer({"events": events, "is_cut": is_cut}).data)
 
     @extend_schema(request=None)

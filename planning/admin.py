@@ -30,7 +30,7 @@ from tagging.admin import TagFilter
 from .bulk_pages import export_limits, import_limits, lie_on, set_limits
 from .filters import SizeLimitFilters, VolumeFilters
 from .models import FLEET, KINDS, TARGETS, SizeLimit, Volume, VolumeRead
-from .pages import forecast_section
+from .pages import forecast_part
 from .visibility import may_limit
 from .volumes import read_volumes
 
@@ -182,7 +182,7 @@ class VolumeAdmin(ButtonAdmin):
 
 
 OF_INSTANCES = [
-    Addition("planning.view_sizelimit", section=forecast_section),
+    Addition("planning.view_sizelimit", part=forecast_part),
     Addition("planning.change_sizelimit", actions=[set_limits]),
     Addition("planning.change_volume", actions=[lie_on]),
 ]

@@ -17,7 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from capacity.models import Database
@@ -27,6 +27,7 @@ from console.permissions import needs
 from console.units import bytes_label
 from console.visibility import narrow_choices
 from engines.registry import engine_choices
+from instances.admin import Figure, Part
 from instances.models import Instance
 from tagging.models import Tag
 
@@ -304,9 +305,27 @@ def forecast_chart(ceiling: Ceiling, forecast: Forecast | NoForecast) -> Chart |
     return bytes_chart(labels, lines, styles)
 
 
-def forecast_section(request: HttpRequest, instance: Instance) -> SafeString:
-    """Render the forecast section of an instance's page."""
-    return _section(request, reading.one("instance", instance))
+def forecast_part(request: HttpRequest, instance: Instance) -> Part:
+    """The forecast of an instance: how full it is, and the section."""
+    ceiling, forecast = pair = reading.one("instance", instance)
+    figures = []
+    if ceiling.limit is not None:
+        row = forecast_row(*pair)
+        part = row.get("part")
+        detail = row.get("reason") or _reached(forecast)
+        full = "–" if part is None else f"{part} %"
+        figures = [Figure(_("Full"), full, detail=detail, is_alarm=bool(row.get("is_near")))]
+    return Part(_section(request, pair), figures=figures)
+
+
+def _reached(forecast: Forecast) -> str:
+    """When a limit is reached."""
+    if forecast.days is None:
+        return gettext("not within a year")
+    if forecast.days == 0:
+        return gettext("it is reached")
+    words = ngettext("in %(days)d day, on %(on)s", "in %(days)d days, on %(on)s", forecast.days)
+    return words % {"days": forecast.days, "on": forecast.on and forecast.on.isoformat()}
 
 
 def database_section(request: HttpRequest, database: Database) -> SafeString:

@@ -27,4 +27,4 @@ class SyncConfig(AppConfig):
         from . import pages
 
         ADDITIONS.extend(pages.OF_INSTANCES)
-        SOURCES.append(Source("sync.view_syncrecord", pages.visit_events))
+        SOURCES.append(Source("sync.view_syncrecord", pages.visit_events, _("Visits"), by_people=False))

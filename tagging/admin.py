@@ -35,7 +35,7 @@ from console.csv import csv_file
 from console.list_filters import ParameterFilter
 from console.suggestions import nearest
 from console.visibility import ShownRows, limit_of, shown_to, within
-from instances.admin import Addition
+from instances.admin import Addition, Part
 from instances.models import Instance
 from instances.timeline import Event
 
@@ -155,6 +155,7 @@ OF_INSTANCES = [
         columns=[tags],
         filters=[TagFilter],
         inlines=[InstanceTagInline],
+        part=lambda request, instance: Part(state=tags(instance) if instance.tags.all() else ""),
     ),
     Addition("tagging.add_instancetag", actions=[add_tags]),
     Addition("tagging.delete_instancetag", actions=[remove_tags]),

@@ -31,4 +31,4 @@ class TaggingConfig(AppConfig):
 
         ADDITIONS.extend(admin.OF_INSTANCES)
         InstanceResource.fields["tags"] = admin.EXPORTED_TAGS
-        SOURCES.append(Source("tagging.view_tag", admin.tag_events))
+        SOURCES.append(Source("tagging.view_tag", admin.tag_events, _("Tags")))

@@ -128,7 +128,7 @@ def test_a_deleted_rule_is_retired(ready, applied):
     client.post(RULES, {"action": "delete_selected", "_selected_action": [ready.pk], "post": "yes"})
     ready.refresh_from_db()
     assert (ready.active, bool(ready.retired_at)) == (False, True)
-    assert client.get(change(ready)).status_code == 302
+    assert client.get(change(ready)).status_code == 404
     applied()
     assert not Assignment.objects.current().exists()
     second = services.keep_rule(

@@ -6,7 +6,7 @@ from .semantics import ORACLE
 
 ENGINE = Engine(
     name="oracle",
-    label="Oracle (verified against an emulated dictionary)",
+    label="Oracle",
     port=1521,
     products={"oracle": "Oracle"},
     session=session.OracleSession,

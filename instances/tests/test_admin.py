@@ -87,6 +87,8 @@ def test_apps_above_plug_in_at_one_place(instance):
     """Without their permissions nothing of theirs is shown."""
     permissions = {addition.permission for addition in ADDITIONS}
     assert permissions == {
+        "alerts.view_alert",
+        "classification.view_assignment",
         "tagging.view_tag",
         "tagging.add_instancetag",
         "tagging.delete_instancetag",
@@ -116,7 +118,7 @@ def test_who_may_change_an_instance_may_not_yet_say_where_the_password_goes(inst
     reach = {"host": "evil.example.org", "port": 1, "engine": "mysql", "credential": other.pk, "tls_mode": "disable"}
     reach |= {"proof": "as_before", "certificate": "ab" * 32, "certificate_compared": "on"}
     client = staff(*CHANGE)
-    shown = client.get(page(instance)).content.decode()
+    shown = client.get(page(instance) + "?edit=1").content.decode()
     assert 'name="note"' in shown
     for name in reach:
         assert f'name="{name}"' not in shown

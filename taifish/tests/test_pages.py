@@ -275,6 +275,9 @@ def urls(instance: Instance) -> dict[str, str]:
     }
     for tab in ("effective", "roles", "members", "ended", "left", "changes", "classifications"):
         pages[f"account-{tab}"] = f"{pages['account']}?tab={tab}"
+    for name in ("instance", "credential", "classification"):
+        pages[f"{name}-edit"] = f"{pages[name]}?edit=1"
+    pages["timeline"] = reverse("admin:instances_instance_timeline", args=[instance.pk])
     for name in (
         "instances_instance",
         "instances_credential",

@@ -959,7 +959,7 @@ def test_a_limit_is_not_lifted_by_tagging(fleet, limited):
     undo = reverse("admin:tagging_tagoperation_do", args=[given.pk, "undo-assign"])
     assert browser.post(undo, {"confirmed": "1"}).status_code == 403
     # On the page of an instance its tags are only shown.
-    page = browser.get(reverse("admin:instances_instance_change", args=[seen.pk]))
+    page = browser.get(reverse("admin:instances_instance_change", args=[seen.pk]) + "?edit=1")
     assert [inline.has_add_permission for inline in page.context["inline_admin_formsets"]] == [False]
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +10,7 @@ from django.utils import timezone
 from console.command import add_formats, write_columns, write_csv
 from instances.models import Instance
 from instances.services import named
-from instances.timeline import LIMIT, PERIODS, timeline
+from instances.timeline import LIMIT, PERIODS, newest_first
 
 
 class Command(BaseCommand):
@@ -29,10 +28,11 @@ class Command(BaseCommand):
             instance = Instance.objects.filter(name=options["name"]).first() or named([options["name"]]).get()
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
-        events, is_cut = timeline(instance, None, timezone.now() - timedelta(days=options["days"]))
-        rows = [{name: value for name, value in asdict(event).items() if name != "url"} for event in events]
+        events, is_cut = newest_first(instance, None, timezone.now() - timedelta(days=options["days"]))
+        columns = ("at", "badge", "label", "text")
+        rows = [{name: getattr(event, name) for name in columns} for event in events]
         if options["csv"]:
-            write_csv(self.stdout, rows, ("at", "badge", "label", "text"))
+            write_csv(self.stdout, rows, columns)
         elif options["json"]:
             document = {"instance": instance.name, "events": rows, "is_cut": is_cut}
             self.stdout.write(json.dumps(document, indent=2, default=str))
