@@ -99,11 +99,15 @@ class AccountAdmin(NamesUnknownInstances, HideableAdmin):
         text = gettext("unknown") if account.is_unread("valid_until") else moment(account.valid_until)
         return format_html('<span class="tf-nowrap{}">{}</span>', " tf-bad" if expired else "", text)
 
+    valid.in_files = [Column("valid_until")]
+
     @display(description=_("last seen"), ordering="last_seen_at")
     def last_seen(self, account: Account) -> SafeString:
         if account.gone_at:
             return format_html("{} {}", badge("gone", gettext("gone")), ago(account.gone_at))
         return ago(account.last_seen_at)
+
+    last_seen.in_files = [Column("last_seen_at", _("last seen")), "gone_at"]
 
     def page_context(self, request: HttpRequest, row: Account) -> dict[str, Any]:
         return account_page(request, row) | {"account": row, "title": str(row) or gettext("(no name)")}
@@ -146,6 +150,12 @@ class AccountChangeAdmin(NamesUnknownInstances, InspectOnlyAdmin):
         return (
             format_html('{}<div class="tf-quiet">{}</div>', shown, gettext("and %d more") % more) if more > 0 else shown
         )
+
+    @display(description=_("details"))
+    def details_as_text(self, change: AccountChange) -> str:
+        return "; ".join(f"{label} {text}" for _word, label, text in details(change))
+
+    some_details.in_files = ["details_as_text"]
 
     @display(description=_("details"))
     def all_details(self, change: AccountChange) -> SafeString:

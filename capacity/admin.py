@@ -79,7 +79,13 @@ class DatabaseAdmin(HideableAdmin):
         "name",
         "instance",
         "size",
-        Column("growth_label", _("growth in 30 days"), show=number, ordering=None),
+        Column(
+            "growth_label",
+            _("growth in 30 days"),
+            show=number,
+            ordering=None,
+            in_files=(Column("growth", _("growth in 30 days")), Column("growth_days", _("days of the growth"))),
+        ),
         "measured",
         Column("first_seen_at", show=day),
         "state",
@@ -149,6 +155,9 @@ def latest_size(instance: Instance) -> SafeString:
         '<a class="tf-link tf-nowrap" href="{}">{}</a>', databases_of(instance), bytes_label(instance.latest_size)
     )
     return format_html("{} {}", link, mark)
+
+
+latest_size.in_files = [Column("latest_size", _("size")), Column("latest_complete", _("size complete"))]
 
 
 OF_INSTANCES = [

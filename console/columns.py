@@ -73,6 +73,8 @@ class Column:
     link: Callable[[Any], str] | None = None
     empty: Any = ""
     ordering: str | None = ""
+    #: Columns that stand for it in files, if it is not its value.
+    in_files: tuple[Any, ...] | None = None
     field: Field | None = None
     opens_row: bool = False
 

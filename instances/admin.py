@@ -210,11 +210,15 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
             return instance.name
         return format_html('{} <span class="tf-badge">{}</span>', instance.name, _("retired"))
 
+    name_and_state.in_files = ["name", "retired_at"]
+
     @display(description=_("server"), ordering="engine")
     def server(self, instance: Instance) -> str:
         if not instance.product:
             return format_html('{}<div class="tf-quiet">{}</div>', instance.get_engine_display(), _("not reached yet"))
         return f"{instance.product} {instance.version}"
+
+    server.in_files = ["engine", "product", "version"]
 
     @display(description=_("Taifish is tested on"))
     def tested(self, instance: Instance) -> str:
@@ -243,6 +247,8 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
             marks.append(("", _("not compared")))
         badges = format_html_join("", '<span class="tf-badge tf-{}">{}</span>', marks)
         return format_html('{}<div class="tf-badges">{}</div>', where, badges) if marks else where
+
+    address.in_files = ["host", "port", "proof", Column("proved_by", _("proved by"))]
 
     @display(description=_("proved by"))
     def proved_by(self, instance: Instance) -> str:

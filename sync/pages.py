@@ -17,11 +17,13 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import format_lazy
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
 from console.buttons import Button
+from console.columns import Column
 from console.display import ago, badge, duration
 from console.list_filters import OptionsFilter, ParameterFilter
 from console.visibility import shown_to
@@ -82,6 +84,11 @@ def of_visits(kind: str, label: str, verb: str, verb_all: str) -> list[Addition]
             ago(at),
             paused,
         )
+
+    last_visit.in_files = [
+        Column(f"{kind}_status", label, empty=_("never visited")),
+        Column(f"{kind}_at", format_lazy("{} ({})", label, _("time"))),
+    ]
 
     class LastVisitFilter(OptionsFilter):
         title = label

@@ -45,6 +45,12 @@ def list_table(context: template.Context, cl: ChangeList) -> SafeString:
     return render_to_string("taifish/list.html", parts, context["request"])
 
 
+@register.inclusion_tag("taifish/list_tools.html", takes_context=True)
+def list_tools(context: template.Context, cl: ChangeList) -> dict[str, Any]:
+    """The links above a list."""
+    return cl.model_admin.list_tools(context["request"]) if hasattr(cl.model_admin, "list_tools") else {}
+
+
 def rows(cl: ChangeList, headers: list[dict[str, Any]]) -> Iterator[SafeString]:
     """The cells of each row."""
     box = checkbox.render(ACTION_CHECKBOX_NAME, "0")

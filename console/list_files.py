@@ -1,0 +1,208 @@
+"""Admin lists as CSV and XLSX: the rows of the current filters, search and order, in the columns shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from html import unescape
+from itertools import chain
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin import SimpleListFilter
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.utils import label_for_field, lookup_field
+from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeList
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.db import DataError
+from django.db.models import Field, ForeignKey, Model
+from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import strip_tags
+from django.utils.safestring import SafeString
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+
+from .columns import Column, ColumnAdmin, value_at
+from .csv import csv_file
+from .visibility import shown_to
+from .xlsx import ROWS, xlsx_file
+
+Lines = list[list[object]]
+
+FORMS = ("csv", "xlsx")
+#: Rows that are read from the store at once.
+CHUNK = 1000
+#: What separates the texts of two badges, or two lines, of a cell.
+_PARTS = re.compile(r'<div|<span class="(?:tf-badge|tf-quiet)')
+#: A moment, as `console.display.ago` shows it.
+_TIME = re.compile(r'<time datetime="([^"]*)"[^>]*>[^<]*</time>')
+
+
+def machine(value: Any) -> Any:
+    """A value for programs: moments in ISO 8601, durations in seconds, numbers as they are, all else as text."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return value
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case datetime():
+            return timezone.localtime(value).isoformat(timespec="seconds")
+        case date():
+            return value.isoformat()
+        case timedelta():
+            return int(value.total_seconds())
+        case list() | tuple() | set():
+            return ", ".join(str(machine(one)) for one in value)
+        case SafeString():
+            return text_of_html(value)
+    return "" if value == "–" else str(value)
+
+
+def text_of_html(html: str) -> str:
+    """The text of a cell, with its moments in ISO 8601, and "" for a dash."""
+    text = " ".join(unescape(strip_tags(_PARTS.sub(r" \g<0>", _TIME.sub(r"\1", html)))).split())
+    return "" if text == "–" else text
+
+
+def value_of(row: Model, item: Any, admin: ColumnAdmin) -> Any:
+    """What a file holds of a row in a column: the field's value, and of a method the text."""
+    if isinstance(item, Column):
+        value = value_at(row, item.path)
+        if value is None and hasattr(row, "is_unread") and row.is_unread(item.path):
+            return _("unknown")
+        return machine(item.empty or value if value is None else value)
+    field, _attribute, value = (None, item, item(row)) if callable(item) else lookup_field(item, row, admin)
+    if field is not None and not field.auto_created:
+        return machine(getattr(row, field.name))
+    return machine(value)
+
+
+def columns_of(items: Iterable[Any], admin: ColumnAdmin) -> Iterator[tuple[str, Callable[[Model], Any]]]:
+    """Heading and value of each column of a file. `in_files` of a column names those that stand for it; a column
+    without a heading, of buttons for example, has none."""
+    for item in items:
+        heading, attribute = label_for_field(item, admin.model, admin, return_attr=True)
+        instead = getattr(item if attribute is None else attribute, "in_files", None)
+        if instead is not None:
+            yield from columns_of(instead, admin)
+        elif heading and item != "action_checkbox":
+            yield capfirst(str(heading)), lambda row, item=item: value_of(row, item, admin)
+
+
+# The head of a file: the question
+
+
+def question(cl: ChangeList, request: HttpRequest) -> Lines:
+    """The list, its search and its filters in words, with those that apply by default."""
+    lines: Lines = [[_("list"), capfirst(str(cl.opts.verbose_name_plural))]]
+    if cl.query:
+        lines.append([_("search"), cl.query])
+    named: set[str] = set()
+    for spec in cl.filter_specs:
+        named.update(spec.expected_parameters())
+        if text := _chosen(spec, request):
+            lines.append([str(spec.title), text])
+    others = {name for name in request.GET if not name.startswith("_")} - named - {SEARCH_VAR, PAGE_VAR, "o"}
+    return [*lines, *([name, ", ".join(request.GET.getlist(name))] for name in sorted(others))]
+
+
+def _chosen(spec: Any, request: HttpRequest) -> str:
+    if isinstance(spec, SimpleListFilter):
+        value = spec.value()
+        labels = {str(key): str(label) for key, label in spec.lookup_choices}
+        return "" if value in (None, "") else labels.get(str(value), str(value))
+    given = {name: values for name in spec.expected_parameters() if (values := _given(request, name))}
+    field = getattr(spec, "field", None)
+    texts = []
+    for name, values in given.items():
+        end = _("from") if name.endswith("_from") else _("to") if name.endswith("_to") else ""
+        texts.append(" ".join(filter(None, [end, ", ".join(_word(value, field, request) for value in values)])))
+    return "; ".join(texts)
+
+
+def _given(request: HttpRequest, name: str) -> list[str]:
+    return [value for value in request.GET.getlist(name) if value]
+
+
+def _word(value: str, field: Field | None, request: HttpRequest) -> str:
+    if isinstance(field, ForeignKey) and value.isdecimal():
+        row = shown_to(field.related_model._default_manager.all(), request.user).filter(pk=value).first()
+        return str(row) if row else f"#{value}"
+    choices = {str(key): str(label) for key, label in getattr(field, "flatchoices", None) or ()}
+    return choices.get(value, value)
+
+
+def head(question: Lines, by: str, rows: int) -> Lines:
+    """The lines above the columns of a file, each a name and a value."""
+    now = timezone.localtime()
+    return [
+        *question,
+        [_("rows"), rows],
+        [_("as of"), machine(now)],
+        [_("time zone"), timezone.get_current_timezone_name()],
+        [_("asked by"), by],
+    ]
+
+
+def too_many(rows: int) -> str:
+    """Why a sheet cannot hold so many rows; "" if it can. One line is the header's."""
+    if rows < ROWS:
+        return ""
+    text = _("A sheet of Excel holds %(most)d rows, and the list has %(rows)d. Filter the list, or take the CSV.")
+    return text % {"most": ROWS - 1, "rows": rows}
+
+
+def as_file(form: str, name: str, header: list[str], rows: Iterable[Iterable[Any]], about: Lines) -> HttpResponseBase:
+    """A CSV file with the lines `about` it above its header, or a workbook with these on a sheet of their own."""
+    name = f"{name}-{timezone.localtime():%Y%m%dT%H%M}"
+    if form == "xlsx":
+        return xlsx_file(name, {"Rows": (header, rows), "About": (["", ""], about)})
+    first, *others = [*about, [], header]
+    return csv_file(name, first, chain(others, rows))
+
+
+class ListFiles(ColumnAdmin):
+    """Adds CSV and XLSX files to a list, for users who may view it."""
+
+    def file_notes(self, request: HttpRequest) -> Lines:
+        """Lines for the head of the files: what the list does not know."""
+        return []
+
+    def list_tools(self, request: HttpRequest) -> dict[str, Any]:
+        """What the template above the list shows: the addresses of its files."""
+        query = request.GET.urlencode()
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_file"
+        return {
+            "files": [(form.upper(), reverse(name, args=[form]) + (f"?{query}" if query else "")) for form in FORMS]
+        }
+
+    def list_file(self, request: HttpRequest, form: str) -> HttpResponseBase:
+        if form not in FORMS:
+            raise Http404
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        request.GET = request.GET.copy()
+        request.GET.pop(PAGE_VAR, None)
+        try:
+            cl = self.get_changelist_instance(request)
+        except (IncorrectLookupParameters, DataError, ValueError) as error:
+            raise BadRequest(
+                _("A filter in this address is unknown, or you may not use it. Go back to the list and export again.")
+            ) from error
+        if form == "xlsx" and (reason := too_many(cl.result_count)):
+            messages.error(request, reason)
+            changelist = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+            return HttpResponseRedirect(f"{changelist}?{request.GET.urlencode()}")
+        columns = list(columns_of(cl.list_display, self))
+        rows = ([value(row) for _heading, value in columns] for row in cl.queryset.iterator(CHUNK))
+        about = head(question(cl, request), request.user.get_username(), cl.result_count)
+        header = [heading for heading, _value in columns]
+        return as_file(form, self.opts.model_name, header, rows, [*about, *self.file_notes(request)])
