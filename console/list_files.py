@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from datetime import date, datetime, timedelta
-from decimal import Decimal
 from html import unescape
-from itertools import chain
 from typing import Any
 
 from django.contrib import messages
@@ -20,50 +17,23 @@ from django.db import DataError
 from django.db.models import Field, ForeignKey, Model
 from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import strip_tags
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from .columns import Column, ColumnAdmin, value_at
-from .csv import csv_file
+from .files import CHUNK, FORMS, Lines, as_file, head, machine, too_many
 from .visibility import shown_to
-from .xlsx import ROWS, xlsx_file
 
-Lines = list[list[object]]
-
-FORMS = ("csv", "xlsx")
-#: Rows that are read from the store at once.
-CHUNK = 1000
 #: What separates the texts of two badges, or two lines, of a cell.
 _PARTS = re.compile(r'<div|<span class="(?:tf-badge|tf-quiet)')
 #: A moment, as `console.display.ago` shows it.
 _TIME = re.compile(r'<time datetime="([^"]*)"[^>]*>[^<]*</time>')
 
 
-def machine(value: Any) -> Any:
-    """A value for programs: moments in ISO 8601, durations in seconds, numbers as they are, all else as text."""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return value
-        case Decimal():
-            return int(value) if value == value.to_integral_value() else float(value)
-        case datetime():
-            return timezone.localtime(value).isoformat(timespec="seconds")
-        case date():
-            return value.isoformat()
-        case timedelta():
-            return int(value.total_seconds())
-        case list() | tuple() | set():
-            return ", ".join(str(machine(one)) for one in value)
-        case SafeString():
-            return text_of_html(value)
-    return "" if value == "–" else str(value)
+def cell_of(value: Any) -> Any:
+    return text_of_html(value) if isinstance(value, SafeString) else machine(value)
 
 
 def text_of_html(html: str) -> str:
@@ -82,7 +52,7 @@ def value_of(row: Model, item: Any, admin: ColumnAdmin) -> Any:
     field, _attribute, value = (None, item, item(row)) if callable(item) else lookup_field(item, row, admin)
     if field is not None and not field.auto_created:
         return machine(getattr(row, field.name))
-    return machine(value)
+    return cell_of(value)
 
 
 def columns_of(items: Iterable[Any], admin: ColumnAdmin) -> Iterator[tuple[str, Callable[[Model], Any]]]:
@@ -138,35 +108,6 @@ def _word(value: str, field: Field | None, request: HttpRequest) -> str:
         return str(row) if row else f"#{value}"
     choices = {str(key): str(label) for key, label in getattr(field, "flatchoices", None) or ()}
     return choices.get(value, value)
-
-
-def head(question: Lines, by: str, rows: int) -> Lines:
-    """The lines above the columns of a file, each a name and a value."""
-    now = timezone.localtime()
-    return [
-        *question,
-        [_("rows"), rows],
-        [_("as of"), machine(now)],
-        [_("time zone"), timezone.get_current_timezone_name()],
-        [_("asked by"), by],
-    ]
-
-
-def too_many(rows: int) -> str:
-    """Why a sheet cannot hold so many rows; "" if it can. One line is the header's."""
-    if rows < ROWS:
-        return ""
-    text = _("A sheet of Excel holds %(most)d rows, and the list has %(rows)d. Filter the list, or take the CSV.")
-    return text % {"most": ROWS - 1, "rows": rows}
-
-
-def as_file(form: str, name: str, header: list[str], rows: Iterable[Iterable[Any]], about: Lines) -> HttpResponseBase:
-    """A CSV file with the lines `about` it above its header, or a workbook with these on a sheet of their own."""
-    name = f"{name}-{timezone.localtime():%Y%m%dT%H%M}"
-    if form == "xlsx":
-        return xlsx_file(name, {"Rows": (header, rows), "About": (["", ""], about)})
-    first, *others = [*about, [], header]
-    return csv_file(name, first, chain(others, rows))
 
 
 class ListFiles(ColumnAdmin):

@@ -18,7 +18,7 @@ from django.utils.dateparse import parse_datetime
 
 from accounts.models import Account
 from audit.models import Event
-from console import list_files
+from console import files
 from instances.models import Instance
 from instances.tests.pages import entered, staff, superstaff, told
 from tagging.models import InstanceTag, Tag, TagLimit
@@ -139,7 +139,7 @@ def test_a_wrong_filter_or_form_is_refused(instance):
 
 
 def test_a_sheet_that_excel_cannot_hold_is_refused_with_a_sentence(instance, monkeypatch):
-    monkeypatch.setattr(list_files, "ROWS", 2)
+    monkeypatch.setattr(files, "ROWS", 2)
     client = superstaff()
     answer = client.get(address("instances_instance", "xlsx"), {"q": "e"}, follow=True)
     assert "A sheet of Excel holds 1 rows, and the list has 2." in told(answer)
