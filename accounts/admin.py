@@ -48,6 +48,10 @@ SESSION = Column("record__session_id", show="#{}".format, ordering=None)
 DETAILS = 3
 
 
+#: What apps above add to the list of accounts: `annotate`, `columns` and `filters`, in their `AppConfig.add_pages`.
+ADDITIONS: list[Addition] = []
+
+
 @admin.register(Account)
 class AccountAdmin(NamesUnknownInstances, HideableAdmin):
     list_before_template = "accounts/list_before.html"
@@ -66,6 +70,7 @@ class AccountAdmin(NamesUnknownInstances, HideableAdmin):
         Column("first_seen_at", show=day),
         "last_seen",
     ]
+    list_on_phones = ("instance", "risk")
     filter_set = AccountFilters
     list_filter = [
         "instance",
@@ -90,8 +95,23 @@ class AccountAdmin(NamesUnknownInstances, HideableAdmin):
     search_help_text = _("Name or host")
     fields = ["name"]
 
+    def additions(self, request: HttpRequest) -> list[Addition]:
+        return [addition for addition in ADDITIONS if request.user.has_perm(addition.permission)]
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
-        return super().get_queryset(request).with_counts().with_last_seen()
+        rows = super().get_queryset(request).with_counts().with_last_seen()
+        for addition in self.additions(request):
+            rows = addition.annotate(rows)
+        return rows
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        added = [column for addition in self.additions(request) for column in addition.columns]
+        name, host, instance, *others = super().get_list_display(request)
+        return [name, host, instance, *added, *others]
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        added = [item for addition in self.additions(request) for item in addition.filters]
+        return [*super().get_list_filter(request), *added]
 
     @display(description=_("valid until"), ordering="valid_until")
     def valid(self, account: Account) -> SafeString:
@@ -124,6 +144,7 @@ class AccountChangeAdmin(NamesUnknownInstances, InspectOnlyAdmin):
         "some_details",
         SESSION,
     ]
+    list_on_phones = ("account", "instance", "what")
     filter_set = AccountChangeFilters
     list_filter = ["account__instance", EventFilter, NewSuperusersFilter, "at", "account", BaselineFilter]
     list_fullwidth = True

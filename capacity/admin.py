@@ -90,6 +90,7 @@ class DatabaseAdmin(HideableAdmin):
         Column("first_seen_at", show=day),
         "state",
     ]
+    list_on_phones = ("instance", "size")
     filter_set = DatabaseFilters
     list_filter = ["instance", EngineFilter, TagFilter, GoneFilter, FilteredFilter, FreshnessFilter, "is_system"]
     list_fullwidth = True
@@ -152,7 +153,9 @@ def latest_size(instance: Instance) -> SafeString:
         return SafeString("–")
     mark = "" if instance.latest_complete else badge("partial", gettext("incomplete"))
     link = format_html(
-        '<a class="tf-link tf-nowrap" href="{}">{}</a>', databases_of(instance), bytes_label(instance.latest_size)
+        '<a class="tf-number tf-link tf-nowrap" href="{}">{}</a>',
+        databases_of(instance),
+        bytes_label(instance.latest_size),
     )
     return format_html("{} {}", link, mark)
 

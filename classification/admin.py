@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Page, Paginator
-from django.db.models import QuerySet
+from django.db.models import Exists, Min, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
@@ -25,12 +25,13 @@ from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminTextareaWidge
 
 from access.asking import chosen
 from access.moments import parse_moment
+from accounts.models import Account
 from accounts.pages import NamesUnknownInstances
 from console.buttons import Button, ButtonAdmin
 from console.columns import Column, list_url
 from console.csv import csv_file
-from console.display import moment, mono
-from console.list_filters import LeavingFilter, ParameterFilter
+from console.display import badge, moment, mono
+from console.list_filters import LeavingFilter, OptionsFilter, ParameterFilter
 from console.templatetags.names import visible
 from console.visibility import shown_to
 from instances.admin import NOTES, Addition
@@ -41,7 +42,7 @@ from sync.pages import session_page
 from . import services
 from .effect import HEADER, Accounts, Effect, effect_of, rows
 from .filters import AssignmentFilters
-from .models import Assignment, Classification, ClassificationRule
+from .models import Assignment, Classification, ClassificationRule, by_rank, with_risk
 from .pages import classification_badge, classification_page, rule_page, syntax_help
 from .rules import RuleError, parse
 from .unseen import unseen
@@ -320,6 +321,7 @@ class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
         "confirmed",
     ]
     list_display_links = None
+    list_on_phones = ("instance", "risk")
     filter_set = AssignmentFilters
     list_filter = [
         CurrentFilter,
@@ -374,6 +376,47 @@ class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
     def save_model(self, request: HttpRequest, obj: Assignment, form: forms.ModelForm, change: bool) -> None:
         made = services.assign(obj.account, obj.classification, obj.reason, request.user)
         obj.pk, obj.since, obj.instance = made.pk, made.since, made.instance
+
+
+def risk_of(account: Account) -> Classification.Risk | None:
+    return None if account.risk_rank is None else list(Classification.Risk)[account.risk_rank]
+
+
+@display(description=_("risk"), ordering="risk_rank")
+def risk(account: Account) -> SafeString:
+    found = risk_of(account)
+    return badge(f"risk-{found}", found.label) if found else SafeString("–")
+
+
+@display(description=_("risk"))
+def risk_as_word(account: Account) -> str:
+    return risk_of(account) or ""
+
+
+risk.in_files = [risk_as_word]
+
+
+class RiskFilter(OptionsFilter):
+    """By the highest risk among the classifications of an account."""
+
+    title = _("risk")
+    parameter_name = "risk"
+    options = [*Classification.Risk.choices, ("unclassified", _("not classified"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Account]) -> QuerySet[Account]:
+        held = Assignment.objects.current().order_by().values("account")
+        if self.value() == "unclassified":
+            return queryset.filter(~Exists(held.filter(account=OuterRef("pk"))))
+        if self.value() not in Classification.Risk.values:
+            return queryset
+        rank = Classification.Risk.values.index(self.value())
+        ranked = held.annotate(rank=Min(by_rank("classification__risk"))).filter(rank=rank)
+        return queryset.filter(pk__in=ranked.values("account"))
+
+
+OF_ACCOUNTS = [
+    Addition("classification.view_assignment", annotate=with_risk, columns=[risk], filters=[RiskFilter]),
+]
 
 
 OF_INSTANCES = [

@@ -52,6 +52,7 @@ class ClassificationConfig(AppConfig):
 
     def add_pages(self) -> None:
         """Declare what this app adds to pages."""
+        from accounts.admin import ADDITIONS as OF_ACCOUNTS
         from accounts.pages import BADGES, TABS
         from instances.admin import ADDITIONS
         from instances.timeline import SOURCES, Source
@@ -59,6 +60,7 @@ class ClassificationConfig(AppConfig):
         from . import admin, pages
 
         ADDITIONS.extend(admin.OF_INSTANCES)
+        OF_ACCOUNTS.extend(admin.OF_ACCOUNTS)
         TABS.append(pages.TAB)
         BADGES.append(pages.badge_of)
         SOURCES.append(Source("classification.view_assignment", pages.assignment_events))

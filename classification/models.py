@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models import Case, Count, Min, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -194,6 +194,19 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
     def at(self, moment: datetime) -> AssignmentQuerySet:
         """Assignments that held at that moment."""
         return self.filter(Q(until=None) | Q(until__gt=moment), since__lte=moment)
+
+
+def by_rank(path: str) -> Case:
+    """The rank of a risk, 0 for the highest."""
+    return Case(*(When(**{path: risk, "then": Value(rank)}) for rank, risk in enumerate(Classification.Risk.values)))
+
+
+def with_risk(accounts: QuerySet[Account]) -> QuerySet[Account]:
+    """Each account with risk_rank: the highest risk among its classifications now; None without one."""
+    held = Assignment.objects.current().filter(account=OuterRef("pk")).order_by().values("account")
+    return accounts.annotate(
+        risk_rank=Subquery(held.annotate(rank=Min(by_rank("classification__risk"))).values("rank"))
+    )
 
 
 class Assignment(models.Model):

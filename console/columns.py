@@ -94,7 +94,7 @@ class Column:
         value = value_at(row, self.path)
         if value is None and hasattr(row, "is_unread") and row.is_unread(self.path):
             return gettext("unknown")
-        if value is None or (value == "" and self.empty):
+        if value is None or (value == "" and (self.empty or not isinstance(self.field, NameField))):
             return self.empty or "–"
         text = self.show(value) if self.show else text_of(value, self.field)
         if self.tone and (tone := self.tone(value)):
@@ -114,6 +114,8 @@ class ColumnAdmin(ModelAdmin):
 
     empty_value_display = "–"
     list_per_page = 50
+    #: The columns that lists show on phones besides the first; all of them if empty.
+    list_on_phones: tuple[str, ...] = ()
 
     def column(self, item: Any, request: HttpRequest, *, links: bool = True) -> Any:
         """`item` of `list_display` or `fields`, as a `Column` unless Django formats it the same."""

@@ -50,12 +50,12 @@ class Addition:
 
     `annotate` is applied to the list's queryset for `columns` (functions of an instance) and `filters`; `actions` are
     admin actions; `section(request, instance)` returns a section of the instance's page. Buttons check their own
-    permission.
+    permission. The list of accounts takes these too: annotation, columns and filters.
     """
 
     permission: str
-    annotate: Callable[[QuerySet[Instance]], QuerySet[Instance]] = lambda rows: rows
-    columns: Sequence[Callable[[Instance], Any]] = ()
+    annotate: Callable[[QuerySet], QuerySet] = lambda rows: rows
+    columns: Sequence[Callable[[Any], Any]] = ()
     filters: Sequence[Any] = ()
     actions: Sequence[Callable[..., Any]] = ()
     buttons: Sequence[Button] = ()
@@ -163,6 +163,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     form = InstanceForm
     change_list_template = "taifish/change_list.html"
     import_export_change_list_template = "taifish/instance_list.html"
+    list_on_phones = ("last_accounts", "last_capacity")
     filter_set = InstanceFilters
     search_fields = ["name", "host", "note"]
     list_display = ["name_and_state", "server", "address"]

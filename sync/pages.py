@@ -33,7 +33,7 @@ from instances.models import Instance
 from instances.timeline import Event
 
 from . import services
-from .models import SyncRecord, SyncSession, VisitHealth, with_last_visit
+from .models import SyncRecord, SyncSession, VisitHealth, failing_first, with_last_visit
 
 RUN = "sync.run_visits"
 #: Renames that are named beside a visit.
@@ -71,7 +71,7 @@ def of_visits(kind: str, label: str, verb: str, verb_all: str) -> list[Addition]
     and `verb_all` that of the button for all active instances.
     """
 
-    @display(description=label, ordering=f"{kind}_at")
+    @display(description=label, ordering=failing_first(f"{kind}_status"))
     def last_visit(instance: Instance) -> SafeString:
         status, at = getattr(instance, f"{kind}_status"), getattr(instance, f"{kind}_at")
         paused = badge("paused", gettext("paused")) if kind in getattr(instance, "paused_kinds", ()) else ""

@@ -185,6 +185,7 @@ def peak() -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_file_of_200_000_accounts_takes_little_memory(instance):
     with connection.cursor() as cursor:
         cursor.execute(_MANY, [instance.pk])
