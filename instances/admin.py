@@ -36,7 +36,7 @@ from console.visibility import within
 from engines.certificates import spelled
 from engines.registry import ENGINES, how_tested
 
-from . import services
+from . import bulk_pages, services
 from .destinations import REACH, check_password, moved
 from .exchange import ImportExportPages
 from .filters import InstanceFilters
@@ -170,7 +170,7 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     list_filter = [StateFilter, "engine", "credential", "proof", CertificateFilter]
     list_select_related = ["credential"]
     list_fullwidth = True
-    actions = ["tighten", "accept_certificates", "retire", "restore"]
+    actions = ["edit_many", "tighten", "accept_certificates", "retire", "restore"]
     formfield_overrides = NOTES
     fieldsets = [
         (None, {"fields": ["name", "note"]}),
@@ -432,6 +432,10 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
                 messages.warning(request, f"{instance}: {check}")
         if not tried:
             messages.warning(request, gettext("None of the selected instances is “as before”."))
+
+    @admin.action(description=_("Edit …"), permissions=["change"])
+    def edit_many(self, request: HttpRequest, queryset: QuerySet[Instance]) -> HttpResponse | None:
+        return bulk_pages.edit_many(self, request, queryset)
 
     # Retiring
 
