@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
@@ -107,6 +107,16 @@ class Column:
         else:
             return text
         return format_html('<a class="tf-link" href="{}">{}</a>', url, text)
+
+
+def column_name(item: Any) -> str:
+    """The name of an item of `list_display`, as saved views hold it."""
+    return item if isinstance(item, str) else item.__name__
+
+
+#: Returns the names of the columns that the user has chosen for the list of a model ("app_model"), or none for all of
+#: them. The app that stores the choices adds its function in `AppConfig.ready`.
+CHOSEN: list[Callable[[HttpRequest, str], Collection[str]]] = []
 
 
 class ColumnAdmin(ModelAdmin):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import unescape
 from typing import Any
 
@@ -15,14 +15,14 @@ from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeList
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import DataError
 from django.db.models import Field, ForeignKey, Model
-from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import strip_tags
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-from .columns import Column, ColumnAdmin, value_at
+from .columns import CHOSEN, Column, ColumnAdmin, column_name, value_at
 from .files import CHUNK, FORMS, Lines, as_file, head, machine, too_many
 from .visibility import shown_to
 
@@ -110,20 +110,50 @@ def _word(value: str, field: Field | None, request: HttpRequest) -> str:
     return choices.get(value, value)
 
 
+#: What apps above add to the tools above a list, as template context: functions of the request and the ModelAdmin.
+TOOLS: list[Callable[[HttpRequest, ColumnAdmin], dict[str, Any]]] = []
+
+
+#: What apps above answer instead of a list, given the request and the ModelAdmin: a redirect, or None.
+FIRST: list[Callable[[HttpRequest, ColumnAdmin], HttpResponse | None]] = []
+
+
 class ListFiles(ColumnAdmin):
-    """Adds CSV and XLSX files to a list, for users who may view it."""
+    """Adds CSV and XLSX files to a list, for users who may view it, and leaves out columns that they do not want."""
+
+    @property
+    def list_name(self) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}"
+
+    def columns_shown(self, request: HttpRequest, items: Sequence[Any]) -> list[Any]:
+        """The first column, and those that the user has chosen."""
+        chosen = next((names for choose in CHOSEN if (names := choose(request, self.list_name))), None)
+        kept = {"action_checkbox", next(column_name(item) for item in items if item != "action_checkbox")}
+        return [item for item in items if not chosen or column_name(item) in kept.union(chosen)]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        pages = self
+
+        class ChosenColumns(super().get_changelist(request, **kwargs)):  # type: ignore[misc]
+            def __init__(self, request: HttpRequest, model: type[Model], list_display: Any, *args: Any, **kw: Any):
+                super().__init__(request, model, pages.columns_shown(request, list_display), *args, **kw)
+
+        return ChosenColumns
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        first = (answer(request, self) for answer in FIRST if self.has_view_or_change_permission(request))
+        return next(filter(None, first), None) or super().changelist_view(request, extra_context)
 
     def file_notes(self, request: HttpRequest) -> Lines:
         """Lines for the head of the files: what the list does not know."""
         return []
 
     def list_tools(self, request: HttpRequest) -> dict[str, Any]:
-        """What the template above the list shows: the addresses of its files."""
-        query = request.GET.urlencode()
-        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_file"
-        return {
-            "files": [(form.upper(), reverse(name, args=[form]) + (f"?{query}" if query else "")) for form in FORMS]
-        }
+        """What the template above the list shows: the addresses of its files, and what apps above add."""
+        query = f"?{request.GET.urlencode()}" if request.GET else ""
+        files = [(form.upper(), reverse(f"admin:{self.list_name}_file", args=[form]) + query) for form in FORMS]
+        more = (tool(request, self) for tool in TOOLS)
+        return {"files": files, "request": request} | {name: value for tool in more for name, value in tool.items()}
 
     def list_file(self, request: HttpRequest, form: str) -> HttpResponseBase:
         if form not in FORMS:
@@ -140,7 +170,7 @@ class ListFiles(ColumnAdmin):
             ) from error
         if form == "xlsx" and (reason := too_many(cl.result_count)):
             messages.error(request, reason)
-            changelist = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+            changelist = reverse(f"admin:{self.list_name}_changelist")
             return HttpResponseRedirect(f"{changelist}?{request.GET.urlencode()}")
         columns = list(columns_of(cl.list_display, self))
         rows = ([value(row) for _heading, value in columns] for row in cl.queryset.iterator(CHUNK))

@@ -44,6 +44,9 @@ PAGES: dict[str, tuple[str, list[str] | None]] = {
     "planning-report": ("get", ["planning.view_sizelimit"]),
     "health": ("get", ["sync.view_syncsession"]),
     "metrics": ("get", ["sync.view_syncsession"]),
+    # They ask for the permission of the list that is named.
+    "saved-views": ("get", []),
+    "list-columns": ("post", []),
     "schema": ("get", []),
     "docs": ("get", []),
     "oidc-login": ("post", None),
