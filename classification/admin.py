@@ -6,14 +6,15 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Page, Paginator
-from django.db.models import Exists, Min, OuterRef, QuerySet
+from django.db.models import Exists, Min, OuterRef, Prefetch, QuerySet, Value
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -305,6 +306,20 @@ def account_url(assignment: Assignment) -> str:
     return f"{url}&why={assignment.pk}" if assignment.rule_id and not assignment.until else url
 
 
+def all_of(assignment: Assignment) -> list[Assignment]:
+    """The assignments that a row of the list stands for: those that the account has now, or this one."""
+    return assignment.account.now if getattr(assignment, "is_of_account", False) else [assignment]
+
+
+def source_of(assignment: Assignment) -> SafeString:
+    if assignment.rule:
+        url = reverse("admin:classification_classificationrule_change", args=[assignment.rule_id])
+        return format_html('<a class="tf-link" href="{}">{}</a>', url, assignment.rule)
+    url = reverse("admin:classification_assignment_change", args=[assignment.pk])
+    who = assignment.assigned_by or gettext("a person")
+    return format_html('<a class="tf-link" href="{}">{}: {}</a>', url, who, assignment.reason)
+
+
 @admin.register(Assignment)
 class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
     list_before_template = "accounts/unknown.html"
@@ -313,10 +328,10 @@ class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
     list_display = [
         Column("account", link=account_url, ordering="account__name"),
         "instance",
-        CLASSIFICATION,
-        Column("classification__risk", tone="risk-{}".format, ordering=None),
+        "classifications",
+        "risk",
         "source",
-        "since",
+        "since_when",
         "until",
         "confirmed",
     ]
@@ -350,21 +365,57 @@ class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
         )
     ]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Assignment]:
+        now = Assignment.objects.current().select_related("classification", "rule", "assigned_by")
+        now = now.order_by("classification__priority", "classification__name", "pk")
+        return super().get_queryset(request).prefetch_related(Prefetch("account__assignments", now, to_attr="now"))
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        class OneRowPerAccount(super().get_changelist(request, **kwargs)):  # type: ignore[misc]
+            def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Assignment]:
+                """One row for each account that has an assignment like that now; of the past, one for each of them."""
+                rows = super().get_queryset(request, exclude_parameters)
+                if request.GET.get(CurrentFilter.parameter_name) in ("no", "all"):
+                    return rows
+                first = rows.order_by("account_id", "classification__priority", "classification__name", "pk")
+                found = rows.filter(pk__in=first.distinct("account_id").values("pk"))
+                return found.annotate(is_of_account=Value(True))
+
+        return OneRowPerAccount
+
+    @display(description=_("classifications"), ordering="classification__priority")
+    def classifications(self, assignment: Assignment) -> SafeString:
+        badges = ((classification_badge(one),) for one in {one.classification: None for one in all_of(assignment)})
+        return format_html('<span class="tf-badges">{}</span>', format_html_join("", "{}", badges))
+
+    @display(description=_("classifications"))
+    def names_of_classifications(self, assignment: Assignment) -> str:
+        return ", ".join({str(one.classification): None for one in all_of(assignment)})
+
+    classifications.in_files = ["names_of_classifications"]
+
+    @display(description=_("risk"), ordering=by_rank("classification__risk"))
+    def risk(self, assignment: Assignment) -> SafeString:
+        ranks = list(Classification.Risk)
+        highest = min((Classification.Risk(one.classification.risk) for one in all_of(assignment)), key=ranks.index)
+        return badge(f"risk-{highest}", highest.label)
+
     @display(description=_("assigned by"))
     def source(self, assignment: Assignment) -> SafeString:
-        if assignment.rule:
-            url = reverse("admin:classification_classificationrule_change", args=[assignment.rule_id])
-            return format_html('<a class="tf-link" href="{}">{}</a>', url, assignment.rule)
-        url = reverse("admin:classification_assignment_change", args=[assignment.pk])
-        who = assignment.assigned_by or gettext("a person")
-        return format_html('<a class="tf-link" href="{}">{}: {}</a>', url, who, assignment.reason)
+        return format_html_join("", "<div>{}</div>", ((source_of(one),) for one in all_of(assignment)))
+
+    @display(description=_("since"), ordering="since")
+    def since_when(self, assignment: Assignment) -> str:
+        return moment(min(one.since for one in all_of(assignment)))
+
+    since_when.in_files = [Column("since")]
 
     @display(description=_("confirmed"))
     def confirmed(self, assignment: Assignment) -> SafeString:
-        if assignment.unconfirmed_since and not assignment.until:
-            title = moment(assignment.unconfirmed_since)
-            return format_html('<span class="tf-badge tf-unknown" title="{}">{}</span>', title, _("unknown"))
-        return SafeString("–")
+        since = [one.unconfirmed_since for one in all_of(assignment) if one.unconfirmed_since and not one.until]
+        if not since:
+            return SafeString("–")
+        return format_html('<span class="tf-badge tf-unknown" title="{}">{}</span>', moment(min(since)), _("unknown"))
 
     def has_change_permission(self, request: HttpRequest, obj: Assignment | None = None) -> bool:
         """Assignments are withdrawn, not changed."""
