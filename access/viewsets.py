@@ -49,6 +49,8 @@ class EffectiveGrantViewSet(GrantViewSet):
 
     serializer_class = EffectiveGrantSerializer
     parameters = ["as_of"]
+    # The page and the command make it: with what grants by nature, and links of each row.
+    export = None
 
     @cached_property
     def effective(self) -> access.Effective:

@@ -48,6 +48,10 @@ SESSION = Column("record__session_id", show="#{}".format, ordering=None)
 DETAILS = 3
 
 
+#: What apps above add to the list of accounts: `annotate`, `columns` and `filters`, in their `AppConfig.add_pages`.
+ADDITIONS: list[Addition] = []
+
+
 @admin.register(Account)
 class AccountAdmin(NamesUnknownInstances, HideableAdmin):
     list_before_template = "accounts/list_before.html"
@@ -66,6 +70,7 @@ class AccountAdmin(NamesUnknownInstances, HideableAdmin):
         Column("first_seen_at", show=day),
         "last_seen",
     ]
+    list_on_phones = ("instance", "risk")
     filter_set = AccountFilters
     list_filter = [
         "instance",
@@ -90,8 +95,23 @@ class AccountAdmin(NamesUnknownInstances, HideableAdmin):
     search_help_text = _("Name or host")
     fields = ["name"]
 
+    def additions(self, request: HttpRequest) -> list[Addition]:
+        return [addition for addition in ADDITIONS if request.user.has_perm(addition.permission)]
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
-        return super().get_queryset(request).with_counts().with_last_seen()
+        rows = super().get_queryset(request).with_counts().with_last_seen()
+        for addition in self.additions(request):
+            rows = addition.annotate(rows)
+        return rows
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        added = [column for addition in self.additions(request) for column in addition.columns]
+        name, host, instance, *others = super().get_list_display(request)
+        return [name, host, instance, *added, *others]
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        added = [item for addition in self.additions(request) for item in addition.filters]
+        return [*super().get_list_filter(request), *added]
 
     def get_search_results(
         self, request: HttpRequest, queryset: AccountQuerySet, search_term: str
@@ -104,11 +124,15 @@ class AccountAdmin(NamesUnknownInstances, HideableAdmin):
         text = gettext("unknown") if account.is_unread("valid_until") else moment(account.valid_until)
         return format_html('<span class="tf-nowrap{}">{}</span>', " tf-bad" if expired else "", text)
 
+    valid.in_files = [Column("valid_until")]
+
     @display(description=_("last seen"), ordering="last_seen_at")
     def last_seen(self, account: Account) -> SafeString:
         if account.gone_at:
             return format_html("{} {}", badge("gone", gettext("gone")), ago(account.gone_at))
         return ago(account.last_seen_at)
+
+    last_seen.in_files = [Column("last_seen_at", _("last seen")), "gone_at"]
 
     def page_context(self, request: HttpRequest, row: Account) -> dict[str, Any]:
         return account_page(request, row) | {"account": row, "title": str(row) or gettext("(no name)")}
@@ -125,6 +149,7 @@ class AccountChangeAdmin(NamesUnknownInstances, InspectOnlyAdmin):
         "some_details",
         SESSION,
     ]
+    list_on_phones = ("account", "instance", "what")
     filter_set = AccountChangeFilters
     list_filter = ["account__instance", EventFilter, NewSuperusersFilter, "at", "account", BaselineFilter]
     list_fullwidth = True
@@ -151,6 +176,12 @@ class AccountChangeAdmin(NamesUnknownInstances, InspectOnlyAdmin):
         return (
             format_html('{}<div class="tf-quiet">{}</div>', shown, gettext("and %d more") % more) if more > 0 else shown
         )
+
+    @display(description=_("details"))
+    def details_as_text(self, change: AccountChange) -> str:
+        return "; ".join(f"{label} {text}" for _word, label, text in details(change))
+
+    some_details.in_files = ["details_as_text"]
 
     @display(description=_("details"))
     def all_details(self, change: AccountChange) -> SafeString:

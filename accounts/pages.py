@@ -203,13 +203,20 @@ class NamesUnknownInstances:
 
     instance_filter = "instance__id__exact"
 
-    def list_context(self, request: HttpRequest) -> dict[str, Any]:
+    def unknown(self, request: HttpRequest) -> list[tuple[Instance, str]]:
         instances = Instance.objects.all()
         chosen = request.GET.get(self.instance_filter, "")
         if chosen.isdecimal():
             instances = instances.filter(pk=chosen)
-        unknown = list(unknown_instances(shown_to(instances, request.user)).items())
-        return super().list_context(request) | {"unknown": unknown}
+        return list(unknown_instances(shown_to(instances, request.user)).items())
+
+    def list_context(self, request: HttpRequest) -> dict[str, Any]:
+        return super().list_context(request) | {"unknown": self.unknown(request)}
+
+    def file_notes(self, request: HttpRequest) -> list[list[object]]:
+        """The instances of which the file has what was last read, and why."""
+        notes = [[gettext("not known"), f"{instance}: {reason}"] for instance, reason in self.unknown(request)]
+        return [*super().file_notes(request), *notes]
 
 
 def change_events(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from django.utils.translation import gettext
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -52,14 +53,20 @@ def unknown_rows(reasons: Mapping[Instance, str]) -> list[dict[str, Any]]:
 class UnknownInstances:
     """For rows that visits found: the list names the `unknown` instances among those that the filters choose."""
 
-    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        answer = super().list(request, *args, **kwargs)
+    def unknown(self, request: Request) -> dict[Instance, str]:
         # The parameters of `OfInstances`, for instances themselves.
         paths = {"instance": "pk", "instance_name": "name", "tag": "tags__slug", "engine": "engine"}
         chosen = {paths[name]: value for name, value in request.query_params.items() if name in paths}
-        unknown = unknown_instances(shown_to(Instance.objects.filter(**chosen), self.person))
-        answer.data["unknown"] = unknown_rows(unknown)
+        return unknown_instances(shown_to(Instance.objects.filter(**chosen), self.person))
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        answer = super().list(request, *args, **kwargs)
+        answer.data["unknown"] = unknown_rows(self.unknown(request))
         return answer
+
+    def file_notes(self) -> list[list[object]]:
+        notes = [[gettext("not known"), f"{row}: {reason}"] for row, reason in self.unknown(self.request).items()]
+        return [*super().file_notes(), *notes]
 
 
 class AccountViewSet(UnknownInstances, ReadViewSet):
@@ -90,6 +97,11 @@ class _OfAccount(ChildViewSet):
     @property
     def read(self) -> LastRead:
         return last_read(self.parent.instance)
+
+    def file_notes(self) -> list[list[object]]:
+        read = self.read
+        note = [gettext("not known"), f"{read.instance}: {read.reason}"]
+        return [*super().file_notes(), *([note] if read.is_stale else [])]
 
 
 class GrantViewSet(_OfAccount):

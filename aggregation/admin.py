@@ -82,6 +82,8 @@ class AggregateAdmin(InspectOnlyAdmin):
             '<span class="tf-nowrap">{}</span> <span class="tf-quiet">{}</span>', days, row.get_period_display()
         )
 
+    when.in_files = ["period", "start", "end"]
+
     @display(description=_("days"))
     def coverage(self, row: Aggregate) -> SafeString:
         days = f"{row.days_collected} / {row.days_expected}"

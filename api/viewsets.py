@@ -2,29 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from django.db.models import Model, QuerySet
+from django.http import HttpResponseBase
 from django.shortcuts import get_object_or_404
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import action
+from rest_framework.exceptions import ValidationError
 from rest_framework.mixins import ListModelMixin
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.utils.encoders import JSONEncoder
 from rest_framework.viewsets import GenericViewSet, ModelViewSet, ReadOnlyModelViewSet
 
+from console.files import CHUNK, FORMS, Lines, as_file, head, machine, too_many
 from console.visibility import ShownRowsOfAPI, shown_to
+from console.xlsx import CONTENT_TYPE
 
 
-class EditViewSet(ShownRowsOfAPI, ModelViewSet):
+class _AlwaysJSON(DefaultContentNegotiation):
+    """For an action that reads the parameter `format` itself; what it refuses is JSON."""
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type
+
+
+class FileOfList(ShownRowsOfAPI):
+    """Adds `export/` to a list: all of its rows as a file."""
+
+    def check_list(self) -> None:
+        """Raise an error where there is no such list."""
+
+    def file_notes(self) -> Lines:
+        """Lines for the head of the file: what the list does not know."""
+        return []
+
+    @extend_schema(
+        parameters=[OpenApiParameter("format", enum=FORMS, default="csv")],
+        responses={(200, "text/csv"): OpenApiTypes.BINARY, (200, CONTENT_TYPE): OpenApiTypes.BINARY},
+    )
+    @action(detail=False, pagination_class=None, content_negotiation_class=_AlwaysJSON)
+    def export(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """All rows that the filters choose, in their order, as CSV or XLSX. Lines with the question, its moment and who
+        asked are above the rows, or on a sheet of their own; lists and objects in a cell are JSON."""
+        form = request.query_params.get("format", FORMS[0])
+        if form not in FORMS:
+            raise ValidationError({"format": [f"Valid are: {', '.join(FORMS)}."]})
+        if paged := [name for name in ("page", "page_size") if name in request.query_params]:
+            raise ValidationError({name: ["A file has all rows."] for name in paged})
+        self.check_list()
+        rows = self.filter_queryset(self.get_queryset())
+        count = rows.count()
+        if form == "xlsx" and (reason := too_many(count)):
+            raise ValidationError({"format": [reason]})
+        names = str(rows.model._meta.verbose_name_plural)
+        asked: Lines = [["list", names], *([name, value] for name, value in request.query_params.items())]
+        about = [*head(asked, request.user.get_username(), count), *self.file_notes()]
+        return as_file(form, rows.model._meta.model_name, self._columns(), self._cells(rows), about)
+
+    def _columns(self) -> list[str]:
+        return [name for name, field in self.get_serializer().fields.items() if not field.write_only]
+
+    def _cells(self, rows: QuerySet) -> Iterator[list[Any]]:
+        found = rows.iterator(CHUNK)
+        while chunk := list(islice(found, CHUNK)):
+            for row in self.get_serializer(chunk, many=True).data:
+                yield [_cell(value) for value in row.values()]
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, cls=JSONEncoder) if isinstance(value, list | dict) else machine(value)
+
+
+class EditViewSet(FileOfList, ModelViewSet):
     pass
 
 
-class ReadViewSet(ShownRowsOfAPI, ReadOnlyModelViewSet):
+class ReadViewSet(FileOfList, ReadOnlyModelViewSet):
     pass
 
 
-class ListViewSet(ShownRowsOfAPI, ListModelMixin, GenericViewSet):
+class ListViewSet(FileOfList, ListModelMixin, GenericViewSet):
     """A list without pages for single rows."""
 
 
@@ -47,8 +116,12 @@ class ChildViewSet(ListViewSet):
         # Not by `parent`: permissions are checked with this queryset, and 403 goes before 404.
         return super().get_queryset().filter(**{self.parent_field: self._parent_pk()})
 
-    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def check_list(self) -> None:
+        """Answer 404 without the parent."""
         _ = self.parent
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        self.check_list()
         return super().list(request, *args, **kwargs)
 
 

@@ -79,11 +79,18 @@ class DatabaseAdmin(HideableAdmin):
         "name",
         "instance",
         "size",
-        Column("growth_label", _("growth in 30 days"), show=number, ordering=None),
+        Column(
+            "growth_label",
+            _("growth in 30 days"),
+            show=number,
+            ordering=None,
+            in_files=(Column("growth", _("growth in 30 days")), Column("growth_days", _("days of the growth"))),
+        ),
         "measured",
         Column("first_seen_at", show=day),
         "state",
     ]
+    list_on_phones = ("instance", "size")
     filter_set = DatabaseFilters
     list_filter = ["instance", EngineFilter, TagFilter, GoneFilter, FilteredFilter, FreshnessFilter, "is_system"]
     list_fullwidth = True
@@ -146,9 +153,14 @@ def latest_size(instance: Instance) -> SafeString:
         return SafeString("–")
     mark = "" if instance.latest_complete else badge("partial", gettext("incomplete"))
     link = format_html(
-        '<a class="tf-link tf-nowrap" href="{}">{}</a>', databases_of(instance), bytes_label(instance.latest_size)
+        '<a class="tf-number tf-link tf-nowrap" href="{}">{}</a>',
+        databases_of(instance),
+        bytes_label(instance.latest_size),
     )
     return format_html("{} {}", link, mark)
+
+
+latest_size.in_files = [Column("latest_size", _("size")), Column("latest_complete", _("size complete"))]
 
 
 OF_INSTANCES = [

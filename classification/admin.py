@@ -6,14 +6,15 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Page, Paginator
-from django.db.models import QuerySet
+from django.db.models import Exists, Min, OuterRef, Prefetch, QuerySet, Value
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext
@@ -26,12 +27,13 @@ from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminTextareaWidge
 
 from access.asking import chosen
 from access.moments import parse_moment
+from accounts.models import Account
 from accounts.pages import NamesUnknownInstances
 from console.buttons import Button, ButtonAdmin
 from console.columns import Column, list_url
 from console.csv import csv_file
-from console.display import moment, mono
-from console.list_filters import LeavingFilter, ParameterFilter
+from console.display import badge, moment, mono
+from console.list_filters import LeavingFilter, OptionsFilter, ParameterFilter
 from console.templatetags.names import visible
 from console.visibility import shown_to
 from instances.admin import NOTES, Addition
@@ -42,7 +44,7 @@ from sync.pages import session_page
 from . import services
 from .effect import HEADER, Accounts, Effect, effect_of, rows
 from .filters import AssignmentFilters
-from .models import Assignment, Classification, ClassificationRule
+from .models import Assignment, Classification, ClassificationRule, by_rank, with_risk
 from .pages import classification_badge, classification_page, risks_part, rule_page, syntax_help
 from .rules import RuleError, parse
 from .unseen import unseen
@@ -310,6 +312,20 @@ def account_url(assignment: Assignment) -> str:
     return f"{url}&why={assignment.pk}" if assignment.rule_id and not assignment.until else url
 
 
+def all_of(assignment: Assignment) -> list[Assignment]:
+    """The assignments that a row of the list stands for: those that the account has now, or this one."""
+    return assignment.account.now if getattr(assignment, "is_of_account", False) else [assignment]
+
+
+def source_of(assignment: Assignment) -> SafeString:
+    if assignment.rule:
+        url = reverse("admin:classification_classificationrule_change", args=[assignment.rule_id])
+        return format_html('<a class="tf-link" href="{}">{}</a>', url, assignment.rule)
+    url = reverse("admin:classification_assignment_change", args=[assignment.pk])
+    who = assignment.assigned_by or gettext("a person")
+    return format_html('<a class="tf-link" href="{}">{}: {}</a>', url, who, assignment.reason)
+
+
 @admin.register(Assignment)
 class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
     list_before_template = "accounts/unknown.html"
@@ -318,14 +334,15 @@ class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
     list_display = [
         Column("account", link=account_url, ordering="account__name"),
         "instance",
-        CLASSIFICATION,
-        Column("classification__risk", tone="risk-{}".format, ordering=None),
+        "classifications",
+        "risk",
         "source",
-        "since",
+        "since_when",
         "until",
         "confirmed",
     ]
     list_display_links = None
+    list_on_phones = ("instance", "risk")
     filter_set = AssignmentFilters
     list_filter = [
         CurrentFilter,
@@ -354,21 +371,57 @@ class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
         )
     ]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Assignment]:
+        now = Assignment.objects.current().select_related("classification", "rule", "assigned_by")
+        now = now.order_by("classification__priority", "classification__name", "pk")
+        return super().get_queryset(request).prefetch_related(Prefetch("account__assignments", now, to_attr="now"))
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        class OneRowPerAccount(super().get_changelist(request, **kwargs)):  # type: ignore[misc]
+            def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Assignment]:
+                """One row for each account that has an assignment like that now; of the past, one for each of them."""
+                rows = super().get_queryset(request, exclude_parameters)
+                if request.GET.get(CurrentFilter.parameter_name) in ("no", "all"):
+                    return rows
+                first = rows.order_by("account_id", "classification__priority", "classification__name", "pk")
+                found = rows.filter(pk__in=first.distinct("account_id").values("pk"))
+                return found.annotate(is_of_account=Value(True))
+
+        return OneRowPerAccount
+
+    @display(description=_("classifications"), ordering="classification__priority")
+    def classifications(self, assignment: Assignment) -> SafeString:
+        badges = ((classification_badge(one),) for one in {one.classification: None for one in all_of(assignment)})
+        return format_html('<span class="tf-badges">{}</span>', format_html_join("", "{}", badges))
+
+    @display(description=_("classifications"))
+    def names_of_classifications(self, assignment: Assignment) -> str:
+        return ", ".join({str(one.classification): None for one in all_of(assignment)})
+
+    classifications.in_files = ["names_of_classifications"]
+
+    @display(description=_("risk"), ordering=by_rank("classification__risk"))
+    def risk(self, assignment: Assignment) -> SafeString:
+        ranks = list(Classification.Risk)
+        highest = min((Classification.Risk(one.classification.risk) for one in all_of(assignment)), key=ranks.index)
+        return badge(f"risk-{highest}", highest.label)
+
     @display(description=_("assigned by"))
     def source(self, assignment: Assignment) -> SafeString:
-        if assignment.rule:
-            url = reverse("admin:classification_classificationrule_change", args=[assignment.rule_id])
-            return format_html('<a class="tf-link" href="{}">{}</a>', url, assignment.rule)
-        url = reverse("admin:classification_assignment_change", args=[assignment.pk])
-        who = assignment.assigned_by or gettext("a person")
-        return format_html('<a class="tf-link" href="{}">{}: {}</a>', url, who, assignment.reason)
+        return format_html_join("", "<div>{}</div>", ((source_of(one),) for one in all_of(assignment)))
+
+    @display(description=_("since"), ordering="since")
+    def since_when(self, assignment: Assignment) -> str:
+        return moment(min(one.since for one in all_of(assignment)))
+
+    since_when.in_files = [Column("since")]
 
     @display(description=_("confirmed"))
     def confirmed(self, assignment: Assignment) -> SafeString:
-        if assignment.unconfirmed_since and not assignment.until:
-            title = moment(assignment.unconfirmed_since)
-            return format_html('<span class="tf-badge tf-unknown" title="{}">{}</span>', title, _("unknown"))
-        return SafeString("–")
+        since = [one.unconfirmed_since for one in all_of(assignment) if one.unconfirmed_since and not one.until]
+        if not since:
+            return SafeString("–")
+        return format_html('<span class="tf-badge tf-unknown" title="{}">{}</span>', moment(min(since)), _("unknown"))
 
     def has_change_permission(self, request: HttpRequest, obj: Assignment | None = None) -> bool:
         """Assignments are withdrawn, not changed."""
@@ -380,6 +433,47 @@ class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
     def save_model(self, request: HttpRequest, obj: Assignment, form: forms.ModelForm, change: bool) -> None:
         made = services.assign(obj.account, obj.classification, obj.reason, request.user)
         obj.pk, obj.since, obj.instance = made.pk, made.since, made.instance
+
+
+def risk_of(account: Account) -> Classification.Risk | None:
+    return None if account.risk_rank is None else list(Classification.Risk)[account.risk_rank]
+
+
+@display(description=_("risk"), ordering="risk_rank")
+def risk(account: Account) -> SafeString:
+    found = risk_of(account)
+    return badge(f"risk-{found}", found.label) if found else SafeString("–")
+
+
+@display(description=_("risk"))
+def risk_as_word(account: Account) -> str:
+    return risk_of(account) or ""
+
+
+risk.in_files = [risk_as_word]
+
+
+class RiskFilter(OptionsFilter):
+    """By the highest risk among the classifications of an account."""
+
+    title = _("risk")
+    parameter_name = "risk"
+    options = [*Classification.Risk.choices, ("unclassified", _("not classified"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Account]) -> QuerySet[Account]:
+        held = Assignment.objects.current().order_by().values("account")
+        if self.value() == "unclassified":
+            return queryset.filter(~Exists(held.filter(account=OuterRef("pk"))))
+        if self.value() not in Classification.Risk.values:
+            return queryset
+        rank = Classification.Risk.values.index(self.value())
+        ranked = held.annotate(rank=Min(by_rank("classification__risk"))).filter(rank=rank)
+        return queryset.filter(pk__in=ranked.values("account"))
+
+
+OF_ACCOUNTS = [
+    Addition("classification.view_assignment", annotate=with_risk, columns=[risk], filters=[RiskFilter]),
+]
 
 
 OF_INSTANCES = [

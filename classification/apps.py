@@ -52,17 +52,16 @@ class ClassificationConfig(AppConfig):
 
     def add_pages(self) -> None:
         """Declare what this app adds to pages."""
-        from accounts.admin import AccountAdmin
+        from accounts.admin import ADDITIONS as OF_ACCOUNTS
         from accounts.pages import BADGES, TABS
         from instances.admin import ADDITIONS
         from instances.timeline import SOURCES, Source
         from sync.pages import WORDS
 
         from . import admin, pages, services
-        from .list_filters import RiskFilter
 
-        AccountAdmin.list_filter.append(RiskFilter)
         ADDITIONS.extend(admin.OF_INSTANCES)
+        OF_ACCOUNTS.extend(admin.OF_ACCOUNTS)
         TABS.append(pages.TAB)
         WORDS[services.KIND] = pages.visit_in_words
         BADGES.append(pages.badges_of)

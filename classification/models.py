@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Case, Count, Min, OuterRef, Q, QuerySet, Subquery, When
+from django.db.models import Case, Count, Min, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -197,13 +197,25 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
 
     def with_rank(self) -> AssignmentQuerySet:
         """Add rank: the place of the risk in `Classification.Risk`, 0 for the highest."""
-        ranks = (When(classification__risk=risk, then=rank) for rank, risk in enumerate(Classification.Risk.values))
-        return self.annotate(rank=Case(*ranks, output_field=models.IntegerField()))
+        return self.annotate(rank=by_rank("classification__risk"))
 
     def accounts_of_risk(self, risk: str) -> QuerySet[Any, Any]:
         """The ids of accounts of whose assignments this risk is the highest."""
         rows = self.order_by().with_rank().values("account").annotate(highest=Min("rank"))
         return rows.filter(highest=Classification.Risk.values.index(risk)).values("account")
+
+
+def by_rank(path: str) -> Case:
+    """The rank of a risk, 0 for the highest."""
+    return Case(*(When(**{path: risk, "then": Value(rank)}) for rank, risk in enumerate(Classification.Risk.values)))
+
+
+def with_risk(accounts: QuerySet[Account]) -> QuerySet[Account]:
+    """Each account with risk_rank: the highest risk among its classifications now; None without one."""
+    held = Assignment.objects.current().filter(account=OuterRef("pk")).order_by().values("account")
+    return accounts.annotate(
+        risk_rank=Subquery(held.annotate(rank=Min(by_rank("classification__risk"))).values("rank"))
+    )
 
 
 class Assignment(models.Model):

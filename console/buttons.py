@@ -26,7 +26,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-from .columns import Column, ColumnAdmin
+from .columns import Column
+from .list_files import ListFiles
 from .list_filters import by_type
 from .visibility import ShownRows, shown_to
 
@@ -60,8 +61,12 @@ def posted(request: HttpRequest, *but: str) -> list[tuple[str, str]]:
     ]
 
 
-class CheckedListAdmin(ColumnAdmin):
+class CheckedListAdmin(ListFiles):
     """Lists that reject invalid filters and selections."""
+
+    def get_urls(self) -> list[URLPattern]:
+        name = f"{self.opts.app_label}_{self.opts.model_name}_file"
+        return [path("list.<str:form>", self.admin_site.admin_view(self.list_file), name=name), *super().get_urls()]
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """Reject filter values that do not fit the column; Django checks only the names.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
@@ -73,6 +73,8 @@ class Column:
     link: Callable[[Any], str] | None = None
     empty: Any = ""
     ordering: str | None = ""
+    #: Columns that stand for it in files, if it is not its value.
+    in_files: tuple[Any, ...] | None = None
     field: Field | None = None
     opens_row: bool = False
 
@@ -92,7 +94,7 @@ class Column:
         value = value_at(row, self.path)
         if value is None and hasattr(row, "is_unread") and row.is_unread(self.path):
             return gettext("unknown")
-        if value is None or (value == "" and self.empty):
+        if value is None or (value == "" and (self.empty or not isinstance(self.field, NameField))):
             return self.empty or "–"
         text = self.show(value) if self.show else text_of(value, self.field)
         if self.tone and (tone := self.tone(value)):
@@ -107,11 +109,23 @@ class Column:
         return format_html('<a class="tf-link" href="{}">{}</a>', url, text)
 
 
+def column_name(item: Any) -> str:
+    """The name of an item of `list_display`, as saved views hold it."""
+    return item if isinstance(item, str) else item.__name__
+
+
+#: Returns the names of the columns that the user has chosen for the list of a model ("app_model"), or none for all of
+#: them. The app that stores the choices adds its function in `AppConfig.ready`.
+CHOSEN: list[Callable[[HttpRequest, str], Collection[str]]] = []
+
+
 class ColumnAdmin(ModelAdmin):
     """Formats the fields that lists and read-only pages name; foreign keys link to rows that the user may view."""
 
     empty_value_display = "–"
     list_per_page = 50
+    #: The columns that lists show on phones besides the first; all of them if empty.
+    list_on_phones: tuple[str, ...] = ()
 
     def column(self, item: Any, request: HttpRequest, *, links: bool = True) -> Any:
         """`item` of `list_display` or `fields`, as a `Column` unless Django formats it the same."""

@@ -50,7 +50,8 @@ def badge(status: str, label: Any) -> SafeString:
 
 def ago(moment: datetime) -> SafeString:
     return format_html(
-        '<span class="tf-quiet tf-nowrap" title="{}">{}</span>',
+        '<time datetime="{}" class="tf-quiet tf-nowrap" title="{}">{}</time>',
+        timezone.localtime(moment).isoformat(timespec="seconds"),
         timezone.localtime(moment).strftime("%Y-%m-%d %H:%M:%S %Z"),
         gettext("%s ago") % timesince(moment, depth=1),
     )

@@ -37,7 +37,7 @@ from console.visibility import shown_to, within
 from engines.certificates import spelled
 from engines.registry import ENGINES, how_tested
 
-from . import services
+from . import bulk_pages, services
 from .destinations import REACH, check_password, moved
 from .exchange import ImportExportPages
 from .filters import InstanceFilters
@@ -72,11 +72,12 @@ class Addition:
 
     `annotate` is applied to the list's queryset for `columns` (functions of an instance) and `filters`; `actions` are
     admin actions; `part(request, instance)` is what the instance's page shows. Buttons check their own permission.
+    The list of accounts takes these too: annotation, columns and filters.
     """
 
     permission: str
-    annotate: Callable[[QuerySet[Instance]], QuerySet[Instance]] = lambda rows: rows
-    columns: Sequence[Callable[[Instance], Any]] = ()
+    annotate: Callable[[QuerySet], QuerySet] = lambda rows: rows
+    columns: Sequence[Callable[[Any], Any]] = ()
     filters: Sequence[Any] = ()
     actions: Sequence[Callable[..., Any]] = ()
     buttons: Sequence[Button] = ()
@@ -187,13 +188,14 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
     object_template = "instances/instance.html"
     change_list_template = "taifish/change_list.html"
     import_export_change_list_template = "taifish/instance_list.html"
+    list_on_phones = ("last_accounts", "last_capacity")
     filter_set = InstanceFilters
     search_fields = ["name", "host", "note"]
     list_display = ["name_and_state", "server", "address"]
     list_filter = [StateFilter, "engine", "credential", "proof", CertificateFilter]
     list_select_related = ["credential"]
     list_fullwidth = True
-    actions = ["tighten", "accept_certificates", "retire", "restore"]
+    actions = ["edit_many", "tighten", "accept_certificates", "retire", "restore"]
     formfield_overrides = NOTES
     fieldsets = [
         (None, {"fields": ["name", "note"]}),
@@ -239,11 +241,15 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
             return instance.name
         return format_html('{} <span class="tf-badge">{}</span>', instance.name, _("retired"))
 
+    name_and_state.in_files = ["name", "retired_at"]
+
     @display(description=_("server"), ordering="engine")
     def server(self, instance: Instance) -> str:
         if not instance.product:
             return format_html('{}<div class="tf-quiet">{}</div>', instance.get_engine_display(), _("not reached yet"))
         return f"{instance.product} {instance.version}"
+
+    server.in_files = ["engine", "product", "version"]
 
     @display(description=_("Taifish is tested on"))
     def tested(self, instance: Instance) -> str:
@@ -274,6 +280,8 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
             marks.append(("", _("not compared")))
         badges = format_html_join("", '<span class="tf-badge tf-{}">{}</span>', marks)
         return format_html('{}<div class="tf-badges">{}</div>', where, badges) if marks else where
+
+    address.in_files = ["host", "port", "proof", Column("proved_by", _("proved by"))]
 
     @display(description=_("proved by"))
     def proved_by(self, instance: Instance) -> str:
@@ -461,6 +469,10 @@ class InstanceAdmin(ImportExportPages, ButtonAdmin):
                 messages.warning(request, f"{instance}: {check}")
         if not tried:
             messages.warning(request, gettext("None of the selected instances is “as before”."))
+
+    @admin.action(description=_("Edit …"), permissions=["change"])
+    def edit_many(self, request: HttpRequest, queryset: QuerySet[Instance]) -> HttpResponse | None:
+        return bulk_pages.edit_many(self, request, queryset)
 
     # Retiring
 

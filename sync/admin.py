@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.paginator import Page, Paginator
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Case, Exists, OuterRef, Q, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
@@ -27,14 +27,14 @@ from console.visibility import shown_to
 
 from . import services
 from .filters import SyncRecordFilters, SyncSessionFilters, VisitHealthFilters, kinds
-from .models import SyncRecord, SyncSession, VisitHealth
+from .models import SyncRecord, SyncSession, VisitHealth, failing_first
 from .pages import RUN, PausedFilter, record_context, resume, session_page, summary
 
 RECORDS_PER_PAGE = 200
 
 KIND = Column("kind", show=gettext)
 SESSION = Column("session_id", show="#{}".format)
-STATUS = Column("status", tone=str)
+STATUS = Column("status", tone=str, ordering=failing_first("status"))
 TOOK = Column("took", _("duration"), ordering=None)
 ERROR = Column("error", _("error"), ordering=None)
 LAST_ERROR = Column("error", _("last error"), ordering=None)
@@ -108,6 +108,7 @@ class SyncSessionAdmin(InspectOnlyAdmin):
         "created_at",
         TOOK,
     ]
+    list_on_phones = ("kind", "state")
     filter_set = SyncSessionFilters
     list_filter = [KindFilter, "status", "trigger", ("requested_by", RelatedDropdownFilter), "created_at"]
     list_select_related = ["requested_by"]
@@ -139,7 +140,7 @@ class SyncSessionAdmin(InspectOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[SyncSession]:
         return super().get_queryset(request).with_counts(request.user)
 
-    @display(description=_("status"), ordering="status")
+    @display(description=_("status"), ordering=failing_first("status"))
     def state(self, session: SyncSession) -> str:
         if session.is_open and session.cancel_requested_at:
             return badge("cancelled", gettext("being cancelled"))
@@ -201,6 +202,7 @@ class SyncSessionAdmin(InspectOnlyAdmin):
 @admin.register(SyncRecord)
 class SyncRecordAdmin(InspectOnlyAdmin):
     list_display = ["instance", SESSION, KIND, STATUS, "error_code", "what", "started_at", TOOK]
+    list_on_phones = ("status", "started_at")
     filter_set = SyncRecordFilters
     list_filter = [KindFilter, "status", "instance", "started_at"]
     list_select_related = ["instance", "session"]
@@ -257,6 +259,14 @@ class SyncRecordAdmin(InspectOnlyAdmin):
         )
 
 
+#: Paused, then failing, then well.
+WORST_FIRST = Case(
+    When(paused_at__isnull=False, then=Value(0)),
+    When(Q(failures__gt=0) | ~Q(error_code=""), then=Value(1)),
+    default=Value(2),
+)
+
+
 @admin.register(VisitHealth)
 class VisitHealthAdmin(InspectOnlyAdmin):
     list_display = fields = [
@@ -283,7 +293,7 @@ class VisitHealthAdmin(InspectOnlyAdmin):
     def has_run_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(RUN)
 
-    @display(description=_("state"), ordering="paused_at")
+    @display(description=_("state"), ordering=WORST_FIRST)
     def state(self, health: VisitHealth) -> str:
         if health.paused_at:
             return format_html("{} {}", badge("paused", gettext("paused")), ago(health.paused_at))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Count, Exists, F, OuterRef, Q, Subquery
+from django.db.models import Case, Count, Exists, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -122,6 +122,12 @@ class SyncSession(models.Model):
     @property
     def took(self) -> timedelta:
         return (self.finished_at or timezone.now()) - self.created_at
+
+
+def failing_first(path: str) -> Case:
+    """An order of statuses: failed, partial, open, cancelled and skipped, completed. Null is like failed: no visit."""
+    order = ["failed", "partial", "running", "pending", "cancelled", "skipped", "completed"]
+    return Case(*(When(**{path: status, "then": Value(rank)}) for rank, status in enumerate(order)), default=Value(0))
 
 
 class SyncRecord(models.Model):

@@ -20,12 +20,13 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import format_lazy
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
 from console.buttons import Button
-from console.columns import list_url
+from console.columns import Column, list_url
 from console.display import ago, badge, duration
 from console.list_filters import OptionsFilter, ParameterFilter
 from console.visibility import shown_to
@@ -35,7 +36,7 @@ from instances.models import Instance
 from instances.timeline import Event
 
 from . import services
-from .models import SyncRecord, SyncSession, VisitHealth, with_last_visit
+from .models import SyncRecord, SyncSession, VisitHealth, failing_first, with_last_visit
 from .registry import KINDS, VisitKind
 
 RUN = "sync.run_visits"
@@ -87,7 +88,7 @@ def of_visits(kind: str, label: str, verb: str, verb_all: str) -> list[Addition]
     and `verb_all` that of the button for all active instances.
     """
 
-    @display(description=label, ordering=f"{kind}_at")
+    @display(description=label, ordering=failing_first(f"{kind}_status"))
     def last_visit(instance: Instance) -> SafeString:
         status, at = getattr(instance, f"{kind}_status"), getattr(instance, f"{kind}_at")
         paused = badge("paused", gettext("paused")) if kind in getattr(instance, "paused_kinds", ()) else ""
@@ -100,6 +101,11 @@ def of_visits(kind: str, label: str, verb: str, verb_all: str) -> list[Addition]
             ago(at),
             paused,
         )
+
+    last_visit.in_files = [
+        Column(f"{kind}_status", label, empty=_("never visited")),
+        Column(f"{kind}_at", format_lazy("{} ({})", label, _("time"))),
+    ]
 
     class LastVisitFilter(OptionsFilter):
         title = label

@@ -53,6 +53,8 @@ def tag_badge(tag: Tag) -> SafeString:
 
 @display(description=_("tags"))
 def tags(instance: Instance) -> SafeString:
+    if not instance.tags.all():
+        return SafeString("–")
     return format_html(
         '<span class="tf-badges">{}</span>',
         format_html_join("", "{}", ((tag_badge(tag),) for tag in instance.tags.all())),

@@ -38,12 +38,17 @@ class TaifishConfig(AppConfig):
         from allauth.mfa.models import Authenticator
         from django.contrib.auth.signals import user_logged_in
 
+        from console.columns import CHOSEN
+        from console.list_files import FIRST, TOOLS
         from instances.services import ENCRYPTED
 
-        from . import login_sessions, second_factor
+        from . import login_sessions, saved_views, second_factor
 
         user_logged_in.connect(login_sessions.begin)
         authentication_step_completed.connect(second_factor.confirmed)
+        CHOSEN.append(saved_views.columns)
+        FIRST.append(saved_views.open_default)
+        TOOLS.append(saved_views.tools)
         ENCRYPTED.extend([(Authenticator, "data.secret"), (Authenticator, "data.seed")])
 
 

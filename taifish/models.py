@@ -1,4 +1,4 @@
-"""Groups of roles, installed schedules, OpenID identities, groups with a second factor, and API tokens."""
+"""Groups of roles, installed schedules, OpenID identities, groups with a second factor, API tokens, and saved views."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import Group, Permission
+from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
@@ -98,6 +99,47 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
     def of(self, user: AbstractBaseUser) -> ApiTokenQuerySet:
         """The tokens that a user may see and delete: for a superuser all, else the user's own."""
         return self if user.is_superuser else self.filter(user=user.pk)
+
+
+class SavedViewQuerySet(models.QuerySet["SavedView"]):
+    def of(self, user: AbstractBaseUser) -> SavedViewQuerySet:
+        """The views that a user sees: the user's own, and shared ones."""
+        return self.filter(Q(user=user.pk) | Q(shared=True))
+
+
+class SavedView(models.Model):
+    """Filters, order and columns of a list of the admin, which a user has kept under a name.
+
+    `list_name` is "app_model"; `query` is that of its address. `columns` are the names of those shown, empty for all.
+    The one without a name holds the columns that the user sees in the list otherwise.
+    """
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="saved_views", verbose_name=_("user")
+    )
+    list_name = models.CharField(_("list"), max_length=100)
+    name = models.CharField(_("name"), max_length=100, blank=True)
+    query = models.TextField(_("filters"), blank=True, max_length=4000)
+    columns = ArrayField(models.CharField(max_length=100), verbose_name=_("columns"), default=list, blank=True)
+    shared = models.BooleanField(_("shared"), default=False)
+    is_default = models.BooleanField(_("opened first"), default=False)
+
+    objects = SavedViewQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name", "pk"]
+        verbose_name = _("saved view")
+        verbose_name_plural = _("saved views")
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["user", "list_name", "name"], name="saved_view_once"),
+            models.UniqueConstraint(
+                fields=["user", "list_name"], condition=Q(is_default=True), name="saved_view_one_default"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def networks_of(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:

@@ -232,6 +232,13 @@ TRACKED = (
         name=_USER,
     ),
     Tracked(
+        "taifish.SavedView",
+        columns=("user_id", "list_name", "name", "query", "columns", "shared"),
+        left_out=("id", "is_default"),
+        # What nobody else sees is nobody else's business.
+        only="r.shared",
+    ),
+    Tracked(
         "taifish.ApiToken",
         columns=("user_id", "name", "expires_at", "read_only", "addresses"),
         # A digest is as good as a password to whoever can guess; the rest is written by use.

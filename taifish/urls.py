@@ -18,6 +18,7 @@ from . import oidc
 from .api import router
 from .health import health_page
 from .metrics import metrics
+from .saved_views import list_columns_page, saved_views_page
 from .search import search_page
 
 #: Its script has an address of its own: the policy for pages permits none in them.
@@ -41,6 +42,8 @@ urlpatterns = [
     path("admin/planning-report/", admin.site.admin_view(report_page), name="planning-report"),
     path("admin/unread-alerts/", admin.site.admin_view(unread_page), name="unread-alerts"),
     path("admin/health/", admin.site.admin_view(health_page), name="health"),
+    path("admin/saved-views/", admin.site.admin_view(saved_views_page), name="saved-views"),
+    path("admin/list-columns/", admin.site.admin_view(list_columns_page), name="list-columns"),
     # Before the admin's pages with these addresses.
     path("admin/search/", admin.site.admin_view(search_page), name="search"),
     path("admin/", include("taifish.login_pages")),

@@ -101,16 +101,16 @@ def test_lists_take_a_fixed_number_of_queries(instances, django_assert_num_queri
     for row in rows[:50]:
         grant(row, "CREATE")
     client = superstaff()
-    # Session, user, instances not read lately, tags for the filter, how many, the rows.
-    with django_assert_num_queries(6):
+    # Session, user, instances not read lately, tags for the filter, how many, the rows, the saved views.
+    with django_assert_num_queries(7):
         shown = client.get(LIST).context["cl"].result_list
         assert (len(shown), sum(row.n_grants for row in shown)) == (50, 25)
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         assert len(client.get(CHANGES).context["cl"].result_list) == 50
     # What the first migration leaves is there or not, by which test came before.
     AccountFilter.objects.all().delete()
     AccountFilter.objects.bulk_create(AccountFilter(pattern=f"x{n}", instance=pg) for n in range(40))
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         assert len(client.get(FILTERS).context["cl"].result_list) == 40
 
 

@@ -299,7 +299,7 @@ def test_csv_opens_in_a_spreadsheet_and_runs_nothing(fleet):
 def test_lists_show_the_last_closed_period_unless_asked(fleet, django_assert_num_queries):
     client = superstaff()
     url = reverse("admin:aggregation_databaseaggregate_changelist")
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         first = client.get(url)
     assert {row.start for row in first.context["cl"].result_list} == {last_closed(Period.MONTHLY, today()).first}
     assert [row.database.name for row in first.context["cl"].result_list] == ["shop", "crm", "=lab"]

@@ -253,7 +253,7 @@ def test_alerts_and_deliveries_are_looked_at(found, django_assert_num_queries):
     url = reverse("admin:alerts_alert_changelist")
     assert [row.instance.name for row in client.get(url).context["cl"].result_list] == ["one"]
     for state, count in (("over", 1), ("all", 2)):
-        with django_assert_num_queries(4):
+        with django_assert_num_queries(5):
             answer = client.get(url, {"state": state})
         assert len(answer.context["cl"].result_list) == count
     for alert in Alert.objects.all():

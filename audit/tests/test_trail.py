@@ -255,7 +255,7 @@ def test_the_list_and_the_page_of_an_event(hostile, root, django_assert_num_quer
     assert "\x1b" not in page.text
     Event.objects.bulk_create([Event(kind="login", object=f"n{number}") for number in range(120)])
     # Session, user, count, rows.
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         page = browser.get("/admin/audit/event/")
     assert len(page.context["cl"].result_list) == 50
     assert browser.get("/admin/audit/event/add/").status_code == 403

@@ -71,7 +71,7 @@ def test_the_list_takes_a_fixed_number_of_queries(instances, django_assert_num_q
     for number in range(30):
         database(instances[0], f"d{number}", number, days=3)
     client = superstaff()
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         assert len(names(client.get(LIST))) == 30
 
 

@@ -226,15 +226,35 @@ def test_lists_take_a_fixed_number_of_queries(ready, people, instances, rule, ap
     assert Account.objects.count() == 45
     client = superstaff()
     client.get(ASSIGNMENTS)
-    # Session, user, two counts, the rows.
-    with django_assert_num_queries(5):
+    # Session, user, two counts, the rows, the saved views.
+    with django_assert_num_queries(6):
         client.get(CLASSES)
     # And the classifications of the filter.
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         client.get(RULES)
-    # And the instances not read lately.
-    with django_assert_num_queries(6):
+    # And the instances not read lately, and what each account has now.
+    with django_assert_num_queries(8):
         client.get(ASSIGNMENTS)
+
+
+def test_the_list_of_assignments_has_one_row_for_an_account(ready, people, applied):
+    other = Classification.objects.create(code="onc", name="On call", risk="low", priority=999)
+    services.assign(people["ada"], other, "on call", None)
+    client = superstaff()
+    shown = client.get(ASSIGNMENTS)
+    rows = shown.context["cl"].result_list
+    assert sorted(row.account.name for row in rows) == ["ada", "bob", "dba"]
+    assert shown.context["cl"].result_count == 3
+    page = client.get(f"{ASSIGNMENTS}?q=ada").text
+    assert ">On call</span>" in page
+    assert f">{ready.classification}</span>" in page
+    assert f"tf-risk-{ready.classification.risk}" in page
+    assert "tf-risk-low" not in page
+    # Filtered by one of its classifications, a row still has all of them.
+    page = client.get(f"{ASSIGNMENTS}?classification__id__exact={other.pk}").text
+    assert f">{ready.classification}</span>" in page
+    past = client.get(f"{ASSIGNMENTS}?current=all&q=ada").context["cl"].result_list
+    assert len(past) == 2
 
 
 def test_runs_are_started_by_those_who_may(ready, instances):

@@ -136,7 +136,7 @@ def test_limits_are_filtered_by_kind_and_by_the_instance_that_they_lie_in(fleet,
     with django_assert_num_queries(2):
         client.get(url)
     browser = superstaff()
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         assert browser.get(LIST).context["cl"].result_count == 6
     assert browser.get(LIST, {"kind": "tag"}).context["cl"].result_count == 1
     assert browser.get(LIST, {"q": "USERS"}).context["cl"].result_count == 1

@@ -48,8 +48,8 @@ def test_the_list_counts_instances_and_takes_a_fixed_number_of_queries(instance,
     Tag.objects.bulk_create(Tag(slug=f"t{n}", label=f"T {n}") for n in range(40))
     InstanceTag.objects.create(instance=instance, tag=Tag.objects.first())
     client = superstaff()
-    # Session, user, categories for the filter, two counts, the rows.
-    with django_assert_num_queries(6):
+    # Session, user, categories for the filter, two counts, the rows, the saved views.
+    with django_assert_num_queries(7):
         rows = client.get(LIST).context["cl"].result_list
     assert sum(row.n_instances for row in rows) == 1
 

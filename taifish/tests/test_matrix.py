@@ -48,6 +48,9 @@ PAGES: dict[str, tuple[str, list[str] | None]] = {
     "health": ("get", ["sync.view_syncsession"]),
     "search": ("get", []),
     "metrics": ("get", ["sync.view_syncsession"]),
+    # They ask for the permission of the list that is named.
+    "saved-views": ("get", []),
+    "list-columns": ("post", []),
     "schema": ("get", []),
     "docs": ("get", []),
     "oidc-login": ("post", None),
