@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -161,6 +162,17 @@ def clean(server: MariadbServer | MysqlServer) -> Iterator[None]:
             server.execute(statement)
 
 
+def without_nested_roles_of_public(script: list[str]) -> list[str]:
+    """Without roles of roles that PUBLIC has. MariaDB 10.11 loses the rights on databases of such a role at FLUSH
+    PRIVILEGES and at a restart, until the next GRANT to it, if its own roles have none: no answer is right for long."""
+    grants = [found.groups() for one in script if (found := _ROLE.fullmatch(one))]
+    nested = {role for role, to in grants if to == "PUBLIC"} & {to for _role, to in grants}
+    return [one for one in script if not ((found := _ROLE.fullmatch(one)) and found[2] in nested)]
+
+
+_ROLE = re.compile("GRANT (`[^`]+`) TO (`[^`@]+`|PUBLIC)")
+
+
 def one_history(server: MariadbServer | MysqlServer, seed: int) -> None:
     mariadb, random = server.product == "MariaDB", Random(seed)
     partial_revokes = not mariadb and seed % 3 == 1
@@ -173,6 +185,8 @@ def one_history(server: MariadbServer | MysqlServer, seed: int) -> None:
         with history_of(target):
             steps: list[tuple[datetime, Any, Any]] = []
             script = reference.setup(random, mariadb, partial_revokes)
+            if server.name == "mariadb-bookworm":
+                script = without_nested_roles_of_public(script)
             place = random.randrange(len(script) // 2, len(script))
             for part in (script[:place], script[place:]):
                 reference.run(server.execute, [*part, "FLUSH PRIVILEGES"])
