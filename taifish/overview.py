@@ -21,7 +21,8 @@ from accounts.wording import details, events
 from aggregation import reading
 from aggregation.periods import Period, last_closed
 from alerts.findings import FINDINGS, Scope, counts
-from alerts.models import Alert, AlertRule
+from alerts.models import Alert
+from alerts.services import nobody_informed
 from capacity.models import Database
 from capacity.totals import totals
 from classification.models import Assignment, Classification, RuleResult
@@ -86,13 +87,12 @@ class Step:
 
 
 def _steps(user: User) -> list[Step]:
-    """What to do next. Takes one query; nothing for users who see a part of the fleet."""
+    """What to do next. Takes two queries; nothing for users who see a part of the fleet."""
     if limit_of(user) is not None:
         return []
     conditions = {
         "instance": Exists(Instance.objects.active()),
         "visit": Exists(VisitHealth.objects.filter(succeeded_at__isnull=False)),
-        "rule": Exists(AlertRule.objects.filter(active=True, channels__active=True)),
     }
     found = User.objects.filter(pk=user.pk).values_list(*conditions.values())
     has = dict(zip(conditions, found[0], strict=True))
@@ -108,12 +108,8 @@ def _steps(user: User) -> list[Step]:
             instances,
         )
         steps.append(("sync.run_visits", step))
-    if not has["rule"]:
-        step = Step(
-            _("Alerts reach nobody: no active alert rule has an active channel."),
-            _("Add a channel"),
-            reverse("admin:alerts_channel_changelist"),
-        )
+    if why := nobody_informed():
+        step = Step(why, _("Add a channel"), reverse("admin:alerts_channel_changelist"))
         steps.append(("alerts.add_channel", step))
     return [step for permission, step in steps if user.has_perm(permission)]
 

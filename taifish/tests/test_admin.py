@@ -229,7 +229,7 @@ def test_the_home_page_takes_a_fixed_number_of_queries(store, django_assert_num_
     client = superstaff()
     # Session, user, steps, figures (three), risks, sizes (two), visits, alerts (two), scheduler, workers (two), running
     # sessions, changes (two), databases (two), limits (three: set, of volumes, of engines).
-    with django_assert_num_queries(23):
+    with django_assert_num_queries(24):
         answer = client.get(HOME)
     assert len(answer.context["running"]) == 5
     assert len(answer.context["latest"]) == 6
@@ -387,7 +387,7 @@ def test_the_list_of_schedules_shows_next_run_and_last_result_and_runs_one(db, m
         SyncSession.objects.create(kind="accounts", trigger="schedule", status=status, slot=slot)
     client = superstaff()
     # Session, user, tasks of the filter, counts (two), rows.
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         rows = client.get(TASKS).text.split('id="result_list"')[1].split("<tr")
     row_of = {task: next(row for row in rows if f">{task}<" in row) for task in schedules.TASKS}
     assert 'tf-partial">partial<' in row_of["accounts.sync"]
