@@ -386,7 +386,7 @@ def test_the_list_of_schedules_shows_next_run_and_last_result_and_runs_one(db, m
     ):
         SyncSession.objects.create(kind="accounts", trigger="schedule", status=status, slot=slot)
     client = superstaff()
-    # Session, user, tasks of the filter, counts (two), rows.
+    # Session, user, saved views, tasks of the filter, counts (two), rows.
     with django_assert_num_queries(7):
         rows = client.get(TASKS).text.split('id="result_list"')[1].split("<tr")
     row_of = {task: next(row for row in rows if f">{task}<" in row) for task in schedules.TASKS}
