@@ -19,7 +19,7 @@ class Target:
 
     `client_certificate` and `client_key` are paths of PEM files, for a login by certificate.
 
-    The last two depend on the engine (`Engine.tls`). `system_authorities`: TLS mode verify-ca without a CA file uses
+    Two depend on the engine (`Engine.tls`). `system_authorities`: TLS mode verify-ca without a CA file uses
     the system's authorities. `tls_port`: TLS has a separate port, so that mode "prefer" never uses TLS.
     """
 
@@ -27,8 +27,6 @@ class Target:
     host: str
     username: str
     password: str = field(default="", repr=False)
-    client_certificate: str = ""
-    client_key: str = ""
     port: int | None = None
     database: str = ""
     tls_mode: str = "prefer"
@@ -43,6 +41,8 @@ class Target:
     application_name: str = "taifish"
     system_authorities: bool = True
     tls_port: bool = False
+    client_certificate: str = ""
+    client_key: str = ""
 
     @property
     def is_local(self) -> bool:
