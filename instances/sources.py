@@ -159,11 +159,11 @@ def from_vault(reference: str, login: Login) -> Secret:
 
 def _vault_token() -> str:
     try:
-        token = Path(settings.TAIFISH_VAULT_TOKEN_FILE).read_text(encoding="utf-8").strip()
+        token = Path(settings.TAIFISH_VAULT_TOKEN_PATH).read_text(encoding="utf-8").strip()
     except OSError:
         token = ""
     if not token:
-        hint = "Set TAIFISH_VAULT_TOKEN_FILE, or TAIFISH_VAULT_ROLE_ID and TAIFISH_VAULT_SECRET_ID."
+        hint = "Set TAIFISH_VAULT_TOKEN_PATH, or TAIFISH_VAULT_ROLE_ID and TAIFISH_VAULT_SECRET_ID."
         raise SecretError("there is no token for Vault", hint)
     return token
 

@@ -113,6 +113,8 @@ def test_a_change_of_a_password_is_recorded_as_such_only(instance, root):
     assert last(model="instances.credential").after == {
         "name": "login",
         "username": "collector",
+        "kind": "password",
+        "reference": "",
         "hosts": "",
         "note": "",
         "password": "set",
@@ -506,7 +508,8 @@ def test_no_secret_gets_into_the_trail_by_any_form_or_call(db, root):
     browser, api = entered(root), client_of(root)
     start = newest()
     browser.post(
-        "/admin/instances/credential/add/", {"name": "one", "username": "u", "password": f"{mark}1", "note": ""}
+        "/admin/instances/credential/add/",
+        {"name": "one", "username": "u", "kind": "password", "password": f"{mark}1", "note": ""},
     )
     api.post("/api/credentials/", {"name": "two", "username": "u", "password": f"{mark}2"}, format="json")
     api.post(

@@ -164,7 +164,7 @@ def vault(serve: Any, settings: Any, tmp_path: Path) -> Path:
     settings.TAIFISH_VAULT_URL = serve(answer)
     token = tmp_path / "token"
     token.write_text("good\n")
-    settings.TAIFISH_VAULT_TOKEN_FILE = str(token)
+    settings.TAIFISH_VAULT_TOKEN_PATH = str(token)
     return token
 
 
