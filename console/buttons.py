@@ -197,6 +197,8 @@ class ButtonAdmin(ShownRows, CheckedListAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         if self.object_template and object_id and request.method != "POST" and IS_POPUP_VAR not in request.GET:
+            if not self.has_view_permission(request):
+                raise PermissionDenied
             row = self.get_object(request, unquote(object_id))
             if row is None:
                 raise Http404
@@ -205,8 +207,6 @@ class ButtonAdmin(ShownRows, CheckedListAdmin):
         return super().changeform_view(request, object_id, form_url, extra_context)
 
     def object_page(self, request: HttpRequest, row: Any) -> HttpResponse:
-        if not self.has_view_permission(request, row):
-            raise PermissionDenied
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}"
         context = {
             **self.admin_site.each_context(request),
