@@ -161,9 +161,9 @@ def test_what_is_not_listed_gets_no_password_whatever_the_store_says(instance):
 
 
 def test_the_field_is_shown_to_those_who_may_move(instance):
-    shown = entered(user_with(*MAY)).get(page(instance)).content.decode()
+    shown = entered(user_with(*MAY)).get(f"{page(instance)}?edit=1").content.decode()
     assert 'name="credential_password"' in shown
-    shown = entered(user_with("instances.view_instance", "instances.change_instance")).get(page(instance))
+    shown = entered(user_with("instances.view_instance", "instances.change_instance")).get(f"{page(instance)}?edit=1")
     assert (shown.status_code, "credential_password" in shown.content.decode()) == (200, False)
     described = superclient().get("/api/instances/").json()["results"][0]
     assert "credential_password" not in described

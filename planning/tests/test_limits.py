@@ -416,7 +416,7 @@ def test_volumes_over_the_api_and_on_their_pages(fleet, django_assert_num_querie
     with django_assert_num_queries(3):
         client.get(url)
     browser, pages = superstaff(), reverse("admin:planning_volume_changelist")
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         assert "9.00 TiB" in browser.get(pages).text
     assert browser.get(pages, {"measured": "true"}).context["cl"].result_count == 1
     page = reverse("admin:planning_volume_change", args=[measured.pk])

@@ -3,6 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from console.command import add_formats, write_csv
 from engines.statements import printable
 from taifish.search import search
 
@@ -15,12 +16,16 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("text", metavar="TEXT", help="words that must all be contained")
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        add_formats(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         found = [group.as_dict() for group in search(options["text"])]
         if options["json"]:
             self.stdout.write(json.dumps({"results": found}, indent=2))
+            return
+        if options["csv"]:
+            rows = ({"kind": group["kind"], **row} for group in found for row in group["rows"])
+            write_csv(self.stdout, rows, ("kind", "id", "name", "instance", "instance_name", "marks"))
             return
         for group in found:
             self.stdout.write(f"{group['kind']}: {group['count']}")
