@@ -60,6 +60,7 @@ SEEN, HIDDEN = "aardvark", "zebra"
 OF_ALL = {
     "taifish.Role": "which group is which role",
     "taifish.ApiToken": "a person's own",
+    "taifish.SavedView": "a person's own, or shared with all: names and filters, no rows",
     "taifish.InstalledSchedule": "shown nowhere",
     "taifish.Identity": "superusers' alone",
     "taifish.SecondFactorGroup": "superusers' alone",
@@ -443,7 +444,12 @@ def test_lists_and_the_api_give_the_same_rows_for_a_filter(fleet):
                 if name != "period" and "period" in pages.filter_set.base_filters:
                     parameters["period"] = "monthly"
                 rows = program.get(reverse(f"{viewsets[pages.filter_set]}-list"), parameters).json()["results"]
-                assert listed == {row["id"] for row in rows}, (url, name, value)
+                ids = {row["id"] for row in rows}
+                if pages.model is Assignment:
+                    # The list has one row for each account.
+                    of_account = dict(Assignment.objects.values_list("pk", "account"))
+                    listed, ids, everything = ({of_account[pk] for pk in some} for some in (listed, ids, everything))
+                assert listed == ids, (url, name, value)
                 compared += 1
                 if set() < listed < everything:
                     split.add((url, item.parameter_name))
@@ -511,6 +517,8 @@ ASKED: dict[str, list[str]] = {
         "?account=aardvark-user&tag={hidden_tag}",
     ],
     "where-is": ["", "?name=*", "?name=*&csv=1"],
+    "saved-views": ["", "?id=1"],
+    "list-columns": [""],
     "unread-alerts": [""],
     "capacity-gaps": ["", "?days=30", "?days=365&instance={hidden}", "?tag={hidden_tag}"],
     "trends": ["", "?period=daily", "?csv=trend", "?csv=growers", "?period=weekly&tag={hidden_tag}"],
@@ -730,9 +738,10 @@ def test_nothing_hidden_is_named_in_a_question(fleet, limited):
 
 def answers(program: Any) -> dict[str, Any]:
     """What every list of the API says, and every question."""
-    # The audit trail has what happened, also to what is no longer there.
+    # The audit trail has what happened, also to what is no longer there. Files say when and for whom they were made.
     left_out = ("/api/tokens/", "/api/audit/")
     urls = {url for method, url, row in operations() if method == "get" and row is None and url not in left_out}
+    urls = {url for url in urls if not url.endswith("/export/")}
     urls |= {"/api/aggregate-totals/?by=tag", "/api/aggregate-totals/?by=engine"}
     told = {}
     for url in sorted(urls):
