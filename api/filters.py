@@ -111,7 +111,8 @@ class KnownField(django_filters.fields.ModelChoiceField):
                 raise
             known = self.queryset.order_by().values_list(self.to_field_name, flat=True)
             text = " ".join(error.messages) + nearest(str(value), known)
-            raise forms.ValidationError(text, code=error.code) from None
+            # As a parameter: django-filter formats messages, and a name may contain "%".
+            raise forms.ValidationError("%(text)s", code=error.code, params={"text": text}) from None
 
 
 class KnownFilter(django_filters.ModelChoiceFilter):

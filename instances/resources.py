@@ -177,7 +177,10 @@ class InstanceResource(ModelResource):
 
 def _with_choices(name: str, text: str) -> str:
     choices = None if name == NON_FIELD_ERRORS else Instance._meta.get_field(name).choices
-    return f"{text} {_('Valid are: %s.') % ', '.join(str(value) for value, _label in choices)}" if choices else text
+    if not choices:
+        return text
+    valid = _("Valid are: %s.") % ", ".join(str(value) for value, _label in choices)
+    return f"{text} {valid}"
 
 
 def read_csv(text: str) -> tablib.Dataset:

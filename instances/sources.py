@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.utils.translation import gettext as _t
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 #: Seconds to wait for a service that issues secrets.
@@ -235,7 +235,7 @@ def reference_error(kind: str, reference: str) -> str:
     """What is wrong with a credential's reference; "" if nothing is."""
     described = KINDS[kind]
     if described.is_stored:
-        return _t("A stored password has no reference. Leave this empty.") if reference else ""
+        return gettext("A stored password has no reference. Leave this empty.") if reference else ""
     if described.is_reference(reference):
         return ""
-    return _t("Enter a reference of this form: %s.") % described.example
+    return gettext("Enter a reference of this form: %s.") % described.example

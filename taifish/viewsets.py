@@ -5,7 +5,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 from django_celery_beat.models import PeriodicTask
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.mixins import CreateModelMixin, DestroyModelMixin
@@ -114,6 +114,7 @@ class FoundSerializer(serializers.Serializer):
     rows = FoundRowSerializer(many=True)
 
 
+@extend_schema_serializer(many=False)
 class SearchAnswerSerializer(serializers.Serializer):
     results = FoundSerializer(many=True, help_text="By kind, without empty kinds.")
 

@@ -128,6 +128,7 @@ def test_a_parameter_that_means_nothing_is_refused(db, name, query, told):
         ("account-list?instance=x", "There is no instance “x”."),
         ("account-list?instance_name=prod", "There is no instance “prod”."),
         ("account-list?tag=prod", "There is no tag “prod”."),
+        ("account-list?tag=50%25s", "There is no tag “50%s”."),
         ("account-list?name=%00", "Null characters are not allowed."),
         ("accountchange-list?since=yesterday", "Enter a valid date/time."),
         ("accountchange-list?event=vanished", "vanished is not one of the available choices"),
