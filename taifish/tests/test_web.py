@@ -129,7 +129,7 @@ def test_sessions_are_counted_for_the_page_alone(many, django_assert_num_queries
         SyncRecord.objects.create(session=session, instance=other, kind="accounts", status=status)
     SyncSession.objects.create(kind="capacity", trigger="manual")
     client = superstaff()
-    with django_assert_num_queries(6) as captured:
+    with django_assert_num_queries(7) as captured:
         answer = client.get(reverse("admin:sync_syncsession_changelist"))
     counts = [query["sql"] for query in captured if query["sql"].startswith("SELECT COUNT(*)")]
     assert counts

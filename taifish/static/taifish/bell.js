@@ -5,7 +5,7 @@ document.addEventListener("DOMContentLoaded", async () => {
     const bell = document.querySelector("[data-unread]");
     if (!bell) return;
     try {
-        const answer = await fetch(bell.dataset.unread, {credentials: "same-origin", redirect: "error"});
+        const answer = await fetch(bell.dataset.unread, {credentials: "same-origin", redirect: "manual"});
         if (!answer.ok) return;
         const {unread} = await answer.json();
         const number = bell.querySelector("b");
