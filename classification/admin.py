@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Page, Paginator
-from django.db.models import Exists, Min, OuterRef, Prefetch, QuerySet, Value
+from django.db.models import Exists, OuterRef, Prefetch, QuerySet, Value
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
@@ -466,9 +466,7 @@ class RiskFilter(OptionsFilter):
             return queryset.filter(~Exists(held.filter(account=OuterRef("pk"))))
         if self.value() not in Classification.Risk.values:
             return queryset
-        rank = Classification.Risk.values.index(self.value())
-        ranked = held.annotate(rank=Min(by_rank("classification__risk"))).filter(rank=rank)
-        return queryset.filter(pk__in=ranked.values("account"))
+        return queryset.filter(pk__in=Assignment.objects.current().accounts_of_risk(self.value()))
 
 
 OF_ACCOUNTS = [

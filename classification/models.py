@@ -200,7 +200,7 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
         return self.annotate(rank=by_rank("classification__risk"))
 
     def accounts_of_risk(self, risk: str) -> QuerySet[Any, Any]:
-        """The ids of accounts of whose assignments this risk is the highest."""
+        """The ids of accounts with this risk as the highest of their assignments."""
         rows = self.order_by().with_rank().values("account").annotate(highest=Min("rank"))
         return rows.filter(highest=Classification.Risk.values.index(risk)).values("account")
 
