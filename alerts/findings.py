@@ -284,7 +284,7 @@ def _usable(scope: Scope) -> QuerySet[Account]:
 
 
 def _expiring(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
-    """Accounts whose time is over soon. One whose time is over already was reported before."""
+    """Accounts that expire within the threshold, in days. Accounts that have expired were reported before."""
     now = timezone.now()
     for account in _usable(scope).filter(valid_until__gt=now, valid_until__lte=now + timedelta(days=rule.threshold)):
         text = f"{account} is valid until {moment(account.valid_until)}"

@@ -161,8 +161,8 @@ def summarize() -> list[Delivery]:
 
 @transaction.atomic
 def activate_shipped() -> int:
-    """Activate all rules of a store in which nobody has chosen yet, so that the inbox has alerts: none was ever active
-    or has a channel. Returns how many were activated."""
+    """Activate all rules if none was ever active and none has a channel, so that the inbox of a new store has alerts.
+    Returns how many were activated."""
     rules = AlertRule.objects.select_for_update(of=("self",))
     if AlertRule.objects.exclude(active=False, evaluated_at=None, channels=None).exists():
         return 0
@@ -174,9 +174,7 @@ def activate_shipped() -> int:
 
 
 def nobody_informed() -> str:
-    """Return why nobody would be informed of anything, in a sentence that says what to do; "" if somebody would.
-
-    Takes one query."""
+    """Return why alerts inform no person, in a sentence that says what to do; "" if they do. Takes one query."""
     active = AlertRule.objects.filter(active=True)
     with_channel = active.filter(channels__active=True)
     found = AlertRule.objects.aggregate(

@@ -107,7 +107,7 @@ def _problem(instance: Instance) -> str:
 
 
 def _digest(edits: list[Edit]) -> str:
-    """Tells whether a confirmed preview still shows what would change."""
+    """A digest of the edits, to compare a confirmed preview with what would change now."""
     return hashlib.sha256(repr([(edit.instance.pk, edit.fields) for edit in edits]).encode()).hexdigest()
 
 
