@@ -13,9 +13,10 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
 from console.buttons import InspectOnlyAdmin
-from console.columns import Column, value_at
+from console.columns import Column
 from console.csv import csv_file
 from console.display import badge, change, number, size
+from console.files import CHUNK
 from console.list_filters import LeavingFilter
 
 from .filters import DatabaseAggregateFilters, InstanceAggregateFilters
@@ -94,7 +95,7 @@ class AggregateAdmin(InspectOnlyAdmin):
     @admin.action(description=_("Export as CSV"), permissions=["view"])
     def as_csv(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse:
         paths = self.owners | {field.name: field.name for field in Aggregate._meta.get_fields()}
-        rows = ([value_at(row, path) for path in paths.values()] for row in queryset.iterator(500))
+        rows = queryset.values_list(*paths.values()).iterator(CHUNK)
         return csv_file(f"{self.opts.model_name}-{timezone.localdate()}", list(paths), rows)
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Count, F, Prefetch, Q, QuerySet, prefetch_related_objects
-from django.db.models.functions import Now
+from django.db.models import Count, F, Prefetch, Q, QuerySet, Value, prefetch_related_objects
+from django.db.models.functions import Greatest, Now
 from django.utils import timezone, translation
 from django.utils.translation import gettext
 
@@ -92,10 +92,12 @@ def evaluate(*, dry_run: bool = False) -> Evaluation:
     if not dry_run:
         Alert.objects.bulk_create(opened, batch_size=1000)
         Alert.objects.bulk_update(reworded, ["text"], batch_size=1000)
-        Alert.objects.filter(pk__in=[alert.pk for alert in lasting]).update(last_seen_at=now)
+        # A clock may have gone back since.
+        seen_at, over_at = Greatest("first_seen_at", Value(now)), Greatest("last_seen_at", Value(now))
+        Alert.objects.filter(pk__in=[alert.pk for alert in lasting]).update(last_seen_at=seen_at)
         # Alerts of a deactivated rule are over, without a message.
         over = Q(pk__in=[alert.pk for alert in resolved]) | Q(rule__active=False)
-        Alert.objects.open().filter(over).update(resolved_at=now)
+        Alert.objects.open().filter(over).update(resolved_at=over_at)
         AlertRule.objects.filter(pk__in=[rule.pk for rule in rules]).update(evaluated_at=now)
         Delivery.objects.bulk_create(deliveries)
         if deliveries:

@@ -14,7 +14,8 @@ from .paths import split_path
 def is_printable(text: str) -> bool:
     """Whether SQL for pasting may contain the text. A line break in a name could start another statement, and a
     character that the screen does not show cannot be checked."""
-    return not any(unicodedata.category(character) in _HIDDEN for character in text)
+    # What Python calls printable contains no hidden character, and is quicker to ask.
+    return text.isprintable() or not any(unicodedata.category(character) in _HIDDEN for character in text)
 
 
 #: Control, format and surrogate characters, separators of lines and paragraphs.
@@ -23,7 +24,7 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 def printable(text: str) -> str:
     """`text` with hidden characters escaped."""
-    return "".join(c if is_printable(c) else repr(c)[1:-1] for c in text)
+    return text if is_printable(text) else "".join(c if is_printable(c) else repr(c)[1:-1] for c in text)
 
 
 def offered(*statements: str) -> str:

@@ -434,6 +434,19 @@ def test_switched_off_a_rule_leaves_nothing_open(make_rule, make_instance, make_
     assert Delivery.objects.count() == 1
 
 
+def test_a_clock_that_went_back_leaves_the_times_of_an_alert_in_order(make_rule, make_instance):
+    make_rule("failing", threshold=3)
+    row = health(make_instance("one"), 3)
+    evaluate()
+    ahead = timezone.now() + timedelta(hours=1)
+    Alert.objects.update(first_seen_at=ahead, last_seen_at=ahead)
+    evaluate()
+    assert Alert.objects.get().last_seen_at == ahead
+    VisitHealth.objects.filter(pk=row.pk).update(failures=0)
+    evaluate()
+    assert Alert.objects.get().resolved_at == ahead
+
+
 def test_a_fault_undoes_the_whole_look(make_rule, make_instance, monkeypatch):
     make_rule("failing", threshold=1)
     row = health(make_instance("one"), 5)
