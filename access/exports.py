@@ -95,7 +95,7 @@ def effective_as_rows(
     """Return the header and the rows of `effective_as_file`."""
     read = rights.read
     not_known = " ".join(filter(None, [read.reason, by_database() if rights.by_database else ""]))
-    basis = [not_known, *read_cells(read), ", ".join(read.beyond), "; ".join(gap["message"] for gap in read.gaps)]
+    basis = [not_known, *read_cells(read), ", ".join(read.beyond), "; ".join(read.gap_messages)]
     asked = [iso(rights.at), timezone.get_current_timezone_name(), iso(timezone.now()), by]
     header = ["instance", "account", "through", "right", "kind", "on", "privilege", "usable", "since", "granted by"]
     header += ["evidence", "not known", *READ_COLUMNS, "left out by the depth", "could not be read", *_ASKED[1:]]
@@ -176,7 +176,7 @@ def _coverage(answered: Answered, read: LastRead) -> list[object]:
         "yes" if read.instance in answered.absent else "",
         *read_cells(read),
         ", ".join(read.beyond),
-        "; ".join(gap["message"] for gap in read.gaps),
+        "; ".join(read.gap_messages),
         read.failures,
         " ".join(filter(None, [iso(read.failed_at), read.error_code])),
         iso(read.paused_at),
