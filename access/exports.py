@@ -80,19 +80,22 @@ def as_xlsx(answered: Answered, by: str) -> HttpResponse:
     )
 
 
-def effective_as_csv(account: Account, rights: Effective, rows: Iterable[Mapping[str, Any]], by: str) -> HttpResponse:
-    """Return one row for each right, with the moment and what the answer stands on."""
+def effective_as_file(
+    account: Account, rights: Effective, rows: Iterable[Mapping[str, Any]], by: str, *, xlsx: bool = False
+) -> HttpResponse:
+    """Return one row for each right, with the moment and what the answer stands on, as CSV or XLSX."""
     name = f"effective-{account.pk}-{timezone.localtime(rights.at):%Y%m%dT%H%M}"
-    return csv_file(name, *effective_as_rows(account, rights, rows, by))
+    found = effective_as_rows(account, rights, rows, by)
+    return xlsx_file(name, {"Rights": found}) if xlsx else csv_file(name, *found)
 
 
 def effective_as_rows(
     account: Account, rights: Effective, rows: Iterable[Mapping[str, Any]], by: str
 ) -> tuple[list[str], Iterator[list[object]]]:
-    """Return the header and the rows of `effective_as_csv`."""
+    """Return the header and the rows of `effective_as_file`."""
     read = rights.read
     not_known = " ".join(filter(None, [read.reason, by_database() if rights.by_database else ""]))
-    basis = [not_known, *read_cells(read), ", ".join(read.beyond), "; ".join(gap["message"] for gap in read.gaps)]
+    basis = [not_known, *read_cells(read), ", ".join(read.beyond), "; ".join(read.gap_messages)]
     asked = [iso(rights.at), timezone.get_current_timezone_name(), iso(timezone.now()), by]
     header = ["instance", "account", "through", "right", "kind", "on", "privilege", "usable", "since", "granted by"]
     header += ["evidence", "not known", *READ_COLUMNS, "left out by the depth", "could not be read", *_ASKED[1:]]
@@ -173,7 +176,7 @@ def _coverage(answered: Answered, read: LastRead) -> list[object]:
         "yes" if read.instance in answered.absent else "",
         *read_cells(read),
         ", ".join(read.beyond),
-        "; ".join(gap["message"] for gap in read.gaps),
+        "; ".join(read.gap_messages),
         read.failures,
         " ".join(filter(None, [iso(read.failed_at), read.error_code])),
         iso(read.paused_at),

@@ -28,7 +28,7 @@ from instances.models import Instance
 
 from .asking import WORDS, Answered, Asked, ask, chosen
 from .completion import complete
-from .exports import as_csv, as_xlsx, effective_as_csv
+from .exports import as_csv, as_xlsx, effective_as_file
 from .forms import INPUT, AskForm, instance_names, refuse_unknown
 from .moments import aware, parse_moment
 from .questions import effective
@@ -233,13 +233,15 @@ class EffectiveRows:
 
 @needs("accounts.view_grant", "accounts.view_account")
 def effective_page(request: HttpRequest) -> HttpResponse:
-    """Return the rights of an `account`, by its id, as CSV: at the moment and with the search of the tab."""
+    """Return the rights of an `account`, by its id, as CSV, or with `xlsx=1` as XLSX: at the moment and with the search
+    of the tab."""
     accounts, pk = shown_to(Account.objects.select_related("instance"), request.user), request.GET.get("account", "")
     account = get_object_or_404(accounts, pk=pk if pk.isdecimal() and len(pk) < 19 else None)
     rows = EffectiveRows(request, account)
     if rows.wrong:
         return HttpResponse(rows.wrong, status=400, content_type="text/plain; charset=utf-8")
-    return effective_as_csv(account, rows.effective, rows.rights.read_all(), request.user.get_username())
+    xlsx, by = "xlsx" in request.GET, request.user.get_username()
+    return effective_as_file(account, rows.effective, rows.rights.read_all(), by, xlsx=xlsx)
 
 
 EFFECTIVE = Tab("effective", _("Effective"), "accounts.view_grant", EffectiveRows, template="access/effective.html")

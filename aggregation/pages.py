@@ -17,6 +17,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from console.charts import BAND, bytes_chart
+from console.columns import list_url
 from console.csv import csv_file
 from console.permissions import needs
 from console.units import bytes_label
@@ -30,7 +31,7 @@ from tagging.models import Tag
 
 from . import reading, services
 from .models import PERIODS, DatabaseAggregate
-from .periods import Period, Span, last_closed
+from .periods import Period, Span, last_closed, span_of
 
 #: Number of periods in a trend.
 LENGTHS = {Period.DAILY: 60, Period.WEEKLY: 26, Period.MONTHLY: 24, Period.QUARTERLY: 12}
@@ -76,14 +77,17 @@ def trends_page(request: HttpRequest) -> HttpResponse:
         lacking = reading.lacking(span, instances)
         query = request.GET.copy()
         query.pop("csv", None)
+        # The list of aggregates has no filter for a tag.
+        of = {"instance__engine__exact": form.cleaned_data["engine"]} if form.cleaned_data["engine"] else {}
+        links = [] if form.cleaned_data["tag"] else [_rows_behind(period, row, **of) for row in rows]
         totals = [
             (label, reading.totals(by, span, instances)[:GROUPS])
             for by, label in (("engine", _("Per engine")), ("tag", _("Per tag")), ("instance", _("Per instance")))
         ]
         context |= {
             "span": span,
-            "trend": _trend_chart(rows),
-            "changes": _change_chart(rows),
+            "trend": _trend_chart(period, rows, links),
+            "changes": _change_chart(period, rows, links),
             "growers": list(reading.top_growers(span, instances, GROWERS)) if may_see_databases else None,
             "totals": totals,
             "aggregated": any(rows for _label, rows in totals),
@@ -97,28 +101,41 @@ def trends_page(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "aggregation/trends.html", context)
 
 
-def _trend_chart(rows: list[reading.Trend]) -> Any:
+def _rows_behind(period: Period, row: reading.Trend, **of: str) -> str:
+    """The list of the aggregates that a point sums up."""
+    return list_url(
+        "aggregation_instanceaggregate", period=period.value, which="all", start=row.start.isoformat(), **of
+    )
+
+
+def _labels(period: Period, rows: list[reading.Trend]) -> list[str]:
+    return [span_of(period, row.start).label for row in rows]
+
+
+def _trend_chart(period: Period, rows: list[reading.Trend], links: list[str]) -> Any:
     # The band: the area of the upper line is filled down to the lower line.
     smallest, largest, average = str(_("smallest")), str(_("largest")), str(_("average"))
     edge = {"borderColor": BAND, "borderWidth": 1, "pointRadius": 0}
     return bytes_chart(
-        [row.start.isoformat() for row in rows],
+        _labels(period, rows),
         {
             average: [round(row.avg_size) for row in rows],
             smallest: [row.min_size for row in rows],
             largest: [row.max_size for row in rows],
         },
         {smallest: edge, largest: edge | {"fill": "-1", "backgroundColor": BAND}},
+        links=links,
     )
 
 
-def _change_chart(rows: list[reading.Trend]) -> Any:
+def _change_chart(period: Period, rows: list[reading.Trend], links: list[str]) -> Any:
     change = str(_("change"))
     return bytes_chart(
-        [row.start.isoformat() for row in rows],
+        _labels(period, rows),
         {change: [row.change for row in rows]},
         {change: {"backgroundColor": "var(--color-primary-600)", "borderRadius": 2}},
         signed=True,
+        links=links,
     )
 
 

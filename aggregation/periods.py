@@ -48,6 +48,18 @@ class Span:
     def following(self) -> Span:
         return span_of(self.period, self.last + DAY)
 
+    @property
+    def label(self) -> str:
+        """As ISO 8601 writes it, where it has a form: "2026-10-31", "2026-W44", "2026-10", "2026-Q4"."""
+        match self.period:
+            case Period.WEEKLY:
+                return f"{self.first:%G-W%V}"
+            case Period.MONTHLY:
+                return f"{self.first:%Y-%m}"
+            case Period.QUARTERLY:
+                return f"{self.first.year}-Q{(self.first.month + 2) // 3}"
+        return self.first.isoformat()
+
     def is_closed(self, today: date) -> bool:
         return self.last < today
 

@@ -19,17 +19,18 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from console.charts import every_day, size_chart
+from console.charts import Chart, bytes_chart, every_day, size_chart
 from console.permissions import needs
 from console.units import bytes_label
 from console.visibility import ids_shown_to, narrow_choices
+from engines.statements import printable
 from instances.admin import Figure, Part
 from instances.models import Instance
 from tagging.models import Tag
 
 from .gaps import MissingDays
 from .growth import GrowthOfTables, table_growth
-from .models import Database, InstanceSize, Tablespace, TablespaceQuerySet
+from .models import Database, DatabaseSize, InstanceSize, Tablespace, TablespaceQuerySet
 
 #: What apps above add to the page of a database: permission, and a function of request and database that renders it.
 SECTIONS: list[tuple[str, Callable[[HttpRequest, Database], SafeString]]] = []
@@ -38,6 +39,8 @@ SECTIONS: list[tuple[str, Callable[[HttpRequest, Database], SafeString]]] = []
 PERIODS = (90, 30, 365, 800)
 ROWS_PER_PAGE = 200
 LARGEST = 10
+#: Databases of an instance that its chart shows apart.
+STACKED = 6
 #: What a visit did, by the name of its number in the summary.
 DID = {
     "appeared": _("%d appeared"),
@@ -134,6 +137,13 @@ def sizes_part(request: HttpRequest, instance: Instance) -> Part:
         shown=Count("pk", filter=Q(is_filtered=False)), filtered=Count("pk", filter=Q(is_filtered=True))
     )
     gaps = MissingDays(instances=[instance.pk])
+    largest = list(
+        Database.objects.present()
+        .visible()
+        .with_growth()
+        .filter(instance=instance)
+        .order_by(F("size").desc(nulls_last=True), "name")[:LARGEST]
+    )
     context = {
         "latest": latest,
         "figures": [
@@ -142,12 +152,8 @@ def sizes_part(request: HttpRequest, instance: Instance) -> Part:
             (_("Filtered"), counts["filtered"], databases_of(instance, filtered="yes")),
             (_("Gaps in 30 days"), len(gaps), f"{reverse('capacity-gaps')}?instance={instance.pk}"),
         ],
-        "chart": size_chart(_days(PERIODS[0]), {_("size"): {row.day: row.size for row in rows}}),
-        "largest": Database.objects.present()
-        .visible()
-        .with_growth()
-        .filter(instance=instance)
-        .order_by(F("size").desc(nulls_last=True), "name")[:LARGEST],
+        "chart": _stacked_chart(_days(PERIODS[0]), {row.day: row.size for row in rows}, largest[:STACKED]),
+        "largest": largest,
         "tablespaces": _tablespaces(Tablespace.objects.filter(instance=instance, database=None)),
         "all_of_them": databases_of(instance, o="-3"),
         "today": timezone.localdate(),
@@ -158,6 +164,26 @@ def sizes_part(request: HttpRequest, instance: Instance) -> Part:
     size = Figure(_("Size"), bytes_label(latest.size if latest else None), databases_of(instance, o="-3"), as_of)
     section = render_to_string("capacity/sizes_of_instance.html", context, request)
     return Part(SafeString(section), figures=[size])
+
+
+def _stacked_chart(days: list[date], totals: Mapping[date, int], largest: list[Database]) -> Chart | None:
+    """The largest databases one above the other, and above them the rest: the edge is the size of the instance."""
+    sizes: dict[int, dict[date, int]] = {database.pk: {} for database in largest}
+    known = DatabaseSize.objects.filter(database__in=sizes).since(len(days))
+    for pk, day, size in known.values_list("database", "day", "size"):
+        sizes[pk][day] = size
+    series: dict[str, list[int | None]] = {}
+    styles = {}
+    for database in largest:
+        name = printable(database.name)
+        # Hidden characters are escaped, so that two names may look the same.
+        name = f"{name} ({database.pk})" if name in series else name
+        series[name] = [sizes[database.pk].get(day) for day in days]
+        styles[name] = {"link": reverse("admin:capacity_database_change", args=[database.pk])}
+    series[gettext("other databases and shared parts") if largest else gettext("size")] = [
+        totals[day] - sum(of_one.get(day, 0) for of_one in sizes.values()) if day in totals else None for day in days
+    ]
+    return bytes_chart([day.isoformat() for day in days], series, styles, stacked=True)
 
 
 class GapForm(forms.Form):

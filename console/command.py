@@ -84,11 +84,11 @@ def _width(text: str) -> int:
 
 class Progress:
     """One line on the terminal: how much is done, the rate and the remaining time. Nothing where errors go to a
-    file."""
+    file. Where `total` is not known at first, `show` brings it."""
 
     def __init__(self, stream: OutputWrapper, total: int, what: str) -> None:
         self.stream, self.total, self.what = stream, total, what
-        self.is_shown = stream.isatty() and total > 1
+        self.is_shown = stream.isatty()
         self.done = 0
         self.started = time.monotonic()
         self.written_at = 0.0
@@ -103,10 +103,10 @@ class Progress:
     def step(self) -> None:
         self.show(self.done + 1)
 
-    def show(self, done: int) -> None:
-        self.done = done
+    def show(self, done: int, total: int | None = None) -> None:
+        self.done, self.total = done, self.total if total is None else total
         now = time.monotonic()
-        if self.is_shown and now - self.written_at >= PAUSE:
+        if self.is_shown and self.total > 1 and now - self.written_at >= PAUSE:
             self.written_at = now
             self.stream.write(f"\r\x1b[K{self.line(now - self.started)}", ending="")
             self.stream.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -233,12 +233,16 @@ class Tightened(NamedTuple):
     check: ConnectionCheck
 
 
-def tighten(instances: InstanceQuerySet) -> list[Tightened]:
-    """Set each of these that is "as before" to strict if a strict connection succeeds. Returns results by name."""
+def tighten(instances: InstanceQuerySet, on_end: Callable[[], None] = lambda: None) -> list[Tightened]:
+    """Set each of these that is "as before" to strict if a strict connection succeeds. Returns results by name.
+    `on_end` is called after each attempt, in this thread."""
     loose = list(instances.active().as_before().select_related("credential").order_by("name"))
+    tried = []
     # Threads connect to servers only; this thread uses the store.
     with ThreadPoolExecutor(TRIED_AT_ONCE) as pool:
-        tried = list(zip(loose, pool.map(_try_strictly, loose), strict=True))
+        for instance, found in zip(loose, pool.map(_try_strictly, loose), strict=True):
+            tried.append((instance, found))
+            on_end()
     for instance, (check, certificate) in tried:
         found = Instance.objects.filter(pk=instance.pk, proof=Instance.Proof.AS_BEFORE)
         if check.ok:

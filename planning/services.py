@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 _COMPUTED = [field.name for field in Projection._meta.concrete_fields if field.name not in ("id", "kind", "target")]
 
 
-def compute(instances: QuerySet[Instance] | None = None) -> Counter[str]:
+def compute(
+    instances: QuerySet[Instance] | None = None, on_part: Callable[[int, int], None] = lambda done, total: None
+) -> Counter[str]:
     """Compute and store the projections of these active instances (default: all), of their databases, and of all
     totals. Those of things that are gone are deleted. Returns the number computed by kind.
 
-    Sizes are read in batches, so memory does not depend on the number of databases.
+    Sizes are read in batches, so memory does not depend on the number of databases. `on_part` is called after each with
+    the number of projections so far and in all, without totals.
     """
     import numpy as np
 
@@ -41,14 +44,23 @@ def compute(instances: QuerySet[Instance] | None = None) -> Counter[str]:
     active = list(Instance.objects.active().order_by("pk").values_list("pk", flat=True))
     chosen = set(active) if instances is None else {*active} & set(instances.values_list("pk", flat=True))
     of_instances = sizes_of("instance", active)
-    for kind, sized in SIZED.items():
-        things = sized.things().filter(**{f"{sized.instance}__in": chosen}).order_by(sized.instance, "pk")
-        pairs = list(things.values_list("pk", sized.instance))
+    things = {
+        kind: list(
+            sized.things()
+            .filter(**{f"{sized.instance}__in": chosen})
+            .order_by(sized.instance, "pk")
+            .values_list("pk", sized.instance)
+        )
+        for kind, sized in SIZED.items()
+    }
+    in_all = sum(map(len, things.values()))
+    for kind, pairs in things.items():
         for begin in range(0, len(pairs), BATCH):
             batch = pairs[begin : begin + BATCH]
             ids = [pk for pk, _ in batch]
             days = of_instances[np.searchsorted(active, ids)] if kind == "instance" else sizes_of(kind, ids)
             counts[kind] += _store([(kind, *pair) for pair in batch], days, computed_at)
+            on_part(counts.total(), in_all)
     groups = _groups(active)
     parts = [of_instances[np.searchsorted(active, members)] for members in groups.values()]
     counts_of = [(len(days), int((~np.isnan(days)).any(1).sum())) for days in parts]

@@ -36,6 +36,7 @@ class TaifishConfig(AppConfig):
         """Declare what needs apps that only pages have."""
         from allauth.account.signals import authentication_step_completed
         from allauth.mfa.models import Authenticator
+        from allauth.mfa.signals import authenticator_added
         from django.contrib.auth.signals import user_logged_in
 
         from console.columns import CHOSEN
@@ -46,6 +47,7 @@ class TaifishConfig(AppConfig):
 
         user_logged_in.connect(login_sessions.begin)
         authentication_step_completed.connect(second_factor.confirmed)
+        authenticator_added.connect(second_factor.spend_first)
         CHOSEN.append(saved_views.columns)
         FIRST.append(saved_views.open_default)
         TOOLS.append(saved_views.tools)

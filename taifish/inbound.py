@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.utils.translation import gettext as _
 
 from api.errors import refused
+from console.units import bytes_label
 
 #: What no page uses. A second factor may be a security key.
 POLICY = (
@@ -16,12 +17,15 @@ POLICY = (
     "midi=(), payment=(), usb=()"
 )
 
+#: Bytes of the largest request: a file of 50,000 instances.
+LARGEST = 16 * 1024**2
+
 #: Limits for reading an unused body, in bytes and seconds.
 DRAINED, DRAINING = 64 * 1024**2, 10
 
 
 def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Refuse addresses with NUL, which the store cannot store, and read the rest of a body.
+    """Refuse addresses with NUL, which the store cannot store, and too large requests, and read the rest of a body.
 
     A server that closes a connection with unread data resets it, and the client may not receive the answer.
     """
@@ -31,6 +35,10 @@ def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[
         query = "" if request.path_info.startswith("/api/") else request.META.get("QUERY_STRING", "")
         if "%00" in query or "\0" in request.path_info:
             response = refused(request, _("The address contains the character NUL (%00). Leave it out."), 400)
+        # gunicorn admits digits only. A body without a stated length is empty to Django.
+        elif int(request.META.get("CONTENT_LENGTH") or 0) > LARGEST:
+            text = _("The request is too large: at most %s. Split the file.")
+            response = refused(request, text % bytes_label(LARGEST), 413)
         elif request.method == "TRACE":
             response = HttpResponse(status=405)
         else:

@@ -109,8 +109,8 @@ def _steps(user: User) -> list[Step]:
         )
         steps.append(("sync.run_visits", step))
     if why := nobody_informed():
-        step = Step(why, _("Add a channel"), reverse("admin:alerts_channel_changelist"))
-        steps.append(("alerts.add_channel", step))
+        step = Step(why, _("Alert rules"), reverse("admin:alerts_alertrule_changelist"))
+        steps.append(("alerts.change_alertrule", step))
     return [step for permission, step in steps if user.has_perm(permission)]
 
 

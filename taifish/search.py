@@ -48,6 +48,7 @@ class Kind:
     the first is the name, which gives the order. Without fields, rows are found by number.
 
     `is_many`: there are so many that an index of their names is needed. `marks(row)` says what sets a row apart.
+    `tab` is a tab of its page that the answer leads to as well: name, title, and the permission for it.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Kind:
     related: Sequence[str] = ()
     is_many: bool = False
     marks: Callable[[Any], list[str]] = lambda row: []
+    tab: tuple[str, str | Promise, str] | None = None
 
     @property
     def model(self) -> str:
@@ -136,6 +138,7 @@ KINDS = [
         ["instance"],
         is_many=True,
         marks=_marks_of_account,
+        tab=("effective", _("effective rights"), "accounts.view_grant"),
     ),
     Kind(
         "databases",
@@ -211,12 +214,14 @@ def search_page(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {**admin.site.each_context(request), "title": _("Search"), "form": form}
     if form.is_valid():
         text = form.cleaned_data["q"]
-        context |= {"text": text, "groups": [_group(found, text) for found in search(text, request.user)]}
+        context |= {"text": text, "groups": [_group(found, text, request.user) for found in search(text, request.user)]}
     return TemplateResponse(request, "taifish/search.html", context)
 
 
-def _group(found: Found, text: str) -> dict[str, Any]:
+def _group(found: Found, text: str, user: User) -> dict[str, Any]:
+    tab = found.kind.tab if found.kind.tab and user.has_perm(found.kind.tab[2]) else None
     return {
+        "tab": tab,
         "title": found.kind.title,
         "count": found.count,
         "url": found.kind.list_url(text) if found.kind.fields else "",

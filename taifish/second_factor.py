@@ -145,6 +145,12 @@ def spend(authenticator: Authenticator, code: str) -> bool:
     return True
 
 
+def spend_first(sender: Any, request: HttpRequest, authenticator: Authenticator, **kwargs: Any) -> None:
+    """Receiver of allauth's `authenticator_added`: the code that set up an app is used too."""
+    if authenticator.type == Authenticator.Type.TOTP:
+        spend(authenticator, request.POST.get("code", ""))
+
+
 class CodeField(forms.CharField):
     def __init__(self) -> None:
         widget = UnfoldAdminTextInputWidget(attrs={"autocomplete": "one-time-code", "autofocus": True})

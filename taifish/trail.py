@@ -22,7 +22,10 @@ from audit.services import record
 
 #: Commands that give away data whatever their options, and those that are events in themselves.
 EXPORTS = ("backup", "export_instances", "audit_trail", "planning_report", "dumpdata")
-NOTABLE = ("shell", "dbshell", "restore", "flush", "rotate_credential_keys")
+NOTABLE = (
+    *("shell", "dbshell", "restore", "flush", "rotate_credential_keys"),
+    *("retry_failed", "cancel_session", "resume_visits"),
+)
 #: Options by which a command's answer becomes a file or a document.
 _AS_FILE = ("--csv", "--xlsx", "--json")
 

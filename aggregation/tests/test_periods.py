@@ -125,3 +125,17 @@ def test_an_unknown_name_lists_the_valid_ones():
     for wrong in ("", "week", "Daily", "yearly"):
         with pytest.raises(ValueError, match="daily, weekly, monthly, quarterly, all"):
             named(wrong)
+
+
+@pytest.mark.parametrize(
+    ("period", "label"),
+    [
+        (Period.DAILY, "2024-12-30"),
+        (Period.WEEKLY, "2025-W01"),
+        (Period.MONTHLY, "2024-12"),
+        (Period.QUARTERLY, "2024-Q4"),
+    ],
+)
+def test_a_label_names_the_period(period, label):
+    """The Monday of the first week of 2025 is in 2024."""
+    assert span_of(period, date(2024, 12, 30)).label == label

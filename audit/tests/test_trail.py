@@ -425,6 +425,9 @@ def test_commands_and_the_shell(manage):
     refused = manage("shell", "-v", "0", "-c", "from audit.models import Event; Event.objects.all().delete()")
     assert "append-only" in refused.stderr
     assert Event.objects.filter(pk=change.pk).exists()
+    assert manage("resume_visits", "one").returncode == 0
+    event = last(kind="command")
+    assert (event.object, event.after) == ("resume_visits", {"words": ["one"]})
     csv_text = manage("audit_trail", "--csv", "--door", "shell").stdout
     assert next(csv.DictReader(io.StringIO(csv_text)))["object"] == "one"
     lines = manage("audit_trail", "--json", "--model", "tagging.InstanceTag").stdout.splitlines()

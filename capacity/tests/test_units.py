@@ -70,5 +70,5 @@ def test_a_day_without_a_size_is_a_hole_and_not_zero():
     assert drawn["labels"] == ["2026-02-27", "2026-02-28", "2026-03-01", "2026-03-02"]
     assert drawn["datasets"][0]["data"] == [3.0, None, 0.5, None]
     assert drawn["datasets"][0]["suffixYAxis"] == "GiB"
-    assert chart.rows == [("2026-03-01", ["512 MiB"]), ("2026-02-27", ["3.00 GiB"])]
+    assert chart.rows == [("2026-03-01", ["512 MiB"], ""), ("2026-02-27", ["3.00 GiB"], "")]
     assert size_chart(days, {"size": {}}) is None

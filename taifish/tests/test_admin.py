@@ -203,19 +203,19 @@ def test_a_new_installation_says_what_to_do_next(db):
         return [str(step.label) for step in page.context["steps"]]
 
     AlertRule.objects.update(active=False)
-    assert steps() == ["Add an instance", "Add a channel"]
+    assert steps() == ["Add an instance", "Alert rules"]
     credential = Credential.objects.create(name="c", username="u")
     instance = Instance.objects.create(name="db", engine="mysql", host="h", credential=credential)
-    assert steps() == ["Visit the instances", "Add a channel"]
+    assert steps() == ["Visit the instances", "Alert rules"]
     VisitHealth.objects.create(instance=instance, kind="accounts", succeeded_at=timezone.now())
-    assert steps() == ["Add a channel"]
+    assert steps() == ["Alert rules"]
     rule = AlertRule.objects.create(name="r", kind="paused", active=True)
-    assert steps() == ["Add a channel"]
+    assert steps() == ["Alert rules"]
     channel = Channel.objects.create(name="mail", kind="email", addresses="a@example.org")
     rule.channels.add(channel)
     assert steps() == []
     Channel.objects.update(active=False)
-    assert steps() == ["Add a channel"]
+    assert steps() == ["Alert rules"]
     assert [step.label for step in staff("instances.view_instance").get(HOME).context["steps"]] == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -80,6 +81,24 @@ def test_progress_is_shown_on_a_terminal_only():
             progress.step()
         assert ("0 of 10 visits" in stream.getvalue()) == shown
         assert stream.getvalue().endswith("\r\x1b[K") == shown
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["tighten_instances", "--all"], "0 of 2 instances"),
+        (["classify"], "0 of 2 instances"),
+        (["forecast_sizes"], "2 of 2 forecasts"),
+    ],
+)
+def test_long_work_shows_its_progress(transactional_db, words, what):
+    for name in ("one", "two"):
+        instance(name, "postgresql")
+    Instance.objects.update(host="127.0.0.1", port=1, proof="as_before")
+    err = Terminal()
+    with contextlib.suppress(SystemExit):
+        call_command(*words, stdout=StringIO(), stderr=err)
+    assert f"\r\x1b[K{what}" in err.getvalue()
 
 
 def test_progress_has_rate_and_remaining_time():

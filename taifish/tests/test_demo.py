@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
@@ -31,7 +33,11 @@ from tagging.models import InstanceTag, Tag
 from taifish.demo import DAYS
 from taifish.management.commands import demo
 from taifish.management.commands.up import STORE
+from taifish.tests.nine_questions import ask_them
 from taifish.tests.watcher import processes, watch
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 NAMES = ["demo-crm", "demo-orders", "demo-payroll", "demo-warehouse"]
 
@@ -80,7 +86,10 @@ def may_update(at: object = None) -> dict[str, set[str]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_it_shows_weeks_of_a_plausible_fleet_and_goes_without_a_trace(folder: Path, admin_client: Client) -> None:
+@pytest.mark.page
+def test_it_shows_weeks_of_a_plausible_fleet_and_goes_without_a_trace(
+    folder: Path, admin_client: Client, browser_page: Page, live_server: Any
+) -> None:
     install()
     store = somebodys(STORE)
     now = timezone.now()
@@ -145,6 +154,9 @@ def test_it_shows_weeks_of_a_plausible_fleet_and_goes_without_a_trace(folder: Pa
     }
     for page, shown in pages.items():
         assert shown in admin_client.get(page).content.decode(), page
+    session = admin_client.cookies[settings.SESSION_COOKIE_NAME].value
+    browser_page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
+    ask_them(browser_page, live_server.url)
 
     # Again: the servers are started, everything is read again, and nothing is doubled.
     found = rows()

@@ -47,6 +47,13 @@ def test_trace_is_refused(db):
     assert [superstaff(f"t{n}").trace(path).status_code for n, path in enumerate(PAGES)] == [405] * len(PAGES)
 
 
+def test_a_request_above_the_limit_is_not_read(db):
+    """F8.7: in front of the login too, with the size that would be taken."""
+    for client in (Client(), superstaff()):
+        answer = client.post("/admin/instances/instance/import/", bytes(16 * 2**20 + 1), "text/csv")
+        assert (answer.status_code, "at most 16.0 MiB" in answer.text) == (413, True), answer.text
+
+
 @pytest.fixture
 def admin_page(browser_context, live_server, transactional_db) -> Iterator[Page]:
     """A page of Chromium with a superuser's session."""

@@ -110,6 +110,17 @@ def test_a_code_of_the_app_works_once(factor):
         assert is_in(client) == expected, number
 
 
+def test_the_code_that_set_up_the_app_does_not_log_in(ann, django_capture_on_commit_callbacks):
+    """F8.4"""
+    with django_capture_on_commit_callbacks(execute=True):
+        secret, _codes = set_up(entered(ann))
+    for number, expected in ((-1, False), (0, True)):
+        client = Client()
+        with_password(client)
+        step(client, code_of(secret, number))
+        assert is_in(client) == expected, number
+
+
 def test_a_recovery_code_works_once(factor):
     _secret, codes = factor
     assert len(codes) == 10 == len(set(codes))

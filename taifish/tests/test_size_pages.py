@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from django.conf import settings
@@ -119,6 +119,51 @@ def test_the_axis_of_trends_has_short_figures(root, live_server, stored):
     for labels in axes:
         assert len(labels) > 3
         assert not [label for label in labels if not re.fullmatch(r"-?\d+(\.\d{1,4})? [GT]iB", label)], labels
+
+
+@pytest.mark.page
+def test_a_chart_is_zoomed_and_its_points_open_what_they_sum_up(root, live_server, stored):
+    root.goto(f"{live_server.url}{TRENDS}?period=daily")
+    canvas, note = root.locator("canvas.chart").first, root.locator(".tf-zoomed").first
+    box = canvas.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    chart = "Chart.getChart(document.querySelector('canvas.chart'))"
+    root.wait_for_function(chart)
+    assert root.evaluate(f"{chart}.scales.y.min") == 0
+    root.mouse.move(box["x"] + box["width"] * 0.5, middle)
+    root.mouse.down()
+    root.mouse.move(box["x"] + box["width"] * 0.8, middle, steps=4)
+    root.mouse.up()
+    note.get_by_text("does not begin at 0").wait_for()
+    first, last = root.evaluate(f"[{chart}.scales.x.min, {chart}.scales.x.max]")
+    assert 0 < first < last < root.evaluate(f"{chart}.data.labels.length") - 1
+    note.get_by_role("button", name="Show all").click()
+    assert not note.is_visible()
+    assert root.evaluate(f"{chart}.scales.y.min") == 0
+    day = root.evaluate(f"{chart}.data.labels[{first}]")
+    x = root.evaluate(f"{chart}.scales.x.getPixelForValue({first})")
+    root.mouse.click(box["x"] + x, middle)
+    root.wait_for_url("**/instanceaggregate/**")
+    assert re.findall(r"\d{4}-\d\d-\d\d", " ".join(root.locator(".field-when").all_inner_texts())) == [day]
+
+
+@pytest.mark.page
+def test_the_chart_of_an_instance_stacks_its_databases(root, live_server, stored, picture):
+    root.goto(live_server.url + reverse("admin:instances_instance_change", args=[stored.instance_id]))
+    chart = "Chart.getChart(document.querySelector('canvas.chart'))"
+    root.wait_for_function(chart)
+    labels = root.evaluate(f"{chart}.data.labels")
+    datasets = root.evaluate(f"{chart}.data.datasets.map(one => [one.label, one.data])")
+    assert [name for name, _ in datasets] == ["shop", "other databases and shared parts"]
+    sums = {
+        date.fromisoformat(day): sum(cell or 0 for cell in cells)
+        for day, *cells in zip(labels, *(cells for _, cells in datasets), strict=True)
+    }
+    sizes = dict(stored.instance.sizes.values_list("day", "size"))
+    assert len(sizes) > 20
+    assert [day for day, size in sizes.items() if abs(sums[day] - size / TIB) > 0.002] == []
+    root.locator("canvas.chart").first.scroll_into_view_if_needed()
+    picture("instance-stacked")
 
 
 @pytest.mark.page

@@ -12,6 +12,7 @@ from classification import services
 from classification.effect import HEADER, OUTCOMES, Effect, Found, effect_of, rows
 from classification.models import ClassificationRule, RuleResult
 from classification.rules import RuleError
+from console.command import Progress
 from console.csv import csv_lines
 from engines.statements import printable
 from instances.models import Instance
@@ -69,7 +70,9 @@ class Command(BaseCommand):
         chosen = rules if options["rule"] else ()
         finish_open("classification")
         session = services.run(instances, trigger=SyncSession.Trigger.COMMAND, rules=chosen, enqueue=False)
-        sys.exit(self._report(run_here(session), rules, as_json=options["json"]))
+        with Progress(self.stderr, session.records.count(), "instances") as progress:
+            session = run_here(session, on_end=lambda _record_id: progress.step())
+        sys.exit(self._report(session, rules, as_json=options["json"]))
 
     def _preview(
         self, rules: list[ClassificationRule], instances: QuerySet[Instance], at: datetime | None, how: dict[str, Any]

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from console.command import add_formats, write_csv
+from console.command import Progress, add_formats, write_csv
 from engines.statements import printable
 from instances.services import chosen, tighten
 
@@ -24,9 +24,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            tried = tighten(chosen(options["names"], every=options["all"], tag=options["tag"]))
+            instances = chosen(options["names"], every=options["all"], tag=options["tag"]).active().as_before()
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
+        with Progress(self.stderr, instances.count(), "instances") as progress:
+            tried = tighten(instances, progress.step)
         found = [{"instance": instance.name, **asdict(check)} for instance, check in tried]
         if options["csv"]:
             write_csv(self.stdout, found)

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from console.command import Progress
 from instances.services import named
 from planning.services import compute
 
@@ -19,7 +20,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            counts = compute(named(options["names"]) if options["names"] else None)
+            instances = named(options["names"]) if options["names"] else None
         except ValueError as error:
             raise CommandError(str(error), returncode=2) from error
+        with Progress(self.stderr, 0, "forecasts") as progress:
+            counts = compute(instances, progress.show)
         self.stdout.write("computed: " + ", ".join(f"{count} {kind}" for kind, count in counts.items()))
