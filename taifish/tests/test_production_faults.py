@@ -355,20 +355,67 @@ def test_the_web_is_back_after_a_restart_of_the_store(form: Production) -> None:
     record("Store restarts", "under web load", 1, seconds)
 
 
+def small_disk(server: PostgresServer) -> Path:
+    """Put the folder of a server that has not begun on a disk of 200 MB, and return it."""
+    mount = Path(server._folder)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m,mode=0711", "tmpfs", str(mount)], check=True)
+    return mount
+
+
+def fill(mount: Path) -> Path:
+    """Fill a disk, and return the file that does."""
+    filler = mount / "filler"
+    with filler.open("wb") as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\0" * 65536)
+    return filler
+
+
+@needs_root
+def test_a_full_disk_of_a_target_ends_nothing(form: Production) -> None:
+    """F2.1: it is read, or the visit fails; what is there is not taken for gone."""
+    full = PostgresServer(18, max_wal_size="64MB", min_wal_size="32MB")
+    mount = small_disk(full)
+    try:
+        full.start()
+        full.execute("CREATE ROLE team; " + "".join(f"CREATE ROLE r{n} IN ROLE team; " for n in range(100)))
+        form.add_instances(["full0"], full.collector(level="B"))
+        form.start_sessions("accounts", "capacity", prefix="full")
+        form.finish()
+        filler = fill(mount)
+        with contextlib.suppress(Exception):
+            # More than the disk takes: the server says so in its own way, and may go down.
+            full.execute("CREATE TABLE more AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)")
+        form.start_sessions("accounts", "capacity", prefix="full")
+        form.finish()
+        (row,) = records_of(form, "full")
+        assert row["status"] == "completed" or row["error_code"], row
+        assert (changes(form), ended(form)) == (0, 0)
+        filler.unlink()
+        if not full.cluster.running():
+            full.start()
+        started = time.monotonic()
+        form.start_sessions("accounts", "capacity", prefix="full")
+        form.finish()
+        assert [row["status"] for row in records_of(form, "full")] == ["completed"]
+        assert (changes(form), ended(form)) == (0, 0)
+        record("Disk full", "of a target", 1, time.monotonic() - started)
+    finally:
+        full.cluster.stop("immediate")
+        subprocess.run(["umount", "--lazy", str(mount)], check=True)
+        shutil.rmtree(mount, ignore_errors=True)
+
+
 @needs_root
 def test_a_full_disk_of_the_store_loses_nothing(target: Target) -> None:
     """First visits on a store whose disk is full: they wait or fail, and are done when there is room."""
     store = PostgresServer(18, max_connections="60", max_wal_size="64MB", min_wal_size="32MB")
-    mount = Path(store._folder)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m,mode=0711", "tmpfs", str(mount)], check=True)
+    mount = small_disk(store)
     production = None
     try:
         production = Production(store, Redis(keeps=True))
         production.add_instances([f"disk{n}" for n in range(10)], target)
-        filler = mount / "filler"
-        with filler.open("wb") as file, contextlib.suppress(OSError):
-            while True:
-                file.write(b"\0" * 65536)
+        filler = fill(mount)
         with contextlib.suppress(AssertionError):
             production.start_sessions("accounts", "capacity")
         time.sleep(8)

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from queue import Empty
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import pytest
 from celery.beat import SchedulingError
@@ -374,3 +375,29 @@ def test_two_beats_and_a_worker_as_real_processes(celery, sent, tmp_path):
     until(lambda: SyncSession.objects.filter(slot=None).exists())
     assert SyncSession.objects.count() == 3
     assert SyncSession.objects.filter(slot=first.slot).get() == first
+
+
+#: A zone → a moment in the evening before its clocks go forward, and before they go back.
+NIGHTS = {
+    "Europe/Berlin": (datetime(2027, 3, 27, 20, tzinfo=UTC), datetime(2026, 10, 24, 20, tzinfo=UTC)),
+    "America/New_York": (datetime(2027, 3, 14, 0, tzinfo=UTC), datetime(2026, 10, 31, 22, tzinfo=UTC)),
+}
+DAILY = [when for _name, _task, when, _about in schedules.TIMETABLE if isinstance(when, str) and "*" not in when]
+
+
+@pytest.mark.parametrize("forward", [True, False])
+@pytest.mark.parametrize("zone", NIGHTS)
+def test_a_daily_schedule_runs_once_in_the_nights_of_daylight_saving(zone, forward):
+    """F6.5: also at an hour that the night lacks, and at one that it has twice."""
+    tz, evening = ZoneInfo(zone), NIGHTS[zone][not forward]
+    for minute, hour in map(str.split, [*DAILY, "30 2", "30 1"]):
+        row = CrontabSchedule(minute=minute, hour=hour, timezone=tz)
+        schedule, now, last, runs = row.schedule, evening, evening, []
+        schedule.nowfun = lambda: now.astimezone(tz)  # noqa: B023 -- asked within this turn
+        for number in range(2 * 24 * 12):
+            now = evening + timedelta(minutes=5 * number)
+            if schedule.is_due(last).is_due:
+                runs.append(now.astimezone(tz).date())
+                last = now
+        today = evening.astimezone(tz).date()
+        assert runs == [today + timedelta(days=1), today + timedelta(days=2)], (minute, hour)
