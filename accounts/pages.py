@@ -23,6 +23,8 @@ from .models import UNREADABLE, Account, AccountChange, Ended, Grant, Membership
 from .wording import details, events
 
 ROWS_PER_PAGE = 200
+#: The tab with the others one below the other, and rows of each there.
+ALL, PRINTED = "all", 1000
 
 #: Lines of a change shown in a timeline.
 LINES_IN_TIMELINE = 3
@@ -168,7 +170,8 @@ BADGES: list[Callable[[HttpRequest, Account], str]] = []
 
 
 def account_page(request: HttpRequest, account: Account) -> dict[str, Any]:
-    """Context of the page: facts, the tabs that the user may open with their counts, and the rows of the open tab."""
+    """Context of the page: facts, the tabs that the user may open with their counts, and as `parts` the rows of the
+    open tab, or of all of them, for print."""
     tabs = [
         {"name": tab.name, "label": tab.label, "rows": tab.rows(request, account), "shown": tab}
         for tab in TABS
@@ -176,7 +179,9 @@ def account_page(request: HttpRequest, account: Account) -> dict[str, Any]:
     ]
     for tab in tabs:
         tab["count"] = tab["rows"].count()
-    chosen = next((tab for tab in tabs if tab["name"] == request.GET.get("tab")), tabs[0] if tabs else None)
+    asked = request.GET.get("tab")
+    is_all = asked == ALL and bool(tabs)
+    chosen = tabs if is_all else [tab for tab in tabs if tab["name"] == asked] or tabs[:1]
     context: dict[str, Any] = {
         "facts": facts(account),
         "superuser_unread": account.is_unread("is_superuser"),
@@ -185,12 +190,15 @@ def account_page(request: HttpRequest, account: Account) -> dict[str, Any]:
         "badges": [badge(request, account) for badge in BADGES],
         "read": last_read(account.instance),
         "tabs": tabs,
-        "tab": chosen and chosen["name"],
+        "all": ALL,
+        "is_all": is_all,
+        "tab": ALL if is_all else chosen[0]["name"] if chosen else None,
+        "parts": [],
     }
-    if chosen:
-        page = Paginator(chosen["rows"], ROWS_PER_PAGE).get_page(request.GET.get("page"))
-        lines = list(chosen["shown"].lines(request, account, page))
-        context |= {"page": page, "lines": lines, "answer": chosen["rows"], "tab_template": chosen["shown"].template}
+    for tab in chosen:
+        page = Paginator(tab["rows"], PRINTED if is_all else ROWS_PER_PAGE).get_page(request.GET.get("page"))
+        lines = list(tab["shown"].lines(request, account, page))
+        context["parts"].append({**tab, "page": page, "lines": lines, "template": tab["shown"].template})
     return context
 
 

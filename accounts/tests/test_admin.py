@@ -251,6 +251,28 @@ def test_a_long_tab_has_pages(instances, django_assert_num_queries):
     assert "401 to 450 of 450" in answer.content.decode()
 
 
+def test_all_tabs_are_printed_together(instances, monkeypatch):
+    pg, _ = instances
+    alice, analysts = account(pg, "alice"), account(pg, "analysts", kind="role")
+    join(alice, analysts)
+    rebuild(pg)
+    grant(alice, "CONNECT")
+    grant(alice, "CREATE", scope="other")
+    grant(alice, "REVOKED-LONG-AGO", until=MAY_3)
+    printed = superstaff("one").get(page(alice, "all"))
+    assert [part["name"] for part in printed.context["parts"]] == [tab["name"] for tab in printed.context["tabs"]]
+    text = printed.content.decode()
+    assert all(word in text for word in ("CONNECT", "CREATE", "analysts", "REVOKED-LONG-AGO"))
+    assert "are printed" not in text
+    monkeypatch.setattr("accounts.pages.PRINTED", 1)
+    assert "The first 1 of 2 are printed." in superstaff("two").get(page(alice, "all")).content.decode()
+    roles = staff("accounts.view_account", "accounts.view_rolereach", "accounts.view_membership").get(
+        page(alice, "all")
+    )
+    assert [part["name"] for part in roles.context["parts"]] == ["roles", "members", "left"]
+    assert "CONNECT" not in roles.content.decode()
+
+
 def test_each_tab_asks_for_its_permission(instances):
     pg, _ = instances
     alice = account(pg, "alice")
