@@ -218,6 +218,9 @@ INSTALLED_APPS = [
     "aggregation",
     "planning",
     "classification",
+    "owners",
+    "drift",
+    "reviews",
     "alerts",
 ]
 

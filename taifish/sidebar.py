@@ -58,16 +58,11 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
         ],
     ),
     (
-        _("Risk"),
+        _("Risk and alerts"),
         [
             (_("Classifications"), "category", "admin:classification_classification_changelist"),
             (_("Classification rules"), "rule", "admin:classification_classificationrule_changelist"),
             (_("Assignments"), "assignment_ind", "admin:classification_assignment_changelist"),
-        ],
-    ),
-    (
-        _("Alerting"),
-        [
             (_("Alerts"), "notifications", "admin:alerts_alert_changelist"),
             (_("Alert rules"), "rule", "admin:alerts_alertrule_changelist"),
             (_("Channels"), "campaign", "admin:alerts_channel_changelist"),

@@ -338,6 +338,9 @@ OUR_APPS = [
     "aggregation",
     "planning",
     "classification",
+    "owners",
+    "drift",
+    "reviews",
     "alerts",
 ]
 
