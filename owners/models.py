@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import models
-from django.db.models import Q
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import Account
+from accounts.models import Account, AccountQuerySet
+from console.visibility import within
+
+
+class PersonQuerySet(models.QuerySet["Person"]):
+    def with_counts(self, user: User | None) -> PersonQuerySet:
+        """Each person with n_accounts: present accounts that no filter hides and that the user may see."""
+        shown = Q(ownerships__account__gone_at=None, ownerships__account__is_filtered=False)
+        seen = within("ownerships__account__instance", user)
+        # A query that groups has no order of its own.
+        return self.annotate(n_accounts=Count("ownerships", filter=shown & seen)).order_by("name", "pk")
 
 
 class Person(models.Model):
@@ -31,6 +44,8 @@ class Person(models.Model):
         verbose_name=_("user"),
         help_text=_("The login of the person in Taifish, to decide in reviews."),
     )
+
+    objects = PersonQuerySet.as_manager()
 
     class Meta:
         ordering = ["name", "pk"]
@@ -78,3 +93,28 @@ class Ownership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account}: {self.owner or '–'}"
+
+
+def with_owner(accounts: QuerySet[Account]) -> QuerySet[Account]:
+    """Each account with owner_name, owner_active and used_by; null where they are not known."""
+    return accounts.annotate(
+        owner_name=F("ownership__owner__name"),
+        owner_active=F("ownership__owner__active"),
+        used_by=F("ownership__kind"),
+    )
+
+
+def without_owner(accounts: AccountQuerySet) -> AccountQuerySet:
+    """Accounts that need an owner and have none. Those that the engine maintains need none."""
+    owned = Ownership.objects.filter(account=OuterRef("pk"), owner__isnull=False)
+    return accounts.filter(~Exists(owned), is_system=False).exclude(kind=Account.Kind.PUBLIC)
+
+
+def set_owner(accounts: QuerySet[Account], **values: Any) -> int:
+    """Set these fields of the ownership of each account, and leave its other fields. Returns the number of accounts."""
+    ids = accounts.order_by().values_list("pk", flat=True)
+    rows = [Ownership(account_id=pk, **values) for pk in ids]
+    Ownership.objects.bulk_create(
+        rows, update_conflicts=True, unique_fields=["account"], update_fields=[*values], batch_size=1000
+    )
+    return len(rows)

@@ -127,6 +127,18 @@ TRACKED = (
         # Without its instance: the name of a volume may name others that lie on it.
     ),
     Tracked(
+        "owners.Person",
+        columns=("name", "mail", "external_id", "active", "user_id"),
+        left_out=("id",),
+    ),
+    Tracked(
+        "owners.Ownership",
+        columns=("account_id", "owner_id", "kind", "note", "ticket"),
+        left_out=("id",),
+        name=_pair(_of("accounts_account", "name", "account"), _of("owners_person", "name", "owner")),
+        instance=_of("accounts_account", "instance_id", "account"),
+    ),
+    Tracked(
         "alerts.Channel",
         columns=("name", "kind", "addresses", "active", "daily", "note"),
         left_out=("id", "created_at", "updated_at"),

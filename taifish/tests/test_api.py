@@ -39,6 +39,8 @@ LISTS = {
     "classification": "classification.view_classification",
     "classificationrule": "classification.view_classificationrule",
     "assignment": "classification.view_assignment",
+    "person": "owners.view_person",
+    "ownership": "owners.view_ownership",
     "alertrule": "alerts.view_alertrule",
     "channel": "alerts.view_channel",
     "alert": "alerts.view_alert",

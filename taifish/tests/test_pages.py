@@ -25,6 +25,7 @@ from classification.models import Assignment, Classification, ClassificationRule
 from classification.services import assign, keep_rule
 from instances.models import Credential, Instance
 from instances.tests.pages import entered as entered_client
+from owners.models import Ownership, Person
 from planning import services as planning
 from planning.models import SizeLimit, Volume
 from sync import services
@@ -197,6 +198,8 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
     for session in SyncSession.objects.filter(kind="classification", status="running"):
         services.run_here(session)
     assign(Account.objects.get(name="bob"), privileged, "on call this week", user)
+    alice = Person.objects.create(name="Alice Li", mail="alice@example.com", external_id="E1")
+    Ownership.objects.create(account=Account.objects.get(name="alice"), owner=alice, kind="person", ticket="T-1")
     channel = Channel(name="on call", kind="feishu")
     channel.url = "https://open.example.org/hook/1"
     channel.save()
@@ -269,6 +272,8 @@ def urls(instance: Instance) -> dict[str, str]:
         "assignment": reverse("admin:classification_assignment_change", args=[Assignment.objects.get(rule=None).pk]),
         "account-why": reverse("admin:accounts_account_change", args=[alice.pk])
         + f"?tab=classifications&why={Assignment.objects.get(account=alice, until=None).pk}",
+        "person": reverse("admin:owners_person_change", args=[Person.objects.get().pk]),
+        "owner": reverse("admin:owners_ownership_change", args=[Ownership.objects.get().pk]),
         "search": reverse("search") + "?q=a",
         "search-nothing": reverse("search") + "?q=no+such+name",
         "all-accounts": reverse("admin:accounts_account_changelist") + "?gone=all&filtered=all",
@@ -294,6 +299,8 @@ def urls(instance: Instance) -> dict[str, str]:
         "classification_classification",
         "classification_classificationrule",
         "classification_assignment",
+        "owners_person",
+        "owners_ownership",
         "alerts_alert",
         "alerts_alertrule",
         "alerts_channel",
@@ -320,6 +327,8 @@ def urls(instance: Instance) -> dict[str, str]:
         "classification_classification",
         "classification_classificationrule",
         "classification_assignment",
+        "owners_person",
+        "owners_ownership",
         "alerts_alertrule",
         "alerts_channel",
         "django_celery_beat_periodictask",
