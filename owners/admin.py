@@ -18,20 +18,24 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from accounts.models import Account
-from console.buttons import ButtonAdmin, posted
+from console.buttons import Button, ButtonAdmin, posted
 from console.columns import Column, list_url
-from console.display import badge
+from console.display import badge, mono
 from console.list_filters import OptionsFilter, ParameterFilter
 from console.templatetags.names import visible
 from console.visibility import limit_of, shown_to
+from engines.statements import printable
 from instances.admin import NOTES, Addition, Part
 from instances.list_filters import EngineFilter
 from tagging.admin import TagFilter
 
-from .filters import OwnershipFilters, PersonFilters
-from .models import Ownership, Person, set_owner, with_owner, without_owner
+from .end_dates import dated
+from .filters import EndDateFilters, OwnershipFilters, PersonFilters
+from .matching import matching
+from .models import EndDate, OwnerRule, Ownership, Person, named_end, set_owner, with_owner, without_owner
 from .people import person_named
 
 if TYPE_CHECKING:
@@ -147,11 +151,11 @@ class OwnershipAdmin(ButtonAdmin):
         return _to_account(request, obj) or super().response_post_save_change(request, obj)
 
 
-def _to_account(request: HttpRequest, ownership: Ownership) -> HttpResponse | None:
+def _to_account(request: HttpRequest, saved: Ownership | EndDate) -> HttpResponse | None:
     """The page that shows what was saved."""
     if not request.user.has_perm("accounts.view_account"):
         return None
-    return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[ownership.account_id]))
+    return HttpResponseRedirect(reverse("admin:accounts_account_change", args=[saved.account_id]))
 
 
 @display(description=_("owner"), ordering="owner_name")
@@ -249,6 +253,158 @@ def owner_part(request: HttpRequest, account: Account) -> Part:
     return Part(SafeString(render_to_string("owners/of_account.html", context, request)))
 
 
+#: Accounts of each outcome on the page of a matching.
+MATCHES = 200
+
+
+def match_owners(pages: OwnerRuleAdmin, request: HttpRequest) -> HttpResponse | None:
+    """Show what the rules find, and store it when that is confirmed."""
+    if not request.user.has_perms(["owners.add_ownership", "owners.view_person", "accounts.view_account"]):
+        raise PermissionDenied
+    found = matching(request.user)
+    if "confirmed" in request.POST:
+        found.save()
+        text = gettext("%(found)d accounts got an owner. %(open)d stay open, because several people match.")
+        messages.success(request, text % {"found": len(found.found), "open": len(found.ambiguous)})
+        return None
+    context = {
+        **admin.site.each_context(request),
+        "title": gettext("Match owners"),
+        "opts": pages.opts,
+        "found": found.found[:MATCHES],
+        "n_found": len(found.found),
+        "ambiguous": found.ambiguous[:MATCHES],
+        "n_ambiguous": len(found.ambiguous),
+        "next": pages.back(request, None).url,
+    }
+    return TemplateResponse(request, "owners/matches.html", context)
+
+
+@admin.register(OwnerRule)
+class OwnerRuleAdmin(ButtonAdmin):
+    list_display = ["order", "match", Column("pattern", show=mono), "engine", "tag", "kind", "active"]
+    list_display_links = ["order", "match"]
+    list_filter = ["active", "engine", "kind"]
+    search_fields = ["pattern"]
+    list_select_related = ["tag"]
+    autocomplete_fields = ["tag"]
+    fields = ["order", "match", "pattern", ("engine", "tag"), "kind", "active"]
+
+    def get_buttons(self, request: HttpRequest) -> list[Button]:
+        return [
+            Button(
+                "match",
+                _("Match owners …"),
+                "owners.change_ownership",
+                lambda request, _row: match_owners(self, request),
+                icon="person_search",
+                on_list=True,
+                main=True,
+            )
+        ]
+
+
+#: Grants of an account that the form of an end date offers.
+OFFERED = 500
+
+
+class EndDateForm(forms.ModelForm):
+    """Chooses among what the account is and directly has."""
+
+    what = forms.ChoiceField(label=_("End of"), widget=UnfoldAdminSelectWidget)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            # What ends is not changed.
+            del self.fields["what"]
+        else:
+            self.fields["what"].choices = offered_ends(self._account())
+
+    def _account(self) -> Account | None:
+        pk = str((self.data if self.is_bound else self.initial).get("account", ""))
+        return shown_to(Account.objects.present(), self.user).filter(pk=pk).first() if pk.isdecimal() else None
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        kind, _colon, pk = cleaned.get("what", "").partition(":")
+        if kind:
+            for name, value in named_end(kind, int(pk or 0)).items():
+                setattr(self.instance, name, value)
+        return cleaned
+
+    def _get_validation_exclusions(self) -> set[str]:
+        excluded = super()._get_validation_exclusions()
+        # `clean` sets what has no field here: there is one end date of each thing.
+        return excluded & {"id", "created_by"} if self.instance.of else excluded
+
+
+def offered_ends(account: Account | None) -> list[tuple[str, Any]]:
+    """Values and labels of what may end: the account, its memberships and its direct grants."""
+    if account is None:
+        return [("account", _("the account"))]
+    roles = account.memberships.filter(until=None).select_related("role").order_by("role__name")
+    grants = account.grants.filter(until=None)[:OFFERED]
+    return [
+        ("account", _("the account")),
+        *((f"membership:{row.pk}", gettext("role %s") % printable(str(row.role))) for row in roles),
+        *((f"grant:{row.pk}", printable(str(row))) for row in grants),
+    ]
+
+
+@admin.register(EndDate)
+class EndDateAdmin(ButtonAdmin):
+    object_template = "owners/end_date.html"
+    form = EndDateForm
+    formfield_overrides = NOTES
+    list_display = [
+        "ends_on",
+        Column("account", ordering="account__name"),
+        Column("account__instance", ordering="account__instance__name"),
+        Column("what", _("of"), show=printable, ordering=None),
+        Column("reason", show=visible),
+        Column("ticket", show=visible),
+        Column("approver", show=visible),
+    ]
+    list_filter = ["of", "ends_on", EngineFilter, TagFilter]
+    filter_set = EndDateFilters
+    list_select_related = ["account__instance", "role"]
+    search_fields = ["account__name", "account__instance__name", "reason", "ticket", "approver"]
+    autocomplete_fields = ["account"]
+
+    def get_fields(self, request: HttpRequest, obj: EndDate | None = None) -> list[str]:
+        return [*([] if obj else ["account", "what"]), "ends_on", "reason", "ticket", "approver"]
+
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> type[EndDateForm]:
+        form = super().get_form(request, *args, **kwargs)
+        form.user = request.user
+        return form
+
+    def save_model(self, request: HttpRequest, obj: EndDate, form: forms.ModelForm, change: bool) -> None:
+        if not change:
+            obj.created_by = request.user
+        super().save_model(request, obj, form, change)
+
+    def page_context(self, request: HttpRequest, row: EndDate | None) -> dict[str, Any]:
+        if row is None:
+            return {}
+        names = ["account", "account__instance", "ends_on", "reason", "ticket", "approver", "created_by", "created_at"]
+        [found] = dated(EndDate.objects.filter(pk=row.pk))
+        return {"facts": self.facts(request, row, names), "found": found}
+
+    def response_post_save_add(self, request: HttpRequest, obj: EndDate) -> HttpResponse:
+        return _to_account(request, obj) or super().response_post_save_add(request, obj)
+
+
+def end_dates_part(request: HttpRequest, account: Account) -> Part:
+    """The end dates of an account, and the way to set one."""
+    url = ""
+    if request.user.has_perm("owners.add_enddate") and account.gone_at is None:
+        url = f"{reverse('admin:owners_enddate_add')}?account={account.pk}"
+    context = {"rows": dated(EndDate.objects.filter(account=account)), "url": url}
+    return Part(SafeString(render_to_string("owners/end_dates_of_account.html", context, request)))
+
+
 OF_ACCOUNTS = [
     Addition(
         "owners.view_ownership",
@@ -258,4 +414,5 @@ OF_ACCOUNTS = [
         part=owner_part,
     ),
     Addition("owners.change_ownership", actions=[set_owners]),
+    Addition("owners.view_enddate", part=end_dates_part),
 ]

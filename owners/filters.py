@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 from api.filters import FilterSet, NotNullFilter
 from instances.filters import OfInstances
 
-from .models import Ownership, Person
+from .models import EndDate, OwnerRule, Ownership, Person
 
 
 class PersonFilters(FilterSet):
@@ -30,3 +30,17 @@ class OwnershipFilters(OfInstances):
 
     def of_left(self, rows: QuerySet[Ownership], name: str, value: str) -> QuerySet[Ownership]:
         return rows.filter(owner__active=value == "false")
+
+
+class EndDateFilters(OfInstances):
+    path = "account__instance"
+
+    class Meta:
+        model = EndDate
+        fields = ["account", "of", "ticket"]
+
+
+class OwnerRuleFilters(FilterSet):
+    class Meta:
+        model = OwnerRule
+        fields = ["match", "engine", "tag", "kind", "active"]

@@ -5,9 +5,12 @@ from typing import Any
 
 from rest_framework import serializers
 
+from accounts.models import Grant, Membership
 from api.serializers import CleanSerializer, StrictSerializer
 
-from .models import Ownership, Person
+from .end_dates import SOON, STATES, Dated
+from .matching import Match
+from .models import EndDate, OwnerRule, Ownership, Person, named_end
 
 
 class PersonSerializer(CleanSerializer):
@@ -104,3 +107,108 @@ class FedSerializer(serializers.Serializer):
     new = serializers.IntegerField()
     changed = serializers.IntegerField()
     unchanged = serializers.IntegerField()
+
+
+class EndDateSerializer(CleanSerializer):
+    """`membership` or `grant` names what ends by its id when the end date is made; without one it is the account."""
+
+    membership = serializers.IntegerField(write_only=True, required=False, min_value=1, max_value=2**63 - 1)
+    grant = serializers.IntegerField(write_only=True, required=False, min_value=1, max_value=2**63 - 1)
+    what = serializers.CharField(read_only=True)
+    account_label = serializers.CharField(source="account.__str__", read_only=True)
+    instance = serializers.IntegerField(source="account.instance_id", read_only=True)
+    instance_name = serializers.CharField(source="account.instance.name", read_only=True)
+
+    class Meta:
+        model = EndDate
+        fields = [
+            "id",
+            "account",
+            "account_label",
+            "instance",
+            "instance_name",
+            "of",
+            "what",
+            "membership",
+            "grant",
+            "ends_on",
+            "reason",
+            "ticket",
+            "approver",
+            "created_at",
+        ]
+        read_only_fields = ["of"]
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        named = {kind: attrs.pop(kind) for kind in ("membership", "grant") if kind in attrs}
+        account = attrs.get("account", getattr(self.instance, "account", None))
+        if self.instance:
+            if named or account != self.instance.account:
+                raise serializers.ValidationError("What ends cannot be changed: make another end date.")
+            return super().validate(attrs)
+        if len(named) > 1:
+            raise serializers.ValidationError("Name a membership or a grant, not both.")
+        kind, pk = next(iter(named.items()), ("account", 0))
+        owned = {
+            "membership": Membership.objects.filter(member=account),
+            "grant": Grant.objects.filter(account=account),
+        }
+        if named and not owned[kind].filter(pk=pk, until=None).exists():
+            raise serializers.ValidationError({kind: ["The account has none with this id now."]})
+        attrs |= named_end(kind, pk)
+        return super().validate(attrs)
+
+
+class DatedQuestionSerializer(serializers.Serializer):
+    state = serializers.ChoiceField(list(STATES.items()), required=False)
+    days = serializers.IntegerField(default=SOON, min_value=0, max_value=3650, help_text="Until a date is due soon.")
+
+
+class DatedSerializer(serializers.Serializer):
+    """An end date and what visits have seen of it."""
+
+    id = serializers.IntegerField(source="end.pk")
+    instance = serializers.CharField(source="end.account.instance.name")
+    account = serializers.CharField(source="end.account.__str__")
+    of = serializers.CharField(source="end.of")
+    what = serializers.CharField(source="end.what")
+    ends_on = serializers.DateField(source="end.ends_on")
+    state = serializers.ChoiceField(list(STATES.items()))
+    detail = serializers.CharField()
+    days_left = serializers.IntegerField(help_text="Negative after the end.")
+    held_since = serializers.DateTimeField(allow_null=True, help_text="Without interruption; null: it is not there.")
+    days_held = serializers.IntegerField(allow_null=True)
+    seen_at = serializers.DateTimeField(allow_null=True, help_text="By the last visit that saw it there.")
+    ended_at = serializers.DateTimeField(allow_null=True, help_text="By the visit that no longer saw it.")
+    session = serializers.IntegerField(allow_null=True, help_text="Of that visit.")
+    reason = serializers.CharField(source="end.reason")
+    ticket = serializers.CharField(source="end.ticket")
+    approver = serializers.CharField(source="end.approver")
+
+
+def as_rows(answers: list[Dated]) -> list[dict[str, Any]]:
+    return list(DatedSerializer(answers, many=True).data)
+
+
+class OwnerRuleSerializer(CleanSerializer):
+    class Meta:
+        model = OwnerRule
+        fields = ["id", "order", "match", "pattern", "engine", "tag", "kind", "active"]
+
+
+class MatchSerializer(serializers.Serializer):
+    """An account without an owner, and the people that a rule names."""
+
+    instance = serializers.CharField(source="account.instance.name")
+    account = serializers.CharField(source="account.__str__")
+    rule = serializers.CharField(source="rule.__str__")
+    people = serializers.SerializerMethodField()
+
+    def get_people(self, match: Match) -> list[str]:
+        return [person.external_id or person.mail or person.name for person in match.people]
+
+
+class MatchedSerializer(serializers.Serializer):
+    dry_run = serializers.BooleanField()
+    found = MatchSerializer(many=True)
+    ambiguous = MatchSerializer(many=True, help_text="They stay open.")

@@ -11,14 +11,22 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
-from api.filters import read_body
-from api.viewsets import EditViewSet, FileOfList
+from api.filters import read_body, read_query
+from api.viewsets import ComputedViewSet, EditViewSet, FileOfList
 
 from . import feeds
-from .filters import OwnershipFilters, PersonFilters
-from .models import Ownership, Person
+from .end_dates import dated
+from .filters import EndDateFilters, OwnerRuleFilters, OwnershipFilters, PersonFilters
+from .matching import matching
+from .models import EndDate, OwnerRule, Ownership, Person
 from .serializers import (
+    DatedQuestionSerializer,
+    DatedSerializer,
+    EndDateSerializer,
     FedSerializer,
+    FeedSerializer,
+    MatchedSerializer,
+    OwnerRuleSerializer,
     OwnersFeedSerializer,
     OwnershipSerializer,
     PeopleFeedSerializer,
@@ -83,3 +91,53 @@ class OwnershipViewSet(EditViewSet):
         """Set the owners of many accounts by the names of instance and account, all of them or none."""
         asked = read_body(request, OwnersFeedSerializer)
         return _fed(request, "owners", feeds.plan_owners(list(enumerate(asked["owners"])), self.person), asked)
+
+
+class EndDateViewSet(EditViewSet):
+    """The days by which accounts, memberships and grants are to end."""
+
+    queryset = EndDate.objects.select_related("account__instance", "role")
+    serializer_class = EndDateSerializer
+    filterset_class = EndDateFilters
+    search_fields = ["account__name", "reason", "ticket", "approver"]
+
+    def perform_create(self, serializer: EndDateSerializer) -> None:
+        serializer.save(created_by=self.request.user)
+
+
+class DatedViewSet(ComputedViewSet):
+    """What visits have seen of everything with an end date, what needs attention first. `unknown` counts those that
+    no current read answers."""
+
+    queryset = EndDate.objects.all()
+    serializer_class = DatedSerializer
+
+    @extend_schema(parameters=[DatedQuestionSerializer])
+    def list(self, request: Request) -> Response:
+        question = read_query(request, DatedQuestionSerializer)
+        found = dated(self.get_queryset(), question["days"])
+        rows = [one for one in found if question.get("state", one.state) == one.state]
+        return self.page(rows, unknown=sum(one.state == "unknown" for one in found))
+
+
+class OwnerRuleViewSet(EditViewSet):
+    """How accounts without an owner are matched with people by name."""
+
+    queryset = OwnerRule.objects.all()
+    serializer_class = OwnerRuleSerializer
+    filterset_class = OwnerRuleFilters
+    search_fields = ["pattern"]
+    needs = {"match": "owners.change_ownership"}
+
+    @extend_schema(request=FeedSerializer, responses=MatchedSerializer)
+    @action(detail=False, methods=["post"], filterset_class=None, pagination_class=None)
+    def match(self, request: Request) -> Response:
+        """Set the owners of accounts that have none and that one person matches."""
+        if not request.user.has_perms(["owners.add_ownership", "owners.view_person", "accounts.view_account"]):
+            raise PermissionDenied
+        asked = read_body(request, FeedSerializer)
+        found = matching(self.person)
+        if not asked["dry_run"]:
+            found.save()
+        answer = {"dry_run": asked["dry_run"], "found": found.found, "ambiguous": found.ambiguous}
+        return Response(MatchedSerializer(answer).data)

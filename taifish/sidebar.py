@@ -74,6 +74,8 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
         [
             (_("People"), "badge", "admin:owners_person_changelist"),
             (_("Account owners"), "person_pin", "admin:owners_ownership_changelist"),
+            (_("Owner rules"), "person_search", "admin:owners_ownerrule_changelist"),
+            (_("End dates"), "event_busy", "end-dates"),
         ],
     ),
     (

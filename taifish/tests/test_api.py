@@ -41,6 +41,8 @@ LISTS = {
     "assignment": "classification.view_assignment",
     "person": "owners.view_person",
     "ownership": "owners.view_ownership",
+    "ownerrule": "owners.view_ownerrule",
+    "enddate": "owners.view_enddate",
     "alertrule": "alerts.view_alertrule",
     "channel": "alerts.view_channel",
     "alert": "alerts.view_alert",
@@ -68,6 +70,7 @@ QUESTIONS = {
     "aggregate-totals": ("aggregation.view_instanceaggregate", 200),
     "aggregate-lacking": ("aggregation.view_instanceaggregate", 200),
     "filling-up": ("planning.view_sizelimit", 200),
+    "end-dates-seen": ("owners.view_enddate", 200),
     "sizes-so-far": ("aggregation.view_instanceaggregate", 400),
 }
 

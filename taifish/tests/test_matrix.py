@@ -45,6 +45,7 @@ PAGES: dict[str, tuple[str, list[str] | None]] = {
     "forecasts": ("get", ["planning.view_sizelimit"]),
     "filling-up": ("get", ["planning.view_sizelimit"]),
     "planning-report": ("get", ["planning.view_sizelimit"]),
+    "end-dates": ("get", ["owners.view_enddate"]),
     "health": ("get", ["sync.view_syncsession"]),
     "search": ("get", []),
     "metrics": ("get", ["sync.view_syncsession"]),

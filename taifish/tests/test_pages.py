@@ -25,7 +25,7 @@ from classification.models import Assignment, Classification, ClassificationRule
 from classification.services import assign, keep_rule
 from instances.models import Credential, Instance
 from instances.tests.pages import entered as entered_client
-from owners.models import Ownership, Person
+from owners.models import EndDate, OwnerRule, Ownership, Person
 from planning import services as planning
 from planning.models import SizeLimit, Volume
 from sync import services
@@ -200,6 +200,15 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
     assign(Account.objects.get(name="bob"), privileged, "on call this week", user)
     alice = Person.objects.create(name="Alice Li", mail="alice@example.com", external_id="E1")
     Ownership.objects.create(account=Account.objects.get(name="alice"), owner=alice, kind="person", ticket="T-1")
+    OwnerRule.objects.create(match="pattern", pattern="adm_{mail_name}")
+    for days, who in ((-1, "alice"), (5, "bob")):
+        EndDate.objects.create(
+            account=Account.objects.get(name=who),
+            of="account",
+            ends_on=timezone.localdate() + timedelta(days=days),
+            reason="the project ends",
+            approver="Bob",
+        )
     channel = Channel(name="on call", kind="feishu")
     channel.url = "https://open.example.org/hook/1"
     channel.save()
@@ -273,6 +282,9 @@ def urls(instance: Instance) -> dict[str, str]:
         "account-why": reverse("admin:accounts_account_change", args=[alice.pk])
         + f"?tab=classifications&why={Assignment.objects.get(account=alice, until=None).pk}",
         "person": reverse("admin:owners_person_change", args=[Person.objects.get().pk]),
+        "end-dates": reverse("end-dates"),
+        "end-date": reverse("admin:owners_enddate_change", args=[EndDate.objects.first().pk]),
+        "add-end-date": f"{reverse('admin:owners_enddate_add')}?account={alice.pk}",
         "owner": reverse("admin:owners_ownership_change", args=[Ownership.objects.get().pk]),
         "search": reverse("search") + "?q=a",
         "search-nothing": reverse("search") + "?q=no+such+name",
@@ -301,6 +313,8 @@ def urls(instance: Instance) -> dict[str, str]:
         "classification_assignment",
         "owners_person",
         "owners_ownership",
+        "owners_enddate",
+        "owners_ownerrule",
         "alerts_alert",
         "alerts_alertrule",
         "alerts_channel",
@@ -329,6 +343,8 @@ def urls(instance: Instance) -> dict[str, str]:
         "classification_assignment",
         "owners_person",
         "owners_ownership",
+        "owners_enddate",
+        "owners_ownerrule",
         "alerts_alertrule",
         "alerts_channel",
         "django_celery_beat_periodictask",

@@ -44,7 +44,7 @@ from console.visibility import CONDITIONS, ShownRows, ShownRowsOfAPI, path_to_in
 from instances.models import Credential, Instance
 from instances.tests.api import client_of
 from instances.tests.pages import entered
-from owners.models import Ownership, Person
+from owners.models import EndDate, OwnerRule, Ownership, Person
 from planning.models import SizeLimit, Volume
 from planning.services import compute
 from sync import services as sync
@@ -187,6 +187,8 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
     }
     Assignment.objects.create(reason=f"{word} said so", **manual)
     Ownership.objects.create(account=account, owner=shared["person"], note=f"{word} note", ticket=f"{word}-1")
+    OwnerRule.objects.create(match="pattern", pattern=f"{word}-{{mail_name}}", tag=tag)
+    EndDate.objects.create(account=account, of="membership", role=role, ends_on=today, reason=word, approver=word)
     Assignment.objects.create(rule=shared["rule"], rule_version=1, **manual)
     RuleResult.objects.create(rule=shared["rule"], instance=instance, version=1, at=now, message=f"{word} failed")
     mine = AlertRule.objects.create(name=f"{word} paused", kind="paused", tag=tag, active=True)
@@ -218,7 +220,7 @@ def fleet(db: None) -> dict[str, Any]:
         "session": SyncSession.objects.create(kind="accounts", trigger="manual", status="running"),
         "alert_rule": AlertRule.objects.create(name="All paused", kind="paused", active=True),
         "channel": channel,
-        "person": Person.objects.create(name="Alice", external_id="E1"),
+        "person": Person.objects.create(name="Alice", external_id="E1", mail="user@example.com"),
     }
     made = {word: everything_of(word, shared) for word in (SEEN, HIDDEN)}
     team = Tag.objects.create(slug="team", label="Team")
@@ -542,6 +544,7 @@ ASKED: dict[str, list[str]] = {
         "?of=instance-{hidden}",
     ],
     "planning-report": ["", "?csv=1"],
+    "end-dates": ["", "?state=due", "?csv=1"],
     "health": [""],
     # Half of the hidden word: the page repeats what was searched for.
     "search": ["", "?q=zeb", "?q=aardvark", "?q=e", "?q=1"],
