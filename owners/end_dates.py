@@ -83,7 +83,7 @@ def dated(rows: QuerySet[EndDate], soon: int = SOON) -> list[Dated]:
     found = list(_with_sight(rows).select_related("account__instance", "role", "created_by"))
     instances = Instance.objects.filter(pk__in={row.account.instance_id for row in found})
     reads = {read.instance.pk: read for read in last_reads(instances)} if found else {}
-    sessions = _sessions(found)
+    sessions = sessions_of({(row.account.instance_id, row.ended_at) for row in found if not row.held and row.ended_at})
     order = list(STATES)
     answers = [_dated(row, reads[row.account.instance_id], sessions, soon) for row in found]
     return sorted(answers, key=lambda one: (order.index(one.state), one.end.ends_on, one.end.pk))
@@ -148,14 +148,13 @@ def _with_sight(rows: QuerySet[EndDate]) -> QuerySet[EndDate]:
     )
 
 
-def _sessions(found: list[EndDate]) -> dict[tuple[int, datetime], int]:
-    """Instance and beginning of a visit → its session."""
-    ended = {row.ended_at for row in found if not row.held and row.ended_at}
-    if not ended:
+def sessions_of(visits: set[tuple[int, datetime]]) -> dict[tuple[int, datetime], int]:
+    """Instance and beginning of an account visit → its session. Takes one query, and none for no visits."""
+    if not visits:
         return {}
-    instances = {row.account.instance_id for row in found if not row.held}
-    visits = SyncRecord.objects.filter(kind=KIND, instance__in=instances, started_at__in=ended)
-    return {(pk, at): session for pk, at, session in visits.values_list("instance", "started_at", "session")}
+    instances, moments = {pk for pk, _at in visits}, {at for _pk, at in visits}
+    found = SyncRecord.objects.filter(kind=KIND, instance__in=instances, started_at__in=moments)
+    return {(pk, at): session for pk, at, session in found.values_list("instance", "started_at", "session")}
 
 
 def _dated(row: EndDate, read: LastRead, sessions: dict[tuple[int, datetime], int], soon: int) -> Dated:

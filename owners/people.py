@@ -26,18 +26,23 @@ class People:
         for person in by_mail if self.names else ():
             self._by_mail[person.mail.lower()].append(person)
 
-    def named(self, name: str) -> Person:
-        """The person with this external id, else with this mail. Raises ValueError."""
+    def find(self, name: str) -> Person | None:
+        """The person with this external id, else with this mail. Raises ValueError if several have the mail."""
         if person := self._by_id.get(name):
             return person
         found = self._by_mail.get(name.lower(), [])
         if len(found) > 1:
             raise ValueError(_("Several people have the mail “%s”. Use the external id.") % name)
-        if not found:
+        return found[0] if found else None
+
+    def named(self, name: str) -> Person:
+        """The person, or ValueError with a suggestion."""
+        person = self.find(name)
+        if person is None:
             known = Person.objects.exclude(external_id="").order_by().values_list("external_id", flat=True)
             text = _("No person has the external id or mail “%s”.") % name
             raise ValueError(text + nearest(name, known))
-        return found[0]
+        return person
 
 
 def person_named(name: str) -> Person:

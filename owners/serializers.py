@@ -212,3 +212,33 @@ class MatchedSerializer(serializers.Serializer):
     dry_run = serializers.BooleanField()
     found = MatchSerializer(many=True)
     ambiguous = MatchSerializer(many=True, help_text="They stay open.")
+
+
+class LeaversQuestionSerializer(serializers.Serializer):
+    people = serializers.ListField(
+        child=serializers.CharField(max_length=254),
+        max_length=500,
+        help_text="External id or mail of a person, or the name of an account. May be repeated.",
+    )
+
+
+class LeaverSerializer(serializers.Serializer):
+    """An account of somebody who leaves. `way` is owner or name; `session` saw it gone or locked first."""
+
+    leaver = serializers.CharField()
+    way = serializers.CharField()
+    instance = serializers.CharField(source="account.instance.name")
+    engine = serializers.CharField(source="account.instance.engine")
+    account_id = serializers.IntegerField(source="account.pk")
+    account = serializers.CharField(source="account.__str__")
+    state = serializers.CharField(help_text="present, locked, gone or unknown.")
+    reason = serializers.CharField(help_text="Why the state is unknown.")
+    ended_at = serializers.DateTimeField(allow_null=True)
+    session = serializers.IntegerField(allow_null=True)
+    superuser = serializers.BooleanField(source="account.is_superuser", allow_null=True)
+    n_grants = serializers.IntegerField(source="account.n_grants", help_text="Direct ones.")
+    n_roles = serializers.IntegerField(source="account.n_roles", help_text="Reached by any path.")
+    objects = serializers.ListField(child=serializers.CharField(), help_text="That it owns.")
+    roles = serializers.ListField(child=serializers.CharField(), help_text="That nobody else holds.")
+    statements = serializers.ListField(child=serializers.CharField(), help_text="SQL for you to run.")
+    by_hand = serializers.ListField(child=serializers.CharField())

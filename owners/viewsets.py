@@ -11,12 +11,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.viewsets import unknown_rows
 from api.filters import read_body, read_query
 from api.viewsets import ComputedViewSet, EditViewSet, FileOfList
 
 from . import feeds
 from .end_dates import dated
 from .filters import EndDateFilters, OwnerRuleFilters, OwnershipFilters, PersonFilters
+from .leavers import leavers
 from .matching import matching
 from .models import EndDate, OwnerRule, Ownership, Person
 from .serializers import (
@@ -25,6 +27,8 @@ from .serializers import (
     EndDateSerializer,
     FedSerializer,
     FeedSerializer,
+    LeaverSerializer,
+    LeaversQuestionSerializer,
     MatchedSerializer,
     OwnerRuleSerializer,
     OwnersFeedSerializer,
@@ -141,3 +145,22 @@ class OwnerRuleViewSet(EditViewSet):
             found.save()
         answer = {"dry_run": asked["dry_run"], "found": found.found, "ambiguous": found.ambiguous}
         return Response(MatchedSerializer(answer).data)
+
+
+class LeaversViewSet(ComputedViewSet):
+    """Everything that people who leave have on all instances, and what visits have seen of its end. `unknown` are the
+    instances that were not read lately."""
+
+    queryset = Ownership.objects.all()
+    serializer_class = LeaverSerializer
+    needs = {"list": "accounts.view_grant"}
+
+    @extend_schema(parameters=[LeaversQuestionSerializer])
+    def list(self, request: Request) -> Response:
+        question = read_query(request, LeaversQuestionSerializer, repeatable=["people"])
+        try:
+            found = leavers(question["people"], self.person)
+        except ValueError as error:
+            raise ValidationError({"people": [str(error)]}) from error
+        unknown = unknown_rows({read.instance: read.reason for read in found.unknown})
+        return self.page(found.rows, nameless=found.nameless, unknown=unknown)

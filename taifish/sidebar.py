@@ -76,6 +76,7 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
             (_("Account owners"), "person_pin", "admin:owners_ownership_changelist"),
             (_("Owner rules"), "person_search", "admin:owners_ownerrule_changelist"),
             (_("End dates"), "event_busy", "end-dates"),
+            (_("Leavers"), "person_remove", "leavers"),
         ],
     ),
     (

@@ -282,6 +282,7 @@ def urls(instance: Instance) -> dict[str, str]:
         "account-why": reverse("admin:accounts_account_change", args=[alice.pk])
         + f"?tab=classifications&why={Assignment.objects.get(account=alice, until=None).pk}",
         "person": reverse("admin:owners_person_change", args=[Person.objects.get().pk]),
+        "leavers": f"{reverse('leavers')}?people=E1%0Abob",
         "end-dates": reverse("end-dates"),
         "end-date": reverse("admin:owners_enddate_change", args=[EndDate.objects.first().pk]),
         "add-end-date": f"{reverse('admin:owners_enddate_add')}?account={alice.pk}",

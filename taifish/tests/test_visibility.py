@@ -544,6 +544,7 @@ ASKED: dict[str, list[str]] = {
         "?of=instance-{hidden}",
     ],
     "planning-report": ["", "?csv=1"],
+    "leavers": ["", "?people=E1", "?people=E1&csv=1"],
     "end-dates": ["", "?state=due", "?csv=1"],
     "health": [""],
     # Half of the hidden word: the page repeats what was searched for.
