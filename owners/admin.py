@@ -264,7 +264,7 @@ def match_owners(pages: OwnerRuleAdmin, request: HttpRequest) -> HttpResponse | 
     found = matching(request.user)
     if "confirmed" in request.POST:
         found.save()
-        text = gettext("%(found)d accounts got an owner. %(open)d stay open, because several people match.")
+        text = gettext("Owners set: %(found)d. Still open, because several people match: %(open)d.")
         messages.success(request, text % {"found": len(found.found), "open": len(found.ambiguous)})
         return None
     context = {

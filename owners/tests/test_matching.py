@@ -119,7 +119,7 @@ def test_the_page_shows_matches_before_it_stores_them(instances, people):
         assert text in html
     assert owners() == {}
     told = client.post(button, {"confirmed": "1"}, follow=True).content.decode()
-    assert "1 accounts got an owner. 1 stay open, because several people match." in told
+    assert "Owners set: 1. Still open, because several people match: 1." in told
     assert owners() == {"alice": "Alice"}
     assert staff(*MAY[:4]).post(button).status_code == 403
 
