@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -160,13 +160,15 @@ def _to_account(request: HttpRequest, saved: Ownership | EndDate) -> HttpRespons
 
 @display(description=_("owner"), ordering="owner_name")
 def owner(account: Account) -> SafeString | str:
-    if account.owner_name is None:
-        return "–"
-    name = visible(account.owner_name)
-    return name if account.owner_active else format_html("{} {}", name, badge("gone", gettext("has left")))
+    """The owner, and below it what the account is used by."""
+    lines = [account.owner_name and visible(account.owner_name)]
+    if account.owner_active is False:
+        lines.append(badge("gone", gettext("has left")))
+    lines.append(dict(Ownership.Kind.choices).get(account.used_by))
+    return format_html_join("", "<div>{}</div>", ((line,) for line in lines if line)) or "–"
 
 
-owner.in_files = [Column("owner_name", _("owner"))]
+owner.in_files = [Column("owner_name", _("owner")), Column("used_by", _("used by"))]
 
 
 class NoOwnerFilter(OptionsFilter):
@@ -409,7 +411,7 @@ OF_ACCOUNTS = [
     Addition(
         "owners.view_ownership",
         annotate=with_owner,
-        columns=[owner, Column("used_by", _("used by"), show=dict(Ownership.Kind.choices).get)],
+        columns=[owner],
         filters=[NoOwnerFilter, "ownership__owner", "ownership__kind"],
         part=owner_part,
     ),

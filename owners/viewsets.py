@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.models import Grant
 from accounts.viewsets import unknown_rows
 from api.filters import read_body, read_query
 from api.viewsets import ComputedViewSet, EditViewSet, FileOfList
@@ -151,13 +152,14 @@ class LeaversViewSet(ComputedViewSet):
     """Everything that people who leave have on all instances, and what visits have seen of its end. `unknown` are the
     instances that were not read lately."""
 
-    queryset = Ownership.objects.all()
+    queryset = Grant.objects.all()
     serializer_class = LeaverSerializer
-    needs = {"list": "accounts.view_grant"}
 
     @extend_schema(parameters=[LeaversQuestionSerializer])
     def list(self, request: Request) -> Response:
         question = read_query(request, LeaversQuestionSerializer, repeatable=["people"])
+        if not request.user.has_perms(["accounts.view_account", "owners.view_person", "owners.view_ownership"]):
+            raise PermissionDenied
         try:
             found = leavers(question["people"], self.person)
         except ValueError as error:

@@ -71,7 +71,7 @@ QUESTIONS = {
     "aggregate-lacking": ("aggregation.view_instanceaggregate", 200),
     "filling-up": ("planning.view_sizelimit", 200),
     "end-dates-seen": ("owners.view_enddate", 200),
-    "leavers": ("owners.view_ownership", 400),
+    "leavers": ("accounts.view_grant", 400),
     "sizes-so-far": ("aggregation.view_instanceaggregate", 400),
 }
 
