@@ -19,7 +19,7 @@ from unfold.decorators import display
 from console.buttons import InspectOnlyAdmin
 from console.columns import Column, list_url
 from console.display import ago, badge, day, moment
-from console.list_filters import FilteredFilter, GoneFilter
+from console.list_filters import FilteredFilter, GoneFilter, by_type
 from console.templatetags.names import visible
 from instances.admin import Addition, Figure, Part
 from instances.hiding_pages import FilterAdmin, HideableAdmin
@@ -48,7 +48,8 @@ SESSION = Column("record__session_id", show="#{}".format, ordering=None)
 DETAILS = 3
 
 
-#: What apps above add to the list of accounts: `annotate`, `columns` and `filters`, in their `AppConfig.add_pages`.
+#: What apps above add to the pages of accounts: `annotate`, `columns`, `filters` and `actions` of the list, and the
+#: `part` of a page, in their `AppConfig.add_pages`.
 ADDITIONS: list[Addition] = []
 
 
@@ -110,8 +111,13 @@ class AccountAdmin(NamesUnknownInstances, HideableAdmin):
         return [name, host, instance, *added, *others]
 
     def get_list_filter(self, request: HttpRequest) -> list[Any]:
-        added = [item for addition in self.additions(request) for item in addition.filters]
+        added = [by_type(self.model, item) for addition in self.additions(request) for item in addition.filters]
         return [*super().get_list_filter(request), *added]
+
+    def get_actions(self, request: HttpRequest) -> dict[str, tuple[Any, str, str]]:
+        added = [action for addition in self.additions(request) for action in addition.actions]
+        own = super().get_actions(request)
+        return {name: (run, name, label) for run, name, label in map(self.get_action, added)} | own
 
     def get_search_results(
         self, request: HttpRequest, queryset: AccountQuerySet, search_term: str
@@ -135,7 +141,9 @@ class AccountAdmin(NamesUnknownInstances, HideableAdmin):
     last_seen.in_files = [Column("last_seen_at", _("last seen")), "gone_at"]
 
     def page_context(self, request: HttpRequest, row: Account) -> dict[str, Any]:
-        return account_page(request, row) | {"account": row, "title": str(row) or gettext("(no name)")}
+        parts = [addition.part(request, row).section for addition in self.additions(request) if addition.part]
+        title = str(row) or gettext("(no name)")
+        return account_page(request, row) | {"account": row, "title": title, "parts": parts}
 
 
 @admin.register(AccountChange)

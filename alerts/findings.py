@@ -29,6 +29,8 @@ from console.units import bytes_label
 from console.visibility import limit_of, shown_to
 from instances.destinations import REACH
 from instances.models import Instance
+from owners.end_dates import Dated, due_soon, overdue
+from owners.models import EndDate
 from planning.answers import Forecast
 from planning.reading import Ceiling, ceilings, chosen, forecasts
 from sync.lateness import enabled_schedules, is_late
@@ -296,6 +298,26 @@ def _expired_passwords(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
         yield _alert(account.pk, f"the password of {account} has expired", account.instance_id)
 
 
+def _end_dates(scope: Scope) -> QuerySet[EndDate]:
+    return EndDate.objects.filter(account__instance__in=scope.instances)
+
+
+def _end_dates_near(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
+    for found in due_soon(_end_dates(scope), rule.threshold):
+        yield _alert(_key(found), f"{found.end} has to end after {found.end.ends_on}", found.read.instance.pk)
+
+
+def _end_dates_passed(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
+    for found in overdue(_end_dates(scope)):
+        text = f"{found.end} had to end after {found.end.ends_on}; last seen {moment(found.seen_at)}"
+        yield _alert(_key(found), text, found.read.instance.pk)
+
+
+def _key(found: Dated) -> str:
+    """Another end date of the same thing is another alert."""
+    return f"{found.end.pk}:{found.end.ends_on}"
+
+
 def _privileges_changed(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     """Visits that found changes. Filtered accounts do not count: a server's upgrade changes many of its own."""
     changes = _changes(scope).filter(
@@ -386,6 +408,8 @@ _REPORTS: dict[str, Callable[[Scope, AlertRule], Iterator[Alert]]] = {
     "moved": _moved,
     "account_expires": _expiring,
     "password_expired": _expired_passwords,
+    "end_date_near": _end_dates_near,
+    "end_date_passed": _end_dates_passed,
     "privilege_changes": _privileges_changed,
     "growth": _growth,
     "limit_near": _limits_near,

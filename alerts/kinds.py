@@ -67,6 +67,15 @@ KINDS: dict[str, AlertKind] = {
         _("password expired"),
         _("The password of an account that can log in has expired: its next login must change it, or fails."),
     ),
+    "end_date_near": AlertKind(
+        _("end date near"),
+        _("An account, membership or grant that is still there has to end within so many days."),
+        threshold=_("days"),
+    ),
+    "end_date_passed": AlertKind(
+        _("end date passed"),
+        _("A visit after the end date of an account, membership or grant still saw it."),
+    ),
     "privilege_changes": AlertKind(
         _("privileges changed"),
         _("One visit found other privileges, roles or options of this many accounts. Filtered accounts do not count."),

@@ -72,7 +72,7 @@ class Addition:
 
     `annotate` is applied to the list's queryset for `columns` (functions of an instance) and `filters`; `actions` are
     admin actions; `part(request, instance)` is what the instance's page shows. Buttons check their own permission.
-    The list of accounts takes these too: annotation, columns and filters.
+    The pages of accounts take these too: annotation, columns, filters, actions and the section of a part.
     """
 
     permission: str
@@ -82,7 +82,7 @@ class Addition:
     actions: Sequence[Callable[..., Any]] = ()
     buttons: Sequence[Button] = ()
     inlines: Sequence[type[InlineModelAdmin]] = ()
-    part: Callable[[HttpRequest, Instance], Part] | None = None
+    part: Callable[[HttpRequest, Any], Part] | None = None
 
 
 ADDITIONS: list[Addition] = []

@@ -10,6 +10,7 @@ from audit.viewsets import EventViewSet
 from capacity import viewsets as capacity
 from classification import viewsets as classification
 from instances import viewsets as instances
+from owners import viewsets as owners
 from planning.viewsets import (
     FillingUpViewSet,
     ForecastViewSet,
@@ -63,6 +64,12 @@ router.register("filling-up", FillingUpViewSet, "filling-up")
 router.register("classifications", classification.ClassificationViewSet)
 router.register("classification-rules", classification.ClassificationRuleViewSet)
 router.register("assignments", classification.AssignmentViewSet)
+router.register("people", owners.PersonViewSet)
+router.register("account-owners", owners.OwnershipViewSet)
+router.register("owner-rules", owners.OwnerRuleViewSet)
+router.register("end-dates", owners.EndDateViewSet)
+router.register("end-dates-seen", owners.DatedViewSet, "end-dates-seen")
+router.register("leavers", owners.LeaversViewSet, "leavers")
 router.register("alert-rules", alerts.AlertRuleViewSet)
 router.register("alert-channels", alerts.ChannelViewSet)
 router.register("alerts", alerts.AlertViewSet)

@@ -22,6 +22,9 @@ SECTIONS = {
     "aggregation": "Periods of sizes",
     "planning": "Limits and forecasts",
     "classification": "Classification",
+    "owners": "Owners and end dates",
+    "drift": "Drift",
+    "reviews": "Reviews",
     "alerts": "Alerts",
     "audit": "Audit trail",
 }

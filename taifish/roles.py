@@ -53,6 +53,7 @@ ROLES: dict[str, tuple[str, list[str], list[str]]] = {
             "classification.*_classification",
             "classification.*_classificationrule",
             "classification.*_assignment",
+            "owners.*",
             "alerts.*_alertrule",
             "alerts.*_channel",
             "alerts.change_delivery",

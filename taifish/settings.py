@@ -218,6 +218,9 @@ INSTALLED_APPS = [
     "aggregation",
     "planning",
     "classification",
+    "owners",
+    "drift",
+    "reviews",
     "alerts",
 ]
 
@@ -438,6 +441,7 @@ SPECTACULAR_SETTINGS = {
         "GrantKindEnum": [(kind, kind) for kind in GRANT_KINDS],
         "FilterActionEnum": "instances.hiding.Filter.Action",
         "PeriodEnum": "aggregation.models.PERIODS",
+        "OwnershipKindEnum": "owners.models.Ownership.Kind",
         "FillingKindEnum": "planning.reading.KINDS",
     },
 }

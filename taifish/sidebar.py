@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.urls import resolve, reverse
 from django.utils.translation import gettext_lazy as _
 
-#: Title of a section → title, icon and page of each of its links. Sections are folded but that of the page; with seven
+#: Title of a section → title, icon and page of each of its links. Sections are folded but that of the page; with eight
 #: of them, the first without a title, seven entries are in sight. No two entries have one name.
 SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
     (
@@ -58,20 +58,25 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
         ],
     ),
     (
-        _("Risk"),
+        _("Risk and alerts"),
         [
             (_("Classifications"), "category", "admin:classification_classification_changelist"),
             (_("Classification rules"), "rule", "admin:classification_classificationrule_changelist"),
             (_("Assignments"), "assignment_ind", "admin:classification_assignment_changelist"),
-        ],
-    ),
-    (
-        _("Alerting"),
-        [
             (_("Alerts"), "notifications", "admin:alerts_alert_changelist"),
             (_("Alert rules"), "rule", "admin:alerts_alertrule_changelist"),
             (_("Channels"), "campaign", "admin:alerts_channel_changelist"),
             (_("Deliveries"), "outbox", "admin:alerts_delivery_changelist"),
+        ],
+    ),
+    (
+        _("Reviews"),
+        [
+            (_("People"), "badge", "admin:owners_person_changelist"),
+            (_("Account owners"), "person_pin", "admin:owners_ownership_changelist"),
+            (_("Owner rules"), "person_search", "admin:owners_ownerrule_changelist"),
+            (_("End dates"), "event_busy", "end-dates"),
+            (_("Leavers"), "person_remove", "leavers"),
         ],
     ),
     (

@@ -12,6 +12,7 @@ from access.where_page import where_page
 from aggregation.pages import backfill_page, trends_page
 from alerts.pages import unread_page
 from capacity.pages import gaps_page
+from owners.pages import end_dates_page, leavers_page
 from planning.pages import filling_page, forecasts_page, report_page
 
 from . import oidc
@@ -40,6 +41,8 @@ urlpatterns = [
     path("admin/forecasts/", admin.site.admin_view(forecasts_page), name="forecasts"),
     path("admin/filling-up/", admin.site.admin_view(filling_page), name="filling-up"),
     path("admin/planning-report/", admin.site.admin_view(report_page), name="planning-report"),
+    path("admin/leavers/", admin.site.admin_view(leavers_page), name="leavers"),
+    path("admin/end-dates/", admin.site.admin_view(end_dates_page), name="end-dates"),
     path("admin/unread-alerts/", admin.site.admin_view(unread_page), name="unread-alerts"),
     path("admin/health/", admin.site.admin_view(health_page), name="health"),
     path("admin/saved-views/", admin.site.admin_view(saved_views_page), name="saved-views"),

@@ -10,6 +10,7 @@ from accounts.models import Account, AccountChange, AccountFilter, Grant
 from aggregation.models import DatabaseAggregate, InstanceAggregate
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize, TableSize, Tablespace, TablespaceSize
 from instances.models import Credential, Instance
+from owners.models import EndDate, OwnerRule, Ownership, Person
 from planning.models import SizeLimit, Volume
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from tagging.models import InstanceTag, Tag, TagOperation
@@ -78,5 +79,9 @@ def small_fleet() -> Instance:
     InstanceAggregate.objects.create(instance=instance, days_complete=1, **figures)
     SizeLimit.objects.create(instance=instance, size=1 << 30)
     Volume.objects.create(name="db1:/data", size=1 << 40).instances.add(instance)
+    person = Person.objects.create(name="Alice", mail="alice@example.com", external_id="E1")
+    Ownership.objects.create(account=account, owner=person, kind="application")
+    OwnerRule.objects.create(match="mail_name")
+    EndDate.objects.create(account=account, of="account", ends_on=today, reason="project")
     schedules.install()
     return instance

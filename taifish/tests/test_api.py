@@ -39,6 +39,10 @@ LISTS = {
     "classification": "classification.view_classification",
     "classificationrule": "classification.view_classificationrule",
     "assignment": "classification.view_assignment",
+    "person": "owners.view_person",
+    "ownership": "owners.view_ownership",
+    "ownerrule": "owners.view_ownerrule",
+    "enddate": "owners.view_enddate",
     "alertrule": "alerts.view_alertrule",
     "channel": "alerts.view_channel",
     "alert": "alerts.view_alert",
@@ -66,6 +70,8 @@ QUESTIONS = {
     "aggregate-totals": ("aggregation.view_instanceaggregate", 200),
     "aggregate-lacking": ("aggregation.view_instanceaggregate", 200),
     "filling-up": ("planning.view_sizelimit", 200),
+    "end-dates-seen": ("owners.view_enddate", 200),
+    "leavers": ("accounts.view_grant", 400),
     "sizes-so-far": ("aggregation.view_instanceaggregate", 400),
 }
 

@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 LAYERS = [
     "taifish",
     "alerts",
+    "reviews",
+    "owners",
+    "drift",
     "planning",
     "classification",
     "aggregation",

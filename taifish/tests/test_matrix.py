@@ -45,6 +45,11 @@ PAGES: dict[str, tuple[str, list[str] | None]] = {
     "forecasts": ("get", ["planning.view_sizelimit"]),
     "filling-up": ("get", ["planning.view_sizelimit"]),
     "planning-report": ("get", ["planning.view_sizelimit"]),
+    "leavers": (
+        "get",
+        ["accounts.view_account", "accounts.view_grant", "owners.view_person", "owners.view_ownership"],
+    ),
+    "end-dates": ("get", ["owners.view_enddate"]),
     "health": ("get", ["sync.view_syncsession"]),
     "search": ("get", []),
     "metrics": ("get", ["sync.view_syncsession"]),

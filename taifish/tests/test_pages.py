@@ -25,6 +25,7 @@ from classification.models import Assignment, Classification, ClassificationRule
 from classification.services import assign, keep_rule
 from instances.models import Credential, Instance
 from instances.tests.pages import entered as entered_client
+from owners.models import EndDate, OwnerRule, Ownership, Person
 from planning import services as planning
 from planning.models import SizeLimit, Volume
 from sync import services
@@ -197,6 +198,17 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
     for session in SyncSession.objects.filter(kind="classification", status="running"):
         services.run_here(session)
     assign(Account.objects.get(name="bob"), privileged, "on call this week", user)
+    alice = Person.objects.create(name="Alice Li", mail="alice@example.com", external_id="E1")
+    Ownership.objects.create(account=Account.objects.get(name="alice"), owner=alice, kind="person", ticket="T-1")
+    OwnerRule.objects.create(match="pattern", pattern="adm_{mail_name}")
+    for days, who in ((-1, "alice"), (5, "bob")):
+        EndDate.objects.create(
+            account=Account.objects.get(name=who),
+            of="account",
+            ends_on=timezone.localdate() + timedelta(days=days),
+            reason="the project ends",
+            approver="Bob",
+        )
     channel = Channel(name="on call", kind="feishu")
     channel.url = "https://open.example.org/hook/1"
     channel.save()
@@ -269,6 +281,12 @@ def urls(instance: Instance) -> dict[str, str]:
         "assignment": reverse("admin:classification_assignment_change", args=[Assignment.objects.get(rule=None).pk]),
         "account-why": reverse("admin:accounts_account_change", args=[alice.pk])
         + f"?tab=classifications&why={Assignment.objects.get(account=alice, until=None).pk}",
+        "person": reverse("admin:owners_person_change", args=[Person.objects.get().pk]),
+        "leavers": f"{reverse('leavers')}?people=E1%0Abob",
+        "end-dates": reverse("end-dates"),
+        "end-date": reverse("admin:owners_enddate_change", args=[EndDate.objects.first().pk]),
+        "add-end-date": f"{reverse('admin:owners_enddate_add')}?account={alice.pk}",
+        "owner": reverse("admin:owners_ownership_change", args=[Ownership.objects.get().pk]),
         "search": reverse("search") + "?q=a",
         "search-nothing": reverse("search") + "?q=no+such+name",
         "all-accounts": reverse("admin:accounts_account_changelist") + "?gone=all&filtered=all",
@@ -294,6 +312,10 @@ def urls(instance: Instance) -> dict[str, str]:
         "classification_classification",
         "classification_classificationrule",
         "classification_assignment",
+        "owners_person",
+        "owners_ownership",
+        "owners_enddate",
+        "owners_ownerrule",
         "alerts_alert",
         "alerts_alertrule",
         "alerts_channel",
@@ -320,6 +342,10 @@ def urls(instance: Instance) -> dict[str, str]:
         "classification_classification",
         "classification_classificationrule",
         "classification_assignment",
+        "owners_person",
+        "owners_ownership",
+        "owners_enddate",
+        "owners_ownerrule",
         "alerts_alertrule",
         "alerts_channel",
         "django_celery_beat_periodictask",

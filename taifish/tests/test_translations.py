@@ -41,6 +41,9 @@ APPS = (
     "capacity",
     "aggregation",
     "planning",
+    "owners",
+    "drift",
+    "reviews",
     "alerts",
     "classification",
 )

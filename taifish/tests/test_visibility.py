@@ -44,6 +44,7 @@ from console.visibility import CONDITIONS, ShownRows, ShownRowsOfAPI, path_to_in
 from instances.models import Credential, Instance
 from instances.tests.api import client_of
 from instances.tests.pages import entered
+from owners.models import EndDate, OwnerRule, Ownership, Person
 from planning.models import SizeLimit, Volume
 from planning.services import compute
 from sync import services as sync
@@ -71,6 +72,7 @@ OF_ALL = {
     "classification.RuleVersion": "of the fleet",
     "classification.ClassificationCount": "of the fleet, and not told to limited people",
     "aggregation.ChangedDay": "shown nowhere",
+    "owners.Person": "of the fleet; accounts are narrowed",
     "planning.VolumeRead": "on the Health page, which is of the fleet",
 }
 
@@ -184,6 +186,9 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
         "since": now,
     }
     Assignment.objects.create(reason=f"{word} said so", **manual)
+    Ownership.objects.create(account=account, owner=shared["person"], note=f"{word} note", ticket=f"{word}-1")
+    OwnerRule.objects.create(match="pattern", pattern=f"{word}-{{mail_name}}", tag=tag)
+    EndDate.objects.create(account=account, of="membership", role=role, ends_on=today, reason=word, approver=word)
     Assignment.objects.create(rule=shared["rule"], rule_version=1, **manual)
     RuleResult.objects.create(rule=shared["rule"], instance=instance, version=1, at=now, message=f"{word} failed")
     mine = AlertRule.objects.create(name=f"{word} paused", kind="paused", tag=tag, active=True)
@@ -215,6 +220,7 @@ def fleet(db: None) -> dict[str, Any]:
         "session": SyncSession.objects.create(kind="accounts", trigger="manual", status="running"),
         "alert_rule": AlertRule.objects.create(name="All paused", kind="paused", active=True),
         "channel": channel,
+        "person": Person.objects.create(name="Alice", external_id="E1", mail="user@example.com"),
     }
     made = {word: everything_of(word, shared) for word in (SEEN, HIDDEN)}
     team = Tag.objects.create(slug="team", label="Team")
@@ -338,6 +344,9 @@ OUR_APPS = [
     "aggregation",
     "planning",
     "classification",
+    "owners",
+    "drift",
+    "reviews",
     "alerts",
 ]
 
@@ -535,6 +544,8 @@ ASKED: dict[str, list[str]] = {
         "?of=instance-{hidden}",
     ],
     "planning-report": ["", "?csv=1"],
+    "leavers": ["", "?people=E1", "?people=E1&csv=1"],
+    "end-dates": ["", "?state=due", "?csv=1"],
     "health": [""],
     # Half of the hidden word: the page repeats what was searched for.
     "search": ["", "?q=zeb", "?q=aardvark", "?q=e", "?q=1"],

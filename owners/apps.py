@@ -1,0 +1,21 @@
+from django.apps import AppConfig
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+
+
+class OwnersConfig(AppConfig):
+    name = "owners"
+    verbose_name = _("Owners")
+
+    def ready(self) -> None:
+        """Declare what this app adds to others."""
+        if settings.TAIFISH_PAGES:
+            self.add_pages()
+
+    def add_pages(self) -> None:
+        """Declare what this app adds to pages."""
+        from accounts.admin import ADDITIONS as OF_ACCOUNTS
+
+        from . import admin
+
+        OF_ACCOUNTS.extend(admin.OF_ACCOUNTS)
