@@ -14,6 +14,7 @@ from .semantics import Semantics
 from .session import Session
 from .statements import Held, Remedy, Statement, Subject
 from .target import Target
+from .versions import OnlyIn
 
 
 class FactsModule(Protocol):
@@ -62,7 +63,8 @@ class Engine:
     product → prefixes of the version numbers tested on real servers, and on tables built from the manuals.
 
     `needs_database`: no database is the default for connecting, so each instance must name one. `has_hosts`: an account
-    is a name and a client host. `grants_per_database`: depths B and C need a right on each database.
+    is a name and a client host. `grants_per_database`: depths B and C need a right on each database. `only_in`: grants
+    that only some versions have.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Engine:
     needs_database: bool = False
     has_hosts: bool = False
     grants_per_database: bool = False
+    only_in: Sequence[OnlyIn] = ()
 
     def script(
         self, level: str, account: AccountKey, product: str = "", version: str = "", hash_blind: bool = False

@@ -53,6 +53,8 @@ ROLES: dict[str, tuple[str, list[str], list[str]]] = {
             "classification.*_classification",
             "classification.*_classificationrule",
             "classification.*_assignment",
+            "drift.*_baseline",
+            "drift.*_accepteddeviation",
             "alerts.*_alertrule",
             "alerts.*_channel",
             "alerts.change_delivery",
