@@ -30,7 +30,7 @@ from instances.models import Instance
 
 from .models import AcceptedDeviation, Baseline
 from .states import VERSION
-from .wording import FIELDS, OPTIONS
+from .wording import FIELDS, OPTIONS, WHAT
 
 #: The kinds of item that are no grants.
 ACCOUNT, ATTRIBUTE, MEMBERSHIP = "account", "field", "membership"
@@ -77,6 +77,23 @@ class Deviation(NamedTuple):
             return gettext("member of %s") % account_label(self.scope, self.item)
         privilege = self.item.removeprefix("no ")
         return describe_grant(privilege, self.kind, self.scope, False, privilege != self.item)
+
+    @property
+    def sentence(self) -> str:
+        """ "missing: SELECT on table shop.public.orders", with both values where they differ."""
+        words = f"{WHAT[self.what]}: {self.text}"
+        if self.what != "different":
+            return words
+        values = {"found": self.value(self.found), "expected": self.value(self.expected)}
+        return words + gettext(" (%(found)s instead of %(expected)s)") % values
+
+    @property
+    def expected_words(self) -> str:
+        return self.value(self.expected)
+
+    @property
+    def found_words(self) -> str:
+        return self.value(self.found)
 
     def value(self, value: str | None) -> str:
         """What one side has, in words."""

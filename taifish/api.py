@@ -9,6 +9,7 @@ from alerts import viewsets as alerts
 from audit.viewsets import EventViewSet
 from capacity import viewsets as capacity
 from classification import viewsets as classification
+from drift import viewsets as drift
 from instances import viewsets as instances
 from planning.viewsets import (
     FillingUpViewSet,
@@ -63,6 +64,9 @@ router.register("filling-up", FillingUpViewSet, "filling-up")
 router.register("classifications", classification.ClassificationViewSet)
 router.register("classification-rules", classification.ClassificationRuleViewSet)
 router.register("assignments", classification.AssignmentViewSet)
+router.register("baselines", drift.BaselineViewSet)
+router.register(r"baselines/(?P<baseline_id>\d+)/deviations", drift.DeviationViewSet, "baseline-deviations")
+router.register("accepted-deviations", drift.AcceptedDeviationViewSet)
 router.register("alert-rules", alerts.AlertRuleViewSet)
 router.register("alert-channels", alerts.ChannelViewSet)
 router.register("alerts", alerts.AlertViewSet)

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.urls import resolve, reverse
 from django.utils.translation import gettext_lazy as _
 
-#: Title of a section → title, icon and page of each of its links. Sections are folded but that of the page; with seven
+#: Title of a section → title, icon and page of each of its links. Sections are folded but that of the page; with eight
 #: of them, the first without a title, seven entries are in sight. No two entries have one name.
 SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
     (
@@ -67,6 +67,13 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
             (_("Alert rules"), "rule", "admin:alerts_alertrule_changelist"),
             (_("Channels"), "campaign", "admin:alerts_channel_changelist"),
             (_("Deliveries"), "outbox", "admin:alerts_delivery_changelist"),
+        ],
+    ),
+    (
+        _("Reviews"),
+        [
+            (_("Drift"), "difference", "admin:drift_baseline_changelist"),
+            (_("Accepted deviations"), "check", "admin:drift_accepteddeviation_changelist"),
         ],
     ),
     (
