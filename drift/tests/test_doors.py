@@ -239,14 +239,14 @@ def test_the_command(baseline, fleet):
         with pytest.raises(CommandError) as error:
             call_command("drift", **wrong)
         assert error.value.returncode == 2
-    with pytest.raises(CommandError, match="There is no baseline “Produktion”. Did you mean"):
+    with pytest.raises(CommandError, match=r"There is no baseline “Produktion”\. "):
         call_command("drift", "Produktion")
 
 
-def test_an_alert_for_each_instance(baseline, fleet, django_assert_max_num_queries):
+def test_an_alert_for_each_instance(baseline, fleet):
     """One for each instance with deviations; it stays while the instance is unknown, and ends when they are
     accepted."""
-    rule = AlertRule.objects.create(name="drift", kind="drift", active_since=timezone.now())
+    rule = AlertRule.objects.create(name="drift", kind="drift", active=True, active_since=timezone.now())
     evaluate()
     texts = dict(Alert.objects.filter(rule=rule).values_list("instance__name", "text"))
     assert texts == {
