@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 from django.db.models import QuerySet
-from django.utils import timezone
 from django.utils.translation import gettext
 
-from accounts.freshness import LastRead, last_reads
+from access.moments import iso
+from accounts.freshness import LastRead, last_reads, moment
 from accounts.models import account_label, describe_grant
 from console.visibility import shown_to
 from engines.facts import KNOWN_STATES
@@ -30,7 +30,7 @@ from instances.models import Instance
 
 from .models import AcceptedDeviation, Baseline
 from .states import VERSION
-from .wording import FIELDS, OPTIONS, WHAT
+from .wording import FIELDS, OPTIONS, VALUES, WHAT
 
 #: The kinds of item that are no grants.
 ACCOUNT, ATTRIBUTE, MEMBERSHIP = "account", "field", "membership"
@@ -99,8 +99,9 @@ class Deviation(NamedTuple):
         """What one side has, in words."""
         if value is None:
             return gettext("no")
-        words = [str(OPTIONS.get(word, word)) for word in value.split(",")] if self.kind != ATTRIBUTE else [value]
-        return ", ".join(filter(None, words)) or (gettext("none") if self.kind == ATTRIBUTE else gettext("yes"))
+        if self.kind == ATTRIBUTE:
+            return str(VALUES.get(value, value))
+        return ", ".join(str(OPTIONS.get(word, word)) for word in value.split(",") if word) or gettext("yes")
 
 
 @dataclass
@@ -184,7 +185,7 @@ def compare(
         name = str(reference) if shown_reference else ""
         base, missing = sides[reference.pk], _why_not(reads.pop(reference.pk), shown_reference)
     elif state:
-        name, missing = gettext("saved state of %s") % state["read_at"], ""
+        name, missing = gettext("saved state of %s") % _read_at(state), ""
         base = _Side(
             state["engine"], version_of(state["version"]), state["level"], {*state["beyond"]}, [*state["gaps"]]
         )
@@ -195,7 +196,7 @@ def compare(
         one = compared[pk] = Compared(read)
         one.unknown = missing or _unknown(read, base)
         if not one.unknown:
-            one.parts, left_out = _parts(base, sides[pk])
+            one.parts, left_out = _parts(base, sides[pk], shown_reference)
             unread += [{"side": pk, "kind": kind, "database": database} for kind, database in left_out]
     known = [pk for pk, one in compared.items() if not one.unknown]
     if known:
@@ -205,6 +206,13 @@ def compare(
             one = compared[pk]
             one.deviations = _without_nature(one.deviations, base, sides[pk])
     return Drift(name, [*compared.values()])
+
+
+def _read_at(state: Mapping[str, Any]) -> str:
+    try:
+        return moment(datetime.fromisoformat(state["read_at"]))
+    except (ValueError, OverflowError):
+        return str(state["read_at"])
 
 
 def _side(read: LastRead, version: str) -> _Side:
@@ -237,7 +245,7 @@ def _unknown(read: LastRead, base: _Side | None) -> str:
 _KINDS = {"memberships": MEMBERSHIP, "account fields": ATTRIBUTE}
 
 
-def _parts(base: _Side, side: _Side) -> tuple[list[str], set[tuple[str, str]]]:
+def _parts(base: _Side, side: _Side, is_named: bool) -> tuple[list[str], set[tuple[str, str]]]:
     """What cannot be compared, in words, and as kinds with their database ("": all).
 
     What neither side should read is not compared, and not unknown either: kinds beyond the depth of both, databases
@@ -263,7 +271,10 @@ def _parts(base: _Side, side: _Side) -> tuple[list[str], set[tuple[str, str]]]:
             if gap["scope"] != "account fields":
                 left_out.add((_KINDS.get(gap["scope"], gap["scope"]), gap["database"]))
             if gap["code"] not in KNOWN_STATES or (gap["scope"], gap["database"]) not in alike:
-                words.append(text % gap["message"])
+                # The message may name what only those who see the reference may know.
+                words.append(
+                    text % (gap["message"] if one is side or is_named else gettext("a part of it could not be read"))
+                )
     return [*dict.fromkeys(words)], left_out
 
 
@@ -449,14 +460,10 @@ def state_of(instance: Instance) -> dict[str, Any]:
         "engine": side.engine,
         "product": instance.product,
         "version": instance.version,
-        "read_at": moment_of(read.read_at),
+        "read_at": iso(read.read_at),
         "level": side.level,
         "beyond": sorted(side.beyond),
         "gaps": side.gaps,
         "system_roles": roles,
         "items": items,
     }
-
-
-def moment_of(at: datetime) -> str:
-    return timezone.localtime(at).isoformat(timespec="seconds")

@@ -6,10 +6,11 @@ from collections.abc import Collection
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils.translation import gettext, override
 
 from console.visibility import limit_of
 
@@ -47,12 +48,15 @@ def accept(
     for instance, key in chosen:
         deviation = found[instance, key]
         place = None if everywhere else instance
+        # In one language, whoever accepts it.
+        with override(settings.LANGUAGE_CODE):
+            sentence = deviation.sentence
         rows[place, key] = AcceptedDeviation(
             baseline=baseline,
             instance_id=place,
             key=key,
             account=deviation.label,
-            deviation=deviation.sentence,
+            deviation=sentence,
             reason=reason.strip(),
             ticket=ticket.strip(),
             ends_on=ends_on,

@@ -13,9 +13,17 @@ FIELDS = {
     "valid_until": _("has an end date"),
 }
 
+#: Values of attributes.
+VALUES = {
+    "": _("none"),
+    "true": _("yes"),
+    "false": _("no"),
+    "user": _("user"),
+    "role": _("role"),
+}
+
 #: Options of memberships and grants.
 OPTIONS = {
-    "": "",
     "admin": _("may pass it on"),
     "noinherit": _("does not inherit its privileges"),
     "noset": _("may not switch to it"),

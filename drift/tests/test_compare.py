@@ -18,6 +18,7 @@ from instances.models import Instance
 from sync.models import VisitHealth
 from sync.tests.targets import visit_once
 from tagging.models import InstanceTag, Tag
+from taifish.tests.postgres import PostgresServer
 
 #: Run by the superuser; {n} is the database.
 CLUSTER = """
@@ -76,8 +77,6 @@ def pair(postgres_server, add, request):
     """Two servers with the same accounts and grants, and an instance of each."""
     servers = [postgres_server(major) for major in request.param]
     if servers[0] is servers[1]:
-        from taifish.tests.postgres import PostgresServer
-
         servers[1] = PostgresServer(request.param[1])
         servers[1].start()
     made = []

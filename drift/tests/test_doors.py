@@ -8,6 +8,7 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.urls import reverse
@@ -16,6 +17,7 @@ from django.utils import timezone
 from access.tests.test_questions import grant, instance
 from accounts.models import Account, Coverage
 from accounts.tests.stored import account, join
+from alerts.findings import alerts_of
 from alerts.models import Alert, AlertRule
 from alerts.services import evaluate
 from drift.align import aligning
@@ -84,8 +86,6 @@ def test_the_page(baseline, fleet):
 
 
 def staff_page(baseline: Baseline, query: str) -> str:
-    from django.contrib.auth.models import User
-
     User.objects.filter(username="root").delete()
     return superstaff().get(page_of(baseline) + query).content.decode()
 
@@ -140,6 +140,11 @@ def test_limited_users(baseline, fleet, limited):
     other = {"deviations": [{"instance": fleet["two"].pk, "key": hidden.key}]}
     assert api.post(url, body | other, format="json").status_code == 400
     assert api.post(url, body | chosen, format="json").json() == {"accepted": 1}
+    gap = {"scope": "table", "database": "golden_db", "code": "denied", "message": "golden_db: denied", "hint": ""}
+    Coverage.objects.filter(instance=fleet["golden"]).update(gaps=[gap])
+    page = client.get(page_of(baseline)).content.decode()
+    assert "of the reference: a part of it could not be read" in page
+    assert "golden" not in page
     Coverage.objects.filter(instance=fleet["golden"]).update(read_at=timezone.now() - timedelta(days=30))
     page = client.get(page_of(baseline)).content.decode()
     assert "The reference is not known." in page
@@ -263,6 +268,17 @@ def test_an_alert_for_each_instance(baseline, fleet):
     Baseline.objects.update(active=False)
     evaluate()
     assert not Alert.objects.filter(resolved_at=None).exists()
+
+
+def test_an_alert_takes_no_more_queries_for_more_instances(baseline, django_assert_num_queries):
+    rule = AlertRule.objects.create(name="drift", kind="drift", active=True, active_since=timezone.now())
+    with django_assert_num_queries(9):
+        assert len(list(alerts_of(rule))) == 2
+    for number in range(4):
+        more = instance(f"more{number}", "postgresql")
+        InstanceTag.objects.create(instance=more, tag=baseline.tag)
+    with django_assert_num_queries(9):
+        assert len(list(alerts_of(rule))) == 6
 
 
 def test_sql_to_align(baseline, fleet):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from difflib import unified_diff
 from io import StringIO
 
@@ -19,6 +20,7 @@ from drift.models import Baseline
 from drift.services import save_state
 from drift.states import parsed, written
 from instances.models import Instance
+from tagging.models import InstanceTag, Tag
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_compared_with_a_saved_state(ref):
 
 
 def test_an_unknown_instance_has_no_state(ref):
-    Coverage.objects.update(read_at=timezone.now() - timezone.timedelta(days=30))
+    Coverage.objects.update(read_at=timezone.now() - timedelta(days=30))
     with pytest.raises(ValueError, match="The reference ref is not known: last read"):
         state_of(ref)
 
@@ -113,8 +115,6 @@ def test_the_command_saves_and_compares(ref, tmp_path):
     file = tmp_path / "state.json"
     call_command("drift", reference="ref", save=str(file))
     assert parsed(file.read_text()) == state_of(ref)
-    from tagging.models import InstanceTag, Tag
-
     InstanceTag.objects.create(instance=ref, tag=Tag.objects.create(slug="prod", label="Production"))
     Account.objects.filter(name="app").update(connection_limit=6)
     out, err = StringIO(), StringIO()
