@@ -27,6 +27,8 @@ from audit.models import Event
 from capacity.gaps import MissingDays
 from console.units import bytes_label
 from console.visibility import limit_of, shown_to
+from drift.compare import drift_of
+from drift.models import Baseline
 from instances.destinations import REACH
 from instances.models import Instance
 from owners.end_dates import Dated, due_soon, overdue
@@ -385,6 +387,26 @@ def _filling(found: Forecast) -> str:
     return f"may reach its limit of {most} on {found.earliest_on}, {expected}; {now}"
 
 
+def _drifting(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
+    """Instances with deviations that are not accepted. Takes a fixed number of queries for each baseline."""
+    instances = set(scope.instances.order_by().values_list("pk", flat=True))
+    # What cannot be compared now is not over.
+    still_open = dict(Alert.objects.filter(rule=rule, resolved_at=None).values_list("key", "text"))
+    for baseline in Baseline.objects.active().select_related("reference"):
+        for one in drift_of(baseline).compared:
+            key = f"{baseline.pk}:{one.instance.pk}"
+            if one.instance.pk not in instances:
+                continue
+            if one.deviations:
+                accounts = [*dict.fromkeys(row.label for row in one.deviations)]
+                names = ", ".join(accounts[:NAMES]) + (" …" if len(accounts) > NAMES else "")
+                n = len(one.deviations)
+                text = f"deviates from the baseline “{baseline}” in {n} {'item' if n == 1 else 'items'}: {names}"
+                yield _alert(key, text, one.instance.pk)
+            elif one.is_unknown and key in still_open:
+                yield _alert(key, still_open[key], one.instance.pk)
+
+
 def _sizes_missing(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     for gap in _nothing_collected(scope):
         visit = f"last visit: {gap.status}" if gap.status else "it was not visited"
@@ -411,6 +433,7 @@ _REPORTS: dict[str, Callable[[Scope, AlertRule], Iterator[Alert]]] = {
     "end_date_near": _end_dates_near,
     "end_date_passed": _end_dates_passed,
     "privilege_changes": _privileges_changed,
+    "drift": _drifting,
     "growth": _growth,
     "limit_near": _limits_near,
     "nothing_collected": _sizes_missing,

@@ -82,6 +82,13 @@ KINDS: dict[str, AlertKind] = {
         threshold=_("accounts"),
         is_event=True,
     ),
+    "drift": AlertKind(
+        _("drift"),
+        _(
+            "An instance deviates from the reference of an active baseline, and the deviation is not accepted. While "
+            "an instance is not known, its alert stays open."
+        ),
+    ),
     "growth": AlertKind(
         _("abnormal growth"),
         _("A database grew within one day by more than this percentage, and by at least this many bytes."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from .semantics import Semantics
 from .session import Session
 from .statements import Held, Remedy, Statement, Subject
 from .target import Target
+from .versions import OnlyIn
 
 
 class FactsModule(Protocol):
@@ -37,7 +38,9 @@ class SizesModule(Protocol):
 class AccountModule(Protocol):
     """SQL for people to run. `create` returns the statements that precede the grants of the script, `remarks` sentences
     about its limits, `grantee` the account in the syntax of GRANT. `lock` and `revoke` return the SQL that locks an
-    account and revokes its grants, `nameless` how to find an account with a name that cannot be used in SQL."""
+    account and revokes its grants, `nameless` how to find an account with a name that cannot be used in SQL.
+
+    `exists`, `member` and `change` give or take one account, membership or right; "" where no statement does."""
 
     def create(self, account: AccountKey, features: Any) -> list[Statement]: ...
     def grantee(self, account: AccountKey) -> str: ...
@@ -45,6 +48,9 @@ class AccountModule(Protocol):
     def lock(self, subject: Subject) -> list[str]: ...
     def revoke(self, subject: Subject, grants: Sequence[Held], roles: Sequence[AccountKey]) -> Remedy: ...
     def nameless(self, subject: Subject) -> str: ...
+    def exists(self, subject: Subject, give: bool) -> str: ...
+    def member(self, subject: Subject, role: AccountKey, options: Collection[str], give: bool) -> str: ...
+    def change(self, subject: Subject, grant: Held, give: bool, only_option: bool = False) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,8 @@ class Engine:
     product → prefixes of the version numbers tested on real servers, and on tables built from the manuals.
 
     `needs_database`: no database is the default for connecting, so each instance must name one. `has_hosts`: an account
-    is a name and a client host. `grants_per_database`: depths B and C need a right on each database.
+    is a name and a client host. `grants_per_database`: depths B and C need a right on each database. `only_in`: grants
+    that only some versions have.
     """
 
     name: str
@@ -85,6 +92,7 @@ class Engine:
     needs_database: bool = False
     has_hosts: bool = False
     grants_per_database: bool = False
+    only_in: Sequence[OnlyIn] = ()
 
     def script(
         self, level: str, account: AccountKey, product: str = "", version: str = "", hash_blind: bool = False

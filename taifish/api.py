@@ -9,6 +9,7 @@ from alerts import viewsets as alerts
 from audit.viewsets import EventViewSet
 from capacity import viewsets as capacity
 from classification import viewsets as classification
+from drift import viewsets as drift
 from instances import viewsets as instances
 from owners import viewsets as owners
 from planning.viewsets import (
@@ -70,6 +71,9 @@ router.register("owner-rules", owners.OwnerRuleViewSet)
 router.register("end-dates", owners.EndDateViewSet)
 router.register("end-dates-seen", owners.DatedViewSet, "end-dates-seen")
 router.register("leavers", owners.LeaversViewSet, "leavers")
+router.register("baselines", drift.BaselineViewSet)
+router.register(r"baselines/(?P<baseline_id>\d+)/deviations", drift.DeviationViewSet, "baseline-deviations")
+router.register("accepted-deviations", drift.AcceptedDeviationViewSet)
 router.register("alert-rules", alerts.AlertRuleViewSet)
 router.register("alert-channels", alerts.ChannelViewSet)
 router.register("alerts", alerts.AlertViewSet)

@@ -54,6 +54,8 @@ ROLES: dict[str, tuple[str, list[str], list[str]]] = {
             "classification.*_classificationrule",
             "classification.*_assignment",
             "owners.*",
+            "drift.*_baseline",
+            "drift.*_accepteddeviation",
             "alerts.*_alertrule",
             "alerts.*_channel",
             "alerts.change_delivery",

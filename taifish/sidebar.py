@@ -77,6 +77,8 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
             (_("Owner rules"), "person_search", "admin:owners_ownerrule_changelist"),
             (_("End dates"), "event_busy", "end-dates"),
             (_("Leavers"), "person_remove", "leavers"),
+            (_("Drift"), "difference", "admin:drift_baseline_changelist"),
+            (_("Accepted deviations"), "check", "admin:drift_accepteddeviation_changelist"),
         ],
     ),
     (

@@ -165,6 +165,27 @@ TRACKED = (
         instance=_of("accounts_account", "instance_id", "account"),
     ),
     Tracked(
+        "drift.Baseline",
+        columns=("name", "tag_id", "reference_id", "state_at", "ignored", "active", "note"),
+        # The document of `state_at`.
+        left_out=("id", "state"),
+    ),
+    Tracked(
+        "drift.Baseline_instances",
+        columns=("baseline_id", "instance_id"),
+        left_out=("id",),
+        name=_pair(_of("drift_baseline", "name", "baseline"), _INSTANCE),
+        instance="r.instance_id",
+    ),
+    Tracked(
+        "drift.AcceptedDeviation",
+        columns=("baseline_id", "instance_id", "account", "deviation", "reason", "ticket", "ends_on"),
+        # A digest of what is named, and what the event has itself.
+        left_out=("id", "key", "accepted_by_id", "accepted_at"),
+        name=_pair(_of("drift_baseline", "name", "baseline"), "r.account || ': ' || r.deviation"),
+        instance="r.instance_id",
+    ),
+    Tracked(
         "alerts.Channel",
         columns=("name", "kind", "addresses", "active", "daily", "note"),
         left_out=("id", "created_at", "updated_at"),

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..facts import AccountKey
 from ..paths import split_path
-from ..statements import PASSWORD, ROLE_LEFT, Held, Remedy, Statement, Subject, add_statement, digest, no_statement
+from ..statements import (
+    PASSWORD,
+    ROLE_LEFT,
+    WORDS,
+    Held,
+    Remedy,
+    Statement,
+    Subject,
+    add_statement,
+    digest,
+    no_statement,
+)
 from .decode import quoted_account
 
 
@@ -70,6 +81,49 @@ def revoke(subject: Subject, grants: Sequence[Held], roles: Sequence[AccountKey]
             revoke = f"REVOKE PROXY ON {quoted_account(name, host)} FROM {grantee};"
             add_statement(statements, by_hand, revoke, no_statement(grant))
     return Remedy(statements, by_hand)
+
+
+def exists(subject: Subject, give: bool) -> str:
+    """The statement that creates an account; one that is extra is locked, not dropped."""
+    account = _account(subject.product, (subject.name, subject.host))
+    if subject.kind == "role":
+        return f"CREATE ROLE {account};" if give else ""
+    return f"CREATE USER {account} IDENTIFIED BY {PASSWORD};" if give else "".join(lock(subject))
+
+
+def member(subject: Subject, role: AccountKey, options: Collection[str], give: bool) -> str:
+    """The statement that makes the account a member of a role, or ends that. Whether a role is active at login
+    (`noinherit`) is set by another one."""
+    names = _account(subject.product, role), _account(subject.product, (subject.name, subject.host))
+    if {*options} - {"admin"}:
+        return ""
+    if not give:
+        return f"REVOKE {names[0]} FROM {names[1]};"
+    return f"GRANT {names[0]} TO {names[1]}{' WITH ADMIN OPTION' if options else ''};"
+
+
+def change(subject: Subject, grant: Held, give: bool, only_option: bool = False) -> str:
+    """The statement that grants or revokes one right; "" if there is none: grant options apply to all rights of a
+    level, and patterns of databases and partial revokes would have to be spelled as the server stored them."""
+    if grant.denied or grant.grantable or only_option or not WORDS.fullmatch(grant.privilege):
+        return ""
+    path = split_path(grant.scope) if grant.scope else []
+    if any({*"%_\\`"} & {*name} for name in path):
+        return ""
+    names = [f"`{name}`" for name in path]
+    match grant.kind, names:
+        case "system", []:
+            what = f"{grant.privilege} ON *.*"
+        case "database", [database]:
+            what = f"{grant.privilege} ON {database}.*"
+        case "table", [database, table]:
+            what = f"{grant.privilege} ON {database}.{table}"
+        case "column", [database, table, column]:
+            what = f"{grant.privilege} ({column}) ON {database}.{table}"
+        case _:
+            return ""
+    account = _account(subject.product, (subject.name, subject.host))
+    return f"GRANT {what} TO {account};" if give else f"REVOKE {what} FROM {account};"
 
 
 NO_ACCOUNT = (

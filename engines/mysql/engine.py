@@ -3,6 +3,7 @@ from __future__ import annotations
 from ..engine import Engine
 from . import account, excess, facts, reads, session, sizes, user_table
 from .semantics import MYSQL
+from .versions import ONLY_IN
 
 ENGINE = Engine(
     name="mysql",
@@ -20,4 +21,5 @@ ENGINE = Engine(
     tested={"MariaDB": ("10.11", "11.8"), "MySQL": ("9.7",)},
     emulated={"MySQL": ("5.7", "8.0", "8.4")},
     has_hosts=True,
+    only_in=ONLY_IN,
 )

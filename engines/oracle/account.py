@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..facts import AccountKey
 from ..paths import split_path
@@ -103,6 +103,29 @@ def revoke(subject: Subject, grants: Sequence[Held], roles: Sequence[AccountKey]
         if grant.grantors:
             by_hand.append(OTHER_GRANTORS)
     return Remedy(statements, by_hand)
+
+
+def exists(subject: Subject, give: bool) -> str:
+    """Not offered: a new user needs a profile, a quota and a container."""
+    return ""
+
+
+def member(subject: Subject, role: AccountKey, options: Collection[str], give: bool) -> str:
+    if subject.host or {*options} - {"admin"}:
+        return ""
+    role_name, account = exact_identifier(role[0]), exact_identifier(subject.name)
+    if not give:
+        return f"REVOKE {role_name} FROM {account};"
+    return f"GRANT {role_name} TO {account}{' WITH ADMIN OPTION' if options else ''};"
+
+
+def change(subject: Subject, grant: Held, give: bool, only_option: bool = False) -> str:
+    """The statement that grants or revokes one right; "" in a container, which needs a session there."""
+    account = exact_identifier(subject.name)
+    if subject.host or grant.grantable or only_option or not (revoke := _statement(grant, account)):
+        return ""
+    ending = f" FROM {account};"
+    return f"GRANT{revoke.removeprefix('REVOKE').removesuffix(ending)} TO {account};" if give else revoke
 
 
 #: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/REVOKE.html, "Revoking Object Privileges"

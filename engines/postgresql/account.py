@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..facts import AccountKey
 from ..paths import arguments_of, segments, split_path
@@ -192,11 +192,50 @@ def _statement(grant: Held, role: str) -> str:
     return revoked and f"{revoked} FROM {role}{' CASCADE' if grant.grantable else ''};"
 
 
+def exists(subject: Subject, give: bool) -> str:
+    """The statement that creates an account; one that is extra is locked, not dropped."""
+    login = f"LOGIN PASSWORD {PASSWORD}" if subject.kind == "user" else "NOLOGIN"
+    return f"CREATE ROLE {quoted(subject.name)} {login};" if give else "".join(lock(subject))
+
+
+def member(subject: Subject, role: AccountKey, options: Collection[str], give: bool) -> str:
+    """The statement that makes the account a member of a role with these options, or ends that."""
+    if not give:
+        return f"REVOKE {quoted(role[0])} FROM {quoted(subject.name)};"
+    # Before 16, a membership has no other option than ADMIN.
+    words = {"admin": "ADMIN TRUE", "noinherit": "INHERIT FALSE", "noset": "SET FALSE"}
+    given = ["ADMIN OPTION"] if [*options] == ["admin"] else [words[option] for option in options]
+    ending = f" WITH {', '.join(given)}" if given else ""
+    return f"GRANT {quoted(role[0])} TO {quoted(subject.name)}{ending};"
+
+
+def change(subject: Subject, grant: Held, give: bool, only_option: bool = False) -> str:
+    """The statement that grants or revokes one right, or `only_option` its grant option; "" if there is none."""
+    role = "PUBLIC" if subject.kind == "public" else quoted(subject.name)
+    if not WORDS.fullmatch(grant.privilege) or grant.privilege == "OWNER":
+        return ""
+    if grant.kind == "attribute":
+        if grant.privilege == "NOINHERIT":
+            give, grant = not give, grant._replace(privilege="INHERIT")
+        return f"ALTER ROLE {role} {'' if give else 'NO'}{grant.privilege};"
+    # A denied grant is a shipped right that was taken away.
+    if give != grant.denied:
+        stated = _stated(grant, "GRANT")
+        return stated and f"{stated} TO {role}{' WITH GRANT OPTION' if grant.grantable else ''};"
+    stated = _stated(grant, "REVOKE GRANT OPTION FOR" if only_option else "REVOKE")
+    return stated and f"{stated} FROM {role};"
+
+
 def _revoked(grant: Held) -> str:
     """The REVOKE up to its FROM."""
+    return _stated(grant, "REVOKE")
+
+
+def _stated(grant: Held, verb: str) -> str:
+    """The statement up to its FROM or TO."""
     if not WORDS.fullmatch(grant.privilege):
         return ""
-    revoke = f"REVOKE {grant.privilege}"
+    revoke = f"{verb} {grant.privilege}"
     if grant.kind == "parameter":
         # The server stores the name with dots and without quotes.
         return f"{revoke} ON PARAMETER {'.'.join(map(quoted, '.'.join(split_path(grant.scope)).split('.')))}"
@@ -206,7 +245,7 @@ def _revoked(grant: Held) -> str:
     path = [quoted(name) for name in names[1:]]
     if grant.kind == "column":
         *table, column = path
-        return f"REVOKE {grant.privilege} ({column}) ON TABLE {'.'.join(table)}"
+        return f"{revoke} ({column}) ON TABLE {'.'.join(table)}"
     if grant.kind == "routine":
         arguments = arguments_of(segments(grant.scope)[-1])
         return f"{revoke} ON ROUTINE {'.'.join(path)}{arguments}" if _ARGUMENTS.fullmatch(arguments) else ""

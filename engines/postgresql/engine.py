@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from ..engine import Engine
 from . import account, excess, facts, reads, session, sizes
-from .semantics import POSTGRESQL
+from .semantics import ONLY_IN, POSTGRESQL
 
 ENGINE = Engine(
     name="postgresql",
@@ -22,4 +22,5 @@ ENGINE = Engine(
     tls={"system_authorities": False},
     tested={"PostgreSQL": ("12", "13", "14", "15", "16", "17", "18")},
     grants_per_database=True,
+    only_in=ONLY_IN,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..semantics import Requirement, Semantics
+from ..versions import OnlyIn
 
 _READ_ALL = {"table": frozenset({"SELECT"}), "sequence": frozenset({"SELECT"}), "schema": frozenset({"USAGE"})}
 
@@ -82,4 +83,15 @@ POSTGRESQL = Semantics(
         "foreign": frozenset({"USAGE"}) | _OWNER,
         "column": frozenset({"SELECT", "INSERT", "UPDATE", "REFERENCES"}),
     },
+)
+
+
+#: https://www.postgresql.org/docs/release/15.0/ (parameters; schema public belongs to pg_database_owner, and PUBLIC may
+#: not create in it), 16.0 (memberships have the option INHERIT, so roles have no NOINHERIT), 17.0 (MAINTAIN).
+ONLY_IN = (
+    OnlyIn(privilege="MAINTAIN", since=(17,)),
+    OnlyIn(kind="parameter", since=(15,)),
+    OnlyIn(kind="attribute", privilege="NOINHERIT", until=(16,)),
+    OnlyIn(kind="schema", last="public", account="public", privilege="CREATE", until=(15,)),
+    OnlyIn(kind="schema", last="public", privilege="OWNER", until=(15,)),
 )

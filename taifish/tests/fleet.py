@@ -9,6 +9,7 @@ from django.utils import timezone
 from accounts.models import Account, AccountChange, AccountFilter, Grant
 from aggregation.models import DatabaseAggregate, InstanceAggregate
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize, TableSize, Tablespace, TablespaceSize
+from drift.models import AcceptedDeviation, Baseline
 from instances.models import Credential, Instance
 from owners.models import EndDate, OwnerRule, Ownership, Person
 from planning.models import SizeLimit, Volume
@@ -78,6 +79,8 @@ def small_fleet() -> Instance:
     DatabaseAggregate.objects.create(database=database, **figures)
     InstanceAggregate.objects.create(instance=instance, days_complete=1, **figures)
     SizeLimit.objects.create(instance=instance, size=1 << 30)
+    baseline = Baseline.objects.create(name="like orders", tag=tag, reference=instance)
+    AcceptedDeviation.objects.create(baseline=baseline, key="k", account="app", deviation="extra", reason="agreed")
     Volume.objects.create(name="db1:/data", size=1 << 40).instances.add(instance)
     person = Person.objects.create(name="Alice", mail="alice@example.com", external_id="E1")
     Ownership.objects.create(account=account, owner=person, kind="application")

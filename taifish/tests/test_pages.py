@@ -23,6 +23,8 @@ from alerts.models import Alert, AlertRule, Channel, Delivery
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize
 from classification.models import Assignment, Classification, ClassificationRule
 from classification.services import assign, keep_rule
+from drift.models import Baseline
+from drift.services import save_state
 from instances.models import Credential, Instance
 from instances.tests.pages import entered as entered_client
 from owners.models import EndDate, OwnerRule, Ownership, Person
@@ -125,6 +127,9 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
     grown_since(instance, days=120)
     SizeLimit.objects.create(instance=instance, size=40 * 1024**2, note="its disk")
     SizeLimit.objects.create(tag=prod, size=30 * 1024**2)
+    baseline = Baseline.objects.create(name="production", tag=prod, reference=instance)
+    save_state(baseline)
+    Account.objects.filter(name="alice").update(connection_limit=3)
     Volume.objects.create(name="shop", size=80 * 1024**2).instances.add(instance)
     planning.compute()
     today = timezone.localdate()
@@ -252,6 +257,8 @@ def urls(instance: Instance) -> dict[str, str]:
         "forecasts": reverse("forecasts"),
         "limit": reverse("admin:planning_sizelimit_change", args=[SizeLimit.objects.get(tag=None).pk]),
         "volume": reverse("admin:planning_volume_change", args=[Volume.objects.get().pk]),
+        "baseline": reverse("admin:drift_baseline_change", args=[Baseline.objects.get().pk]) + f"?sql={instance.pk}",
+        "baseline-edit": reverse("admin:drift_baseline_change", args=[Baseline.objects.get().pk]) + "?edit=1",
         "filling-up": f"{reverse('filling-up')}?days=365",
         "filling-up-one": f"{reverse('filling-up')}?of=tag-{Tag.objects.get().pk}",
         "planning-report": reverse("planning-report"),
@@ -309,6 +316,8 @@ def urls(instance: Instance) -> dict[str, str]:
         "aggregation_databaseaggregate",
         "planning_sizelimit",
         "planning_volume",
+        "drift_baseline",
+        "drift_accepteddeviation",
         "classification_classification",
         "classification_classificationrule",
         "classification_assignment",
@@ -338,6 +347,7 @@ def urls(instance: Instance) -> dict[str, str]:
         "tagging_tag",
         "planning_sizelimit",
         "planning_volume",
+        "drift_baseline",
         "accounts_accountfilter",
         "classification_classification",
         "classification_classificationrule",

@@ -41,6 +41,7 @@ from classification.models import Assignment, Classification, ClassificationCoun
 from console import xlsx
 from console.list_filters import ParameterFilter
 from console.visibility import CONDITIONS, ShownRows, ShownRowsOfAPI, path_to_instance, shown_to
+from drift.models import AcceptedDeviation, Baseline
 from instances.models import Credential, Instance
 from instances.tests.api import client_of
 from instances.tests.pages import entered
@@ -179,6 +180,11 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
     for target in ({"instance": instance}, {"database": database}, {"tablespace": tablespace}, {"tag": tag}):
         SizeLimit.objects.create(**target, size=1 << 10, note=f"{word} disk")
     Volume.objects.create(name=f"{word}:/data", size=1 << 40, note=word).instances.add(instance)
+    baseline = Baseline.objects.create(name=f"{word} baseline", tag=tag, reference=instance, note=word)
+    for accepted_for in (baseline, shared["baseline"]):
+        AcceptedDeviation.objects.create(
+            baseline=accepted_for, instance=instance, key=word, account=word, deviation=word, reason=f"{word} may"
+        )
     manual = {
         "account": account,
         "instance": instance,
@@ -221,10 +227,12 @@ def fleet(db: None) -> dict[str, Any]:
         "alert_rule": AlertRule.objects.create(name="All paused", kind="paused", active=True),
         "channel": channel,
         "person": Person.objects.create(name="Alice", external_id="E1", mail="user@example.com"),
+        "baseline": Baseline.objects.create(name="All alike"),
     }
     made = {word: everything_of(word, shared) for word in (SEEN, HIDDEN)}
     team = Tag.objects.create(slug="team", label="Team")
     InstanceTag.objects.create(instance=made[SEEN], tag=team)
+    shared["baseline"].instances.set(made.values())
     # Full, and with the hidden instance in them.
     SizeLimit.objects.create(size=1)
     volume = Volume.objects.create(name=f"{HIDDEN} san", size=1)
