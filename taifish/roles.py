@@ -53,6 +53,8 @@ ROLES: dict[str, tuple[str, list[str], list[str]]] = {
             "classification.*_classification",
             "classification.*_classificationrule",
             "classification.*_assignment",
+            "reviews.*_campaign",
+            "reviews.decide_item",
             "alerts.*_alertrule",
             "alerts.*_channel",
             "alerts.change_delivery",
@@ -60,6 +62,8 @@ ROLES: dict[str, tuple[str, list[str], list[str]]] = {
         ],
     ),
     "auditor": ("Auditor", ["viewer"], ["audit.*"]),
+    # Sees the page "My items" and the endpoint of it, which show only what is theirs to decide.
+    "reviewer": ("Reviewer", [], ["reviews.decide_item", *OWN_TOKENS]),
     "keeper": ("Credential keeper", [], ["instances.*_credential", "instances.view_instance", *OWN_TOKENS]),
 }
 

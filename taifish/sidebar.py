@@ -70,6 +70,13 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
         ],
     ),
     (
+        _("Reviews"),
+        [
+            (_("Campaigns"), "fact_check", "admin:reviews_campaign_changelist"),
+            (_("My items"), "checklist", "my-items"),
+        ],
+    ),
+    (
         _("System"),
         [
             (_("Health"), "ecg_heart", "health"),
