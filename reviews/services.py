@@ -18,7 +18,7 @@ from console.visibility import shown_to
 from owners.models import Ownership
 
 from .freezing import ANSWERS_FOR, CampaignError, freeze
-from .models import Campaign, Decision, Delegation, Item, ItemQuerySet
+from .models import Campaign, CampaignInstance, Decision, Delegation, Item, ItemQuerySet
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -224,3 +224,13 @@ def overdue_reviewers(user: User | None = None, today: date | None = None) -> li
         .annotate(n=Count("pk"), first=Min("pk"), last=Max("pk"))
         .order_by("campaign__due_on", "campaign", "reviewer__username")
     )
+
+
+def unknown(campaign: Campaign, user: User | None = None) -> QuerySet[CampaignInstance]:
+    """The instances of which some part of the population may be missing or outdated."""
+    known = Q(stale="", unknown="", unread=[])
+    return shown_to(campaign.instances.exclude(known), user)
+
+
+def exported(campaign: Campaign, user: User | None = None) -> None:
+    audit.record("export", campaign, user=user, pack=campaign.name)
