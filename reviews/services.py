@@ -17,18 +17,23 @@ from audit import services as audit
 from console.visibility import shown_to
 from owners.models import Ownership
 
-from .freezing import ANSWERS_FOR, CampaignError, freeze
+from .freezing import ANSWERS_FOR, CampaignError, freeze, query_text, scope_text
 from .models import Campaign, CampaignInstance, Decision, Delegation, Item, ItemQuerySet
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-__all__ = ["CampaignError", "freeze"]
+__all__ = ["CampaignError", "freeze", "query_text", "scope_text"]
 
 Verdict = Decision.Verdict
 
 #: Rows of decisions that are written at once.
 BATCH = 1000
+
+
+def seen_by(items: QuerySet[Item], user: User | None) -> QuerySet[Item]:
+    """The items that a user sees: their own, or all with the permission to view campaigns. None: everything."""
+    return items if user is None or user.has_perm("reviews.view_campaign") else items.filter(reviewer=user)
 
 
 def owned_by(user: User) -> Q:

@@ -31,8 +31,8 @@ def signed(digest: bytes) -> bytes:
 
 
 def problems(path: Path, key: str = "") -> list[str]:
-    """Return what is wrong with a pack, [] if it is as it was signed: with the public `key` in hex if one is given, else
-    with its own."""
+    """Return what is wrong with a pack, [] if it is as it was signed: with the public `key`, in hex, if one is given,
+    else with its own."""
     try:
         return list(_problems(path, key.strip().lower()))
     except _UNREADABLE as error:

@@ -17,6 +17,7 @@ from planning.viewsets import (
     SizeLimitViewSet,
     VolumeViewSet,
 )
+from reviews import viewsets as reviews
 from sync import viewsets as sync
 from tagging import viewsets as tagging
 
@@ -63,6 +64,8 @@ router.register("filling-up", FillingUpViewSet, "filling-up")
 router.register("classifications", classification.ClassificationViewSet)
 router.register("classification-rules", classification.ClassificationRuleViewSet)
 router.register("assignments", classification.AssignmentViewSet)
+router.register("campaigns", reviews.CampaignViewSet)
+router.register("review-items", reviews.ItemViewSet)
 router.register("alert-rules", alerts.AlertRuleViewSet)
 router.register("alert-channels", alerts.ChannelViewSet)
 router.register("alerts", alerts.AlertViewSet)

@@ -62,8 +62,8 @@ ROLES: dict[str, tuple[str, list[str], list[str]]] = {
         ],
     ),
     "auditor": ("Auditor", ["viewer"], ["audit.*"]),
-    # Sees the page "My items" and the endpoint of it, which show only what is theirs to decide.
-    "reviewer": ("Reviewer", [], ["reviews.decide_item", *OWN_TOKENS]),
+    # Without the permission to view campaigns, only the items that are theirs to decide.
+    "reviewer": ("Reviewer", [], ["reviews.decide_item", "reviews.view_item", *OWN_TOKENS]),
     "keeper": ("Credential keeper", [], ["instances.*_credential", "instances.view_instance", *OWN_TOKENS]),
 }
 

@@ -13,6 +13,7 @@ from aggregation.pages import backfill_page, trends_page
 from alerts.pages import unread_page
 from capacity.pages import gaps_page
 from planning.pages import filling_page, forecasts_page, report_page
+from reviews.pages import my_items_page
 
 from . import oidc
 from .api import router
@@ -40,6 +41,7 @@ urlpatterns = [
     path("admin/forecasts/", admin.site.admin_view(forecasts_page), name="forecasts"),
     path("admin/filling-up/", admin.site.admin_view(filling_page), name="filling-up"),
     path("admin/planning-report/", admin.site.admin_view(report_page), name="planning-report"),
+    path("admin/my-items/", admin.site.admin_view(my_items_page), name="my-items"),
     path("admin/unread-alerts/", admin.site.admin_view(unread_page), name="unread-alerts"),
     path("admin/health/", admin.site.admin_view(health_page), name="health"),
     path("admin/saved-views/", admin.site.admin_view(saved_views_page), name="saved-views"),

@@ -13,8 +13,8 @@ from reviews.models import Campaign
 class Command(BaseCommand):
     help = (
         "Start a review campaign, show how far it is, export the evidence pack of a sealed one, or print the public "
-        "key of packs. `status` exits 3 while items are undecided or some instances are unknown. Other failures exit 1, a "
-        "wrong call 2."
+        "key of packs. `status` exits 3 while items are undecided or some instances are unknown. Other failures exit "
+        "1, a wrong call 2."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
