@@ -16,6 +16,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from console.buttons import Button, ButtonAdmin, InspectOnlyAdmin
 from console.columns import Column, list_url
@@ -53,6 +54,9 @@ class ReviewerInline(TabularInline):
 
 
 class CampaignForm(forms.ModelForm):
+    class Meta:
+        widgets = {"on": UnfoldAdminTextInputWidget}
+
     engines = forms.MultipleChoiceField(
         label=_("Engines"), required=False, widget=forms.CheckboxSelectMultiple, help_text=_("Empty: all engines.")
     )
@@ -228,7 +232,7 @@ class CampaignAdmin(ButtonAdmin):
     def page_context(self, request: HttpRequest, row: Campaign | None) -> dict[str, Any]:
         if row is None:
             return {}
-        names = ["state", "due_on", "by", "frozen_at", "closed_at"]
+        names = ["state", "due_on", "by", *([] if row.is_draft else ["frozen_at", "closed_at"])]
         facts = self.facts(request, row, names)
         if row.acknowledged_at:
             facts += self.facts(
