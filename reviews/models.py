@@ -204,7 +204,12 @@ class CampaignInstance(models.Model):
     @property
     def is_unknown(self) -> bool:
         """Whether some part of the population may be missing or outdated."""
-        return bool(self.stale or self.unread or self.unknown)
+        return bool(self.reason)
+
+    @property
+    def reason(self) -> str:
+        """Why it is unknown, or ""."""
+        return "; ".join(dict.fromkeys(filter(None, [self.stale, self.unknown, *self.unread])))
 
 
 class ItemQuerySet(models.QuerySet["Item"]):
@@ -230,7 +235,9 @@ class ItemQuerySet(models.QuerySet["Item"]):
 
     def open(self) -> ItemQuerySet:
         """Decided to be revoked, and not seen gone."""
-        return self.with_observed().filter(verdict=Decision.Verdict.REVOKE).exclude(is_gone=True)
+        # Not by exclude(): without an observation it is null.
+        unseen = Q(is_gone=None) | Q(is_gone=False)
+        return self.with_observed().filter(unseen, verdict=Decision.Verdict.REVOKE)
 
     def with_last_decision(self) -> ItemQuerySet:
         """Each item with `decided_at`, `decided_by` and `reason` of the decision that counts, None without one."""

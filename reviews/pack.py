@@ -11,6 +11,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
@@ -29,6 +30,8 @@ Row = dict[str, Any]
 
 #: Rows of a table in the report; the CSV files have all.
 SHOWN = 1000
+#: Rows of JSON that are written at once.
+CHUNK = 200
 
 
 class _Sink:
@@ -153,10 +156,11 @@ def _cell(value: Any) -> Any:
 
 
 def _json(rows: Iterator[Row]) -> Iterator[str]:
-    yield "["
-    for n, row in enumerate(rows):
-        yield f"{',' if n else ''}\n{json.dumps(row, ensure_ascii=False)}"
-    yield "\n]\n"
+    before = "["
+    while chunk := list(islice(rows, CHUNK)):
+        yield "".join([before, "\n", ",\n".join(json.dumps(row, ensure_ascii=False) for row in chunk)])
+        before = ","
+    yield "[]\n" if before == "[" else "\n]\n"
 
 
 def about(campaign: Campaign) -> Row:

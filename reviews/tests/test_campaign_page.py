@@ -136,6 +136,7 @@ def test_three_reviewers_play_a_campaign_to_the_sealed_pack(
 
     enter(page, live_server, people["root"])
     page.goto(board)
+    assert "3 to be revoked, not seen gone" in page.inner_text("body")
     looked_at(page, picture, "campaign-board")
     page.goto(home + reverse("admin:reviews_item_changelist"))
     looked_at(page, picture, "items")

@@ -42,6 +42,7 @@ def test_the_last_decision_counts_and_all_are_kept(made, carol):
     services.decide([alice], "keep", carol, seconds=7)
     services.decide([alice], "revoke", carol, reason="has left")
     assert Item.objects.get(pk=alice).verdict == "revoke"
+    assert [item.pk for item in Item.objects.open()] == [alice]
     told = [(one.verdict, one.reason, one.by_name, one.seconds) for one in Decision.objects.order_by("pk")]
     assert told == [("keep", "", "carol", 7), ("revoke", "has left", "carol", None)]
 

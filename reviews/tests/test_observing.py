@@ -6,6 +6,7 @@ import pytest
 
 from reviews import services
 from reviews.models import Item, Observation
+from reviews.remedies import remedies
 from reviews.tests.campaigns import campaign, reviewer
 from sync.tests.targets import visit_once
 
@@ -41,6 +42,10 @@ def test_a_visit_closes_what_it_sees_revoked_and_opens_what_is_granted_again(ser
     services.decide([one.pk for one in revoked], "revoke", carol, reason="has left")
     visit_once("accounts", instance)
     assert not Observation.objects.exists(), "nothing was revoked yet"
+    assert set(Item.objects.open()) == set(revoked)
+    sql = "\n".join(line for remedy in remedies(Item.objects.open()).values() for line in remedy.statements)
+    assert 'REVOKE "readers" FROM "alice"' in sql
+    assert "NOLOGIN" in sql
 
     server.execute("REVOKE SELECT ON t FROM alice; REVOKE readers FROM alice", database="shop")
     server.execute("ALTER ROLE alice NOSUPERUSER NOLOGIN")

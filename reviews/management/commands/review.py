@@ -47,7 +47,7 @@ class Command(BaseCommand):
     def _show(self, campaign: Campaign, *, as_json: bool) -> int:
         """Print the campaign. Returns the exit code of `status`."""
         rows = services.progress(campaign)
-        unknown = {one.name: one.stale or one.unknown or "; ".join(one.unread) for one in services.unknown(campaign)}
+        unknown = {one.name: one.reason for one in services.unknown(campaign)}
         n_open = campaign.items.open().count()
         undecided = sum(row["undecided"] for row in rows)
         if as_json:
