@@ -35,6 +35,7 @@ from owners.end_dates import Dated, due_soon, overdue
 from owners.models import EndDate
 from planning.answers import Forecast
 from planning.reading import Ceiling, ceilings, chosen, forecasts
+from reviews.services import overdue_reviewers
 from sync.lateness import enabled_schedules, is_late
 from sync.models import VisitHealth, with_last_visit
 from sync.registry import KINDS as VISITS
@@ -420,6 +421,16 @@ def _schedules_late(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
         yield _alert(task.pk, f"the schedule “{task.name}” is late; it last ran: {ran}")
 
 
+def _reviews_due(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
+    for row in overdue_reviewers():
+        reviewer = row["reviewer__username"] or "nobody"
+        text = (
+            f"the review “{row['campaign__name']}” was due on {row['campaign__due_on']}: {row['n']} items of {reviewer}"
+            " have no decision"
+        )
+        yield _alert(f"{row['campaign']}:{row['reviewer']}", text)
+
+
 #: Every alert kind.
 _REPORTS: dict[str, Callable[[Scope, AlertRule], Iterator[Alert]]] = {
     "failing": _failing,
@@ -437,5 +448,6 @@ _REPORTS: dict[str, Callable[[Scope, AlertRule], Iterator[Alert]]] = {
     "growth": _growth,
     "limit_near": _limits_near,
     "nothing_collected": _sizes_missing,
+    "review_due": _reviews_due,
     "schedule_late": _schedules_late,
 }

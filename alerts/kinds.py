@@ -108,6 +108,11 @@ KINDS: dict[str, AlertKind] = {
         _("nothing collected"),
         _("An instance has no size for yesterday. Look at its capacity visits."),
     ),
+    "review_due": AlertKind(
+        _("review overdue"),
+        _("A review campaign is past its due day, and a reviewer has items without a decision."),
+        of_instances=False,
+    ),
     "schedule_late": AlertKind(
         _("schedule late"),
         _(

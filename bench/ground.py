@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: So many instances, half of them PostgreSQL's and half MySQL's, added two years ago.
 FLEET = """
-INSERT INTO instances_credential (name, username, token, note, hosts, created_at, updated_at)
-VALUES ('bench', 'bench', '', '', '', now(), now());
+INSERT INTO instances_credential (name, username, kind, reference, token, note, hosts, created_at, updated_at)
+VALUES ('bench', 'bench', 'password', '', '', '', '', now(), now());
 INSERT INTO instances_instance (name, engine, host, database, credential_id, tls_mode, tls_ca, proof,
        certificate, certificate_compared, seen_certificate, connect_timeout,
        statement_timeout, budget, level, note, product, version, created_at, updated_at)

@@ -19,6 +19,7 @@ from planning.viewsets import (
     SizeLimitViewSet,
     VolumeViewSet,
 )
+from reviews import viewsets as reviews
 from sync import viewsets as sync
 from tagging import viewsets as tagging
 
@@ -74,6 +75,8 @@ router.register("leavers", owners.LeaversViewSet, "leavers")
 router.register("baselines", drift.BaselineViewSet)
 router.register(r"baselines/(?P<baseline_id>\d+)/deviations", drift.DeviationViewSet, "baseline-deviations")
 router.register("accepted-deviations", drift.AcceptedDeviationViewSet)
+router.register("campaigns", reviews.CampaignViewSet)
+router.register("review-items", reviews.ItemViewSet)
 router.register("alert-rules", alerts.AlertRuleViewSet)
 router.register("alert-channels", alerts.ChannelViewSet)
 router.register("alerts", alerts.AlertViewSet)

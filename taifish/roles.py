@@ -56,6 +56,8 @@ ROLES: dict[str, tuple[str, list[str], list[str]]] = {
             "owners.*",
             "drift.*_baseline",
             "drift.*_accepteddeviation",
+            "reviews.*_campaign",
+            "reviews.decide_item",
             "alerts.*_alertrule",
             "alerts.*_channel",
             "alerts.change_delivery",
@@ -63,6 +65,8 @@ ROLES: dict[str, tuple[str, list[str], list[str]]] = {
         ],
     ),
     "auditor": ("Auditor", ["viewer"], ["audit.*"]),
+    # Without the permission to view campaigns, only the items that are theirs to decide.
+    "reviewer": ("Reviewer", [], ["reviews.decide_item", "reviews.view_item", *OWN_TOKENS]),
     "keeper": ("Credential keeper", [], ["instances.*_credential", "instances.view_instance", *OWN_TOKENS]),
 }
 

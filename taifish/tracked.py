@@ -14,6 +14,7 @@ def _of(table: str, column: str, key: str) -> str:
 _USER = _of("auth_user", "username", "user")
 _GROUP = _of("auth_group", "name", "group")
 _TAG = _of("tagging_tag", "label", "tag")
+_CAMPAIGN = _of("reviews_campaign", "name", "campaign")
 _INSTANCE = _of("instances_instance", "name", "instance")
 _PERMISSION = _of("auth_permission", "codename", "permission")
 _FILTER = ("action", "engine", "instance_id", "pattern", "system_only", "active", "note")
@@ -184,6 +185,61 @@ TRACKED = (
         left_out=("id", "key", "accepted_by_id", "accepted_at"),
         name=_pair(_of("drift_baseline", "name", "baseline"), "r.account || ': ' || r.deviation"),
         instance="r.instance_id",
+    ),
+    Tracked(
+        "reviews.Campaign",
+        columns=(
+            "name",
+            "engines",
+            "privilege",
+            "on",
+            "by",
+            "due_on",
+            "previous_id",
+            "note",
+            "state",
+            "acknowledged_text",
+        ),
+        # Names and times of what the event says itself, and what the freeze makes of the rest.
+        left_out=(
+            "id",
+            "scope_text",
+            "query_text",
+            "version",
+            "created_by_id",
+            "created_at",
+            "frozen_at",
+            "closed_at",
+            "acknowledged_by_id",
+            "acknowledged_name",
+            "acknowledged_at",
+            "sealed_at",
+        ),
+    ),
+    Tracked(
+        "reviews.Campaign_tags",
+        columns=("campaign_id", "tag_id"),
+        left_out=("id",),
+        name=_pair(_CAMPAIGN, _TAG),
+    ),
+    Tracked(
+        "reviews.Campaign_classifications",
+        columns=("campaign_id", "classification_id"),
+        left_out=("id",),
+        name=_pair(_CAMPAIGN, _of("classification_classification", "name", "classification")),
+    ),
+    Tracked(
+        "reviews.Reviewer",
+        columns=("campaign_id", "user_id", "tag_id"),
+        left_out=("id",),
+        name=_pair(_CAMPAIGN, _USER),
+    ),
+    Tracked(
+        "reviews.SigningKey",
+        columns=("public",),
+        left_out=("id", "made_at"),
+        secrets={"token": "private key"},
+        name="r.public",
     ),
     Tracked(
         "alerts.Channel",

@@ -14,6 +14,7 @@ from alerts.pages import unread_page
 from capacity.pages import gaps_page
 from owners.pages import end_dates_page, leavers_page
 from planning.pages import filling_page, forecasts_page, report_page
+from reviews.pages import my_items_page
 
 from . import oidc
 from .api import router
@@ -43,6 +44,7 @@ urlpatterns = [
     path("admin/planning-report/", admin.site.admin_view(report_page), name="planning-report"),
     path("admin/leavers/", admin.site.admin_view(leavers_page), name="leavers"),
     path("admin/end-dates/", admin.site.admin_view(end_dates_page), name="end-dates"),
+    path("admin/my-items/", admin.site.admin_view(my_items_page), name="my-items"),
     path("admin/unread-alerts/", admin.site.admin_view(unread_page), name="unread-alerts"),
     path("admin/health/", admin.site.admin_view(health_page), name="health"),
     path("admin/saved-views/", admin.site.admin_view(saved_views_page), name="saved-views"),

@@ -38,6 +38,7 @@ PAGES: dict[str, tuple[str, list[str] | None]] = {
     "rights-matrix": ("get", ["accounts.view_grant", "accounts.view_account"]),
     "compare": ("get", ["accounts.view_grant", "accounts.view_account"]),
     "where-is": ("get", ["accounts.view_account"]),
+    "my-items": ("get", ["reviews.decide_item"]),
     "unread-alerts": ("get", ["alerts.view_alert"]),
     "capacity-gaps": ("get", ["capacity.view_instancesize"]),
     "trends": ("get", ["aggregation.view_instanceaggregate"]),
