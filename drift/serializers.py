@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from api.serializers import CleanSerializer, ShownKeyField, StrictSerializer
-from console.visibility import limit_of
+from console.visibility import ids_shown_to
 from instances.models import Instance
 from instances.serializers import InstanceIdsField
 
@@ -34,9 +34,10 @@ class BaselineSerializer(CleanSerializer):
     def to_representation(self, row: Baseline) -> dict[str, Any]:
         """Without a reference that the user may not see."""
         found = super().to_representation(row)
-        request = self.context.get("request")
-        ids = limit_of(request.user) if request else None
-        if found["reference"] and ids is not None and not ids.filter(pk=found["reference"]).exists():
+        if "shown" not in self.context:
+            # Looked up once for all rows; None: all.
+            self.context["shown"] = ids_shown_to(self.context["request"].user)
+        if self.context["shown"] is not None and found["reference"] not in self.context["shown"]:
             found["reference"] = None
         return found
 

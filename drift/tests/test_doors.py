@@ -149,6 +149,10 @@ def test_limited_users(baseline, fleet, limited):
     page = client.get(page_of(baseline)).content.decode()
     assert "The reference is not known." in page
     assert "golden" not in page
+    Baseline.objects.update(reference=fleet["one"])
+    assert api.get(f"/api/baselines/{baseline.pk}/").json()["reference"] == fleet["one"].pk
+    assert api.get("/api/baselines/").json()["results"][0]["reference"] == fleet["one"].pk
+    Baseline.objects.update(reference=fleet["golden"])
     # Without an instance that they see, there is no such baseline.
     InstanceTag.objects.filter(tag=baseline.tag, instance__in=[fleet["one"], fleet["three"]]).delete()
     assert client.get(page_of(baseline)).status_code == 404

@@ -668,7 +668,8 @@ def test_no_answer_of_the_api_names_what_is_hidden(fleet, limited):
                 hidden += 1
                 # Messages are shown to nobody who is limited.
                 assert answer.status_code == (403 if "deliveries" in url else 404), url
-            elif "/counts/" in url or "deliveries" in url:
+            # The state of a whole instance, which may be a hidden one.
+            elif "/counts/" in url or "deliveries" in url or url.endswith("/state/"):
                 assert answer.status_code == 403, url
             elif not url.endswith("/explain/"):
                 assert answer.status_code == 200, url
