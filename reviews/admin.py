@@ -103,8 +103,11 @@ class CampaignAdmin(ButtonAdmin):
     inlines = [ReviewerInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Campaign]:
-        items = shown_to(Item.objects.all(), request.user)
-        return super().get_queryset(request).with_counts(items)
+        found = super().get_queryset(request)
+        # The page of a campaign counts its items once, by reviewer.
+        if request.resolver_match and request.resolver_match.url_name == "reviews_campaign_change":
+            return found
+        return found.with_counts(shown_to(Item.objects.all(), request.user))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return limit_of(request.user) is None and super().has_add_permission(request)
