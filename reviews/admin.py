@@ -22,7 +22,7 @@ from console.buttons import Button, ButtonAdmin, InspectOnlyAdmin
 from console.columns import Column, list_url
 from console.list_filters import ParameterFilter
 from console.templatetags.names import visible
-from console.visibility import limit_of, shown_to
+from console.visibility import ShownRows, limit_of, shown_to
 
 from . import keys, pack, services
 from .filters import STATES, CampaignFilters, ItemFilters
@@ -42,7 +42,7 @@ TONES = {
 VERDICTS = {"keep": "completed", "revoke": "failed", "change": "partial"}
 
 
-class ReviewerInline(TabularInline):
+class ReviewerInline(ShownRows, TabularInline):
     model = Reviewer
     fields = ["user", "tag"]
     extra = 1

@@ -444,3 +444,8 @@ def shown_instances(ids: QuerySet) -> Q:
 
 def shown_items(ids: QuerySet) -> Q:
     return Q(place__instance__in=ids)
+
+
+def shown_with_campaign(ids: QuerySet) -> Q:
+    """Rows of campaigns that are shown."""
+    return Q(campaign__in=Campaign.objects.filter(shown_campaigns(ids)).order_by().values("pk"))

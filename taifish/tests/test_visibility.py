@@ -71,6 +71,7 @@ OF_ALL = {
     "classification.RuleVersion": "of the fleet",
     "classification.ClassificationCount": "of the fleet, and not told to limited people",
     "aggregation.ChangedDay": "shown nowhere",
+    "reviews.SigningKey": "one for all; only its public part is shown",
     "planning.VolumeRead": "on the Health page, which is of the fleet",
 }
 
