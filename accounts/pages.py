@@ -170,7 +170,7 @@ BADGES: list[Callable[[HttpRequest, Account], str]] = []
 
 
 def account_page(request: HttpRequest, account: Account) -> dict[str, Any]:
-    """Context of the page: facts, the tabs that the user may open with their counts, and as `parts` the rows of the
+    """Context of the page: facts, the tabs that the user may open with their counts, and as `opened` the rows of the
     open tab, or of all of them, for print."""
     tabs = [
         {"name": tab.name, "label": tab.label, "rows": tab.rows(request, account), "shown": tab}
@@ -193,12 +193,12 @@ def account_page(request: HttpRequest, account: Account) -> dict[str, Any]:
         "all": ALL,
         "is_all": is_all,
         "tab": ALL if is_all else chosen[0]["name"] if chosen else None,
-        "parts": [],
+        "opened": [],
     }
     for tab in chosen:
         page = Paginator(tab["rows"], PRINTED if is_all else ROWS_PER_PAGE).get_page(request.GET.get("page"))
         lines = list(tab["shown"].lines(request, account, page))
-        context["parts"].append({**tab, "page": page, "lines": lines, "template": tab["shown"].template})
+        context["opened"].append({**tab, "page": page, "lines": lines, "template": tab["shown"].template})
     return context
 
 

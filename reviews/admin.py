@@ -22,7 +22,7 @@ from console.buttons import Button, ButtonAdmin, InspectOnlyAdmin
 from console.columns import Column, list_url
 from console.list_filters import ParameterFilter
 from console.templatetags.names import visible
-from console.visibility import limit_of, shown_to
+from console.visibility import ShownRows, limit_of, shown_to
 
 from . import keys, pack, services
 from .filters import STATES, CampaignFilters, ItemFilters
@@ -42,7 +42,7 @@ TONES = {
 VERDICTS = {"keep": "completed", "revoke": "failed", "change": "partial"}
 
 
-class ReviewerInline(TabularInline):
+class ReviewerInline(ShownRows, TabularInline):
     model = Reviewer
     fields = ["user", "tag"]
     extra = 1
@@ -103,8 +103,11 @@ class CampaignAdmin(ButtonAdmin):
     inlines = [ReviewerInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Campaign]:
-        items = shown_to(Item.objects.all(), request.user)
-        return super().get_queryset(request).with_counts(items)
+        found = super().get_queryset(request)
+        # The page of a campaign counts its items once, by reviewer.
+        if request.resolver_match and request.resolver_match.url_name == "reviews_campaign_change":
+            return found
+        return found.with_counts(shown_to(Item.objects.all(), request.user))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return limit_of(request.user) is None and super().has_add_permission(request)

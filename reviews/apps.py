@@ -27,17 +27,22 @@ class ReviewsConfig(AppConfig):
         from .models import (
             Campaign,
             CampaignInstance,
+            Delegation,
             Item,
+            Reviewer,
             SigningKey,
             shown_campaigns,
             shown_instances,
             shown_items,
+            shown_with_campaign,
         )
 
         visibility.CONDITIONS |= {
             Campaign: shown_campaigns,
             CampaignInstance: shown_instances,
             Item: shown_items,
+            Reviewer: shown_with_campaign,
+            Delegation: shown_with_campaign,
         }
         ENCRYPTED.append((SigningKey, "token"))
         for kind in ("accounts", "classification"):

@@ -90,11 +90,11 @@ def _now() -> int:
 
 
 def _context(request: HttpRequest, mine: Any, error: str) -> dict[str, Any]:
-    campaigns = list(
-        Campaign.objects.filter(pk__in=mine.order_by().values("campaign"))
-        .annotate(n=Count("items", filter=Q(items__in=mine.order_by().undecided().values("pk"))))
-        .order_by("due_on", "pk")
-    )
+    undecided = Count("pk", filter=Q(verdict=""))
+    counts = dict(mine.order_by().values_list("campaign").annotate(n=undecided))
+    campaigns = list(Campaign.objects.filter(pk__in=counts).order_by("due_on", "pk"))
+    for one in campaigns:
+        one.n = counts[one.pk]
     asked = request.GET.get("campaign", "")
     campaign = next((one for one in campaigns if str(one.pk) == asked), next(iter(campaigns), None))
     state = request.GET.get("state") if request.GET.get("state") in dict(SHOWN) else "undecided"

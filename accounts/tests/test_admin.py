@@ -260,7 +260,7 @@ def test_all_tabs_are_printed_together(instances, monkeypatch):
     grant(alice, "CREATE", scope="other")
     grant(alice, "REVOKED-LONG-AGO", until=MAY_3)
     printed = superstaff("one").get(page(alice, "all"))
-    assert [part["name"] for part in printed.context["parts"]] == [tab["name"] for tab in printed.context["tabs"]]
+    assert [part["name"] for part in printed.context["opened"]] == [tab["name"] for tab in printed.context["tabs"]]
     text = printed.content.decode()
     assert all(word in text for word in ("CONNECT", "CREATE", "analysts", "REVOKED-LONG-AGO"))
     assert "are printed" not in text
@@ -269,7 +269,7 @@ def test_all_tabs_are_printed_together(instances, monkeypatch):
     roles = staff("accounts.view_account", "accounts.view_rolereach", "accounts.view_membership").get(
         page(alice, "all")
     )
-    assert [part["name"] for part in roles.context["parts"]] == ["roles", "members", "left"]
+    assert [part["name"] for part in roles.context["opened"]] == ["roles", "members", "left"]
     assert "CONNECT" not in roles.content.decode()
 
 

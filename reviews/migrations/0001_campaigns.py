@@ -203,6 +203,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='item',
+            index=models.Index(fields=['campaign', 'reviewer', 'verdict'], name='item_progress'),
+        ),
+        migrations.AddIndex(
+            model_name='item',
             index=models.Index(fields=['campaign', 'same_as'], name='item_same'),
         ),
         migrations.AddIndex(

@@ -74,6 +74,7 @@ OF_ALL = {
     "classification.ClassificationCount": "of the fleet, and not told to limited people",
     "aggregation.ChangedDay": "shown nowhere",
     "owners.Person": "of the fleet; accounts are narrowed",
+    "reviews.SigningKey": "one for all; only its public part is shown",
     "planning.VolumeRead": "on the Health page, which is of the fleet",
 }
 
