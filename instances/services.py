@@ -240,8 +240,8 @@ def tighten(instances: InstanceQuerySet, on_end: Callable[[], None] = lambda: No
     tried = []
     # Threads connect to servers only; this thread uses the store.
     with ThreadPoolExecutor(TRIED_AT_ONCE) as pool:
-        for instance, found in zip(loose, pool.map(_try_strictly, loose), strict=True):
-            tried.append((instance, found))
+        for pair in zip(loose, pool.map(_try_strictly, loose), strict=True):
+            tried.append(pair)
             on_end()
     for instance, (check, certificate) in tried:
         found = Instance.objects.filter(pk=instance.pk, proof=Instance.Proof.AS_BEFORE)
