@@ -9,6 +9,11 @@ class OwnersConfig(AppConfig):
 
     def ready(self) -> None:
         """Declare what this app adds to others."""
+        from console import visibility
+
+        from .models import OwnerRule, shown_owner_rules
+
+        visibility.CONDITIONS[OwnerRule] = shown_owner_rules
         if settings.TAIFISH_PAGES:
             self.add_pages()
 

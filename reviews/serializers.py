@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth.models import User
 from rest_framework import serializers
 
-from api.serializers import CleanSerializer, StrictSerializer
+from api.serializers import CleanSerializer, EngineField, StrictSerializer
 
 from .models import Campaign, CampaignInstance, Decision, Item, Reviewer
 
@@ -20,6 +20,7 @@ class CampaignSerializer(CleanSerializer):
     """Only drafts can be changed. `reviewers` replace those that were there."""
 
     reviewers = ReviewerSerializer(many=True, required=False)
+    engines = serializers.ListField(child=EngineField(), required=False, help_text="Empty: all engines.")
     n_items = serializers.IntegerField(read_only=True, default=None, allow_null=True)
     n_decided = serializers.IntegerField(read_only=True, default=None, allow_null=True)
     n_revoked = serializers.IntegerField(read_only=True, default=None, allow_null=True)

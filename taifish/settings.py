@@ -16,6 +16,7 @@ from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
 from engines.facts import GRANT_KINDS
+from engines.registry import engine_choices
 from taifish import embedded
 from taifish.environment import (
     allowed,
@@ -443,6 +444,7 @@ SPECTACULAR_SETTINGS = {
         "PeriodEnum": "aggregation.models.PERIODS",
         "OwnershipKindEnum": "owners.models.Ownership.Kind",
         "FillingKindEnum": "planning.reading.KINDS",
+        "EngineEnum": engine_choices(),
     },
 }
 

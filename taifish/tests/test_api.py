@@ -43,6 +43,10 @@ LISTS = {
     "ownership": "owners.view_ownership",
     "ownerrule": "owners.view_ownerrule",
     "enddate": "owners.view_enddate",
+    "baseline": "drift.view_baseline",
+    "accepteddeviation": "drift.view_accepteddeviation",
+    "campaign": "reviews.view_campaign",
+    "item": "reviews.view_item",
     "alertrule": "alerts.view_alertrule",
     "channel": "alerts.view_channel",
     "alert": "alerts.view_alert",
@@ -59,6 +63,7 @@ NESTED = {
     "account-memberships": ("account_id", "accounts.view_membership"),
     "account-roles": ("account_id", "accounts.view_rolereach"),
     "account-effective": ("account_id", "accounts.view_grant"),
+    "baseline-deviations": ("baseline_id", "drift.view_baseline"),
 }
 #: route name → permission to look, and the answer to a question that says nothing; it is asked in the query
 QUESTIONS = {
