@@ -16,9 +16,7 @@ from .models import EndDate, OwnerRule, Ownership, Person, named_end
 class PersonSerializer(CleanSerializer):
     """Expects `Person.objects.with_counts()`, but for a new one."""
 
-    user_name = serializers.CharField(
-        source="user.username", default=None, read_only=True, help_text="The login in Taifish; set in the admin."
-    )
+    user_name = serializers.SerializerMethodField(help_text="The login in Taifish; set in the admin.")
     n_accounts = serializers.IntegerField(
         read_only=True, default=0, help_text="Accounts that the person answers for: present, and not filtered."
     )
@@ -26,6 +24,9 @@ class PersonSerializer(CleanSerializer):
     class Meta:
         model = Person
         fields = ["id", "name", "mail", "external_id", "active", "user_name", "n_accounts"]
+
+    def get_user_name(self, person: Person) -> str | None:
+        return person.user and person.user.username
 
 
 class OwnershipSerializer(CleanSerializer):

@@ -135,3 +135,9 @@ def cell(cl: ChangeList, row: Model, item: Any) -> tuple[Any, str, str]:
     if isinstance(field, IntegerField) and value is not None and not field.flatchoices:
         return value, name, ""
     return display_for_field(value, field, empty), name, " nowrap" if isinstance(field, DateField | TimeField) else ""
+
+
+@register.filter
+def pairs(values: dict[str, Any]) -> Any:
+    """The keys and values, also of a dict with the key "items"."""
+    return values.items()
