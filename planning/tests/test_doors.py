@@ -238,7 +238,7 @@ def test_no_page_computes(fleet, monkeypatch, django_assert_num_queries):
         reverse("forecasts"): 10,
         reverse("planning-report"): 8,
         reverse("admin:index"): 29,
-        reverse("admin:instances_instance_change", args=[fleet["slow"].pk]): 27,
+        reverse("admin:instances_instance_change", args=[fleet["slow"].pk]): 28,
         reverse("admin:capacity_database_change", args=[shop.pk]): 10,
     }
     for url, most in pages.items():
