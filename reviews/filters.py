@@ -6,7 +6,8 @@ import django_filters
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from api.filters import EngineFilter, FilterSet
+from api.filters import FilterSet
+from instances.filters import OfInstances
 
 from .models import Campaign, Item
 
@@ -45,11 +46,10 @@ class CampaignFilters(FilterSet):
         fields = ["name", "state"]
 
 
-class ItemFilters(FilterSet):
+class ItemFilters(OfInstances):
+    path = "place__instance"
     state = django_filters.ChoiceFilter(choices=STATES, method=in_state)
     what = django_filters.ChoiceFilter(choices=Item.What.choices)
-    instance_name = django_filters.CharFilter(field_name="place__name")
-    engine = EngineFilter(field_name="place__engine")
 
     class Meta:
         model = Item

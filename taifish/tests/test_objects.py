@@ -88,7 +88,7 @@ def test_who_may_only_look_has_no_edit_and_no_form(instance):
 def test_saving_leads_to_the_object_and_a_form_with_errors_stays_a_form(instance):
     client, credential = superstaff(), Credential.objects.get()
     address = url(credential)
-    fields = {"name": "renamed", "username": "u", "hosts": "*", "password": "p", "note": "n"}
+    fields = {"name": "renamed", "username": "u", "kind": "password", "hosts": "*", "password": "p", "note": "n"}
     assert client.post(f"{address}?edit=1", fields).url == address
     assert client.post(address, fields | {"_continue": 1}).url == f"{address}?edit=1"
     kept = f"{address}?_changelist_filters=q%3Dx"
@@ -115,7 +115,7 @@ def test_the_page_of_an_instance_begins_with_its_state(instance, django_assert_n
     """F1.1: is it reachable, when was it read, what is at risk, what is open, what changed."""
     client = superstaff()
     client.get(url(instance))
-    with django_assert_num_queries(28):
+    with django_assert_num_queries(29):
         page = client.get(url(instance)).content.decode()
     head = words(page[page.index("tf-head") : page.index("Last visits")])
     for text in (

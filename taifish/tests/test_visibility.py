@@ -555,6 +555,7 @@ ASKED: dict[str, list[str]] = {
     "planning-report": ["", "?csv=1"],
     "leavers": ["", "?people=E1", "?people=E1&csv=1"],
     "end-dates": ["", "?state=due", "?csv=1"],
+    "my-items": ["", "?state=all&q=e"],
     "health": [""],
     # Half of the hidden word: the page repeats what was searched for.
     "search": ["", "?q=zeb", "?q=aardvark", "?q=e", "?q=1"],
@@ -640,6 +641,7 @@ def operations() -> Iterator[tuple[str, str, Model | None]]:
 
 #: What questions have to say.
 QUESTIONS = {
+    "/api/leavers/": "?people=E1",
     "/api/where-is/": "?name=*",
     "/api/access/": f"?privilege=SELECT&scope={SEEN}.public.orders",
     "/api/matrix/": "?instance={seen}",
