@@ -31,6 +31,7 @@ def test_migrating_has_installed_them(db):
         "operator": "Operator",
         "manager": "Manager",
         "auditor": "Auditor",
+        "reviewer": "Reviewer",
         "keeper": "Credential keeper",
     }
     assert "instances.view_instance" in held("Viewer")
@@ -89,7 +90,7 @@ def test_what_people_changed_survives_every_deploy(installed, capsys):
 def test_a_group_that_people_made_under_that_name_is_theirs(db):
     Group.objects.all().delete()
     Group.objects.create(name="Viewer")
-    assert roles.install() == ["Operator", "Manager", "Auditor", "Credential keeper"]
+    assert roles.install() == ["Operator", "Manager", "Auditor", "Reviewer", "Credential keeper"]
     assert held("Viewer") == set()
 
 
