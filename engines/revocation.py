@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from .facts import AccountKey
 from .registry import ENGINES
-from .statements import Held, Remedy, Subject, is_printable
+from .statements import ROLE_LEFT, Held, Remedy, Subject, add_statement, is_printable
 
 
 def lock(subject: Subject) -> Remedy:
@@ -35,6 +35,31 @@ def take_away(subject: Subject, grants: Iterable[Held], roles: Iterable[AccountK
     locking = lock(subject).statements
     statements = [*locking, *(line for line in taken.statements if line not in locking)]
     return Remedy(statements, list(dict.fromkeys(taken.by_hand)))
+
+
+def take_one(subject: Subject, held: Held | None = None, role: AccountKey | None = None) -> Remedy:
+    """The SQL that revokes this right, or ends this membership, and nothing else."""
+    engine = ENGINES.get(subject.engine)
+    if not engine:
+        return Remedy([], [])
+    if not is_printable(subject.name + subject.host):
+        return Remedy([], [_nameless(subject)])
+    statements: list[str] = []
+    by_hand: list[str] = []
+    if role:
+        add_statement(statements, by_hand, engine.account.member(subject, role, [], False), ROLE_LEFT)
+    if held:
+        database = "" if held.kind == "database" else held.database
+        sql = engine.account.change(subject, held, False)
+        add_statement(statements, by_hand, sql if is_printable(database) else "", ALONE)
+        statements = [inside(subject.engine, line, database) for line in statements]
+        if held.grantors:
+            by_hand.append(GRANTED_BY_OTHERS)
+    return Remedy(statements, by_hand)
+
+
+ALONE = "No SQL is offered that revokes this right alone. “Where is” has SQL that revokes all rights of the account."
+GRANTED_BY_OTHERS = "Other roles than the owner granted this right. “Where is” has SQL that revokes it as these roles."
 
 
 def inside(engine: str, sql: str, database: str) -> str:

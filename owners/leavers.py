@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef, Subquery
 from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
 
-from access.where_page import take_away
+from access.revoking import take_away
 from accounts.freshness import LastRead, last_reads
 from accounts.models import Account, AccountChange, Grant, Membership
 from console.visibility import shown_to

@@ -8,7 +8,8 @@ from io import StringIO
 
 from django.urls import reverse
 
-from access.where_page import take_away, where
+from access.revoking import take_away
+from access.where_page import where
 from accounts.models import Account, Grant, Membership
 from accounts.tests.stored import MAY_1, MAY_3, account
 from engines.tests.clients import paste

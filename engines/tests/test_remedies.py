@@ -17,7 +17,7 @@ from engines.mysql.account import NO_ACCOUNT
 from engines.paths import dotted
 from engines.postgresql.account import DEPENDENT, OTHER_GRANTORS, OWNER
 from engines.registry import adapter_for
-from engines.revocation import lock, take_away
+from engines.revocation import GRANTED_BY_OTHERS, lock, take_away, take_one
 from engines.statements import Held, Remedy, Subject
 from engines.target import Target
 from engines.tests.clients import paste
@@ -489,3 +489,44 @@ def test_oracle_statements() -> None:
     assert lock(Subject("oracle", 'a";x', "PDB1")).statements[-1] == 'ALTER USER "a;x" ACCOUNT LOCK;'
     assert lock(Subject("oracle", "R", "PDB1", "role")) == Remedy([], [])
     assert take_away(Subject("db2", "a"), grants, []) == Remedy([], [])
+
+
+MYSQL = Subject("mysql", "ann", "%", product="MySQL")
+ON_T = Held("table", "SELECT", "shop.public.t", "shop")
+
+
+@pytest.mark.parametrize(
+    ("subject", "held", "expected"),
+    [
+        (MYSQL, Held("table", "SELECT", "shop.t", "shop"), "REVOKE SELECT ON `shop`.`t` FROM `ann`@`%`;"),
+        (MYSQL, Held("table", "SELECT", "shop.t", "shop", grantable=True), None),
+        (MYSQL, Held("database", "SELECT", '"sh%"', "sh%"), None),
+        (
+            Subject("postgresql", "ann"),
+            Held("database", "CONNECT", "shop", "shop"),
+            'REVOKE CONNECT ON DATABASE "shop" FROM "ann";',
+        ),
+        (Subject("postgresql", "ann"), ON_T, 'REVOKE SELECT ON TABLE "public"."t" FROM "ann";'),
+        (Subject("postgresql", "ann"), ON_T._replace(scope='shop.public."t\n;"'), None),
+        (Subject("postgresql", "ann\n"), ON_T, None),
+    ],
+)
+def test_one_right_is_taken_away_alone(subject, held, expected):
+    """F9.5: an item of a review is about one right; without SQL for it alone, a sentence says where there is some."""
+    remedy = take_one(subject, held)
+    lines = [line for text in remedy.statements for line in text.splitlines() if line.startswith("REVOKE")]
+    assert lines == ([expected] if expected else [])
+    assert bool(remedy.by_hand) == (expected is None)
+
+
+def test_one_membership_is_ended_alone():
+    """Not those of other roles, which the SQL for the whole account ends too."""
+    for subject, role in ((Subject("postgresql", "ann"), ("readers", "")), (MYSQL, ("r", "%"))):
+        (statement,) = take_one(subject, role=role).statements
+        assert statement.startswith("REVOKE ")
+        assert not {"gexec", "ALL"} & {*re.findall(r"\w+", statement)}
+    assert not take_one(Subject("postgresql", "ann"), role=("a\nb", "")).statements
+
+
+def test_a_right_that_others_granted_is_said_to_be_so():
+    assert take_one(Subject("postgresql", "ann"), ON_T._replace(grantors=("bob",))).by_hand == [GRANTED_BY_OTHERS]
