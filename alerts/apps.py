@@ -11,11 +11,12 @@ class AlertsConfig(AppConfig):
         from console import visibility
         from instances.services import ENCRYPTED
         from sync.registry import after
+        from tagging.visibility import of_tags_in_sight
 
         from . import services
-        from .models import Alert, AlertRule, Channel, Delivery, shown_alerts, shown_deliveries, shown_rules
+        from .models import Alert, AlertRule, Channel, Delivery, shown_alerts, shown_deliveries
 
-        visibility.CONDITIONS |= {Alert: shown_alerts, AlertRule: shown_rules, Delivery: shown_deliveries}
+        visibility.CONDITIONS |= {Alert: shown_alerts, AlertRule: of_tags_in_sight, Delivery: shown_deliveries}
 
         ENCRYPTED.extend([(Channel, "url_token"), (Channel, "secret_token")])
         for kind in ("accounts", "capacity", "aggregation"):

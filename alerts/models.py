@@ -319,11 +319,6 @@ class Delivery(models.Model):
         return f"{self.channel} #{self.pk}"
 
 
-def shown_rules(ids: QuerySet) -> Q:
-    """Rules for all instances, and rules for a tag of a visible instance."""
-    return Q(tag=None) | Q(tag__in=Tag.objects.filter(instance_tags__instance__in=ids).order_by().values("pk"))
-
-
 def shown_alerts(ids: QuerySet) -> Q:
     """Alerts about visible instances and about schedules. Totals and volumes with a limit may have hidden instances."""
     return Q(instance__in=ids) | Q(instance=None) & ~Q(rule__kind="limit_near")

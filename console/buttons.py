@@ -18,6 +18,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import DataError
 from django.db.models import QuerySet
+from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -59,6 +60,30 @@ def posted(request: HttpRequest, *but: str) -> list[tuple[str, str]]:
         for value in values
         if name not in ("csrfmiddlewaretoken", "next", *but)
     ]
+
+
+def ask(
+    pages: ButtonAdmin, request: HttpRequest, form: Form, count: int, title: str, text: str = "", row: Any = None
+) -> HttpResponse:
+    """The page that asks for a form before something is done with `count` chosen rows of a list, or parts of one row.
+    It posts what was posted again, with the form and `confirmed`."""
+    context = {
+        **pages.admin_site.each_context(request),
+        "title": title,
+        "subtitle": row,
+        "opts": pages.opts,
+        "form": form,
+        "count": count,
+        "text": text,
+        "next": pages.back(request, row).url,
+        "posted": posted(request, *form.fields, "confirmed"),
+    }
+    return TemplateResponse(request, "taifish/many.html", context)
+
+
+def answer_of(request: HttpRequest) -> Any:
+    """The data of the form that `ask` shows; None before it was shown."""
+    return request.POST if "confirmed" in request.POST else None
 
 
 class CheckedListAdmin(ListFiles):

@@ -17,7 +17,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Account
-from console.buttons import Button, ButtonAdmin, posted
+from console.buttons import Button, ButtonAdmin, answer_of, ask
 from console.columns import Column
 from console.files import FORMS, as_file, head, too_many
 from console.templatetags.names import visible
@@ -209,7 +209,7 @@ class BaselineAdmin(EditedByWholeFleet):
         if not chosen:
             messages.warning(request, gettext("Choose deviations."))
             return None
-        form = AcceptForm(request.POST if "confirmed" in request.POST else None, user=request.user)
+        form = AcceptForm(answer_of(request), user=request.user)
         if form.is_valid():
             words = {name: form.cleaned_data.get(name) for name in ("reason", "ticket", "ends_on", "everywhere")}
             try:
@@ -220,18 +220,8 @@ class BaselineAdmin(EditedByWholeFleet):
                 text = ngettext("%d deviation is accepted.", "%d deviations are accepted.", n) % n
                 messages.success(request, text)
                 return None
-        context = {
-            **self.admin_site.each_context(request),
-            "title": gettext("Accept"),
-            "subtitle": baseline,
-            "opts": self.opts,
-            "form": form,
-            "count": len(chosen),
-            "text": gettext("An accepted deviation is listed apart, and comes back after its last day."),
-            "next": self.back(request, baseline).url,
-            "posted": posted(request, *form.fields, "confirmed"),
-        }
-        return TemplateResponse(request, "drift/accept.html", context)
+        text = gettext("An accepted deviation is listed apart, and comes back after its last day.")
+        return ask(self, request, form, len(chosen), gettext("Accept"), text, baseline)
 
     def object_page(self, request: HttpRequest, row: Baseline) -> HttpResponseBase:
         form = request.GET.get("file")

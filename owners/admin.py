@@ -21,7 +21,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from accounts.models import Account
-from console.buttons import Button, ButtonAdmin, posted
+from console.buttons import Button, ButtonAdmin, answer_of, ask
 from console.columns import Column, list_url
 from console.display import badge, mono
 from console.list_filters import OptionsFilter, ParameterFilter
@@ -223,19 +223,10 @@ def set_owners(pages: AccountAdmin, request: HttpRequest, queryset: QuerySet[Acc
     """Set what is filled in of the owners of the chosen accounts."""
     if not request.user.has_perm("owners.add_ownership"):
         raise PermissionDenied
-    form = OwnerForm(request.POST if "confirmed" in request.POST else None)
+    form = OwnerForm(answer_of(request))
     if not form.is_valid():
-        context = {
-            **admin.site.each_context(request),
-            "title": gettext("Set owner"),
-            "opts": pages.opts,
-            "form": form,
-            "count": queryset.count(),
-            "text": gettext("Fields that stay empty are not changed."),
-            "next": pages.back(request, None).url,
-            "posted": posted(request, *form.fields, "confirmed"),
-        }
-        return TemplateResponse(request, "planning/many.html", context)
+        text = gettext("Fields that stay empty are not changed.")
+        return ask(pages, request, form, queryset.count(), gettext("Set owner"), text)
     count = set_owner(queryset, **{name: value for name, value in form.cleaned_data.items() if value})
     text = ngettext("Set for %d account.", "Set for %d accounts.", count)
     messages.success(request, text % count)

@@ -10,10 +10,11 @@ class OwnersConfig(AppConfig):
     def ready(self) -> None:
         """Declare what this app adds to others."""
         from console import visibility
+        from tagging.visibility import of_tags_in_sight
 
-        from .models import OwnerRule, shown_owner_rules
+        from .models import OwnerRule
 
-        visibility.CONDITIONS[OwnerRule] = shown_owner_rules
+        visibility.CONDITIONS[OwnerRule] = of_tags_in_sight
         if settings.TAIFISH_PAGES:
             self.add_pages()
 

@@ -263,8 +263,3 @@ class OwnerRule(models.Model):
 
 
 _PLACEHOLDER = re.compile(r"\{(external_id|mail_name|mail)\}")
-
-
-def shown_owner_rules(ids: QuerySet) -> Q:
-    """Rules for all instances, and rules for a tag of a visible instance."""
-    return Q(tag=None) | Q(tag__in=Tag.objects.filter(instance_tags__instance__in=ids).order_by().values("pk"))

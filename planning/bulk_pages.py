@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from console.buttons import posted
+from console.buttons import answer_of, ask
 from console.csv import csv_file
 from console.forms import SizeField
 from console.visibility import shown_to
@@ -70,27 +70,6 @@ class LieOnForm(forms.Form):
         return cleaned
 
 
-def _ask(
-    pages: ButtonAdmin, request: HttpRequest, rows: QuerySet[Model], form: forms.Form, title: str, text: str = ""
-) -> HttpResponse:
-    context = {
-        **admin.site.each_context(request),
-        "title": title,
-        "opts": pages.opts,
-        "form": form,
-        "count": rows.count(),
-        "text": text,
-        "next": pages.back(request, None).url,
-        "posted": posted(request, *form.fields, "confirmed"),
-    }
-    return TemplateResponse(request, "planning/many.html", context)
-
-
-def _answer(request: HttpRequest) -> Any:
-    """The form's data, once it was shown."""
-    return request.POST if "confirmed" in request.POST else None
-
-
 def _log(request: HttpRequest, rows: list[Any], message: str) -> None:
     if rows:
         LogEntry.objects.log_actions(request.user.pk, rows, CHANGE, message)
@@ -106,9 +85,9 @@ def _set(request: HttpRequest, plan: bulk.Plan) -> None:
 @admin.action(description=_("Set a size limit …"))
 def set_limits(pages: ButtonAdmin, request: HttpRequest, queryset: QuerySet[Model]) -> HttpResponse | None:
     """Set one limit for each of the chosen instances or databases."""
-    form = LimitsForm(_answer(request))
+    form = LimitsForm(answer_of(request))
     if not form.is_valid():
-        return _ask(pages, request, queryset, form, gettext("Set a size limit"))
+        return ask(pages, request, form, queryset.count(), gettext("Set a size limit"))
     size, note = form.cleaned_data["size"], form.cleaned_data["note"] or None
     ids = queryset.order_by().values_list("pk", flat=True)
     rows = [bulk.Wanted(number, pages.opts.model_name, pk, size, note) for number, pk in enumerate(ids, 1)]
@@ -122,10 +101,10 @@ def set_limits(pages: ButtonAdmin, request: HttpRequest, queryset: QuerySet[Mode
 @admin.action(description=_("Lie on one volume …"))
 def lie_on(pages: ButtonAdmin, request: HttpRequest, queryset: QuerySet[Instance]) -> HttpResponse | None:
     """Put the chosen instances on a volume, and take them off other volumes that were typed in."""
-    form = LieOnForm(_answer(request))
+    form = LieOnForm(answer_of(request))
     if not form.is_valid():
         text = gettext("They leave other volumes, except those that are read from Prometheus.")
-        return _ask(pages, request, queryset, form, gettext("Lie on one volume"), text)
+        return ask(pages, request, form, queryset.count(), gettext("Lie on one volume"), text)
     volume, ids = form.cleaned_data["volume"], list(queryset.order_by().values_list("pk", flat=True))
     if volume.pk is None and not request.user.has_perm("planning.add_volume"):
         raise PermissionDenied

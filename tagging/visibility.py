@@ -93,3 +93,8 @@ def shown_operations(ids: QuerySet) -> Q:
     """Condition: operations on visible instances only, because a receipt and its undo cannot be split."""
     hidden = Instance.objects.exclude(pk__in=ids).order_by().values("pk")
     return ~Q(_Covers(F("outcomes"), Subquery(hidden)))
+
+
+def of_tags_in_sight(ids: QuerySet) -> Q:
+    """Condition for rules with a `tag`: those for all instances, and those for a tag of a visible instance."""
+    return Q(tag=None) | Q(tag__in=Tag.objects.filter(instance_tags__instance__in=ids).order_by().values("pk"))
