@@ -423,10 +423,10 @@ def _schedules_late(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
 
 def _reviews_due(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     for row in overdue_reviewers():
-        reviewer = row["reviewer__username"] or "nobody"
+        whose = f"of {row['reviewer__username']}" if row["reviewer"] else "without a reviewer"
         text = (
-            f"the review “{row['campaign__name']}” was due on {row['campaign__due_on']}: {row['n']} items of {reviewer}"
-            " have no decision"
+            f"the review “{row['campaign__name']}” was due on {row['campaign__due_on']}: {row['n']} items {whose} have"
+            " no decision"
         )
         yield _alert(f"{row['campaign']}:{row['reviewer']}", text)
 

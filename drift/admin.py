@@ -112,21 +112,8 @@ class BaselineForm(forms.ModelForm):
         return cleaned
 
 
-class EditedByWholeFleet(ButtonAdmin):
-    """Users who see some instances only may look, and not edit: the reference may be one that they do not see."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return super().has_add_permission(request) and limit_of(request.user) is None
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super().has_change_permission(request, obj) and limit_of(request.user) is None
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super().has_delete_permission(request, obj) and limit_of(request.user) is None
-
-
 @admin.register(Baseline)
-class BaselineAdmin(EditedByWholeFleet):
+class BaselineAdmin(ButtonAdmin):
     object_template = "drift/baseline.html"
     form = BaselineForm
     formfield_overrides = NOTES

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.db import connection
@@ -309,9 +309,9 @@ def _matches(rule: OnlyIn, one: Deviation) -> bool:
     )
 
 
-def _set_apart(found: Drift, baseline: Baseline, today: date | None = None) -> None:
+def _set_apart(found: Drift, baseline: Baseline) -> None:
     """Move the deviations that are accepted today from `deviations` to `accepted`."""
-    rows = AcceptedDeviation.current(today).filter(baseline=baseline).select_related("accepted_by")
+    rows = AcceptedDeviation.objects.current().filter(baseline=baseline).select_related("accepted_by")
     accepted = {(row.instance_id, row.key): row for row in rows}
     if not accepted:
         return

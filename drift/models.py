@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Any
-
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -90,6 +87,12 @@ class Baseline(models.Model):
         return f"^(?:{'|'.join(map(regex, patterns))})$" if patterns else r"^(?!)"
 
 
+class AcceptedDeviationQuerySet(models.QuerySet["AcceptedDeviation"]):
+    def current(self) -> AcceptedDeviationQuerySet:
+        """Deviations that are accepted today."""
+        return self.filter(Q(ends_on=None) | Q(ends_on__gte=timezone.localdate()))
+
+
 class AcceptedDeviation(models.Model):
     """A deviation that is known and permitted, on one instance or (None) on all of the baseline, until a day.
 
@@ -127,6 +130,8 @@ class AcceptedDeviation(models.Model):
     )
     accepted_at = models.DateTimeField(_("accepted"), auto_now=True)
 
+    objects = AcceptedDeviationQuerySet.as_manager()
+
     class Meta:
         ordering = ["baseline__name", "account", "deviation", "pk"]
         verbose_name = _("accepted deviation")
@@ -143,12 +148,6 @@ class AcceptedDeviation(models.Model):
     def clean(self) -> None:
         if self.ends_on and self.ends_on < timezone.localdate():
             raise ValidationError({"ends_on": _("This day has passed.")})
-
-    @classmethod
-    def current(cls, today: date | None = None) -> QuerySet[Any]:
-        """Those whose last day has not passed."""
-        today = today or timezone.localdate()
-        return cls.objects.filter(Q(ends_on=None) | Q(ends_on__gte=today))
 
 
 def shown_baselines(ids: QuerySet) -> Q:

@@ -48,7 +48,7 @@ def accept(
     for instance, key in chosen:
         deviation = found[instance, key]
         place = None if everywhere else instance
-        # In one language, whoever accepts it.
+        # It is stored in the language of the installation, not in that of the user.
         with override(settings.LANGUAGE_CODE):
             sentence = deviation.sentence
         rows[place, key] = AcceptedDeviation(

@@ -55,18 +55,6 @@ class BaselineViewSet(EditViewSet):
         shown = shown_to(Instance.objects.all(), self.person)
         return super().get_queryset().prefetch_related(Prefetch("instances", shown))
 
-    def perform_create(self, serializer: serializers.BaseSerializer) -> None:
-        _refuse_limited(self.request)
-        serializer.save()
-
-    def perform_update(self, serializer: serializers.BaseSerializer) -> None:
-        _refuse_limited(self.request)
-        serializer.save()
-
-    def perform_destroy(self, instance: Baseline) -> None:
-        _refuse_limited(self.request)
-        instance.delete()
-
     @extend_schema(responses={(200, "application/json"): OpenApiTypes.OBJECT})
     @action(detail=True, filterset_class=None, pagination_class=None)
     def state(self, request: Request, pk: str | None = None) -> HttpResponse:
@@ -121,7 +109,7 @@ class DeviationViewSet(ComputedViewSet):
 
 
 class AcceptedDeviationViewSet(DestroyModelMixin, ReadViewSet):
-    """Deviations that are accepted, also those whose last day has passed. Deleting one withdraws it."""
+    """Accepted deviations, including expired ones. Deleting one withdraws the acceptance."""
 
     queryset = AcceptedDeviation.objects.select_related("baseline", "instance", "accepted_by")
     serializer_class = AcceptedDeviationSerializer

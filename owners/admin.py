@@ -26,7 +26,7 @@ from console.columns import Column, list_url
 from console.display import badge, mono
 from console.list_filters import OptionsFilter, ParameterFilter
 from console.templatetags.names import visible
-from console.visibility import limit_of, shown_to
+from console.visibility import shown_to
 from engines.statements import printable
 from instances.admin import NOTES, Addition, Part
 from instances.list_filters import EngineFilter
@@ -77,10 +77,6 @@ class PersonAdmin(ButtonAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Person | None = None) -> list[str]:
         """Who decides in reviews is set by those who may see the users."""
         return [] if request.user.has_perm("auth.view_user") else ["user"]
-
-    def has_delete_permission(self, request: HttpRequest, obj: Person | None = None) -> bool:
-        """The page of a deletion names the accounts of the person on all instances."""
-        return super().has_delete_permission(request, obj) and limit_of(request.user) is None
 
     def page_context(self, request: HttpRequest, row: Person | None) -> dict[str, Any]:
         if row is None:

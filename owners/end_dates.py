@@ -5,7 +5,6 @@ A fixed number of queries answers for any number of end dates.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
@@ -186,7 +185,3 @@ def _not_there(row: EndDate, read: LastRead, sessions: dict[tuple[int, datetime]
 
 def _end_of(day: date) -> datetime:
     return timezone.make_aware(datetime.combine(day + timedelta(days=1), time.min))
-
-
-def unknown_of(answers: list[Dated]) -> Iterator[Dated]:
-    return (one for one in answers if one.state == UNKNOWN)

@@ -17,7 +17,7 @@ from api.filters import read_body, read_query
 from api.viewsets import ComputedViewSet, EditViewSet, FileOfList
 
 from . import feeds
-from .end_dates import dated
+from .end_dates import UNKNOWN, dated
 from .filters import EndDateFilters, OwnerRuleFilters, OwnershipFilters, PersonFilters
 from .leavers import leavers
 from .matching import matching
@@ -122,7 +122,7 @@ class DatedViewSet(ComputedViewSet):
         question = read_query(request, DatedQuestionSerializer)
         found = dated(self.get_queryset(), question["days"])
         rows = [one for one in found if question.get("state", one.state) == one.state]
-        return self.page(rows, unknown=sum(one.state == "unknown" for one in found))
+        return self.page(rows, unknown=sum(one.state == UNKNOWN for one in found))
 
 
 class OwnerRuleViewSet(EditViewSet):

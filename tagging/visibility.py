@@ -38,9 +38,13 @@ OF_THE_FLEET = [
             ("classification", "classificationrule"),
             ("alerts", "alertrule"),
             ("alerts", "channel"),
+            # The reference may be an instance that they do not see.
+            ("drift", "baseline"),
             ("django_celery_beat", "*"),
         )
     ),
+    # The page of a deletion names the accounts of the person on all instances.
+    "owners.delete_person",
     # One message covers many instances.
     "alerts.*_delivery",
     # A user who can edit users could lift a limit.
