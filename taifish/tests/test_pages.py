@@ -491,6 +491,7 @@ def test_main_pages_as_each_role(browser_page, live_server, visited):
         walked(role, [*MAIN, "credential", "add-instances_credential"], browser_page, live_server, visited)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "role",
     # A manager's pages are nearly all; which pages are open to whom, test_matrix asks without a browser.
