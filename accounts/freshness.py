@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -202,6 +202,35 @@ def stale_reads(instances: QuerySet[Instance], at: datetime | None = None) -> li
 def unknown_instances(instances: QuerySet[Instance], at: datetime | None = None) -> dict[Instance, str]:
     """Return the instances with a stale read at the moment → reason. Takes one query."""
     return {read.instance: read.reason for read in stale_reads(instances, at)}
+
+
+def known_from(instances: Iterable[int]) -> dict[int, datetime]:
+    """Return instance → the first visit that read, without gaps, all that the last visit reads. What a right that it
+    found, or an earlier visit, has been before is not known. Takes one query."""
+    now: dict[int, set[str]] = {}
+    found: dict[int, datetime] = {}
+    rows = Instance.objects.filter(pk__in=instances, coverage__isnull=False)
+    rows = rows.order_by(F("coverage__until").desc(nulls_first=True), "-coverage__since")
+    columns = ("pk", "coverage__covered", "coverage__gaps", "coverage__since")
+    for instance, covered, gaps, since in rows.values_list(*columns):
+        if now.setdefault(instance, {*covered}) <= {*covered} and not gaps:
+            found[instance] = since
+    return found
+
+
+def is_at_least(since: datetime, known: datetime | None) -> bool:
+    """Whether a right may be older than it is known to be: the first visit that could see it did."""
+    return known is None or since <= known
+
+
+def days_held(since: datetime | None, known: datetime | None, at: datetime) -> str:
+    """How long a right has been held, in words; "" if that is not known."""
+    if since is None:
+        return ""
+    days = max(0, (at - since).days)
+    if is_at_least(since, known):
+        return ngettext("at least %d day", "at least %d days", days) % days
+    return ngettext("%d day", "%d days", days) % days
 
 
 def moment(at: datetime) -> str:

@@ -11,6 +11,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -18,7 +19,7 @@ from console.visibility import shown_to
 from instances.models import Instance
 from instances.timeline import Event
 
-from .freshness import last_read, unknown_instances
+from .freshness import days_held, known_from, last_read, unknown_instances
 from .models import UNREADABLE, Account, AccountChange, Ended, Grant, Membership, RoleReach
 from .wording import details, events
 
@@ -107,7 +108,7 @@ def changes(account: Account) -> QuerySet[AccountChange]:
 
 def _roles(request: HttpRequest, account: Account, page: Page) -> Iterable[dict[str, Any]]:
     paths = account.role_paths()
-    direct = {membership.role_id: membership for membership in account.memberships.filter(until=None)}
+    direct = {row.role_id: row for row in _held(request, account, account.memberships.filter(until=None))}
     for reach in page:
         yield {
             "reach": reach,
@@ -115,6 +116,14 @@ def _roles(request: HttpRequest, account: Account, page: Page) -> Iterable[dict[
             "use": _use(reach),
             "membership": direct.get(reach.role_id),
         }
+
+
+def _held(request: HttpRequest, account: Account, page: Page) -> Iterable[Any]:
+    """Grants or memberships, each with `days`: how long it has been held."""
+    known = known_from([account.instance_id]).get(account.instance_id)
+    for row in page:
+        row.days = days_held(row.held_since, known, timezone.now())
+        yield row
 
 
 def _use(reach: RoleReach) -> str:
@@ -156,9 +165,9 @@ def _now(rows: Callable[[Account], QuerySet]) -> Callable[[HttpRequest, Account]
 
 #: Apps above append theirs in `AppConfig.ready`.
 TABS: list[Tab] = [
-    Tab("grants", _("Direct grants"), "accounts.view_grant", _now(direct_grants)),
+    Tab("grants", _("Direct grants"), "accounts.view_grant", _now(direct_grants), _held),
     Tab("roles", _("Roles"), "accounts.view_rolereach", _now(reached), _roles),
-    Tab("members", _("Members"), "accounts.view_membership", _now(members)),
+    Tab("members", _("Members"), "accounts.view_membership", _now(members), _held),
     Tab("ended", _("Ended grants"), "accounts.view_grant", _now(ended_grants)),
     Tab("left", _("Ended memberships"), "accounts.view_membership", _now(ended_memberships)),
     Tab("changes", _("Changes"), "accounts.view_accountchange", _now(changes), _changes),

@@ -317,7 +317,7 @@ class ItemAdmin(InspectOnlyAdmin):
         names = ["campaign", "place", "what", "owner_name", "reviewer", "risk", "extent", "usable", "held_since"]
         return {
             "item": item,
-            "facts": self.facts(request, row, names),
+            "facts": [*self.facts(request, row, names), (gettext("Held at the freeze"), row.held or "–")],
             "decisions": item.decisions.all(),
             "observations": item.observations.all(),
             "remedy": remedies([item]).get(item.pk) if item.verdict == "revoke" and not item.is_gone else None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -20,7 +21,7 @@ from django.utils.translation import gettext
 from access.question import ALL_POWERFUL, Question
 from access.questions import Answer, who_can
 from access.wording import Holder, Holders, usable
-from accounts.freshness import LastRead, last_reads
+from accounts.freshness import LastRead, known_from, last_reads
 from classification.models import Classification
 from engines.registry import ENGINES
 from engines.statements import printable
@@ -97,12 +98,19 @@ def _answer(campaign: Campaign) -> Answer:
 def _copy_instances(campaign: Campaign, answer: Answer) -> None:
     """List every instance in scope, with what its last read lacks."""
     unknown = {instance.pk: reason for instance, reason in answer.unknown.items()}
-    CampaignInstance.objects.bulk_create(
-        (_instance(campaign, read, answer, unknown) for read in last_reads(_instances(campaign))), batch_size=BATCH
-    )
+    reads = last_reads(_instances(campaign))
+    known = known_from([read.instance.pk for read in reads])
+    made = (_instance(campaign, read, answer, unknown, known) for read in reads)
+    CampaignInstance.objects.bulk_create(made, batch_size=BATCH)
 
 
-def _instance(campaign: Campaign, read: LastRead, answer: Answer, unknown: Mapping[int, str]) -> CampaignInstance:
+def _instance(
+    campaign: Campaign,
+    read: LastRead,
+    answer: Answer,
+    unknown: Mapping[int, str],
+    known: Mapping[int, datetime],
+) -> CampaignInstance:
     reason = unknown.get(read.instance.pk, "")
     if campaign.privilege and read.instance.pk not in answer.reads:
         reason = gettext("The engine has no such object.")
@@ -114,6 +122,7 @@ def _instance(campaign: Campaign, read: LastRead, answer: Answer, unknown: Mappi
         session=read.session,
         read_at=read.read_at,
         level=read.level,
+        known_from=known.get(read.instance.pk),
         stale=read.reason,
         unread=[*read.gap_messages, *(gettext("field of accounts: %s") % field for field in read.unread)],
         beyond=read.beyond,

@@ -19,6 +19,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from access.question import Question
+from accounts.freshness import days_held, is_at_least
 from accounts.models import Account
 from classification.models import Classification
 from engines.registry import engine_choices
@@ -184,6 +185,8 @@ class CampaignInstance(models.Model):
     session = models.BigIntegerField(_("session"), null=True)
     read_at = models.DateTimeField(_("last read"), null=True)
     level = models.CharField(_("read depth"), max_length=1, blank=True)
+    #: The first visit that read all of this. Rights that it found may be older.
+    known_from = models.DateTimeField(null=True)
     stale = models.TextField(_("not current"), blank=True)
     unread = ArrayField(models.TextField(), default=list, verbose_name=_("not readable"))
     beyond = ArrayField(models.TextField(), default=list, verbose_name=_("beyond the read depth"))
@@ -322,6 +325,23 @@ class Item(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account_label}: {self.right}" if self.right else self.account_label
+
+    @property
+    def days_held(self) -> int | None:
+        """Days from when the right is known to be held to the freeze."""
+        if self.held_since is None or self.campaign.frozen_at is None:
+            return None
+        return max(0, (self.campaign.frozen_at - self.held_since).days)
+
+    @property
+    def is_at_least(self) -> bool | None:
+        """Whether it may have been held for longer; None if it is not known since when it is held."""
+        return None if self.held_since is None else is_at_least(self.held_since, self.place.known_from)
+
+    @property
+    def held(self) -> str:
+        """For how long the right had been held at the freeze, in words."""
+        return days_held(self.held_since, self.place.known_from, self.campaign.frozen_at or timezone.now())
 
     @property
     def right(self) -> str:

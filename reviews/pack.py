@@ -211,7 +211,7 @@ def _items(campaign: Campaign) -> QuerySet[Item]:
             observed_at=Subquery(observed.values("at")[:1]),
             observed_in=Subquery(observed.values("session")[:1]),
         )
-        .select_related("place", "reviewer")
+        .select_related("place", "reviewer", "campaign")
         .order_by("place__name", "account_label", "pk")
     )
 
@@ -228,6 +228,8 @@ def _item(item: Item) -> Row:
         "path": [" ← ".join(link["text"] for link in reversed(path)) for path in item.chain],
         "since": _iso(item.since),
         "held_since": _iso(item.held_since),
+        "days_held": item.days_held,
+        "days_held_is": {None: "", True: "at least", False: "exact"}[item.is_at_least],
         "extent": item.extent,
         "usable": item.usable,
         "risk": item.risk,

@@ -94,6 +94,10 @@ class ItemSerializer(serializers.ModelSerializer):
     instance_name = serializers.CharField(source="place.name", read_only=True)
     engine = serializers.CharField(source="place.engine", read_only=True)
     right = serializers.CharField(read_only=True)
+    days_held = serializers.IntegerField(read_only=True, allow_null=True, help_text="Days, at the freeze.")
+    is_at_least = serializers.BooleanField(
+        read_only=True, allow_null=True, help_text="Whether it may have been held for longer: the first visit saw it."
+    )
     reason = serializers.CharField(read_only=True, allow_null=True)
     decided_by = serializers.CharField(read_only=True, allow_null=True)
     decided_at = serializers.DateTimeField(read_only=True, allow_null=True)
@@ -120,6 +124,8 @@ class ItemSerializer(serializers.ModelSerializer):
             "chain",
             "since",
             "held_since",
+            "days_held",
+            "is_at_least",
             "extent",
             "usable",
             "risk",
