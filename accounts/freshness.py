@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db.models import BigIntegerField, Case, F, FilteredRelation, OuterRef, Q, QuerySet, Subquery, Value, When
@@ -204,17 +204,25 @@ def unknown_instances(instances: QuerySet[Instance], at: datetime | None = None)
     return {read.instance: read.reason for read in stale_reads(instances, at)}
 
 
-def known_from(instances: Iterable[int]) -> dict[int, datetime]:
-    """Return instance → the first visit that read, without gaps, all that the last visit reads. What a right that it
-    found, or an earlier visit, has been before is not known. Takes one query."""
+class Known(NamedTuple):
+    """From when to when the rights on an instance are known: from the first visit that read, without gaps, all that the
+    last one reads, which was at `until`. What a right that the first found has been before is not known."""
+
+    since: datetime | None
+    until: datetime
+
+
+def known_of(instances: Iterable[int]) -> dict[int, Known]:
+    """Return each instance that was read. Takes one query."""
     now: dict[int, set[str]] = {}
-    found: dict[int, datetime] = {}
+    found: dict[int, Known] = {}
     rows = Instance.objects.filter(pk__in=instances, coverage__isnull=False)
     rows = rows.order_by(F("coverage__until").desc(nulls_first=True), "-coverage__since")
-    columns = ("pk", "coverage__covered", "coverage__gaps", "coverage__since")
-    for instance, covered, gaps, since in rows.values_list(*columns):
+    columns = ("pk", "coverage__covered", "coverage__gaps", "coverage__since", "coverage__read_at")
+    for instance, covered, gaps, since, read_at in rows.values_list(*columns):
+        known = found.setdefault(instance, Known(None, read_at))
         if now.setdefault(instance, {*covered}) <= {*covered} and not gaps:
-            found[instance] = since
+            found[instance] = known._replace(since=since)
     return found
 
 
@@ -223,11 +231,16 @@ def is_at_least(since: datetime, known: datetime | None) -> bool:
     return known is None or since <= known
 
 
-def days_held(since: datetime | None, known: datetime | None, at: datetime) -> str:
-    """How long a right has been held, in words; "" if that is not known."""
-    if since is None:
+def days_between(since: datetime | None, seen: datetime | None) -> int | None:
+    """Days from when a right is known to be held to when it was last seen; None if that is not known."""
+    return None if since is None or seen is None else max(0, (seen - since).days)
+
+
+def days_held(since: datetime | None, known: datetime | None, seen: datetime | None) -> str:
+    """How long a right was held when it was last seen, in words; "" if that is not known."""
+    days = days_between(since, seen)
+    if since is None or days is None:
         return ""
-    days = max(0, (at - since).days)
     if is_at_least(since, known):
         return ngettext("at least %d day", "at least %d days", days) % days
     return ngettext("%d day", "%d days", days) % days

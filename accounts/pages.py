@@ -11,7 +11,6 @@ from django.core.paginator import Page, Paginator
 from django.db.models import F, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -19,7 +18,7 @@ from console.visibility import shown_to
 from instances.models import Instance
 from instances.timeline import Event
 
-from .freshness import days_held, known_from, last_read, unknown_instances
+from .freshness import days_held, known_of, last_read, unknown_instances
 from .models import UNREADABLE, Account, AccountChange, Ended, Grant, Membership, RoleReach
 from .wording import details, events
 
@@ -119,10 +118,10 @@ def _roles(request: HttpRequest, account: Account, page: Page) -> Iterable[dict[
 
 
 def _held(request: HttpRequest, account: Account, page: Page) -> Iterable[Any]:
-    """Grants or memberships, each with `days`: how long it has been held."""
-    known = known_from([account.instance_id]).get(account.instance_id)
+    """Grants or memberships, each with `days`: how long it has been held, as far as visits saw it."""
+    known = known_of([account.instance_id]).get(account.instance_id)
     for row in page:
-        row.days = days_held(row.held_since, known, timezone.now())
+        row.days = known and days_held(row.held_since, known.since, row.unobserved_since or known.until)
         yield row
 
 

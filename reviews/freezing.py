@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -21,7 +20,7 @@ from django.utils.translation import gettext
 from access.question import ALL_POWERFUL, Question
 from access.questions import Answer, who_can
 from access.wording import Holder, Holders, usable
-from accounts.freshness import LastRead, known_from, last_reads
+from accounts.freshness import Known, LastRead, known_of, last_reads
 from classification.models import Classification
 from engines.registry import ENGINES
 from engines.statements import printable
@@ -99,7 +98,7 @@ def _copy_instances(campaign: Campaign, answer: Answer) -> None:
     """List every instance in scope, with what its last read lacks."""
     unknown = {instance.pk: reason for instance, reason in answer.unknown.items()}
     reads = last_reads(_instances(campaign))
-    known = known_from([read.instance.pk for read in reads])
+    known = known_of([read.instance.pk for read in reads])
     made = (_instance(campaign, read, answer, unknown, known) for read in reads)
     CampaignInstance.objects.bulk_create(made, batch_size=BATCH)
 
@@ -109,7 +108,7 @@ def _instance(
     read: LastRead,
     answer: Answer,
     unknown: Mapping[int, str],
-    known: Mapping[int, datetime],
+    known: Mapping[int, Known],
 ) -> CampaignInstance:
     reason = unknown.get(read.instance.pk, "")
     if campaign.privilege and read.instance.pk not in answer.reads:
@@ -122,7 +121,7 @@ def _instance(
         session=read.session,
         read_at=read.read_at,
         level=read.level,
-        known_from=known.get(read.instance.pk),
+        known_from=known[read.instance.pk].since if read.instance.pk in known else None,
         stale=read.reason,
         unread=[*read.gap_messages, *(gettext("field of accounts: %s") % field for field in read.unread)],
         beyond=read.beyond,

@@ -6,7 +6,7 @@ purged, and a user deleted, without a change of what was reviewed. Triggers refu
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -19,7 +19,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from access.question import Question
-from accounts.freshness import days_held, is_at_least
+from accounts.freshness import days_between, days_held, is_at_least
 from accounts.models import Account
 from classification.models import Classification
 from engines.registry import engine_choices
@@ -327,11 +327,14 @@ class Item(models.Model):
         return f"{self.account_label}: {self.right}" if self.right else self.account_label
 
     @property
+    def _seen(self) -> datetime | None:
+        """When the right was last seen before the freeze."""
+        return self.unobserved_since or self.place.read_at
+
+    @property
     def days_held(self) -> int | None:
-        """Days from when the right is known to be held to the freeze."""
-        if self.held_since is None or self.campaign.frozen_at is None:
-            return None
-        return max(0, (self.campaign.frozen_at - self.held_since).days)
+        """Days from when the right is known to be held to the last visit before the freeze that saw it."""
+        return days_between(self.held_since, self._seen)
 
     @property
     def is_at_least(self) -> bool | None:
@@ -340,8 +343,8 @@ class Item(models.Model):
 
     @property
     def held(self) -> str:
-        """For how long the right had been held at the freeze, in words."""
-        return days_held(self.held_since, self.place.known_from, self.campaign.frozen_at or timezone.now())
+        """For how long the right had been held at the freeze, as far as visits saw it, in words."""
+        return days_held(self.held_since, self.place.known_from, self._seen)
 
     @property
     def right(self) -> str:

@@ -211,7 +211,7 @@ def _items(campaign: Campaign) -> QuerySet[Item]:
             observed_at=Subquery(observed.values("at")[:1]),
             observed_in=Subquery(observed.values("session")[:1]),
         )
-        .select_related("place", "reviewer", "campaign")
+        .select_related("place", "reviewer")
         .order_by("place__name", "account_label", "pk")
     )
 

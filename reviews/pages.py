@@ -107,7 +107,7 @@ def _context(request: HttpRequest, mine: Any, error: str) -> dict[str, Any]:
         rows = rows.filter(
             Q(account_label__icontains=search) | Q(object__icontains=search) | Q(place__name__icontains=search)
         )
-    rows = rows.with_observed().with_previous().with_last_decision().select_related("place", "campaign")
+    rows = rows.with_observed().with_previous().with_last_decision().select_related("place")
     page = Paginator(rows.order_by("place__name", "account_label", "pk"), ROWS).get_page(request.GET.get("page"))
     items = list(page)
     owned = Item.objects.filter(services.owned_by(request.user), pk__in=[one.pk for one in items])

@@ -94,7 +94,9 @@ class ItemSerializer(serializers.ModelSerializer):
     instance_name = serializers.CharField(source="place.name", read_only=True)
     engine = serializers.CharField(source="place.engine", read_only=True)
     right = serializers.CharField(read_only=True)
-    days_held = serializers.IntegerField(read_only=True, allow_null=True, help_text="Days, at the freeze.")
+    days_held = serializers.IntegerField(
+        read_only=True, allow_null=True, help_text="Days, up to the last visit before the freeze that saw it."
+    )
     is_at_least = serializers.BooleanField(
         read_only=True, allow_null=True, help_text="Whether it may have been held for longer: the first visit saw it."
     )

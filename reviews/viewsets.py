@@ -144,7 +144,7 @@ class ItemViewSet(ReadViewSet):
         .with_observed()
         .with_previous()
         .with_last_decision()
-        .select_related("place", "campaign")
+        .select_related("place")
     )
     serializer_class = ItemSerializer
     filterset_class = ItemFilters
