@@ -51,7 +51,7 @@ def template() -> str:
     """Name of the database to copy: what migrations make depends on them, on the roles, and on the libraries."""
     made_by = [
         *sorted(ROOT.glob("*/migrations/*.py")),
-        *(ROOT / name for name in ("taifish/roles.py", "taifish/tracked.py", "taifish/settings.py", "constraints.txt")),
+        *(ROOT / name for name in ("taifish/roles.py", "taifish/tracked.py", "taifish/settings.py", "locked/run.txt")),
     ]
     return f"template_{blake2b(b''.join(path.read_bytes() for path in made_by), digest_size=8).hexdigest()}"
 
