@@ -39,18 +39,34 @@ def django_db_modify_db_settings() -> Iterator[None]:
     cluster.stop()
 
 
+def _is_committed(request: pytest.FixtureRequest) -> bool:
+    """Whether the test is not rolled back: flush empties all tables after it."""
+    marker = request.node.get_closest_marker("django_db")
+    is_named = {"transactional_db", "live_server"} & set(request.fixturenames)
+    return bool(is_named or (marker and marker.kwargs.get("transaction")))
+
+
 @pytest.fixture(autouse=True)
 def empty_trail(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After a test that is not rolled back: flush empties all tables but that of the audit trail."""
-    marker = request.node.get_closest_marker("django_db")
-    is_committed = {"transactional_db", "live_server"} & set(request.fixturenames)
-    if not is_committed and not (marker and marker.kwargs.get("transaction")):
+    """After flush, which leaves the audit trail alone."""
+    if not _is_committed(request):
         yield
         return
     blocker = request.getfixturevalue("django_db_blocker")
     yield
     with blocker.unblock():
         store.empty_trail()
+
+
+@pytest.fixture(autouse=True)
+def thawed_campaigns(request: pytest.FixtureRequest, empty_trail: None) -> Iterator[None]:
+    """Before flush, which is refused while a campaign is frozen."""
+    if not _is_committed(request):
+        yield
+        return
+    request.getfixturevalue("transactional_db")
+    yield
+    store.thaw_campaigns()
 
 
 @pytest.fixture(scope="session")
