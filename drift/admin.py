@@ -124,7 +124,7 @@ class BaselineAdmin(ButtonAdmin):
     fields = ["name", "tag", "instances", "reference", "ignored", "active", "note"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Baseline]:
-        return super().get_queryset(request).select_related("tag", "reference").defer("state")
+        return super().get_queryset(request).select_related("tag", "reference").without_documents()
 
     def get_buttons(self, request: HttpRequest) -> list[Button]:
         accept = Button(

@@ -45,7 +45,7 @@ def _refuse_limited(request: Request) -> None:
 class BaselineViewSet(EditViewSet):
     """Groups of instances, each with the instance or saved state that they should be like."""
 
-    queryset = Baseline.objects.defer("state")
+    queryset = Baseline.objects.without_documents()
     serializer_class = BaselineSerializer
     filterset_class = BaselineFilters
     search_fields = ["name", "note"]

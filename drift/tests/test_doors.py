@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from datetime import timedelta
+from datetime import date, timedelta
 from io import StringIO
 
 import pytest
@@ -23,6 +23,8 @@ from alerts.services import evaluate
 from drift.align import aligning
 from drift.compare import drift_of, state_of
 from drift.models import AcceptedDeviation, Baseline
+from drift.news import counted
+from drift.services import save_state
 from drift.states import parsed, written
 from instances.models import Instance
 from instances.tests.api import client_of, client_with
@@ -275,14 +277,67 @@ def test_an_alert_for_each_instance(baseline, fleet):
 
 
 def test_an_alert_takes_no_more_queries_for_more_instances(baseline, django_assert_num_queries):
+    """Seven find out whether there is news; comparing takes seven more, and is not repeated without news."""
     rule = AlertRule.objects.create(name="drift", kind="drift", active=True, active_since=timezone.now())
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(14):
+        assert len(list(alerts_of(rule))) == 2
+    with django_assert_num_queries(7):
         assert len(list(alerts_of(rule))) == 2
     for number in range(4):
         more = instance(f"more{number}", "postgresql")
         InstanceTag.objects.create(instance=more, tag=baseline.tag)
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(14):
         assert len(list(alerts_of(rule))) == 6
+    with django_assert_num_queries(7):
+        assert len(list(alerts_of(rule))) == 6
+
+
+def later(**conditions: object) -> None:
+    """As a visit says that it has read an instance."""
+    Coverage.objects.filter(**conditions).update(read_at=timezone.now())
+
+
+@pytest.mark.parametrize(
+    ("news", "expected"),
+    [
+        (lambda base, one, _two: (account(one, "eve"), later(instance=one)), {"one": 2, "two": 1}),
+        (lambda base, _one, _two: (Account.objects.get(instance=base.reference, name="app").grants.all().delete(),
+                                   later(instance=base.reference)), {"one": 2}),
+        (lambda base, one, _two: base.instances.add(instance("four", "postgresql")), {"one": 1, "two": 1, "four": 2}),
+        (lambda base, one, _two: InstanceTag.objects.filter(instance=one).delete(), {"two": 1}),
+        (lambda base, one, _two: Baseline.objects.update(ignored="bob"), {"two": 1}),
+        (lambda base, one, two: Baseline.objects.update(reference=two), {"one": 2, "golden": 1}),
+        (lambda base, one, _two: save_state(base), {"one": 1, "two": 1}),
+        (lambda base, one, _two: Instance.objects.filter(pk=one.pk).update(engine="mysql"), {"two": 1}),
+        (lambda base, one, _two: Coverage.objects.filter(instance=one).update(
+            read_at=timezone.now() - timedelta(days=30)), {"two": 1}),
+        (lambda base, one, _two: one.retire(), {"two": 1}),
+        (lambda base, one, two: accept_all(base, two, timezone.localdate()), {"one": 1}),
+    ],
+    ids=["visit", "reference", "member", "tag", "ignored", "other", "state", "engine", "stale", "retired", "accepted"],
+)  # fmt: skip
+def test_news_is_compared_again(baseline, fleet, news, expected):
+    """What is kept counts only as long as nothing has changed on which it stands."""
+    before = {row.instance_id: row.n for row in counted(baseline)}
+    assert before == {fleet["one"].pk: 1, fleet["two"].pk: 1, fleet["three"].pk: 0}
+    news(baseline, fleet["one"], fleet["two"])
+    baseline = Baseline.objects.get()
+    fresh = {one.instance.name: len(one.deviations) for one in drift_of(baseline).compared}
+    names = dict(Instance.objects.values_list("pk", "name"))
+    assert {names[row.instance_id]: row.n for row in counted(baseline)} == fresh
+    assert {name: n for name, n in fresh.items() if n} == expected
+
+
+def accept_all(baseline: Baseline, one: Instance, ends_on: date) -> None:
+    for row in next(found for found in drift_of(baseline).compared if found.instance == one).deviations:
+        AcceptedDeviation.objects.create(baseline=baseline, instance=one, key=row.key, reason="r", ends_on=ends_on)
+
+
+def test_an_acceptance_that_ended_is_news(baseline, fleet):
+    accept_all(baseline, fleet["two"], timezone.localdate())
+    assert sum(row.n for row in counted(baseline)) == 1
+    AcceptedDeviation.objects.update(ends_on=timezone.localdate() - timedelta(days=1))
+    assert sum(row.n for row in counted(Baseline.objects.get())) == 2
 
 
 def test_sql_to_align(baseline, fleet):
