@@ -202,6 +202,7 @@ def test_states_on_the_page(baseline, fleet):
     state = parsed(press("state").content.decode())
     assert state == state_of(fleet["golden"])
     state["items"] = [item for item in state["items"] if item[2] != "table"]
+    assert parsed(press("yaml").content.decode()) == state | {"items": state_of(fleet["golden"])["items"]}
     assert "Choose a file." in press("import", chosen="1").content.decode()
     wrong = press("import", file=SimpleUploadedFile("s.json", b"{}")).content.decode()
     assert "The file is not a saved state" in wrong
@@ -209,6 +210,31 @@ def test_states_on_the_page(baseline, fleet):
     baseline.refresh_from_db()
     found = {one.instance.name: [row.what for row in one.deviations] for one in drift_of(baseline).compared}
     assert found == {"golden": ["extra"], "one": ["extra", "extra"], "three": [], "two": []}
+
+
+def test_states_through_the_api(baseline, fleet, limited):
+    """A state goes out and in as JSON and YAML; a wrong one is refused with what is wrong, and nothing is stored."""
+    api = client_with(*VIEW, "drift.change_baseline")
+    url = f"/api/baselines/{baseline.pk}/state/"
+    assert api.get(url).status_code == 404
+    text = written(state_of(fleet["golden"]), "yaml")
+    answer = api.post(url, text, content_type="application/yaml")
+    assert (answer.status_code, answer.json()["items"]) == (200, len(parsed(text)["items"]))
+    assert Baseline.objects.get().reference is None
+    yaml = api.get(url + "?form=yaml")
+    assert (yaml.content.decode(), yaml["Content-Type"]) == (text, "application/yaml")
+    assert api.get(url + "?form=xml").status_code == api.get(url + "?from=yaml").status_code == 400
+    assert api.post(url, api.get(url).content, content_type="application/json").status_code == 200
+    wrong = api.post(url, "engine: &a x", content_type="application/yaml")
+    assert (wrong.status_code, wrong.json()["state"]) == (
+        400,
+        ["The file is not a saved state: line 1: aliases and anchors are not read; write the value out."],
+    )
+    assert api.post(url, b"\xff", content_type="application/yaml").status_code == 400
+    assert api.post(url, "x", content_type="text/csv").status_code == 415
+    assert client_with(*VIEW).post(url, text, content_type="application/yaml").status_code == 403
+    assert client_of(limited).post(url, text, content_type="application/yaml").status_code == 403
+    assert Baseline.objects.get().state == parsed(text)
 
 
 def test_files(baseline):
