@@ -271,7 +271,7 @@ class BaselineAdmin(ButtonAdmin):
         }
         if (asked := request.GET.get("sql", "")).isdecimal():
             one = next((one for one in found.compared if str(one.instance.pk) == asked), None)
-            context |= {"aligned": one, "remedy": aligning(one) if one else None}
+            context |= {"aligned": one, "remedy": aligning(one, row) if one else None}
         return context
 
     def _account_ids(self, page: Any) -> dict[tuple[int, str, str], int]:

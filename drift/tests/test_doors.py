@@ -376,11 +376,11 @@ def test_sql_to_align(baseline, fleet):
     grant(Account.objects.get(instance=one, name="app"), "INSERT", "column", "shop.public.orders.id", database="shop")
     page = staff_page(baseline, f"?sql={one.pk}")
     found = next(row for row in drift_of(baseline).compared if row.instance == one)
-    remedy = aligning(found)
+    remedy = aligning(found, baseline)
     assert remedy.statements[0].splitlines() == [
         'ALTER ROLE "bob" NOLOGIN;',
-        'CREATE ROLE "read""ers" LOGIN PASSWORD \'…\';',
-        'GRANT "read""ers" TO "app" WITH ADMIN OPTION;',
+        'CREATE ROLE "read""ers" NOLOGIN;',
+        'GRANT "read""ers" TO "app" WITH ADMIN TRUE, INHERIT TRUE;',
         'ALTER ROLE "app" CREATEDB;',
     ]
     assert remedy.statements[1].splitlines()[1:] == ['REVOKE INSERT ("id") ON TABLE "public"."orders" FROM "app";']
