@@ -96,8 +96,9 @@ class _Context:
             yield sql
 
     def _membership(self, row: Deviation) -> Iterator[str]:
-        account, subject = ENGINES[self.engine].account, self._subject(row, "user")
-        role = row.scope, row.item
+        key, role = (row.account, row.host), (row.scope, row.item)
+        kind = self.found.get(key) or self.expected.get(key) or ""
+        account, subject = ENGINES[self.engine].account, self._subject(row, kind)
         options = [*filter(None, (row.expected or "").split(","))]
         given = row.expected is not None and account.member(subject, role, options, True)
         if given == "":

@@ -98,14 +98,14 @@ def exists(subject: Subject, give: bool) -> str:
 
 
 def member(subject: Subject, role: AccountKey, options: Collection[str], give: bool, grantor: str = "") -> str:
-    """The statement that makes the account a member of a role, or ends that. Whether a role is active at login
-    (`noinherit`) is set by another one."""
+    """The statement that makes the account a member of a role, or ends that. "" for a user who is to have the role at
+    login: default roles are set together, by another statement. Roles always have their roles."""
     names = _account(subject.product, role), _account(subject.product, (subject.name, subject.host))
-    if {*options} - {"admin"}:
-        return ""
     if not give:
         return f"REVOKE {names[0]} FROM {names[1]};"
-    return f"GRANT {names[0]} TO {names[1]}{' WITH ADMIN OPTION' if options else ''};"
+    if subject.kind != "role" and "noinherit" not in options:
+        return ""
+    return f"GRANT {names[0]} TO {names[1]}{' WITH ADMIN OPTION' if 'admin' in options else ''};"
 
 
 def as_grantor(statement: str, grantor: str) -> list[str]:
