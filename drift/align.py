@@ -87,7 +87,9 @@ class _Context:
         elif row.kind != ATTRIBUTE:
             yield from self._grant(row)
 
-    def _subject(self, row: Deviation, kind: str) -> Subject:
+    def _subject(self, row: Deviation, kind: str = "") -> Subject:
+        key = row.account, row.host
+        kind = kind or self.found.get(key) or self.expected.get(key) or ""
         return Subject(self.engine, row.account, row.host, kind, product=self.product, version=self.version)
 
     def _account(self, row: Deviation, kind: str) -> Iterator[str]:
@@ -96,9 +98,7 @@ class _Context:
             yield sql
 
     def _membership(self, row: Deviation) -> Iterator[str]:
-        key, role = (row.account, row.host), (row.scope, row.item)
-        kind = self.found.get(key) or self.expected.get(key) or ""
-        account, subject = ENGINES[self.engine].account, self._subject(row, kind)
+        account, subject, role = ENGINES[self.engine].account, self._subject(row), (row.scope, row.item)
         options = [*filter(None, (row.expected or "").split(","))]
         given = row.expected is not None and account.member(subject, role, options, True)
         if given == "":
@@ -112,8 +112,7 @@ class _Context:
 
     def _grant(self, row: Deviation) -> Iterator[str]:
         account = ENGINES[self.engine].account
-        is_public = self.engine == "postgresql" and (row.account, row.host) == ("public", "")
-        subject = self._subject(row, "public" if is_public else "user")
+        subject = self._subject(row)
         privilege = row.item.removeprefix("no ")
         denied, options = privilege != row.item, row.expected or row.found or ""
         held = Held(row.kind, privilege, row.scope, row.database, denied, options == "grantable")
