@@ -34,7 +34,7 @@ dev: .venv/run.done
 	@exec $(BIN)/python manage.py up --dev $(UP)
 
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not exhaustive and not looks and not chaos" $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not exhaustive and not looks and not chaos" $(PYTEST)
 
 # An account that may create users, roles and profiles, and grant SELECT on SYS's views; what it makes, it drops.
 test-oracle: setup
