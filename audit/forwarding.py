@@ -13,7 +13,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -117,6 +117,11 @@ def lines_to(target: str) -> Iterator[Callable[[str], None]]:
     try:
         with _socket(scheme, address) as connected:
             yield lambda line: _send(connected, scheme, line)
+            if isinstance(connected, ssl.SSLSocket):
+                # A socket that is closed while session tickets lie unread is reset, and the peer loses what it has not
+                # read yet. This reads them. Some servers do not answer.
+                with suppress(OSError):
+                    connected.unwrap()
     except OSError as error:
         raise ForwardError(f"Syslog does not take the audit trail: {error.strerror or type(error).__name__}.") from None
 

@@ -180,14 +180,29 @@ def test_syslog_by_tls_goes_to_a_proven_server_only(db, settings, tmp_path, monk
     assert body(received[-1])["object"] == HOSTILE
 
 
-def forwarded_to(server: socket.socket) -> tuple[list[bytes], int]:
-    """The messages of one connection, and the number that `forward` tells; 0 if it was refused."""
+def test_a_receiver_by_tls_that_reads_late_loses_nothing(db, settings, tmp_path, monkeypatch):
+    for _ in range(50):
+        record("login", name=HOSTILE)
+    monkeypatch.setattr(forwarding, "TIMEOUT", 1)
+    shown = identity(tmp_path, "late")
+    monkeypatch.setenv("SSL_CERT_FILE", str(shown.certificate))
+    is_sent = threading.Event()
+    with shown.context().wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True) as server:
+        settings.TAIFISH_AUDIT_FORWARD = f"syslog:tls://localhost:{server.getsockname()[1]}"
+        received, count = forwarded_to(server, is_sent)
+    assert len(received) == count >= 50
+
+
+def forwarded_to(server: socket.socket, sent: threading.Event | None = None) -> tuple[list[bytes], int]:
+    """The messages of one connection, read after `sent`, and the number that `forward` tells; 0 if it was refused."""
     received: list[bytes] = []
 
     def serve() -> None:
         # A peer that does not trust the certificate ends the handshake.
         with suppress(OSError):
             peer, _ = server.accept()
+            if sent:
+                sent.wait(10)
             with peer, peer.makefile("rb") as stream:
                 while length := b"".join(iter(lambda: stream.read(1).strip(), b"")):
                     received.append(stream.read(int(length)))
@@ -197,6 +212,8 @@ def forwarded_to(server: socket.socket) -> tuple[list[bytes], int]:
     count = 0
     with suppress(ForwardError):
         count = forward()
+    if sent:
+        sent.set()
     thread.join(10)
     return received, count
 
