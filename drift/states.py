@@ -87,18 +87,24 @@ def parsed(text: str) -> dict[str, Any]:
                 _("The saved state has an item twice: %(first)d and %(second)d. Leave one of them out.")
                 % {"first": first, "second": number}
             )
-    # PostgreSQL stores neither NUL nor half of a surrogate pair.
-    if "\\u0000" in json.dumps(state) or not _is_unicode(json.dumps(state, ensure_ascii=False)):
+    if any(map(_NOT_STORED.search, _texts(state))):
         raise _refused(_("it has a character that cannot be stored: %s") % "NUL, SURROGATE")
     return state
 
 
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+#: PostgreSQL stores neither NUL nor half of a surrogate pair.
+_NOT_STORED = re.compile("[\0\ud800-\udfff]")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in it, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from _texts([*value, *value.values()])
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
 
 
 def _refused(why: object) -> ValueError:

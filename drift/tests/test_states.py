@@ -50,6 +50,14 @@ def test_a_state_survives_the_file(ref):
     assert (found.deviations, found.parts, found.unknown) == ([], [], "")
 
 
+def test_a_name_that_spells_an_escape_is_no_nul(ref):
+    account(ref, "a\\u0000b")
+    state = state_of(ref)
+    assert any(item[0] == "a\\u0000b" for item in state["items"])
+    for form in ("json", "yaml"):
+        assert parsed(written(state, form)) == state
+
+
 def test_two_states_differ_in_the_lines_that_changed(ref):
     before = written(state_of(ref))
     Account.objects.filter(name="app").update(connection_limit=6)
