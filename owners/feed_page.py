@@ -14,6 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from console.buttons import Button
+from console.csv import uploaded
 from console.units import bytes_label
 
 from . import feeds
@@ -104,7 +105,4 @@ def import_feed(pages: ButtonAdmin, request: HttpRequest, feed: Feed) -> HttpRes
 def _text(file: Any) -> str:
     if file.size > MOST_BYTES:
         raise ValueError(gettext("The file is too large: at most %s. Split it.") % bytes_label(MOST_BYTES))
-    try:
-        return file.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(gettext("The file is not UTF-8; in a spreadsheet, save it as “CSV UTF-8”.")) from error
+    return uploaded(file)
