@@ -156,10 +156,10 @@ def _open_pymysql(chosen: Driver, target: Target, tls_mode: str, arguments: dict
         "program_name": target.application_name,
         "read_timeout": arguments["connect_timeout"],
     }
-    if target.is_guarded:
-        # Imports PyMySQL, which mysqlclient does not need.
-        from .guard import GuardedConnection
+    # Imports PyMySQL, which mysqlclient does not need.
+    from .guard import GuardedConnection, prefer_tls
 
+    if target.is_guarded:
         connection = GuardedConnection(target, **arguments)
         connection.connect()
         connection._read_timeout = read_timeout
@@ -182,9 +182,7 @@ def _open_pymysql(chosen: Driver, target: Target, tls_mode: str, arguments: dict
         arguments["ssl"] = context
     connection = chosen.module.connect(defer_connect=True, **arguments)
     if tls_mode == "prefer":
-        # As PyMySQL does without a context.
-        connection._ssl_required = False
-        connection.client_flag &= ~chosen.module.constants.CLIENT.SSL
+        prefer_tls(connection)
     connection.connect()
     # The only way to have different limits for the handshake and for statements.
     connection._read_timeout = read_timeout
