@@ -223,7 +223,7 @@ UNCLASSIFIED = "unclassified"
 
 
 def of_risk(accounts: QuerySet[Account], risk: str) -> QuerySet[Account]:
-    """The accounts whose highest risk now is this one, or UNCLASSIFIED."""
+    """The accounts whose highest risk is this one now; for UNCLASSIFIED, those in no classification."""
     held = Assignment.objects.current()
     if risk == UNCLASSIFIED:
         return accounts.filter(~Exists(held.filter(account=OuterRef("pk"))))

@@ -50,7 +50,9 @@ def _basis(baseline: Baseline) -> str:
     It is taken before the comparison: what a visit stores in between is compared again the next time. Facts change
     with `read_at` only. A read becomes stale by time, too.
     """
-    reads = last_reads(Instance.objects.filter(pk__in=[*baseline.group().values_list("pk", flat=True), *_of(baseline)]))
+    # A state has no reference, and no instance has the id None.
+    ids = [*baseline.group().values_list("pk", flat=True), baseline.reference_id]
+    reads = last_reads(Instance.objects.filter(pk__in=ids))
     versions = dict(Instance.objects.filter(pk__in=[read.instance.pk for read in reads]).values_list("pk", "version"))
     sides = [
         [
@@ -64,7 +66,3 @@ def _basis(baseline: Baseline) -> str:
     )
     parts: list[Any] = [COMPARES, baseline.reference_id, baseline.state_at, baseline.ignored, sides, accepted]
     return hashlib.md5(json.dumps(parts, default=str).encode(), usedforsecurity=False).hexdigest()
-
-
-def _of(baseline: Baseline) -> list[int]:
-    return [baseline.reference_id] if baseline.reference_id else []

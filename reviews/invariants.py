@@ -37,7 +37,7 @@ SELECT i.id AS item, i.verdict, d.verdict AS decided
     ),
     Invariant(
         "item_within_campaign",
-        "An item is of an instance of its own campaign.",
+        "Each item and its instance belong to the same campaign.",
         """
 SELECT i.id AS item, i.campaign_id AS campaign, p.campaign_id AS campaign_of_instance
   FROM reviews_item i JOIN reviews_campaigninstance p ON p.id = i.place_id
