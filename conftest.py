@@ -29,6 +29,19 @@ pytest_plugins = [
 ]
 
 
+#: Files that take minutes. Workers take whole files and begin with these, so that none is left with one at the end.
+LONG = (
+    *("access/tests/test_truth_postgresql.py", "access/tests/test_truth_mysql.py", "engines/tests/test_check.py"),
+    *("sync/tests/test_faults.py", "taifish/tests/test_production_faults.py", "taifish/tests/test_chaos.py"),
+    *("taifish/tests/test_fuzz.py", "taifish/tests/test_visibility.py", "taifish/tests/test_translations.py"),
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    places = {config.rootpath / file: place for place, file in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings() -> Iterator[None]:
     """Start the store before the first test that needs it, and stop it after the last."""

@@ -86,7 +86,8 @@ def _of_path(question: Question, path: Access, members: set[tuple[int, int]], he
     if path.path:
         role = path.path[0]
         if (path.account.pk, role.pk) not in members:
-            return Remedy([], [gettext(_OF_PUBLIC if role.kind == "public" else _NO_STATEMENT)])
+            sentence = _OF_PUBLIC if role.kind == "public" else _NO_STATEMENT
+            return Remedy([], [gettext(sentence)])
         ended = revocation.take_one(subject, role=(role.name, role.host))
         return Remedy(ended.statements, [*ended.by_hand, *([gettext(_WHOLE_ROLE)] if ended.statements else [])])
     if path.because in ("owner", "ownership") or (grant and grant.privilege == "OWNER"):

@@ -51,7 +51,7 @@ def template() -> str:
     """Name of the database to copy: what migrations make depends on them, on the roles, and on the libraries."""
     made_by = [
         *sorted(ROOT.glob("*/migrations/*.py")),
-        *(ROOT / name for name in ("taifish/roles.py", "taifish/tracked.py", "taifish/settings.py", "constraints.txt")),
+        *(ROOT / name for name in ("taifish/roles.py", "taifish/tracked.py", "taifish/settings.py", "locked/run.txt")),
     ]
     return f"template_{blake2b(b''.join(path.read_bytes() for path in made_by), digest_size=8).hexdigest()}"
 
@@ -71,6 +71,10 @@ def thaw_campaigns() -> None:
     from django.db import connection, transaction
 
     with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('reviews_campaign') IS NOT NULL")
+        # Tests of migrations end with older stores.
+        if not cursor.fetchone()[0]:
+            return
         cursor.execute("SELECT FROM reviews_campaign WHERE state <> 'draft' LIMIT 1")
         if cursor.rowcount:
             cursor.execute("ALTER TABLE reviews_campaign DISABLE TRIGGER reviews_guard")
