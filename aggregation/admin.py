@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.contrib import admin
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -18,6 +17,7 @@ from console.csv import csv_file
 from console.display import badge, change, number, size
 from console.files import CHUNK
 from console.list_filters import LeavingFilter
+from work.days import local_day
 
 from .filters import DatabaseAggregateFilters, InstanceAggregateFilters
 from .models import Aggregate, DatabaseAggregate, InstanceAggregate
@@ -45,7 +45,7 @@ class WhichFilter(LeavingFilter):
         period = request.GET.get("period") or PeriodFilter.default
         if self.value() == "all" or period not in list(Period):
             return queryset
-        return queryset.filter(start=last_closed(Period(period), timezone.localdate()).first)
+        return queryset.filter(start=last_closed(Period(period), local_day()).first)
 
 
 class AggregateAdmin(InspectOnlyAdmin):
@@ -96,7 +96,7 @@ class AggregateAdmin(InspectOnlyAdmin):
     def as_csv(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse:
         paths = self.owners | {field.name: field.name for field in Aggregate._meta.get_fields()}
         rows = queryset.values_list(*paths.values()).iterator(CHUNK)
-        return csv_file(f"{self.opts.model_name}-{timezone.localdate()}", list(paths), rows)
+        return csv_file(f"{self.opts.model_name}-{local_day()}", list(paths), rows)
 
 
 @admin.register(InstanceAggregate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, time
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -12,7 +12,6 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -28,6 +27,7 @@ from instances.timeline import Event
 from sync.models import SyncSession
 from sync.pages import RUN, session_page
 from tagging.models import Tag
+from work.days import local_day, midnight
 
 from . import reading, services
 from .models import PERIODS, DatabaseAggregate
@@ -65,7 +65,7 @@ def trends_page(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {**admin.site.each_context(request), "title": _("Trends"), "form": form}
     if form.is_valid():
         period = Period(form.cleaned_data["period"])
-        span = last_closed(period, timezone.localdate())
+        span = last_closed(period, local_day())
         instances = reading.chosen_instances(form.cleaned_data["tag"], form.cleaned_data["engine"], request.user)
         rows = reading.trend(period, instances, LENGTHS[period])
         may_see_databases = request.user.has_perm("aggregation.view_databaseaggregate")
@@ -155,7 +155,7 @@ def _trend_csv(period: Period, rows: list[reading.Trend]) -> HttpResponse:
         ]
         for row in rows
     ]
-    return csv_file(f"trend-{period}-{timezone.localdate()}", header, cells)
+    return csv_file(f"trend-{period}-{local_day()}", header, cells)
 
 
 def _growers_csv(span: Span, rows: Any) -> HttpResponse:
@@ -215,10 +215,10 @@ def jump_events(instance: Instance, since: datetime, limit: int) -> Iterable[Eve
         Q(change_percent__gte=JUMP_PERCENT) | Q(change_percent__lte=-JUMP_PERCENT),
         database__instance=instance,
         period=Period.DAILY,
-        start__gte=timezone.localdate(since),
+        start__gte=local_day(since),
     )
     for row in rows.select_related("database").order_by("-start", "pk")[:limit]:
         text = f"{row.database}: {bytes_label(row.change, signed=True)} ({row.change_percent:+.0f} %)"
         url = reverse("admin:capacity_database_change", args=[row.database_id])
-        at = timezone.make_aware(datetime.combine(row.start, time.max))
+        at = midnight(row.start + timedelta(days=1)) - timedelta(microseconds=1)
         yield Event(at, "privileges", gettext("size jump"), text, url)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 from django.db.models import Avg, Count, F, Max, Min, Q, QuerySet, Sum
-from django.utils import timezone
 
 from console.visibility import shown_to
 from instances.models import Instance
 from tagging.models import Tag
+from work.days import local_day
 
 from .models import DatabaseAggregate, InstanceAggregate
 from .periods import Period, Span, last_closed, span_of
@@ -48,7 +48,7 @@ class Trend:
 
 def trend(period: Period, instances: QuerySet[Instance], count: int) -> list[Trend]:
     """Return the last `count` closed periods, oldest first, without those in which no instance has a size."""
-    span = last_closed(period, timezone.localdate())
+    span = last_closed(period, local_day())
     for _ in range(count - 1):
         span = span.previous()
     whole = Q(days_collected__gte=F("days_expected"), days_complete__gte=F("days_collected"))
@@ -110,7 +110,7 @@ def lacking(span: Span, instances: QuerySet[Instance]) -> list[Lacking]:
     found = []
     for instance in instances.order_by("name"):
         row = rows.get(instance.pk)
-        began = max(timezone.localdate(instance.created_at), span.first)
+        began = max(local_day(instance.created_at), span.first)
         expected = row.days_expected if row else (span.last - began).days + 1
         if expected > 0 and (row is None or min(row.days_complete, row.days_collected) < row.days_expected):
             found.append(Lacking(instance, row.days_collected if row else 0, row.days_complete if row else 0, expected))
@@ -178,7 +178,7 @@ class SoFar:
 
 def so_far(period: Period, of: Any) -> SoFar | None:
     """Return the figures of one instance or database in the current period, today included; None without a size."""
-    today = timezone.localdate()
+    today = local_day()
     span = span_of(period, today)
     sizes = of.sizes.filter(day__range=(span.first, today))
     row = sizes.order_by().aggregate(avg=Avg("size"), min=Min("size"), max=Max("size"), n=Count("day"))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db.models import Exists, OuterRef, Q
-from django.utils import timezone
 from django.utils.translation import gettext
 
 from capacity.models import InstanceSize
@@ -21,6 +20,7 @@ from instances.models import Instance, InstanceQuerySet
 from sync import services as sync
 from sync.models import SyncRecord, SyncSession
 from sync.registry import Outcome
+from work.days import local_day
 
 from . import statements
 from .models import PERIODS, ChangedDay, InstanceAggregate
@@ -35,13 +35,13 @@ Work = tuple[int, Span]
 
 def horizon() -> date:
     """Return the first day with sizes that are still kept. Earlier spans cannot be computed again and stay as is."""
-    return timezone.localdate() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS)
+    return local_day() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS)
 
 
 def due() -> InstanceQuerySet:
     """Return the active instances with a changed past day, or with sizes in a period that has just closed and has no
     aggregate yet."""
-    today = timezone.localdate()
+    today = local_day()
     changed = Q(Exists(ChangedDay.objects.filter(instance=OuterRef("pk"), day__lt=today)))
     for period in Period:
         span = last_closed(period, today)
@@ -108,7 +108,7 @@ def closed_in_range(period: Period, first: date, last: date) -> list[Span]:
         )
     kept_since = horizon()
     # Start at the horizon, so that a range from the year 1 does not take longer.
-    spans = closed_between(period, max(first, kept_since), min(last, timezone.localdate()), timezone.localdate())
+    spans = closed_between(period, max(first, kept_since), min(last, local_day()), local_day())
     return [span for span in spans if span.first >= kept_since]
 
 
@@ -142,7 +142,7 @@ def _requested(params: Mapping[str, Any], instance_ids: Sequence[int]) -> tuple[
 
 def _due_of(instance_ids: Sequence[int]) -> tuple[list[Work], dict[str, Any]]:
     """Return the due work, and the changed days that it covers, with the versions read here."""
-    today, kept_since = timezone.localdate(), horizon()
+    today, kept_since = local_day(), horizon()
     rows = list(
         ChangedDay.objects.filter(instance__in=instance_ids, day__lt=today).values_list("instance", "day", "version")
     )
@@ -199,7 +199,7 @@ def _aggregate(period: Period, work: Sequence[Work], counts: dict[int, Counter[s
             for instance_id, count in statements.rows(upsert, values):
                 counts[instance_id][name] += count
                 counts[instance_id][period.value] += count if name == "instances" else 0
-        if spans[-1].following().is_closed(timezone.localdate()):
+        if spans[-1].following().is_closed(local_day()):
             for rebase in statements.REBASES:
                 statements.run(rebase, values)
 

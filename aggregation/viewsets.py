@@ -5,7 +5,6 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound, ValidationError
@@ -18,6 +17,7 @@ from instances.models import Instance
 from sync.models import SyncSession
 from sync.serializers import SyncSessionSerializer
 from sync.viewsets import session_response
+from work.days import local_day
 
 from . import reading, services
 from .filters import DatabaseAggregateFilters, InstanceAggregateFilters
@@ -90,7 +90,7 @@ def _chosen(question: dict[str, Any], user: User | None) -> QuerySet[Instance]:
 
 def _span(question: dict[str, Any]) -> Span:
     """The closed period of the question. Raises ValidationError for one that is not over."""
-    period, today = Period(question["period"]), timezone.localdate()
+    period, today = Period(question["period"]), local_day()
     span = span_of(period, question["on"]) if question["on"] else last_closed(period, today)
     if not span.is_closed(today):
         raise ValidationError({"on": [f"This period is not over: it ends on {span.last}. See /api/sizes-so-far/."]})

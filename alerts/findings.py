@@ -40,6 +40,7 @@ from reviews.services import overdue_reviewers
 from sync.lateness import enabled_schedules, is_late
 from sync.models import VisitHealth, with_last_visit
 from sync.registry import KINDS as VISITS
+from work.days import local_day
 
 from .kinds import KINDS
 from .models import Alert, AlertRule, Delivery
@@ -128,7 +129,7 @@ def _new_superusers(scope: Scope) -> QuerySet[AccountChange]:
 
 
 def _nothing_collected(scope: Scope) -> MissingDays:
-    yesterday = timezone.localdate() - timedelta(days=1)
+    yesterday = local_day() - timedelta(days=1)
     ids = None if scope.is_whole else list(scope.instances.order_by().values_list("pk", flat=True))
     return MissingDays(yesterday, yesterday, ids, kind="missing")
 
@@ -343,7 +344,7 @@ def _growth(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     """Databases that grew within a closed day by more than the threshold, in percent, and by `min_bytes` at least."""
     rows = DatabaseAggregate.objects.filter(
         period=Period.DAILY,
-        start__gte=timezone.localdate(scope.since),
+        start__gte=local_day(scope.since),
         change__gte=rule.min_bytes,
         change_percent__gt=rule.threshold,
         database__instance__in=scope.instances,
@@ -366,7 +367,7 @@ def _limits_near(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
         if not isinstance(found, Forecast):
             if key in still_open:
                 yield _alert(key, still_open[key], instance_id)
-        elif found.earliest_on and (found.earliest_on - timezone.localdate()).days <= threshold:
+        elif found.earliest_on and (found.earliest_on - local_day()).days <= threshold:
             yield _alert(key, f"{_of(ceiling)}{_filling(found)}", instance_id)
 
 

@@ -11,7 +11,6 @@ from django.db import models
 from django.db.models import QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from django.template.loader import render_to_string
-from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
@@ -20,6 +19,7 @@ from console.buttons import InspectOnlyAdmin
 from console.csv import csv_file
 from console.list_filters import OptionsFilter
 from engines.statements import printable
+from work.days import local_day
 
 from .filters import EventFilters
 from .models import COLUMNS, Event
@@ -79,7 +79,7 @@ class EventAdmin(InspectOnlyAdmin):
 
     @admin.action(description=_("Export as CSV"), permissions=["view"])
     def as_csv(self, request: HttpRequest, queryset: QuerySet[Event]) -> StreamingHttpResponse:
-        return csv_file(f"audit-{timezone.localdate()}", COLUMNS, as_rows(queryset))
+        return csv_file(f"audit-{local_day()}", COLUMNS, as_rows(queryset))
 
     def page_context(self, request: HttpRequest, row: Event | None) -> dict[str, Any]:
         if row is None:

@@ -10,7 +10,6 @@ from django.contrib import admin, messages
 from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -29,6 +28,7 @@ from instances.list_filters import EngineFilter
 from instances.models import Instance
 from sync.pages import of_visits
 from tagging.admin import TagFilter
+from work.days import local_day
 
 from . import services
 from .filters import DatabaseFilters
@@ -45,7 +45,7 @@ class FreshnessFilter(OptionsFilter):
     options = [("today", _("Today")), ("late", _("Not since yesterday")), ("never", _("Never"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        today = timezone.localdate()
+        today = local_day()
         match self.value():
             case "today":
                 return queryset.filter(size_day=today)
@@ -121,7 +121,7 @@ class DatabaseAdmin(HideableAdmin):
     def measured(self, database: Database) -> SafeString:
         if database.size_day is None:
             return badge("failed", gettext("never"))
-        late = database.gone_at is None and database.size_day < timezone.localdate() - timedelta(days=1)
+        late = database.gone_at is None and database.size_day < local_day() - timedelta(days=1)
         return format_html(
             '<span class="tf-nowrap{}">{}</span>', " tf-warn" if late else "", database.size_day.isoformat()
         )

@@ -13,9 +13,9 @@ from typing import Any, overload
 
 from django.conf import settings
 from django.db import connection
-from django.utils import timezone
 
 from sync.texts import text_of
+from work.days import local_day
 
 #: Default number of days.
 WINDOW = 30
@@ -52,7 +52,7 @@ class MissingDays(Sequence[MissingDay]):
         instances: Sequence[int] | None = None,
         kind: str = "",
     ) -> None:
-        yesterday = timezone.localdate() - timedelta(days=1)
+        yesterday = local_day() - timedelta(days=1)
         self.last = min(last or yesterday, yesterday)
         self.first = first or self.last - timedelta(days=WINDOW - 1)
         self._parameters = {

@@ -10,7 +10,6 @@ from datetime import timedelta
 from django.db import models
 from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -19,6 +18,7 @@ from console.searching import name_key
 from console.units import bytes_label
 from instances.hiding import Filter
 from instances.models import Instance
+from work.days import local_day
 
 #: Days of growth shown beside a size.
 GROWTH_DAYS = 30
@@ -110,7 +110,7 @@ class Database(models.Model):
 class _SizeQuerySet(models.QuerySet):
     def since(self, days: int) -> _SizeQuerySet:
         """Sizes of the last `days` days, today included."""
-        return self.filter(day__gt=timezone.localdate() - timedelta(days=days))
+        return self.filter(day__gt=local_day() - timedelta(days=days))
 
 
 class DatabaseSize(models.Model):

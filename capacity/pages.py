@@ -14,7 +14,6 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -27,6 +26,7 @@ from engines.statements import printable
 from instances.admin import Figure, Part
 from instances.models import Instance
 from tagging.models import Tag
+from work.days import local_day
 
 from .gaps import MissingDays
 from .growth import GrowthOfTables, table_growth
@@ -57,7 +57,7 @@ def period(request: HttpRequest) -> int:
 
 
 def _days(count: int) -> list[date]:
-    today = timezone.localdate()
+    today = local_day()
     return every_day(today - timedelta(days=count - 1), today)
 
 
@@ -156,7 +156,7 @@ def sizes_part(request: HttpRequest, instance: Instance) -> Part:
         "largest": largest,
         "tablespaces": _tablespaces(Tablespace.objects.filter(instance=instance, database=None)),
         "all_of_them": databases_of(instance, o="-3"),
-        "today": timezone.localdate(),
+        "today": local_day(),
     }
     as_of = latest.day.isoformat() if latest else ""
     if latest and not latest.is_complete:
@@ -222,7 +222,7 @@ def gaps_page(request: HttpRequest) -> HttpResponse:
         chosen = [data["instance"].pk]
     else:
         chosen = ids_shown_to(request.user, data["tag"].instances.all() if data["tag"] else None)
-    since = timezone.localdate() - timedelta(days=data["days"] or 30)
+    since = local_day() - timedelta(days=data["days"] or 30)
     gaps = MissingDays(since, None, chosen, data["kind"])
     query = request.GET.copy()
     query.pop("page", None)

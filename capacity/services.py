@@ -26,6 +26,7 @@ from instances.services import reached, remember_server
 from sync import services as sync
 from sync.models import SyncRecord, SyncSession
 from sync.registry import Outcome, Phase, hold_shrink
+from work.days import local_day
 
 from .identity import Stored, match
 from .models import Database, DatabaseFilter, DatabaseSize, InstanceSize, TableSize, Tablespace, TablespaceSize
@@ -84,7 +85,7 @@ def _due_for_tables(instance: Instance, databases: Databases, sizes: Sizes) -> l
     last = TableSize.objects.filter(database=OuterRef("pk")).order_by("-day").values("day")[:1]
     rows = present.annotate(last=Subquery(last)).exclude(last=None).values_list("native_id", "name", "last")
     read = {own.get(native_id or name, ""): day for native_id, name, day in rows}
-    recent = timezone.localdate() - timedelta(days=TABLES_EVERY)
+    recent = local_day() - timedelta(days=TABLES_EVERY)
     due = [name for name in own.values() if name in measured and (name not in read or read[name] <= recent)]
     return sorted(due, key=lambda name: (read.get(name, date.min), name))
 
@@ -115,7 +116,7 @@ def write(instance: Instance, facts: CapacityFacts, record: SyncRecord) -> Outco
     day; a database that is gone loses it. So the rows always add up to the instance's total.
     """
     now = record.started_at or timezone.now()
-    day = timezone.localdate(now)
+    day = local_day(now)
     listed = not any(gap.scope == "databases" for gap in facts.gaps)
     databases = [fact for fact in facts.databases.databases if fact.name not in facts.sizes.dropped]
     rows = Database.objects.filter(instance=instance).order_by(F("gone_at").desc(nulls_first=True))
@@ -227,7 +228,7 @@ def without_row(day: Any) -> InstanceQuerySet:
 
 def catch_up() -> SyncSession | None:
     """Visit the instances without a row after today's collection. See `sync.services.catch_up`."""
-    return sync.catch_up("capacity", lambda begun: without_row(timezone.localdate()))
+    return sync.catch_up("capacity", lambda begun: without_row(local_day()))
 
 
 def largest_tables(database: Database, limit: int = 20) -> list[TableFact]:
@@ -239,7 +240,7 @@ def largest_tables(database: Database, limit: int = 20) -> list[TableFact]:
 def purge_sizes(batch: int = 500) -> int:
     """Delete sizes older than TAIFISH_KEEP_SIZES_DAYS, and databases and tablespaces gone for as long without a size
     left. Returns the number of deleted sizes."""
-    cutoff = timezone.localdate() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS)
+    cutoff = local_day() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS)
     total = InstanceSize.objects.filter(day__lt=cutoff).delete()[0]
     for sizes, owner in (
         (TableSize, "database_id"),

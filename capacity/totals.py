@@ -8,7 +8,8 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from django.db import connection
-from django.utils import timezone
+
+from work.days import local_day
 
 #: An instance that was not measured keeps its last size for so many days. After that, the sum is unknown.
 BRIDGED = 7
@@ -25,7 +26,7 @@ class Total(NamedTuple):
 def totals(instances: Sequence[int], days: int) -> list[Total]:
     """Return the sums of the last `days` days, oldest first, of those of these instances that were measured completely
     in the last BRIDGED days. A day is left out if an instance is unknown that was known before. Takes one query."""
-    today = timezone.localdate()
+    today = local_day()
     first = today - timedelta(days=days - 1)
     values = {
         "instances": list(instances),

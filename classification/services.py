@@ -14,6 +14,7 @@ from accounts.models import Account
 from instances.models import Instance
 from sync.models import SyncRecord, SyncSession
 from sync.services import start
+from work.days import local_day
 
 from .models import Assignment, Classification, ClassificationRule, RuleVersion
 
@@ -108,4 +109,4 @@ def after_accounts(session_id: int) -> None:
 def count_day(session_id: int) -> None:
     """Store today's number of accounts per classification. Idempotent."""
     with connection.cursor() as cursor:
-        cursor.execute(_COUNT, {"day": timezone.localdate()})
+        cursor.execute(_COUNT, {"day": local_day()})

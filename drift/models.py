@@ -6,13 +6,13 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from console.fields import NameField
 from console.wildcards import regex
 from instances.models import Instance
 from tagging.models import Tag
+from work.days import local_day
 
 
 class BaselineQuerySet(models.QuerySet["Baseline"]):
@@ -96,7 +96,7 @@ class Baseline(models.Model):
 class AcceptedDeviationQuerySet(models.QuerySet["AcceptedDeviation"]):
     def current(self) -> AcceptedDeviationQuerySet:
         """Deviations that are accepted today."""
-        return self.filter(Q(ends_on=None) | Q(ends_on__gte=timezone.localdate()))
+        return self.filter(Q(ends_on=None) | Q(ends_on__gte=local_day()))
 
 
 class AcceptedDeviation(models.Model):
@@ -152,7 +152,7 @@ class AcceptedDeviation(models.Model):
         return f"{self.account}: {self.deviation}"
 
     def clean(self) -> None:
-        if self.ends_on and self.ends_on < timezone.localdate():
+        if self.ends_on and self.ends_on < local_day():
             raise ValidationError({"ends_on": _("This day has passed.")})
 
 

@@ -6,7 +6,7 @@ A fixed number of queries answers for any number of end dates.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, timedelta
 
 from django.db.models import (
     BooleanField,
@@ -31,6 +31,7 @@ from accounts.freshness import KIND, LastRead, last_reads
 from accounts.models import AccountChange, Ended, Grant, Membership
 from instances.models import Instance
 from sync.models import SyncRecord
+from work.days import local_day, midnight
 
 from .models import EndDate
 
@@ -70,7 +71,7 @@ class Dated:
     @property
     def days_left(self) -> int:
         """Days until the end; negative after it."""
-        return (self.end.ends_on - timezone.localdate()).days
+        return (self.end.ends_on - local_day()).days
 
     @property
     def days_held(self) -> int | None:
@@ -90,14 +91,14 @@ def dated(rows: QuerySet[EndDate], soon: int = SOON) -> list[Dated]:
 
 def due_soon(rows: QuerySet[EndDate], days: int) -> list[Dated]:
     """What ends within so many days and is still there as far as is known."""
-    until = timezone.localdate() + timedelta(days=days)
-    near = rows.filter(ends_on__gte=timezone.localdate(), ends_on__lte=until)
+    until = local_day() + timedelta(days=days)
+    near = rows.filter(ends_on__gte=local_day(), ends_on__lte=until)
     return [one for one in dated(near, days) if one.state == DUE]
 
 
 def overdue(rows: QuerySet[EndDate]) -> list[Dated]:
     """What a visit has seen after its last day."""
-    return [one for one in dated(rows.filter(ends_on__lt=timezone.localdate())) if one.state == OVERDUE]
+    return [one for one in dated(rows.filter(ends_on__lt=local_day())) if one.state == OVERDUE]
 
 
 def _with_sight(rows: QuerySet[EndDate]) -> QuerySet[EndDate]:
@@ -161,10 +162,10 @@ def _dated(row: EndDate, read: LastRead, sessions: dict[tuple[int, datetime], in
         return _not_there(row, read, sessions)
     seen_at = row.unobserved or read.read_at
     found = {"read": read, "held_since": row.held_from, "seen_at": seen_at}
-    days = (row.ends_on - timezone.localdate()).days
+    days = (row.ends_on - local_day()).days
     if days >= 0:
         return Dated(row, DUE if days <= soon else UPCOMING, "", **found)
-    if seen_at is not None and seen_at >= _end_of(row.ends_on):
+    if seen_at is not None and seen_at >= midnight(row.ends_on + timedelta(days=1)):
         return Dated(row, OVERDUE, gettext("A visit after that day still saw it."), **found)
     return Dated(row, UNKNOWN, read.reason or gettext("No visit has looked since that day."), **found)
 
@@ -181,7 +182,3 @@ def _not_there(row: EndDate, read: LastRead, sessions: dict[tuple[int, datetime]
         return Dated(row, UNKNOWN, gettext("No visit has recorded how it ended."), **found)
     is_locked = row.of == EndDate.Of.ACCOUNT and row.account.gone_at is None
     return Dated(row, GONE, gettext("The account is locked.") if is_locked else "", **found)
-
-
-def _end_of(day: date) -> datetime:
-    return timezone.make_aware(datetime.combine(day + timedelta(days=1), time.min))

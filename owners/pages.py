@@ -11,7 +11,6 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -19,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from console.csv import csv_file
 from console.permissions import needs
 from console.visibility import shown_to
+from work.days import local_day
 
 from .end_dates import SOON, STATES, Dated, dated
 from .leavers import leavers
@@ -70,7 +70,7 @@ def end_dates_page(request: HttpRequest) -> HttpResponseBase:
 
 def _as_csv(rows: list[Dated]) -> HttpResponseBase:
     header = list(DatedSerializer().fields)
-    return csv_file(f"end-dates-{timezone.localdate()}", header, (list(row.values()) for row in as_rows(rows)))
+    return csv_file(f"end-dates-{local_day()}", header, (list(row.values()) for row in as_rows(rows)))
 
 
 class LeaversForm(forms.Form):
@@ -98,7 +98,7 @@ def leavers_page(request: HttpRequest) -> HttpResponseBase:
                 header = list(LeaverSerializer().fields)
                 lines = ([_cell(value) for value in row.values()] for row in rows)
                 notes = (["", "", read.instance.name, "", "", "", "unknown", read.reason] for read in found.unknown)
-                return csv_file(f"leavers-{timezone.localdate()}", header, chain(lines, notes))
+                return csv_file(f"leavers-{local_day()}", header, chain(lines, notes))
             context |= {
                 "found": found,
                 "unknown": [(read.instance, read.reason) for read in found.unknown],

@@ -13,7 +13,6 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -22,6 +21,7 @@ from console.csv import csv_file, uploaded
 from console.forms import SizeField
 from console.visibility import shown_to
 from instances.models import Instance
+from work.days import local_day
 
 from . import bulk
 from .models import SizeLimit, Volume
@@ -155,4 +155,4 @@ def _read(file: Any) -> str:
 
 def export_limits(request: HttpRequest) -> HttpResponse:
     limits = shown_to(SizeLimit.objects.all(), request.user)
-    return csv_file(f"size-limits-{timezone.localdate()}", bulk.COLUMNS, bulk.exported(limits))
+    return csv_file(f"size-limits-{local_day()}", bulk.COLUMNS, bulk.exported(limits))

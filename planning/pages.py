@@ -15,7 +15,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -30,6 +29,7 @@ from engines.registry import engine_choices
 from instances.admin import Figure, Part
 from instances.models import Instance
 from tagging.models import Tag
+from work.days import local_day
 
 from . import reading
 from .answers import AHEAD, WINDOW, Forecast, NoForecast
@@ -209,7 +209,7 @@ def _report_row(line: Line) -> dict[str, Any]:
 def _csv(name: str, rows: Sequence[Mapping[str, Any]]) -> HttpResponse:
     cells = [flat(row) for row in rows]
     header = list(cells[0]) if cells else []
-    return csv_file(f"{name}-{timezone.localdate()}", header, [row.values() for row in cells])
+    return csv_file(f"{name}-{local_day()}", header, [row.values() for row in cells])
 
 
 def flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -281,7 +281,7 @@ def _change(row: SizeLimit | Volume) -> str:
 def forecast_chart(ceiling: Ceiling, forecast: Forecast | NoForecast) -> Chart | None:
     """Draw the sizes of the last days, and the range of the days ahead."""
     sizes = reading.series([ceiling])[0]
-    today = timezone.localdate()
+    today = local_day()
     days = [today - timedelta(days=n) for n in range(KNOWN - 1, -1, -1)]
     known: list[int | None] = [None if np.isnan(size) else int(size) for size in sizes[WINDOW - KNOWN :]]
     if isinstance(forecast, NoForecast):

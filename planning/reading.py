@@ -36,6 +36,7 @@ from console.visibility import shown_to
 from instances.models import Instance
 from sync.lateness import longest_gap, schedules_of
 from tagging.models import InstanceTag, Tag
+from work.days import local_day
 
 from .answers import AHEAD, WINDOW, Forecast, NoForecast
 from .models import FLEET, Projection, SizeLimit, Volume
@@ -196,9 +197,9 @@ def sizes_of(kind: str, ids: Sequence[int]) -> Numbers:
     days = np.full((len(ids), WINDOW), np.nan)
     if not ids:
         return days
-    sized, first = SIZED[kind], timezone.localdate() - timedelta(days=WINDOW - 1)
+    sized, first = SIZED[kind], local_day() - timedelta(days=WINDOW - 1)
     column = Func(F("day"), Value(first, DateField()), arg_joiner=" - ", template="(%(expressions)s)")
-    rows = sized.sizes().filter(**{f"{sized.of}__in": ids, "day__range": (first, timezone.localdate())}).order_by()
+    rows = sized.sizes().filter(**{f"{sized.of}__in": ids, "day__range": (first, local_day())}).order_by()
     rows = rows.annotate(column=ExpressionWrapper(column, IntegerField())).values_list(sized.of, "column", sized.bytes)
     # As text, into an array at once: a tuple for each of 20 million sizes would take ten times as long.
     with connection.cursor() as cursor, BytesIO() as text:
@@ -247,7 +248,7 @@ def answers(
         if days is None:
             age = max(timedelta(hours=settings.TAIFISH_STALE_AFTER), 1.5 * longest_gap(row.schedules))
             # A size is of some time of its day.
-            days = timezone.localdate(timezone.now() - age)
+            days = local_day(timezone.now() - age)
         key = (row.kind, row.target)
         found[key] = row.answer(limits.get(key), days)
     return found
@@ -265,9 +266,9 @@ def _limits(found: Sequence[Ceiling]) -> dict[tuple[str, int], int | None]:
         return limits
     import numpy as np
 
-    first = timezone.localdate() - timedelta(days=WINDOW - 1)
+    first = local_day() - timedelta(days=WINDOW - 1)
     for (_ceiling, volume), sizes in zip(measured, series([ceiling for ceiling, _ in measured]), strict=True):
-        before = sizes[: max((timezone.localdate(volume.read_at) - first).days + 1, 0)]
+        before = sizes[: max((local_day(volume.read_at) - first).days + 1, 0)]
         if (known := before[~np.isnan(before)]).size:
             limits["volume", volume.pk] = int(known[-1]) + volume.available
     return limits
@@ -298,7 +299,7 @@ def filling(
     """Return everything with a limit that may be full within so many days from today. Takes a fixed number of queries.
     Of totals, only that of the tag itself is left when there is a tag, and only volumes when there is an engine."""
     found = forecasts(chosen(ceilings(user), tag=tag, engine=engine, kind=kind))
-    end = timezone.localdate() + timedelta(days=days)
+    end = local_day() + timedelta(days=days)
     rows = [item for item in found if isinstance(item[1], Forecast) and (item[1].earliest_on or date.max) <= end]
     unknown = [item for item in found if isinstance(item[1], NoForecast) or item[1].is_stale]
     return Filling(sorted(rows, key=lambda item: (item[1].earliest_on, item[1].on or date.max)), unknown)

@@ -14,6 +14,7 @@ from django.utils import timezone
 from instances.models import Instance
 from sync.models import SyncRecord
 from tagging.models import InstanceTag, Tag
+from work.days import local_day
 from work.enqueue import Message, send
 
 from .answers import NoForecast
@@ -108,7 +109,7 @@ def _store(
 
     from .forecast import outlook_of
 
-    outlook, today = outlook_of(days), timezone.localdate(computed_at)
+    outlook, today = outlook_of(days), local_day(computed_at)
     rows = []
     for i, (kind, target, instance) in enumerate(keys):
         n_parts, n_sized = parts[i] if parts else (0, 0)

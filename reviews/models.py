@@ -25,6 +25,7 @@ from classification.models import Classification
 from engines.registry import engine_choices
 from instances.models import Instance
 from tagging.models import Tag
+from work.days import local_day
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -147,7 +148,7 @@ class Campaign(models.Model):
 
     @property
     def is_overdue(self) -> bool:
-        return self.is_running and self.due_on < timezone.localdate()
+        return self.is_running and self.due_on < local_day()
 
 
 class Reviewer(models.Model):

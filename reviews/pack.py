@@ -21,6 +21,7 @@ from django.utils.translation import gettext
 
 from console.csv import csv_lines
 from engines.statements import printable
+from work.days import local_time
 
 from . import keys, services
 from .models import Campaign, Decision, Item, Observation
@@ -54,7 +55,7 @@ class _Sink:
 
 
 def name_of(campaign: Campaign) -> str:
-    return f"review-{campaign.pk}-{timezone.localtime(campaign.sealed_at):%Y%m%d}.zip"
+    return f"review-{campaign.pk}-{local_time(campaign.sealed_at):%Y%m%d}.zip"
 
 
 def pack(campaign: Campaign) -> Iterator[bytes]:
@@ -71,7 +72,7 @@ def _pack(campaign: Campaign) -> Iterator[bytes]:
 
     def add(name: str, texts: Iterator[str]) -> Iterator[bytes]:
         digest, size = hashlib.sha256(), 0
-        info = zipfile.ZipInfo(name, timezone.localtime(campaign.sealed_at).timetuple()[:6])
+        info = zipfile.ZipInfo(name, local_time(campaign.sealed_at).timetuple()[:6])
         info.compress_type = zipfile.ZIP_DEFLATED
         with file.open(info, "w", force_zip64=True) as entry:
             for text in _in_english(texts):
@@ -120,7 +121,7 @@ def _in_english(texts: Iterator[str]) -> Iterator[str]:
 
 
 def _iso(at: datetime | None) -> str:
-    return timezone.localtime(at).isoformat(timespec="seconds") if at else ""
+    return local_time(at).isoformat(timespec="seconds") if at else ""
 
 
 def _files(campaign: Campaign, key: str) -> Iterator[tuple[str, Iterator[str]]]:
@@ -180,7 +181,7 @@ def about(campaign: Campaign) -> Row:
         "sealed_at": _iso(campaign.sealed_at),
         "previous_campaign": str(campaign.previous or ""),
         "note": campaign.note,
-        "time_zone": timezone.get_current_timezone_name(),
+        "time_zone": timezone.get_default_timezone_name(),
     }
 
 

@@ -16,6 +16,7 @@ from django.utils.translation import gettext
 from audit import services as audit
 from console.visibility import shown_to
 from owners.models import Ownership
+from work.days import local_day
 
 from .freezing import ANSWERS_FOR, CampaignError, freeze, query_text, scope_text
 from .models import Campaign, CampaignInstance, Decision, Delegation, Item, ItemQuerySet
@@ -225,7 +226,7 @@ def differences(campaign: Campaign, user: User | None = None) -> dict[str, Any] 
 def overdue_reviewers(user: User | None = None, today: date | None = None) -> list[dict[str, Any]]:
     """Each reviewer with undecided items of a campaign past its due day: campaign, reviewer, n and due_on. Takes one
     query."""
-    items = shown_to(Item.objects.overdue(today or timezone.localdate()), user)
+    items = shown_to(Item.objects.overdue(today or local_day()), user)
     return list(
         items.order_by()
         .values("campaign", "campaign__name", "campaign__due_on", "reviewer", "reviewer__username")

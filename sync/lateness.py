@@ -15,6 +15,8 @@ from django.db.models.functions import JSONObject, Now
 from django.utils import timezone
 from django_celery_beat.models import PeriodicTask
 
+from work.days import local_time
+
 #: How late a run may start before it counts as missing.
 GRACE = timedelta(minutes=10)
 
@@ -34,7 +36,7 @@ def scheduler_runs(enabled: Iterable[PeriodicTask] | None = None) -> tuple[bool,
 def is_late(task: PeriodicTask) -> bool:
     """Return whether its last run is overdue. A schedule that never ran counts from its last change."""
     since = task.last_run_at or task.date_changed
-    remaining = task.schedule.remaining_estimate(timezone.localtime(since))
+    remaining = task.schedule.remaining_estimate(local_time(since))
     return remaining < -GRACE
 
 

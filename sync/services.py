@@ -21,6 +21,7 @@ from django.utils.translation import gettext, gettext_lazy
 from audit import services as audit
 from console.visibility import limit_of, shown_to, within
 from instances.models import Instance, InstanceQuerySet
+from work.days import local_day, midnight
 from work.lease import brief_transaction, process_name
 
 from .models import SyncRecord, SyncSession, VisitHealth, VisitHealthQuerySet
@@ -237,8 +238,7 @@ def catch_up(kind: str, late: Callable[[datetime], InstanceQuerySet]) -> SyncSes
     `late` returns the instances that lack a visit, from the time when today's first scheduled session began. Returns
     None if there are none, or if there was no such session.
     """
-    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    sessions = SyncSession.objects.filter(kind=kind, trigger=Trigger.SCHEDULE, created_at__gte=midnight)
+    sessions = SyncSession.objects.filter(kind=kind, trigger=Trigger.SCHEDULE, created_at__gte=midnight(local_day()))
     begun = sessions.aggregate(begun=Min("created_at"))["begun"]
     if begun is None:
         return None

@@ -29,6 +29,7 @@ from instances.models import Instance
 from planning.models import VolumeRead
 from sync.lateness import GRACE, enabled_schedules, is_late, scheduler_runs
 from sync.models import SyncRecord, SyncSession
+from work.days import local_day, midnight
 
 from .schedules import next_run
 
@@ -127,9 +128,9 @@ def _accounts(count: int) -> Check:
 
 
 def _collection(scope: Scope) -> Check:
-    yesterday = timezone.localdate() - timedelta(days=1)
+    yesterday = local_day() - timedelta(days=1)
     last = InstanceSize.objects.aggregate(last=Max("day"))["last"]
-    if not Instance.objects.active().filter(created_at__date__lte=yesterday).exists():
+    if not Instance.objects.active().filter(created_at__lt=midnight(local_day())).exists():
         return Check(_("Last collection"), True, _("no instance is older than a day yet"))
     n = len(FINDINGS["nothing_collected"].rows(scope))
     text = _("%(day)s; %(count)d instances lack a size for yesterday") % {"day": last or _("never"), "count": n}
@@ -161,7 +162,7 @@ def _volumes() -> Iterator[Check]:
 
 def _retention() -> Iterator[Check]:
     """Whether rows still exist that should have been deleted two days ago."""
-    cutoff = timezone.localdate() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS + 2)
+    cutoff = local_day() - timedelta(days=settings.TAIFISH_KEEP_SIZES_DAYS + 2)
     old = DatabaseSize.objects.filter(database=OuterRef("pk"), day__lt=cutoff)
     late = Database.objects.filter(Exists(old)).exists() or InstanceSize.objects.filter(day__lt=cutoff).exists()
     text = _("sizes are kept for %d days") % settings.TAIFISH_KEEP_SIZES_DAYS

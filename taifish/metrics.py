@@ -28,6 +28,7 @@ from instances.models import Instance
 from sync.lateness import enabled_schedules, is_late
 from sync.models import SyncRecord
 from sync.registry import KINDS
+from work.days import local_day
 
 from .login import TOKENS, AddressLimit, TooManyAttempts
 
@@ -149,7 +150,7 @@ def _findings() -> Iterator[Metric]:
 
 def _gaps() -> Iterator[Metric]:
     gaps = _gauge("capacity_gaps", "Instances without a size for yesterday, or with an incomplete one.", "gap")
-    yesterday = timezone.localdate() - timedelta(days=1)
+    yesterday = local_day() - timedelta(days=1)
     for kind, count in ({"missing": 0, "incomplete": 0} | MissingDays(yesterday, yesterday).per_kind()).items():
         gaps.add_metric([kind], count)
     yield gaps

@@ -34,6 +34,7 @@ from planning.pages import forecast_row
 from planning.reading import ceilings, forecasts
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from sync.registry import KINDS, VisitKind
+from work.days import local_day
 
 from .health import work_checks
 
@@ -168,7 +169,7 @@ def _sizes(user: User) -> dict[str, Any] | None:
     first, last = found[0], found[-1]
     return {
         "size": bytes_label(last.size),
-        "day": last.day if last.day < timezone.localdate() else None,
+        "day": last.day if last.day < local_day() else None,
         "n": last.n,
         "n_all": len(ids),
         "since": first.day if first.day < last.day else None,
@@ -254,9 +255,7 @@ def _largest(user: User) -> QuerySet[Database]:
 
 
 def _growers(user: User) -> Any:
-    return reading.top_growers(
-        last_closed(Period.WEEKLY, timezone.localdate()), reading.chosen_instances(user=user), ROWS
-    )
+    return reading.top_growers(last_closed(Period.WEEKLY, local_day()), reading.chosen_instances(user=user), ROWS)
 
 
 def _forecasts(user: User) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
+from work.days import local_time
+
 from .models import InstalledSchedule
 
 #: Names are stored in English and translated when shown.
@@ -115,7 +117,7 @@ def next_run(task: PeriodicTask) -> datetime | None:
     """When an enabled schedule runs next."""
     if not task.enabled:
         return None
-    since = timezone.localtime(task.last_run_at or task.date_changed)
+    since = local_time(task.last_run_at or task.date_changed)
     # The present is slightly too early; without the second, a full hour would show as one minute earlier.
     return timezone.now() + task.schedule.remaining_estimate(since) + timedelta(seconds=1)
 

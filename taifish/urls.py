@@ -22,6 +22,7 @@ from .health import health_page
 from .metrics import metrics
 from .saved_views import list_columns_page, saved_views_page
 from .search import search_page
+from .time_zone import time_zone_page
 
 #: Its script has an address of its own: the policy for pages permits none in them.
 docs = SpectacularSwaggerSplitView.as_view()
@@ -49,6 +50,7 @@ urlpatterns = [
     path("admin/health/", admin.site.admin_view(health_page), name="health"),
     path("admin/saved-views/", admin.site.admin_view(saved_views_page), name="saved-views"),
     path("admin/list-columns/", admin.site.admin_view(list_columns_page), name="list-columns"),
+    path("admin/time-zone/", admin.site.admin_view(time_zone_page), name="time-zone"),
     # Before the admin's pages with these addresses.
     path("admin/search/", admin.site.admin_view(search_page), name="search"),
     path("admin/", include("taifish.login_pages")),

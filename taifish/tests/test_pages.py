@@ -280,6 +280,7 @@ def urls(instance: Instance) -> dict[str, str]:
         "group": reverse("admin:auth_group_change", args=[Group.objects.get(name="production people").pk]),
         "user": reverse("admin:auth_user_change", args=[User.objects.get(username="admin").pk]),
         "login-sessions": reverse("login-sessions"),
+        "time-zone": reverse("time-zone"),
         "second-factor": reverse("mfa_index"),
         "tag": reverse("admin:tagging_tag_change", args=[Tag.objects.get().pk]),
         "credential": reverse("admin:instances_credential_change", args=[instance.credential_id]),
