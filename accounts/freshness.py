@@ -216,12 +216,15 @@ def known_of(instances: Iterable[int]) -> dict[int, Known]:
     """Return each instance that was read. Takes one query."""
     now: dict[int, set[str]] = {}
     found: dict[int, Known] = {}
+    ended: set[int] = set()
     rows = Instance.objects.filter(pk__in=instances, coverage__isnull=False)
     rows = rows.order_by(F("coverage__until").desc(nulls_first=True), "-coverage__since")
     columns = ("pk", "coverage__covered", "coverage__gaps", "coverage__since", "coverage__read_at")
     for instance, covered, gaps, since, read_at in rows.values_list(*columns):
         known = found.setdefault(instance, Known(None, read_at))
-        if now.setdefault(instance, {*covered}) <= {*covered} and not gaps:
+        if gaps or not now.setdefault(instance, {*covered}) <= {*covered}:
+            ended.add(instance)
+        elif instance not in ended:
             found[instance] = known._replace(since=since)
     return found
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from accounts.freshness import known_of
 from accounts.models import Account, Coverage
 from accounts.tests.visits import Visits, grant, role
 from engines.facts import MembershipFact
@@ -54,6 +55,19 @@ def test_what_appears_because_more_is_read_may_be_older(visits, instances):
     visits.visit(people, [grant("alice", *TABLE), grant("bob", *TABLE), grant("team", *TABLE)])
     made = services.freeze(campaign(reviewer("carol")))
     assert rows(made)["team", "grant"] == (0, "at least")
+
+
+def test_what_appears_after_visits_that_could_not_read_may_be_older(visits, instances):
+    """It may have been granted between them, also when earlier visits read as much as the last one."""
+    people = [role("alice", 1, can_login=True), role("bob", 2, can_login=True)]
+    visits.visit(people, [])
+    first = Coverage.objects.get(instance=instances[0])
+    middle, last = (first.since + timedelta(days=number) for number in (2, 4))
+    Coverage.objects.filter(pk=first.pk).update(until=middle)
+    for since, until, gaps in ((middle, last, [{"code": "unreadable"}]), (last, None, [])):
+        first.pk, first.since, first.until, first.gaps = None, since, until, gaps
+        first.save(force_insert=True)
+    assert known_of([first.instance_id])[first.instance_id].since == last
 
 
 def test_an_instance_that_no_visit_has_read_has_no_first_visit(instances):
