@@ -257,17 +257,25 @@ def record_context(record: SyncRecord) -> dict[str, Any]:
 
 
 def summary(record: SyncRecord) -> str:
-    """What a visit wrote, without zeros: "12 databases, 1 renamed; PostgreSQL 18.4; renamed from shop to store"."""
-    items = sorted(record.summary.items())
-    text = gettext("%(n)d %(what)s")
-    counts = [text % {"n": n, "what": gettext(name)} for name, n in items if isinstance(n, int) and n]
-    words = [gettext(value) for _, value in items if isinstance(value, str) and len(value) > 1]
+    """What a visit found and did: "99.8 MiB in 2 databases: 1 renamed; PostgreSQL 18.4; renamed from shop to store"."""
+    if not record.summary:
+        return ""
+    words = [_found(record.kind, record.summary)]
+    words += [gettext(text) for name in ("server", "notes") if (text := record.summary.get(name))]
     renames = record.summary.get("renames", ())
     renamed = gettext("renamed from %(before)s to %(now)s")
     words += [renamed % {"before": printable(old), "now": printable(new)} for old, new in renames[:MOST_RENAMES]]
     if (more := len(renames) - MOST_RENAMES) > 0:
         words.append(ngettext("%d more renamed", "%d more renamed", more) % more)
-    return "; ".join(filter(None, [", ".join(counts), *words]))
+    return "; ".join(filter(None, words))
+
+
+def _found(kind: str, counts: dict[str, Any]) -> str:
+    if kind in WORDS:
+        return WORDS[kind](counts)
+    text = gettext("%(n)d %(what)s")
+    items = sorted(counts.items())
+    return ", ".join(text % {"n": n, "what": gettext(name)} for name, n in items if isinstance(n, int) and n)
 
 
 def visit_events(instance: Instance, since: datetime, limit: int) -> Iterable[Event]:
@@ -277,7 +285,7 @@ def visit_events(instance: Instance, since: datetime, limit: int) -> Iterable[Ev
     made = made.annotate(changed=changed)
     quiet = Q(status=SyncRecord.Status.COMPLETED, changed=False)
     for row in made.exclude(quiet).order_by("-finished_at")[:limit]:
-        did = row.error or (in_words(row) if row.kind in WORDS else summary(row))
+        did = row.error or in_words(row)
         text = ": ".join(filter(None, [gettext(row.kind), did]))
         url = reverse("admin:sync_syncsession_change", args=[row.session_id])
         yield Event(row.finished_at, row.status, str(SyncRecord.Status(row.status).label), text, url)
@@ -290,4 +298,5 @@ def visit_events(instance: Instance, since: datetime, limit: int) -> Iterable[Ev
 
 def in_words(record: SyncRecord) -> str:
     """What a visit found, and how long it took: "first visit: 113 accounts, 868 grants; 340 ms"."""
-    return "; ".join(filter(None, [WORDS[record.kind](record.summary), duration(record.took) if record.took else ""]))
+    took = duration(record.took) if record.took else ""
+    return "; ".join(filter(None, [_found(record.kind, record.summary), took]))
