@@ -56,6 +56,7 @@ ROLES: dict[str, tuple[str, list[str], list[str]]] = {
             "owners.*",
             "drift.*_baseline",
             "drift.*_accepteddeviation",
+            "duties.*_dutypair",
             "reviews.*_campaign",
             "reviews.decide_item",
             "alerts.*_alertrule",

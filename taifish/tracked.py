@@ -187,6 +187,21 @@ TRACKED = (
         instance="r.instance_id",
     ),
     Tracked(
+        "duties.DutyPair",
+        columns=(
+            "name",
+            "reason",
+            "active",
+            "first_classification_id",
+            "first_privilege",
+            "first_on",
+            "second_classification_id",
+            "second_privilege",
+            "second_on",
+        ),
+        left_out=("id",),
+    ),
+    Tracked(
         "reviews.Campaign",
         columns=(
             "name",

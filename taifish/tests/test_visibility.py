@@ -355,6 +355,7 @@ OUR_APPS = [
     "classification",
     "owners",
     "drift",
+    "duties",
     "reviews",
     "alerts",
 ]
