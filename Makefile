@@ -8,6 +8,7 @@
 # make looks  open every page, wide and narrow, light and dark, in each language, and keep the pictures in looks/
 # make servers  bring the database servers that tests run on into .servers, or the folder named in TAIFISH_SERVERS
 # make sbom   write what the environment consists of into sbom.json (CycloneDX); make audit: known vulnerabilities in it
+# make lock   write constraints.txt and locked/ anew after a change of what is needed; UPGRADE=--upgrade takes the newest
 # make messages  bring the Chinese catalogue up to date, and list what is to be translated
 
 # The newest Python that Taifish supports; PYTHON=/path/to/python chooses another.
@@ -20,9 +21,11 @@ SEED ?= $(shell date +%s)
 JOBS ?= 2
 # Kills of `make chaos`, spread over brokers and stores.
 KILLS ?= 1000
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# Only files whose hashes are known; what locked/*.txt names is complete.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
+LOCKED := $(PIP) --require-hashes --requirement
 
-.PHONY: run dev test test-oracle exhaustive chaos looks setup servers lint bench messages count sbom audit
+.PHONY: run dev test test-oracle exhaustive chaos looks setup servers lint bench messages count sbom audit lock
 
 run: .venv/run.done
 	@exec $(BIN)/python manage.py up $(UP)
@@ -31,7 +34,7 @@ dev: .venv/run.done
 	@exec $(BIN)/python manage.py up --dev $(UP)
 
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not exhaustive and not looks and not chaos" $(PYTEST)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not exhaustive and not looks and not chaos" $(PYTEST)
 
 # An account that may create users, roles and profiles, and grant SELECT on SYS's views; what it makes, it drops.
 test-oracle: setup
@@ -71,22 +74,23 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh packages.sh python3-venv
 	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
-.venv/run.done: pyproject.toml constraints.txt | $(BIN)/python
+.venv/run.done: pyproject.toml locked/run.txt | $(BIN)/python
 	@echo "Installing Taifish and what it needs into .venv; this takes a minute or two."
-	$(PIP) --editable .
+	$(LOCKED) locked/run.txt
+	$(PIP) --no-build-isolation --editable .
 	@touch $@
 
 # mysqlclient builds where a compiler and the headers are; elsewhere its tests are skipped, loudly.
-.venv/test.done: .venv/run.done requirements-dev.txt packages.sh
+.venv/test.done: .venv/run.done locked/test.txt packages.sh
 	@sh packages.sh chromium gcc python3-dev pkg-config libmariadb-dev
-	$(PIP) --requirement requirements-dev.txt
-	@$(PIP) --editable '.[mysqlclient]' || echo "mysqlclient could not be built: PyMySQL serves in its place."
+	$(LOCKED) locked/test.txt
+	@$(LOCKED) locked/mysqlclient.txt || echo "mysqlclient could not be built: PyMySQL serves in its place."
 	@touch $@
 
 # Apart from the environment that they describe.
 .venv/tools.done: $(BIN)/python
 	@$(BIN)/python -m venv .venv/tools
-	@.venv/tools/bin/python -m pip --disable-pip-version-check install --quiet cyclonedx-bom==7.5.0 pip-audit==2.10.1
+	@.venv/tools/bin/python -m pip --disable-pip-version-check install --quiet cyclonedx-bom==7.5.0 pip-audit==2.10.1 uv==0.13.9
 	@touch $@
 
 sbom: .venv/run.done .venv/tools.done
@@ -96,6 +100,10 @@ sbom: .venv/run.done .venv/tools.done
 audit: .venv/run.done .venv/tools.done
 	@$(BIN)/python -m pip --disable-pip-version-check freeze --exclude-editable > .venv/frozen.txt
 	@.venv/tools/bin/pip-audit --no-deps --disable-pip --requirement .venv/frozen.txt
+
+# Versions and hashes anew; make lock UPGRADE=--upgrade takes the newest.
+lock: .venv/tools.done
+	@sh lock.sh $(UPGRADE)
 
 # Lines of the product: Python without tests, migrations and benches.
 count:

@@ -29,6 +29,19 @@ pytest_plugins = [
 ]
 
 
+#: Files that take minutes. Workers take whole files and begin with these, so that none is left with one at the end.
+LONG = (
+    *("access/tests/test_truth_postgresql.py", "access/tests/test_truth_mysql.py", "engines/tests/test_check.py"),
+    *("sync/tests/test_faults.py", "taifish/tests/test_production_faults.py", "taifish/tests/test_chaos.py"),
+    *("taifish/tests/test_fuzz.py", "taifish/tests/test_visibility.py", "taifish/tests/test_translations.py"),
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    places = {config.rootpath / file: place for place, file in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings() -> Iterator[None]:
     """Start the store before the first test that needs it, and stop it after the last."""
@@ -39,18 +52,34 @@ def django_db_modify_db_settings() -> Iterator[None]:
     cluster.stop()
 
 
+def _is_committed(request: pytest.FixtureRequest) -> bool:
+    """Whether the test is not rolled back: flush empties all tables after it."""
+    marker = request.node.get_closest_marker("django_db")
+    is_named = {"transactional_db", "live_server"} & set(request.fixturenames)
+    return bool(is_named or (marker and marker.kwargs.get("transaction")))
+
+
 @pytest.fixture(autouse=True)
 def empty_trail(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After a test that is not rolled back: flush empties all tables but that of the audit trail."""
-    marker = request.node.get_closest_marker("django_db")
-    is_committed = {"transactional_db", "live_server"} & set(request.fixturenames)
-    if not is_committed and not (marker and marker.kwargs.get("transaction")):
+    """After flush, which leaves the audit trail alone."""
+    if not _is_committed(request):
         yield
         return
     blocker = request.getfixturevalue("django_db_blocker")
     yield
     with blocker.unblock():
         store.empty_trail()
+
+
+@pytest.fixture(autouse=True)
+def thawed_campaigns(request: pytest.FixtureRequest, empty_trail: None) -> Iterator[None]:
+    """Before flush, which is refused while a campaign is frozen."""
+    if not _is_committed(request):
+        yield
+        return
+    request.getfixturevalue("transactional_db")
+    yield
+    store.thaw_campaigns()
 
 
 @pytest.fixture(scope="session")

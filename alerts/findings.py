@@ -1,7 +1,8 @@
 """What needs attention, each question in one place: the home page, Health, /metrics and alert rules show its rows.
 
 A question runs a fixed number of queries, however many instances there are, and answers for the present: nothing is
-remembered between two evaluations of a rule.
+remembered between two evaluations of a rule, but for comparisons with baselines, which `drift.news` keeps with their
+basis.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from audit.models import Event
 from capacity.gaps import MissingDays
 from console.units import bytes_label
 from console.visibility import limit_of, shown_to
-from drift.compare import drift_of
 from drift.models import Baseline
+from drift.news import counted
 from instances.destinations import REACH
 from instances.models import Instance
 from owners.end_dates import Dated, due_soon, overdue
@@ -393,19 +394,18 @@ def _drifting(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     instances = set(scope.instances.order_by().values_list("pk", flat=True))
     # What cannot be compared now is not over.
     still_open = dict(Alert.objects.filter(rule=rule, resolved_at=None).values_list("key", "text"))
-    for baseline in Baseline.objects.active().select_related("reference"):
-        for one in drift_of(baseline).compared:
-            key = f"{baseline.pk}:{one.instance.pk}"
-            if one.instance.pk not in instances:
+    for baseline in Baseline.objects.active().select_related("reference").defer("state"):
+        for one in counted(baseline):
+            key = f"{baseline.pk}:{one.instance_id}"
+            if one.instance_id not in instances:
                 continue
-            if one.deviations:
-                accounts = [*dict.fromkeys(row.label for row in one.deviations)]
-                names = ", ".join(accounts[:NAMES]) + (" …" if len(accounts) > NAMES else "")
-                n = len(one.deviations)
-                text = f"deviates from the baseline “{baseline}” in {n} {'item' if n == 1 else 'items'}: {names}"
-                yield _alert(key, text, one.instance.pk)
+            if one.n:
+                names = ", ".join(one.accounts[:NAMES]) + (" …" if len(one.accounts) > NAMES else "")
+                items = "item" if one.n == 1 else "items"
+                text = f"deviates from the baseline “{baseline}” in {one.n} {items}: {names}"
+                yield _alert(key, text, one.instance_id)
             elif one.is_unknown and key in still_open:
-                yield _alert(key, still_open[key], one.instance.pk)
+                yield _alert(key, still_open[key], one.instance_id)
 
 
 def _sizes_missing(scope: Scope, rule: AlertRule) -> Iterator[Alert]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -36,6 +37,8 @@ BATCH, TRIES, PAUSE = 500, 50, 0.1
 TIMEOUT = 10
 #: Facility 13 (log audit), severity 5 (notice). https://www.rfc-editor.org/rfc/rfc5424#section-6.2.1
 PRIORITY = 13 * 8 + 5
+#: https://www.rfc-editor.org/rfc/rfc5425 and those of plain connections.
+PORTS = {"udp": 514, "tcp": 601, "tls": 6514}
 #: Bytes of a datagram; a longer line is sent without values.
 DATAGRAM = 60_000
 
@@ -114,6 +117,11 @@ def lines_to(target: str) -> Iterator[Callable[[str], None]]:
     try:
         with _socket(scheme, address) as connected:
             yield lambda line: _send(connected, scheme, line)
+            if isinstance(connected, ssl.SSLSocket):
+                # A socket that is closed while session tickets lie unread is reset, and the peer loses what it has not
+                # read yet. This reads them. Some servers do not answer.
+                with suppress(OSError):
+                    connected.unwrap()
     except OSError as error:
         raise ForwardError(f"Syslog does not take the audit trail: {error.strerror or type(error).__name__}.") from None
 
@@ -125,9 +133,11 @@ def _socket(scheme: str, address: str) -> socket.socket:
         made.connect(address)
         return made
     parts = urlsplit(f"//{address}")
-    where = (parts.hostname or "", parts.port or (514 if scheme == "udp" else 601))
-    if scheme == "tcp":
-        return socket.create_connection(where, TIMEOUT)
+    where = (parts.hostname or "", parts.port or PORTS[scheme])
+    if scheme != "udp":
+        made = socket.create_connection(where, TIMEOUT)
+        # Trusts what the system trusts, or the file named by OpenSSL's SSL_CERT_FILE.
+        return ssl.create_default_context().wrap_socket(made, server_hostname=where[0]) if scheme == "tls" else made
     family, kind, protocol, _, name = socket.getaddrinfo(*where, type=socket.SOCK_DGRAM)[0]
     made = socket.socket(family, kind, protocol)
     made.connect(name)
@@ -135,9 +145,10 @@ def _socket(scheme: str, address: str) -> socket.socket:
 
 
 def _send(connected: socket.socket, scheme: str, line: str) -> None:
-    """In TCP each message has its length before it. https://www.rfc-editor.org/rfc/rfc6587#section-3.4.1"""
-    if scheme != "tcp" and len(line) > DATAGRAM:
+    """In a stream each message has its length before it. https://www.rfc-editor.org/rfc/rfc6587#section-3.4.1"""
+    is_stream = scheme in ("tcp", "tls")
+    if not is_stream and len(line) > DATAGRAM:
         line = as_json(json.loads(line) | {"before": None, "after": "too long for a datagram: see the audit trail"})
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     message = f"<{PRIORITY}>1 {now} {socket.gethostname() or '-'} taifish - audit - {line}".encode("ascii", "replace")
-    connected.sendall(b"%d %s" % (len(message), message) if scheme == "tcp" else message)
+    connected.sendall(b"%d %s" % (len(message), message) if is_stream else message)

@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Page, Paginator
-from django.db.models import Exists, OuterRef, Prefetch, QuerySet, Value
+from django.db.models import Prefetch, QuerySet, Value
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
@@ -44,7 +44,7 @@ from sync.pages import session_page
 from . import services
 from .effect import HEADER, Accounts, Effect, effect_of, rows
 from .filters import AssignmentFilters
-from .models import Assignment, Classification, ClassificationRule, by_rank, with_risk
+from .models import UNCLASSIFIED, Assignment, Classification, ClassificationRule, by_rank, of_risk, with_risk
 from .pages import classification_badge, classification_page, risks_part, rule_page, syntax_help
 from .rules import RuleError, parse
 from .unseen import unseen
@@ -458,15 +458,10 @@ class RiskFilter(OptionsFilter):
 
     title = _("risk")
     parameter_name = "risk"
-    options = [*Classification.Risk.choices, ("unclassified", _("not classified"))]
+    options = [*Classification.Risk.choices, (UNCLASSIFIED, _("not classified"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Account]) -> QuerySet[Account]:
-        held = Assignment.objects.current().order_by().values("account")
-        if self.value() == "unclassified":
-            return queryset.filter(~Exists(held.filter(account=OuterRef("pk"))))
-        if self.value() not in Classification.Risk.values:
-            return queryset
-        return queryset.filter(pk__in=Assignment.objects.current().accounts_of_risk(self.value()))
+        return of_risk(queryset, self.value()) if self.value() in dict(self.options) else queryset
 
 
 OF_ACCOUNTS = [

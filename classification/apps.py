@@ -53,15 +53,17 @@ class ClassificationConfig(AppConfig):
     def add_pages(self) -> None:
         """Declare what this app adds to pages."""
         from accounts.admin import ADDITIONS as OF_ACCOUNTS
+        from accounts.filters import AccountFilters
         from accounts.pages import BADGES, TABS
         from instances.admin import ADDITIONS
         from instances.timeline import SOURCES, Source
         from sync.pages import WORDS
 
-        from . import admin, pages, services
+        from . import admin, filters, pages, services
 
         ADDITIONS.extend(admin.OF_INSTANCES)
         OF_ACCOUNTS.extend(admin.OF_ACCOUNTS)
+        AccountFilters.base_filters["risk"] = filters.RiskOfAccount()
         TABS.append(pages.TAB)
         WORDS[services.KIND] = pages.visit_in_words
         BADGES.append(pages.badges_of)

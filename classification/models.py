@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Case, Count, Min, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models import Case, Count, Exists, Min, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -216,6 +216,18 @@ def with_risk(accounts: QuerySet[Account]) -> QuerySet[Account]:
     return accounts.annotate(
         risk_rank=Subquery(held.annotate(rank=Min(by_rank("classification__risk"))).values("rank"))
     )
+
+
+#: In filters: accounts in no classification.
+UNCLASSIFIED = "unclassified"
+
+
+def of_risk(accounts: QuerySet[Account], risk: str) -> QuerySet[Account]:
+    """The accounts whose highest risk is this one now; for UNCLASSIFIED, those in no classification."""
+    held = Assignment.objects.current()
+    if risk == UNCLASSIFIED:
+        return accounts.filter(~Exists(held.filter(account=OuterRef("pk"))))
+    return accounts.filter(pk__in=held.accounts_of_risk(risk))
 
 
 class Assignment(models.Model):

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 from django.http import StreamingHttpResponse
 from django.utils.translation import get_language, override
@@ -111,3 +112,11 @@ def read_rows(text: str, known: Collection[str], required: Collection[str]) -> l
     if wrong:
         raise ValueError("\n".join(wrong))
     return [(line, dict(zip(headers, row, strict=True))) for line, row in rows[1:]]
+
+
+def uploaded(file: Any) -> str:
+    """The text of an uploaded file. Raises ValueError if it is not UTF-8."""
+    try:
+        return file.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(_("The file is not UTF-8; in a spreadsheet, save it as “CSV UTF-8”.")) from error

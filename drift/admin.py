@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
@@ -98,10 +99,14 @@ def save_now(request: HttpRequest, baseline: Baseline) -> None:
         messages.success(request, gettext("The state is saved. The instances are compared with it from now on."))
 
 
-def download_state(request: HttpRequest, baseline: Baseline) -> HttpResponse:
-    name = f"state-{baseline.pk}-{timezone.localtime(baseline.state_at):%Y%m%dT%H%M}.json"
-    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return HttpResponse(states.written(baseline.state), content_type="application/json", headers=disposition)
+def download_state(form: str) -> Callable[[HttpRequest, Baseline], HttpResponse]:
+    def download(request: HttpRequest, baseline: Baseline) -> HttpResponse:
+        name = f"state-{baseline.pk}-{timezone.localtime(baseline.state_at):%Y%m%dT%H%M}.{form}"
+        disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+        text = states.written(baseline.state, form)
+        return HttpResponse(text, content_type=states.FORMATS[form], headers=disposition)
+
+    return download
 
 
 class BaselineForm(forms.ModelForm):
@@ -124,7 +129,7 @@ class BaselineAdmin(ButtonAdmin):
     fields = ["name", "tag", "instances", "reference", "ignored", "active", "note"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Baseline]:
-        return super().get_queryset(request).select_related("tag", "reference").defer("state")
+        return super().get_queryset(request).select_related("tag", "reference").without_documents()
 
     def get_buttons(self, request: HttpRequest) -> list[Button]:
         accept = Button(
@@ -147,13 +152,19 @@ class BaselineAdmin(ButtonAdmin):
                     )
                 ],
             ),
-            Button(
-                "state",
-                _("Download the state"),
-                "drift.view_baseline",
-                download_state,
-                icon="download",
-                shown=lambda row: row.state_at is not None,
+            *(
+                Button(
+                    name,
+                    label,
+                    "drift.view_baseline",
+                    download_state(form),
+                    icon="download",
+                    shown=lambda row: row.state_at is not None,
+                )
+                for name, label, form in (
+                    ("state", _("Download the state"), "json"),
+                    ("yaml", _("Download the state as YAML"), "yaml"),
+                )
             ),
             Button("import", _("Import a state"), "drift.change_baseline", self.import_state, icon="upload"),
             accept,
@@ -260,7 +271,7 @@ class BaselineAdmin(ButtonAdmin):
         }
         if (asked := request.GET.get("sql", "")).isdecimal():
             one = next((one for one in found.compared if str(one.instance.pk) == asked), None)
-            context |= {"aligned": one, "remedy": aligning(one) if one else None}
+            context |= {"aligned": one, "remedy": aligning(one, row) if one else None}
         return context
 
     def _account_ids(self, page: Any) -> dict[tuple[int, str, str], int]:

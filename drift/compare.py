@@ -35,6 +35,9 @@ from .wording import FIELDS, OPTIONS, VALUES, WHAT
 #: The kinds of item that are no grants.
 ACCOUNT, ATTRIBUTE, MEMBERSHIP = "account", "field", "membership"
 
+#: Version of these rules: stored counts of another one are counted again.
+COMPARES = 1
+
 #: Stands for a saved state among the ids of instances.
 STATE = 0
 

@@ -19,6 +19,10 @@ class BaselineQuerySet(models.QuerySet["Baseline"]):
     def active(self) -> BaselineQuerySet:
         return self.filter(active=True)
 
+    def without_documents(self) -> BaselineQuerySet:
+        """Documents may have many megabytes; they are loaded when they are used."""
+        return self.defer("state", "counted")
+
 
 class Baseline(models.Model):
     """A group of instances, and the instance or saved state that all of them should be like.
@@ -54,6 +58,8 @@ class Baseline(models.Model):
     )
     state = models.JSONField(_("saved state"), null=True, editable=False)
     state_at = models.DateTimeField(_("state saved"), null=True, editable=False)
+    #: What `news` keeps of the last comparison: never an answer without its basis.
+    counted = models.JSONField(null=True, editable=False)
     ignored = models.TextField(
         _("ignored accounts"),
         blank=True,

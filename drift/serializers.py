@@ -10,6 +10,7 @@ from instances.models import Instance
 from instances.serializers import InstanceIdsField
 
 from .models import AcceptedDeviation, Baseline
+from .states import FORMATS
 from .wording import WHAT
 
 
@@ -66,6 +67,15 @@ class DeviationSerializer(serializers.Serializer):
     found = serializers.CharField(allow_null=True)
     text = serializers.CharField()
     accepted = AcceptanceSerializer(allow_null=True)
+
+
+class StateQuestionSerializer(StrictSerializer):
+    form = serializers.ChoiceField(choices=[*FORMATS], default="json")
+
+
+class SavedStateSerializer(serializers.Serializer):
+    state_at = serializers.DateTimeField()
+    items = serializers.IntegerField()
 
 
 class DeviationQuestionSerializer(serializers.Serializer):

@@ -11,8 +11,9 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
+from rest_framework.exceptions import NotFound, ParseError, PermissionDenied, ValidationError
 from rest_framework.mixins import DestroyModelMixin
+from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -33,6 +34,8 @@ from .serializers import (
     BaselineSerializer,
     DeviationQuestionSerializer,
     DeviationSerializer,
+    SavedStateSerializer,
+    StateQuestionSerializer,
 )
 
 
@@ -42,28 +45,74 @@ def _refuse_limited(request: Request) -> None:
         raise PermissionDenied(_("You see some instances only, and may not edit baselines."))
 
 
+class JSONText(BaseParser):
+    """The document as text, which `states` reads."""
+
+    media_type = states.FORMATS["json"]
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> str:
+        body = stream.read(states.MOST_BYTES + 1)
+        if len(body) > states.MOST_BYTES:
+            raise ParseError(_("The file is too large."))
+        try:
+            return body.decode()
+        except UnicodeDecodeError as error:
+            raise ParseError(_("The file is not UTF-8.")) from error
+
+
+class YAMLText(JSONText):
+    media_type = states.FORMATS["yaml"]
+
+
 class BaselineViewSet(EditViewSet):
     """Groups of instances, each with the instance or saved state that they should be like."""
 
-    queryset = Baseline.objects.defer("state")
+    queryset = Baseline.objects.without_documents()
     serializer_class = BaselineSerializer
     filterset_class = BaselineFilters
     search_fields = ["name", "note"]
-    needs = {"accept": "drift.add_accepteddeviation"}
+    needs = {"accept": "drift.add_accepteddeviation", "import_state": "drift.change_baseline"}
 
     def get_queryset(self) -> QuerySet[Baseline]:
         shown = shown_to(Instance.objects.all(), self.person)
         return super().get_queryset().prefetch_related(Prefetch("instances", shown))
 
-    @extend_schema(responses={(200, "application/json"): OpenApiTypes.OBJECT})
-    @action(detail=True, filterset_class=None, pagination_class=None)
+    @extend_schema(
+        parameters=[StateQuestionSerializer],
+        responses={(200, media_type): OpenApiTypes.OBJECT for media_type in states.FORMATS.values()},
+    )
+    @action(
+        detail=True,
+        filterset_class=None,
+        pagination_class=None,
+        filter_backends=[],
+        parser_classes=[JSONText, YAMLText],
+    )
     def state(self, request: Request, pk: str | None = None) -> HttpResponse:
         """The saved state, as a document that can be imported and compared with others by any diff."""
+        form = read_query(request, StateQuestionSerializer)["form"]
         baseline = self.get_object()
         _refuse_limited(request)
         if baseline.state is None:
             raise NotFound
-        return HttpResponse(states.written(baseline.state), content_type="application/json")
+        return HttpResponse(states.written(baseline.state, form), content_type=states.FORMATS[form])
+
+    @extend_schema(
+        request=dict.fromkeys(states.FORMATS.values(), OpenApiTypes.OBJECT),
+        responses=SavedStateSerializer,
+    )
+    @state.mapping.post
+    def import_state(self, request: Request, pk: str | None = None) -> Response:
+        """Compare with this state from now on, instead of the reference. The body is a document of the same form."""
+        baseline = self.get_object()
+        _refuse_limited(request)
+        try:
+            services.save_state(baseline, states.parsed(request.data))
+        except ValueError as error:
+            raise ValidationError({"state": [str(error)]}) from error
+        return Response(
+            SavedStateSerializer({"state_at": baseline.state_at, "items": len(baseline.state["items"])}).data
+        )
 
     @extend_schema(request=AcceptSerializer, responses=AcceptedCountSerializer)
     @action(detail=True, methods=["post"], filterset_class=None, pagination_class=None)

@@ -45,7 +45,7 @@ class Statement:
 
 
 class Subject(NamedTuple):
-    """An account with the fields of `AccountFact`, and the product of its instance ("" if unknown)."""
+    """An account with the fields of `AccountFact`, and product and version of its instance (empty if unknown)."""
 
     engine: str
     name: str
@@ -53,6 +53,7 @@ class Subject(NamedTuple):
     kind: str = "user"
     native_id: str = ""
     product: str = ""
+    version: tuple[int, ...] = ()
 
 
 class Held(NamedTuple):

@@ -33,6 +33,7 @@ from instances.list_filters import EngineFilter
 from tagging.admin import TagFilter
 
 from .end_dates import dated
+from .feed_page import OWNERS, PEOPLE, import_button
 from .filters import EndDateFilters, OwnershipFilters, PersonFilters
 from .matching import matching
 from .models import EndDate, OwnerRule, Ownership, Person, named_end, set_owner, with_owner, without_owner
@@ -73,6 +74,9 @@ class PersonAdmin(ButtonAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Person]:
         return super().get_queryset(request).with_counts(request.user)
+
+    def get_buttons(self, request: HttpRequest) -> list[Button]:
+        return [import_button(self, PEOPLE)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Person | None = None) -> list[str]:
         """Who decides in reviews is set by those who may see the users."""
@@ -131,6 +135,9 @@ class OwnershipAdmin(ButtonAdmin):
             return context
         open_ones = without_owner(shown_to(Account.objects.present().visible(), request.user))
         return context | {"n_without": open_ones.count(), "without_url": list_url("accounts_account", owned="no")}
+
+    def get_buttons(self, request: HttpRequest) -> list[Button]:
+        return [import_button(self, OWNERS)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Ownership | None = None) -> list[str]:
         return ["account"] if obj else []

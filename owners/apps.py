@@ -6,6 +6,8 @@ from django.utils.translation import gettext_lazy as _
 class OwnersConfig(AppConfig):
     name = "owners"
     verbose_name = _("Owners")
+    #: Tables of other apps that SQL here names.
+    reads_tables = ("accounts_account",)
 
     def ready(self) -> None:
         """Declare what this app adds to others."""

@@ -145,7 +145,8 @@ def plan_owners(rows: Rows, user: User | None) -> Plan:
     accounts = _Accounts([row for _number, row in rows], user)
     people = People(row.get("owner", "") for _number, row in rows)
     ids = [account.pk for _number, row in rows if (account := accounts.found(row))]
-    stored = {found.account_id: found for found in Ownership.objects.filter(account__in=ids).select_related("owner")}
+    rows_of = Ownership.objects.filter(account__in=ids).select_related("owner", "account__instance")
+    stored = {found.account_id: found for found in rows_of}
     for number, row in rows:
         values, problems = _values_of_owner(row, people)
         account = accounts.found(row)

@@ -18,7 +18,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from console.buttons import answer_of, ask
-from console.csv import csv_file
+from console.csv import csv_file, uploaded
 from console.forms import SizeField
 from console.visibility import shown_to
 from instances.models import Instance
@@ -150,10 +150,7 @@ def _read(file: Any) -> str:
     # The preview posts it again as a field.
     if file.size > settings.DATA_UPLOAD_MAX_MEMORY_SIZE // 2:
         raise ValueError(gettext("The file is too large. Split it, or use manage.py size_limits."))
-    try:
-        return file.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(gettext("The file is not UTF-8; in a spreadsheet, save it as “CSV UTF-8”.")) from error
+    return uploaded(file)
 
 
 def export_limits(request: HttpRequest) -> HttpResponse:

@@ -98,6 +98,23 @@ def deployment(**kwargs: Any) -> list[CheckMessage]:
                 id="taifish.W006",
             )
         )
+    if settings.EMAIL_HOST not in LOCAL and not (settings.EMAIL_USE_TLS or settings.EMAIL_USE_SSL):
+        messages.append(
+            Warning(
+                "Mail is sent without TLS.",
+                hint="Alerts name accounts and instances. Set TAIFISH_EMAIL_TLS to starttls or tls.",
+                id="taifish.W009",
+            )
+        )
+    log = urlsplit(settings.TAIFISH_AUDIT_FORWARD.removeprefix("syslog:"))
+    if log.scheme in ("tcp", "udp") and log.hostname not in LOCAL:
+        messages.append(
+            Warning(
+                "The audit trail is sent without TLS.",
+                hint="Set TAIFISH_AUDIT_FORWARD to syslog:tls://HOST:6514.",
+                id="taifish.W010",
+            )
+        )
     if text("TAIFISH_ALERT_EMAILS"):
         messages.append(
             Warning(

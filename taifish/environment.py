@@ -22,7 +22,7 @@ from work.http import Allowed
 #: Names of this machine.
 LOCAL = ("localhost", "127.0.0.1", "::1")
 HOST = re.compile(r"(?!-)[A-Za-z0-9.-]*[A-Za-z][A-Za-z0-9.-]*")
-_SYSLOG = re.compile(r"syslog:((udp|tcp)://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?|unix:///\S+)")
+_SYSLOG = re.compile(r"syslog:((udp|tcp|tls)://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?|unix:///\S+)")
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 
 
@@ -136,12 +136,13 @@ def service_url(name: str) -> str:
 
 
 def destination(name: str) -> str:
-    """Where lines go: "stdout", or "syslog:" with udp://, tcp:// or unix://. Raises ImproperlyConfigured."""
+    """Where lines go: "stdout", or "syslog:" with tls://, tcp://, udp:// or unix://. Raises ImproperlyConfigured."""
     value = text(name)
     if value in ("", "stdout") or _SYSLOG.fullmatch(value):
         return value
     raise ImproperlyConfigured(
-        f"{name} is {value!r}; set it to stdout, syslog:udp://HOST:514, syslog:tcp://HOST:601 or syslog:unix:///dev/log."
+        f"{name} is {value!r}; set it to stdout, syslog:tls://HOST:6514, syslog:tcp://HOST:601, syslog:udp://HOST:514 "
+        "or syslog:unix:///dev/log."
     )
 
 

@@ -471,6 +471,12 @@ TAIFISH_AUDIT_ACCOUNTS = flag("TAIFISH_AUDIT_ACCOUNTS", False)
 DEFAULT_EXCEPTION_REPORTER_FILTER = "taifish.reports.SecretsFilter"
 EMAIL_TIMEOUT = 10
 EMAIL_HOST = text("TAIFISH_EMAIL_HOST", "localhost")
+#: Verified by what the system trusts: "starttls" after a plain greeting, "tls" from the first byte.
+_email_tls = one_of("TAIFISH_EMAIL_TLS", "no", "starttls", "tls")
+EMAIL_USE_TLS, EMAIL_USE_SSL = _email_tls == "starttls", _email_tls == "tls"
+EMAIL_PORT = number("TAIFISH_EMAIL_PORT", 25, 1, 65535)
+EMAIL_HOST_USER = text("TAIFISH_EMAIL_USER")
+EMAIL_HOST_PASSWORD = text("TAIFISH_EMAIL_PASSWORD")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL = text("TAIFISH_EMAIL_FROM", "taifish@localhost")
 LOGGING = {
     "version": 1,

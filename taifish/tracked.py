@@ -168,8 +168,8 @@ TRACKED = (
     Tracked(
         "drift.Baseline",
         columns=("name", "tag_id", "reference_id", "state_at", "ignored", "active", "note"),
-        # The document of `state_at`.
-        left_out=("id", "state"),
+        # The document of `state_at`, and what alerts keep.
+        left_out=("id", "state", "counted"),
     ),
     Tracked(
         "drift.Baseline_instances",

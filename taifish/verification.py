@@ -11,6 +11,9 @@ from aggregation.invariants import INVARIANTS as AGGREGATION
 from alerts.invariants import INVARIANTS as ALERTS
 from capacity.invariants import INVARIANTS as CAPACITY
 from classification.invariants import INVARIANTS as CLASSIFICATION
+from drift.invariants import INVARIANTS as DRIFT
+from owners.invariants import INVARIANTS as OWNERS
+from reviews.invariants import INVARIANTS as REVIEWS
 from sync.invariants import INVARIANTS as SYNC
 from tagging.invariants import INVARIANTS as TAGGING
 from work.invariants import Invariant, Result, check
@@ -45,6 +48,9 @@ INVARIANTS: dict[str, tuple[Invariant, ...]] = {
     "classification": CLASSIFICATION,
     "tagging": TAGGING,
     "alerts": ALERTS,
+    "owners": OWNERS,
+    "drift": DRIFT,
+    "reviews": REVIEWS,
 }
 
 

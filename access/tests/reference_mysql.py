@@ -129,7 +129,13 @@ def logins(port: int, users: Iterable[str] = LOGINS) -> Iterator[tuple[str, str,
         for client in CLIENTS:
             try:
                 connection = pymysql.connect(
-                    host="127.0.0.1", port=port, user=user, bind_address=client, charset="utf8mb4", autocommit=True
+                    host="127.0.0.1",
+                    port=port,
+                    user=user,
+                    bind_address=client,
+                    charset="utf8mb4",
+                    autocommit=True,
+                    ssl_disabled=True,
                 )
             except pymysql.MySQLError as error:
                 if error.args[0] not in NO_LOGIN:

@@ -159,7 +159,7 @@ def test_instances_tags_and_engines_that_are_not_there(shop: Instance) -> None:
     for more, told in (
         ({"instance": ["pgg"]}, "There is no instance “pgg”. Did you mean pg?"),
         ({"tag": "nope"}, "There is no tag “nope”."),
-        ({"engine": "postgres"}, "There is no engine “postgres”. Did you mean postgresql?"),
+        ({"engine": "postgresq"}, "There is no engine “postgresq”. Did you mean postgresql?"),
         ({"kind": "tabel"}, "There is no kind “tabel”. Did you mean table?"),
         ({"engine": "mysql"}, "No instance has all of that: instance, tag, engine."),
     ):

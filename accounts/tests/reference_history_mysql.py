@@ -87,7 +87,9 @@ class Script:
         """Run it, unless the server refuses, as it would for a person."""
         try:
             if by_maker:
-                connection = pymysql.connect(host="127.0.0.1", port=self.server.port, user=MAKER, password=PASSWORD)
+                connection = pymysql.connect(
+                    host="127.0.0.1", port=self.server.port, user=MAKER, password=PASSWORD, ssl_disabled=True
+                )
                 with connection, connection.cursor() as cursor:
                     cursor.execute(sql)
             else:

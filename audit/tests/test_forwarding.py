@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg2
@@ -20,6 +20,7 @@ from audit import forwarding
 from audit.forwarding import ForwardError, forward
 from audit.models import Event, Position
 from audit.services import record
+from engines.tests.impostors import identity
 from instances.models import Credential, Instance
 from taifish.environment import destination
 
@@ -161,31 +162,79 @@ def test_syslog_by_tcp_and_again_after_a_failure(db, settings):
         forward()
     with socket.create_server(("127.0.0.1", 0)) as server:
         settings.TAIFISH_AUDIT_FORWARD = f"syslog:tcp://127.0.0.1:{server.getsockname()[1]}"
-        received: list[bytes] = []
+        received, count = forwarded_to(server)
+    assert len(received) == count
+    assert body(received[-1])["object"] == HOSTILE
 
-        def serve() -> None:
+
+def test_syslog_by_tls_goes_to_a_proven_server_only(db, settings, tmp_path, monkeypatch):
+    record("login", name=HOSTILE)
+    for trusted in (False, True):
+        shown = identity(tmp_path, f"log{trusted}")
+        monkeypatch.setenv("SSL_CERT_FILE", str(shown.certificate if trusted else tmp_path / "nobody.pem"))
+        with shown.context().wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True) as server:
+            settings.TAIFISH_AUDIT_FORWARD = f"syslog:tls://localhost:{server.getsockname()[1]}"
+            received, count = forwarded_to(server)
+        assert len(received) == count
+        assert bool(count) is trusted
+    assert body(received[-1])["object"] == HOSTILE
+
+
+def test_a_receiver_by_tls_that_reads_late_loses_nothing(db, settings, tmp_path, monkeypatch):
+    for _ in range(50):
+        record("login", name=HOSTILE)
+    monkeypatch.setattr(forwarding, "TIMEOUT", 1)
+    shown = identity(tmp_path, "late")
+    monkeypatch.setenv("SSL_CERT_FILE", str(shown.certificate))
+    is_sent = threading.Event()
+    with shown.context().wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True) as server:
+        settings.TAIFISH_AUDIT_FORWARD = f"syslog:tls://localhost:{server.getsockname()[1]}"
+        received, count = forwarded_to(server, is_sent)
+    assert len(received) == count >= 50
+
+
+def forwarded_to(server: socket.socket, sent: threading.Event | None = None) -> tuple[list[bytes], int]:
+    """The messages of one connection, read after `sent`, and the number that `forward` tells; 0 if it was refused."""
+    received: list[bytes] = []
+
+    def serve() -> None:
+        # A peer that does not trust the certificate ends the handshake.
+        with suppress(OSError):
             peer, _ = server.accept()
+            if sent:
+                sent.wait(10)
             with peer, peer.makefile("rb") as stream:
                 while length := b"".join(iter(lambda: stream.read(1).strip(), b"")):
                     received.append(stream.read(int(length)))
 
-        thread = threading.Thread(target=serve)
-        thread.start()
+    thread = threading.Thread(target=serve)
+    thread.start()
+    count = 0
+    with suppress(ForwardError):
         count = forward()
-        thread.join(10)
-    assert len(received) == count
-    assert body(received[-1])["object"] == HOSTILE
+    if sent:
+        sent.set()
+    thread.join(10)
+    return received, count
 
 
 @pytest.mark.parametrize("value", ["syslog", "file:///x", "syslog:udp://", "syslog:http://x", "syslog:unix://log"])
 def test_a_wrong_setting_says_what_to_do(monkeypatch, value):
     monkeypatch.setenv("TAIFISH_AUDIT_FORWARD", value)
-    with pytest.raises(ImproperlyConfigured, match="set it to stdout, syslog:udp"):
+    with pytest.raises(ImproperlyConfigured, match="set it to stdout, syslog:tls"):
         destination("TAIFISH_AUDIT_FORWARD")
 
 
 @pytest.mark.parametrize(
-    "value", ["", "stdout", "syslog:udp://log.example:514", "syslog:tcp://[2001:db8::1]:601", "syslog:unix:///dev/log"]
+    "value",
+    [
+        "",
+        "stdout",
+        "syslog:udp://log.example:514",
+        "syslog:tcp://[2001:db8::1]:601",
+        "syslog:tls://log.example",
+        "syslog:unix:///dev/log",
+    ],
 )
 def test_right_settings(monkeypatch, value):
     monkeypatch.setenv("TAIFISH_AUDIT_FORWARD", value)

@@ -172,3 +172,27 @@ def test_a_word_that_means_nothing_starts_no_run(db):
     answer = superclient().post("/api/classifications/auto-classify/", {"instance": ["prod"]}, format="json")
     assert (answer.status_code, answer.json()["instance"]) == (400, ["Unknown. Valid are: instance_ids, rules."])
     assert not SyncSession.objects.exists()
+
+
+def test_accounts_by_their_highest_risk(people):
+    """As the list of accounts in the admin, and for those who may see classifications."""
+    low, high = (Classification.objects.create(code=risk, name=risk, risk=risk) for risk in ("low", "critical"))
+    for name, classification in (("ada", low), ("ada", high), ("bob", low)):
+        Assignment.objects.create(
+            account=people[name],
+            instance=people[name].instance,
+            classification=classification,
+            since=timezone.now(),
+            reason="as told",
+        )
+    client = superclient()
+
+    def found(risk: str) -> set[str]:
+        return {row["name"] for row in client.get(f"/api/accounts/?risk={risk}").json()["results"]}
+
+    assert (found("critical"), found("low"), found("high")) == ({"ada"}, {"bob"}, set())
+    assert found("unclassified") == people.keys() - {"ada", "bob"}
+    assert client.get("/api/accounts/?risk=dire").status_code == 400
+    reader = client_with(VIEW_ACCOUNT)
+    assert reader.get("/api/accounts/").status_code == 200
+    assert reader.get("/api/accounts/?risk=low").status_code == 403

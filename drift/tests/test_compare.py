@@ -202,13 +202,53 @@ def test_drift_is_what_was_changed(pair):
     assert rows(two, one) == expected, seed
     turned = {"missing": "extra", "extra": "missing", "different": "different"}
     assert rows(one, two) == {(turned[what], *rest) for what, *rest in expected}
-    (found,) = compare(Instance.objects.filter(pk=two.pk), one).compared
-    for statements in aligning(found).statements:
-        _connect, is_inside, lines = statements.rpartition("\\connect -reuse-previous=on \"dbname='shop'\"\n")
-        changed.execute(lines, database="shop" if is_inside else "postgres")
+    align(changed, two, one)
     read(two)
     by_hand = {row for row in expected if row[2] in ("account exists", "connection limit", "kind")}
     assert rows(two, one) == by_hand, seed
+
+
+def align(server, instance_: Instance, reference: Instance) -> list[str]:
+    """Run what is offered, as people would. Returns what is left to do by hand."""
+    (found,) = compare(Instance.objects.filter(pk=instance_.pk), reference).compared
+    remedy = aligning(found, Baseline(reference=reference))
+    for statements in remedy.statements:
+        _connect, is_inside, lines = statements.rpartition("\\connect -reuse-previous=on \"dbname='shop'\"\n")
+        lines = "\n".join(line for line in lines.splitlines() if not line.startswith("-- "))
+        if reference.engine == "postgresql":
+            server.execute(lines, database="shop" if is_inside else "postgres")
+        else:
+            for line in lines.splitlines():
+                server.execute(line)
+    return remedy.by_hand
+
+
+@pytest.mark.parametrize("pair", [(12, 12), (18, 18)], indirect=True, ids=str)
+def test_what_is_offered_aligns(pair):
+    """On the oldest and the newest version: roles and users as they are on the reference, options of memberships, and
+    what roles other than the owner have granted. Nothing has a password, and an extra user is locked."""
+    (old, new), (one, two) = pair
+    is_new = new.major >= 16
+    run(
+        old,
+        """CREATE ROLE team NOLOGIN; CREATE ROLE "b""ob" LOGIN; CREATE ROLE still LOGIN NOINHERIT;
+        GRANT team TO "b""ob" WITH ADMIN OPTION; GRANT team TO still; GRANT CREATE ON DATABASE shop TO team;
+        REVOKE readers FROM quiet"""
+        + ("; GRANT readers TO quiet WITH SET FALSE, INHERIT TRUE; GRANT writers TO quiet" if is_new else ""),
+    )
+    if not is_new:
+        old.execute("GRANT readers TO quiet WITH ADMIN OPTION")
+    run(new, "CREATE ROLE added LOGIN; GRANT readers TO app GRANTED BY boss; ALTER ROLE boss CREATEROLE")
+    new.execute("SET ROLE readers; GRANT CONNECT ON DATABASE shop TO quiet")
+    read(one, two)
+    before = rows(two, one)
+    assert {("missing", "team", "account exists"), ("extra", "quiet", "CONNECT on database shop")} <= before
+    assert ("extra", "app", "member of readers") in before
+    assert align(new, two, one) == []
+    read(two)
+    assert rows(two, one) == {("extra", "added", "account exists")}
+    with_password = "SELECT rolname FROM pg_authid WHERE rolpassword IS NOT NULL AND rolname IN ('b\"ob', 'still')"
+    assert new.execute(with_password) == []
 
 
 def test_mariadb_versions_are_alike(mysql_family_server, add):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from datetime import timedelta
+from datetime import date, timedelta
 from io import StringIO
 
 import pytest
@@ -23,6 +23,8 @@ from alerts.services import evaluate
 from drift.align import aligning
 from drift.compare import drift_of, state_of
 from drift.models import AcceptedDeviation, Baseline
+from drift.news import counted
+from drift.services import save_state
 from drift.states import parsed, written
 from instances.models import Instance
 from instances.tests.api import client_of, client_with
@@ -200,6 +202,7 @@ def test_states_on_the_page(baseline, fleet):
     state = parsed(press("state").content.decode())
     assert state == state_of(fleet["golden"])
     state["items"] = [item for item in state["items"] if item[2] != "table"]
+    assert parsed(press("yaml").content.decode()) == state | {"items": state_of(fleet["golden"])["items"]}
     assert "Choose a file." in press("import", chosen="1").content.decode()
     wrong = press("import", file=SimpleUploadedFile("s.json", b"{}")).content.decode()
     assert "The file is not a saved state" in wrong
@@ -207,6 +210,31 @@ def test_states_on_the_page(baseline, fleet):
     baseline.refresh_from_db()
     found = {one.instance.name: [row.what for row in one.deviations] for one in drift_of(baseline).compared}
     assert found == {"golden": ["extra"], "one": ["extra", "extra"], "three": [], "two": []}
+
+
+def test_states_through_the_api(baseline, fleet, limited):
+    """A state goes out and in as JSON and YAML; a wrong one is refused with what is wrong, and nothing is stored."""
+    api = client_with(*VIEW, "drift.change_baseline")
+    url = f"/api/baselines/{baseline.pk}/state/"
+    assert api.get(url).status_code == 404
+    text = written(state_of(fleet["golden"]), "yaml")
+    answer = api.post(url, text, content_type="application/yaml")
+    assert (answer.status_code, answer.json()["items"]) == (200, len(parsed(text)["items"]))
+    assert Baseline.objects.get().reference is None
+    yaml = api.get(url + "?form=yaml")
+    assert (yaml.content.decode(), yaml["Content-Type"]) == (text, "application/yaml")
+    assert api.get(url + "?form=xml").status_code == api.get(url + "?from=yaml").status_code == 400
+    assert api.post(url, api.get(url).content, content_type="application/json").status_code == 200
+    wrong = api.post(url, "engine: &a x", content_type="application/yaml")
+    assert (wrong.status_code, wrong.json()["state"]) == (
+        400,
+        ["The file is not a saved state: line 1: aliases and anchors are not read; write the value out."],
+    )
+    assert api.post(url, b"\xff", content_type="application/yaml").status_code == 400
+    assert api.post(url, "x", content_type="text/csv").status_code == 415
+    assert client_with(*VIEW).post(url, text, content_type="application/yaml").status_code == 403
+    assert client_of(limited).post(url, text, content_type="application/yaml").status_code == 403
+    assert Baseline.objects.get().state == parsed(text)
 
 
 def test_files(baseline):
@@ -275,14 +303,67 @@ def test_an_alert_for_each_instance(baseline, fleet):
 
 
 def test_an_alert_takes_no_more_queries_for_more_instances(baseline, django_assert_num_queries):
+    """Seven find out whether there is news; comparing takes seven more, and is not repeated without news."""
     rule = AlertRule.objects.create(name="drift", kind="drift", active=True, active_since=timezone.now())
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(14):
+        assert len(list(alerts_of(rule))) == 2
+    with django_assert_num_queries(7):
         assert len(list(alerts_of(rule))) == 2
     for number in range(4):
         more = instance(f"more{number}", "postgresql")
         InstanceTag.objects.create(instance=more, tag=baseline.tag)
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(14):
         assert len(list(alerts_of(rule))) == 6
+    with django_assert_num_queries(7):
+        assert len(list(alerts_of(rule))) == 6
+
+
+def later(**conditions: object) -> None:
+    """As a visit says that it has read an instance."""
+    Coverage.objects.filter(**conditions).update(read_at=timezone.now())
+
+
+@pytest.mark.parametrize(
+    ("news", "expected"),
+    [
+        (lambda base, one, _two: (account(one, "eve"), later(instance=one)), {"one": 2, "two": 1}),
+        (lambda base, _one, _two: (Account.objects.get(instance=base.reference, name="app").grants.all().delete(),
+                                   later(instance=base.reference)), {"one": 2}),
+        (lambda base, one, _two: base.instances.add(instance("four", "postgresql")), {"one": 1, "two": 1, "four": 2}),
+        (lambda base, one, _two: InstanceTag.objects.filter(instance=one).delete(), {"two": 1}),
+        (lambda base, one, _two: Baseline.objects.update(ignored="bob"), {"two": 1}),
+        (lambda base, one, two: Baseline.objects.update(reference=two), {"one": 2, "golden": 1}),
+        (lambda base, one, _two: save_state(base), {"one": 1, "two": 1}),
+        (lambda base, one, _two: Instance.objects.filter(pk=one.pk).update(engine="mysql"), {"two": 1}),
+        (lambda base, one, _two: Coverage.objects.filter(instance=one).update(
+            read_at=timezone.now() - timedelta(days=30)), {"two": 1}),
+        (lambda base, one, _two: one.retire(), {"two": 1}),
+        (lambda base, one, two: accept_all(base, two, timezone.localdate()), {"one": 1}),
+    ],
+    ids=["visit", "reference", "member", "tag", "ignored", "other", "state", "engine", "stale", "retired", "accepted"],
+)  # fmt: skip
+def test_news_is_compared_again(baseline, fleet, news, expected):
+    """What is kept counts only as long as nothing has changed on which it stands."""
+    before = {row.instance_id: row.n for row in counted(baseline)}
+    assert before == {fleet["one"].pk: 1, fleet["two"].pk: 1, fleet["three"].pk: 0}
+    news(baseline, fleet["one"], fleet["two"])
+    baseline = Baseline.objects.get()
+    fresh = {one.instance.name: len(one.deviations) for one in drift_of(baseline).compared}
+    names = dict(Instance.objects.values_list("pk", "name"))
+    assert {names[row.instance_id]: row.n for row in counted(baseline)} == fresh
+    assert {name: n for name, n in fresh.items() if n} == expected
+
+
+def accept_all(baseline: Baseline, one: Instance, ends_on: date) -> None:
+    for row in next(found for found in drift_of(baseline).compared if found.instance == one).deviations:
+        AcceptedDeviation.objects.create(baseline=baseline, instance=one, key=row.key, reason="r", ends_on=ends_on)
+
+
+def test_an_acceptance_that_ended_is_news(baseline, fleet):
+    accept_all(baseline, fleet["two"], timezone.localdate())
+    assert sum(row.n for row in counted(baseline)) == 1
+    AcceptedDeviation.objects.update(ends_on=timezone.localdate() - timedelta(days=1))
+    assert sum(row.n for row in counted(Baseline.objects.get())) == 2
 
 
 def test_sql_to_align(baseline, fleet):
@@ -295,11 +376,11 @@ def test_sql_to_align(baseline, fleet):
     grant(Account.objects.get(instance=one, name="app"), "INSERT", "column", "shop.public.orders.id", database="shop")
     page = staff_page(baseline, f"?sql={one.pk}")
     found = next(row for row in drift_of(baseline).compared if row.instance == one)
-    remedy = aligning(found)
+    remedy = aligning(found, baseline)
     assert remedy.statements[0].splitlines() == [
         'ALTER ROLE "bob" NOLOGIN;',
-        'CREATE ROLE "read""ers" LOGIN PASSWORD \'…\';',
-        'GRANT "read""ers" TO "app" WITH ADMIN OPTION;',
+        'CREATE ROLE "read""ers" NOLOGIN;',
+        'GRANT "read""ers" TO "app" WITH ADMIN TRUE, INHERIT TRUE;',
         'ALTER ROLE "app" CREATEDB;',
     ]
     assert remedy.statements[1].splitlines()[1:] == ['REVOKE INSERT ("id") ON TABLE "public"."orders" FROM "app";']

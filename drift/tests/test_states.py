@@ -8,6 +8,7 @@ from difflib import unified_diff
 from io import StringIO
 
 import pytest
+import yaml
 from django.core.management import call_command
 from django.utils import timezone
 
@@ -47,6 +48,14 @@ def test_a_state_survives_the_file(ref):
     ]
     (found,) = compare(Instance.objects.all(), None, state).compared
     assert (found.deviations, found.parts, found.unknown) == ([], [], "")
+
+
+def test_a_name_that_spells_an_escape_is_no_nul(ref):
+    account(ref, "a\\u0000b")
+    state = state_of(ref)
+    assert any(item[0] == "a\\u0000b" for item in state["items"])
+    for form in ("json", "yaml"):
+        assert parsed(written(state, form)) == state
 
 
 def test_two_states_differ_in_the_lines_that_changed(ref):
@@ -89,15 +98,16 @@ def test_an_unknown_instance_has_no_state(ref):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda state: state.update(taifish_state=2), "taifish_state 1"),
+        (lambda state: state.update(taifish_state=2), "taifish_state: 1"),
         (lambda state: state.update(engine="abc"), "engine"),
-        (lambda state: state.update(more=1), "more"),
+        (lambda state: state.update(more=1), "unknown: more"),
         (lambda state: state.pop("gaps"), "gaps"),
-        (lambda state: state["items"].append(["a"]), "Item 16"),
+        (lambda state: state["items"].append(["a"]), r'Item 16 .*: \["a"\]. An item has: account, host'),
         (lambda state: state["items"][0].__setitem__(7, 1), "Item 1 "),
-        (lambda state: state["items"].append(state["items"][0]), "twice"),
+        (lambda state: state["items"].append(state["items"][0]), "twice: 1 and 16"),
         (lambda state: state["items"][0].__setitem__(0, "a\0"), "NUL"),
-        (lambda state: state.update(beyond=[1]), "beyond"),
+        (lambda state: state["items"][0].__setitem__(0, "a\ud800"), "SURROGATE"),
+        (lambda state: state.update(beyond=[None]), "beyond"),
     ],
 )
 def test_refused_files(ref, change, why):
@@ -106,15 +116,17 @@ def test_refused_files(ref, change, why):
     change(state)
     with pytest.raises(ValueError, match=why):
         parsed(json.dumps(state))
+    with pytest.raises(ValueError, match="escape code" if why == "SURROGATE" else why):
+        parsed(written(state, "yaml"))
     for text in ("", "[]", "{", "1", "[" * 100_000):
         with pytest.raises(ValueError, match="not a saved state"):
             parsed(text)
 
 
 def test_the_command_saves_and_compares(ref, tmp_path):
-    file = tmp_path / "state.json"
+    file = tmp_path / "state.yaml"
     call_command("drift", reference="ref", save=str(file))
-    assert parsed(file.read_text()) == state_of(ref)
+    assert file.read_text() == written(state_of(ref), "yaml")
     InstanceTag.objects.create(instance=ref, tag=Tag.objects.create(slug="prod", label="Production"))
     Account.objects.filter(name="app").update(connection_limit=6)
     out, err = StringIO(), StringIO()
@@ -123,3 +135,45 @@ def test_the_command_saves_and_compares(ref, tmp_path):
     assert exit_.value.code == 1
     assert out.getvalue() == "ref: app: different: connection limit (6 instead of 5)\n"
     assert err.getvalue() == "1 deviations, 0 accepted; 0 instances unknown of 1\n"
+
+
+def test_a_state_survives_yaml(ref):
+    """The same document in both formats, one item in a line; any YAML parser reads both."""
+    account(ref, "hidden\x7f\x85\u2028\ufeff ✓ 😀: - #'\"\\ yes")
+    state = state_of(ref)
+    text = written(state, "yaml")
+    assert parsed(text) == parsed(written(state)) == state
+    assert yaml.safe_load(text) == yaml.safe_load(written(state)) == state
+    assert [line for line in text.split("\n") if "orders" in line] == [
+        '- ["读\\n者", "", "table", "shop", "shop.public.orders", "SELECT", "grantable", false]'
+    ]
+    # As people write it: without quotes, in another order.
+    assert parsed(yaml.safe_dump(state, allow_unicode=True, sort_keys=False)) == state
+    by_hand = text.replace('"17.10"', "17.10").replace('["app", "", "field", ', "[app, '', field, ")
+    assert by_hand != text
+    assert parsed(by_hand) == state
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("a: &x [1]\nb: *x\n", "line 1: aliases and anchors are not read"),
+        ("a: 1\nb: *x\n", "line 2: "),
+        ("a: !!python/object/apply:os.system [ls]\n", "line 1: tags are not read"),
+        ("a: 1\nb: 2\na: 3\n", "line 3: the key “a” is there twice"),
+        ('{"a": 1, "a": 2}', "the key “a” is there twice"),
+        ("a: " + "[" * 200 + "]" * 200, "line 1: it is nested too deeply"),
+        ("a: " + "[" * 100_000, "line 1: "),
+        ("a: [1\nb: }\n", "line 2: "),
+        ("? [a]\n: 1\n", "line 1: this is no key"),
+        ("taifish_state: 1\n---\na: 1\n", "more than one document"),
+        ("# nothing\n", "it is empty"),
+        ("a: \x01\n", "not a saved state"),
+        ("taifish_state: 1\nengine: postgresql\n", "missing or not valid: product, version, "),
+        ("a: " + "x" * (16 * 1024**2), "at most 16.0 MiB as YAML"),
+    ],
+)
+def test_refused_yaml(text, why):
+    """With the line, and what to do; bombs of aliases stand for nothing here."""
+    with pytest.raises(ValueError, match=why):
+        parsed(text)

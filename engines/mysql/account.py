@@ -83,23 +83,34 @@ def revoke(subject: Subject, grants: Sequence[Held], roles: Sequence[AccountKey]
     return Remedy(statements, by_hand)
 
 
+NEW_USERS = "New users have no password and are locked. Set one with ALTER USER, then ACCOUNT UNLOCK."
+
+
 def exists(subject: Subject, give: bool) -> str:
-    """The statement that creates an account; one that is extra is locked, not dropped."""
+    """The statement that creates an account; one that is extra is locked, not dropped. "" where it is not known whether
+    it is a role or a user."""
     account = _account(subject.product, (subject.name, subject.host))
     if subject.kind == "role":
         return f"CREATE ROLE {account};" if give else ""
-    return f"CREATE USER {account} IDENTIFIED BY {PASSWORD};" if give else "".join(lock(subject))
-
-
-def member(subject: Subject, role: AccountKey, options: Collection[str], give: bool) -> str:
-    """The statement that makes the account a member of a role, or ends that. Whether a role is active at login
-    (`noinherit`) is set by another one."""
-    names = _account(subject.product, role), _account(subject.product, (subject.name, subject.host))
-    if {*options} - {"admin"}:
+    if subject.kind != "user":
         return ""
+    return f"CREATE USER {account} ACCOUNT LOCK;" if give else "".join(lock(subject))
+
+
+def member(subject: Subject, role: AccountKey, options: Collection[str], give: bool, grantor: str = "") -> str:
+    """The statement that makes the account a member of a role, or ends that. "" for a user who is to have the role at
+    login: default roles are set together, by another statement. Roles always have their roles."""
+    names = _account(subject.product, role), _account(subject.product, (subject.name, subject.host))
     if not give:
         return f"REVOKE {names[0]} FROM {names[1]};"
-    return f"GRANT {names[0]} TO {names[1]}{' WITH ADMIN OPTION' if options else ''};"
+    if subject.kind != "role" and "noinherit" not in options:
+        return ""
+    return f"GRANT {names[0]} TO {names[1]}{' WITH ADMIN OPTION' if 'admin' in options else ''};"
+
+
+def as_grantor(statement: str, grantor: str) -> list[str]:
+    """The server does not say who granted what, and it does not matter."""
+    return []
 
 
 def change(subject: Subject, grant: Held, give: bool, only_option: bool = False) -> str:

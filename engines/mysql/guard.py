@@ -31,6 +31,12 @@ METHODS = {
 SIGNED = "use ed25519 for the account (MariaDB)"
 
 
+def prefer_tls(connection: Connection) -> None:
+    """Let it go on without TLS where the server has none, as PyMySQL does if it gets no context."""
+    connection._ssl_required = False
+    connection.client_flag &= ~CLIENT.SSL
+
+
 class GuardedConnection(Connection):
     """A connection that refuses methods, and certificates other than the pinned one, before it sends anything that an
     impostor could use. Connecting also raises AdapterError."""
@@ -43,9 +49,7 @@ class GuardedConnection(Connection):
         tls = {"ssl_disabled": True} if target.tls_mode == "disable" else {"ssl": self.context}
         super().__init__(defer_connect=True, auth_plugin_map={CACHING: FastPath}, **tls, **arguments)
         if self.ssl and not target.needs_tls:
-            # PyMySQL does the same if it gets no context.
-            self._ssl_required = False
-            self.client_flag &= ~CLIENT.SSL
+            prefer_tls(self)
 
     def _get_server_information(self) -> None:
         super()._get_server_information()

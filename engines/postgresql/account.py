@@ -192,21 +192,40 @@ def _statement(grant: Held, role: str) -> str:
     return revoked and f"{revoked} FROM {role}{' CASCADE' if grant.grantable else ''};"
 
 
+NEW_USERS = "New users have no password. Set one with ALTER ROLE, unless they log in by another method."
+
+
 def exists(subject: Subject, give: bool) -> str:
     """The statement that creates an account; one that is extra is locked, not dropped."""
-    login = f"LOGIN PASSWORD {PASSWORD}" if subject.kind == "user" else "NOLOGIN"
-    return f"CREATE ROLE {quoted(subject.name)} {login};" if give else "".join(lock(subject))
+    if give:
+        return f"CREATE ROLE {quoted(subject.name)} {'LOGIN' if subject.kind == 'user' else 'NOLOGIN'};"
+    return "".join(lock(subject)) if subject.kind == "user" else ""
 
 
-def member(subject: Subject, role: AccountKey, options: Collection[str], give: bool) -> str:
-    """The statement that makes the account a member of a role with these options, or ends that."""
+def member(subject: Subject, role: AccountKey, options: Collection[str], give: bool, grantor: str = "") -> str:
+    """The statement that makes the account a member of a role with these options, or ends that.
+
+    From 16 on, each grantor's membership is separate, and the default of INHERIT is the member's attribute. Before, the
+    attribute decides, a membership has no other option than ADMIN, and the grantor does not matter.
+    """
+    is_old = () < subject.version < (16,)
+    names = quoted(role[0]), quoted(subject.name)
     if not give:
-        return f"REVOKE {quoted(role[0])} FROM {quoted(subject.name)};"
-    # Before 16, a membership has no other option than ADMIN.
+        by = f" GRANTED BY {quoted(grantor)}" if grantor and not is_old else ""
+        return f"REVOKE {names[0]} FROM {names[1]}{by};"
+    if is_old:
+        ending = " WITH ADMIN OPTION" if "admin" in options else ""
+        return "" if "noset" in options else f"GRANT {names[0]} TO {names[1]}{ending};"
     words = {"admin": "ADMIN TRUE", "noinherit": "INHERIT FALSE", "noset": "SET FALSE"}
-    given = ["ADMIN OPTION"] if [*options] == ["admin"] else [words[option] for option in options]
-    ending = f" WITH {', '.join(given)}" if given else ""
-    return f"GRANT {quoted(role[0])} TO {quoted(subject.name)}{ending};"
+    given = [words[option] for option in options]
+    if "noinherit" not in options:
+        given.append("INHERIT TRUE")
+    return f"GRANT {names[0]} TO {names[1]} WITH {', '.join(given)};"
+
+
+def as_grantor(statement: str, grantor: str) -> list[str]:
+    """REVOKE accepts GRANTED BY for the current role only."""
+    return [f"SET ROLE {quoted(grantor)};", statement, "RESET ROLE;"]
 
 
 def change(subject: Subject, grant: Held, give: bool, only_option: bool = False) -> str:

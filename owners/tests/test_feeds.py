@@ -6,10 +6,13 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
+from django.urls import reverse
 
 from accounts.tests.stored import MAY_3, account
 from instances.tests.api import client_of, client_with, superclient
+from instances.tests.pages import entered, staff, superstaff, told
 from owners.models import Ownership, Person
 from owners.tests.test_owners import limited_to
 
@@ -166,3 +169,55 @@ def test_a_feed_needs_permission(db, permissions):
     client = client_with(*permissions)
     assert client.post("/api/people/bulk/", {"people": []}, format="json").status_code == 403
     assert client.post("/api/account-owners/bulk/", {"owners": []}, format="json").status_code == 403
+
+
+def send(client, model: str, text: str | bytes, **more: str):
+    """The page after a file was sent to it."""
+    url = reverse(f"admin:owners_{model}_do_on_list", args=["import"])
+    data = text.encode() if isinstance(text, str) else text
+    return client.post(url, {"file": SimpleUploadedFile("f.csv", data), "chosen": "1", **more}, follow=True)
+
+
+def test_files_are_imported_on_the_page(instances):
+    """F9.1: previewed first; all wrong rows at once with their lines, and nothing is stored of a file that has one."""
+    pg, _my = instances
+    account(pg, "app")
+    client = superstaff()
+    text = "external_id,name,active\nE1,Alice<b>,yes\nE2,Bob,yes\n"
+    preview = send(client, "person", text).content.decode()
+    for words in ("2 new, 0 changed, 0 as they are", "Nothing is stored yet.", "Alice&lt;b&gt;"):
+        assert words in preview
+    assert not Person.objects.exists()
+    wrong = send(client, "person", text + ",Eve,yes\nE4,,perhaps\n", confirmed="1").content.decode()
+    for words in ("Nothing is imported.", ">4</td><td>external_id", ">5</td><td>name", ">5</td><td>active"):
+        assert words in wrong
+    assert not Person.objects.exists()
+    assert told(send(client, "person", text, confirmed="1")) == "Imported: 2 new, 0 changed, 0 as they were."
+    assert "The file changes nothing." in send(client, "person", text).content.decode()
+    owners = "instance,account,owner\npg,app,E1\n"
+    assert "pg: app: Alice" in send(client, "ownership", owners).content.decode()
+    assert told(send(client, "ownership", owners, confirmed="1")) == "Imported: 1 new, 0 changed, 0 as they were."
+    assert Ownership.objects.get().owner.external_id == "E1"
+    for bad, why in (
+        (b"\xff", "The file is not UTF-8"),
+        ("a,b\n1,2\n", "column"),
+        (b"x" * (16 * 1024**2 + 1), "at most 16.0 MiB"),
+    ):
+        assert why in send(client, "person", bad).content.decode()
+    page = client.post(reverse("admin:owners_person_do_on_list", args=["import"]), {"chosen": "1"})
+    assert "Choose a file." in page.content.decode()
+
+
+def test_the_page_keeps_permissions_and_limits(instances):
+    """To add needs the permission to add; of an instance that the user does not see nothing is said."""
+    pg, my = instances
+    account(my, "zebra")
+    assert send(staff(*PERSON[:1]), "person", "external_id,name\nE1,x\n").status_code == 403
+    only_change = staff("owners.view_person", "owners.change_person")
+    answer = send(only_change, "person", "external_id,name\nE1,x\n", confirmed="1").content.decode()
+    assert "The file has rows that are new, and you may not add any." in answer
+    assert not Person.objects.exists()
+    limited = entered(limited_to(pg, permissions=OWNER))
+    answer = send(limited, "ownership", "instance,account,owner\nmy,zebr,\n").content.decode()
+    assert "There is no instance with the name “my”." in answer
+    assert "zebra" not in answer

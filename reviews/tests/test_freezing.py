@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, connections, transaction
 
 from accounts.models import Account, Grant
@@ -123,6 +124,30 @@ def test_the_store_refuses_to_change_a_population(visited, change):
     made = freezing.freeze(campaign(reviewer("carol")))
     with pytest.raises(DatabaseError, match=r"frozen|Only drafts"), transaction.atomic():
         change(made)
+
+
+@pytest.mark.parametrize("table", ["campaign", "campaigninstance", "item", "decision", "observation", "delegation"])
+@pytest.mark.parametrize("before", ["", "SET LOCAL session_replication_role = replica; "])
+def test_the_store_refuses_to_empty_the_tables_of_frozen_campaigns(visited, table, before):
+    """F9.6: TRUNCATE fires no trigger for rows, and CASCADE starts from any table."""
+    freezing.freeze(campaign(reviewer("carol")))
+    with pytest.raises(DatabaseError, match=r"TRUNCATE of reviews_\w+ is refused"), transaction.atomic():
+        connection.cursor().execute(f"SET CONSTRAINTS ALL IMMEDIATE; {before}TRUNCATE reviews_{table} CASCADE")
+
+
+def test_tables_with_drafts_only_can_be_emptied(visited):
+    campaign(reviewer("carol"))
+    connection.cursor().execute("SET CONSTRAINTS ALL IMMEDIATE; TRUNCATE reviews_campaign CASCADE")
+    assert not Campaign.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_flush_keeps_frozen_campaigns(visited):
+    """F9.6: nothing else is deleted either."""
+    made = freezing.freeze(campaign(reviewer("carol")))
+    with pytest.raises(CommandError, match="flush"):
+        call_command("flush", interactive=False, verbosity=0)
+    assert made.items.exists()
 
 
 def test_drafts_can_be_deleted(visited):

@@ -8,9 +8,12 @@ pictures.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +32,26 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+@contextmanager
+def network(lock: int) -> Iterator[None]:
+    """Hold the addresses of this machine as they are (`fcntl.LOCK_SH`), or change them (`fcntl.LOCK_EX`).
+
+    Chromium ends its requests (ERR_NETWORK_CHANGED) when an address comes or goes, also those to this machine.
+    """
+    with (Path(tempfile.gettempdir()) / f"taifish-network-{os.getuid()}").open("w") as file:
+        fcntl.flock(file, lock)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def network_holds(request: pytest.FixtureRequest) -> Iterator[None]:
+    if "browser_context" not in request.fixturenames:
+        yield
+        return
+    with network(fcntl.LOCK_SH):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,17 @@ def test_what_is_right_for_one_machine_only(settings):
     assert not {"taifish.W001", "taifish.W002"} & told(include_deployment_checks=True).keys()
 
 
+def test_mail_and_trail_without_tls(settings):
+    plain = {"taifish.W009", "taifish.W010"}
+    settings.TAIFISH_AUDIT_FORWARD = "syslog:tcp://localhost:601"
+    assert not plain & told(include_deployment_checks=True).keys()
+    settings.EMAIL_HOST, settings.TAIFISH_AUDIT_FORWARD = "mail.example", "syslog:udp://log.example:514"
+    assert plain <= told(include_deployment_checks=True).keys()
+    assert not plain & told().keys()
+    settings.EMAIL_USE_TLS, settings.TAIFISH_AUDIT_FORWARD = True, "syslog:tls://log.example:6514"
+    assert not plain & told(include_deployment_checks=True).keys()
+
+
 def test_what_lets_others_in(settings):
     """Basic authentication, a store whose identity is not checked, and a broker without a password."""
     weak = {"taifish.W004", "taifish.W005", "taifish.W006"}

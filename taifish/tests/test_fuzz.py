@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ CHECKS = [
 NOBODIES = [*roles.ROLES, "limited"]
 
 #: Requests to each operation: what its description allows, and what it forbids.
-EXAMPLES = {GenerationMode.POSITIVE: 8, GenerationMode.NEGATIVE: 4}
+EXAMPLES = {GenerationMode.POSITIVE: 5, GenerationMode.NEGATIVE: 3}
 
 
 @pytest.fixture
@@ -140,10 +141,10 @@ def test_no_answer_is_a_failure_or_other_than_described(program):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("program", NOBODIES, indirect=True)
 @pytest.mark.parametrize(
-    "part", [pytest.param(3, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.exhaustive)]
+    "part", [pytest.param(6, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.exhaustive)]
 )
 def test_nobody_meets_a_failure(program, part, request):
-    """F8.7: as each role, and as a person who sees one instance. Two roles at least ask each operation, and all of them
+    """F8.7: as each role, and as a person who sees one instance. One of them asks each operation, and all of them
     in `make exhaustive`."""
     schema = schemathesis.openapi.from_wsgi("/api/schema/?format=json", application, headers=program)
     number = NOBODIES.index(request.node.callspec.params["program"])
@@ -262,9 +263,10 @@ def looks(pages: Any) -> set[str]:
 def test_no_address_of_the_admin_is_a_failure(root, model):
     """Fault 13, F8.7: filters, searches, pages and ids that mean nothing."""
     url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
-    for name in [*sorted(looks(admin.site._registry[model])), "q", "o", "p", "e", "_to_field", "nonsense", "items"]:
-        for value in ("9" * 30, "("):
-            assert root.get(f"{url}?{name}={value}").status_code < 500, (name, value)
+    names = [*sorted(looks(admin.site._registry[model])), "q", "o", "p", "e", "_to_field", "nonsense", "items"]
+    # A list takes a tenth of a second: one value for each.
+    for name, value in zip(names, itertools.cycle(("9" * 30, "(")), strict=False):
+        assert root.get(f"{url}?{name}={value}").status_code < 500, (name, value)
     for value in [*ODD_VALUES, "_00", "_FF", "abc"]:
         for page in ("change", "delete", "history"):
             assert root.get(f"{url}{value}/{page}/").status_code < 500, (value, page)

@@ -180,3 +180,30 @@ def test_containers_are_confined():
     assert wanted == compose["secrets"].keys()
     named = set(re.findall(r"^#   secrets/(\w+)", (ROOT / "compose.yaml").read_text(), re.MULTILINE))
     assert named == wanted
+
+
+def test_images_are_held_by_digest():
+    images = [
+        *re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE),
+        *(service["image"] for service in yaml.safe_load((ROOT / "compose.yaml").read_text())["services"].values()),
+    ]
+    assert len(images) > 4
+    assert {image for image in images if not re.fullmatch(r"\S+:\S+@sha256:[0-9a-f]{64}", image)} == {"taifish"}
+
+
+def test_packages_are_installed_by_version_and_hash():
+    """Each list in locked/ is complete by itself, its versions are those of constraints.txt, and nothing lacks a hash."""
+    constraints = set((ROOT / "constraints.txt").read_text().splitlines())
+    lists = {path.stem: path.read_text().replace("\\\n", "").splitlines() for path in (ROOT / "locked").glob("*.txt")}
+    assert lists.keys() == {"run", "test", "mysqlclient", "vault", "aws", "azure"}
+    found = set()
+    for lines in lists.values():
+        for line in lines:
+            package, *hashes = re.split(r"\s+--hash=", line)
+            assert hashes, line
+            assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", value.strip()) for value in hashes), line
+            found.add(package)
+    assert found == constraints
+    for use in ("Makefile", "Dockerfile", "docs/operators.md"):
+        installs = re.findall(r"pip\b.* install .*|^LOCKED.*", (ROOT / use).read_text(), re.MULTILINE)
+        assert any("--require-hashes" in line for line in installs), use

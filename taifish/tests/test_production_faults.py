@@ -7,6 +7,7 @@ change unless the test says so, have no change in the log.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -26,6 +27,7 @@ import pytest
 from engines.target import Target
 from sync.tests.workers import Proxy
 from taifish.tests.brokers import Redis
+from taifish.tests.browser import network
 from taifish.tests.postgres import PostgresServer
 from taifish.tests.production import Production
 from taifish.tests.results import record
@@ -661,6 +663,8 @@ class Namespace:
         for command in (
             f"ip netns add {self.name}",
             f"ip link add {self.link} type veth peer name inner netns {self.name}",
+            # No address of IPv6: it would come seconds later, when the tests in a browser go on.
+            f"ip link set {self.link} addrgenmode none",
             f"ip addr add {self.host}/24 dev {self.link}",
             f"ip link set {self.link} up",
             f"ip -n {self.name} addr add 10.213.{number}.2/24 dev inner",
@@ -674,11 +678,20 @@ class Namespace:
         subprocess.run(["ip", "link", "set", self.link, state], check=True)
 
     def remove(self) -> None:
-        subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
+        # The link first: with its namespace it would go at some later time.
         subprocess.run(["ip", "link", "del", self.link], check=False, capture_output=True)
+        subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
+
+
+@pytest.fixture
+def network_changes() -> Iterator[None]:
+    with network(fcntl.LOCK_EX):
+        yield
 
 
 @needs_root
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("network_changes")
 def test_a_worker_host_that_is_cut_off_writes_nothing_and_the_other_takes_over(
     server: PostgresServer, target: Target
 ) -> None:

@@ -28,9 +28,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("baseline", nargs="?", metavar="BASELINE")
         parser.add_argument("--reference", metavar="INSTANCE", help="the instance that the others should be like")
-        parser.add_argument("--state", metavar="FILE", help="instead of the reference, a saved state")
+        parser.add_argument("--state", metavar="FILE", help="instead of the reference, a saved state, JSON or YAML")
         parser.add_argument("--tag", metavar="SLUG", help="the instances to compare")
-        parser.add_argument("--save", metavar="FILE", help="only write the state of the reference to a new file")
+        parser.add_argument(
+            "--save",
+            metavar="FILE",
+            help="only write the state of the reference to a new file, .json or .yaml",
+        )
         parser.add_argument("--fail", action="store_true", help="exit 1 if there is a deviation")
         add_formats(parser)
 
@@ -77,7 +81,7 @@ class Command(BaseCommand):
             # Never over a file that is there.
             with Path(file).open("x", encoding="utf-8") as out:
                 try:
-                    out.write(states.written(state_of(reference)))
+                    out.write(states.written(state_of(reference), states.format_of(file)))
                 except ValueError:
                     Path(file).unlink()
                     raise

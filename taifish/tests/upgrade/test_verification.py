@@ -23,6 +23,21 @@ BY_RULE = "(SELECT min(id) FROM classification_assignment WHERE until IS NULL AN
 SIZED = "(SELECT min(id) FROM capacity_database WHERE size_day IS NOT NULL AND gone_at IS NULL)"
 AGGREGATE = "(SELECT max(id) FROM aggregation_instanceaggregate WHERE period = 'daily' AND change IS NOT NULL)"
 
+#: Two campaigns that run, the first with an item.
+CAMPAIGN = """
+        INSERT INTO reviews_campaign (name, engines, privilege, "on", by, due_on, note, state, scope_text, query_text,
+                                      version, created_at, frozen_at, acknowledged_name, acknowledged_text)
+             SELECT 'c' || n, '{}', '', '', 'named', '2020-01-01', '', 'running', '', '', '', now(), now(), '', ''
+               FROM generate_series(1, 2) n;
+        INSERT INTO reviews_campaigninstance (campaign_id, name, engine, level, stale, unread, beyond, unknown, n_left_out)
+             SELECT id, 'one', 'postgresql', '', '', '{}', '{}', '', 0 FROM reviews_campaign;
+        INSERT INTO reviews_item (campaign_id, place_id, account_label, what, privilege, object_kind, database, object,
+                                  native_id, chain, extent, usable, risk, owner_name, verdict, same_as)
+             SELECT campaign_id, max(id), 'bob', 'account', '', '', '', '', '', '[]', '', '', '', '', '', ''
+               FROM reviews_campaigninstance GROUP BY campaign_id ORDER BY campaign_id LIMIT 1;
+        ALTER TABLE reviews_item DISABLE TRIGGER USER; ALTER TABLE reviews_decision DISABLE TRIGGER USER;
+"""
+
 #: Invariant → SQL that makes one violation of it, and perhaps of others. A constraint that holds the same is dropped.
 BREAKS = {
     "store.valid_indexes": "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'account_name'::regclass",
@@ -144,6 +159,22 @@ BREAKS = {
          WHERE id = (SELECT min(id) FROM alerts_alert)""",
     "alerts.delivery": """
         UPDATE alerts_delivery SET status = 'sent', sent_at = NULL WHERE id = (SELECT min(id) FROM alerts_delivery)""",
+    "owners.end_date_within_instance": """
+        INSERT INTO owners_enddate (account_id, of, role_id, grant_kind, database, scope, privilege, denied, ends_on, reason,
+                                    ticket, approver, created_at)
+             SELECT m.id, 'membership', r.id, '', '', '', '', false, '2020-01-01', '', '', '', now()
+               FROM accounts_account m JOIN accounts_account r ON r.instance_id <> m.instance_id LIMIT 1""",
+    "drift.saved_state": """
+        INSERT INTO drift_baseline (name, state, ignored, active, note) VALUES ('b', '{"items": []}', '', true, '')""",
+    "reviews.campaign": CAMPAIGN + "UPDATE reviews_campaign SET state = 'sealed', sealed_at = now() WHERE name = 'c1'",
+    "reviews.decision_in_time": f"""{CAMPAIGN}
+        INSERT INTO reviews_decision (item_id, verdict, reason, by_name, at, bulk_size)
+             SELECT id, 'keep', '', 'ann', now() + interval '1 hour', 1 FROM reviews_item;
+        UPDATE reviews_item SET verdict = 'keep';
+        UPDATE reviews_campaign SET state = 'sealed', closed_at = now(), acknowledged_at = now(), sealed_at = now()""",
+    "reviews.verdict": CAMPAIGN + "UPDATE reviews_item SET verdict = 'revoke'",
+    "reviews.item_within_campaign": f"""{CAMPAIGN}
+        UPDATE reviews_item SET campaign_id = (SELECT max(id) FROM reviews_campaign)""",
 }
 
 
@@ -192,6 +223,9 @@ def test_apps_that_store_anything_declare_invariants():
         "planning",
         "classification",
         "alerts",
+        "owners",
+        "drift",
+        "reviews",
     }
     assert ours - {"instances", "planning"} == INVARIANTS.keys() - {"store"}
 
