@@ -20,7 +20,6 @@ from console.columns import Column
 from console.display import badge
 from console.files import FORMS, as_file, head, too_many
 from console.templatetags.names import visible
-from console.visibility import limit_of
 
 from . import rows, services
 from .models import AcceptedConflict, DutyPair
@@ -48,7 +47,9 @@ def _counts(found: Found) -> Any:
     n = len(found.conflicts)
     if n:
         return badge("failed", f"{n} +" if found.unknown else n)
-    return badge("unknown", gettext("none known")) if found.unknown else badge("completed", gettext("none"))
+    if found.unknown:
+        return badge("unknown", gettext("none known"))
+    return badge("unknown", gettext("none in sight")) if found.is_limited else badge("completed", gettext("none"))
 
 
 def _of_user(request: HttpRequest) -> Callable[[DutyPair], Any]:
@@ -115,7 +116,8 @@ class DutyPairAdmin(ButtonAdmin):
                 messages.success(request, text)
                 return None
         text = gettext(
-            "An accepted conflict is listed apart. It comes back after its last day, or when other accounts give a side."
+            "An accepted conflict is listed apart. It comes back after its last day, or when another account gives a"
+            " side."
         )
         return ask(self, request, form, len(chosen), gettext("Accept"), text, pair)
 
@@ -132,7 +134,7 @@ class DutyPairAdmin(ButtonAdmin):
         return as_file(form, f"duties-{row.pk}", rows.HEADER, lines, about)
 
     def page_context(self, request: HttpRequest, row: DutyPair | None) -> dict[str, Any]:
-        if row is None or "edit" in request.GET:
+        if row is None:
             return {}
         found = conflicts_of(row, request.user)
         page = Paginator([*found.conflicts, *found.accepted], CONFLICTS_PER_PAGE).get_page(request.GET.get("page"))
@@ -147,7 +149,7 @@ class DutyPairAdmin(ButtonAdmin):
             "page": page,
             "rows": _shown(found, list(page)),
             "unknown": list(found.unknown.items()),
-            "may_accept": request.user.has_perm("duties.add_acceptedconflict") and limit_of(request.user) is None,
+            "may_accept": request.user.has_perm("duties.add_acceptedconflict"),
         }
 
 
@@ -170,8 +172,6 @@ def _shown(found: Found, conflicts: list[Conflict]) -> list[dict[str, Any]]:
 
 @admin.register(AcceptedConflict)
 class AcceptedConflictAdmin(ButtonAdmin):
-    """They are accepted on the page of the pair. A conflict may be larger than what users with a limit see."""
-
     list_display = [
         Column("pair", _("duty pair")),
         Column("owner", _("owner")),
@@ -192,13 +192,8 @@ class AcceptedConflictAdmin(ButtonAdmin):
         return super().get_queryset(request).select_related("pair", "owner", "account")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
+        """They are accepted on the page of the pair."""
         return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super().has_change_permission(request, obj) and limit_of(request.user) is None
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return super().has_delete_permission(request, obj) and limit_of(request.user) is None
 
     def save_model(self, request: HttpRequest, obj: AcceptedConflict, form: forms.ModelForm, change: bool) -> None:
         obj.accepted_by = request.user

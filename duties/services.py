@@ -84,7 +84,7 @@ class Side:
 @dataclass(frozen=True)
 class Found:
     """The conflicts of a pair. `error` says why there is no answer. `without_owner` is the number of accounts with
-    exactly one side and no owner: they may belong to anyone."""
+    exactly one side and no owner: they may belong to anyone. If `is_limited`, the user sees some instances only."""
 
     sides: tuple[Side, Side]
     conflicts: list[Conflict] = field(default_factory=list)
@@ -92,6 +92,7 @@ class Found:
     unknown: dict[Instance, str] = field(default_factory=dict)
     without_owner: int = 0
     error: str = ""
+    is_limited: bool = False
 
     @property
     def is_unknown(self) -> bool:
@@ -131,6 +132,7 @@ def conflicts_of(pair: DutyPair, user: User | None = None) -> Found:
         [one for one in conflicts if one.accepted],
         {instance: "; ".join(reasons) for instance, reasons in unknown.items()},
         sum(one.owner is None and not all(one.sides) for one in holders),
+        is_limited=limit_of(user) is not None,
     )
 
 
@@ -145,8 +147,6 @@ def accept(
 ) -> int:
     """Accept conflicts, given by `key`. Returns how many. Raises ValidationError; those that are there no longer are an
     error, too."""
-    if limit_of(user) is not None:
-        raise ValidationError(_("You see some instances only, and may not accept conflicts."))
     if not keys:
         raise ValidationError(_("Choose conflicts."))
     found = conflicts_of(pair, user)

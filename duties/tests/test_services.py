@@ -49,7 +49,7 @@ def owned(by: Person, *accounts: Account) -> None:
     Ownership.objects.bulk_create(Ownership(account=one, owner=by) for one in accounts)
 
 
-def payments(engine: str = "postgresql", name: str = "pg") -> dict[str, Account]:
+def payments() -> dict[str, Account]:
     """On an instance of PostgreSQL, clerks enter payments, and alice is a clerk; on one of MySQL, `approver` approves
     them."""
     one, other = instance("pg", "postgresql"), instance("my", "mysql")
@@ -209,17 +209,6 @@ def test_an_acceptance_needs_a_reason_and_a_conflict(pair, instances, keys, valu
     with pytest.raises(ValidationError, match=message):
         accept(pair, [f"account-{both.pk}" if key == "both" else key for key in keys], None, **values)
     assert not AcceptedConflict.objects.exists()
-
-
-def test_users_with_a_limit_accept_nothing(pair, instances):
-    """The conflict may be larger than what they see."""
-    both = account(instances[0], "both")
-    assign(both, pair.first_classification)
-    assign(both, pair.second_classification)
-    user = limited_to(instances[0])
-    assert len(conflicts_of(pair, user).conflicts) == 1
-    with pytest.raises(ValidationError, match="You see some instances only"):
-        accept(pair, [f"account-{both.pk}"], user, reason="r")
 
 
 @pytest.mark.parametrize("values", [{}, {"first_on": "shop"}, {"first_privilege": "SELECT", "first_on": '"'}])
