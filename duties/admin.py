@@ -9,11 +9,12 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import QuerySet, TextField
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from console.buttons import Button, ButtonAdmin, answer_of, ask
 from console.columns import Column
@@ -44,12 +45,11 @@ def _counts(found: Found) -> Any:
     """The number of conflicts, and whether that is all that is known."""
     if found.error:
         return badge("unknown", gettext("unknown"))
-    n = len(found.conflicts)
-    if n:
-        return badge("failed", f"{n} +" if found.unknown else n)
-    if found.unknown:
+    if n := len(found.conflicts):
+        return badge("failed", gettext("at least %d") % n if found.unknown else n)
+    if found.unknown or found.warnings or found.is_limited:
         return badge("unknown", gettext("none known"))
-    return badge("unknown", gettext("none in sight")) if found.is_limited else badge("completed", gettext("none"))
+    return badge("completed", gettext("none"))
 
 
 def _of_user(request: HttpRequest) -> Callable[[DutyPair], Any]:
@@ -65,6 +65,7 @@ def _of_user(request: HttpRequest) -> Callable[[DutyPair], Any]:
 @admin.register(DutyPair)
 class DutyPairAdmin(ButtonAdmin):
     object_template = "duties/pair.html"
+    formfield_overrides = {TextField: {"widget": UnfoldAdminTextInputWidget}}
     list_filter = ["active"]
     list_display = ["name", "first_side", "second_side", "reason", "active"]
     list_select_related = ["first_classification", "second_classification"]
@@ -93,11 +94,11 @@ class DutyPairAdmin(ButtonAdmin):
 
     @admin.display(description=_("first side"))
     def first_side(self, pair: DutyPair) -> Any:
-        return visible(pair.first)
+        return pair.first if pair.first_classification_id else visible(pair.first)
 
     @admin.display(description=_("second side"))
     def second_side(self, pair: DutyPair) -> Any:
-        return visible(pair.second)
+        return pair.second if pair.second_classification_id else visible(pair.second)
 
     def accept(self, request: HttpRequest, pair: DutyPair) -> HttpResponse | None:
         chosen = set(request.POST.getlist("chosen"))
@@ -154,16 +155,19 @@ class DutyPairAdmin(ButtonAdmin):
 
 
 def _shown(found: Found, conflicts: list[Conflict]) -> list[dict[str, Any]]:
-    """The conflicts of a page: each with its sides, and each side with accounts, how they hold it, and the tab of the
-    account's page with the evidence."""
+    """The conflicts of a page. Each has its sides, with the tab of an account's page that has the evidence, and the
+    accounts with how they hold the side."""
     paths = found.paths(conflicts)
-    tabs = ["classifications" if side.rows is None else "effective" for side in found.sides]
     return [
         {
             "conflict": conflict,
             "sides": [
-                (side.label, tab, [(one, by.get(one.pk, "")) for one in accounts])
-                for side, tab, accounts, by in zip(found.sides, tabs, conflict.sides, paths, strict=True)
+                (
+                    side,
+                    "classifications" if side.classification else "effective",
+                    [(one, by.get(one.pk, "")) for one in accounts],
+                )
+                for side, accounts, by in zip(found.sides, conflict.sides, paths, strict=True)
             ],
         }
         for conflict in conflicts

@@ -22,6 +22,11 @@ from owners.models import Person
 SIDES = ("first", "second")
 
 
+#: Helps of a side that is a question.
+_PRIVILEGE = _("Instead of a classification: as the engine calls it, any-write, or all-powerful.")
+_OBJECT = _("The path as grants show it, such as shop.public.orders. Empty: the whole instance.")
+
+
 def _classification(label: str | Promise) -> Any:
     return models.ForeignKey(
         Classification, null=True, blank=True, on_delete=models.PROTECT, related_name="+", verbose_name=label
@@ -45,11 +50,11 @@ class DutyPair(models.Model):
     reason = models.CharField(_("reason"), max_length=500)
     active = models.BooleanField(_("active"), default=True)
     first_classification = _classification(_("first side: classification"))
-    first_privilege = models.CharField(_("first side: privilege"), max_length=200, blank=True)
-    first_on = models.TextField(_("first side: object"), blank=True)
+    first_privilege = models.CharField(_("first side: privilege"), max_length=200, blank=True, help_text=_PRIVILEGE)
+    first_on = models.TextField(_("first side: object"), blank=True, help_text=_OBJECT)
     second_classification = _classification(_("second side: classification"))
-    second_privilege = models.CharField(_("second side: privilege"), max_length=200, blank=True)
-    second_on = models.TextField(_("second side: object"), blank=True)
+    second_privilege = models.CharField(_("second side: privilege"), max_length=200, blank=True, help_text=_PRIVILEGE)
+    second_on = models.TextField(_("second side: object"), blank=True, help_text=_OBJECT)
 
     class Meta:
         ordering = ["name"]

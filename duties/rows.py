@@ -41,6 +41,7 @@ def notes(found: Found) -> list[list[object]]:
         ["accepted", "" if found.error else len(found.accepted)],
         ["accounts with one side and no owner", "" if found.error else found.without_owner],
         ["instances not known", len(found.unknown)],
+        *(["note", text] for text in found.warnings),
     ]
 
 
@@ -89,6 +90,7 @@ def document(name: str, found: Found) -> dict[str, Any]:
         "first": first.label,
         "second": second.label,
         "error": found.error,
+        "warnings": found.warnings,
         "conflicts": documents(found, [*found.conflicts, *found.accepted]),
         "without_owner": None if found.error else found.without_owner,
         "unknown": [{"instance": instance.name, "reason": reason} for instance, reason in found.unknown.items()],

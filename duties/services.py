@@ -60,12 +60,13 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Side:
-    """The accounts that hold a side. `rows` is the answer of Who can, None for a classification."""
+    """The accounts that hold a side. `rows` and `warnings` are the answer of Who can; a classification has none."""
 
     label: str
     classification: int | None = None
     ids: frozenset[int] = frozenset()
     rows: Rows | None = None
+    warnings: tuple[str, ...] = ()
 
     def paths(self, accounts: Collection[int]) -> dict[int, str]:
         """Return how each of these accounts comes to hold the side: the path that can be used soonest."""
@@ -97,6 +98,11 @@ class Found:
     @property
     def is_unknown(self) -> bool:
         return bool(self.error or self.unknown)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences about the questions: an object that visits have not listed, for example."""
+        return list(dict.fromkeys(text for side in self.sides for text in side.warnings))
 
     def paths(self, conflicts: Collection[Conflict]) -> tuple[dict[int, str], dict[int, str]]:
         """Return how the accounts of these conflicts hold each side. Takes a fixed number of queries."""
@@ -185,11 +191,12 @@ def _side(pair: DutyPair, side: str, user: User | None, unknown: Unknown) -> Sid
     classification, privilege, on = pair.side(side)
     if classification:
         return Side(pair.label(side), classification, _classified(classification, user, unknown))
-    answer = ask(Asked(privilege, on, user=user)).answer
+    answered = ask(Asked(privilege, on, user=user))
+    answer = answered.answer
     for instance, reason in answer.unknown.items():
         _note(unknown, instance, reason)
     ids = frozenset(one.account for one in answer.rows.holdings)
-    return Side(pair.label(side), ids=ids, rows=answer.rows)
+    return Side(pair.label(side), ids=ids, rows=answer.rows, warnings=tuple(answered.warnings))
 
 
 def _classified(classification: int, user: User | None, unknown: Unknown) -> frozenset[int]:

@@ -53,7 +53,9 @@ class DutyPairViewSet(EditViewSet):
 
 class ConflictViewSet(ComputedViewSet):
     """Who holds both sides of a pair. `unknown` are the instances without a complete answer; `without_owner` is the
-    number of accounts with one side and no owner; with an `error` there is no answer, and the numbers are null."""
+    number of accounts with one side and no owner; with an `error` there is no answer, and the numbers are null;
+    `warnings` are about the sides. If `limited`, conflicts with a side on an instance that the user does not see are
+    left out."""
 
     queryset = DutyPair.objects.select_related("first_classification", "second_classification")
     serializer_class = ConflictSerializer
@@ -69,8 +71,7 @@ class ConflictViewSet(ComputedViewSet):
         page = rows.documents(found, self.paginate_queryset(listed) or [])
         answer = self.get_paginated_response(ConflictSerializer(page, many=True).data)
         answer.data |= _counts(found) | {"unknown": unknown_rows(found.unknown), "error": found.error}
-        # Conflicts with a side on an instance that the user does not see are left out.
-        answer.data["limited"] = found.is_limited
+        answer.data |= {"warnings": found.warnings, "limited": found.is_limited}
         return answer
 
 

@@ -99,7 +99,7 @@ def test_the_page(pair, fleet):
     assert "?tab=effective" in page
     assert 'type="checkbox"' not in page
     changelist = client.get(reverse("admin:duties_dutypair_changelist")).content.decode()
-    assert '<span class="tf-badge tf-failed">1 +</span>' in changelist
+    assert '<span class="tf-badge tf-failed">at least 1</span>' in changelist
     fleet["new"].delete()
     assert '<span class="tf-badge tf-failed">1</span>' in list_page(client)
     Account.objects.filter(name="approver").update(gone_at=timezone.now())
@@ -115,6 +115,19 @@ def test_the_page(pair, fleet):
 
 def list_page(client) -> str:
     return client.get(reverse("admin:duties_dutypair_changelist")).content.decode()
+
+
+def test_an_object_that_visits_have_not_listed_is_warned_about(pair, fleet):
+    """Without a grant on it, a misspelt path and one without a conflict look the same."""
+    fleet["new"].delete()
+    DutyPair.objects.update(first_on="shop.public.paymnets")
+    client = staff(*VIEW)
+    page = client.get(page_of(pair)).content.decode()
+    assert "No grant names shop.public.paymnets itself" in page
+    assert '<span class="tf-badge tf-unknown">none known</span>' in list_page(client)
+    assert "note: No grant names shop.public.paymnets itself" in run("Payments")[2]
+    (warning,) = client_with(*VIEW).get(f"/api/duty-pairs/{pair.pk}/conflicts/").json()["warnings"]
+    assert "shop.public.paymnets" in warning
 
 
 def test_an_account_without_owner_with_a_hostile_name(eve):
@@ -178,7 +191,7 @@ def test_limited_users(pair, fleet, eve):
     assert "Alice" not in page
     assert "not visited by then" not in page
     assert "Conflicts with a side on other instances are not shown." in page
-    assert '<span class="tf-badge tf-unknown">none in sight</span>' in list_page(client)
+    assert '<span class="tf-badge tf-unknown">none known</span>' in list_page(client)
     by_class = DutyPair.objects.get(name="By class")
     assert "no owner" in client.get(page_of(by_class)).content.decode()
     assert 'name="first_on"' not in client.get(page_of(pair) + "?edit=1").content.decode()

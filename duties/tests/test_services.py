@@ -126,13 +126,15 @@ def test_a_locked_account_still_holds_its_side(rights):
 
 
 def test_accounts_that_the_engine_locks_hold_nothing(pair, instances):
+    """Those that a filter hides do."""
     system = account(instances[0], "mysql.session", is_system=True, is_locked=True)
     root = account(instances[0], "root", is_system=True, can_login=True)
     gone = account(instances[0], "gone", gone_at=timezone.now())
-    for one in (system, root, gone):
+    hidden = account(instances[0], "hidden", is_filtered=True)
+    for one in (system, root, gone, hidden):
         assign(one, pair.first_classification)
         assign(one, pair.second_classification)
-    assert [row.label for row in conflicts_of(pair).conflicts] == ["root"]
+    assert [row.label for row in conflicts_of(pair).conflicts] == ["hidden", "root"]
 
 
 def test_what_is_not_known_is_no_answer(rights, pair):

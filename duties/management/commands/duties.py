@@ -48,6 +48,8 @@ class Command(BaseCommand):
         if found.error:
             self.stderr.write(printable(f"{name}: not known: {found.error}"))
             return
+        for text in found.warnings:
+            self.stderr.write(printable(f"{name}: note: {text}"))
         for instance, reason in found.unknown.items():
             self.stderr.write(printable(f"{name}: {instance}: not known: {reason}"))
         counts = f"{len(found.conflicts)} conflicts, {len(found.accepted)} accepted"
