@@ -412,8 +412,6 @@ def _drifting(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
 
 def _duty_conflicts(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     """Conflicts that are not accepted. Takes a fixed number of queries for each pair."""
-    # What is not known now is not over.
-    still_open = list(Alert.objects.filter(rule=rule, resolved_at=None).values_list("key", "text", "instance"))
     pairs = DutyPair.objects.filter(active=True).select_related("first_classification", "second_classification")
     for pair in pairs:
         found = conflicts_of(pair)
@@ -423,9 +421,11 @@ def _duty_conflicts(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
             instance, *others = one.instances
             text = f"{what}{one.label} holds both sides of the duty pair “{pair}”: {pair.first}; {pair.second}"
             yield _alert(f"{pair.pk}:{one.key}", text, None if others else instance)
-        for key, text, of_instance in still_open if found.is_unknown else ():
-            if key.startswith(f"{pair.pk}:") and key not in settled:
-                yield _alert(key, text, of_instance)
+        if found.is_unknown:
+            # What is not known now is not over.
+            still_open = Alert.objects.filter(rule=rule, resolved_at=None, key__startswith=f"{pair.pk}:")
+            for alert in still_open.exclude(key__in=settled):
+                yield _alert(alert.key, alert.text, alert.instance_id)
 
 
 def _sizes_missing(scope: Scope, rule: AlertRule) -> Iterator[Alert]:

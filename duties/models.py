@@ -10,7 +10,6 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q, QuerySet
 from django.utils import timezone
-from django.utils.functional import Promise
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -27,7 +26,7 @@ _PRIVILEGE = _("Instead of a classification: as the engine calls it, any-write, 
 _OBJECT = _("The path as grants show it, such as shop.public.orders. Empty: the whole instance.")
 
 
-def _classification(label: str | Promise) -> Any:
+def _classification(label: Any) -> Any:
     return models.ForeignKey(
         Classification, null=True, blank=True, on_delete=models.PROTECT, related_name="+", verbose_name=label
     )

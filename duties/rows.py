@@ -31,7 +31,7 @@ def lines(name: str, found: Found) -> Iterator[list[object]]:
         yield [name, *blank[:4], instance.name, *blank[5:], reason]
 
 
-def notes(found: Found) -> list[list[object]]:
+def notes(found: Found) -> list[Any]:
     """What a file says above its rows."""
     first, second = found.sides
     return [
