@@ -175,8 +175,14 @@ class Rows(Sequence[Access]):
 
     def without(self, instances: Collection[int]) -> Rows:
         """Return the rows of other instances."""
-        kept = [one for one in self.holdings if one.instance not in instances]
-        return Rows(kept, self._needs, self._at)
+        return self._kept(one for one in self.holdings if one.instance not in instances)
+
+    def of(self, accounts: Collection[int]) -> Rows:
+        """Return the rows of these accounts."""
+        return self._kept(one for one in self.holdings if one.account in accounts)
+
+    def _kept(self, holdings: Iterable[Holding]) -> Rows:
+        return Rows(list(holdings), self._needs, self._at)
 
     def _worded(self, rows: list[Sequence[Holding]]) -> list[Access]:
         firsts = [row[0] for row in rows]

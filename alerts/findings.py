@@ -30,6 +30,8 @@ from console.units import bytes_label
 from console.visibility import limit_of, shown_to
 from drift.models import Baseline
 from drift.news import counted
+from duties.models import DutyPair
+from duties.services import conflicts_of
 from instances.destinations import REACH
 from instances.models import Instance
 from owners.end_dates import Dated, due_soon, overdue
@@ -409,6 +411,24 @@ def _drifting(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
                 yield _alert(key, still_open[key], one.instance_id)
 
 
+def _duty_conflicts(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
+    """Conflicts that are not accepted. Takes a fixed number of queries for each pair."""
+    pairs = DutyPair.objects.filter(active=True).select_related("first_classification", "second_classification")
+    for pair in pairs:
+        found = conflicts_of(pair)
+        settled = {f"{pair.pk}:{one.key}" for one in (*found.conflicts, *found.accepted)}
+        for one in found.conflicts:
+            what = "" if one.owner else "the account "
+            instance, *others = one.instances
+            text = f"{what}{one.label} holds both sides of the duty pair “{pair}”: {pair.first}; {pair.second}"
+            yield _alert(f"{pair.pk}:{one.key}", text, None if others else instance)
+        if found.is_unknown:
+            # What is not known now is not over.
+            still_open = Alert.objects.filter(rule=rule, resolved_at=None, key__startswith=f"{pair.pk}:")
+            for alert in still_open.exclude(key__in=settled):
+                yield _alert(alert.key, alert.text, alert.instance_id)
+
+
 def _sizes_missing(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     for gap in _nothing_collected(scope):
         visit = f"last visit: {gap.status}" if gap.status else "it was not visited"
@@ -446,6 +466,7 @@ _REPORTS: dict[str, Callable[[Scope, AlertRule], Iterator[Alert]]] = {
     "end_date_passed": _end_dates_passed,
     "privilege_changes": _privileges_changed,
     "drift": _drifting,
+    "duty_conflict": _duty_conflicts,
     "growth": _growth,
     "limit_near": _limits_near,
     "nothing_collected": _sizes_missing,

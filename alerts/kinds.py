@@ -89,6 +89,14 @@ KINDS: dict[str, AlertKind] = {
             "an instance is not known, its alert stays open."
         ),
     ),
+    "duty_conflict": AlertKind(
+        _("conflict of duties"),
+        _(
+            "An owner, or an account without owner, holds both sides of an active duty pair, and the conflict is not "
+            "accepted. While an instance is not known, alerts of the pair stay open."
+        ),
+        of_instances=False,
+    ),
     "growth": AlertKind(
         _("abnormal growth"),
         _("A database grew within one day by more than this percentage, and by at least this many bytes."),

@@ -320,8 +320,9 @@ class Delivery(models.Model):
 
 
 def shown_alerts(ids: QuerySet) -> Q:
-    """Alerts about visible instances and about schedules. Totals and volumes with a limit may have hidden instances."""
-    return Q(instance__in=ids) | Q(instance=None) & ~Q(rule__kind="limit_near")
+    """Alerts about visible instances and about schedules. Totals and volumes with a limit, and conflicts across
+    instances, may have hidden instances."""
+    return Q(instance__in=ids) | Q(instance=None) & ~Q(rule__kind__in=["limit_near", "duty_conflict"])
 
 
 def shown_deliveries(ids: QuerySet) -> Q:

@@ -40,6 +40,9 @@ OF_THE_FLEET = [
             ("alerts", "channel"),
             # The reference may be an instance that they do not see.
             ("drift", "baseline"),
+            ("duties", "dutypair"),
+            # A conflict may be larger than what they see.
+            ("duties", "acceptedconflict"),
             ("django_celery_beat", "*"),
         )
     ),

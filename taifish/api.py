@@ -10,6 +10,7 @@ from audit.viewsets import EventViewSet
 from capacity import viewsets as capacity
 from classification import viewsets as classification
 from drift import viewsets as drift
+from duties import viewsets as duties
 from instances import viewsets as instances
 from owners import viewsets as owners
 from planning.viewsets import (
@@ -75,6 +76,9 @@ router.register("leavers", owners.LeaversViewSet, "leavers")
 router.register("baselines", drift.BaselineViewSet)
 router.register(r"baselines/(?P<baseline_id>\d+)/deviations", drift.DeviationViewSet, "baseline-deviations")
 router.register("accepted-deviations", drift.AcceptedDeviationViewSet)
+router.register("duty-pairs", duties.DutyPairViewSet)
+router.register(r"duty-pairs/(?P<pair_id>\d+)/conflicts", duties.ConflictViewSet, "dutypair-conflicts")
+router.register("accepted-conflicts", duties.AcceptedConflictViewSet)
 router.register("campaigns", reviews.CampaignViewSet)
 router.register("review-items", reviews.ItemViewSet)
 router.register("alert-rules", alerts.AlertRuleViewSet)

@@ -24,6 +24,7 @@ SECTIONS = {
     "classification": "Classification",
     "owners": "Owners and end dates",
     "drift": "Drift",
+    "duties": "Segregation of duties",
     "reviews": "Reviews",
     "alerts": "Alerts",
     "audit": "Audit trail",

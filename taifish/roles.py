@@ -56,6 +56,8 @@ ROLES: dict[str, tuple[str, list[str], list[str]]] = {
             "owners.*",
             "drift.*_baseline",
             "drift.*_accepteddeviation",
+            "duties.*_dutypair",
+            "duties.*_acceptedconflict",
             "reviews.*_campaign",
             "reviews.decide_item",
             "alerts.*_alertrule",

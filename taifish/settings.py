@@ -221,6 +221,7 @@ INSTALLED_APPS = [
     "classification",
     "owners",
     "drift",
+    "duties",
     "reviews",
     "alerts",
 ]

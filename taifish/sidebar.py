@@ -79,6 +79,8 @@ SECTIONS: list[tuple[Any, list[tuple[Any, str, str]]]] = [
             (_("Leavers"), "person_remove", "leavers"),
             (_("Drift"), "difference", "admin:drift_baseline_changelist"),
             (_("Accepted deviations"), "check", "admin:drift_accepteddeviation_changelist"),
+            (_("Duty pairs"), "call_split", "admin:duties_dutypair_changelist"),
+            (_("Accepted conflicts"), "check", "admin:duties_acceptedconflict_changelist"),
             (_("Campaigns"), "fact_check", "admin:reviews_campaign_changelist"),
             (_("My items"), "checklist", "my-items"),
         ],

@@ -187,6 +187,32 @@ TRACKED = (
         instance="r.instance_id",
     ),
     Tracked(
+        "duties.DutyPair",
+        columns=(
+            "name",
+            "reason",
+            "active",
+            "first_classification_id",
+            "first_privilege",
+            "first_on",
+            "second_classification_id",
+            "second_privilege",
+            "second_on",
+        ),
+        left_out=("id",),
+    ),
+    Tracked(
+        "duties.AcceptedConflict",
+        columns=("pair_id", "owner_id", "account_id", "first", "second", "reason", "ticket", "ends_on"),
+        # What the event has itself.
+        left_out=("id", "accepted_by_id", "accepted_at"),
+        name=_pair(
+            _of("duties_dutypair", "name", "pair"),
+            f"coalesce({_of('owners_person', 'name', 'owner')}, {_of('accounts_account', 'name', 'account')})",
+        ),
+        instance=_of("accounts_account", "instance_id", "account"),
+    ),
+    Tracked(
         "reviews.Campaign",
         columns=(
             "name",

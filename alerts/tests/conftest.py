@@ -93,7 +93,14 @@ def make_channel(db: None) -> Callable[..., Channel]:
 @pytest.fixture
 def first_rules(db: None) -> None:
     """The rules that the migrations install, which an earlier test may have deleted."""
-    for migration in ("0002_first_rules", "0003_two_more_kinds", "0004_moved", "0005_inbox", "0006_reviews"):
+    for migration in (
+        "0002_first_rules",
+        "0003_two_more_kinds",
+        "0004_moved",
+        "0005_inbox",
+        "0006_reviews",
+        "0007_duties",
+    ):
         import_module(f"alerts.migrations.{migration}").install(apps, None)
 
 

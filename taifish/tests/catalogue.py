@@ -33,6 +33,7 @@ FOLDERS = (
     "planning",
     "owners",
     "drift",
+    "duties",
     "reviews",
     "alerts",
     "audit",

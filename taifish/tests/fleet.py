@@ -10,6 +10,7 @@ from accounts.models import Account, AccountChange, AccountFilter, Grant
 from aggregation.models import DatabaseAggregate, InstanceAggregate
 from capacity.models import Database, DatabaseFilter, DatabaseSize, InstanceSize, TableSize, Tablespace, TablespaceSize
 from drift.models import AcceptedDeviation, Baseline
+from duties.models import AcceptedConflict, DutyPair
 from instances.models import Credential, Instance
 from owners.models import EndDate, OwnerRule, Ownership, Person
 from planning.models import SizeLimit, Volume
@@ -85,6 +86,10 @@ def small_fleet() -> Instance:
     person = Person.objects.create(name="Alice", mail="alice@example.com", external_id="E1")
     Ownership.objects.create(account=account, owner=person, kind="application")
     OwnerRule.objects.create(match="mail_name")
+    pair = DutyPair.objects.create(
+        name="orders", reason="four eyes", first_privilege="SELECT", first_on="shop", second_privilege="all-powerful"
+    )
+    AcceptedConflict.objects.create(pair=pair, owner=person, first=[account.pk], second=[account.pk], reason="agreed")
     EndDate.objects.create(account=account, of="account", ends_on=today, reason="project")
     schedules.install()
     return instance

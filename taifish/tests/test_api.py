@@ -45,6 +45,8 @@ LISTS = {
     "enddate": "owners.view_enddate",
     "baseline": "drift.view_baseline",
     "accepteddeviation": "drift.view_accepteddeviation",
+    "dutypair": "duties.view_dutypair",
+    "acceptedconflict": "duties.view_acceptedconflict",
     "campaign": "reviews.view_campaign",
     "item": "reviews.view_item",
     "alertrule": "alerts.view_alertrule",
@@ -64,6 +66,7 @@ NESTED = {
     "account-roles": ("account_id", "accounts.view_rolereach"),
     "account-effective": ("account_id", "accounts.view_grant"),
     "baseline-deviations": ("baseline_id", "drift.view_baseline"),
+    "dutypair-conflicts": ("pair_id", "duties.view_dutypair"),
 }
 #: route name → permission to look, and the answer to a question that says nothing; it is asked in the query
 QUESTIONS = {

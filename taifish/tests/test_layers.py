@@ -15,6 +15,7 @@ LAYERS = [
     "taifish",
     "alerts",
     "reviews",
+    "duties",
     "owners",
     "drift",
     "planning",

@@ -25,6 +25,7 @@ from classification.models import Assignment, Classification, ClassificationRule
 from classification.services import assign, keep_rule
 from drift.models import Baseline
 from drift.services import save_state
+from duties.models import DutyPair
 from instances.models import Credential, Instance
 from instances.tests.pages import entered as entered_client
 from owners.models import EndDate, OwnerRule, Ownership, Person
@@ -206,6 +207,13 @@ def visited(postgres18, transactional_db) -> Iterator[Instance]:
     alice = Person.objects.create(name="Alice Li", mail="alice@example.com", external_id="E1")
     Ownership.objects.create(account=Account.objects.get(name="alice"), owner=alice, kind="person", ticket="T-1")
     OwnerRule.objects.create(match="pattern", pattern="adm_{mail_name}")
+    DutyPair.objects.create(
+        name="Create and administer",
+        reason="Nobody creates what nobody else looks at.",
+        first_classification=privileged,
+        second_privilege="CREATE",
+        second_on="postgres",
+    )
     for days, who in ((-1, "alice"), (5, "bob")):
         EndDate.objects.create(
             account=Account.objects.get(name=who),
@@ -259,6 +267,8 @@ def urls(instance: Instance) -> dict[str, str]:
         "volume": reverse("admin:planning_volume_change", args=[Volume.objects.get().pk]),
         "baseline": reverse("admin:drift_baseline_change", args=[Baseline.objects.get().pk]) + f"?sql={instance.pk}",
         "baseline-edit": reverse("admin:drift_baseline_change", args=[Baseline.objects.get().pk]) + "?edit=1",
+        "duty-pair": reverse("admin:duties_dutypair_change", args=[DutyPair.objects.get().pk]),
+        "duty-pair-edit": reverse("admin:duties_dutypair_change", args=[DutyPair.objects.get().pk]) + "?edit=1",
         "filling-up": f"{reverse('filling-up')}?days=365",
         "filling-up-one": f"{reverse('filling-up')}?of=tag-{Tag.objects.get().pk}",
         "planning-report": reverse("planning-report"),
@@ -320,6 +330,8 @@ def urls(instance: Instance) -> dict[str, str]:
         "planning_volume",
         "drift_baseline",
         "drift_accepteddeviation",
+        "duties_dutypair",
+        "duties_acceptedconflict",
         "classification_classification",
         "classification_classificationrule",
         "classification_assignment",
@@ -352,6 +364,7 @@ def urls(instance: Instance) -> dict[str, str]:
         "planning_sizelimit",
         "planning_volume",
         "drift_baseline",
+        "duties_dutypair",
         "accounts_accountfilter",
         "classification_classification",
         "classification_classificationrule",

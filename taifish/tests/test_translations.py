@@ -43,6 +43,7 @@ APPS = (
     "planning",
     "owners",
     "drift",
+    "duties",
     "reviews",
     "alerts",
     "classification",

@@ -42,6 +42,7 @@ from console import xlsx
 from console.list_filters import ParameterFilter
 from console.visibility import CONDITIONS, ShownRows, ShownRowsOfAPI, path_to_instance, shown_to
 from drift.models import AcceptedDeviation, Baseline
+from duties.models import AcceptedConflict, DutyPair
 from instances.models import Credential, Instance
 from instances.tests.api import client_of
 from instances.tests.pages import entered
@@ -74,6 +75,7 @@ OF_ALL = {
     "classification.ClassificationCount": "of the fleet, and not told to limited people",
     "aggregation.ChangedDay": "shown nowhere",
     "owners.Person": "of the fleet; accounts are narrowed",
+    "duties.DutyPair": "of the fleet; its conflicts are narrowed",
     "reviews.SigningKey": "one for all; only its public part is shown",
     "planning.VolumeRead": "on the Health page, which is of the fleet",
 }
@@ -195,6 +197,9 @@ def everything_of(word: str, shared: dict[str, Any]) -> Instance:
     Assignment.objects.create(reason=f"{word} said so", **manual)
     Ownership.objects.create(account=account, owner=shared["person"], note=f"{word} note", ticket=f"{word}-1")
     OwnerRule.objects.create(match="pattern", pattern=f"{word}-{{mail_name}}", tag=tag)
+    AcceptedConflict.objects.create(
+        pair=shared["pair"], account=account, first=[account.pk], second=[account.pk], reason=f"{word} may"
+    )
     EndDate.objects.create(account=account, of="membership", role=role, ends_on=today, reason=word, approver=word)
     Assignment.objects.create(rule=shared["rule"], rule_version=1, **manual)
     RuleResult.objects.create(rule=shared["rule"], instance=instance, version=1, at=now, message=f"{word} failed")
@@ -229,6 +234,12 @@ def fleet(db: None) -> dict[str, Any]:
         "channel": channel,
         "person": Person.objects.create(name="Alice", external_id="E1", mail="user@example.com"),
         "baseline": Baseline.objects.create(name="All alike"),
+        "pair": DutyPair.objects.create(
+            name="Risky and powerful",
+            reason="four eyes",
+            first_classification=classification,
+            second_privilege="all-powerful",
+        ),
     }
     made = {word: everything_of(word, shared) for word in (SEEN, HIDDEN)}
     team = Tag.objects.create(slug="team", label="Team")
@@ -355,6 +366,7 @@ OUR_APPS = [
     "classification",
     "owners",
     "drift",
+    "duties",
     "reviews",
     "alerts",
 ]
@@ -932,6 +944,7 @@ def test_what_concerns_the_whole_fleet_is_looked_at_and_not_changed(fleet, limit
     for url in (
         f"/api/classifications/{fleet['classification'].pk}/",
         f"/api/classification-rules/{fleet['rule'].pk}/",
+        f"/api/duty-pairs/{fleet['pair'].pk}/",
         f"/api/alert-rules/{fleet['alert_rule'].pk}/",
         f"/api/alert-channels/{fleet['channel'].pk}/",
         f"/api/tags/{fleet['team'].pk}/",
@@ -950,6 +963,7 @@ def test_what_concerns_the_whole_fleet_is_looked_at_and_not_changed(fleet, limit
         "database-filters",
         "classifications",
         "volumes",
+        "duty-pairs",
     ):
         assert program.post(f"/api/{path}/", {}, format="json").status_code == 403, path
     browser = entered(limited)

@@ -1,0 +1,5 @@
+"""Instances to store accounts of."""
+
+from accounts.tests.conftest import instances
+
+__all__ = ["instances"]
