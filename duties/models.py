@@ -9,7 +9,6 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -17,6 +16,7 @@ from access.question import ALL_POWERFUL, ANY_WRITE, Question
 from accounts.models import Account
 from classification.models import Classification
 from owners.models import Person
+from work.days import local_day
 
 SIDES = ("first", "second")
 
@@ -110,7 +110,7 @@ class DutyPair(models.Model):
 class AcceptedConflictQuerySet(models.QuerySet["AcceptedConflict"]):
     def current(self) -> AcceptedConflictQuerySet:
         """Conflicts that are accepted today."""
-        return self.filter(Q(ends_on=None) | Q(ends_on__gte=timezone.localdate()))
+        return self.filter(Q(ends_on=None) | Q(ends_on__gte=local_day()))
 
 
 class AcceptedConflict(models.Model):
@@ -167,7 +167,7 @@ class AcceptedConflict(models.Model):
         return f"{self.pair}: {self.owner or self.account}"
 
     def clean(self) -> None:
-        if self.ends_on and self.ends_on < timezone.localdate():
+        if self.ends_on and self.ends_on < local_day():
             raise ValidationError({"ends_on": _("This day has passed.")})
 
 
