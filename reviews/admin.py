@@ -28,6 +28,7 @@ from . import keys, pack, services
 from .filters import STATES, CampaignFilters, ItemFilters
 from .models import Campaign, Decision, Item, Reviewer
 from .remedies import remedies
+from .stamps import StampError
 
 #: Instances of a campaign on a page of its board.
 INSTANCES = 50
@@ -140,7 +141,7 @@ class CampaignAdmin(ButtonAdmin):
                     raise PermissionDenied
                 try:
                     return run(request, row)
-                except ValueError as error:
+                except (ValueError, StampError) as error:
                     messages.error(request, str(error))
                     return None
 
@@ -241,6 +242,7 @@ class CampaignAdmin(ButtonAdmin):
             facts += self.facts(
                 request, row, ["acknowledged_name", "acknowledged_at", "acknowledged_text", "sealed_at"]
             )
+        facts += [(gettext("Time stamp"), str(stamp)) for stamp in row.stamps.defer("token")]
         facts += self.facts(request, row, ["previous", "note"])
         if row.is_draft:
             return {"facts": facts, "scope": services.scope_text(row), "query_text": services.query_text(row)}

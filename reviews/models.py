@@ -23,6 +23,7 @@ from accounts.freshness import days_between, days_held, is_at_least
 from accounts.models import Account
 from classification.models import Classification
 from engines.registry import engine_choices
+from engines.statements import printable
 from instances.models import Instance
 from tagging.models import Tag
 
@@ -432,6 +433,28 @@ class Observation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.item_id}: {'gone' if self.gone else 'there'}"
+
+
+class Stamp(models.Model):
+    """An RFC 3161 time stamp of a manifest of the campaign's pack, by its SHA-256. Append-only.
+
+    There is one per manifest: a later version of Taifish may write another one."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, db_index=False, related_name="stamps")
+    sha256 = models.CharField(max_length=64)
+    token = models.BinaryField()
+    at = models.DateTimeField(_("time stamp"))
+    authority = models.TextField(_("time stamp authority"))
+
+    class Meta:
+        ordering = ["pk"]
+        default_permissions = ()
+        verbose_name = _("time stamp")
+        verbose_name_plural = _("time stamps")
+        constraints = [models.UniqueConstraint(fields=["campaign", "sha256"], name="stamp_of_manifest_once")]
+
+    def __str__(self) -> str:
+        return f"{timezone.localtime(self.at):%Y-%m-%d %H:%M:%S %Z}, {printable(self.authority)}"
 
 
 class SigningKey(models.Model):
