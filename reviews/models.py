@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
@@ -95,6 +96,22 @@ class Campaign(models.Model):
     on = models.TextField(_("object"), blank=True, help_text=_("Empty: the whole instance."))
     by = models.CharField(_("reviewers"), max_length=10, choices=By, default=By.NAMED)
     due_on = models.DateField(_("due"))
+    escalate_to = _frozen(
+        settings.AUTH_USER_MODEL,
+        _("escalate to"),
+        blank=True,
+        db_index=False,
+        help_text=_(
+            "The alert kind “review overdue” names this user when items still have no decision after the days below. "
+            "The items stay with their reviewers until they are delegated."
+        ),
+    )
+    escalate_after = models.PositiveSmallIntegerField(
+        _("escalate after"),
+        default=3,
+        validators=[MaxValueValidator(365)],
+        help_text=_("Days after the due day."),
+    )
     previous = models.ForeignKey(
         "self",
         null=True,
