@@ -38,7 +38,7 @@ from owners.end_dates import Dated, due_soon, overdue
 from owners.models import EndDate
 from planning.answers import Forecast
 from planning.reading import Ceiling, ceilings, chosen, forecasts
-from reviews.services import overdue_reviewers
+from reviews.services import escalated, overdue_reviewers
 from sync.lateness import enabled_schedules, is_late
 from sync.models import VisitHealth, with_last_visit
 from sync.registry import KINDS as VISITS
@@ -450,6 +450,13 @@ def _reviews_due(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
             " no decision"
         )
         yield _alert(f"{row['campaign']}:{row['reviewer']}", text)
+    for row in escalated():
+        person = row["campaign__escalate_to__username"] or "a user who was deleted"
+        text = (
+            f"the review “{row['campaign__name']}” is escalated to {person}: it was due on {row['campaign__due_on']},"
+            f" and {row['n']} items have no decision; reviewers: {row['n_reviewers']}"
+        )
+        yield _alert(f"{row['campaign']}:escalated", text)
 
 
 #: Every alert kind.

@@ -118,7 +118,10 @@ KINDS: dict[str, AlertKind] = {
     ),
     "review_due": AlertKind(
         _("review overdue"),
-        _("A review campaign is past its due day, and a reviewer has items without a decision."),
+        _(
+            "A review campaign is past its due day, and a reviewer has items without a decision. Days later, as the "
+            "campaign says, one more alert names the user to whom it is escalated."
+        ),
         of_instances=False,
     ),
     "schedule_late": AlertKind(

@@ -84,3 +84,10 @@ class Conflict(APIException):
 
     status_code = 409
     default_code = "conflict"
+
+
+class Unavailable(APIException):
+    """Another service, which the request needs, gave no usable answer."""
+
+    status_code = 503
+    default_code = "unavailable"

@@ -13,7 +13,7 @@ from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template.response import TemplateResponse
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -28,6 +28,7 @@ from . import keys, pack, services
 from .filters import STATES, CampaignFilters, ItemFilters
 from .models import Campaign, Decision, Item, Reviewer
 from .remedies import remedies
+from .stamps import StampError
 
 #: Instances of a campaign on a page of its board.
 INSTANCES = 50
@@ -99,7 +100,8 @@ class CampaignAdmin(ButtonAdmin):
     list_filter = [StateFilter]
     search_fields = ["name", "note"]
     filter_horizontal = ["tags", "classifications"]
-    fields = ["name", "due_on", "tags", "engines", "classifications", "privilege", "on", "by", "previous", "note"]
+    fields = ["name", "due_on", "tags", "engines", "classifications", "privilege", "on", "by"]
+    fields += ["escalate_to", "escalate_after", "previous", "note"]
     inlines = [ReviewerInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Campaign]:
@@ -121,6 +123,11 @@ class CampaignAdmin(ButtonAdmin):
         may = limit_of(request.user) is None and super().has_delete_permission(request, obj)
         return may and (obj is None or obj.is_draft)
 
+    def get_field_queryset(self, db: Any, db_field: Any, request: HttpRequest) -> QuerySet | None:
+        if db_field.name == "escalate_to":
+            return User.objects.filter(is_active=True).order_by("username")
+        return super().get_field_queryset(db, db_field, request)
+
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Drafts are deleted on their own pages."""
         return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
@@ -140,7 +147,7 @@ class CampaignAdmin(ButtonAdmin):
                     raise PermissionDenied
                 try:
                     return run(request, row)
-                except ValueError as error:
+                except (ValueError, StampError) as error:
                     messages.error(request, str(error))
                     return None
 
@@ -237,10 +244,16 @@ class CampaignAdmin(ButtonAdmin):
             return {}
         names = ["state", "due_on", "by", *([] if row.is_draft else ["frozen_at", "closed_at"])]
         facts = self.facts(request, row, names)
+        if row.escalate_to_id:
+            # The user may be deleted by now.
+            person = User.objects.filter(pk=row.escalate_to_id).first() or "–"
+            days = ngettext("%d day after the due day", "%d days after the due day", row.escalate_after)
+            facts.append((gettext("Escalate to"), f"{person}, {days % row.escalate_after}"))
         if row.acknowledged_at:
             facts += self.facts(
                 request, row, ["acknowledged_name", "acknowledged_at", "acknowledged_text", "sealed_at"]
             )
+        facts += [(gettext("Time stamp"), str(stamp)) for stamp in row.stamps.defer("token")]
         facts += self.facts(request, row, ["previous", "note"])
         if row.is_draft:
             return {"facts": facts, "scope": services.scope_text(row), "query_text": services.query_text(row)}

@@ -31,6 +31,7 @@ class ReviewsConfig(AppConfig):
             Item,
             Reviewer,
             SigningKey,
+            Stamp,
             shown_campaigns,
             shown_instances,
             shown_items,
@@ -43,6 +44,7 @@ class ReviewsConfig(AppConfig):
             Item: shown_items,
             Reviewer: shown_with_campaign,
             Delegation: shown_with_campaign,
+            Stamp: shown_with_campaign,
         }
         ENCRYPTED.append((SigningKey, "token"))
         for kind in ("accounts", "classification"):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
@@ -23,6 +24,7 @@ from accounts.freshness import days_between, days_held, is_at_least
 from accounts.models import Account
 from classification.models import Classification
 from engines.registry import engine_choices
+from engines.statements import printable
 from instances.models import Instance
 from tagging.models import Tag
 from work.days import local_day
@@ -95,6 +97,22 @@ class Campaign(models.Model):
     on = models.TextField(_("object"), blank=True, help_text=_("Empty: the whole instance."))
     by = models.CharField(_("reviewers"), max_length=10, choices=By, default=By.NAMED)
     due_on = models.DateField(_("due"))
+    escalate_to = _frozen(
+        settings.AUTH_USER_MODEL,
+        _("escalate to"),
+        blank=True,
+        db_index=False,
+        help_text=_(
+            "The alert kind “review overdue” names this user when items still have no decision after the days below. "
+            "The items stay with their reviewers until they are delegated."
+        ),
+    )
+    escalate_after = models.PositiveSmallIntegerField(
+        _("escalate after"),
+        default=3,
+        validators=[MaxValueValidator(365)],
+        help_text=_("Days after the due day."),
+    )
     previous = models.ForeignKey(
         "self",
         null=True,
@@ -433,6 +451,28 @@ class Observation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.item_id}: {'gone' if self.gone else 'there'}"
+
+
+class Stamp(models.Model):
+    """An RFC 3161 time stamp of a manifest of the campaign's pack, by its SHA-256. Append-only.
+
+    There is one per manifest: a later version of Taifish may write another one."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, db_index=False, related_name="stamps")
+    sha256 = models.CharField(max_length=64)
+    token = models.BinaryField()
+    at = models.DateTimeField(_("time stamp"))
+    authority = models.TextField(_("time stamp authority"))
+
+    class Meta:
+        ordering = ["pk"]
+        default_permissions = ()
+        verbose_name = _("time stamp")
+        verbose_name_plural = _("time stamps")
+        constraints = [models.UniqueConstraint(fields=["campaign", "sha256"], name="stamp_of_manifest_once")]
+
+    def __str__(self) -> str:
+        return f"{timezone.localtime(self.at):%Y-%m-%d %H:%M:%S %Z}, {printable(self.authority)}"
 
 
 class SigningKey(models.Model):

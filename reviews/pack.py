@@ -12,7 +12,8 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.template.loader import render_to_string
@@ -23,9 +24,9 @@ from console.csv import csv_lines
 from engines.statements import printable
 from work.days import local_time
 
-from . import keys, services
+from . import keys, services, stamping
 from .models import Campaign, Decision, Item, Observation
-from .verification import KEY, LENGTH, MANIFEST, SIGNATURE, signed
+from .verification import KEY, LENGTH, MANIFEST, SIGNATURE, STAMP, signed
 
 Row = dict[str, Any]
 
@@ -33,6 +34,8 @@ Row = dict[str, Any]
 SHOWN = 1000
 #: Rows of JSON that are written at once.
 CHUNK = 200
+#: Bytes of a pack that are sent at once.
+PIECE = 1 << 16
 
 
 class _Sink:
@@ -59,24 +62,41 @@ def name_of(campaign: Campaign) -> str:
 
 
 def pack(campaign: Campaign) -> Iterator[bytes]:
-    """Return the pieces of the ZIP file. Raises CampaignError if the campaign is not sealed."""
+    """Return the pieces of the ZIP file. Raises CampaignError if the campaign is not sealed, and StampError if it needs
+    a time stamp and gets none."""
     if campaign.state != Campaign.State.SEALED:
         raise services.CampaignError(gettext("The campaign is not sealed yet."))
-    return _pack(campaign)
+    if not stamping.has_stamp(campaign):
+        return _pack(campaign)
+    # Made before the first byte is sent: the stamp needs the manifest, which is at the end, and may fail.
+    whole = TemporaryFile()  # noqa: SIM115 -- closed with the last piece
+    try:
+        whole.writelines(_pack(campaign, has_stamp=True))
+    except BaseException:
+        whole.close()
+        raise
+    whole.seek(0)
+    return _pieces(whole)
 
 
-def _pack(campaign: Campaign) -> Iterator[bytes]:
+def _pieces(whole: IO[bytes]) -> Iterator[bytes]:
+    with whole:
+        while piece := whole.read(PIECE):
+            yield piece
+
+
+def _pack(campaign: Campaign, *, has_stamp: bool = False) -> Iterator[bytes]:
     stored = keys.stored()
     key, sink, whole = keys.private(stored), _Sink(), hashlib.sha256()
     listed: dict[str, Row] = {}
 
-    def add(name: str, texts: Iterator[str]) -> Iterator[bytes]:
+    def add(name: str, texts: Iterator[str | bytes]) -> Iterator[bytes]:
         digest, size = hashlib.sha256(), 0
         info = zipfile.ZipInfo(name, local_time(campaign.sealed_at).timetuple()[:6])
         info.compress_type = zipfile.ZIP_DEFLATED
         with file.open(info, "w", force_zip64=True) as entry:
             for text in _in_english(texts):
-                data = text.encode("utf-8", "backslashreplace")
+                data = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
                 digest.update(data)
                 size += len(data)
                 entry.write(data)
@@ -95,9 +115,14 @@ def _pack(campaign: Campaign) -> Iterator[bytes]:
             "key": stored.public,
             "files": dict(listed),
         }
+        if has_stamp:
+            # So that a pack without it is not as it was made.
+            manifest["time_stamp"] = STAMP
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         yield from add(MANIFEST, iter([text]))
         yield from add(SIGNATURE, iter([key.sign(text.encode()).hex()]))
+        if has_stamp:
+            yield from add(STAMP, iter([stamping.token_of(campaign, text.encode())]))
 
     with zipfile.ZipFile(sink, "w") as file:
         file.comment = b"0" * LENGTH
@@ -110,7 +135,7 @@ def _pack(campaign: Campaign) -> Iterator[bytes]:
     yield end + key.sign(signed(whole.digest())).hex().encode()
 
 
-def _in_english(texts: Iterator[str]) -> Iterator[str]:
+def _in_english(texts: Iterator[str | bytes]) -> Iterator[str | bytes]:
     """Make the pieces in English, whatever the language is in between."""
     while True:
         with translation.override("en"):

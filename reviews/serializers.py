@@ -39,6 +39,8 @@ class CampaignSerializer(CleanSerializer):
             "on",
             "by",
             "reviewers",
+            "escalate_to",
+            "escalate_after",
             "previous",
             "note",
             "scope_text",
@@ -55,7 +57,7 @@ class CampaignSerializer(CleanSerializer):
             "n_decided",
             "n_revoked",
         ]
-        read_only_fields = [*fields[2:3], *fields[13:]]
+        read_only_fields = [*fields[2:3], *fields[15:]]
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         kept = {name: attrs.pop(name) for name in ("reviewers", "tags", "classifications") if name in attrs}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.db.models import Count, Max, Min, Q, QuerySet
+from django.db.models import Count, DateField, ExpressionWrapper, F, Max, Min, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext
 
@@ -232,6 +232,22 @@ def overdue_reviewers(user: User | None = None, today: date | None = None) -> li
         .values("campaign", "campaign__name", "campaign__due_on", "reviewer", "reviewer__username")
         .annotate(n=Count("pk"), first=Min("pk"), last=Max("pk"))
         .order_by("campaign__due_on", "campaign", "reviewer__username")
+    )
+
+
+def escalated(user: User | None = None, today: date | None = None) -> list[dict[str, Any]]:
+    """Each campaign with undecided items that is to be escalated by now: campaign, escalate_to, n items and
+    n_reviewers. Takes one query."""
+    today = today or timezone.localdate()
+    last_day = ExpressionWrapper(F("campaign__due_on") + F("campaign__escalate_after"), output_field=DateField())
+    items = shown_to(Item.objects.overdue(today).filter(campaign__escalate_to__isnull=False), user)
+    return list(
+        items.alias(last_day=last_day)
+        .filter(last_day__lt=today)
+        .order_by()
+        .values("campaign", "campaign__name", "campaign__due_on", "campaign__escalate_to__username")
+        .annotate(n=Count("pk"), n_reviewers=Count("reviewer", distinct=True))
+        .order_by("campaign__due_on", "campaign")
     )
 
 

@@ -12,7 +12,7 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from api.errors import Conflict
+from api.errors import Conflict, Unavailable
 from api.filters import read_body
 from api.viewsets import EditViewSet, ReadViewSet
 from console.visibility import limit_of, shown_to
@@ -30,6 +30,7 @@ from .serializers import (
     ItemSerializer,
     ProgressSerializer,
 )
+from .stamps import StampError
 
 
 def _or_conflict(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -123,10 +124,13 @@ class CampaignViewSet(EditViewSet):
     @extend_schema(responses={(200, "application/zip"): OpenApiTypes.BINARY}, filters=False)
     @action(detail=True, pagination_class=None)
     def pack(self, request: Request, pk: str) -> HttpResponseBase:
-        """The evidence pack of a sealed campaign."""
+        """The evidence pack of a sealed campaign. 503: it needs a time stamp, and the authority gave none."""
         self._check_whole_fleet()
         campaign = self.get_object()
-        pieces = _or_conflict(pack.pack, campaign)
+        try:
+            pieces = _or_conflict(pack.pack, campaign)
+        except StampError as error:
+            raise Unavailable(str(error)) from error
         services.exported(campaign, request.user)
         return StreamingHttpResponse(
             pieces,

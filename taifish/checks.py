@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import connections
+
+from reviews.stamps import StampError, roots
 
 from .environment import LOCAL, text
 
@@ -47,6 +50,24 @@ def store_version(databases: Sequence[str] | None, **kwargs: Any) -> list[CheckM
                     id="taifish.E002",
                 )
             ]
+    return []
+
+
+@register(Tags.security)
+def time_stamps(**kwargs: Any) -> list[CheckMessage]:
+    if not settings.TAIFISH_TIMESTAMP_URL:
+        return []
+    try:
+        roots(Path(settings.TAIFISH_TIMESTAMP_CA))
+    except StampError:
+        return [
+            Error(
+                "TAIFISH_TIMESTAMP_URL is set, and TAIFISH_TIMESTAMP_CA is no file of certificates.",
+                hint="Set TAIFISH_TIMESTAMP_CA to a PEM file with the root certificate of the time stamp authority. "
+                "Until then no evidence pack is made.",
+                id="taifish.E003",
+            )
+        ]
     return []
 
 

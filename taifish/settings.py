@@ -336,6 +336,11 @@ TAIFISH_VAULT_SECRET_ID = text("TAIFISH_VAULT_SECRET_ID")
 
 TAIFISH_WEBHOOK_ALLOW = allowed("TAIFISH_WEBHOOK_ALLOW")
 
+# Time stamps of evidence packs; empty: none
+
+TAIFISH_TIMESTAMP_URL = service_url("TAIFISH_TIMESTAMP_URL")
+TAIFISH_TIMESTAMP_CA = text("TAIFISH_TIMESTAMP_CA")
+
 # Celery
 
 #: kombu's filesystem transport ignores the host, but warns if it is missing.

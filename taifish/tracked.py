@@ -221,6 +221,8 @@ TRACKED = (
             "on",
             "by",
             "due_on",
+            "escalate_to_id",
+            "escalate_after",
             "previous_id",
             "note",
             "state",

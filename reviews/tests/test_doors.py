@@ -172,6 +172,35 @@ def test_a_late_reviewer_is_an_alert(made):
     assert "3 items of carol have no decision" in alert.text
 
 
+def test_an_overdue_campaign_is_escalated_once_after_its_days(made, carol, django_assert_num_queries):
+    rule = AlertRule.objects.create(name="late", kind="review_due", active=True)
+    boss = reviewer("boss")
+    due_on = timezone.localdate() - timedelta(days=3)
+    Campaign.objects.update(due_on=due_on, escalate_to=boss, escalate_after=3)
+    assert [alert.key for alert in alerts_of(rule)] == [f"{made.pk}:{carol.pk}"], "the last of its days is today"
+    Campaign.objects.update(escalate_after=2)
+    with django_assert_num_queries(2):
+        _late, alert = alerts_of(rule)
+    assert alert.key == f"{made.pk}:escalated"
+    assert f"escalated to boss: it was due on {due_on}, and 3 items have no decision; reviewers: 1" in alert.text
+    assert set(made.items.values_list("reviewer", flat=True)) == {carol.pk}
+    board = reverse("admin:reviews_campaign_change", args=[made.pk])
+    assert "boss, 2 days after the due day" in superstaff().get(board).text
+    services.delegate(made.items.values_list("pk", flat=True), boss, carol, reason="carol is late")
+    services.decide(made.items.values_list("pk", flat=True), "keep", boss)
+    assert list(alerts_of(rule)) == []
+
+
+def test_the_api_sets_who_a_campaign_is_escalated_to(carol):
+    root = superclient()
+    body = {"name": "Q4", "due_on": "2027-01-31", "escalate_to": carol.pk, "escalate_after": 5}
+    answer = root.post("/api/campaigns/", body, format="json")
+    assert (answer.data["escalate_to"], answer.data["escalate_after"]) == (carol.pk, 5)
+    url = f"/api/campaigns/{answer.data['id']}/"
+    assert "escalate_after" in root.patch(url, {"escalate_after": 366}, format="json").data
+    assert root.patch(url, {"escalate_to": None}, format="json").data["escalate_to"] is None
+
+
 def test_pages_need_their_permissions(made):
     assert staff().get(reverse("my-items")).status_code == 403
     assert client_with().get("/api/review-items/").status_code == 403

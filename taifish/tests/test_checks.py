@@ -8,6 +8,7 @@ from django.contrib.auth.models import Group
 from django.core.checks import run_checks
 
 from instances.models import Credential, Instance
+from reviews.tests.tsa import Authority
 from taifish import checks
 from taifish.models import SecondFactorGroup
 
@@ -44,6 +45,20 @@ def test_what_is_right_for_one_machine_only(settings):
     settings.TAIFISH_EMBEDDED = False
     settings.CELERY_BROKER_URL = "redis://broker"
     assert not {"taifish.W001", "taifish.W002"} & told(include_deployment_checks=True).keys()
+
+
+def test_time_stamps_without_a_root(settings, tmp_path):
+    assert "taifish.E003" not in told()
+    settings.TAIFISH_TIMESTAMP_URL = "https://tsa.example"
+    file = tmp_path / "ca.pem"
+    file.write_text("no certificate")
+    for wrong in ("", str(tmp_path / "none"), str(file)):
+        settings.TAIFISH_TIMESTAMP_CA = wrong
+        assert "TAIFISH_TIMESTAMP_CA" in told()["taifish.E003"]
+    authority = Authority(tmp_path)
+    authority.stop()
+    settings.TAIFISH_TIMESTAMP_CA = str(authority.ca)
+    assert "taifish.E003" not in told()
 
 
 def test_mail_and_trail_without_tls(settings):

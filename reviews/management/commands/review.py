@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from engines.statements import printable
 from reviews import keys, pack, services
 from reviews.models import Campaign
+from reviews.stamps import StampError
 
 
 class Command(BaseCommand):
@@ -78,7 +79,10 @@ class Command(BaseCommand):
         return 3 if undecided or unknown else 0
 
     def _export(self, campaign: Campaign, options: dict[str, Any]) -> None:
-        pieces = pack.pack(campaign)
+        try:
+            pieces = pack.pack(campaign)
+        except StampError as error:
+            raise CommandError(str(error)) from error
         path = options["output"] or Path(pack.name_of(campaign))
         draft = path.with_name(f"{path.name}.part")
         try:

@@ -4,7 +4,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from reviews.verification import key_of, problems
+from engines.statements import printable
+from reviews.stamps import StampError, roots
+from reviews.verification import key_of, problems, stamp_of, stamped_at
 
 
 class Command(BaseCommand):
@@ -23,6 +25,13 @@ class Command(BaseCommand):
             help="the public key, printed by `review key`; default: the pack's own",
         )
 
+        parser.add_argument(
+            "--tsa-ca",
+            type=Path,
+            metavar="FILE",
+            help="certificates in PEM format, to one of which the time stamp must chain; a pack without one is wrong",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         path, key = options["file"], ""
         try:
@@ -32,10 +41,24 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=2) from error
         if options["key"] and len(key) != 64:
             raise CommandError(f"{options['key']} has no public key: 64 hex digits.", returncode=2)
-        if found := problems(path, key):
+        found, stamp = problems(path, key), None
+        if options["tsa_ca"] and not found:
+            try:
+                trusted = roots(options["tsa_ca"])
+            except StampError as error:
+                raise CommandError(str(error), returncode=2) from error
+            try:
+                stamp = stamp_of(path, trusted)
+            except StampError as error:
+                found = [str(error)]
+        if found:
             for problem in found:
                 self.stderr.write(f"{path.name}: {problem}")
             sys.exit(1)
         self.stdout.write(f"{path.name}: unchanged since it was signed with the key {key_of(path)}")
         if not key:
             self.stdout.write("That key is the pack's own. Compare it with the published one, or give --key.")
+        if stamp:
+            self.stdout.write(f"Time stamp: {stamp.at:%Y-%m-%d %H:%M:%S} UTC, by {printable(stamp.authority)}")
+        elif at := stamped_at(path):
+            self.stdout.write(f"Time stamp: {at:%Y-%m-%d %H:%M:%S} UTC. Its authority is not checked: give --tsa-ca.")
