@@ -238,7 +238,7 @@ def overdue_reviewers(user: User | None = None, today: date | None = None) -> li
 def escalated(user: User | None = None, today: date | None = None) -> list[dict[str, Any]]:
     """Each campaign with undecided items that is to be escalated by now: campaign, escalate_to, n items and
     n_reviewers. Takes one query."""
-    today = today or timezone.localdate()
+    today = today or local_day()
     last_day = ExpressionWrapper(F("campaign__due_on") + F("campaign__escalate_after"), output_field=DateField())
     items = shown_to(Item.objects.overdue(today).filter(campaign__escalate_to__isnull=False), user)
     return list(
