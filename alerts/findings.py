@@ -38,7 +38,7 @@ from owners.end_dates import Dated, due_soon, overdue
 from owners.models import EndDate
 from planning.answers import Forecast
 from planning.reading import Ceiling, ceilings, chosen, forecasts
-from reviews.services import escalated, overdue_reviewers
+from reviews.services import escalated, overdue_reviewers, reviewers_due
 from sync.lateness import enabled_schedules, is_late
 from sync.models import VisitHealth, with_last_visit
 from sync.registry import KINDS as VISITS
@@ -442,6 +442,16 @@ def _schedules_late(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
         yield _alert(task.pk, f"the schedule “{task.name}” is late; it last ran: {ran}")
 
 
+def _reviews_near(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
+    for row in reviewers_due(rule.threshold):
+        whose = f"of {row['reviewer__username']}" if row["reviewer"] else "without a reviewer"
+        text = (
+            f"the review “{row['campaign__name']}” is due on {row['campaign__due_on']}: {row['n']} items {whose} have"
+            " no decision"
+        )
+        yield _alert(f"{row['campaign']}:{row['reviewer']}", text)
+
+
 def _reviews_due(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     for row in overdue_reviewers():
         whose = f"of {row['reviewer__username']}" if row["reviewer"] else "without a reviewer"
@@ -477,6 +487,7 @@ _REPORTS: dict[str, Callable[[Scope, AlertRule], Iterator[Alert]]] = {
     "growth": _growth,
     "limit_near": _limits_near,
     "nothing_collected": _sizes_missing,
+    "review_near": _reviews_near,
     "review_due": _reviews_due,
     "schedule_late": _schedules_late,
 }

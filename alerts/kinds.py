@@ -116,6 +116,12 @@ KINDS: dict[str, AlertKind] = {
         _("nothing collected"),
         _("An instance has no size for yesterday. Look at its capacity visits."),
     ),
+    "review_near": AlertKind(
+        _("review due soon"),
+        _("A review campaign is due within so many days, and a reviewer has items without a decision."),
+        threshold=_("days"),
+        of_instances=False,
+    ),
     "review_due": AlertKind(
         _("review overdue"),
         _(

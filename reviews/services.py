@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
@@ -226,7 +226,17 @@ def differences(campaign: Campaign, user: User | None = None) -> dict[str, Any] 
 def overdue_reviewers(user: User | None = None, today: date | None = None) -> list[dict[str, Any]]:
     """Each reviewer with undecided items of a campaign past its due day: campaign, reviewer, n and due_on. Takes one
     query."""
-    items = shown_to(Item.objects.overdue(today or local_day()), user)
+    return _by_reviewer(shown_to(Item.objects.overdue(today or local_day()), user))
+
+
+def reviewers_due(days: int) -> list[dict[str, Any]]:
+    """The same for campaigns that are due within these days, today included."""
+    today = local_day()
+    near = Q(campaign__due_on__gte=today, campaign__due_on__lte=today + timedelta(days=days))
+    return _by_reviewer(Item.objects.undecided().filter(near, campaign__state=Campaign.State.RUNNING))
+
+
+def _by_reviewer(items: QuerySet[Item]) -> list[dict[str, Any]]:
     return list(
         items.order_by()
         .values("campaign", "campaign__name", "campaign__due_on", "reviewer", "reviewer__username")

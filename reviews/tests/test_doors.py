@@ -172,6 +172,16 @@ def test_a_late_reviewer_is_an_alert(made):
     assert "3 items of carol have no decision" in alert.text
 
 
+def test_a_reviewer_is_reminded_before_the_due_day(made):
+    rule = AlertRule.objects.create(name="soon", kind="review_near", threshold=3, active=True)
+    for days, n in ((4, 0), (3, 1), (0, 1), (-1, 0)):
+        Campaign.objects.update(due_on=timezone.localdate() + timedelta(days=days))
+        assert len(list(alerts_of(rule))) == n, days
+    Campaign.objects.update(due_on=timezone.localdate())
+    (alert,) = alerts_of(rule)
+    assert f"is due on {timezone.localdate()}: 3 items of carol have no decision" in alert.text
+
+
 def test_an_overdue_campaign_is_escalated_once_after_its_days(made, carol, django_assert_num_queries):
     rule = AlertRule.objects.create(name="late", kind="review_due", active=True)
     boss = reviewer("boss")

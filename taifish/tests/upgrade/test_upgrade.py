@@ -63,7 +63,7 @@ def test_the_api_answers_as_before(upgraded):
     assert now.keys() == before["answers"].keys()
     # Kinds that came later have a first rule each, inactive.
     later = ("visit_failed", "stale", "moved", "account_expires", "password_expired")
-    later += ("end_date_near", "end_date_passed", "drift", "review_due", "duty_conflict")
+    later += ("end_date_near", "end_date_passed", "drift", "review_near", "review_due", "duty_conflict")
     now["alert-rules"] = [rule for rule in now["alert-rules"] if rule["kind"] not in later]
     for question, rows in before["answers"].items():
         # Rows of one list have the same fields. Their order is not kept.
