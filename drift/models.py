@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -93,13 +95,42 @@ class Baseline(models.Model):
         return f"^(?:{'|'.join(map(regex, patterns))})$" if patterns else r"^(?!)"
 
 
-class AcceptedDeviationQuerySet(models.QuerySet["AcceptedDeviation"]):
-    def current(self) -> AcceptedDeviationQuerySet:
-        """Deviations that are accepted today."""
+class AcceptanceQuerySet(models.QuerySet["Acceptance"]):
+    def current(self) -> Self:
+        """What is accepted today."""
         return self.filter(Q(ends_on=None) | Q(ends_on__gte=local_day()))
 
 
-class AcceptedDeviation(models.Model):
+class Acceptance(models.Model):
+    """Something that is known and permitted until a day."""
+
+    reason = models.CharField(_("reason"), max_length=500)
+    ticket = models.CharField(_("ticket"), max_length=200, blank=True)
+    ends_on = models.DateField(
+        _("accepted until"), null=True, blank=True, help_text=_("The last day. Empty: without an end.")
+    )
+    accepted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        verbose_name=_("accepted by"),
+    )
+    accepted_at = models.DateTimeField(_("accepted"), auto_now=True)
+
+    objects = AcceptanceQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def clean(self) -> None:
+        if self.ends_on and self.ends_on < local_day():
+            raise ValidationError({"ends_on": _("This day has passed.")})
+
+
+class AcceptedDeviation(Acceptance):
     """A deviation that is known and permitted, on one instance or (None) on all of the baseline, until a day.
 
     `key` is the digest of the deviation, with what is expected and what is found: when that changes, it is another
@@ -120,23 +151,6 @@ class AcceptedDeviation(models.Model):
     key = models.CharField(max_length=32, editable=False)
     account = NameField(_("account"), blank=True)
     deviation = models.TextField(_("deviation"))
-    reason = models.CharField(_("reason"), max_length=500)
-    ticket = models.CharField(_("ticket"), max_length=200, blank=True)
-    ends_on = models.DateField(
-        _("accepted until"), null=True, blank=True, help_text=_("The last day. Empty: without an end.")
-    )
-    accepted_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        null=True,
-        blank=True,
-        editable=False,
-        on_delete=models.SET_NULL,
-        related_name="+",
-        verbose_name=_("accepted by"),
-    )
-    accepted_at = models.DateTimeField(_("accepted"), auto_now=True)
-
-    objects = AcceptedDeviationQuerySet.as_manager()
 
     class Meta:
         ordering = ["baseline__name", "account", "deviation", "pk"]
@@ -150,10 +164,6 @@ class AcceptedDeviation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account}: {self.deviation}"
-
-    def clean(self) -> None:
-        if self.ends_on and self.ends_on < local_day():
-            raise ValidationError({"ends_on": _("This day has passed.")})
 
 
 def shown_baselines(ids: QuerySet) -> Q:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -15,8 +14,8 @@ from django.utils.translation import gettext_lazy as _
 from access.question import ALL_POWERFUL, ANY_WRITE, Question
 from accounts.models import Account
 from classification.models import Classification
+from drift.models import Acceptance
 from owners.models import Person
-from work.days import local_day
 
 SIDES = ("first", "second")
 
@@ -107,13 +106,7 @@ class DutyPair(models.Model):
         return self.label("second")
 
 
-class AcceptedConflictQuerySet(models.QuerySet["AcceptedConflict"]):
-    def current(self) -> AcceptedConflictQuerySet:
-        """Conflicts that are accepted today."""
-        return self.filter(Q(ends_on=None) | Q(ends_on__gte=local_day()))
-
-
-class AcceptedConflict(models.Model):
+class AcceptedConflict(Acceptance):
     """A conflict that is known and permitted until a day: of an owner, or of one account without owner.
 
     `first` and `second` are the ids of the accounts that gave each side then. With another account it is another
@@ -131,23 +124,6 @@ class AcceptedConflict(models.Model):
     )
     first = ArrayField(models.BigIntegerField(), editable=False)
     second = ArrayField(models.BigIntegerField(), editable=False)
-    reason = models.CharField(_("reason"), max_length=500)
-    ticket = models.CharField(_("ticket"), max_length=200, blank=True)
-    ends_on = models.DateField(
-        _("accepted until"), null=True, blank=True, help_text=_("The last day. Empty: without an end.")
-    )
-    accepted_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        null=True,
-        blank=True,
-        editable=False,
-        on_delete=models.SET_NULL,
-        related_name="+",
-        verbose_name=_("accepted by"),
-    )
-    accepted_at = models.DateTimeField(_("accepted"), auto_now=True)
-
-    objects = AcceptedConflictQuerySet.as_manager()
 
     class Meta:
         ordering = ["pair__name", "owner__name", "pk"]
@@ -165,10 +141,6 @@ class AcceptedConflict(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pair}: {self.owner or self.account}"
-
-    def clean(self) -> None:
-        if self.ends_on and self.ends_on < local_day():
-            raise ValidationError({"ends_on": _("This day has passed.")})
 
 
 def shown_accepted(ids: QuerySet) -> Q:
