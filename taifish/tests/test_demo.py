@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
@@ -34,6 +35,7 @@ from taifish.demo import DAYS
 from taifish.management.commands import demo
 from taifish.management.commands.up import STORE
 from taifish.tests.nine_questions import ask_them
+from taifish.tests.review_walk import review_it
 from taifish.tests.watcher import processes, watch
 
 if TYPE_CHECKING:
@@ -88,7 +90,13 @@ def may_update(at: object = None) -> dict[str, set[str]]:
 @pytest.mark.timeout(600)
 @pytest.mark.page
 def test_it_shows_weeks_of_a_plausible_fleet_and_goes_without_a_trace(
-    folder: Path, admin_client: Client, browser_page: Page, live_server: Any
+    folder: Path,
+    admin_client: Client,
+    admin_user: User,
+    browser_page: Page,
+    live_server: Any,
+    tmp_path: Path,
+    picture: Callable[[str], Path],
 ) -> None:
     install()
     store = somebodys(STORE)
@@ -157,6 +165,7 @@ def test_it_shows_weeks_of_a_plausible_fleet_and_goes_without_a_trace(
     session = admin_client.cookies[settings.SESSION_COOKIE_NAME].value
     browser_page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": live_server.url}])
     ask_them(browser_page, live_server.url)
+    review_it(browser_page, live_server.url, admin_user, tmp_path, picture)
 
     # Again: the servers are started, everything is read again, and nothing is doubled.
     found = rows()
