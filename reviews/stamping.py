@@ -59,12 +59,14 @@ def _new(manifest: bytes) -> tuple[bytes, stamps.Stamp]:
     try:
         token = fetch(asked, TIMEOUT, LARGEST + 1)
     except NoAnswer as error:
-        hint = gettext("Try again later, or check TAIFISH_TIMESTAMP_URL.")
-        raise StampError(f"{gettext('The time stamp authority gave no answer:')} {error} {hint}") from error
+        told = gettext("The time stamp authority gave no answer: %s Try again later, or check TAIFISH_TIMESTAMP_URL.")
+        raise StampError(told % error) from error
     try:
         if len(token) > LARGEST:
             raise StampError("It is too large.")
         return token, stamps.check_new(token, manifest, trusted, nonce, timezone.now())
     except StampError as error:
-        hint = gettext("Check TAIFISH_TIMESTAMP_URL and TAIFISH_TIMESTAMP_CA.")
-        raise StampError(f"{gettext('The answer of the time stamp authority is wrong:')} {error} {hint}") from error
+        told = gettext(
+            "The answer of the time stamp authority is wrong: %s Check TAIFISH_TIMESTAMP_URL and TAIFISH_TIMESTAMP_CA."
+        )
+        raise StampError(told % error) from error
