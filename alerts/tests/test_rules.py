@@ -504,13 +504,13 @@ def test_a_thousand_instances_take_no_more_queries(first_rules, make_instance, m
     schedules.install()
     PeriodicTask.objects.update(last_run_at=timezone.now())
     # Two more for each thousand alerts, to store them.
-    with django_assert_num_queries(40):
+    with django_assert_num_queries(41):
         found = evaluate()
     assert len(found.opened) == 5000
     (delivery,) = found.deliveries
     assert delivery.digest["subject"] == "Taifish: 5000 new alerts"
     assert [(group["count"], len(group["alerts"])) for group in delivery.digest["opened"]] == [(1000, 50)] * 5
-    with django_assert_num_queries(34):
+    with django_assert_num_queries(35):
         found = evaluate()
     assert (found.opened, found.n_lasting) == ([], 5000)
 

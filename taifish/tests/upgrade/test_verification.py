@@ -26,8 +26,8 @@ AGGREGATE = "(SELECT max(id) FROM aggregation_instanceaggregate WHERE period = '
 #: Two campaigns that run, the first with an item.
 CAMPAIGN = """
         INSERT INTO reviews_campaign (name, engines, privilege, "on", by, due_on, note, state, scope_text, query_text,
-                                      version, created_at, frozen_at, acknowledged_name, acknowledged_text)
-             SELECT 'c' || n, '{}', '', '', 'named', '2020-01-01', '', 'running', '', '', '', now(), now(), '', ''
+                                      version, created_at, frozen_at, acknowledged_name, acknowledged_text, escalate_after)
+             SELECT 'c' || n, '{}', '', '', 'named', '2020-01-01', '', 'running', '', '', '', now(), now(), '', '', 3
                FROM generate_series(1, 2) n;
         INSERT INTO reviews_campaigninstance (campaign_id, name, engine, level, stale, unread, beyond, unknown, n_left_out)
              SELECT id, 'one', 'postgresql', '', '', '{}', '{}', '', 0 FROM reviews_campaign;
