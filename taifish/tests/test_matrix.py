@@ -53,6 +53,7 @@ PAGES: dict[str, tuple[str, list[str] | None]] = {
     "end-dates": ("get", ["owners.view_enddate"]),
     "health": ("get", ["sync.view_syncsession"]),
     "search": ("get", []),
+    "time-zone": ("get", []),
     "metrics": ("get", ["sync.view_syncsession"]),
     # They ask for the permission of the list that is named.
     "saved-views": ("get", []),
