@@ -7,9 +7,10 @@ basis.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.contrib.postgres.aggregates import ArrayAgg
@@ -443,23 +444,18 @@ def _schedules_late(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
 
 
 def _reviews_near(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
-    for row in reviewers_due(rule.threshold):
+    return _undecided(reviewers_due(rule.threshold), "is")
+
+
+def _undecided(rows: Iterable[dict[str, Any]], is_or_was: str) -> Iterator[Alert]:
+    for row in rows:
         whose = f"of {row['reviewer__username']}" if row["reviewer"] else "without a reviewer"
-        text = (
-            f"the review “{row['campaign__name']}” is due on {row['campaign__due_on']}: {row['n']} items {whose} have"
-            " no decision"
-        )
-        yield _alert(f"{row['campaign']}:{row['reviewer']}", text)
+        due = f"the review “{row['campaign__name']}” {is_or_was} due on {row['campaign__due_on']}"
+        yield _alert(f"{row['campaign']}:{row['reviewer']}", f"{due}: {row['n']} items {whose} have no decision")
 
 
 def _reviews_due(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
-    for row in overdue_reviewers():
-        whose = f"of {row['reviewer__username']}" if row["reviewer"] else "without a reviewer"
-        text = (
-            f"the review “{row['campaign__name']}” was due on {row['campaign__due_on']}: {row['n']} items {whose} have"
-            " no decision"
-        )
-        yield _alert(f"{row['campaign']}:{row['reviewer']}", text)
+    yield from _undecided(overdue_reviewers(), "was")
     for row in escalated():
         person = row["campaign__escalate_to__username"] or "a user who was deleted"
         text = (
