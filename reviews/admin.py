@@ -48,6 +48,12 @@ class ReviewerInline(ShownRows, TabularInline):
     fields = ["user", "tag"]
     extra = 1
 
+    def formfield_for_foreignkey(self, *args: Any, **kwargs: Any) -> Any:
+        """Screen readers do not read the heading of the column."""
+        field = super().formfield_for_foreignkey(*args, **kwargs)
+        field.widget.attrs["aria-label"] = field.label
+        return field
+
     def get_field_queryset(self, db: Any, db_field: Any, request: HttpRequest) -> QuerySet | None:
         if db_field.name == "user":
             return User.objects.filter(is_active=True).order_by("username")
@@ -99,7 +105,7 @@ class CampaignAdmin(ButtonAdmin):
     ]
     list_filter = [StateFilter]
     search_fields = ["name", "note"]
-    filter_horizontal = ["tags", "classifications"]
+    autocomplete_fields = ["tags", "classifications"]
     fields = ["name", "due_on", "tags", "engines", "classifications", "privilege", "on", "by"]
     fields += ["escalate_to", "escalate_after", "previous", "note"]
     inlines = [ReviewerInline]
