@@ -18,7 +18,7 @@ from engines.paths import segments
 def before(transactional_db: None) -> Iterator[None]:
     """Ends as it began, whatever happens in between."""
     yield
-    call_command("migrate", "accounts", verbosity=0)
+    call_command("migrate", verbosity=0)
 
 
 def test_when_accounts_were_last_seen_survives_both_ways(before, instances):
@@ -41,7 +41,7 @@ def test_when_accounts_were_last_seen_survives_both_ways(before, instances):
         seen = dict(cursor.fetchall())
     assert seen == {"seen": MAY_3, "unlisted": MAY_1 + day, "gone": MAY_1 + day, "old": MAY_1 + day}
 
-    call_command("migrate", "accounts", verbosity=0)
+    call_command("migrate", verbosity=0)
     assert list(Account.objects.order_by("pk").values()) == accounts
     assert list(Coverage.objects.order_by("pk").values()) == coverage
 
@@ -71,7 +71,7 @@ def test_paths_are_what_the_next_visit_reads(before, instances):
                 denied=False, since=MAY_1, held_since=MAY_1, until=until,
             )  # fmt: skip
     call_command("migrate", "accounts", "0009", verbosity=0)
-    call_command("migrate", "accounts", verbosity=0)
+    call_command("migrate", verbosity=0)
     for number, (_, _, old, new) in enumerate(PATHS):
         assert set(Grant.objects.filter(privilege=f"P{number}").values_list("scope", flat=True)) == {new}, old
         assert ".".join(segments(new)) == new
@@ -120,7 +120,7 @@ def test_when_possession_began_is_computed_from_options_that_changed(before, ins
         if resumed:
             # As if the first accounts had been done.
             cursor.execute("UPDATE accounts_grant SET held_since = since WHERE scope = 'shop.a.other'")
-    call_command("migrate", "accounts", verbosity=0)
+    call_command("migrate", verbosity=0)
     for number, (_, expected) in enumerate(HISTORIES):
         for rows in (
             Grant.objects.filter(account__name=f"app{number}", scope="shop.a.t"),

@@ -170,7 +170,7 @@ def test_locks_on_a_standby_are_unknown(transactional_db, serve_oracle: ServeOra
 @pytest.fixture
 def before(transactional_db: None) -> Any:
     yield
-    call_command("migrate", "accounts", verbosity=0)
+    call_command("migrate", verbosity=0)
 
 
 def test_an_upgrade_fills_in_what_gaps_said_in_words(before, instances):
@@ -198,7 +198,7 @@ def test_an_upgrade_fills_in_what_gaps_said_in_words(before, instances):
                 " VALUES (%s, 'ada', '', 'user', '', false, false, true, false, false, '', %s)",
                 [instance, MAY_1],
             )
-    call_command("migrate", "accounts", verbosity=0)
+    call_command("migrate", verbosity=0)
     unread = dict(Coverage.objects.values_list("instance", "unread"))
     assert unread == {my.pk: ["auth_method", "can_login", "is_locked", "kind"], pg.pk: ["is_superuser"]}
     fields = ("kind", "can_login", "is_locked", "is_superuser", "auth_method")

@@ -108,7 +108,7 @@ def test_a_command_reports_how_visits_in_other_sessions_ended(fleet):
     pending = services.start("accounts", Instance.objects.all(), trigger="schedule", enqueue=False, attempts=1)
     code, told = run("--all")
     assert code == 3, told
-    assert told.splitlines()[0].startswith("db0: failed; unreachable: ")
+    assert any(line.startswith("db0: failed; unreachable: ") for line in told.splitlines())
     assert told.splitlines()[-1].endswith(
         f": skipped; 1 failed, {INSTANCES - 1} completed of {INSTANCES}; {INSTANCES} of them in session {pending.pk}"
     )

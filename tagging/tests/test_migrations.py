@@ -50,7 +50,7 @@ def test_operations_that_wait_are_finished_by_the_upgrade(before: None) -> None:
                     json.dumps(blocks if action == "assign" else [{"instances": [one], "tags": [prod, off]}]),
                 ],
             )
-    call_command("migrate", "tagging", verbosity=0)
+    call_command("migrate", verbosity=0)
 
     removed, added = TagOperation.objects.all()[:2]
     assert {outcome: sorted(added.pairs(outcome)) for outcome in added.outcomes} == {
