@@ -397,7 +397,7 @@ def faults(page) -> list[str]:
     ]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_every_page_opens_without_errors(entered, live_server, visited, picture):
     """And everybody can read it."""
     for name, url in urls(visited).items():
