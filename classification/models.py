@@ -223,7 +223,7 @@ UNCLASSIFIED = "unclassified"
 
 
 def of_risk(accounts: QuerySet[Account], risk: str) -> QuerySet[Account]:
-    """The accounts whose highest risk is this one now; for UNCLASSIFIED, those in no classification."""
+    """Return accounts by their highest risk now. UNCLASSIFIED means accounts without a classification."""
     held = Assignment.objects.current()
     if risk == UNCLASSIFIED:
         return accounts.filter(~Exists(held.filter(account=OuterRef("pk"))))

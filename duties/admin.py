@@ -21,24 +21,18 @@ from console.columns import Column
 from console.display import badge
 from console.files import FORMS, as_file, head, too_many
 from console.templatetags.names import visible
+from drift.admin import AcceptForm as AcceptDeviationForm
 
 from . import rows, services
 from .models import AcceptedConflict, DutyPair
 from .services import Conflict, Found, conflicts_of
 
 CONFLICTS_PER_PAGE = 100
-INPUT = {"class": "tf-input"}
 
 
 class AcceptForm(forms.ModelForm):
-    class Meta:
+    class Meta(AcceptDeviationForm.Meta):
         model = AcceptedConflict
-        fields = ["reason", "ticket", "ends_on"]
-        widgets = {
-            "reason": forms.TextInput(INPUT),
-            "ticket": forms.TextInput(INPUT),
-            "ends_on": forms.DateInput({**INPUT, "type": "date"}),
-        }
 
 
 def _counts(found: Found) -> Any:

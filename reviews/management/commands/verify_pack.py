@@ -24,7 +24,6 @@ class Command(BaseCommand):
             metavar="FILE",
             help="the public key, printed by `review key`; default: the pack's own",
         )
-
         parser.add_argument(
             "--tsa-ca",
             type=Path,
