@@ -98,7 +98,6 @@ def compare_effective(instance: Instance) -> None:
         assert [key for key, right in mine.items() if right.usable == "login" and not shown[key]] == []
 
 
-@pytest.mark.timeout(300)
 @settings(
     max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

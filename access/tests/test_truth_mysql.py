@@ -201,7 +201,6 @@ def one_history(server: MariadbServer | MysqlServer, seed: int) -> None:
                 assert not wrong, f"seed {seed}: said, works: {sorted(wrong.items())}"
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", FEW)
 def test_who_can_is_what_works(transactional_db, server, seed):
     """F7.1, F7.9, F7.12: accounts of the same name, anonymous ones, patterns, roles, PUBLIC: who can, the holders of
@@ -210,7 +209,6 @@ def test_who_can_is_what_works(transactional_db, server, seed):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", MANY)
 def test_who_can_is_what_works_at_length(transactional_db, server, seed):
     """F7.1, F7.9: the same, 100 histories on each version."""

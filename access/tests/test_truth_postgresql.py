@@ -230,7 +230,6 @@ def times(server: PostgresServer, most: int) -> int:
     return most if server.major in (POSTGRESQL_MAJORS[0], POSTGRESQL_MAJORS[-1]) else most // 4
 
 
-@pytest.mark.timeout(600)
 def test_random_set_ups(transactional_db, clean):
     """F7.1, F7.5: who can, effective rights and rules differ from the server nowhere, in 20 random set-ups."""
 
@@ -253,7 +252,6 @@ def test_random_set_ups(transactional_db, clean):
     differs_nowhere()
 
 
-@pytest.mark.timeout(600)
 def test_random_histories(transactional_db, clean):
     """F1.7, F7.1: the same as of every step of 5 random histories."""
 

@@ -529,7 +529,6 @@ def test_twenty_kills_in_random_phases_and_never_a_stuck_or_half_written_record(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_dead_workers_visit_is_under_way_again_within_two_minutes(visited, workers):
     """F6.1, by the clock: the lease and the timetable as they are shipped, the reaper started by a real beat."""
     _, proxy = visited

@@ -198,7 +198,7 @@ class Production:
             if not service.is_alive():
                 service.start()
 
-    def until(self, condition: Callable[[], object], what: str, seconds: float = 180) -> float:
+    def until(self, condition: Callable[[], object], what: str, seconds: float = 300) -> float:
         """Supervise until the condition holds. Returns the seconds that it took; fails with the ends of the logs."""
         started = time.monotonic()
         while True:
@@ -227,7 +227,7 @@ class Production:
     def is_idle(self) -> bool:
         return self.rows(_OPEN) == [(0,)]
 
-    def finish(self, seconds: float = 240) -> float:
+    def finish(self, seconds: float = 480) -> float:
         """Wait until every session has ended and its follow-ups were called, theirs included. Returns the seconds."""
         return self.until(self.is_idle, "every session ends", seconds)
 

@@ -253,7 +253,6 @@ def wreak(broker: str, major: int, targets: dict[str, Target], kills: int) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("broker", "major"), [("Redis without persistence", 14), ("RabbitMQ", 18)])
 def test_fifteen_kills(broker: str, major: int, targets: dict[str, Target]) -> None:
     """F11.1, F11.5"""

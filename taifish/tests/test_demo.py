@@ -87,7 +87,6 @@ def may_update(at: object = None) -> dict[str, set[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.page
 def test_it_shows_weeks_of_a_plausible_fleet_and_goes_without_a_trace(
     folder: Path,

@@ -33,7 +33,7 @@ from taifish.tests.production import Production
 from taifish.tests.results import record
 from taifish.tests.servers import FOLDER, missing, unpacked
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.slow
 
 #: Instances of the fixture `form`, all visited.
 NAMES = [f"calm{n}" for n in range(12)]

@@ -82,7 +82,6 @@ def test_brokers_carry_messages_and_start_again_after_a_kill(make: Callable[[], 
     assert processes([str(broker.folder)]) == []
 
 
-@pytest.mark.timeout(120)
 def test_servers_go_when_the_run_is_killed(tmp_path: Path) -> None:
     if not all(map(servers.unpacked, ("mysql-sid", "mariadb-sid"))):
         servers.missing("MySQL or MariaDB")

@@ -225,7 +225,6 @@ def test_what_is_shipped_is_named_in_the_readers_language_and_what_people_named_
 
 
 @pytest.mark.page
-@pytest.mark.timeout(600)
 def test_a_person_switches_to_chinese_and_every_page_fits(entered, live_server, visited, picture):  # noqa: F811
     entered.goto(live_server.url + reverse("admin:index"))
     entered.locator("#nav-sidebar-inner span", has_text="unfold_more").click()

@@ -372,7 +372,6 @@ OUR_APPS = [
 ]
 
 
-@pytest.mark.timeout(600)
 def test_no_page_of_a_model_names_what_is_hidden(fleet, limited):
     browser = entered(limited)
     hidden = n = 0
