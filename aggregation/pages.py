@@ -8,14 +8,14 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from console.charts import BAND, bytes_chart
+from console.charts import BAND, Chart, bytes_chart
 from console.columns import list_url
 from console.csv import csv_file
 from console.permissions import needs
@@ -36,6 +36,8 @@ from .periods import Period, Span, last_closed, span_of
 #: Number of periods in a trend.
 LENGTHS = {Period.DAILY: 60, Period.WEEKLY: 26, Period.MONTHLY: 24, Period.QUARTERLY: 12}
 GROWERS, LACKING, GROUPS = 20, 20, 12
+#: Instances that the chart shows apart.
+STACKED = 6
 #: A day's change is a jump if it reaches both these bytes and this percentage, up or down.
 JUMP, JUMP_PERCENT = 64 * 1024**2, 20
 
@@ -88,6 +90,7 @@ def trends_page(request: HttpRequest) -> HttpResponse:
             "span": span,
             "trend": _trend_chart(period, rows, links),
             "changes": _change_chart(period, rows, links),
+            "stacked": _stacked_chart(period, rows, instances),
             "growers": list(reading.top_growers(span, instances, GROWERS)) if may_see_databases else None,
             "totals": totals,
             "aggregated": any(rows for _label, rows in totals),
@@ -112,7 +115,7 @@ def _labels(period: Period, rows: list[reading.Trend]) -> list[str]:
     return [span_of(period, row.start).label for row in rows]
 
 
-def _trend_chart(period: Period, rows: list[reading.Trend], links: list[str]) -> Any:
+def _trend_chart(period: Period, rows: list[reading.Trend], links: list[str]) -> Chart | None:
     # The band: the area of the upper line is filled down to the lower line.
     smallest, largest, average = str(_("smallest")), str(_("largest")), str(_("average"))
     edge = {"borderColor": BAND, "borderWidth": 1, "pointRadius": 0}
@@ -128,7 +131,7 @@ def _trend_chart(period: Period, rows: list[reading.Trend], links: list[str]) ->
     )
 
 
-def _change_chart(period: Period, rows: list[reading.Trend], links: list[str]) -> Any:
+def _change_chart(period: Period, rows: list[reading.Trend], links: list[str]) -> Chart | None:
     change = str(_("change"))
     return bytes_chart(
         _labels(period, rows),
@@ -137,6 +140,21 @@ def _change_chart(period: Period, rows: list[reading.Trend], links: list[str]) -
         signed=True,
         links=links,
     )
+
+
+def _stacked_chart(period: Period, rows: list[reading.Trend], instances: QuerySet[Instance]) -> Chart | None:
+    """The largest instances one above the other, and above them the rest: the edge is the average of all."""
+    largest = reading.largest_instances(period, instances, LENGTHS[period], STACKED)
+    series = {instance.name: [sizes.get(row.start) for row in rows] for instance, sizes in largest.items()}
+    known = [sum(sizes.get(row.start, 0) for sizes in largest.values()) for row in rows]
+    # Each average is rounded, so that the rest may be a few bytes below zero.
+    rest = [max(round(row.avg_size) - size, 0) for row, size in zip(rows, known, strict=True)]
+    if any(rest) or not largest:
+        series[gettext("other instances") if largest else gettext("all instances")] = rest
+    styles = {
+        instance.name: {"link": reverse("admin:instances_instance_change", args=[instance.pk])} for instance in largest
+    }
+    return bytes_chart(_labels(period, rows), series, styles, stacked=True)
 
 
 def _trend_csv(period: Period, rows: list[reading.Trend]) -> HttpResponse:

@@ -20,6 +20,9 @@ from .periods import Period, Span, last_closed, span_of
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
+#: Bytes by the first day of a period.
+Sizes = dict[date, int]
+
 
 def chosen_instances(tag: Tag | None = None, engine: str = "", user: User | None = None) -> QuerySet[Instance]:
     """Return the active instances that the user may see, optionally by tag and engine."""
@@ -48,12 +51,10 @@ class Trend:
 
 def trend(period: Period, instances: QuerySet[Instance], count: int) -> list[Trend]:
     """Return the last `count` closed periods, oldest first, without those in which no instance has a size."""
-    span = last_closed(period, local_day())
-    for _ in range(count - 1):
-        span = span.previous()
+    first = _first_day(last_closed(period, local_day()), count)
     whole = Q(days_collected__gte=F("days_expected"), days_complete__gte=F("days_collected"))
     rows = (
-        InstanceAggregate.objects.filter(period=period, start__gte=span.first, instance__in=instances.order_by())
+        InstanceAggregate.objects.filter(period=period, start__gte=first, instance__in=instances.order_by())
         .order_by("start")
         .values("start", "end")
         .annotate(
@@ -80,6 +81,27 @@ def trend(period: Period, instances: QuerySet[Instance], count: int) -> list[Tre
         )
         for row in rows
     ]
+
+
+def largest_instances(period: Period, instances: QuerySet[Instance], count: int, limit: int) -> dict[Instance, Sizes]:
+    """Return the instances that were largest in the last closed period, largest first, with their average sizes in
+    bytes by the first day of each of the last `count` closed periods. A period without a size has no entry."""
+    last = last_closed(period, local_day())
+    rows = InstanceAggregate.objects.filter(period=period)
+    largest = rows.filter(start=last.first, instance__in=instances.order_by()).order_by("-avg_size", "instance__name")
+    found: dict[Instance, Sizes] = {row.instance: {} for row in largest.select_related("instance")[:limit]}
+    by_id = {instance.pk: sizes for instance, sizes in found.items()}
+    known = rows.filter(instance__in=by_id, start__gte=_first_day(last, count))
+    for pk, start, size in known.values_list("instance", "start", "avg_size"):
+        by_id[pk][start] = round(size)
+    return found
+
+
+def _first_day(last: Span, count: int) -> date:
+    """Return the first day of the `count` periods that end with the last."""
+    for _ in range(count - 1):
+        last = last.previous()
+    return last.first
 
 
 def top_growers(span: Span, instances: QuerySet[Instance], limit: int) -> QuerySet[DatabaseAggregate]:

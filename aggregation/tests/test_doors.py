@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from datetime import date, timedelta
 from io import StringIO
 
@@ -12,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.urls import reverse
 from django.utils import timezone
 
-from aggregation import reading, services
+from aggregation import pages, reading, services
 from aggregation.periods import DAY, Period, last_closed, span_of
 from capacity.models import Database
 from instances.models import Instance
@@ -271,6 +272,37 @@ def test_the_trends_page(fleet):
     assert "Grown most" not in seen
     assert "Aggregate again" not in seen
     assert staff("instances.view_instance").get(url).status_code == 403
+
+
+def test_the_largest_instances_are_stacked_up_to_the_total(fleet, monkeypatch):
+    """Each instance apart, and above them the others: the edge is the average of all, in each period."""
+    client, url = superstaff(), reverse("trends")
+
+    def stacked(**query: str) -> tuple[list[str], list[float]]:
+        data = json.loads(client.get(url, query).context["stacked"].data)
+        assert data["stacked"]
+        cells = [each["data"] for each in data["datasets"]]
+        return [each["label"] for each in data["datasets"]], [
+            sum(filter(None, column)) for column in zip(*cells, strict=True)
+        ]
+
+    def averages(**of: str) -> list[float]:
+        rows = InstanceAggregate.objects.filter(period="monthly", **of).values_list("start", "avg_size")
+        sums = Counter()
+        for start, size in rows:
+            sums[start] += size / GIB
+        return [pytest.approx(float(sums[start]), abs=0.003) for start in sorted(sums)]
+
+    assert stacked() == (["one", "two"], averages())
+    assert stacked(engine="mysql") == (["two"], averages(instance__engine="mysql"))
+    monkeypatch.setattr(pages, "STACKED", 1)
+    assert stacked() == (["one", "other instances"], averages())
+    # Who was not read in the last period is among the others, in the periods before.
+    assert stacked(period="daily")[0] == ["one", "other instances"]
+    assert [each.get("link") for each in json.loads(client.get(url).context["stacked"].data)["datasets"]] == [
+        reverse("admin:instances_instance_change", args=[fleet[0].pk]),
+        None,
+    ]
 
 
 def test_csv_opens_in_a_spreadsheet_and_runs_nothing(fleet):

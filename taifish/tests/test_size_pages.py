@@ -115,7 +115,7 @@ def test_the_axis_of_trends_has_short_figures(root, live_server, stored):
         "[...document.querySelectorAll('canvas.chart')].map(chart =>"
         " Chart.getChart(chart).scales.y.ticks.map(tick => tick.label))"
     )
-    assert len(axes) == 2
+    assert len(axes) == 3
     for labels in axes:
         assert len(labels) > 3
         assert not [label for label in labels if not re.fullmatch(r"-?\d+(\.\d{1,4})? [GT]iB", label)], labels
