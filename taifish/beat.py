@@ -1,9 +1,10 @@
 """The scheduler: django-celery-beat's, made safe for several processes and for downtime.
 
-It changes four things. Two beat processes would send each job twice: only the holder of an advisory lock of the store
+It changes five things. Two beat processes would send each job twice: only the holder of an advisory lock of the store
 sends, and each message carries its occurrence, which `sync.services.start` serves once. A run missed during downtime
 would be skipped if its hour is more than two away: this scheduler considers all enabled schedules, so that any number
 of missed runs becomes one. A run would count even if its message was not sent: here it stays due.
+A beat of another release than the store's does not lead.
 Whoever may edit schedules could have workers run anything: only our tasks run, without arguments.
 """
 
@@ -20,6 +21,7 @@ from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from .celery import wait_for_services
+from .release import conflict
 from .schedules import runnable
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,12 @@ class LeaderScheduler(DatabaseScheduler):
 
     def _lead(self) -> bool:
         try:
+            if why := conflict(self._own):
+                if self._leading:
+                    log.warning("this beat no longer leads: %s", why)
+                self._own.close()
+                self._leading = False
+                return False
             with self._own.cursor() as cursor:
                 # The lock is held until the connection ends, so a dead leader is replaced at once. Locks stack.
                 cursor.execute("SELECT true" if self._leading else _LOCK)

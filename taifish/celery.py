@@ -13,7 +13,7 @@ os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 from celery import Celery, signals
 
-app = Celery("taifish")
+app = Celery("taifish", task_cls="taifish.release:OfOneRelease")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
@@ -36,18 +36,21 @@ def wake_store(**kwargs: Any) -> None:
 
 @signals.celeryd_init.connect
 def wait_for_services(**kwargs: Any) -> None:
-    """Return when store and broker answer. Each is waited for with one line in the log, and tried again after 1 s, 2 s
-    and so on up to LONGEST_WAIT."""
+    """Return when store and broker answer, and the store is of this release. Each is waited for with one line in the
+    log, and tried again after 1 s, 2 s and so on up to LONGEST_WAIT."""
     from django.db import OperationalError, connection
     from kombu.exceptions import OperationalError as BrokerError
 
     from work.store import explained
 
+    from .release import conflict
+
     def reach_store() -> None:
         # The processes of the pool must not inherit a connection.
         own = connection.copy()
         try:
-            own.ensure_connection()
+            if why := conflict(own):
+                raise OSError(why)
         except OperationalError as error:
             wake_store()
             raise OSError(explained(error)) from error
@@ -81,7 +84,7 @@ def _wait(name: str, reach: Callable[[], None]) -> None:
             waiting = True
         else:
             if waiting:
-                log.info("the %s answers now", name)
+                log.info("the %s is ready now", name)
             return
         time.sleep(delay)
         delay = min(2 * delay, LONGEST_WAIT)

@@ -19,12 +19,14 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg2
 from cryptography.fernet import Fernet
 from django.conf import settings
 
 from engines.target import Target
+from taifish import embedded
 from taifish.tests.brokers import Broker
 from taifish.tests.postgres import PostgresServer, free_port
 from taifish.tests.watcher import private_folder, processes
@@ -39,8 +41,8 @@ _OPEN = "SELECT count(*) FROM sync_syncsession WHERE status = 'running' OR follo
 class Service:
     """A process in a group of its own. `start` begins it anew."""
 
-    def __init__(self, name: str, argv: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        self.name, self.argv, self.environment, self.log = name, [*argv], dict(environment), log
+    def __init__(self, name: str, argv: Sequence[str], environment: Mapping[str, str], log: Path, code: Path) -> None:
+        self.name, self.argv, self.environment, self.log, self.code = name, [*argv], dict(environment), log, code
         self.starts = 0
         self.start()
 
@@ -49,7 +51,7 @@ class Service:
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 self.argv,
-                cwd=settings.BASE_DIR,
+                cwd=self.code,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -147,14 +149,18 @@ class Production:
     def celery(self) -> tuple[str, ...]:
         return *self.python, "celery", "-A", "taifish"
 
-    def add(self, name: str, *argv: str, **environment: str) -> Service:
-        self.services[name] = Service(name, argv, self.environment | environment, self.folder / f"{name}.log")
+    def add(self, name: str, *argv: str, code: Path = settings.BASE_DIR, **environment: str) -> Service:
+        """A process with Taifish's code in that folder."""
+        log = self.folder / f"{name}.log"
+        self.services[name] = Service(name, argv, self.environment | environment, log, code)
         return self.services[name]
 
-    def add_worker(self, name: str, concurrency: int = 2, *prefix: str, **environment: str) -> Service:
+    def add_worker(
+        self, name: str, concurrency: int = 2, *prefix: str, code: Path = settings.BASE_DIR, **environment: str
+    ) -> Service:
         """A worker; `prefix` is what runs it (`ip netns exec …`)."""
         options = ["worker", f"--concurrency={concurrency}", f"--hostname={name}@%h", "--pidfile="]
-        return self.add(name, *prefix, *self.celery, *options, **environment)
+        return self.add(name, *prefix, *self.celery, *options, code=code, **environment)
 
     def manage(self, *arguments: str, seconds: float = 120) -> str:
         """What a command prints. Fails with what it said unless it exits 0."""
@@ -197,6 +203,11 @@ class Production:
         for service in self.services.values():
             if not service.is_alive():
                 service.start()
+
+    def start_store(self) -> None:
+        """Start the store if it has gone down."""
+        if not self.store.cluster.running():
+            self.store.start()
 
     def until(self, condition: Callable[[], object], what: str, seconds: float = 300) -> float:
         """Supervise until the condition holds. Returns the seconds that it took; fails with the ends of the logs."""
@@ -286,6 +297,42 @@ class Production:
             with contextlib.suppress(OSError):
                 if mark in path.read_bytes():
                     os.kill(int(path.parent.name), signal.SIGKILL)
+        self._remove_servers()
+        assert not processes([str(self.folder)])
+
+    def _remove_servers(self) -> None:
         self.broker.remove()
         self.store.remove()
-        assert not processes([str(self.folder)])
+
+
+class Embedded(Production):
+    """`manage.py up` in place of it: store, broker, worker, beat and web of one machine, in `folder`."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.services = {}
+        place = embedded.database(folder)
+        self.url = f"postgresql://{place['USER']}@{quote(place['HOST'], safe='')}:{place['PORT']}/{place['NAME']}"
+        self.web_port = free_port()
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(OURS)},
+            "TAIFISH_DATA_DIR": str(folder),
+            "TAIFISH_LEASE": "5",
+            "TAIFISH_RETRY_DELAY": "1",
+            "TAIFISH_VISIT_ATTEMPTS": "10",
+            "TAIFISH_VISITS_PER_HOST": "100",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **settings,
+        }
+        try:
+            self.manage("up", "--once", seconds=300)
+            self.add("up", sys.executable, str(MANAGE), "up", "--bind", f"127.0.0.1:{self.web_port}")
+        except BaseException:
+            self.remove()
+            raise
+
+    def start_store(self) -> None:
+        """`up` does."""
+
+    def _remove_servers(self) -> None:
+        embedded.store(self.folder).stop("immediate")

@@ -13,25 +13,31 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from engines.target import Target
 from sync.tests.workers import Proxy
+from taifish import embedded
+from taifish.embedded import Cluster
+from taifish.pginstall import system_folder
 from taifish.tests.brokers import Redis
 from taifish.tests.browser import network
 from taifish.tests.postgres import PostgresServer
-from taifish.tests.production import Production
+from taifish.tests.production import Embedded, Production
 from taifish.tests.results import record
 from taifish.tests.servers import FOLDER, missing, unpacked
+from taifish.tests.watcher import private_folder
 
 pytestmark = pytest.mark.slow
 
@@ -357,11 +363,15 @@ def test_the_web_is_back_after_a_restart_of_the_store(form: Production) -> None:
     record("Store restarts", "under web load", 1, seconds)
 
 
-def small_disk(server: PostgresServer) -> Path:
-    """Put the folder of a server that has not begun on a disk of 200 MB, and return it."""
-    mount = Path(server._folder)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m,mode=0711", "tmpfs", str(mount)], check=True)
-    return mount
+@contextlib.contextmanager
+def small_disk(folder: Path, cluster: Cluster, size: str = "200m") -> Iterator[Path]:
+    """Put a folder on a small disk of its own, until the cluster in it has been stopped."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0711", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        cluster.stop("immediate")
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def fill(mount: Path) -> Path:
@@ -377,8 +387,9 @@ def fill(mount: Path) -> Path:
 def test_a_full_disk_of_a_target_ends_nothing(form: Production) -> None:
     """F2.1: it is read, or the visit fails; what is there is not taken for gone."""
     full = PostgresServer(18, max_wal_size="64MB", min_wal_size="32MB")
-    mount = small_disk(full)
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(full.remove)
+        mount = stack.enter_context(small_disk(full._folder, full.cluster))
         full.start()
         full.execute("CREATE ROLE team; " + "".join(f"CREATE ROLE r{n} IN ROLE team; " for n in range(100)))
         form.add_instances(["full0"], full.collector(level="B"))
@@ -402,46 +413,55 @@ def test_a_full_disk_of_a_target_ends_nothing(form: Production) -> None:
         assert [row["status"] for row in records_of(form, "full")] == ["completed"]
         assert (changes(form), ended(form)) == (0, 0)
         record("Disk full", "of a target", 1, time.monotonic() - started)
-    finally:
-        full.cluster.stop("immediate")
-        subprocess.run(["umount", "--lazy", str(mount)], check=True)
-        shutil.rmtree(mount, ignore_errors=True)
 
 
 @needs_root
-def test_a_full_disk_of_the_store_loses_nothing(target: Target) -> None:
-    """First visits on a store whose disk is full: they wait or fail, and are done when there is room."""
+def test_a_full_disk_of_an_external_store_loses_nothing(target: Target) -> None:
     store = PostgresServer(18, max_connections="60", max_wal_size="64MB", min_wal_size="32MB")
-    mount = small_disk(store)
-    production = None
-    try:
+    with contextlib.ExitStack() as stack, small_disk(store._folder, store.cluster) as mount:
         production = Production(store, Redis(keeps=True))
-        production.add_instances([f"disk{n}" for n in range(10)], target)
-        filler = fill(mount)
-        with contextlib.suppress(AssertionError):
-            production.start_sessions("accounts", "capacity")
-        time.sleep(8)
-        production.supervise()
-        filler.unlink()
-        if not store.cluster.running():
-            store.start()
-        started = time.monotonic()
-        production.until(lambda: production.rows("SELECT 1"), "the store answers")
-        production.start_sessions("accounts", "capacity")
-        production.finish()
-        production.start_sessions("accounts", "capacity")
-        production.finish()
-        seconds = time.monotonic() - started
-        assert {row["status"] for row in records_of(production, "disk")} == {"completed"}
-        assert changes(production) == 0
-        production.verify()
+        stack.callback(production.remove)
+        seconds = fills_up(production, target, mount)
         record("Disk full", "of the store (external)", 1, seconds)
-    finally:
-        subprocess.run(["umount", "--lazy", str(mount)], check=True)
-        if production:
-            production.remove()
-        else:
-            shutil.rmtree(mount, ignore_errors=True)
+
+
+@needs_root
+def test_a_full_disk_under_the_embedded_store_loses_nothing(target: Target) -> None:
+    folder = private_folder("embedded")
+    store = embedded.store(folder)
+    system_folder()
+    store.home.mkdir()
+    with small_disk(store.home, store, "300m") as mount, contextlib.ExitStack() as stack:
+        production = Embedded(folder)
+        stack.callback(production.remove)
+        seconds = fills_up(production, target, mount)
+        record("Disk full", "of the store (embedded)", 1, seconds)
+    store.home.rmdir()
+
+
+def fills_up(production: Production, target: Target, mount: Path) -> float:
+    """First visits on a store whose disk is full: they wait or fail, and are done when there is room. Returns the
+    seconds from then on."""
+    production.add_instances([f"disk{n}" for n in range(10)], target)
+    filler = fill(mount)
+    with contextlib.suppress(AssertionError):
+        production.start_sessions("accounts", "capacity")
+    # Nothing says when every worker has met the full disk.
+    time.sleep(8)
+    production.supervise()
+    filler.unlink()
+    production.start_store()
+    started = time.monotonic()
+    production.until(lambda: production.rows("SELECT 1"), "the store answers")
+    production.start_sessions("accounts", "capacity")
+    production.finish()
+    production.start_sessions("accounts", "capacity")
+    production.finish()
+    seconds = time.monotonic() - started
+    assert {row["status"] for row in records_of(production, "disk")} == {"completed"}
+    assert changes(production) == 0
+    production.verify()
+    return seconds
 
 
 # Web
@@ -539,6 +559,66 @@ def test_a_deployment_in_mid_session_loses_no_visit(form: Production, target: Ta
     assert Counter((row["status"], row["error_code"]) for row in rows) == {("completed", ""): 30}
     assert {row["attempt"] for row in rows} == {1}
     record("Deployment", "SIGTERM to workers, beats and web in mid-session", 1, time.monotonic() - started)
+
+
+_NEXT_MIGRATION = """
+from django.db import migrations
+
+class Migration(migrations.Migration):
+    dependencies = [("sync", {last!r})]
+    operations = [migrations.RunSQL(
+        "ALTER TABLE sync_syncrecord ADD lane text NOT NULL DEFAULT ''", "ALTER TABLE sync_syncrecord DROP lane")]
+"""
+
+
+@pytest.fixture
+def next_release(form: Production, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """A copy of the code with one more migration: its folder, and what migrates the store with it and back."""
+    left_out = shutil.ignore_patterns(".*", "tests", "docs", "bench", "var", "__pycache__", "*.egg-info")
+    code = shutil.copytree(settings.BASE_DIR, tmp_path / "next", ignore=left_out)
+    folder = code / "sync" / "migrations"
+    last = max(path.stem for path in folder.glob("0*.py"))
+    (folder / "9999_next.py").write_text(_NEXT_MIGRATION.format(last=last))
+
+    def migrate(to: str) -> None:
+        command = [sys.executable, "manage.py", "migrate", "sync", to]
+        subprocess.run(command, cwd=code, env=form.environment, check=True, capture_output=True)
+
+    form.add_worker("next", code=code)
+    yield migrate
+    form.services.pop("next").kill9()
+    migrate(last)
+
+
+def test_workers_of_two_releases_never_share_a_store(
+    form: Production, target: Target, next_release: Callable[[str], None]
+) -> None:
+    """Those of the next release wait for its migration; those of the last one go when it is there, and wait."""
+    form.until(lambda: "was not migrated to this release (sync.9999_next)" in form.said("next"), "the next one waits")
+    form.add_instances([f"two{n}" for n in range(30)], target)
+    form.start_sessions("accounts", prefix="two")
+    form.until(lambda: any(row["status"] == "completed" for row in records_of(form, "two")), "it is under way")
+    next_release("9999")
+    started = time.monotonic()
+    form.finish()
+    form.start_sessions("accounts", prefix="two")
+    form.finish()
+    seconds = time.monotonic() - started
+    assert {row["status"] for row in records_of(form, "two")} == {"completed"}
+    workers = form.rows(
+        "SELECT DISTINCT worker FROM sync_syncrecord WHERE session_id = (SELECT max(session_id) FROM sync_syncrecord)"
+    )
+    assert {int(worker.split(":")[1]) for (worker,) in workers} <= {*form.services["next"].children()}
+    another = "the store was migrated by another release (sync.9999_next)"
+    for name in ("worker0", "worker1"):
+        form.until(
+            lambda name=name: f"waiting: {another}: install that release here" in form.said(name), f"{name} waits"
+        )
+        assert f"this worker takes no more work: {another}" in form.said(name)
+    leads = f"this beat no longer leads: {another}"
+    form.until(lambda: leads in form.said("beat0") + form.said("beat1"), "no beat leads")
+    assert (changes(form), ended(form)) == (0, 0)
+    record("Two releases", "workers of the next one beside those of the last, its migration in between", 1, seconds)
 
 
 def test_two_beats_serve_each_occurrence_once_while_schedules_are_edited(form: Production) -> None:

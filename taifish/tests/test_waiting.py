@@ -45,7 +45,7 @@ def test_a_store_that_is_down_is_waited_for(name, workers: Workers, absent_store
     link.with_name("real").rename(link)
     workers.until(lambda: AT_WORK[name] in program.said, "it is at work")
     assert program.said.count("waiting:") == 1
-    assert program.said.count("the store answers now") == 1
+    assert program.said.count("the store is ready now") == 1
     assert "Traceback" not in program.said
 
 
