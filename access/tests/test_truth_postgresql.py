@@ -15,7 +15,7 @@ from django.db import connection
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from access.questions import Effective, effective, who_can
+from access.questions import Effective, Nature, effective, who_can
 from access.tests.reference_postgresql import CREATE, OBJECTS, OWNED, ROLES, allowed
 from accounts.models import Account
 from classification.queries import compiled
@@ -85,6 +85,7 @@ def answered_by_store(instance: Instance, at: datetime | None) -> dict[tuple[str
     answers: dict[tuple[str, str, str], tuple[bool, ...]] = {}
     accounts = {one.name: one for one in Account.objects.filter(instance=instance).select_related("instance")}
     rights = {role: effective(accounts[role], at) for role in ROLES}
+    natures = {role: rights[role].natures() for role in ROLES}
     for kind, (path, _, privileges, _) in OBJECTS.items():
         real_kind = "schema" if kind == "public" else kind
         for privilege in privileges:
@@ -102,7 +103,8 @@ def answered_by_store(instance: Instance, at: datetime | None) -> dict[tuple[str
                     None if everybody else any(row.usable in ("login", "switch") for row in mine),
                 )
                 assert (accounts[role].pk in matched) == (everybody or bool(mine)), (role, kind, privilege)
-                assert contains(rights[role], real_kind, path, privilege) == at_login, (role, kind, privilege)
+                told = contains(rights[role], natures[role], real_kind, path, privilege)
+                assert told == at_login, (role, kind, privilege)
     for role in ROLES:
         ways = rights[role].ways
         if rights[role].grants.filter(account=accounts[role], privilege="SUPERUSER").exists():
@@ -164,14 +166,14 @@ def has(privilege: str, path: str, kind: str, instance: Instance, at: datetime |
         return {pk for pk, verdict in cursor.fetchall() if verdict}
 
 
-def contains(rights: Effective, kind: str, path: str, privilege: str) -> bool:
+def contains(rights: Effective, natures: list[Nature], kind: str, path: str, privilege: str) -> bool:
     """Whether the rights that an account's page lists include this one at login: by a grant, or by nature."""
     table = path.rpartition(".")[0] if kind == "column" else ""
     for grant in rights.grants:
         fits = (grant.kind, grant.scope) in ((kind, path), ("table", table)) and grant.privilege == privilege
         if (fits or grant.privilege == "SUPERUSER") and not grant.denied and rights.at_once(grant):
             return True
-    return any(nature.at_once and privilege in nature.powers.get(kind, ()) for nature in rights.natures())
+    return any(nature.at_once and privilege in nature.powers.get(kind, ()) for nature in natures)
 
 
 def compare(server: dict[Any, tuple[bool, ...]], store: dict[Any, tuple[bool, ...]]) -> None:
