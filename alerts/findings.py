@@ -405,8 +405,7 @@ def _drifting(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
                 continue
             if one.n:
                 names = ", ".join(one.accounts[:NAMES]) + (" …" if len(one.accounts) > NAMES else "")
-                items = "item" if one.n == 1 else "items"
-                text = f"deviates from the baseline “{baseline}” in {one.n} {items}: {names}"
+                text = f"deviates from the baseline “{baseline}” in {_items(one.n)}: {names}"
                 yield _alert(key, text, one.instance_id)
             elif one.is_unknown and key in still_open:
                 yield _alert(key, still_open[key], one.instance_id)
@@ -447,11 +446,15 @@ def _reviews_near(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     return _undecided(reviewers_due(rule.threshold), "is")
 
 
+def _items(n: int) -> str:
+    return f"{n} item" if n == 1 else f"{n} items"
+
+
 def _undecided(rows: Iterable[dict[str, Any]], is_or_was: str) -> Iterator[Alert]:
     for row in rows:
         whose = f"of {row['reviewer__username']}" if row["reviewer"] else "without a reviewer"
         due = f"the review “{row['campaign__name']}” {is_or_was} due on {row['campaign__due_on']}"
-        yield _alert(f"{row['campaign']}:{row['reviewer']}", f"{due}: {row['n']} items {whose} have no decision")
+        yield _alert(f"{row['campaign']}:{row['reviewer']}", f"{due}; without a decision: {_items(row['n'])} {whose}")
 
 
 def _reviews_due(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
@@ -459,8 +462,8 @@ def _reviews_due(scope: Scope, rule: AlertRule) -> Iterator[Alert]:
     for row in escalated():
         person = row["campaign__escalate_to__username"] or "a user who was deleted"
         text = (
-            f"the review “{row['campaign__name']}” is escalated to {person}: it was due on {row['campaign__due_on']},"
-            f" and {row['n']} items have no decision; reviewers: {row['n_reviewers']}"
+            f"the review “{row['campaign__name']}” is escalated to {person}: it was due on {row['campaign__due_on']};"
+            f" without a decision: {_items(row['n'])}; reviewers: {row['n_reviewers']}"
         )
         yield _alert(f"{row['campaign']}:escalated", text)
 
