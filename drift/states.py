@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 from django.utils.translation import gettext as _
 
-from console.units import bytes_label
 from engines.registry import ENGINES
 
 VERSION = 1
@@ -21,8 +20,6 @@ VERSION = 1
 COLUMNS = ("account", "host", "kind", "database", "scope", "item", "value", "shipped")
 _HEAD: dict[str, type] = {"engine": str, "product": str, "version": str, "read_at": str, "level": str}
 _LISTS = ("beyond", "gaps", "system_roles")
-#: The largest document that is imported, as JSON and as YAML, which takes longer to read.
-MOST_BYTES, MOST_YAML = 50_000_000, 16 * 1024**2
 #: Levels of a document: its keys, the items, the values of an item.
 DEEPEST = 3
 
@@ -146,10 +143,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _from_yaml(text: str) -> Any:
-    if len(text.encode(errors="surrogatepass")) > MOST_YAML:
-        raise ValueError(
-            _("The file is too large: at most %s as YAML. Use the JSON document.") % bytes_label(MOST_YAML)
-        )
     events = _events(text)
     try:
         found = _node(next(events), events, 0)

@@ -51,11 +51,8 @@ class JSONText(BaseParser):
     media_type = states.FORMATS["json"]
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> str:
-        body = stream.read(states.MOST_BYTES + 1)
-        if len(body) > states.MOST_BYTES:
-            raise ParseError(_("The file is too large."))
         try:
-            return body.decode()
+            return str(stream.read().decode())
         except UnicodeDecodeError as error:
             raise ParseError(_("The file is not UTF-8.")) from error
 

@@ -15,7 +15,6 @@ from django.utils.translation import gettext_lazy as _
 
 from console.buttons import Button
 from console.csv import uploaded
-from console.units import bytes_label
 
 from . import feeds
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from console.buttons import ButtonAdmin
 
 #: The largest file, and how many rows a page lists.
-MOST_BYTES, SHOWN = 16 * 1024**2, 500
+SHOWN = 500
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def import_feed(pages: ButtonAdmin, request: HttpRequest, feed: Feed) -> HttpRes
     plan, error = None, ""
     try:
         if file := request.FILES.get("file"):
-            plan = feed.read(_text(file), request.user)
+            plan = feed.read(uploaded(file), request.user)
         elif "chosen" in request.POST:
             error = gettext("Choose a file.")
     except ValueError as wrong:
@@ -100,9 +99,3 @@ def import_feed(pages: ButtonAdmin, request: HttpRequest, feed: Feed) -> HttpRes
         "next": pages.back(request, None).url,
     }
     return TemplateResponse(request, "owners/import.html", context)
-
-
-def _text(file: Any) -> str:
-    if file.size > MOST_BYTES:
-        raise ValueError(gettext("The file is too large: at most %s. Split it.") % bytes_label(MOST_BYTES))
-    return uploaded(file)
