@@ -54,7 +54,7 @@ def django_db_modify_db_settings() -> Iterator[None]:
 
 
 def _is_committed(request: pytest.FixtureRequest) -> bool:
-    """Whether the test is not rolled back: flush empties all tables after it."""
+    """Whether the test is not rolled back: `store.empty` empties all tables after it."""
     marker = request.node.get_closest_marker("django_db")
     is_named = {"transactional_db", "live_server"} & set(request.fixturenames)
     return bool(is_named or (marker and marker.kwargs.get("transaction")))
@@ -62,7 +62,7 @@ def _is_committed(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(autouse=True)
 def empty_trail(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After flush, which leaves the audit trail alone."""
+    """After `store.empty`, which leaves the audit trail alone."""
     if not _is_committed(request):
         yield
         return
@@ -74,7 +74,7 @@ def empty_trail(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def thawed_campaigns(request: pytest.FixtureRequest, empty_trail: None) -> Iterator[None]:
-    """Before flush, which is refused while a campaign is frozen."""
+    """Before `store.empty`, which is refused while a campaign is frozen."""
     if not _is_committed(request):
         yield
         return
@@ -89,7 +89,10 @@ def django_db_setup(
 ) -> Iterator[None]:
     """The test database: a copy of the template, which is made by the migrations where it is missing."""
     from django.db import connection
+    from django.test import TransactionTestCase
 
+    # Of tests that are not rolled back.
+    TransactionTestCase._fixture_teardown = lambda _self: store.empty()
     creation, template = connection.creation, store.template()
     name = f"test_{connection.settings_dict['NAME']}"
     quote = connection.ops.quote_name
@@ -105,6 +108,8 @@ def django_db_setup(
             cursor.execute(f"ALTER DATABASE {quote(name)} RENAME TO {quote(template)}")
         cursor.execute(f"CREATE DATABASE {quote(name)} TEMPLATE {quote(template)}")
         connection.settings_dict["NAME"] = name
+        store.remember_migrated()
+        connection.close()
     yield
     with django_db_blocker.unblock():
         connection.close()
