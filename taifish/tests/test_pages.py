@@ -505,12 +505,10 @@ def test_main_pages_as_each_role(browser_page, live_server, visited):
         walked(role, [*MAIN, "credential", "add-instances_credential"], browser_page, live_server, visited)
 
 
+# Which pages are open to whom, test_matrix asks without a browser.
+@pytest.mark.looks
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "role",
-    # A manager's pages are nearly all; which pages are open to whom, test_matrix asks without a browser.
-    [pytest.param(role, marks=pytest.mark.slow if role == "manager" else pytest.mark.looks) for role in roles.ROLES],
-)
+@pytest.mark.parametrize("role", roles.ROLES)
 def test_every_page_as_each_role(role, browser_page, live_server, visited, picture):
     walked(role, urls(visited), browser_page, live_server, visited, picture)
 
