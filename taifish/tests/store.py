@@ -83,9 +83,12 @@ def thaw_campaigns() -> None:
 
 
 #: What `migrate` fills, and tests seldom change.
-_KEPT = ("django_content_type", "auth_permission", "auth_group", "auth_group_permissions")
+_KEPT = (
+    *("django_content_type", "auth_permission", "auth_group", "auth_group_permissions"),
+    *("taifish_role", "taifish_role_offered"),
+)
 _STATE = f"""
-SELECT md5(concat_ws('|', {", ".join(f"(SELECT string_agg(t::text, ',' ORDER BY id) FROM {name} t)" for name in _KEPT)},
+SELECT md5(concat_ws('|', {", ".join(f"(SELECT string_agg(t::text, ',' ORDER BY t::text) FROM {name} t)" for name in _KEPT)},
            (SELECT string_agg(concat(tgrelid, tgname, tgenabled), ',' ORDER BY oid) FROM pg_trigger WHERE NOT tgisinternal)))
 """
 
