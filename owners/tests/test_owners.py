@@ -116,7 +116,7 @@ def test_the_page_of_an_account_shows_its_owner_and_the_way_to_change_it(instanc
     for text in ("Alice Li", "an application", "&lt;b&gt;n&lt;/b&gt;", "T-1", "?edit=1"):
         assert text in html
     assert "edit=1" not in staff(*MAY_SEE).get(page_of(row)).content.decode()
-    event = Event.objects.get(model="owners.ownership")
+    event = Event.objects.get(model="owners.ownership", instance_id=row.instance_id)
     assert (event.kind, event.instance_id) == (Event.Kind.INSERT, row.instance_id)
 
 
