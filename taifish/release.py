@@ -37,19 +37,22 @@ def conflict(store: BaseDatabaseWrapper = connection) -> str:
         for module in pkgutil.iter_modules([f"{each.path}/migrations"])
     }
     labels = {label for label, _ in ours}
-    applied = {key for key in MigrationRecorder(store).applied_migrations() if key[0] in labels}
+    found = MigrationRecorder(store).applied_migrations()
+    applied = {key for key in found if key[0] in labels}
     if later := sorted(applied - ours):
         return f"the store was migrated by another release ({'.'.join(later[-1])}): install that release here"
     if lacking := sorted(ours - applied):
         return f"the store was not migrated to this release ({'.'.join(lacking[-1])}): run manage.py migrate"
-    _newest = _newest_of(store)
+    # Of the rows that were compared: another release may migrate meanwhile.
+    _newest = max(migration.pk for migration in found.values())
     return ""
 
 
-def _newest_of(store: BaseDatabaseWrapper) -> int:
+def _newest_of(store: BaseDatabaseWrapper) -> int | None:
     with store.cursor() as cursor:
         cursor.execute("SELECT max(id) FROM django_migrations")
-        return int(cursor.fetchone()[0])
+        newest: int | None = cursor.fetchone()[0]
+        return newest
 
 
 class OfOneRelease(Task):
