@@ -145,15 +145,18 @@ def _change_chart(period: Period, rows: list[reading.Trend], links: list[str]) -
 def _stacked_chart(period: Period, rows: list[reading.Trend], instances: QuerySet[Instance]) -> Chart | None:
     """The largest instances one above the other, and above them the rest: the edge is the average of all."""
     largest = reading.largest_instances(period, instances, LENGTHS[period], STACKED)
-    series = {instance.name: [sizes.get(row.start) for row in rows] for instance, sizes in largest.items()}
+    others = gettext("other instances") if largest else gettext("all instances")
+    series: dict[str, list[int | None]] = {}
+    styles = {}
+    for instance, sizes in largest.items():
+        name = f"{instance.name} ({instance.pk})" if instance.name == others else instance.name
+        series[name] = [sizes.get(row.start) for row in rows]
+        styles[name] = {"link": reverse("admin:instances_instance_change", args=[instance.pk])}
     known = [sum(sizes.get(row.start, 0) for sizes in largest.values()) for row in rows]
     # Each average is rounded, so that the rest may be a few bytes below zero.
     rest = [max(round(row.avg_size) - size, 0) for row, size in zip(rows, known, strict=True)]
     if any(rest) or not largest:
-        series[gettext("other instances") if largest else gettext("all instances")] = rest
-    styles = {
-        instance.name: {"link": reverse("admin:instances_instance_change", args=[instance.pk])} for instance in largest
-    }
+        series[others] = [*rest]
     return bytes_chart(_labels(period, rows), series, styles, stacked=True)
 
 

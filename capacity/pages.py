@@ -172,15 +172,16 @@ def _stacked_chart(days: list[date], totals: Mapping[date, int], largest: list[D
     known = DatabaseSize.objects.filter(database__in=sizes).since(len(days))
     for pk, day, size in known.values_list("database", "day", "size"):
         sizes[pk][day] = size
+    rest = gettext("other databases and shared parts") if largest else gettext("size")
     series: dict[str, list[int | None]] = {}
     styles = {}
     for database in largest:
         name = printable(database.name)
         # Hidden characters are escaped, so that two names may look the same.
-        name = f"{name} ({database.pk})" if name in series else name
+        name = f"{name} ({database.pk})" if name in (*series, rest) else name
         series[name] = [sizes[database.pk].get(day) for day in days]
         styles[name] = {"link": reverse("admin:capacity_database_change", args=[database.pk])}
-    series[gettext("other databases and shared parts") if largest else gettext("size")] = [
+    series[rest] = [
         totals[day] - sum(of_one.get(day, 0) for of_one in sizes.values()) if day in totals else None for day in days
     ]
     return bytes_chart([day.isoformat() for day in days], series, styles, stacked=True)
