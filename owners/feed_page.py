@@ -21,7 +21,7 @@ from . import feeds
 if TYPE_CHECKING:
     from console.buttons import ButtonAdmin
 
-#: The largest file, and how many rows a page lists.
+#: Rows that a page lists.
 SHOWN = 500
 
 

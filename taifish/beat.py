@@ -4,8 +4,8 @@ It changes five things. Two beat processes would send each job twice: only the h
 sends, and each message carries its occurrence, which `sync.services.start` serves once. A run missed during downtime
 would be skipped if its hour is more than two away: this scheduler considers all enabled schedules, so that any number
 of missed runs becomes one. A run would count even if its message was not sent: here it stays due.
-A beat of another release than the store's does not lead.
-Whoever may edit schedules could have workers run anything: only our tasks run, without arguments.
+Whoever may edit schedules could have workers run anything: only our tasks run, without arguments. A beat of another
+release would send what workers of this one do not know: it does not lead.
 """
 
 from __future__ import annotations

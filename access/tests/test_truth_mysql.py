@@ -23,8 +23,7 @@ from sync import services
 from sync.tests.targets import history_of
 from taifish.tests.mariadb import MARIADBS, MYSQLS, MariadbServer, MysqlServer, new_server
 
-#: What one server gets in `make test`, and at length.
-#: On each server. One takes 10 to 20 s: more would not fit into CI.
+#: What one server gets in `make test`, and at length. One set-up takes 10 to 20 s.
 FEW, MANY = range(10), range(100)
 
 
