@@ -43,6 +43,7 @@ LONG = (
 OLDEST_AND_NEWEST = (
     *("engines/tests/test_check.py", "engines/tests/test_encodings.py", "engines/tests/test_postgresql_identity.py"),
     *("engines/tests/test_remedies.py", "engines/tests/test_masking.py", "capacity/tests/test_identity.py"),
+    *("accounts/tests/test_histories.py", "accounts/tests/test_digest.py"),
 )
 
 
@@ -54,6 +55,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
     places = {config.rootpath / file: place for place, file in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path, len(LONG)))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """In CI, say at once what failed: a run that is ended never comes to its summary."""
+    if report.failed and os.environ.get("CI") and "PYTEST_XDIST_WORKER" not in os.environ:
+        print(f"\n{report.nodeid}, {report.when}:\n{report.longreprtext[-3000:]}", flush=True)
 
 
 @pytest.fixture(scope="session")

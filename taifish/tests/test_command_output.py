@@ -297,8 +297,9 @@ def test_sessions_are_listed_and_cancelled(session):
     assert rows_of(run("sessions", "--csv")[1])[0]["status"] == "cancelled"
 
 
-def test_what_failed_is_retried_here(session):
+def test_what_failed_is_retried_here(session, settings):
     """The instance refuses connections: the retry is one visit, which fails too."""
+    settings.TAIFISH_RETRY_DELAY = 0.01
     assert run("retry_failed", str(session.pk))[0] == 2
     SyncRecord.objects.filter(session=session).update(status="failed")
     SyncSession.objects.filter(pk=session.pk).update(status="failed")
