@@ -415,7 +415,7 @@ def test_every_word_says_what_the_naive_computation_says(fleet, now, word, rnd):
 
 
 @pytest.mark.parametrize("word", DEEP)
-@settings(SETTINGS, max_examples=60)
+@settings(SETTINGS, max_examples=30)
 @given(rnd=seeds)
 def test_words_about_roles_and_privileges_do_too(fleet, now, word, rnd):
     compare(fleet, now, rnd, [question(rnd, word) for _ in range(6)])

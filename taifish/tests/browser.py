@@ -104,13 +104,12 @@ def browser_page(browser_context: BrowserContext, live_server) -> Iterator[Page]
 
 
 @pytest.fixture
-def picture(browser_page: Page, tmp_path: Path) -> Callable[[str], Path]:
-    """Keep what the page looks like, whole, under a name."""
-    folder = Path(os.environ.get("TAIFISH_TEST_SCREENSHOTS") or tmp_path)
+def picture(browser_page: Page) -> Callable[[str], None]:
+    """Keep what the page looks like, whole, under a name, in the folder that TAIFISH_TEST_SCREENSHOTS names, if any."""
+    folder = os.environ.get("TAIFISH_TEST_SCREENSHOTS")
 
-    def take(name: str) -> Path:
-        file = folder / f"{name}.png"
-        browser_page.screenshot(path=file, full_page=True)
-        return file
+    def take(name: str) -> None:
+        if folder:
+            browser_page.screenshot(path=Path(folder, f"{name}.png"), full_page=True)
 
     return take

@@ -33,7 +33,7 @@ BROKERS: dict[str, Callable[[], Broker]] = {
     "Redis with persistence": partial(Redis, True),
     "RabbitMQ": RabbitMQ,
 }
-ROLES, HISTORY = 400, 200
+ROLES, HISTORY = 150, 200
 
 #: More often what works.
 VICTIMS = {"worker": 5, "child": 5, "store": 3, "broker": 3, "tag": 2, "beat": 1, "web": 1}
@@ -70,7 +70,7 @@ def targets() -> Iterator[dict[str, Target]]:
         for name in ("shop", "books", "wages"):
             postgres.fresh_database(name)
             postgres.execute(
-                "DO $$BEGIN FOR i IN 0..39 LOOP EXECUTE format('CREATE TABLE t%s (id int)', i); FOR k IN 0..9 LOOP"
+                "DO $$BEGIN FOR i IN 0..19 LOOP EXECUTE format('CREATE TABLE t%s (id int)', i); FOR k IN 0..9 LOOP"
                 f" EXECUTE format('GRANT SELECT, INSERT ON t%s TO r%s', i, (i * 10 + k) % {ROLES}); END LOOP;"
                 " END LOOP; END$$",
                 database=name,

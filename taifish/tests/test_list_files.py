@@ -184,8 +184,8 @@ def peak() -> int:
     return int(line.split()[1]) * 1024
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
+# In the production form, test_production_faults asks the same.
+@pytest.mark.exhaustive
 def test_a_file_of_200_000_accounts_takes_little_memory(instance):
     with connection.cursor() as cursor:
         cursor.execute(_MANY, [instance.pk])

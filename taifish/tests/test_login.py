@@ -162,7 +162,6 @@ def hashes(monkeypatch) -> list[str]:
 @pytest.fixture
 def few(ann, settings) -> User:
     """An address may fail four times."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.TAIFISH_LOGIN_ADDRESS_TRIES = 4
     ann.set_password(RIGHT)
     ann.save()

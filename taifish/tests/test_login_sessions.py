@@ -31,8 +31,7 @@ AGAIN = reverse("account_reauthenticate")
 
 
 @pytest.fixture
-def ann(db: None, settings: Any) -> User:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+def ann(db: None) -> User:
     return User.objects.create_superuser("ann", password=PASSWORD)
 
 

@@ -208,7 +208,9 @@ def test_every_page_and_endpoint(installed, who):
     if user:
         home = browser.get(reverse("admin:index"))
         shown = {item["link"] for section in home.context["sidebar_navigation"] for item in section["items"]}
-        assert shown == (opened | {reverse("admin:index")}) & {reverse(page) for _, pages in SECTIONS for *_, page in pages}
+        assert shown == (opened | {reverse("admin:index")}) & {
+            reverse(page) for _, pages in SECTIONS for *_, page in pages
+        }
         assert all(f'href="{link}"' in home.text for link in shown)
 
 

@@ -45,7 +45,6 @@ def wrong_code(secret: str) -> str:
 def ann(db: None, settings: Any) -> User:
     cache.clear()
     settings.TAIFISH_API_BASIC = True
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     return User.objects.create_superuser("ann", password=PASSWORD)
 
 
