@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -15,8 +14,9 @@ from django.db import connection
 
 from sync.tests.workers import Workers
 from taifish.tests.postgres import free_port
+from taifish.tests.servers import FOLDER
 
-REDIS = Path(os.environ.get("TAIFISH_SERVERS", ".servers")) / "redis" / "bin" / "redis-server"
+REDIS = FOLDER / "redis" / "bin" / "redis-server"
 PROGRAMS = {"worker": "worker --concurrency=1 --pidfile= --without-gossip --without-mingle", "beat": "beat --pidfile="}
 #: What each logs when it is at work.
 AT_WORK = {"worker": " ready.", "beat": "this beat leads now"}
