@@ -35,7 +35,7 @@ LONG = (
     *("access/tests/test_truth_postgresql.py", "access/tests/test_truth_mysql.py", "engines/tests/test_check.py"),
     *("sync/tests/test_faults.py", "taifish/tests/test_production_faults.py", "taifish/tests/test_chaos.py"),
     *("taifish/tests/test_fuzz.py", "taifish/tests/test_visibility.py", "taifish/tests/test_translations.py"),
-    *("taifish/tests/test_pages.py", "taifish/tests/test_api.py"),
+    *("taifish/tests/test_pages.py", "taifish/tests/test_api.py", "taifish/tests/test_up.py"),
 )
 
 
