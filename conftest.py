@@ -144,6 +144,15 @@ def django_db_setup(
         connection.close()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def fresh_content_types() -> None:
+    """Forget their ids in an earlier file's store: tests that migrate make them anew, and others use stores of their
+    own."""
+    from django.contrib.contenttypes.models import ContentType
+
+    ContentType.objects.clear_cache()
+
+
 @pytest.fixture(autouse=True)
 def english() -> None:
     """Forget the language of the last request of an earlier test, which Django leaves active in this thread."""

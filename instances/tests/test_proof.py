@@ -7,7 +7,6 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
@@ -30,12 +29,6 @@ from .api import superclient
 from .pages import staff, superstaff, told
 
 LIST = reverse("admin:instances_instance_changelist")
-
-
-@pytest.fixture(autouse=True)
-def fresh_content_types() -> None:
-    """A test that migrates may have made them anew: the admin's log would name the old ones."""
-    ContentType.objects.clear_cache()
 
 
 @pytest.fixture
