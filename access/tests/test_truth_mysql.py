@@ -177,9 +177,8 @@ def without_nested_roles_of_public(script: list[str]) -> list[str]:
 _ROLE = re.compile("GRANT (`[^`]+`) TO (`[^`@]+`|PUBLIC)")
 
 
-def one_history(server: MariadbServer | MysqlServer, seed: int, questions: int | None = None) -> None:
-    """A set-up in two halves, a visit after each; then the store is asked so many questions, or all, now and as of
-    then."""
+def one_history(server: MariadbServer | MysqlServer, seed: int, questions: int = len(reference.TRIED)) -> None:
+    """A set-up in two halves, a visit after each; then the store is asked so many questions, now and as of then."""
     mariadb, random = server.product == "MariaDB", Random(seed)
     partial_revokes = not mariadb and seed % 3 == 1
     with clean(server):
@@ -202,7 +201,7 @@ def one_history(server: MariadbServer | MysqlServer, seed: int, questions: int |
                 authenticated = reference.authenticated(server.port)
                 steps.append((record.started_at, truth(server.port), authenticated))
             for moment, works, accounts in [(None, *steps[-1][1:]), *steps]:
-                asked = random.sample([*reference.TRIED], questions or len(reference.TRIED))
+                asked = random.sample([*reference.TRIED], questions)
                 said = answered(moment, accounts, mariadb, asked)
                 works = {what: usable for what, usable in works.items() if what[1:] in asked}
                 wrong = {what: (said.get(what), works.get(what)) for what, _usable in said.items() ^ works.items()}

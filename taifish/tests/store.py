@@ -112,11 +112,9 @@ def _state() -> str:
 def empty() -> None:
     """Empty all tables, but for what `migrate` filled: to fill it anew takes a second, which is more than most tests.
     A test that changed that, or triggers, gets Django's flush."""
-    from django.contrib.contenttypes.models import ContentType
     from django.core.management import call_command
     from django.db import connection
 
-    ContentType.objects.clear_cache()
     if _state() != _migrated:
         call_command("flush", verbosity=0, interactive=False, reset_sequences=False)
         remember_migrated()
