@@ -10,6 +10,7 @@ import re
 import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from ..certificates import Certificate, shown, unproven, watching_context
@@ -211,8 +212,8 @@ class OracleSession(Session):
     def _execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> list[tuple[Any, ...]]:
         seconds = min(self.target.statement_timeout, self.remaining())
         try:
-            # In milliseconds; 0 means no limit.
-            self._connection.call_timeout = max(1, round(seconds * 1000))
+            # In milliseconds; 0 means no limit. A bit more than the budget, which is then known to be used up.
+            self._connection.call_timeout = max(1, ceil(seconds * 1000) + 1)
             return self._fetch(sql, parameters)
         except errors() as error:
             self.remaining()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import oracledb
@@ -214,7 +215,7 @@ def test_nobody_listens() -> None:
 
 
 def test_a_name_that_nobody_knows() -> None:
-    told = refused(replace(TARGET, host="no-such-host.invalid"))
+    told = refused(replace(TARGET, host="no-such-host.invalid", connect_timeout=30))
     assert (told.code, told.transient) == ("unreachable", True)
 
 
@@ -224,7 +225,7 @@ def test_a_listener_that_says_nothing() -> None:
     with listener(lambda connection: time.sleep(30)) as target:
         told = refused(replace(target, connect_timeout=1))
     assert (told.code, told.transient) == ("timeout", True)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
 
 
 def test_one_silent_listener_does_not_hold_up_other_servers() -> None:
@@ -233,11 +234,11 @@ def test_one_silent_listener_does_not_hold_up_other_servers() -> None:
 import sys, threading, time
 from engines.tests.test_oracle_failures import TARGET, listener, refused, replace
 with listener(lambda connection: time.sleep(30)) as silent, listener(lambda connection: connection.close()) as other:
-    threading.Thread(target=lambda: refused(replace(silent, connect_timeout=5)), daemon=True).start()
+    threading.Thread(target=lambda: refused(replace(silent, connect_timeout=20)), daemon=True).start()
     time.sleep(0.5)
-    assert refused(other).code == "connection_lost"
+    assert refused(replace(other, connect_timeout=4)).code == "connection_lost"
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30, cwd=Path(__file__).parents[2])
 
 
 def test_a_budget_that_is_used_up_bounds_connecting_too() -> None:
@@ -245,7 +246,7 @@ def test_a_budget_that_is_used_up_bounds_connecting_too() -> None:
     with listener(lambda connection: time.sleep(30)) as target:
         told = refused(replace(target, connect_timeout=20, budget=1))
     assert told.code in ("timeout", "budget_exceeded")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
 
 
 def test_a_listener_that_hangs_up() -> None:
@@ -261,7 +262,7 @@ def test_what_is_no_oracle() -> None:
         connection.close()
 
     with listener(greet) as target:
-        told = refused(target)
+        told = refused(replace(target, connect_timeout=20))
     assert (told.code, bool(told.hint)) == ("connection_lost", True)
 
 
@@ -313,20 +314,21 @@ def test_what_is_asked_of_the_driver(
 
 
 def test_a_connection_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    closed = threading.Event()
+    go, closed = threading.Event(), threading.Event()
 
     class Late:
         def close(self) -> None:
             closed.set()
 
     def connect(**arguments: Any) -> Late:
-        time.sleep(0.5)
+        go.wait(30)
         return Late()
 
     monkeypatch.setattr(oracledb, "connect", connect)
     with pytest.raises(AdapterError, match="no answer within 0 s"):
         session_module.open_connection(TARGET, 0.1)
-    assert closed.wait(5)
+    go.set()
+    assert closed.wait(30)
 
 
 def test_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
