@@ -16,6 +16,7 @@ from django.core.management import CommandError, call_command
 from accounts.models import Account
 from sync.models import SyncSession
 from tagging.models import InstanceTag, Tag
+from taifish.tests.postgres import free_port
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -33,9 +34,7 @@ def run(*arguments: str) -> tuple[int, str]:
 @pytest.fixture
 def closed_port() -> int:
     """A port that refuses connections."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_port()
 
 
 def test_everything_read_exits_0(add, server):
@@ -150,20 +149,27 @@ def test_a_shrink_is_confirmed_once_and_no_further(add, server):
 
 
 @pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A port that accepts connections and never says a word."""
+def silent() -> Iterator[socket.socket]:
+    """It listens and never says a word."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as listener:
-        yield listener.getsockname()[1]
+        yield listener
 
 
-def test_an_interrupt_cancels_the_session(add, silent_port):
+def test_an_interrupt_cancels_the_session(add, silent):
     """F1.11: cancel stops pending visits at once and running ones soon."""
     for number in range(6):
-        add(f"silent{number}", port=silent_port, connect_timeout=2)
+        add(f"silent{number}", port=silent.getsockname()[1], connect_timeout=2)
+    visits = []
+
+    def interrupt() -> None:
+        """Once the first visit has begun."""
+        visits.append(silent.accept())
+        os.kill(os.getpid(), signal.SIGINT)
+
     # A process that runs tests for another ignores it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Thread(target=interrupt, daemon=True).start()
         code, told = run("--all")
     finally:
         signal.signal(signal.SIGINT, before)

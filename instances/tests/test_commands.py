@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from io import StringIO
 
 import pytest
@@ -11,6 +10,7 @@ from cryptography.fernet import Fernet
 from django.core.management import CommandError, call_command
 
 from instances.models import Credential, Instance
+from taifish.tests.postgres import free_port
 
 SECRET = "s3cr3t-of-the-collector"
 
@@ -30,10 +30,9 @@ def run(command: str, *arguments: str) -> tuple[int, str]:
 @pytest.fixture
 def dead(db) -> Instance:
     credential = Credential.objects.create(name="nobody", username="nobody", password=SECRET)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return Instance.objects.create(name="dead", engine="postgresql", host="127.0.0.1", port=port, credential=credential)
+    return Instance.objects.create(
+        name="dead", engine="postgresql", host="127.0.0.1", port=free_port(), credential=credential
+    )
 
 
 @pytest.fixture

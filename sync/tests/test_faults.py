@@ -27,6 +27,7 @@ from sync import services
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from sync.tests.workers import QUEUE, Proxy, Workers, empty_queue, ended
 from taifish import embedded, schedules
+from taifish.tests.postgres import free_port
 
 READING = ("connect", "inventory", "permissions")
 #: Phase → the table at which its write waits: the first one it reads, and the last one it writes.
@@ -157,8 +158,8 @@ def test_a_worker_killed_in_any_phase_leaves_nothing_and_another_does_its_work(p
     _, proxy = visited
     before = stored()
     worker = workers.start()
-    session = start()
     with obstacle(workers, proxy, phase) as reached:
+        session = start()
         reached()
         record = record_of(session)
         assert (record.status, record.phase, record.attempt) == ("running", phase.partition(",")[0], 1)
@@ -195,8 +196,8 @@ def test_a_visit_that_kills_its_process_each_time_fails_in_the_end(visited, work
     _, proxy = visited
     before = stored()
     worker = workers.start(concurrency=2)
-    session = start(attempts=2)
     with obstacle(workers, proxy, "permissions") as reached:
+        session = start(attempts=2)
         for attempt in (1, 2):
             reached()
             record = record_of(session)
@@ -229,8 +230,8 @@ def test_a_worker_that_freezes_is_replaced_and_does_no_harm_when_it_wakes(phase,
     _, proxy = visited
     before = stored()
     frozen = workers.start()
-    session = start()
     with obstacle(workers, proxy, phase) as reached:
+        session = start()
         reached()
         frozen.signal(signal.SIGSTOP)
     assert stored() == before
@@ -249,8 +250,8 @@ def test_a_worker_that_wakes_before_anybody_took_its_visit_tries_again(visited, 
     """F1.2, F1.3: its transaction is over, which is no fault of the target, and no reason to give up."""
     _, proxy = visited
     worker = workers.start()
-    session = start()
     with obstacle(workers, proxy, "write, half done") as reached:
+        session = start()
         reached()
         worker.signal(signal.SIGSTOP)
     workers.until(lambda: not transactions(), "the store ends the transaction")
@@ -351,10 +352,11 @@ def test_a_store_that_is_killed_under_the_worker_loses_nothing(phase, visited, w
     before = stored()
     worker = workers.start()
     [pid] = worker.pool()
-    session = start()
     with contextlib.ExitStack() as halted:
         halted.enter_context(contextlib.suppress(psycopg2.Error))
-        halted.enter_context(obstacle(workers, proxy, phase))()
+        reached = halted.enter_context(obstacle(workers, proxy, phase))
+        session = start()
+        reached()
         connections.close_all()
         with killed_store():
             proxy.go_on()
@@ -370,6 +372,8 @@ def test_a_store_that_is_killed_under_the_worker_loses_nothing(phase, visited, w
 def killed_store() -> Iterator[None]:
     """Inside, the store of all tests lies dead."""
     store = embedded.store(settings.TAIFISH_DATA_DIR)
+    # As conftest.py has it.
+    store._options["fsync"] = "off"
     os.kill(int((store.data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
     try:
         deadline = time.monotonic() + 30
@@ -435,8 +439,8 @@ def test_cancel_ends_a_running_visit_at_its_next_phase(phase, visited, workers):
     _, proxy = visited
     before = stored()
     worker = workers.start()
-    session = start()
     with obstacle(workers, proxy, phase) as reached:
+        session = start()
         reached()
         assert services.cancel(session) == 0
         services.reap()
@@ -460,8 +464,8 @@ def test_cancel_ends_a_visit_whose_worker_is_dead(visited, workers):
     _, proxy = visited
     before = stored()
     worker = workers.start()
-    session = start()
     with obstacle(workers, proxy, "permissions") as reached:
+        session = start()
         reached()
         services.cancel(session)
         worker.kill()
@@ -473,14 +477,13 @@ def test_cancel_ends_a_visit_whose_worker_is_dead(visited, workers):
 def test_one_failed_of_two_hundred(server, add, workers, settings):
     """F1.12: 199 real visits and one closed port are "partial", with 199 counted."""
     target = server.collector()
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        closed_port = probe.getsockname()[1]
+    closed_port = free_port()
     for number in range(200):
         add(target, f"db{number:03}", **({"port": closed_port} if number == 117 else {}))
     worker = workers.start(concurrency=4)
     settings.TAIFISH_START_SPREAD = 0
     session = start(attempts=2)
-    workers.finish(session, seconds=150)
+    workers.finish(session, seconds=450)
     records = ended(session, "partial", completed=199, failed=1)
     [failed] = [record for record in records if record.status == "failed"]
     assert (failed.instance.name, failed.error_code, failed.attempt) == ("db117", "unreachable", 2)
@@ -503,8 +506,8 @@ def test_twenty_kills_in_random_phases_and_never_a_stuck_or_half_written_record(
         phase = chance.choice([*PHASES, None])
         print(f"{turn}: {phase}")
         if phase:
-            session = start()
             with obstacle(workers, proxy, phase) as reached:
+                session = start()
                 reached()
                 victim.kill()
             assert stored() == before
@@ -534,8 +537,8 @@ def test_a_dead_workers_visit_is_under_way_again_within_two_minutes(visited, wor
     _, proxy = visited
     default = {"TAIFISH_LEASE": str(settings.TAIFISH_LEASE)}
     worker = workers.start(**default)
-    session = start()
     with obstacle(workers, proxy, "permissions") as reached:
+        session = start()
         reached()
         worker.kill()
         died = time.monotonic()

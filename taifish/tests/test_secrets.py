@@ -47,6 +47,7 @@ from sync.models import SyncRecord, SyncSession
 from sync.tests.workers import Proxy, Workers
 from taifish import embedded
 from taifish.api import router
+from taifish.tests.postgres import free_port
 from work.http import Allowed
 
 #: Rows of each model whose admin pages are opened; of those that tell of visits, one for each way they may go here.
@@ -401,8 +402,7 @@ def test_no_password_is_anywhere(right, logged, proxy_to, workers, settings):
     secret, target = right
     wrong = Secret()
     proxy = proxy_to(target.port)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        stopped = probe.getsockname()[1]
+    stopped = free_port()
     worker = workers.start(concurrency=2, TAIFISH_LOG_LEVEL="DEBUG")
     with liar() as lying:
         add("good", secret, proxy.port)
