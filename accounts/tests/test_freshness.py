@@ -251,6 +251,7 @@ def test_paused_resumed_retired_and_never_visited(transactional_db, rule, now):
     retired = stored("retired", now)
     retired.retire()
     new = Instance.objects.create(name="new", engine="postgresql", host="new", credential=Credential.objects.get())
+    Instance.objects.filter(pk=retired.pk).update(retired_at=now)
     stamp = timezone.localtime(now).strftime("%Y-%m-%d %H:%M %Z")
     assert read_of(paused).reason.endswith(
         f"(1 hour ago); 5 visits failed since (unreachable); visits are paused since {stamp}"

@@ -29,7 +29,9 @@ PASSWORD = "Tr0ub4dor&3-right"
 
 
 def code_of(secret: str, step: int = 0) -> str:
-    """The code of RFC 6238 so many steps of 30 seconds from now."""
+    """The code of RFC 6238 so many steps of 30 seconds from now; the step of now does not end in the next 2 s."""
+    if (left := 30 - time.time() % 30) < 2:
+        time.sleep(left)
     counter = (int(time.time()) // 30 + step).to_bytes(8, "big")
     digest = hmac.digest(base64.b32decode(secret), counter, sha1)
     offset = digest[-1] & 15
