@@ -37,7 +37,7 @@ VIEW_TASK = "django_celery_beat.view_periodictask"
 def store(db: None) -> None:
     credential = Credential.objects.create(name="c", username="u")
     for number, status in enumerate(("completed", "failed", "failed", None, "failed")):
-        instance = Instance.objects.create(name=f"db{number}", engine="mysql", host="h", credential=credential)
+        instance = Instance.objects.create(name=f"db-{number}", engine="mysql", host="h", credential=credential)
         session = SyncSession.objects.create(kind="accounts", trigger="schedule")
         if status:
             SyncRecord.objects.create(session=session, instance=instance, kind="accounts", status=status)
@@ -49,13 +49,13 @@ def store(db: None) -> None:
     )
     details = {"attributes": {"is_superuser": [False, True]}}
     AccountChange.objects.create(account=boss, at=timezone.now(), events=["attributes"], details=details)
-    measured = Instance.objects.get(name="db0")
+    measured = Instance.objects.get(name="db-0")
     total(measured, 10, ago=1)
     database(measured, "shop", 5)
     session = SyncSession.objects.create(kind="capacity", trigger="schedule", status="failed")
     SyncRecord.objects.create(session=session, instance=measured, kind="capacity", status="failed")
     Instance.objects.update(created_at=timezone.now() - timedelta(days=2))
-    VisitHealth.objects.filter(instance__name="db1").update(paused_at=timezone.now())
+    VisitHealth.objects.filter(instance__name="db-1").update(paused_at=timezone.now())
     classes = [
         Classification.objects.create(code=code, name=code, risk=code) for code in ("critical", "high", "medium")
     ]
@@ -63,9 +63,9 @@ def store(db: None) -> None:
     for name, number, since, until in (
         ("boss", 0, now, None),
         ("boss", 1, now - timedelta(days=9), None),
-        ("db0", 1, now - timedelta(days=9), None),
-        ("db1", 2, now - timedelta(days=9), now),
-        ("db2", 0, now - timedelta(days=9), None),
+        ("db-0", 1, now - timedelta(days=9), None),
+        ("db-1", 2, now - timedelta(days=9), now),
+        ("db-2", 0, now - timedelta(days=9), None),
     ):
         account = boss if name == "boss" else Account.objects.get(instance__name=name)
         Assignment.objects.create(
@@ -77,12 +77,12 @@ def store(db: None) -> None:
             until=until,
         )
     rule = AlertRule.objects.create(name="Failing", kind="failing", threshold=1)
-    for instance in Instance.objects.filter(name__in=["db1", "db2"]):
+    for instance in Instance.objects.filter(name__in=["db-1", "db-2"]):
         Alert.objects.create(
             rule=rule, key=instance.pk, text="visits fail", instance=instance, first_seen_at=now, last_seen_at=now
         )
     SyncRecord.objects.update(started_at=now)
-    Instance.objects.get(name="db4").retire()
+    Instance.objects.get(name="db-4").retire()
 
 
 def figures_of(client: Client) -> dict[str, tuple[int, str]]:
@@ -134,7 +134,7 @@ def test_figures_hold_within_a_limit_to_a_tag(store):
     """What a limited user counts, the lists behind show to the same user."""
     tag = Tag.objects.create(slug="some", label="Some")
     InstanceTag.objects.bulk_create(
-        InstanceTag(tag=tag, instance=instance) for instance in Instance.objects.filter(name__in=["db0", "db1"])
+        InstanceTag(tag=tag, instance=instance) for instance in Instance.objects.filter(name__in=["db-0", "db-1"])
     )
     roles.install()
     user = User.objects.create_user("limited", is_staff=True)
@@ -147,7 +147,7 @@ def test_figures_hold_within_a_limit_to_a_tag(store):
     home = client.get(HOME)
     assert (home.context["sizes"]["n"], home.context["sizes"]["n_all"]) == (1, 2)
     assert home.context["steps"] == []
-    for hidden in ("db2", "db3", "db4"):
+    for hidden in ("db-2", "db-3", "db-4"):
         assert hidden not in home.text
 
 
@@ -181,7 +181,7 @@ def test_risk_is_unknown_before_rules_have_run(store):
 
 
 def test_the_total_size_says_of_how_many_instances_it_is(store):
-    db0, db1 = Instance.objects.filter(name__in=["db0", "db1"]).order_by("name")
+    db0, db1 = Instance.objects.filter(name__in=["db-0", "db-1"]).order_by("name")
     for ago in range(2, 40):
         total(db0, 10_000 - ago, ago=ago)
     total(db1, 4_000, ago=3)
@@ -253,7 +253,7 @@ def test_a_superuser_is_news_once(store):
 
 def test_superusers_that_came_and_went_within_the_day_are_news(store):
     """Fault 14: tile, card and list show the same changes; who is gone, or was demoted, is marked so."""
-    instance = Instance.objects.get(name="db0")
+    instance = Instance.objects.get(name="db-0")
 
     def account(name: str, *changes: tuple[str, object], superuser: bool, gone: bool = False) -> None:
         now = timezone.now()
@@ -294,13 +294,13 @@ def test_the_home_page_shows_no_more_than_one_may_see(store):
     assert page.status_code == 200
     parts = ("steps", "figures", "risks", "sizes", "visits", "alerts", "checks", "running", "superusers", "latest")
     assert {page.context[part] for part in (*parts, "largest", "growers", "forecasts")} == {None}
-    assert "db0" not in page.content.decode()
+    assert "db-0" not in page.content.decode()
     seen = staff("instances.view_instance").get(HOME)
     assert [str(figure["label"]) for figure in seen.context["figures"]] == ["Active instances"]
 
 
 def test_the_home_page_names_what_is_nearest(store):
-    instance = Instance.objects.get(name="db0")
+    instance = Instance.objects.get(name="db-0")
     instance.sizes.all().delete()
     for ago in range(30):
         total(instance, 1000 - 10 * ago, ago=ago)
