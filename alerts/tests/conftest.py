@@ -75,7 +75,7 @@ def local_services(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Services may be silent for less long."""
-    monkeypatch.setattr(sending, "TIMEOUT", 0.3)
+    monkeypatch.setattr(sending, "TIMEOUT", 1)
 
 
 @pytest.fixture

@@ -204,7 +204,7 @@ def test_json_that_is_signed(make_channel, service):
     signed = f"{headers['X-Taifish-Timestamp']}.{json.dumps(body, ensure_ascii=False)}"
     expected = hmac.new(SECRET.encode(), signed.encode(), hashlib.sha256).hexdigest()
     assert headers["X-Taifish-Signature"] == f"sha256={expected}"
-    assert abs(int(headers["X-Taifish-Timestamp"]) - time.time()) < 5
+    assert abs(int(headers["X-Taifish-Timestamp"]) - time.time()) < 60
 
 
 def test_feishu(make_channel, service):
@@ -216,7 +216,7 @@ def test_feishu(make_channel, service):
     assert plain == {"msg_type": "text", "content": {"text": TEXT.replace("<", "＜")}}
     key = f"{signed['timestamp']}\n{SECRET}"
     assert signed["sign"] == b64encode(hmac.new(key.encode(), digestmod=hashlib.sha256).digest()).decode()
-    assert abs(int(signed["timestamp"]) - time.time()) < 5
+    assert abs(int(signed["timestamp"]) - time.time()) < 60
 
 
 def test_wecom(make_channel, service):
@@ -237,7 +237,7 @@ def test_dingtalk(make_channel, service):
     (timestamp,) = asked["timestamp"]
     expected = hmac.new(SECRET.encode(), f"{timestamp}\n{SECRET}".encode(), hashlib.sha256).digest()
     assert asked["sign"] == [b64encode(expected).decode()]
-    assert abs(int(timestamp) / 1000 - time.time()) < 5
+    assert abs(int(timestamp) / 1000 - time.time()) < 60
 
 
 def test_slack(make_channel, service):
@@ -300,7 +300,7 @@ def test_a_service_that_hangs(make_channel, service, quick):
     began = time.monotonic()
     # The second message to the same channel waits for another time.
     assert deliver() == {"pending": 1}
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8
     delivery.refresh_from_db()
     assert delivery.error == NO_ANSWER
     assert len(service.posted) == 1

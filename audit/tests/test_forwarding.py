@@ -183,7 +183,7 @@ def test_syslog_by_tls_goes_to_a_proven_server_only(db, settings, tmp_path, monk
 def test_a_receiver_by_tls_that_reads_late_loses_nothing(db, settings, tmp_path, monkeypatch):
     for _ in range(50):
         record("login", name=HOSTILE)
-    monkeypatch.setattr(forwarding, "TIMEOUT", 1)
+    monkeypatch.setattr(forwarding, "TIMEOUT", 3)
     shown = identity(tmp_path, "late")
     monkeypatch.setenv("SSL_CERT_FILE", str(shown.certificate))
     is_sent = threading.Event()

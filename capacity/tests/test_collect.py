@@ -115,6 +115,8 @@ def test_mysql_and_mariadb_are_as_big_as_their_files(add, family_server):
         CREATE TABLE `ä/b`.m (a INT) ENGINE = MyISAM; INSERT INTO `ä/b`.m {rows} 1000;
         """
     )
+    system = Path(family_server.data) / "ibdata1"
+    least = system.stat().st_size
     record = collect(instance)
     assert (record.status, record.gaps) == ("completed", []), record.error
     found = sizes(instance)
@@ -129,7 +131,8 @@ def test_mysql_and_mariadb_are_as_big_as_their_files(add, family_server):
         assert found["Shop-1"] > 8 * estimate
     row = total(instance)
     assert row.size == sum(found.values()) + sum(row.shared.values())
-    assert row.shared["innodb_system"] == (Path(family_server.data) / "ibdata1").stat().st_size
+    # The server's own work may make it grow.
+    assert least <= row.shared["innodb_system"] <= system.stat().st_size
 
 
 def test_the_same_day_keeps_one_row_the_newest(add, server):

@@ -149,6 +149,8 @@ def impostor(talk: Callable[[Wire], None], who: Identity | None = None) -> Itera
 
         threading.Thread(target=accept, daemon=True).start()
         yield log
+        # To close it does not wake the thread.
+        listening.shutdown(socket.SHUT_RDWR)
 
 
 # PostgreSQL: https://www.postgresql.org/docs/current/protocol-message-formats.html

@@ -769,9 +769,7 @@ def test_hosts_that_fit_a_client(host: str, client: str, expected: bool) -> None
 def test_what_follows_a_lost_connection_to_the_family_is_unknown(family: MysqlFamilyServer) -> None:
     target = family.collector()
     with adapter_for(target) as adapter:
-        ((number,),) = family.execute(
-            "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = %s", [target.username]
-        )
+        ((number,),) = adapter.session.query("SELECT CONNECTION_ID()")
         family.execute(f"KILL {number}")
         examination = adapter.examine()
     assert {capability.works for capability in examination.capabilities[1:]} == {None}

@@ -667,7 +667,7 @@ def test_live_limits(live: Live) -> None:
     live.execute("CREATE DATABASE ~shop")
     target = live.collector("SELECT ON mysql.*", "CREATE ON ~shop.*")
     endless = "SELECT max(concat(u0.User, u19.Host)) FROM " + ", ".join(f"mysql.user u{number}" for number in range(20))
-    with adapter_for(replace(target, statement_timeout=1)) as adapter:
+    with adapter_for(replace(target, statement_timeout=3)) as adapter:
         with pytest.raises(AdapterError) as caught:
             adapter.session.query(endless)
         assert (caught.value.code, caught.value.transient) == ("timeout", True)

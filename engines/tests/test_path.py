@@ -22,6 +22,7 @@ BOUND = 39
 
 
 def test_files_of_a_first_visit(postgres18: PostgresServer, add: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    postgres18.reset()
     postgres18.execute("CREATE ROLE team; CREATE ROLE alice LOGIN IN ROLE team")
     instance: Instance = add("prod", postgres18.collector())
     session = services.start("accounts", Instance.objects.filter(pk=instance.pk), trigger="manual", enqueue=False)
@@ -38,6 +39,7 @@ def test_files_of_a_first_visit(postgres18: PostgresServer, add: Any, monkeypatc
         visit(record.pk)
     finally:
         sys.setprofile(before)
+        postgres18.reset()
     record.refresh_from_db()
     assert record.status == "completed"
     root = Path(settings.BASE_DIR)

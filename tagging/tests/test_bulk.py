@@ -274,7 +274,7 @@ def test_sixteen_processes_assign_the_same_ten_thousand_pairs(transactional_db):
     processes = [
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(16)
     ]
-    told = [process.communicate(timeout=170) for process in processes]
+    told = [process.communicate(timeout=500) for process in processes]
     assert [process.returncode for process in processes] == [0] * 16, told
     totals = [json.loads(out)["totals"] for out, _ in told]
     assert sum(row.get("added", 0) for row in totals) == len(links()) == InstanceTag.objects.count() == 10_000

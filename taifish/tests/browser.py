@@ -75,8 +75,9 @@ def browser_context(
             args=FLAGS,
             viewport={"width": 1500, "height": 950},
             locale="en",
+            timeout=120_000,
         )
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(90_000)
         yield context
         context.close()
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]

@@ -162,13 +162,13 @@ class Production:
         options = ["worker", f"--concurrency={concurrency}", f"--hostname={name}@%h", "--pidfile="]
         return self.add(name, *prefix, *self.celery, *options, code=code, **environment)
 
-    def manage(self, *arguments: str, seconds: float = 120) -> str:
+    def manage(self, *arguments: str, seconds: float = 300) -> str:
         """What a command prints. Fails with what it said unless it exits 0."""
         done = self.run(*arguments, seconds=seconds)
         assert done.returncode == 0, f"{arguments[0]}: {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         return done.stdout
 
-    def run(self, *arguments: str, seconds: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, seconds: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(MANAGE), *arguments],
             env=self.environment | environment,
@@ -298,7 +298,11 @@ class Production:
                 if mark in path.read_bytes():
                     os.kill(int(path.parent.name), signal.SIGKILL)
         self._remove_servers()
-        assert not processes([str(self.folder)])
+        # What was killed may take a moment to be gone.
+        deadline = time.monotonic() + 60
+        while left := processes([str(self.folder)]):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.05)
 
     def _remove_servers(self) -> None:
         self.broker.remove()

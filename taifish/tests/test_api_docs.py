@@ -59,7 +59,7 @@ def test_the_client_of_the_docs_runs(transactional_db, live_server, tmp_path, is
         env={"PATH": os.environ["PATH"], "SERVER": live_server.url, "TOKEN": token},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert (done.returncode, done.stdout) == (code, "pg root login\n"), done.stderr

@@ -103,7 +103,7 @@ class Chaos:
             self.production.supervise()
             if self.killed.total() % 3 == 0 or self.random.random() < 0.2:
                 # Where store or broker has just died, an operator's command may fail.
-                with contextlib.suppress(AssertionError, psycopg2.Error):
+                with contextlib.suppress(AssertionError, psycopg2.Error, subprocess.TimeoutExpired):
                     self.make_work()
             time.sleep(self.random.uniform(0.05, 1.5))
             self.kill()
@@ -253,6 +253,7 @@ def wreak(broker: str, major: int, targets: dict[str, Target], kills: int) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("broker", "major"), [("Redis without persistence", 14), ("RabbitMQ", 18)])
 def test_fifteen_kills(broker: str, major: int, targets: dict[str, Target]) -> None:
     """F11.1, F11.5"""

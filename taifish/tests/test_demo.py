@@ -88,6 +88,7 @@ def may_update(at: object = None) -> dict[str, set[str]]:
 
 @pytest.mark.slow
 @pytest.mark.page
+@pytest.mark.timeout(1800)
 def test_it_shows_weeks_of_a_plausible_fleet_and_goes_without_a_trace(
     folder: Path,
     admin_client: Client,

@@ -32,7 +32,7 @@ def check(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.Compl
         env=clean | {"TAIFISH_DATA_DIR": str(tmp_path / "var")} | variables,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

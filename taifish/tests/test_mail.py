@@ -74,7 +74,7 @@ def test_mail_by_tls_with_a_login(way, tmp_path):
         for trusted in (False, True):
             environment["SSL_CERT_FILE"] = str(shown.certificate if trusted else tmp_path / "nobody.pem")
             server.heard.clear()
-            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
             assert (done.returncode == 0) is trusted, done.stderr
             assert ("To: dba@example.com" in server.heard) is trusted
             assert "secure AUTH" in server.heard or not trusted

@@ -194,7 +194,5 @@ def test_a_thousand_instances_take_no_more_queries(db, scraped, django_assert_nu
             )
             for instance in made
         )
-    began = time.monotonic()
     with django_assert_num_queries(10):
         scraped()
-    assert time.monotonic() - began < 1

@@ -138,8 +138,8 @@ def test_hanging_targets_hold_one_slot_each_for_their_budget_and_delay_nobody(
     proxy.halt("permissions")
     try:
         with black_hole() as port:
-            form.add_instances(["hang-hole"], target, port=port, connect_timeout=10, budget=12)
-            form.add_instances(["hang-mid"], target, port=proxy.port, budget=12)
+            form.add_instances(["hang-hole"], target, port=port, connect_timeout=30, budget=35)
+            form.add_instances(["hang-mid"], target, port=proxy.port, budget=35)
             form.add_instances([f"well{n}" for n in range(20)], target)
             form.shell(form.started("accounts", attempts=1))
             most = 0
@@ -156,7 +156,7 @@ def test_hanging_targets_hold_one_slot_each_for_their_budget_and_delay_nobody(
     assert [(row["name"], row["status"]) for row in hanging] == [("hang-hole", "failed"), ("hang-mid", "failed")]
     assert hanging[0]["error_code"] in ("timeout", "unreachable")
     took = [(row["finished_at"] - row["started_at"]).total_seconds() for row in hanging]
-    assert max(took) < 12 + 3
+    assert max(took) < 35 + 20
     assert most <= 2
     assert {row["status"] for row in well} == {"completed"}
     assert max(row["finished_at"] for row in well) < min(row["finished_at"] for row in hanging)
@@ -711,7 +711,7 @@ def test_clocks_that_jump_by_an_hour_falsify_nothing(whose: str, monkeypatch: py
             own.execute(f"CREATE DATABASE d{number + 1}")
             own.drop_database(f"d{number}")
             production.start_sessions("accounts", "capacity")
-            seconds = max(seconds, production.finish(120))
+            seconds = max(seconds, production.finish())
             assert {row["status"] for row in records_of(production, "jump")} == {"completed"}
             production.verify()
         logged = production.rows(

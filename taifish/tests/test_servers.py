@@ -75,7 +75,7 @@ def test_brokers_carry_messages_and_start_again_after_a_kill(make: Callable[[], 
         with Connection(broker.url) as connection:
             queue = connection.SimpleQueue("errands")
             queue.put({"buy": "fish"})
-            assert queue.get(timeout=10).payload == {"buy": "fish"}
+            assert queue.get(timeout=60).payload == {"buy": "fish"}
             queue.close()
     finally:
         broker.remove()
