@@ -31,6 +31,7 @@ from instances.tests.api import client_of, client_with
 from instances.tests.pages import entered, staff, superstaff, told, user_with, visible
 from sync.models import VisitHealth
 from tagging.models import InstanceTag, Tag, TagLimit
+from tagging.services import assign
 
 VIEW = ("drift.view_baseline", "drift.view_accepteddeviation")
 ACCEPT = (*VIEW, "drift.add_accepteddeviation")
@@ -387,3 +388,12 @@ def test_sql_to_align(baseline, fleet):
     assert len(remedy.by_hand) == 2
     assert "DROP" not in "".join(remedy.statements)
     assert "ALTER ROLE &quot;bob&quot; NOLOGIN;" in page
+
+
+def test_a_tag_goes_with_its_baselines_after_a_bulk_operation_in_one_transaction(db):
+    """The operation looks at references at once; Django deletes a tag before the rows that refer to it."""
+    tag = Tag.objects.create(slug="x", label="X")
+    Baseline.objects.create(name="golden", tag=tag)
+    assign([instance("one", "mysql").pk], [tag.pk])
+    tag.delete()
+    assert not Baseline.objects.exists()
