@@ -8,7 +8,7 @@ class AccountsConfig(AppConfig):
     name = "accounts"
     verbose_name = _("Accounts")
     #: Tables of other apps that SQL here names.
-    reads_tables = ("sync_syncrecord",)
+    reads_tables = ("instances_instance", "sync_syncrecord", "sync_visithealth")
 
     def ready(self) -> None:
         """Declare what this app adds to others."""

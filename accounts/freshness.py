@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db.models import BigIntegerField, Case, F, FilteredRelation, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.core.exceptions import EmptyResultSet
+from django.db import DEFAULT_DB_ALIAS, connection
+from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.timesince import TIME_STRINGS
 from django.utils.translation import gettext, ngettext
 
 from instances.models import Instance
-from sync.lateness import longest_gap, schedules_of
-from sync.models import SyncRecord
+from sync.lateness import SCHEDULES, longest_gap
 
 KIND = "accounts"
 TASK = "accounts.sync"
@@ -148,45 +150,46 @@ def last_reads(
     out, and `session` is None.
     """
     at = at or timezone.now()
-    read = Q(coverage__since__lte=at) & (Q(coverage__until=None) | Q(coverage__until__gt=at))
-    visits = SyncRecord.objects.filter(
-        kind=KIND, instance=OuterRef("pk"), started_at__lte=OuterRef("read__read_at"), status__in=SyncRecord.DONE
-    )
-    # The newest visit up to the read is the read itself, or its record was deleted: no other needs checking.
-    session = Case(When(started_at=OuterRef("read__read_at"), then="session"))
-    rows = Instance.objects.filter(pk__in=instances).annotate(
-        read=FilteredRelation("coverage", condition=read),
-        health=FilteredRelation("visit_health", condition=Q(visit_health__kind=KIND)),
-    )
-    if only_stale:
-        rows = rows.filter(_may_be_stale(at))
-    columns: dict[str, Any] = {
-        **{f"read_{name}": F(f"read__{name}") for name in _COVERAGE},
-        **{f"health_{name}": F(f"health__{name}") for name in _HEALTH},
-        # Without a read, all visits of the instance would be searched.
-        "read_session": Case(
-            When(read__read_at__isnull=False, then=Subquery(visits.order_by("-pk").values(its_own=session)[:1]))
-        )
-        if not only_stale
-        else Value(None, BigIntegerField()),
-        "schedules": schedules_of(TASK),
-    }
-    # Tuples, because annotations of a thousand models take longer than the query.
-    found = rows.annotate(**columns).order_by("name").values_list(*_INSTANCE, *columns)
+    try:
+        chosen, values = Instance.objects.filter(pk__in=instances).values("pk").query.sql_with_params()
+    except EmptyResultSet:
+        return []
+    sql = _READS.format(instances=chosen, stale=_MAY_BE_STALE if only_stale else "")
     limit = timedelta(hours=settings.TAIFISH_STALE_AFTER)
-    reads = [
-        _last_read(Instance.from_db(rows.db, _INSTANCE, row[:4]), dict(zip(columns, row[4:], strict=True)), at, limit)
-        for row in found
-    ]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [only_stale, TASK, at, at, *values, *([at - limit] if only_stale else [])])
+        rows = cursor.fetchall()
+    if not rows:
+        return []
+    # The same in each row.
+    limit = max(limit, 1.5 * longest_gap(json.loads(rows[0][-1])))
+    reads = [_last_read(row, at, limit) for row in rows]
     return [read for read in reads if read.is_stale] if only_stale else reads
 
 
-def _may_be_stale(at: datetime) -> Q:
-    """Condition that is true of every instance with a stale read, and false of most others, which need not be loaded.
-    `LastRead.is_stale` decides."""
-    overdue = Q(read__read_at__lt=at - timedelta(hours=settings.TAIFISH_STALE_AFTER))
-    failed = Q(health__failed_at__gt=F("read__read_at"))
-    return Q(read__read_at=None) | overdue | failed | Q(health__paused_at__isnull=False) | Q(retired_at__isnull=False)
+#: The newest visit up to the read is the read itself, or its record was deleted: no other needs checking. Without a
+#: read, all visits of the instance would be searched.
+_READS = f"""
+SELECT i.id, i.name, i.engine, i.retired_at,
+       c.level, c.covered, c.beyond, c.gaps, c.unread, c.since, c.read_at, c.until,
+       h.failures, h.succeeded_at, h.failed_at, h.error_code, h.paused_at,
+       CASE WHEN c.read_at IS NOT NULL AND NOT %s THEN (
+           SELECT CASE WHEN v.started_at = c.read_at THEN v.session_id END FROM sync_syncrecord v
+            WHERE v.kind = '{KIND}' AND v.instance_id = i.id AND v.started_at <= c.read_at
+              AND v.status IN ('completed', 'partial') ORDER BY v.id DESC LIMIT 1) END,
+       {SCHEDULES}
+  FROM instances_instance i
+  LEFT JOIN accounts_coverage c ON c.instance_id = i.id AND c.since <= %s AND (c.until IS NULL OR c.until > %s)
+  LEFT JOIN sync_visithealth h ON h.instance_id = i.id AND h.kind = '{KIND}'
+ WHERE i.id IN ({{instances}}){{stale}}
+ ORDER BY i.name
+"""  # noqa: S608 -- constants
+
+#: True of every instance with a stale read, and false of most others, which need not be loaded. `LastRead.is_stale`
+#: decides.
+_MAY_BE_STALE = """
+   AND (c.read_at IS NULL OR c.read_at < %s OR h.failed_at > c.read_at OR h.paused_at IS NOT NULL
+        OR i.retired_at IS NOT NULL)"""
 
 
 def last_read(instance: Instance, at: datetime | None = None) -> LastRead:
@@ -254,45 +257,56 @@ def moment(at: datetime) -> str:
 
 
 _INSTANCE = ("id", "name", "engine", "retired_at")
-_COVERAGE = ("level", "covered", "beyond", "gaps", "unread", "since", "read_at", "until")
-_LISTS = ("covered", "beyond", "gaps", "unread")
-_HEALTH = ("failures", "succeeded_at", "failed_at", "error_code", "paused_at")
 
 
-def _last_read(instance: Instance, row: Mapping[str, Any], at: datetime, limit: timedelta) -> LastRead:
-    read = {name: row[f"read_{name}"] for name in _COVERAGE}
-    health = {name: row[f"health_{name}"] for name in _HEALTH}
-    read_at, until = read["read_at"], read["until"]
+def _last_read(row: Sequence[Any], at: datetime, limit: timedelta) -> LastRead:
+    """Of a row of `_READS`."""
+    instance = Instance.from_db(DEFAULT_DB_ALIAS, _INSTANCE, row[:4])
+    level, covered, beyond, gaps, unread, since, read_at, until = row[4:12]
+    failures, succeeded_at, failed_at, error_code, paused_at, session = row[12:18]
     # A later read confirms what held at the moment, so later failures do not matter.
     is_after = read_at is None or read_at < at
-    failed = is_after and _had_failed(read_at, until, health, at)
-    paused = is_after and until is None and health["paused_at"] is not None and health["paused_at"] <= at
+    failed = is_after and _had_failed(read_at, until, failures, succeeded_at, failed_at, at)
+    paused = is_after and until is None and paused_at is not None and paused_at <= at
     return LastRead(
         instance=instance,
         at=at,
-        **read | {"level": read["level"] or "", **{name: read[name] or [] for name in _LISTS}},
-        session=row["read_session"],
-        failures=(health["failures"] or 0) if failed else 0,
-        failed_at=health["failed_at"] if failed else None,
-        error_code=health["error_code"] if failed else "",
-        paused_at=health["paused_at"] if paused else None,
+        level=level or "",
+        covered=covered or [],
+        beyond=beyond or [],
+        gaps=[] if gaps in (None, "[]") else json.loads(gaps),
+        unread=unread or [],
+        since=since,
+        read_at=read_at,
+        until=until,
+        session=session,
+        failures=(failures or 0) if failed else 0,
+        failed_at=failed_at if failed else None,
+        error_code=error_code if failed else "",
+        paused_at=paused_at if paused else None,
         # Answers have no rows of retired instances, even for a moment before they were retired.
         retired_at=instance.retired_at,
-        limit=max(limit, 1.5 * longest_gap(row["schedules"])),
+        limit=limit,
     )
 
 
-def _had_failed(read_at: datetime | None, until: datetime | None, health: dict[str, Any], at: datetime) -> bool:
+def _had_failed(
+    read_at: datetime | None,
+    until: datetime | None,
+    failures: int,
+    succeeded_at: datetime | None,
+    failed_at: datetime | None,
+    at: datetime,
+) -> bool:
     """Return whether a visit failed between the read and the moment. Only the last failure is stored."""
-    failed_at = health["failed_at"]
     if failed_at is None or (read_at and failed_at <= read_at):
         return False
     if until:
         return failed_at <= at
-    if health["succeeded_at"] and failed_at <= health["succeeded_at"]:
+    if succeeded_at and failed_at <= succeeded_at:
         return False
     # The first of several failures in a row may be before the moment.
-    return failed_at <= at or (read_at is not None and health["failures"] > 1)
+    return failed_at <= at or (read_at is not None and failures > 1)
 
 
 def _minutes(delta: timedelta) -> int:

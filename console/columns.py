@@ -20,7 +20,7 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext
 from unfold.admin import ModelAdmin
 
-from .display import badge, duration, size
+from .display import badge, duration, row_url, size
 from .fields import BytesField, NameField
 from .templatetags.names import visible
 
@@ -102,8 +102,7 @@ class Column:
         if self.link:
             url = self.link(row)
         elif self.opens_row:
-            to = self.field.related_model._meta
-            url = reverse(f"admin:{to.app_label}_{to.model_name}_change", args=[getattr(value, "pk", value)])
+            url = row_url(self.field.related_model, getattr(value, "pk", value))
         else:
             return text
         return format_html('<a class="tf-link" href="{}">{}</a>', url, text)

@@ -179,7 +179,12 @@ TAIFISH_TOKEN_DAYS = number("TAIFISH_TOKEN_DAYS", 90, 1, 3650)
 TAIFISH_PAGES = not run_by_celery()
 INSTALLED_APPS = [
     *(
-        ["unfold", "unfold.contrib.filters", "unfold.contrib.import_export", "django.contrib.admin"]
+        [
+            "unfold.apps.BasicAppConfig",
+            "unfold.contrib.filters",
+            "unfold.contrib.import_export",
+            "taifish.site.PagesConfig",
+        ]
         if TAIFISH_PAGES
         else []
     ),

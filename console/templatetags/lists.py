@@ -26,6 +26,8 @@ from unfold.admin import checkbox
 from unfold.templatetags.unfold_list import result_headers, result_list
 from unfold.utils import display_for_field, display_for_value
 
+from ..display import row_url
+
 register = template.Library()
 
 #: A number with a link.
@@ -76,7 +78,9 @@ def table(cl: ChangeList, headers: list[dict[str, Any]]) -> Table:
     links = cl.list_display_links or ()
     kept = add_preserved_filters({"preserved_filters": cl.preserved_filters, "opts": cl.opts}, "")
     on_phones = getattr(cl.model_admin, "list_on_phones", ())
-    lines = [[cell(cl, row, item) for item in cl.list_display if item != "action_checkbox"] for row in cl.result_list]
+    empty = cl.model_admin.get_empty_value_display()
+    items = [item for item in cl.list_display if item != "action_checkbox"]
+    lines = [[cell(cl, row, item, empty) for item in items] for row in cl.result_list]
     numbers = {
         number
         for number, column in enumerate(zip(*lines, strict=True))
@@ -101,7 +105,7 @@ def table(cl: ChangeList, headers: list[dict[str, Any]]) -> Table:
             # A column without a heading has buttons, or nothing.
             shown = "–" if title and is_empty(shown) else shown
             if item in links:
-                shown = format_html('<a href="{}{}" class="{}">{}</a>', cl.url_for_result(row), kept, LINK, shown)
+                shown = format_html('<a href="{}{}" class="{}">{}</a>', row_url(cl.model, row.pk), kept, LINK, shown)
                 tag, heading = "th" if heading else "td", False
             cells.append(f'<{tag} class="field-{name}{more}" data-label="{title}">{conditional_escape(shown)}</{tag}>')
         made.append(SafeString("".join(cells)))
@@ -118,9 +122,8 @@ def is_empty(shown: Any) -> bool:
     return shown is None or shown in ("", "–")
 
 
-def cell(cl: ChangeList, row: Model, item: Any) -> tuple[Any, str, str]:
+def cell(cl: ChangeList, row: Model, item: Any, empty: str) -> tuple[Any, str, str]:
     """What a row shows in a column, the column's name, and further classes of the cell."""
-    empty = cl.model_admin.get_empty_value_display()
     field, attribute, value = (None, item, item(row)) if callable(item) else lookup_field(item, row, cl.model_admin)
     empty = getattr(attribute, "empty_value_display", empty)
     name = item if isinstance(item, str) else getattr(item, "__name__", "")
