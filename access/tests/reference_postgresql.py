@@ -54,7 +54,8 @@ def allowed(cursor: Any) -> dict[tuple[str, str, str], tuple[bool, ...]]:
         usage = USAGE.format("o") if kind in IN_SCHEMA else "true"
         cursor.execute(
             f"SELECT r.rolname, p, {as_role}, {as_role} OR bool_or({as_other}),"
-            f" r.rolcanlogin AND coalesce(r.rolvaliduntil > now(), true) AND (p = 'CONNECT' OR {CONNECT})"
+            # To connect, too: a session needs it to begin.
+            f" r.rolcanlogin AND coalesce(r.rolvaliduntil > now(), true) AND {CONNECT}"
             f" AND bool_or({as_other} AND {usage})\n"
             f"  FROM pg_roles r CROSS JOIN unnest(%s) p JOIN pg_roles o ON o.oid = r.oid OR pg_has_role(r.oid, o.oid, '{switch}')"
             f" WHERE r.rolname IN ({mine}) GROUP BY r.oid, r.rolname, r.rolcanlogin, r.rolvaliduntil, p",

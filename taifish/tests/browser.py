@@ -83,6 +83,12 @@ def browser_context(
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
+def leave(page: Page) -> None:
+    """Forget the login. A request that is still under way would bring the cookie back."""
+    page.goto("about:blank")
+    page.context.clear_cookies()
+
+
 @pytest.fixture
 def browser_page(browser_context: BrowserContext, live_server) -> Iterator[Page]:
     browser_context.clear_cookies()

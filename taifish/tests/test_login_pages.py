@@ -14,6 +14,7 @@ from django.urls import reverse
 
 from instances.tests.pages import entered as entered_client
 from taifish.models import ApiToken, SecondFactorGroup
+from taifish.tests.browser import leave
 from taifish.tests.test_pages import faults
 from taifish.tests.test_second_factor import PASSWORD, code_of
 
@@ -83,7 +84,7 @@ def test_a_security_key_is_set_up_and_used_to_log_in_and_to_confirm(browser, sit
     browser.get_by_text("laptop").wait_for()
     assert {row.type for row in Authenticator.objects.filter(user=bob)} == {"webauthn", "recovery_codes"}
 
-    browser.context.clear_cookies()
+    leave(browser)
     enter(browser, site)
     browser.wait_for_url(f"**{reverse('mfa_authenticate')}")
     browser.get_by_role("button", name="Use a security key").click()
@@ -114,7 +115,7 @@ def test_the_answer_to_another_challenge_lets_nobody_in(browser, site, bob, sett
     browser.get_by_role("button", name="Add a security key").click()
     browser.wait_for_url(f"**{reverse('mfa_view_recovery_codes')}")
     # The answer to one challenge, sent to another login.
-    browser.context.clear_cookies()
+    leave(browser)
     enter(browser, site)
     browser.wait_for_url(f"**{reverse('mfa_authenticate')}")
     posted: list[str] = []

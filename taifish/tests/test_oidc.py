@@ -20,6 +20,7 @@ from instances.tests.pages import superstaff
 from taifish import oidc, roles
 from taifish.models import ApiToken, Identity, SecondFactorGroup
 from taifish.provider import Provider, provider
+from taifish.tests.browser import leave
 from taifish.tests.oidc_provider import CLIENT, SECRET
 from taifish.tests.test_environment import check
 from taifish.tests.test_pages import faults
@@ -577,7 +578,7 @@ def test_the_way_through_in_a_browser(browser_context, live_server, transactiona
     page.wait_for_url(f"**{reverse('admin:instances_instance_changelist')}")
     assert page.get_by_text("ann", exact=True).count()
     assert page.locator("h1").count() == 1
-    page.context.clear_cookies()
+    leave(page)
     trusted.claims["groups"] = []
     page.goto(f"{live_server.url}{LOGIN}")
     page.get_by_role("button", name="Log in with Example SSO").click()

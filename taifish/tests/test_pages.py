@@ -36,6 +36,7 @@ from sync import services
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from tagging.models import InstanceTag, Tag, TagLimit
 from taifish import roles, schedules
+from taifish.tests.browser import leave
 from taifish.tests.test_matrix import held_by, request_of, somebody
 
 pytestmark = pytest.mark.page
@@ -538,7 +539,7 @@ def test_the_pages_of_a_new_token_and_of_a_locked_login(scheme, browser_page, li
     browser_page.get_by_text("taifish_").first.wait_for()
     assert faults(browser_page) == []
     picture(f"{scheme}-token")
-    browser_page.context.clear_cookies()
+    leave(browser_page)
     # What a person sees, and not as an answer of the server, which the browser tells as an error: 429 is meant.
     tried = Client(REMOTE_ADDR="127.0.0.1")
     for _ in range(settings.AXES_FAILURE_LIMIT):
