@@ -551,7 +551,7 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_LANGUAGES": True,
     "STYLES": [current("taifish/taifish.css")],
-    "SCRIPTS": [current("taifish/search.js"), current("taifish/bell.js")],
+    "SCRIPTS": [current("taifish/search.js"), current("taifish/bell.js"), current("taifish/boxes.js")],
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("taifish/icon.svg")},
     ],

@@ -425,6 +425,26 @@ def test_every_page_opens_without_errors(entered, live_server, visited, picture)
 
 
 @pytest.mark.page
+def test_on_a_phone_nothing_scrolls_sideways(entered, live_server, visited, picture):
+    """Home, lists, who can, an account and a session: also what scrolls in its place elsewhere fits; cells have names."""
+    show(entered, live_server, 390, "light", "en")
+    pages = urls(visited)
+    tabs = [name for name in pages if name.startswith("account-")]
+    scrolling = {}
+    for name in ("home", "who-can", "session", "account", *tabs, *(name for name in pages if name.startswith("list-"))):
+        entered.goto(live_server.url + pages[name])
+        wide = "[...document.querySelectorAll('main *, #content *')].filter(e => getComputedStyle(e).overflowX === 'auto'"
+        wide += " && e.scrollWidth > e.clientWidth + 1).map(e => e.className)"
+        if found := entered.evaluate(wide):
+            scrolling[name] = found
+        if name in ("who-can", "session"):
+            shown = "getComputedStyle(document.querySelector('.tf-boxes td'), '::before').content"
+            assert entered.evaluate(shown) == '"Instance"', name
+        picture(f"{name}-phone")
+    assert scrolling == {}
+
+
+@pytest.mark.page
 def test_a_path_is_completed_while_it_is_typed(entered, live_server, visited):
     """Part by part, from what visits read; the answer follows."""
     entered.goto(f"{live_server.url}{reverse('who-can')}")

@@ -16,7 +16,10 @@ for (const place of document.querySelectorAll("[data-live]")) {
                 if (!answer.ok) throw new Error(answer.status);
                 const html = await answer.text();
                 // Left alone while nothing is new: a person may be selecting text in it.
-                if (html !== shown) place.replaceChildren(...parsed(shown = html));
+                if (html !== shown) {
+                    place.replaceChildren(...parsed(shown = html));
+                    document.dispatchEvent(new Event("taifish:new"));
+                }
                 wait = 1500;
             } catch {
                 // The server restarts, or the network is away: ask on, less often.
