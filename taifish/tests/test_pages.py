@@ -433,7 +433,9 @@ def test_on_a_phone_nothing_scrolls_sideways(entered, live_server, visited, pict
     scrolling = {}
     for name in ("home", "who-can", "session", "account", *tabs, *(name for name in pages if name.startswith("list-"))):
         entered.goto(live_server.url + pages[name])
-        wide = "[...document.querySelectorAll('main *, #content *')].filter(e => getComputedStyle(e).overflowX === 'auto'"
+        wide = (
+            "[...document.querySelectorAll('main *, #content *')].filter(e => getComputedStyle(e).overflowX === 'auto'"
+        )
         wide += " && e.scrollWidth > e.clientWidth + 1).map(e => e.className)"
         if found := entered.evaluate(wide):
             scrolling[name] = found

@@ -6,7 +6,10 @@ const label = () => {
         const names = Array.from(table.tHead?.rows[0].cells ?? [], (cell) => cell.textContent.trim());
         for (const row of table.tBodies[0]?.rows ?? []) {
             Array.from(row.cells).forEach((cell, place) => {
-                if (cell.colSpan === 1) cell.dataset.label = names[place] ?? "";
+                if (cell.colSpan > 1) return;
+                // What is as in the row above has nothing in it.
+                if (cell.children.length || cell.textContent.trim()) cell.dataset.label = names[place] ?? "";
+                else cell.dataset.blank = "";
             });
         }
     }
