@@ -424,25 +424,28 @@ def test_every_page_opens_without_errors(entered, live_server, visited, picture)
         picture("-".join(map(str, (name, *look))))
 
 
+#: The classes of the elements that can be scrolled sideways.
+SCROLLING = """
+[...document.querySelectorAll("main *, #content *")].filter(
+    (part) => getComputedStyle(part).overflowX === "auto" && part.scrollWidth > part.clientWidth + 1
+).map((part) => part.className)
+"""
+FIRST_NAME = "getComputedStyle(document.querySelector('.tf-boxes td'), '::before').content"
+
+
 @pytest.mark.page
 def test_on_a_phone_nothing_scrolls_sideways(entered, live_server, visited, picture):
     """Home, lists, who can, an account and a session: also what scrolls in its place elsewhere fits; cells have names."""
     show(entered, live_server, 390, "light", "en")
-    pages = urls(visited)
-    tabs = [name for name in pages if name.startswith("account-")]
     scrolling = {}
-    for name in ("home", "who-can", "session", "account", *tabs, *(name for name in pages if name.startswith("list-"))):
-        entered.goto(live_server.url + pages[name])
-        wide = (
-            "[...document.querySelectorAll('main *, #content *')].filter(e => getComputedStyle(e).overflowX === 'auto'"
-        )
-        wide += " && e.scrollWidth > e.clientWidth + 1).map(e => e.className)"
-        if found := entered.evaluate(wide):
-            scrolling[name] = found
-        if name in ("who-can", "session"):
-            shown = "getComputedStyle(document.querySelector('.tf-boxes td'), '::before').content"
-            assert entered.evaluate(shown) == '"Instance"', name
-        picture(f"{name}-phone")
+    for name, url in urls(visited).items():
+        if name in ("home", "who-can", "session", "account") or name.startswith(("account-", "list-")):
+            entered.goto(live_server.url + url)
+            if found := entered.evaluate(SCROLLING):
+                scrolling[name] = found
+            if name in ("who-can", "session"):
+                assert entered.evaluate(FIRST_NAME) == '"Instance"', name
+            picture(f"{name}-phone")
     assert scrolling == {}
 
 

@@ -7,8 +7,7 @@ const label = () => {
         for (const row of table.tBodies[0]?.rows ?? []) {
             Array.from(row.cells).forEach((cell, place) => {
                 if (cell.colSpan > 1) return;
-                // What is as in the row above has nothing in it.
-                if (cell.children.length || cell.textContent.trim()) cell.dataset.label = names[place] ?? "";
+                if (cell.textContent.trim() || cell.querySelector("input, button")) cell.dataset.label = names[place] ?? "";
                 else cell.dataset.blank = "";
             });
         }
