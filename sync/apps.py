@@ -7,12 +7,7 @@ class SyncConfig(AppConfig):
     name = "sync"
     verbose_name = _("Sync")
     #: Tables of other apps that SQL here names.
-    reads_tables = (
-        "instances_instance",
-        "django_celery_beat_periodictask",
-        "django_celery_beat_crontabschedule",
-        "django_celery_beat_intervalschedule",
-    )
+    reads_tables = ("instances_instance",)
 
     def ready(self) -> None:
         """Declare what this app adds to others."""
