@@ -9,7 +9,6 @@ from typing import Any
 import hypothesis
 import pytest
 
-from taifish import embedded
 from taifish.tests import store
 from taifish.tests.watcher import watch
 
@@ -74,9 +73,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings() -> Iterator[None]:
     """Start the store before the first test that needs it, and stop it after the last."""
-    cluster = embedded.store(store.FOLDER)
-    # What a test commits needs to survive its processes only.
-    cluster._options["fsync"] = "off"
+    cluster = store.cluster()
     watch(cluster.home, keep=True)
     cluster.start()
     yield

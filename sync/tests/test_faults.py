@@ -26,8 +26,9 @@ from instances.models import Credential, Instance
 from sync import services
 from sync.models import SyncRecord, SyncSession, VisitHealth
 from sync.tests.workers import QUEUE, Proxy, Workers, empty_queue, ended
-from taifish import embedded, schedules
+from taifish import schedules
 from taifish.tests.postgres import free_port
+from taifish.tests.store import cluster
 
 READING = ("connect", "inventory", "permissions")
 #: Phase → the table at which its write waits: the first one it reads, and the last one it writes.
@@ -371,9 +372,7 @@ def test_a_store_that_is_killed_under_the_worker_loses_nothing(phase, visited, w
 @contextlib.contextmanager
 def killed_store() -> Iterator[None]:
     """Inside, the store of all tests lies dead."""
-    store = embedded.store(settings.TAIFISH_DATA_DIR)
-    # As conftest.py has it.
-    store._options["fsync"] = "off"
+    store = cluster()
     os.kill(int((store.data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
     try:
         deadline = time.monotonic() + 30

@@ -15,7 +15,10 @@ import shutil
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from taifish.embedded import Cluster
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -54,6 +57,16 @@ def template() -> str:
         *(ROOT / name for name in ("taifish/roles.py", "taifish/tracked.py", "taifish/settings.py", "locked/run.txt")),
     ]
     return f"template_{blake2b(b''.join(path.read_bytes() for path in made_by), digest_size=8).hexdigest()}"
+
+
+def cluster() -> Cluster:
+    """The server of the store."""
+    from taifish import embedded
+
+    found = embedded.store(FOLDER)
+    # What a test commits needs to survive its processes only.
+    found._options["fsync"] = "off"
+    return found
 
 
 def empty_trail() -> None:

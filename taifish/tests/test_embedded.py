@@ -12,7 +12,6 @@ import pwd
 import re
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from cryptography.fernet import Fernet
 
 from taifish import embedded, pginstall
 from taifish.embedded import Cluster, EmbeddedError, binaries
+from taifish.tests.postgres import free_port
 
 ROOT = os.geteuid() == 0
 CHECKOUT = Path(embedded.__file__).resolve().parents[1]
@@ -192,9 +192,7 @@ def test_no_other_user_gets_in(folder: Path) -> None:
 
 
 def test_a_target_on_tcp_asks_for_a_password(folder: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     cluster = Cluster(folder / "home", options={"listen_addresses": "127.0.0.1", "port": str(port)})
     cluster.start()
     answer(cluster, "CREATE ROLE visitor LOGIN PASSWORD 'right'")

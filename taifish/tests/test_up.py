@@ -30,6 +30,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from taifish import embedded, pginstall
+from taifish.tests.postgres import free_port
 
 MANAGE = Path(embedded.__file__).resolve().parents[1] / "manage.py"
 SETTINGS = ("DATABASE_URL", "CELERY_", "TAIFISH_", "DJANGO_SETTINGS_MODULE", "PYTEST_", "COV_")
@@ -133,9 +134,7 @@ class Served:
 
 @contextlib.contextmanager
 def serving(place: Place, *options: str, manage: Path = MANAGE, **more: str) -> Iterator[Served]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        bind = f"127.0.0.1:{free.getsockname()[1]}"
+    bind = f"127.0.0.1:{free_port()}"
     log = place.var.parent / "up.log"
     with log.open("w") as output:
         process = subprocess.Popen(

@@ -21,6 +21,7 @@ from accounts.models import Account, AccountChange, Coverage
 from instances.models import Credential, Instance
 from instances.tests.pages import superstaff
 from sync.models import SyncRecord, SyncSession
+from taifish.tests.postgres import free_port
 
 #: Answers pages when the file named in the environment is gone.
 APPLICATION = """
@@ -39,9 +40,7 @@ def halted(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     halt = tmp_path / "halt"
     halt.touch()
     (tmp_path / "halting.py").write_text(APPLICATION)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = "gunicorn halting --worker-class taifish.web.Worker --workers 1 --threads 1 --no-control-socket"
     environment = {"HALT": str(halt), "PYTHONPATH": f"{tmp_path}:{settings.BASE_DIR}", "PATH": ""}
     server = subprocess.Popen(
