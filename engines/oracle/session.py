@@ -213,7 +213,7 @@ class OracleSession(Session):
         seconds = min(self.target.statement_timeout, self.remaining())
         try:
             # In milliseconds; 0 means no limit. A bit more than the budget, which is then known to be used up.
-            self._connection.call_timeout = max(1, ceil(seconds * 1000) + 1)
+            self._connection.call_timeout = ceil(seconds * 1000) + 1
             return self._fetch(sql, parameters)
         except errors() as error:
             self.remaining()
