@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import BigIntegerField, Case, Exists, F, Min, OuterRef, Q, QuerySet, Value, When
 from django.db.models.fields.json import KT
-from django.db.models.functions import Cast, Least, Now
+from django.db.models.functions import Cast, Greatest, Least, Now
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
@@ -362,17 +362,20 @@ def _reap_lost() -> int:
 
 
 def _send_again() -> int:
-    """Feed the workers, and send pending records again that are due and were sent over a minute ago: their message may
-    be lost. The wait doubles each time, up to an hour, so that a long backlog does not multiply messages. Returns how
+    """Feed the workers, and send pending records again that are due and were sent over a minute ago, or two from the
+    second time on: their message may be lost. A message too many does nothing, and the broker holds few. Returns how
     many messages were sent."""
-    wait = Value(timedelta(seconds=60)) * 2 ** (Least(F("sent_times"), 7) - 1)
+    wait = Value(timedelta(seconds=60)) * Least(Greatest(F("sent_times"), 1), 2)
     due = SyncRecord.objects.filter(
         Q(not_before=None) | Q(not_before__lt=Now() - timedelta(seconds=30)),
         status=Status.PENDING,
         session__cancel_requested_at=None,
     )
     lost = due.filter(Q(sent_at=None) | Q(sent_at__lt=Now() - wait))
-    sessions = set(lost.filter(kind__in=store_kinds()).values_list("session_id", flat=True))
+    # A worker that has begun with a session goes on until the last record.
+    begun = SyncRecord.objects.filter(session=OuterRef("session"), status=Status.RUNNING)
+    sets = lost.filter(~Exists(begun), kind__in=store_kinds())
+    sessions = set(sets.values_list("session_id", flat=True))
     for session_id in sessions:
         call_workers(session_id, again=True)
     visits = lost.exclude(kind__in=store_kinds()).exclude(sent_at=None)

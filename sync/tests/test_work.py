@@ -181,6 +181,19 @@ def test_a_session_that_waits_for_its_turn_is_sent_again_as_soon_as_others(sets,
     assert session.records.get().sent_times == 2
 
 
+def test_no_message_is_sent_again_for_a_session_that_a_worker_has_begun(sets, make_instances):
+    """F6.1: the worker goes on until the last record; another message would take a second worker from others."""
+    first, _ = make_instances(2)
+    session = sets.start(enqueue=True)
+    session.records.update(sent_at=timezone.now() - timedelta(hours=1))
+    session.records.filter(instance=first).update(status="running", lease_until=timezone.now() + timedelta(minutes=5))
+    assert services.reap()["sent_again"] == 0
+    # Its worker died: the record is due again, and so is the session.
+    session.records.filter(instance=first).update(lease_until=timezone.now() - timedelta(seconds=1))
+    counts = services.reap()
+    assert (counts["lost"], counts["sent_again"]) == (1, 1)
+
+
 def test_batches_do_not_count_as_visits_to_a_host(sets, probe, make_instances, settings):
     """TAIFISH_VISITS_PER_HOST bounds the load of a host, on which a batch on the store is none."""
     settings.TAIFISH_VISITS_PER_HOST = 1
