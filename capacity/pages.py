@@ -19,6 +19,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from console.charts import Chart, bytes_chart, every_day, size_chart
+from console.columns import list_url
 from console.permissions import needs
 from console.units import bytes_label
 from console.visibility import ids_shown_to, narrow_choices
@@ -112,8 +113,7 @@ def _growth_table(growth: GrowthOfTables) -> dict[str, Any] | None:
 
 
 def databases_of(instance: Instance, **query: str) -> str:
-    more = "".join(f"&{name}={value}" for name, value in query.items())
-    return f"{reverse('admin:capacity_database_changelist')}?instance__id__exact={instance.pk}{more}"
+    return list_url("capacity_database", instance__id__exact=instance.pk, **query)
 
 
 def visit_in_words(summary: Mapping[str, Any]) -> str:

@@ -19,9 +19,6 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import (
-    RelatedDropdownFilter,
-)
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminColorInputWidget, UnfoldAdminTextareaWidget
 
@@ -33,7 +30,7 @@ from console.buttons import Button, ButtonAdmin
 from console.columns import Column, list_url
 from console.csv import csv_file
 from console.display import badge, moment, mono
-from console.list_filters import LeavingFilter, OptionsFilter, ParameterFilter
+from console.list_filters import LeavingFilter, OptionsFilter, ParameterFilter, RelatedFilter
 from console.templatetags.names import visible
 from console.visibility import shown_to
 from instances.admin import NOTES, Addition
@@ -160,7 +157,7 @@ class ClassificationRuleAdmin(ButtonAdmin):
         "active",
         "version",
     ]
-    list_filter = [("classification", RelatedDropdownFilter), "engine", "active", "is_system"]
+    list_filter = [("classification", RelatedFilter), "engine", "active", "is_system"]
     list_fullwidth = True
     list_select_related = ["classification"]
     search_fields = ["code", "name", "expression", "mapping"]
@@ -346,7 +343,7 @@ class AssignmentAdmin(NamesUnknownInstances, ButtonAdmin):
     filter_set = AssignmentFilters
     list_filter = [
         CurrentFilter,
-        ("classification", RelatedDropdownFilter),
+        ("classification", RelatedFilter),
         "classification__risk",
         "rule",
         "instance",

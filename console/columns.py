@@ -12,22 +12,19 @@ from django.contrib.admin.utils import NotRelationField, get_fields_from_path
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import BooleanField, Field, ForeignKey, Model
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.formats import localize
 from django.utils.html import format_html
 from django.utils.http import urlencode
-from django.utils.timezone import localtime
 from django.utils.translation import gettext
 from unfold.admin import ModelAdmin
 
-from .display import badge, duration, row_url, size
+from .display import badge, duration, labels, moment, page_url, row_url, size
 from .fields import BytesField, NameField
 from .templatetags.names import visible
 
 
 def list_url(model: str, **query: Any) -> str:
     """The address of the list of a model, such as "instances_instance", with these filters."""
-    url = reverse(f"admin:{model}_changelist")
+    url = page_url(f"admin:{model}_changelist")
     return f"{url}?{urlencode(query)}" if query else url
 
 
@@ -38,8 +35,8 @@ def value_at(row: Model, path: str) -> Any:
 
 def text_of(value: Any, field: Field | None) -> Any:
     """A value as pages show it. Django formats what is left, numbers for example."""
-    if getattr(field, "flatchoices", None):
-        return dict(field.flatchoices).get(value, value)
+    if field is not None and (named := labels(field)):
+        return named.get(value, value)
     if isinstance(field, NameField):
         return visible(value)
     if isinstance(field, BytesField):
@@ -48,7 +45,7 @@ def text_of(value: Any, field: Field | None) -> Any:
         case bool():
             return gettext("yes") if value else gettext("no")
         case datetime():
-            return localize(localtime(value))
+            return moment(value)
         case timedelta():
             return duration(value)
         case Model():

@@ -167,7 +167,7 @@ def owner(account: Account) -> SafeString | str:
     lines = [account.owner_name and visible(account.owner_name)]
     if account.owner_active is False:
         lines.append(badge("gone", gettext("has left")))
-    lines.append(dict(Ownership.Kind.choices).get(account.used_by))
+    lines.append(account.used_by and Ownership.Kind(account.used_by).label)
     return format_html_join("", "<div>{}</div>", ((line,) for line in lines if line)) or "–"
 
 
@@ -397,7 +397,9 @@ def end_dates_part(request: HttpRequest, account: Account) -> Part:
     url = ""
     if request.user.has_perm("owners.add_enddate") and account.gone_at is None:
         url = f"{reverse('admin:owners_enddate_add')}?account={account.pk}"
-    context = {"rows": dated(EndDate.objects.filter(account=account)), "url": url}
+    rows = EndDate.objects.filter(account=account)
+    # Most accounts have none, and the statement of `dated` takes a fifth of the page's time to make.
+    context = {"rows": dated(rows) if rows.exists() else [], "url": url}
     return Part(SafeString(render_to_string("owners/end_dates_of_account.html", context, request)))
 
 

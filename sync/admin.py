@@ -14,15 +14,12 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import (
-    RelatedDropdownFilter,
-)
 from unfold.decorators import display
 
 from console.buttons import Button, InspectOnlyAdmin
 from console.columns import Column
 from console.display import ago, badge, duration
-from console.list_filters import ParameterFilter
+from console.list_filters import ParameterFilter, RelatedFilter
 from console.visibility import shown_to
 
 from . import services
@@ -110,7 +107,7 @@ class SyncSessionAdmin(InspectOnlyAdmin):
     ]
     list_on_phones = ("kind", "state")
     filter_set = SyncSessionFilters
-    list_filter = [KindFilter, "status", "trigger", ("requested_by", RelatedDropdownFilter), "created_at"]
+    list_filter = [KindFilter, "status", "trigger", ("requested_by", RelatedFilter), "created_at"]
     list_select_related = ["requested_by"]
     ordering = ["-pk"]
     buttons = [
@@ -144,7 +141,7 @@ class SyncSessionAdmin(InspectOnlyAdmin):
     def state(self, session: SyncSession) -> str:
         if session.is_open and session.cancel_requested_at:
             return badge("cancelled", gettext("being cancelled"))
-        return badge(session.status, session.get_status_display())
+        return badge(session.status, SyncSession.Status(session.status).label)
 
     @display(description=_("visits"))
     def visits(self, session: SyncSession) -> str:

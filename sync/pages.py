@@ -27,7 +27,7 @@ from unfold.decorators import display
 
 from console.buttons import Button
 from console.columns import Column, list_url
-from console.display import ago, badge, duration
+from console.display import ago, badge, duration, row_url
 from console.list_filters import OptionsFilter, ParameterFilter
 from console.visibility import shown_to
 from engines.statements import printable
@@ -96,7 +96,7 @@ def of_visits(kind: str, label: str, verb: str, verb_all: str) -> list[Addition]
             return format_html('<span class="tf-quiet">{}</span> {}', _("never visited"), paused)
         return format_html(
             '<span class="tf-badges"><a href="{}">{}</a> {} {}</span>',
-            reverse("admin:sync_syncsession_change", args=[getattr(instance, f"{kind}_session")]),
+            row_url(SyncSession, getattr(instance, f"{kind}_session")),
             badge(status, SyncRecord.Status(status).label),
             ago(at),
             paused,
@@ -124,7 +124,7 @@ def of_visits(kind: str, label: str, verb: str, verb_all: str) -> list[Addition]
         return format_html(
             '<button type="submit" form="taifish-post" class="tf-icon-button" formaction="{}" title="{}" '
             'aria-label="{}: {}"><span class="material-symbols-outlined" aria-hidden="true">sync</span></button>',
-            reverse("admin:instances_instance_do", args=[instance.pk, f"sync-{kind}"]),
+            row_url(Instance, instance.pk, "do", f"sync-{kind}"),
             verb,
             verb,
             instance.name,

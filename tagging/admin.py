@@ -23,16 +23,13 @@ from django.utils.translation import gettext_lazy as _
 from import_export.fields import Field
 from import_export.widgets import ManyToManyWidget
 from unfold.admin import TabularInline
-from unfold.contrib.filters.admin import (
-    RelatedDropdownFilter,
-)
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminColorInputWidget
 
 from console.buttons import Button, ButtonAdmin, InspectOnlyAdmin, posted
 from console.columns import Column, list_url
 from console.csv import csv_file
-from console.list_filters import ParameterFilter
+from console.list_filters import ParameterFilter, RelatedFilter
 from console.suggestions import nearest
 from console.visibility import ShownRows, limit_of, shown_to, within
 from instances.admin import Addition, Part
@@ -304,7 +301,7 @@ class TagOperationAdmin(InspectOnlyAdmin):
         "created_at",
         "totals",
     ]
-    list_filter = ["action", ("requested_by", RelatedDropdownFilter), "created_at"]
+    list_filter = ["action", ("requested_by", RelatedFilter), "created_at"]
     list_select_related = ["requested_by"]
     fields = ["action"]
     buttons = [

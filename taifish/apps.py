@@ -7,6 +7,9 @@ class TaifishConfig(AppConfig):
     name = "taifish"
     #: Tables of other apps that are named in this app's SQL.
     reads_tables = (
+        "accounts_account",
+        "classification_assignment",
+        "classification_classification",
         "instances_instance",
         "sync_syncrecord",
         "sync_syncsession",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db.models import Count, Exists, Min, Q, QuerySet
+from django.db import connection
+from django.db.models import Count, Exists, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -25,10 +27,10 @@ from alerts.models import Alert
 from alerts.services import nobody_informed
 from capacity.models import Database
 from capacity.totals import totals
-from classification.models import Assignment, Classification, RuleResult
+from classification.models import Classification, RuleResult
 from console.columns import list_url
 from console.units import bytes_label
-from console.visibility import limit_of, shown_to
+from console.visibility import ids_shown_to, limit_of, shown_to
 from instances.models import Instance
 from planning.pages import forecast_row
 from planning.reading import ceilings, forecasts
@@ -131,33 +133,49 @@ def _figures(user: User) -> list[dict[str, Any]]:
 def _risks(user: User) -> list[dict[str, Any]] | None:
     """Accounts by the highest risk of their classifications, now and a day ago; None before rules ran for the first
     time. Those that the list of accounts shows."""
-    before = timezone.now() - timedelta(days=1)
-    rows = shown_to(Assignment.objects.filter(account__gone_at=None, account__is_filtered=False), user)
-    held_before = Q(since__lte=before) & (Q(until=None) | Q(until__gt=before))
-    ranked = (
-        rows.filter(Q(until=None) | held_before)
-        .order_by()
-        .with_rank()
-        .values("account")
-        .annotate(now=Min("rank", filter=Q(until=None)), then=Min("rank", filter=held_before))
-    )
-    levels = list(enumerate(Classification.Risk.choices))[:-1]
-    n = ranked.aggregate(
-        **{f"now_{rank}": Count("account", filter=Q(now=rank)) for rank, _level in levels},
-        **{f"then_{rank}": Count("account", filter=Q(then=rank)) for rank, _level in levels},
-    )
-    if not any(n.values()) and not shown_to(RuleResult.objects.all(), user).exists():
+    values = {
+        "risks": Classification.Risk.values,
+        "then": timezone.now() - timedelta(days=1),
+        "instances": ids_shown_to(user),
+    }
+    now, then = Counter[int](), Counter[int]()
+    with connection.cursor() as cursor:
+        cursor.execute(_RISKS, values)
+        for rank_now, rank_then, n in cursor.fetchall():
+            now[rank_now] += n
+            then[rank_then] += n
+    levels = list(enumerate(Classification.Risk.choices, start=1))[:-1]
+    if not any(now[rank] or then[rank] for rank, _level in levels) and not (
+        shown_to(RuleResult.objects.all(), user).exists()
+    ):
         return None
     return [
         {
             "risk": risk,
             "label": label,
-            "count": n[f"now_{rank}"],
-            "change": n[f"now_{rank}"] - n[f"then_{rank}"],
+            "count": now[rank],
+            "change": now[rank] - then[rank],
             "url": list_url("accounts_account", risk=risk),
         }
         for rank, (risk, label) in levels
     ]
+
+
+# Django makes a statement of 20 conditions of it, which takes it a tenth of the page's time.
+_RISKS = """
+SELECT now, before, count(*)
+  FROM (SELECT min(s.rank) FILTER (WHERE s.until IS NULL) AS now,
+               min(s.rank) FILTER (WHERE s.since <= %(then)s AND (s.until IS NULL OR s.until > %(then)s)) AS before
+          FROM (SELECT a.id, s.since, s.until, array_position(%(risks)s::text[], c.risk::text) AS rank
+                  FROM classification_assignment s
+                  JOIN classification_classification c ON c.id = s.classification_id
+                  JOIN accounts_account a ON a.id = s.account_id
+                 WHERE a.gone_at IS NULL AND NOT a.is_filtered
+                   AND (%(instances)s::bigint[] IS NULL OR a.instance_id = ANY(%(instances)s))
+                   AND (s.until IS NULL OR s.until > %(then)s)) s
+         GROUP BY s.id) r
+ GROUP BY 1, 2
+"""
 
 
 def _sizes(user: User) -> dict[str, Any] | None:
@@ -233,7 +251,9 @@ def _alerts(user: User) -> dict[str, Any]:
 
 def _running(user: User) -> list[dict[str, Any]]:
     running = shown_to(SyncSession.objects.filter(status="running"), user)
-    sessions = running.with_counts(user).order_by("-pk")[:5]
+    # Most of the time none is, and the counts take longer to ask for than to know that.
+    latest = list(running.order_by("-pk").values_list("pk", flat=True)[:5])
+    sessions = SyncSession.objects.filter(pk__in=latest).with_counts(user).order_by("-pk") if latest else []
     return [
         {"session": session, "ended": session.n_total - session.n_pending - session.n_running} for session in sessions
     ]

@@ -6,8 +6,10 @@ from functools import cache
 from typing import Any
 
 from django.http import HttpRequest
-from django.urls import resolve, reverse
+from django.urls import resolve
 from django.utils.translation import gettext_lazy as _
+
+from console.display import page_url
 
 #: Title of a section → title, icon and page of each of its links. Sections are folded but that of the page; with eight
 #: of them, the first without a title, seven entries are in sight. No two entries have one name.
@@ -119,7 +121,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The sections for unfold, without empty ones."""
     sections = []
     for title, pages in SECTIONS:
-        links = [(name, icon, reverse(page)) for name, icon, page in pages]
+        links = [(name, icon, page_url(page)) for name, icon, page in pages]
         items = [{"title": name, "icon": icon, "link": link} for name, icon, link in links if may_open(request, link)]
         if items:
             sections.append({"title": title, "items": items})

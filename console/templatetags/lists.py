@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date, time
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -26,7 +26,7 @@ from unfold.admin import checkbox
 from unfold.templatetags.unfold_list import result_headers, result_list
 from unfold.utils import display_for_field, display_for_value
 
-from ..display import row_url
+from ..display import labels, moment, row_url
 
 register = template.Library()
 
@@ -135,8 +135,12 @@ def cell(cl: ChangeList, row: Model, item: Any, empty: str) -> tuple[Any, str, s
     if isinstance(field, ForeignKey):
         related = getattr(row, field.name)
         return empty if related is None else related, name, " nowrap"
-    if isinstance(field, IntegerField) and value is not None and not field.flatchoices:
+    if named := labels(field):
+        return named.get(value, empty), name, ""
+    if isinstance(field, IntegerField) and value is not None:
         return value, name, ""
+    if isinstance(value, datetime):
+        return moment(value), name, " nowrap"
     return display_for_field(value, field, empty), name, " nowrap" if isinstance(field, DateField | TimeField) else ""
 
 

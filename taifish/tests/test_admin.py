@@ -228,8 +228,8 @@ def test_the_home_page_says_what_changed(store):
 def test_the_home_page_takes_a_fixed_number_of_queries(store, django_assert_num_queries):
     client = superstaff()
     # Session, user, steps, figures (three), risks, sizes (two), visits, alerts (two), scheduler, workers (two), running
-    # sessions, changes (two), databases (two), limits (three: set, of volumes, of engines).
-    with django_assert_num_queries(24):
+    # sessions (two), changes (two), databases (two), limits (three: set, of volumes, of engines).
+    with django_assert_num_queries(25):
         answer = client.get(HOME)
     assert len(answer.context["running"]) == 5
     assert len(answer.context["latest"]) == 6
