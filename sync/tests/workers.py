@@ -191,12 +191,13 @@ def ended(session: SyncSession, status: str, **counts: int) -> list[SyncRecord]:
 
 @dataclass
 class Proxy:
-    """127.0.0.1:`port` leads to the server's port; a client that is about to send `halt_at` is halted there.
+    """`host`:`port` leads to the server's port; a client that is about to send `halt_at` is halted there.
 
     The server never sees those bytes until `go_on`. b"" halts at the start packet. Without TLS, that is.
     """
 
     server_port: int
+    host: str = "127.0.0.1"
     halt_at: bytes | None = None
     halted: int = 0
     open: int = 0
@@ -208,7 +209,7 @@ class Proxy:
     PHASES = {"connect": b"", "inventory": b"FROM pg_roles", "permissions": b"FROM pg_auth_members"}
 
     def __post_init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((self.host, 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 

@@ -20,6 +20,7 @@ import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -191,38 +192,30 @@ def test_a_target_behind_a_slow_and_losing_link_is_read_whole_or_not_at_all(
     )
 
 
-class Link:
-    """127.0.0.1:`port` leads to a port with a delay in each direction; each `cut_every`-th connection is cut."""
+@dataclass
+class Link(Proxy):
+    """A proxy with a delay in each direction, in seconds; each `cut_every`-th connection is cut."""
 
-    def __init__(self, to: int, delay: float = 0, cut_every: int = 0, host: str = "127.0.0.1") -> None:
-        self.to, self.delay, self.cut_every = to, delay, cut_every
-        self.connections = self.cuts = 0
-        self._listener = socket.create_server((host, 0))
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+    delay: float = 0
+    cut_every: int = 0
+    connections: int = 0
+    cuts: int = 0
 
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client = self._listener.accept()[0]
-            except OSError:
-                return
+    def _carry(self, client: socket.socket) -> None:
+        with self._lock:
             self.connections += 1
             # Where reading has begun: after the answers to login and settings.
             limit = 2500 if self.cut_every and self.connections % self.cut_every == 0 else None
-            with contextlib.suppress(OSError):
-                server = socket.create_connection(("127.0.0.1", self.to))
-                for source, sink, most in ((client, server, None), (server, client, limit)):
-                    threading.Thread(target=self._carry, args=(source, sink, most), daemon=True).start()
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.server_port)) as server:
+            back = threading.Thread(target=self._one_way, args=(server, client, limit), daemon=True)
+            back.start()
+            self._one_way(client, server, None)
+            back.join()
+        client.close()
 
-    def _carry(self, source: socket.socket, sink: socket.socket, limit: int | None) -> None:
+    def _one_way(self, source: socket.socket, sink: socket.socket, limit: int | None) -> None:
         carried = 0
-        try:
+        with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 time.sleep(self.delay)
                 carried += len(data)
@@ -230,8 +223,6 @@ class Link:
                     self.cuts += 1
                     break
                 sink.sendall(data)
-        except OSError:
-            pass
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
