@@ -79,6 +79,11 @@ class Service:
         self.process.wait()
 
 
+def own_store(major: int = 18, **options: str) -> PostgresServer:
+    """A server for a store. As in production it counts its rows: without that, it plans as if its tables were empty."""
+    return PostgresServer(major, max_connections="60", autovacuum="on", **options)
+
+
 class Production:
     """Starts everything on construction; `settings` are variables of the environment of all processes."""
 

@@ -25,7 +25,7 @@ from engines.target import Target
 from taifish.tests.brokers import Broker, RabbitMQ, Redis
 from taifish.tests.mariadb import MariadbServer
 from taifish.tests.postgres import PostgresServer
-from taifish.tests.production import MANAGE, Production
+from taifish.tests.production import MANAGE, Production, own_store
 from taifish.tests.results import record
 
 BROKERS: dict[str, Callable[[], Broker]] = {
@@ -230,7 +230,7 @@ def wreak(broker: str, major: int, targets: dict[str, Target], kills: int) -> No
     seed = int(os.environ.get("TAIFISH_TEST_SEED") or random.randrange(10**6))
     print(f"TAIFISH_TEST_SEED={seed}: {broker}, store {major}, {kills} kills")
     started = time.monotonic()
-    production = Production(PostgresServer(major, max_connections="60"), BROKERS[broker]())
+    production = Production(own_store(major), BROKERS[broker]())
     try:
         production.shell(
             "from tagging.models import Tag\n"

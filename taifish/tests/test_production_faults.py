@@ -35,7 +35,7 @@ from taifish.pginstall import system_folder
 from taifish.tests.brokers import Redis
 from taifish.tests.browser import network
 from taifish.tests.postgres import PostgresServer
-from taifish.tests.production import Embedded, Production
+from taifish.tests.production import Embedded, Production, own_store
 from taifish.tests.results import record
 from taifish.tests.servers import FOLDER, missing, unpacked
 from taifish.tests.watcher import private_folder
@@ -69,7 +69,7 @@ def target(server: PostgresServer) -> Target:
 
 @pytest.fixture(scope="module")
 def shared(target: Target) -> Iterator[Production]:
-    production = Production(PostgresServer(18, max_connections="60"), Redis(keeps=True), beats=2)
+    production = Production(own_store(), Redis(keeps=True), beats=2)
     try:
         production.add_instances(NAMES, target)
         production.start_sessions("accounts", "capacity")
@@ -408,7 +408,7 @@ def test_a_full_disk_of_a_target_ends_nothing(form: Production) -> None:
 
 @needs_root
 def test_a_full_disk_of_an_external_store_loses_nothing(target: Target) -> None:
-    store = PostgresServer(18, max_connections="60", max_wal_size="64MB", min_wal_size="32MB")
+    store = own_store(max_wal_size="64MB", min_wal_size="32MB")
     with contextlib.ExitStack() as stack, small_disk(store._folder, store.cluster) as mount:
         production = Production(store, Redis(keeps=True))
         stack.callback(production.remove)
@@ -664,7 +664,7 @@ def test_clocks_that_jump_by_an_hour_falsify_nothing(whose: str, monkeypatch: py
     own = populated()
     own.execute("CREATE ROLE n0 IN ROLE team")
     own.fresh_database("d0")
-    store = PostgresServer(18, max_connections="60")
+    store = own_store()
     offset = store._folder / "offset"
     offset.write_text("+0h\n")
     offset.chmod(0o644)
@@ -773,7 +773,7 @@ def test_a_worker_host_that_is_cut_off_writes_nothing_and_the_other_takes_over(
     subprocess.run(["ip", "addr", "add", f"{common}/32", "dev", "lo"], check=True)
     production = None
     try:
-        production = Production(PostgresServer(18, max_connections="60"), Redis(keeps=True), workers=0, web=False)
+        production = Production(own_store(), Redis(keeps=True), workers=0, web=False)
 
         def way(port: int, **options: Any) -> int:
             links.append(Link(port, host=common, **options))
