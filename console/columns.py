@@ -35,7 +35,7 @@ def value_at(row: Model, path: str) -> Any:
 
 def text_of(value: Any, field: Field | None) -> Any:
     """A value as pages show it. Django formats what is left, numbers for example."""
-    if field is not None and (named := labels(field)):
+    if named := labels(field):
         return named.get(value, value)
     if isinstance(field, NameField):
         return visible(value)

@@ -22,7 +22,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 
 from accounts.models import Account
 from console.buttons import Button, ButtonAdmin, answer_of, ask
-from console.columns import Column, list_url
+from console.columns import Column, list_url, text_of
 from console.display import badge, mono
 from console.list_filters import OptionsFilter, ParameterFilter
 from console.templatetags.names import visible
@@ -167,7 +167,7 @@ def owner(account: Account) -> SafeString | str:
     lines = [account.owner_name and visible(account.owner_name)]
     if account.owner_active is False:
         lines.append(badge("gone", gettext("has left")))
-    lines.append(account.used_by and Ownership.Kind(account.used_by).label)
+    lines.append(text_of(account.used_by, Ownership._meta.get_field("kind")))
     return format_html_join("", "<div>{}</div>", ((line,) for line in lines if line)) or "–"
 
 

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
 from console.buttons import Button, InspectOnlyAdmin
-from console.columns import Column
+from console.columns import Column, text_of
 from console.display import ago, badge, duration
 from console.list_filters import ParameterFilter, RelatedFilter
 from console.visibility import shown_to
@@ -141,7 +141,7 @@ class SyncSessionAdmin(InspectOnlyAdmin):
     def state(self, session: SyncSession) -> str:
         if session.is_open and session.cancel_requested_at:
             return badge("cancelled", gettext("being cancelled"))
-        return badge(session.status, SyncSession.Status(session.status).label)
+        return badge(session.status, text_of(session.status, SyncSession._meta.get_field("status")))
 
     @display(description=_("visits"))
     def visits(self, session: SyncSession) -> str:
