@@ -38,8 +38,8 @@ class MadeOnce(ListFilter if TYPE_CHECKING else object):
             yield {"html": self._made(changelist)}
             return
         options = tuple((str(value), str(label)) for value, label in getattr(self, "lookup_choices", ()))
-        key = (type(self), self.field, str(self.title), *self.expected_parameters(), options, get_language())
-        key += (get_script_prefix(),)
+        shown = (type(self), self.field, str(self.title), *self.expected_parameters(), options)
+        key = (*shown, get_language(), get_script_prefix())
         html = _MADE.get(key)
         if html is None:
             if len(_MADE) >= 1000:

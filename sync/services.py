@@ -365,6 +365,7 @@ def _send_again() -> int:
     """Feed the workers, and send pending records again that are due and were sent over a minute ago, or two from the
     second time on: their message may be lost. A message too many does nothing, and the broker holds few. Returns how
     many messages were sent."""
+    # Sent 0 times: a command runs them, or the broker could not be reached.
     wait = Value(timedelta(seconds=60)) * Least(Greatest(F("sent_times"), 1), 2)
     due = SyncRecord.objects.filter(
         Q(not_before=None) | Q(not_before__lt=Now() - timedelta(seconds=30)),

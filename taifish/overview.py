@@ -145,9 +145,8 @@ def _risks(user: User) -> list[dict[str, Any]] | None:
             now[rank_now] += n
             then[rank_then] += n
     levels = list(enumerate(Classification.Risk.choices, start=1))[:-1]
-    if not any(now[rank] or then[rank] for rank, _level in levels) and not (
-        shown_to(RuleResult.objects.all(), user).exists()
-    ):
+    classified = any(now[rank] or then[rank] for rank, _level in levels)
+    if not classified and not shown_to(RuleResult.objects.all(), user).exists():
         return None
     return [
         {

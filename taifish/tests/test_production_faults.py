@@ -206,12 +206,12 @@ class Link(Proxy):
             self.connections += 1
             # Where reading has begun: after the answers to login and settings.
             limit = 2500 if self.cut_every and self.connections % self.cut_every == 0 else None
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.server_port)) as server:
+        to = ("127.0.0.1", self.server_port)
+        with client, contextlib.suppress(OSError), socket.create_connection(to) as server:
             back = threading.Thread(target=self._one_way, args=(server, client, limit), daemon=True)
             back.start()
             self._one_way(client, server, None)
             back.join()
-        client.close()
 
     def _one_way(self, source: socket.socket, sink: socket.socket, limit: int | None) -> None:
         carried = 0
